@@ -1,0 +1,39 @@
+# Two commands on a fresh machine with Python 3.11: `make run` and `make test`.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test lint format bench clean
+
+run: .venv/train  ## The main job on the embedded digits, from data preparation to an exported model.
+	$(BIN)/gan-pipelines run --preset digits
+
+test: .venv/dev  ## The whole test suite.
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## Format, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/train  ## Speed against the tutorial's loop, and the pipeline's overhead; `make bench FASHION=folder` adds scores.
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/pipeline_overhead.py
+	$(if $(FASHION),$(BIN)/python benchmarks/fashion_mnist.py --data $(FASHION))
+
+clean:
+	rm -rf .venv
+
+.venv/train: requirements/train.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) -r requirements/train.txt
+	$(PIP) --no-deps --editable .
+	touch $@
+
+.venv/dev: .venv/train requirements/dev.txt
+	$(PIP) -r requirements/dev.txt
+	touch $@

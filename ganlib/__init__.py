@@ -1,0 +1,16 @@
+"""A GAN library for TensorFlow 2 and Keras 3: data, tasks, networks, games, training, scores, export.
+
+Five verbs take real images to a shipped generator, each usable from a notebook without Kubeflow:
+`data.prepare`, `evaluation.measure_reference`, `training.train`, `evaluation.evaluate`, `export.export`.
+"""
+
+import os
+
+__version__ = "0.1.0"
+
+# TensorFlow turns oneDNN on by itself only on CPUs with AVX512. Elsewhere it makes these networks
+# about twice as fast as well (benchmarks/training_speed.py --onednn measures it).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Several processes share a GPU: the steps of one pipeline, and the check of an exported model.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
