@@ -1,0 +1,89 @@
+"""The base of every configuration object, and the words people read when one is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+MAX_SHOWN = 80
+
+
+class Config(BaseModel):
+    """A frozen, validated, JSON-able settings object; unknown keys are refused.
+
+    The text below a field is its documentation: the command line, the JSON Schema and the
+    KFP form all show it, so it is written once.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    def to_parameter(self) -> dict[str, Any]:
+        """Returns the JSON form that a KFP parameter carries.
+
+        Absent values are left out, because KFP refuses `None` inside a dict; every optional
+        field therefore has `None` as its default.
+        """
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def from_word(value: object) -> object:
+    """Lets a bare word name a variant: `objective=minimax` reads as `{"kind": "minimax"}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def parse(kind: Any, value: object) -> Any:
+    """Reads one of a family, such as `Game`, from its JSON form.
+
+    Raises:
+        pydantic.ValidationError: The value is none of the family.
+    """
+    return TypeAdapter(kind).validate_python(value)
+
+
+def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
+    """Turns a validation error into one line a mistake, each naming its field.
+
+    Args:
+        error: What pydantic raised.
+        prefix: Dotted path that stands before every field name.
+
+    Returns:
+        Lines of the form `section.field: what was expected. Received: field=value`.
+    """
+    lines = []
+    for item in error.errors(include_url=False):
+        path = ".".join([*([prefix] if prefix else []), *_location(item["loc"])])
+        message = item["msg"].removeprefix("Value error, ").rstrip(".")
+        if item["type"] == "extra_forbidden":
+            message = "unknown option"
+        if item["type"] == "union_tag_invalid":
+            message = f"expected one of {item['ctx']['expected_tags']}"
+        if item["type"] == "union_tag_not_found":
+            message = "expected `kind`, the variant's name"
+        if item["type"] == "value_error" and "Received:" in message:
+            lines.append(f"{path}: {message}" if path else message)
+            continue
+        shown = repr(item["input"])
+        shown = shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 3] + "..."
+        lines.append(f"{path}: {message}. Received: {path.rpartition('.')[2]}={shown}")
+    return lines
+
+
+def _location(parts: tuple[int | str, ...]) -> list[str]:
+    """Drops the tags of tagged unions, which pydantic puts between a field and its own fields."""
+    tags = _kinds(Config)
+    return [str(part) for position, part in enumerate(parts) if position == 0 or part not in tags]
+
+
+def _kinds(base: type[Config]) -> set[Any]:
+    """Returns the words that name the variants below a class."""
+    own = {base.model_fields["kind"].default} if "kind" in base.model_fields else set()
+    return own.union(*(_kinds(variant) for variant in base.__subclasses__()))
