@@ -1,0 +1,171 @@
+"""Images stored as arrays: the idx files of the MNIST family, and NumPy's npz."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from etils import epy
+from pydantic import Field
+
+from ganlib import storage
+from ganlib.data.base import DataSource, Entry, Listing, Split, held_out
+
+with epy.lazy_imports():
+    import numpy as np
+    from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZIP_MAGIC = b"PK"
+IDX_UBYTE = 0x08
+NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
+SHOWN_NAMES = 8
+MAX_CLASSES = 65_536  # more is a mistake, such as serial numbers in the place of labels
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Arrays of one split: uint8 [N, H, W] or [N, H, W, C], and integers [N] where there are labels."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+
+
+class Arrays(DataSource):
+    """Images in idx files (gzipped or not) or in an npz file.
+
+    `path` is a folder with the four files of the MNIST family (`train-images-idx3-ubyte` and so on),
+    an npz file with `x_train`, `y_train`, `x_test`, `y_test` or with `images`, `labels`, or one idx
+    file of images. Pickled arrays are refused.
+    """
+
+    kind: Literal["arrays"] = "arrays"
+    path: str = Field(min_length=1)
+    """Folder of idx files, or an npz file, or an idx file of images."""
+    labels: str | None = None
+    """Idx file of the labels, if `path` is an idx file."""
+    test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the images held out for testing, where the files do not say."""
+
+    def listing(self) -> Listing:
+        """Names the images by split and position; see the base class."""
+        parts = self._parts()
+        modified = _changes(storage.fetch(self.path))
+        classes = _classes(parts)
+        pixels: list[NDArray[np.uint8]] = []
+        entries: list[Entry] = []
+        for split, part in parts.items():
+            names = [f"{split}-{index:07d}" for index in range(len(part.images))]
+            splits: list[Split] = [split] * len(names)
+            if len(parts) == 1:
+                splits = held_out(names, self.test_fraction)
+            for index, name in enumerate(names):
+                label = int(part.labels[index]) if classes and part.labels is not None else None
+                entries.append(Entry(name, splits[index], label, part.images[index].nbytes, modified))
+            pixels.extend(part.images)
+        return Listing(entries, classes, lambda index: _picture(pixels[index]))
+
+    def _parts(self) -> dict[Split, _Part]:
+        path = storage.fetch(self.path)
+        with_labels = path.is_dir() or zipfile.is_zipfile(path)
+        if with_labels and self.labels is not None:
+            raise ValueError(f"expected labels only beside an idx file of images. Received: labels={self.labels!r}")
+        if path.is_dir():
+            return {"train": _mnist_family(path, "train"), "test": _mnist_family(path, "t10k")}
+        with path.open("rb") as file:
+            magic = file.read(2)
+        if magic == ZIP_MAGIC:
+            return _npz(path)
+        labels = None if self.labels is None else _read_idx(storage.fetch(self.labels), dimensions=1)
+        return {"train": _part(_read_idx(path, dimensions=3), labels, path)}
+
+
+def _mnist_family(folder: Path, prefix: str) -> _Part:
+    files = []
+    for stem in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
+        found = [path for path in (folder / stem, folder / f"{stem}.gz") if path.exists()]
+        if not found:
+            raise ValueError(f"expected the file {stem} or {stem}.gz. Received: path={str(folder)!r}")
+        files.append(found[0])
+    return _part(_read_idx(files[0], dimensions=3), _read_idx(files[1], dimensions=1), folder)
+
+
+def _read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
+    """Reads an idx file: two zero bytes, type, number of dimensions, sizes (big-endian), values."""
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"damaged gzip file: {error}. Received: path={str(path)!r}") from error
+    header = 4 + 4 * dimensions
+    if len(data) < header or data[:2] != b"\0\0" or data[2] != IDX_UBYTE or data[3] != dimensions:
+        raise ValueError(
+            f"expected an idx file of unsigned bytes with {dimensions} dimensions. Received: path={str(path)!r}"
+        )
+    shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions)]
+    expected = header + int(np.prod(shape, dtype=np.int64))
+    if len(data) != expected:
+        raise ValueError(f"expected {expected} bytes for shape {shape}. Received: bytes={len(data)} in {path.name}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def _npz(path: Path) -> dict[Split, _Part]:
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in NPZ_NAMES if name in file.files}
+            found = sorted(file.files)[:SHOWN_NAMES]
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"not a readable npz file: {error}. Received: path={str(path)!r}") from error
+    if "x_train" in arrays and "x_test" in arrays:
+        return {
+            "train": _part(arrays["x_train"], arrays.get("y_train"), path),
+            "test": _part(arrays["x_test"], arrays.get("y_test"), path),
+        }
+    if "images" in arrays:
+        return {"train": _part(arrays["images"], arrays.get("labels"), path)}
+    raise ValueError(f"expected the arrays x_train and x_test, or images. Received: arrays={found}")
+
+
+def _part(images: NDArray[np.uint8], labels: NDArray[np.integer] | None, path: Path) -> _Part:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
+        raise ValueError(
+            "expected uint8 images of shape [N, H, W] or [N, H, W, 1, 3 or 4]. "
+            f"Received: dtype={images.dtype}, shape={images.shape} in {path.name}"
+        )
+    if labels is not None:
+        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (labels.size and labels.min() < 0):
+            raise ValueError(
+                "expected one non-negative whole number an image as labels. "
+                f"Received: dtype={labels.dtype}, shape={labels.shape} in {path.name}"
+            )
+        if labels.max(initial=0) >= MAX_CLASSES:
+            raise ValueError(f"expected labels below {MAX_CLASSES}. Received: label={labels.max()} in {path.name}")
+        if len(labels) != len(images):
+            raise ValueError(f"expected as many labels as images, {len(images)}. Received: labels={len(labels)}")
+    return _Part(images, None if labels is None else labels.astype(np.int64))
+
+
+def _changes(path: Path) -> int:
+    """Returns a number that moves with any file's time; a folder's own stands still when one is overwritten."""
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_mtime_ns for file in files)
+
+
+def _classes(parts: dict[Split, _Part]) -> tuple[str, ...]:
+    labels = [part.labels for part in parts.values() if part.labels is not None]
+    if len(labels) != len(parts):
+        return ()
+    return tuple(str(index) for index in range(1 + max(int(array.max(initial=0)) for array in labels)))
+
+
+def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
+    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    return Image.fromarray(flat)

@@ -1,0 +1,96 @@
+"""What a source of images is: a listing whose entries can be read one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ganlib.schema import Config
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Split = Literal["train", "test"]
+MIN_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a listing, before it is read.
+
+    Attributes:
+        name: Unique and stable name, such as the path below the source's folder.
+        split: Where it belongs.
+        label: Index into the listing's classes, or None where there are none.
+        size: Bytes of the stored image.
+        modified: Time of the last change in nanoseconds, 0 where there is no such time.
+    """
+
+    name: str
+    split: Split
+    label: int | None
+    size: int
+    modified: int = 0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a source, named but not read.
+
+    Attributes:
+        entries: The images, in a stable order.
+        classes: Names of the classes; empty without labels.
+        read: Opens the image at an index; raises what Pillow raises on a damaged file.
+        ignored: Files that are no images by their name.
+    """
+
+    entries: Sequence[Entry]
+    classes: tuple[str, ...]
+    read: Callable[[int], Image.Image]
+    ignored: int = 0
+
+    def checksum(self, *, with_times: bool = False) -> str:
+        """Returns the SHA-256 of names, splits, labels and sizes, and of modification times if asked."""
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            time = entry.modified if with_times else 0
+            digest.update(f"{entry.name}\t{entry.split}\t{entry.label}\t{entry.size}\t{time}\n".encode())
+        return digest.hexdigest()
+
+
+class DataSource(Config):
+    """A place that images come from. Final classes add `kind` and their settings."""
+
+    @abstractmethod
+    def listing(self) -> Listing:
+        """Names every image without reading it.
+
+        Raises:
+            ValueError: Nothing usable is there; the message says what was expected.
+        """
+
+
+def held_out(names: Sequence[str], fraction: float) -> list[Split]:
+    """Splits names so that adding an image moves hardly any other.
+
+    The names with the smallest hashes are held out, so the choice depends on nothing but the names.
+
+    Args:
+        names: Unique names.
+        fraction: Share of the names for the test split, in (0, 1).
+
+    Returns:
+        The split of each name; each split holds at least two.
+
+    Raises:
+        ValueError: There are too few names for two splits.
+    """
+    if len(names) < MIN_IMAGES:
+        raise ValueError(f"expected at least {MIN_IMAGES} images to split. Received: images={len(names)}")
+    count = min(max(2, round(fraction * len(names))), len(names) - 2)
+    ranked = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
+    test = set(ranked[:count])
+    return ["test" if index in test else "train" for index in range(len(names))]

@@ -1,0 +1,109 @@
+"""One image of any kind becomes one uint8 array of the configured shape, or is refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from etils import epy
+
+with epy.lazy_imports():
+    import numpy as np
+    from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Colour = Literal["grey", "rgb"]
+Fit = Literal["crop", "pad"]
+Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
+MODES = {"grey": "L", "rgb": "RGB"}
+DEEP_RANGE = 257  # 65535 / 255: one step of an 8-bit value in a 16-bit image
+
+
+class UnusableImageError(ValueError):
+    """An image that cannot be used; the message is the reason that the manifest records."""
+
+
+def conform(
+    read: Callable[[], Image.Image], *, size: int, colour: Colour, fit: Fit, resize: Resize, min_side: int
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Reads an image and brings it to the configured shape.
+
+    Orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, an
+    animation gives its first frame. An image that already has the right shape keeps its pixels.
+
+    Args:
+        read: Opens the image.
+        size: Side of the result in pixels.
+        colour: Grey or RGB.
+        fit: Cut the centre square out, or pad the short side with black.
+        resize: Filter; all but `nearest` are antialiased when reducing.
+        min_side: Smallest usable side of the original.
+
+    Returns:
+        uint8 [size, size, 1 or 3], and a remark for every conversion that loses something.
+
+    Raises:
+        UnusableImageError: The image is damaged, too small, or has no known range.
+    """
+    try:
+        with read() as opened:
+            remarks = ["animated: first frame taken"] if getattr(opened, "n_frames", 1) > 1 else []
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+    except Image.DecompressionBombError as error:
+        raise UnusableImageError("too many pixels to be opened safely") from error
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files: the reason is recorded
+        raise UnusableImageError(f"unreadable: {_first_line(error)}") from error
+    if min(image.size) < min_side:
+        raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
+    image, remark = _to_mode(image, MODES[colour])
+    pixels = np.asarray(_square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()]), np.uint8)
+    return pixels.reshape(size, size, -1), remarks + remark
+
+
+def _to_mode(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
+    """Converts to `L` or `RGB`, saying what was lost."""
+    remarks = []
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise UnusableImageError("grey values outside 0..65535")
+        image = Image.fromarray(np.rint(values / DEEP_RANGE).astype(np.uint8))
+        remarks.append("16-bit grey: scaled to 8 bits")
+    if image.mode == "F":
+        raise UnusableImageError("floating-point pixels have no known range")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+        remarks.append("transparent: laid on white")
+    if image.mode not in (mode, "L", "RGB", "1", "P"):
+        remarks.append(f"{image.mode}: converted to {mode}")
+    try:
+        return (image if image.mode == mode else image.convert(mode)), remarks
+    except ValueError as error:
+        raise UnusableImageError(f"colour mode {image.mode} cannot be converted to {mode}") from error
+
+
+def _square(image: Image.Image, *, size: int, fit: Fit, resize: Image.Resampling) -> Image.Image:
+    width, height = image.size
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return _resized(image.crop((left, top, left + side, top + side)), size, size, resize)
+    # Resized before it is padded: a long thin image on a square sheet of its own scale could fill the memory.
+    scale = size / max(width, height)
+    image = _resized(image, max(1, round(width * scale)), max(1, round(height * scale)), resize)
+    sheet = Image.new(image.mode, (size, size))
+    sheet.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return sheet
+
+
+def _resized(image: Image.Image, width: int, height: int, resize: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), resize)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text.partition(" <")[0] if "cannot identify" not in text else "not an image"

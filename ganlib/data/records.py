@@ -1,0 +1,235 @@
+"""The one on-disk format of prepared images: TFRecord shards beside a manifest. Write, read, batch.
+
+A record is a `tf.train.Example` with the raw bytes of a uint8 image and its label (-1 without
+labels), so reading gives back exactly the pixels that were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.data.base import Split
+
+with epy.lazy_imports():
+    import numpy as np
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = "gan-pipelines/tfrecord@1"
+NO_LABEL = -1
+IN_MEMORY_BYTES = 2 * 2**30
+SHUFFLE_RECORDS = 16_384
+READ_BATCH = 512
+
+
+class SplitWriter:
+    """Writes the records of one split, one shard after the other, as a context manager.
+
+    Args:
+        folder: Where the shards go.
+        split: Name that the shards' file names begin with.
+        counts: How many records each shard shall hold.
+    """
+
+    def __init__(self, folder: Path, *, split: Split, counts: list[int]) -> None:
+        self._paths = [folder / f"{split}-{i:05d}-of-{len(counts):05d}.tfrecord" for i in range(len(counts))]
+        self._left = list(counts)
+        self._counts = [0] * len(counts)
+        self._shard = 0
+        self._writer: tf.io.TFRecordWriter | None = None
+
+    def write(self, image: NDArray[np.uint8], label: int | None) -> None:
+        """Appends one record; image is uint8 [H, W, C]."""
+        while self._shard < len(self._paths) - 1 and self._left[self._shard] == 0:
+            self.close()
+            self._shard += 1
+        if self._writer is None:
+            self._writer = tf.io.TFRecordWriter(str(self._paths[self._shard]))
+        features = {
+            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[NO_LABEL if label is None else label])),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        self._writer.write(example.SerializeToString(deterministic=True))
+        self._left[self._shard] -= 1
+        self._counts[self._shard] += 1
+
+    def close(self) -> None:
+        """Ends the shard that is being written."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def shards(self) -> list[dict[str, Any]]:
+        """Returns file name, count, size and checksum of every shard that holds records."""
+        return [
+            {"file": path.name, "count": count, "bytes": path.stat().st_size, "sha256": storage.sha256(path)}
+            for path, count in zip(self._paths, self._counts, strict=True)
+            if count
+        ]
+
+
+class PreparedDataset:
+    """Prepared images in a folder. Use `PreparedDataset.open(folder)`.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: The parsed `manifest.json`.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> PreparedDataset:
+        """Opens a folder that `data.prepare` wrote.
+
+        Raises:
+            ValueError: The folder holds no prepared data, or of another format, or a shard is missing.
+        """
+        folder = Path(folder)
+        manifest = storage.read_json(folder / "manifest.json")
+        if manifest.get("format") != FORMAT:
+            raise ValueError(f"expected prepared data of format {FORMAT}. Received: format={manifest.get('format')!r}")
+        for split in manifest["splits"].values():
+            for shard in split["shards"]:
+                path = folder / shard["file"]
+                if not path.exists() or path.stat().st_size != shard["bytes"]:
+                    raise ValueError(f"the shard {path.name} is missing or cut off. Received: folder={str(folder)!r}")
+        return cls(folder, manifest)
+
+    @property
+    def name(self) -> str:
+        """Name under which scores and MLflow know the data."""
+        return cast("str", self.manifest["name"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        height, width, channels = self.manifest["image_shape"]
+        return height, width, channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty without labels."""
+        return tuple(self.manifest["classes"])
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 that identifies the pixels and labels."""
+        return cast("str", self.manifest["sha256"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a KFP artifact of this dataset says of it."""
+        return {
+            "name": self.name,
+            "sha256": self.checksum,
+            "image_shape": list(self.image_shape),
+            "classes": len(self.classes),
+            "train": self.count("train"),
+            "test": self.count("test"),
+            "set_aside": len(self.manifest["set_aside"]),
+        }
+
+    def count(self, split: Split) -> int:
+        """Returns the number of images of a split."""
+        return cast("int", self.manifest["splits"][split]["count"])
+
+    def read(self, split: Split) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yields batches in the stored order: uint8 [n, H, W, C] and int64 [n]."""
+        records = tf.data.TFRecordDataset(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
+        for images, labels in records:
+            yield images.numpy(), labels.numpy()
+
+    def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Returns a whole split: uint8 [N, H, W, C] and int64 [N]."""
+        batches = list(self.read(split))
+        return np.concatenate([batch[0] for batch in batches]), np.concatenate([batch[1] for batch in batches])
+
+    def batches(
+        self, *, batch_size: int, seed: int, start: int = 0, in_memory_bytes: int = IN_MEMORY_BYTES
+    ) -> tf.data.Dataset:
+        """Endless shuffled training batches, a pure function of the seed and the batch number.
+
+        Each epoch has an order of its own and drops the remainder, so after a resume at batch
+        `start` exactly those batches follow that would have followed anyway. A split that fits
+        into memory is shuffled as a whole; a larger one is streamed, shard order and a window of
+        records being shuffled, and a resume reads up to its place again.
+
+        Args:
+            batch_size: Images in a batch.
+            seed: Chooses the order.
+            start: Number of the first batch.
+            in_memory_bytes: Largest size that is held in memory.
+
+        Returns:
+            Dataset of (uint8 [batch_size, H, W, C], int64 [batch_size]).
+
+        Raises:
+            ValueError: The split is smaller than a batch.
+        """
+        count = self.count("train")
+        if count < batch_size:
+            raise ValueError(f"expected at least one batch of training images, {batch_size}. Received: images={count}")
+        if count * int(np.prod(self.image_shape)) <= in_memory_bytes:
+            return self._batches_in_memory(batch_size, seed, start)
+        return self._batches_streamed(batch_size, seed, start)
+
+    def _batches_in_memory(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+        images, labels = self.load("train")
+        per_epoch = len(images) // batch_size
+
+        def indices() -> Iterator[NDArray[np.int64]]:
+            epoch, offset = divmod(start, per_epoch)
+            while True:
+                order = np.random.default_rng([seed, epoch]).permutation(len(images))
+                for position in range(offset, per_epoch):
+                    yield order[position * batch_size : (position + 1) * batch_size]
+                epoch, offset = epoch + 1, 0
+
+        signature = tf.TensorSpec([batch_size], tf.int64)
+        with tf.device("CPU:0"):
+            pixels, targets = tf.constant(images), tf.constant(labels)
+        chosen = tf.data.Dataset.from_generator(indices, output_signature=signature)
+        return chosen.map(lambda index: (tf.gather(pixels, index), tf.gather(targets, index)))
+
+    def _batches_streamed(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+        per_epoch = self.count("train") // batch_size
+        first_epoch, offset = divmod(start, per_epoch)
+        files = self._files("train")
+
+        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
+            tf.random.set_seed(1)  # of this function's graph alone: the program's global seed has no say
+            key = tf.stack([tf.constant(seed, tf.int64), epoch])
+            order = tf.random.experimental.stateless_shuffle(files, key)
+            window_seed = tf.random.stateless_uniform([], key, maxval=np.iinfo(np.int32).max, dtype=tf.int64)
+            records = tf.data.Dataset.from_tensor_slices(order).interleave(tf.data.TFRecordDataset, cycle_length=4)
+            shuffled = records.shuffle(SHUFFLE_RECORDS, seed=window_seed)
+            return shuffled.batch(batch_size, drop_remainder=True).take(per_epoch)
+
+        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
+        parsed = epochs.skip(offset).map(self._parse)
+        return parsed.map(
+            lambda images, labels: (
+                tf.ensure_shape(images, [batch_size, *self.image_shape]),
+                tf.ensure_shape(labels, [batch_size]),
+            )
+        )
+
+    def _files(self, split: Split) -> list[str]:
+        return [str(self.folder / shard["file"]) for shard in self.manifest["splits"][split]["shards"]]
+
+    def _parse(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
+        parsed = tf.io.parse_example(serialized, features)
+        pixels = tf.io.decode_raw(parsed["image"], tf.uint8, fixed_length=None)
+        return tf.reshape(pixels, [-1, *self.image_shape]), parsed["label"]

@@ -1,0 +1,93 @@
+"""What the tests share: a clean environment, two logical devices, and small real data prepared once."""
+
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ganlib.data import DataConfig, PreparedDataset, prepare
+from ganlib.evaluation import EvaluationConfig, Reference, measure_reference
+from ganlib.models import Dcgan
+from ganlib.objectives import NonSaturating
+from ganlib.tasks import Generation
+from ganlib.training import TrainConfig, TrainedModel, train
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED_DATA = Path(os.environ.get("GAN_PIPELINES_DATA", REPOSITORY.parent / "shared" / "data"))
+OURS = ("MLFLOW_", "GAN_PIPELINES_", "KFP_", "TF_CONFIG")
+
+
+def pytest_configure(config):
+    """Sets up two logical CPU devices before anything touches TensorFlow's runtime."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    """No setting of the machine reaches a test, and no test's setting another test."""
+    for name in list(os.environ):
+        if name.startswith(OURS) and name != "GAN_PIPELINES_DATA":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> PreparedDataset:
+    """The embedded digits at 16x16."""
+    return prepare(DataConfig(size=16), tmp_path_factory.mktemp("digits") / "dataset")
+
+
+@pytest.fixture(scope="session")
+def reference(digits, tmp_path_factory) -> Reference:
+    """A yardstick for the digits, from a small classifier."""
+    config = EvaluationConfig(
+        extractor={"kind": "classifier", "network": {"width": 8, "feature_dim": 16, "epochs": 15}}
+    )
+    return measure_reference(digits, config, tmp_path_factory.mktemp("reference") / "reference")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets beside the repository; a test that needs them is skipped by name where they are not."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the real data sets: GAN_PIPELINES_DATA={SHARED_DATA} is absent")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(shared_data) -> Path:
+    """Folder of the four Fashion-MNIST files."""
+    folder = shared_data / "fashion_mnist"
+    if not folder.is_dir():
+        pytest.skip(f"needs Fashion-MNIST in {folder}")
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Copies a folder, so that a test may damage it."""
+    return lambda folder: Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def trained(digits, reference, tmp_path_factory) -> TrainedModel:
+    """A GAN that made a few steps on the digits."""
+    config = TrainConfig(
+        steps=6, batch_size=8, score_every=3, sample_every=3, checkpoint_every=6, score_samples=50, precision="float32"
+    )
+    return train(
+        digits,
+        reference,
+        task=Generation(latent_dim=8),
+        model=Dcgan(width=4),
+        objective=NonSaturating(),
+        config=config,
+        output=tmp_path_factory.mktemp("trained") / "model",
+    )

@@ -1,0 +1,320 @@
+"""One image of any kind becomes one uint8 array, or is refused with a reason."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganlib.data.conform import UnusableImageError, conform
+
+GREY = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+RGB = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+HALF_CLEAR = np.where(np.arange(16) < 8, 0, 255).astype(np.uint8)[None, :].repeat(16, axis=0)
+
+
+def take(image, **changes):
+    """Conforms an image, or the bytes of an image file, to 16x16."""
+    settings = {"size": 16, "colour": "grey", "fit": "crop", "resize": "bicubic", "min_side": 8, **changes}
+    return conform(lambda: Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image, **settings)
+
+
+def encode(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def luma(rgb):
+    """ITU-R 601-2, as grey is defined: L = 0.299 R + 0.587 G + 0.114 B."""
+    return rgb.astype(float) @ [0.299, 0.587, 0.114]
+
+
+def on_white(colours, alpha):
+    share = alpha[..., None] / 255 if colours.ndim == 3 else alpha / 255
+    return colours * share + 255 * (1 - share)
+
+
+def palette_image():
+    """Six colours, of which each pixel names one."""
+    palette = Image.frombytes("P", (16, 16), (GREY % 6).tobytes())
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 8, 7), (250, 240, 230), (128, 128, 128)]
+    palette.putpalette([value for colour in colours for value in colour])
+    return palette, np.array(colours, np.uint8)[GREY % 6]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
+def test_grey_pixels_of_the_right_size_are_kept_exactly(kind):
+    pixels, remarks = take(encode(Image.fromarray(GREY), kind))
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (16, 16, 1)
+    np.testing.assert_array_equal(pixels[..., 0], GREY)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_colour_pixels_of_the_right_size_are_kept_exactly(kind):
+    pixels, remarks = take(encode(Image.fromarray(RGB), kind), colour="rgb")
+    np.testing.assert_array_equal(pixels, RGB)
+    assert remarks == []
+
+
+def test_black_and_white_becomes_0_and_255():
+    bits = GREY > 100
+    pixels, _ = take(encode(Image.fromarray(bits)))
+    np.testing.assert_array_equal(pixels[..., 0], bits * 255)
+
+
+def test_grey_repeats_over_the_three_channels():
+    pixels, _ = take(Image.fromarray(GREY), colour="rgb")
+    np.testing.assert_array_equal(pixels, GREY[..., None].repeat(3, axis=2))
+
+
+def test_colour_becomes_grey_by_its_brightness():
+    pixels, remarks = take(Image.fromarray(RGB))
+    np.testing.assert_allclose(pixels[..., 0], luma(RGB), atol=1)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_a_palette_gives_the_colours_it_names(colour):
+    image, colours = palette_image()
+    data = encode(image)
+    assert Image.open(io.BytesIO(data)).mode == "P"
+    pixels, remarks = take(data, colour=colour)
+    if colour == "rgb":
+        np.testing.assert_array_equal(pixels, colours)
+    else:
+        np.testing.assert_allclose(pixels[..., 0], luma(colours), atol=1)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("transparency", [1, b"\xff\x00\xff\xff\xff\xff"], ids=["one colour", "a byte a colour"])
+def test_a_transparent_palette_colour_becomes_white(transparency):
+    image, colours = palette_image()
+    data = encode(image, transparency=transparency)
+    assert Image.open(io.BytesIO(data)).mode == "P"
+    pixels, remarks = take(data, colour="rgb")
+    expected = colours.copy()
+    expected[GREY % 6 == 1] = 255
+    np.testing.assert_array_equal(pixels, expected)
+    assert remarks == ["transparent: laid on white"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "transparency"),
+    [("L", GREY % 6, 2), ("RGB", RGB // 128 * 255, (255, 0, 0)), ("1", GREY > 99, 0)],
+)
+def test_a_colour_declared_transparent_becomes_white(mode, values, transparency):
+    data = encode(Image.fromarray(values), transparency=transparency)
+    assert Image.open(io.BytesIO(data)).mode == mode
+    pixels, remarks = take(data, colour="rgb")
+    clear = np.all(values == transparency, axis=-1) if mode == "RGB" else values == transparency
+    assert clear.any()
+    assert (pixels[clear] == 255).all()
+    kept = values if mode == "RGB" else (values * (255 if mode == "1" else 1))[..., None].repeat(3, axis=2)
+    np.testing.assert_array_equal(pixels[~clear], kept[~clear])
+    assert remarks == ["transparent: laid on white"]
+
+
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_grey_with_alpha_is_laid_on_white(colour):
+    pixels, remarks = take(encode(Image.fromarray(np.dstack([GREY, HALF_CLEAR]))), colour=colour)
+    expected = np.where(HALF_CLEAR == 0, 255, GREY)
+    for channel in range(pixels.shape[2]):
+        np.testing.assert_array_equal(pixels[..., channel], expected)
+    assert remarks == ["transparent: laid on white"]
+
+
+def test_colour_with_alpha_is_laid_on_white_in_proportion():
+    pixels, remarks = take(encode(Image.fromarray(np.dstack([RGB, GREY]))), colour="rgb")
+    np.testing.assert_allclose(pixels, on_white(RGB, GREY), atol=1)
+    assert remarks == ["transparent: laid on white"]
+
+
+def test_print_colours_are_converted_and_remarked():
+    inks = np.zeros((16, 16, 4), np.uint8)
+    inks[:8, :, 0] = 255  # cyan above, black ink below
+    inks[8:, :, 3] = 255
+    pixels, remarks = take(encode(Image.frombytes("CMYK", (16, 16), inks.tobytes()), "TIFF"), colour="rgb")
+    assert (pixels[:8] == (0, 255, 255)).all()
+    assert (pixels[8:] == 0).all()
+    assert remarks == ["CMYK: converted to RGB"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grey_is_scaled_to_8_bits(kind):
+    deep = GREY.astype(np.uint16) * 257 + np.random.default_rng(2).integers(-100, 100, GREY.shape)
+    deep = np.clip(deep, 0, 65535).astype(np.uint16)
+    data = encode(Image.fromarray(deep), kind)
+    assert Image.open(io.BytesIO(data)).mode.startswith("I")
+    pixels, remarks = take(data)
+    np.testing.assert_array_equal(pixels[..., 0], GREY)
+    assert remarks == ["16-bit grey: scaled to 8 bits"]
+
+
+def test_big_endian_16_bit_grey_is_no_different():
+    image = Image.frombytes("I;16B", (16, 16), (GREY.astype(">u2") * 257).tobytes())
+    pixels, _ = take(encode(image, "TIFF"))
+    np.testing.assert_array_equal(pixels[..., 0], GREY)
+
+
+def test_32_bit_grey_within_16_bits_is_scaled():
+    pixels, _ = take(encode(Image.fromarray(GREY.astype(np.int32) * 257), "TIFF"))
+    np.testing.assert_array_equal(pixels[..., 0], GREY)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (Image.fromarray(GREY.astype(np.int32) * 1000), "grey values outside 0..65535"),
+        (Image.fromarray(GREY.astype(np.int32) - 1), "grey values outside 0..65535"),
+        (Image.fromarray(GREY.astype(np.float32) / 255), "floating-point pixels have no known range"),
+        (Image.new("LAB", (16, 16)), "colour mode LAB cannot be converted to L"),
+    ],
+    ids=["too deep", "negative", "floating point", "lab"],
+)
+def test_pixels_without_a_known_range_are_refused(image, reason):
+    with pytest.raises(UnusableImageError, match=f"^{reason}$"):
+        take(encode(image, "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_an_animation_gives_its_first_frame(kind):
+    frames = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (0, 255, 120)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    pixels, remarks = take(data)
+    assert (pixels == 0).all()
+    assert "animated: first frame taken" in remarks
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shown"),
+    [
+        (1, lambda stored: stored),
+        (2, np.fliplr),
+        (3, lambda stored: np.rot90(stored, 2)),
+        (4, np.flipud),
+        (5, np.transpose),
+        (6, lambda stored: np.rot90(stored, -1)),
+        (7, lambda stored: np.rot90(stored, 2).T),
+        (8, np.rot90),
+    ],
+)
+@pytest.mark.parametrize("deep", [False, True], ids=["8 bits", "16 bits"])
+def test_the_orientation_that_a_camera_noted_is_applied(orientation, shown, deep):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(GREY.astype(np.uint16) * 257 if deep else GREY)
+    pixels, _ = take(encode(stored, exif=exif))
+    np.testing.assert_array_equal(pixels[..., 0], shown(GREY))
+
+
+def test_an_oblong_photo_is_turned_before_its_centre_is_cut_out():
+    stored = np.zeros((16, 48), np.uint8)
+    stored[:, 16:32] = GREY
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels, _ = take(encode(Image.fromarray(stored), exif=exif))
+    np.testing.assert_array_equal(pixels[..., 0], np.rot90(GREY, -1))
+
+
+@pytest.mark.parametrize("shape", [(16, 31), (29, 16)])
+def test_the_centre_square_is_cut_out(shape):
+    image = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    top, left = (shape[0] - 16) // 2, (shape[1] - 16) // 2
+    pixels, _ = take(Image.fromarray(image))
+    np.testing.assert_array_equal(pixels[..., 0], image[top : top + 16, left : left + 16])
+
+
+@pytest.mark.parametrize("shape", [(16, 9), (9, 16)])
+def test_the_short_side_is_padded_with_black(shape):
+    image = np.random.default_rng(3).integers(1, 256, shape, dtype=np.uint8)
+    top, left = (16 - shape[0]) // 2, (16 - shape[1]) // 2
+    pixels, _ = take(Image.fromarray(image), fit="pad")
+    expected = np.zeros((16, 16), np.uint8)
+    expected[top : top + shape[0], left : left + shape[1]] = image
+    np.testing.assert_array_equal(pixels[..., 0], expected)
+
+
+def test_a_padded_image_is_scaled_to_its_long_side():
+    pixels, _ = take(Image.fromarray(np.full((20, 40, 3), 200, np.uint8)), fit="pad", colour="rgb")
+    assert (pixels[4:12] == 200).all()
+    assert (pixels[:4] == 0).all()
+    assert (pixels[12:] == 0).all()
+
+
+def test_a_long_thin_image_is_padded_without_filling_the_memory():
+    # On a square sheet of its own scale this one would take 4 GB.
+    pixels, _ = take(Image.new("L", (64_000, 8), 255), fit="pad")
+    assert (pixels[..., 0] == 255).any(axis=1).sum() == 1
+    assert (pixels == 255).sum() == 16
+
+
+@pytest.mark.parametrize("resize", ["bicubic", "bilinear", "lanczos", "nearest"])
+@pytest.mark.parametrize("side", [8, 24, 100], ids=["enlarged", "reduced", "much reduced"])
+def test_resizing_is_pillows(resize, side):
+    image = Image.fromarray(np.random.default_rng(4).integers(0, 256, (side, side, 3), dtype=np.uint8))
+    pixels, _ = take(image, resize=resize, colour="rgb")
+    np.testing.assert_array_equal(pixels, np.asarray(image.resize((16, 16), Image.Resampling[resize.upper()])))
+
+
+@pytest.mark.parametrize("resize", ["bicubic", "bilinear", "lanczos"])
+def test_reducing_is_antialiased(resize):
+    board = (np.indices((128, 128)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    pixels, _ = take(Image.fromarray(board), resize=resize)
+    assert np.abs(pixels.astype(int) - 127).max() <= 6  # without antialiasing each would be 0 or 255
+    nearest, _ = take(Image.fromarray(board), resize="nearest")
+    assert set(np.unique(nearest)) <= {0, 255}
+
+
+@pytest.mark.parametrize(
+    ("size", "min_side", "reason"),
+    [((1, 1), 8, "too small: 1x1, expected sides of 8 or more"), ((7, 99), 8, "too small: 7x99, .* 8 or more")],
+)
+def test_a_small_image_is_refused_with_its_size(size, min_side, reason):
+    with pytest.raises(UnusableImageError, match=f"^{reason}$"):
+        take(encode(Image.new("RGB", size)), min_side=min_side)
+
+
+def test_one_pixel_is_enough_where_it_is_allowed():
+    pixels, _ = take(encode(Image.new("RGB", (1, 1), (10, 20, 30))), min_side=1, colour="rgb")
+    assert pixels.shape == (16, 16, 3)
+    assert (pixels == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_a_truncated_file_is_refused_with_a_reason_of_one_line(kind):
+    noise = Image.fromarray(np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    data = encode(noise, kind)
+    with pytest.raises(UnusableImageError, match=r"^(unreadable: .+|too small: .+)$") as caught:
+        take(data[: len(data) // 2])
+    assert "\n" not in str(caught.value)
+    assert "0x" not in str(caught.value)  # no address of an object, which would differ from run to run
+
+
+def test_a_truncated_jpeg_says_so():
+    data = encode(Image.fromarray(np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG")
+    with pytest.raises(UnusableImageError, match="truncated"):
+        take(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("data", [b"", b"just a text\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
+def test_what_is_no_image_is_refused(data):
+    with pytest.raises(UnusableImageError, match=r"^unreadable: not an image$"):
+        take(data)
+
+
+def test_an_image_with_more_pixels_than_is_safe_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UnusableImageError, match=r"^too many pixels to be opened safely$"):
+        take(encode(Image.fromarray(GREY)))
+
+
+def test_a_file_that_vanished_is_refused(tmp_path):
+    with pytest.raises(UnusableImageError, match=r"^unreadable: .*No such file"):
+        conform(
+            lambda: Image.open(tmp_path / "gone.png"),
+            size=16, colour="grey", fit="crop", resize="bicubic", min_side=8,
+        )  # fmt: skip

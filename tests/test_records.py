@@ -1,0 +1,216 @@
+"""The one on-disk format: what is written reads back, and batches are a function of seed and number."""
+
+import itertools
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ganlib.data import Arrays, DataConfig, PreparedDataset, prepare, records
+from ganlib.data.records import SplitWriter
+
+COUNT = 53
+BATCH = 8
+PER_EPOCH = COUNT // BATCH
+IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> PreparedDataset:
+    """Images whose label is their number, in three shards."""
+    folder = tmp_path_factory.mktemp("numbered")
+    numbers = np.arange(COUNT)
+    np.savez(folder / "data.npz", x_train=IMAGES, y_train=numbers, x_test=IMAGES[:5], y_test=numbers[:5])
+    source = Arrays(path=str(folder / "data.npz"))
+    return prepare(DataConfig(source=source, size=8, colour="rgb", shards=3), folder / "dataset")
+
+
+@pytest.fixture(params=["in memory", "streamed", "streamed through a small window"])
+def batches(request, dataset, monkeypatch):
+    """Takes the numbers of the images in some batches."""
+    if request.param == "streamed through a small window":
+        monkeypatch.setattr(records, "SHUFFLE_RECORDS", 10)
+    memory = {} if request.param == "in memory" else {"in_memory_bytes": 0}
+
+    def take(count, *, seed=1, start=0):
+        found = dataset.batches(batch_size=BATCH, seed=seed, start=start, **memory).take(count)
+        return [labels.numpy().tolist() for _, labels in found]
+
+    take.memory = memory
+    return take
+
+
+def test_images_and_labels_stay_together(dataset, batches):
+    found = list(dataset.batches(batch_size=BATCH, seed=0, **batches.memory).take(PER_EPOCH))
+    for images, labels in found:
+        np.testing.assert_array_equal(images.numpy(), IMAGES[labels.numpy()])
+        assert images.dtype == tf.uint8
+        assert labels.dtype == tf.int64
+
+
+def test_the_shape_of_a_batch_is_known_to_the_graph(dataset, batches):
+    images, labels = dataset.batches(batch_size=BATCH, seed=0, **batches.memory).element_spec
+    assert images.shape[1:] == (8, 8, 3) or images.shape.rank is None
+    assert labels.dtype == tf.int64
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_the_same_seed_gives_the_same_batches(batches, seed):
+    assert batches(PER_EPOCH + 1, seed=seed) == batches(PER_EPOCH + 1, seed=seed)
+
+
+def test_another_seed_gives_other_batches(batches):
+    assert batches(2, seed=1) != batches(2, seed=2)
+
+
+def test_the_programs_global_seed_has_no_say(batches):
+    found = []
+    try:
+        for seed in (0, 1):
+            tf.random.set_seed(seed)
+            found.append(batches(PER_EPOCH + 1))
+        tf.random.uniform([3])
+        found.append(batches(PER_EPOCH + 1))
+    finally:
+        tf.random.set_seed(None)
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_resume_goes_on_with_exactly_the_batches_that_would_have_followed(batches):
+    whole = batches(5 * PER_EPOCH)
+    for start in (1, PER_EPOCH - 1, PER_EPOCH, 3 * PER_EPOCH + 2):
+        assert batches(PER_EPOCH + 2, start=start) == whole[start : start + PER_EPOCH + 2]
+
+
+def test_an_epoch_shows_no_image_twice_and_leaves_out_only_the_remainder(batches):
+    found = batches(4 * PER_EPOCH)
+    for epoch in range(4):
+        seen = list(itertools.chain(*found[epoch * PER_EPOCH : (epoch + 1) * PER_EPOCH]))
+        assert len(seen) == len(set(seen)) == PER_EPOCH * BATCH
+        assert set(seen) <= set(range(COUNT))
+
+
+def test_each_epoch_has_an_order_of_its_own(batches):
+    found = batches(4 * PER_EPOCH)
+    epochs = [tuple(itertools.chain(*found[i * PER_EPOCH : (i + 1) * PER_EPOCH])) for i in range(4)]
+    assert len(set(epochs)) == 4
+    assert len({frozenset(epoch) for epoch in epochs}) > 1  # so the remainder is not always the same images
+
+
+def test_every_image_comes_up_in_time(batches):
+    assert set(itertools.chain(*batches(12 * PER_EPOCH))) == set(range(COUNT))
+
+
+def test_neighbouring_seeds_do_not_share_epochs(batches):
+    one, two = batches(3 * PER_EPOCH, seed=1), batches(3 * PER_EPOCH, seed=2)
+    assert not {tuple(batch) for batch in one} & {tuple(batch) for batch in two}
+
+
+def test_a_batch_of_the_whole_split_is_possible_and_a_larger_one_is_refused(dataset, batches):
+    (images, labels), (_, later) = dataset.batches(batch_size=COUNT, seed=0, **batches.memory).take(2)
+    assert images.shape == (COUNT, 8, 8, 3)
+    assert sorted(labels.numpy()) == sorted(later.numpy()) == list(range(COUNT))
+    with pytest.raises(ValueError, match=r"at least one batch of training images, 54. Received: images=53"):
+        dataset.batches(batch_size=COUNT + 1, seed=0, **batches.memory)
+
+
+def test_data_that_fits_exactly_into_memory_is_held_there(dataset):
+    size = COUNT * 8 * 8 * 3
+
+    def first(limit):
+        return next(iter(dataset.batches(batch_size=BATCH, seed=1, in_memory_bytes=limit)))[1].numpy().tolist()
+
+    assert first(size) == first(2 * size)
+    assert first(size - 1) == first(0) != first(size)
+
+
+def test_the_split_reads_back_whole_and_in_the_stored_order(dataset):
+    images, labels = dataset.load("train")
+    assert images.dtype == np.uint8
+    assert labels.dtype == np.int64
+    assert sorted(labels) == list(range(COUNT))
+    np.testing.assert_array_equal(images, IMAGES[labels])
+    np.testing.assert_array_equal(dataset.load("train")[1], labels)
+
+
+def test_reading_in_parts_gives_the_same_as_reading_at_once(dataset, monkeypatch):
+    monkeypatch.setattr(records, "READ_BATCH", 10)
+    parts = [labels for _, labels in dataset.read("train")]
+    assert [len(part) for part in parts] == [10, 10, 10, 10, 10, 3]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(np.concatenate(parts), dataset.load("train")[1])
+
+
+def test_any_tensorflow_program_can_read_the_shards(dataset):
+    files = [str(dataset.folder / shard["file"]) for shard in dataset.manifest["splits"]["train"]["shards"]]
+    found = {}
+    for raw in tf.data.TFRecordDataset(files):
+        example = tf.train.Example.FromString(raw.numpy())
+        (pixels,) = example.features.feature["image"].bytes_list.value
+        (label,) = example.features.feature["label"].int64_list.value
+        found[label] = np.frombuffer(pixels, np.uint8).reshape(8, 8, 3)
+    np.testing.assert_array_equal(np.stack([found[index] for index in range(COUNT)]), IMAGES)
+
+
+def test_the_dataset_says_what_it_is(dataset):
+    assert dataset.name == "arrays"
+    assert dataset.image_shape == (8, 8, 3)
+    assert dataset.classes == tuple(str(index) for index in range(COUNT))
+    assert (dataset.count("train"), dataset.count("test")) == (COUNT, 5)
+    assert dataset.summary == {
+        "name": "arrays",
+        "sha256": dataset.checksum,
+        "image_shape": [8, 8, 3],
+        "classes": COUNT,
+        "train": COUNT,
+        "test": 5,
+        "set_aside": 0,
+    }
+
+
+def test_a_writer_fills_its_shards_in_turn_and_lists_only_those_with_records(tmp_path):
+    writer = SplitWriter(tmp_path, split="train", counts=[2, 0, 2, 1])
+    for index in range(3):
+        writer.write(IMAGES[index], None)
+    writer.close()
+    shards = writer.shards()
+    assert [(shard["file"], shard["count"]) for shard in shards] == [
+        ("train-00000-of-00004.tfrecord", 2),
+        ("train-00002-of-00004.tfrecord", 1),
+    ]
+    assert sorted(os.listdir(tmp_path)) == [shard["file"] for shard in shards]
+
+
+def test_a_folder_without_prepared_data_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^expected the file manifest.json. Received: folder='.*'$"):
+        PreparedDataset.open(tmp_path)
+    with pytest.raises(ValueError, match=r"^expected the file manifest.json. Received: folder='.*gone'$"):
+        PreparedDataset.open(tmp_path / "gone")
+
+
+def test_data_of_another_format_is_refused(dataset, copy):
+    folder = copy(dataset.folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": "gan-pipelines/tfrecord@0"}))
+    with pytest.raises(ValueError, match=r"expected .* format .*@1. Received: format='gan-pipelines/tfrecord@0'$"):
+        PreparedDataset.open(folder)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+def test_a_damaged_shard_is_named(dataset, copy, damage):
+    folder = copy(dataset.folder)
+    shard = folder / "train-00001-of-00003.tfrecord"
+    if damage == "missing":
+        shard.unlink()
+    else:
+        os.truncate(shard, shard.stat().st_size - 1)
+    with pytest.raises(ValueError, match=rf"the shard {shard.name} is missing or cut off. Received: folder='.*'$"):
+        PreparedDataset.open(folder)
+
+
+def test_a_dataset_can_be_moved(dataset, copy):
+    moved = PreparedDataset.open(str(copy(dataset.folder)))
+    np.testing.assert_array_equal(moved.load("train")[0], dataset.load("train")[0])
+    assert moved.checksum == dataset.checksum
