@@ -1,0 +1,39 @@
+"""What is worth remembering of a run: JSON lines on disk always, MLflow whenever it can be reached.
+
+A tracked folder holds `history.jsonl` (one row of metrics a step), `tracking.jsonl` (everything else)
+and `tracking.json` (which MLflow run it belongs to). These files are the source of truth. A courier
+thread brings them to MLflow; it asks the server what is there already, so nothing is logged twice
+however often a run is killed, resumed, or delivered again. A server that is away costs training
+nothing: the courier says so once, tries again now and then, and once more at the end.
+"""
+
+from ganlib.tracking.courier import deliver_command
+from ganlib.tracking.delivery import deliver, initialise
+from ganlib.tracking.folder import (
+    DEFAULT_EXPERIMENT,
+    HISTORY,
+    IDENTITY,
+    JOURNAL,
+    flattened,
+    pending,
+    redacted,
+    run_id,
+    tracked_folders,
+)
+from ganlib.tracking.tracker import Tracker
+
+__all__ = [
+    "DEFAULT_EXPERIMENT",
+    "HISTORY",
+    "IDENTITY",
+    "JOURNAL",
+    "Tracker",
+    "deliver",
+    "deliver_command",
+    "flattened",
+    "initialise",
+    "pending",
+    "redacted",
+    "run_id",
+    "tracked_folders",
+]

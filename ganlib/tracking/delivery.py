@@ -1,0 +1,286 @@
+"""The one place that speaks to MLflow: what of a folder the server has, and bringing the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.tracking.folder import IDENTITY, JOURNAL, Line, digest_of, fingerprint, read, reason
+
+with epy.lazy_imports():
+    import mlflow
+    import mlflow.tensorflow
+    from mlflow import entities
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY_TAG = "gan_pipelines.key"
+MODEL_TAG = "gan_pipelines.model_sha256"
+FAILURE_TAG = "failure"
+POINTS_A_CALL = 1000
+PARAMS_A_CALL = 100
+THUMBNAIL = (256, 256)
+LOCK_SECONDS = 15.0
+# The client must not repeat a request by itself: a slow `create_run` would make a second run, whereas the courier
+# asks first what is there. It must not print a run's address either, since that may hold a password.
+CLIENT_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+# How MLflow's page expects the files of a picture to be called; the thumbnail comes second.
+PICTURE = re.compile(r"images/((?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+?)(?P<thumbnail>\+compressed)?\.\w+")
+
+
+def initialise(uri: str, *, experiment: str, artifacts: Path) -> None:
+    """Creates a local store and its experiment, before several processes use it at once."""
+    client = mlflow.MlflowClient(uri)
+    if client.get_experiment_by_name(experiment) is None:
+        client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
+
+
+def deliver(folder: Path) -> int:
+    """Brings everything in a tracked folder to MLflow that is not there yet.
+
+    Returns:
+        The number of lines in the folder.
+
+    Raises:
+        RuntimeError: The server cannot be reached, or refuses a line.
+    """
+    lines = read(folder)
+    try:
+        Delivery(folder).bring(lines)
+    except Exception as error:  # noqa: BLE001  # whatever it was, its text may hold a password
+        raise RuntimeError(reason(error)) from None
+    return len(lines)
+
+
+class Delivery:
+    """Knows what of a folder the server has, and brings the rest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls = 0  # that the server answered
+        self._folder = folder
+        self._attached: MlflowClient | None = None
+        self._run: Any = None  # mlflow.entities.Run, once attached
+        self._points: dict[tuple[str, int], float] = {}
+        self._pictures: dict[tuple[str, int], str] = {}
+        self._done: set[str] = set()
+        self._judges = False
+
+    @property
+    def _client(self) -> MlflowClient:
+        if self._attached is None:
+            self._attached = self._attach()
+        return self._attached
+
+    @property
+    def _run_id(self) -> str:
+        return str(self._run.info.run_id)
+
+    def bring(self, lines: list[Line]) -> None:
+        """Logs the lines that the server does not have, in their order."""
+        # The courier of a run and `gan-pipelines deliver` may come at the same time.
+        with storage.sole_user(self._folder / ".delivery", patience=LOCK_SECONDS):
+            try:
+                self._bring_metrics([line for line in lines if "do" not in line])
+                for line in lines:
+                    if "do" in line and fingerprint(line) not in self._done:
+                        self._bring_line(line)
+                        self._done.add(fingerprint(line))
+                        self.calls += 1
+            except Exception:
+                self._attached = None  # what the server has is asked again before the next attempt
+                raise
+            before = storage.read_json(self._folder / IDENTITY)
+            identity = {**before, "delivered": digest_of(lines), "run_id": self._run_id}
+            if identity != before:
+                storage.write_json(self._folder / IDENTITY, identity)
+
+    def _attach(self) -> MlflowClient:
+        for name, value in CLIENT_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        client = mlflow.MlflowClient()
+        identity = storage.read_json(self._folder / IDENTITY)
+        self._judges = bool(identity.get("belongs"))
+        self._run = run = _run_of(client, identity)
+        self._points = {
+            (name, point.step): point.value
+            for name in run.data.metrics
+            for point in client.get_metric_history(self._run_id, name)
+        }
+        found = [PICTURE.fullmatch(item.path) for item in client.list_artifacts(self._run_id, "images")]
+        named = {(match["key"], int(match["step"])): match for match in found if match}
+        self._pictures = {name: match[1] for name, match in named.items()}
+        whole = {(match["key"], int(match["step"])) for match in found if match and match["thumbnail"]}
+        journal = storage.read_lines(self._folder / JOURNAL)
+        self._done = {fingerprint(line) for line in journal if line["do"] == "image" and _picture(line) in whole}
+        self.calls += 1
+        return client
+
+    def _bring_metrics(self, rows: list[Line]) -> None:
+        client = self._client
+        points = [
+            entities.Metric(name, float(value), int(row["time"] * 1000), row["step"])
+            for row in rows
+            for name, value in row.items()
+            if name not in ("step", "time") and self._is_new(name, row["step"], float(value))
+        ]
+        for start in range(0, len(points), POINTS_A_CALL):
+            chunk = points[start : start + POINTS_A_CALL]
+            client.log_batch(self._run_id, metrics=chunk, synchronous=True)
+            self._points.update({(point.key, point.step): point.value for point in chunk})
+            self.calls += 1
+
+    def _is_new(self, name: str, step: int, value: float) -> bool:
+        """Says whether the server lacks a point.
+
+        A training step that is made again after a resume is the same point, though its speed may differ. A
+        score of a folder that belongs to another is new if its value is: the model was judged another way.
+        """
+        known = self._points.get((name, step))
+        return known is None or (self._judges and known != value)
+
+    def _bring_line(self, line: Line) -> None:
+        if "file" in line and not (self._folder / line["file"]).exists():
+            print(f"tracking: {self._folder / line['file']} is gone and cannot be delivered", flush=True)
+            return
+        match line["do"]:
+            case "params":
+                self._log_params({name: value[:6000] for name, value in line["values"].items()})
+            case "tags":
+                self._log_tags(line["values"])
+            case "image":
+                self._log_image(line)
+            case "artifact":
+                self._client.log_artifact(self._run_id, str(self._folder / line["file"]), line["place"] or None)
+            case "dataset":
+                self._log_dataset(line)
+            case "model":
+                self._log_model(line)
+            case "status":
+                self._log_status(line)
+
+    def _log_params(self, values: dict[str, str]) -> None:
+        """Logs settings; where a resumed run changed one, which MLflow forbids, a tag tells its present value."""
+        known = self._client.get_run(self._run_id).data.params
+        params = [entities.Param(name, value) for name, value in values.items() if name not in known]
+        for start in range(0, len(params), PARAMS_A_CALL):
+            self._client.log_batch(self._run_id, params=params[start : start + PARAMS_A_CALL], synchronous=True)
+        self._log_tags({f"changed.{name}": value for name, value in values.items() if known.get(name, value) != value})
+
+    def _log_tags(self, values: dict[str, str]) -> None:
+        tags = [entities.RunTag(name, value) for name, value in values.items()]
+        self._client.log_batch(self._run_id, tags=tags, synchronous=True)
+
+    def _log_image(self, line: Line) -> None:
+        """Logs a picture as `log_image` does, yet under one name however often, so that it never stands there twice."""
+        from PIL import Image
+
+        key, step = _picture(line)
+        path = self._folder / line["file"]
+        fresh = f"{key}+step+{step}+timestamp+{int(path.stat().st_mtime * 1000)}+{uuid.uuid5(uuid.NAMESPACE_OID, key)}"
+        name = self._pictures.setdefault((key, step), fresh)
+        with tempfile.TemporaryDirectory() as place, Image.open(path) as file:
+            picture = file.convert("RGB")
+            picture.save(Path(place, f"{name}.png"))
+            picture.thumbnail(THUMBNAIL)
+            picture.save(Path(place, f"{name}+compressed.webp"))
+            for part in (f"{name}.png", f"{name}+compressed.webp"):
+                self._client.log_artifact(self._run_id, str(Path(place, part)), "images")
+        self._log_tags({"mlflow.loggedImages": "True"})
+
+    def _log_dataset(self, line: Line) -> None:
+        profile = storage.as_text(line["profile"])
+        source = storage.as_text({"uri": line["source"]})
+        dataset = entities.Dataset(line["name"], line["digest"], "local", source, profile=profile)
+        tags = [entities.InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(self._run_id, [entities.DatasetInput(dataset, tags)])
+
+    def _log_model(self, line: Line) -> None:
+        import keras
+        import numpy as np
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        client, path = self._client, self._folder / line["file"]
+        digest, experiments = storage.sha256(path), [self._run.info.experiment_id]
+        for model in client.search_logged_models(experiments, f"source_run_id = '{self._run_id}'"):
+            if model.tags.get(MODEL_TAG) == digest:
+                if model.status == entities.LoggedModelStatus.READY:
+                    return
+                client.delete_logged_model(model.model_id)  # a killed process left it half-way
+        network = keras.models.load_model(path, compile=False)
+        inputs = TensorSpec(np.dtype(np.float32), (-1, *network.input_shape[1:]), "latent")
+        outputs = TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]), "images")
+        # Made first, and not by `log_model`: that needs an active run, and would end it as FINISHED.
+        model = client.create_logged_model(*experiments, "generator", self._run_id, tags={MODEL_TAG: digest})
+        mlflow.tensorflow.log_model(
+            network,
+            model_id=model.model_id,
+            run_id=self._run_id,
+            signature=ModelSignature(Schema([inputs]), Schema([outputs])),
+            pip_requirements=line["requirements"],
+        )
+
+    def _log_status(self, line: Line) -> None:
+        client = self._client
+        if line["reason"]:
+            self._log_tags({FAILURE_TAG: line["reason"]})
+        elif FAILURE_TAG in client.get_run(self._run_id).data.tags:
+            client.delete_tag(self._run_id, FAILURE_TAG)
+        if line["status"] == "RUNNING":
+            client.update_run(self._run_id, status="RUNNING")
+        else:
+            client.set_terminated(self._run_id, line["status"], end_time=int(line["time"] * 1000))
+
+
+def _run_of(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
+    """Returns the run of a folder, created if the server has none."""
+    known = identity.get("run_id")
+    if known:
+        try:
+            return client.get_run(known)
+        except mlflow.MlflowException as error:
+            # Another server than last time gets a run of its own; a run that was given must be there.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST" or known == os.environ.get("MLFLOW_RUN_ID"):
+                raise
+    experiment = _experiment(client, identity["experiment"])
+    found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{identity['key']}'", max_results=1)
+    if found:
+        return client.get_run(found[0].info.run_id)
+    tags, began = {KEY_TAG: identity["key"]}, int(identity["began"] * 1000)
+    return client.create_run(experiment, run_name=identity["run_name"], tags=tags, start_time=began)
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=_artifacts_beside(mlflow.get_tracking_uri())))
+        except mlflow.MlflowException:
+            found = client.get_experiment_by_name(name)  # another process may have been faster
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """Returns where the artifacts of a database file go; MLflow's own choice is the working directory."""
+    path = uri.removeprefix("sqlite:///")
+    return None if path == uri else Path(path).with_name("mlflow-artifacts").absolute().as_uri()
+
+
+def _picture(line: Line) -> tuple[str, int]:
+    """The key and step of a picture, as they stand in the names of its files."""
+    return line["key"].replace("/", "~"), line["step"]

@@ -1,0 +1,88 @@
+"""A tracked folder: its files, what they say, and what of it must stay secret."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ganlib import storage
+
+Line = dict[str, Any]
+
+HISTORY = "history.jsonl"
+JOURNAL = "tracking.jsonl"
+IDENTITY = "tracking.json"
+DEFAULT_EXPERIMENT = "gan-pipelines"
+
+
+def fresh_identity(run_name: str) -> dict[str, str]:
+    """What a folder remembers of its run from the first moment, so that it can be delivered from anywhere."""
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
+    given = os.environ.get("MLFLOW_RUN_ID")
+    return {
+        "key": uuid.uuid4().hex,
+        "run_name": run_name,
+        "experiment": experiment,
+        **({"run_id": given} if given else {}),
+    }
+
+
+def read(folder: Path) -> list[Line]:
+    """All lines of a folder: the journal without its endings, the history, then how the run ended."""
+    journal = storage.read_lines(folder / JOURNAL)
+    endings = [line for line in journal if line["do"] == "status"]
+    others = [line for line in journal if line["do"] != "status"]
+    return [*others, *storage.read_lines(folder / HISTORY), *endings[-1:]]
+
+
+def pending(folder: Path) -> bool:
+    """Says whether a tracked folder holds lines that MLflow did not get."""
+    lines = read(folder)
+    return bool(lines) and storage.read_json(folder / IDENTITY)["delivered"] != digest_of(lines)
+
+
+def run_id(folder: Path) -> str | None:
+    """Returns the id of the MLflow run that a tracked folder belongs to, if it is known."""
+    identity = storage.read_json(folder / IDENTITY)
+    return identity.get("run_id")
+
+
+def tracked_folders(root: Path) -> list[Path]:
+    """Returns the tracked folders at or below a folder, the oldest first; hidden ones are half-made."""
+    found = sorted(path.relative_to(root).parent for path in root.rglob(IDENTITY))
+    folders = [root / path for path in found if not any(part.startswith(".") for part in path.parts)]
+    return sorted(folders, key=lambda folder: float(storage.read_json(folder / IDENTITY)["began"]))
+
+
+def flattened(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Turns nested settings into dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        flat.update(flattened(value, prefix=f"{path}.") if isinstance(value, Mapping) else {path: value})
+    return flat
+
+
+def fingerprint(line: Line) -> str:
+    """Returns what tells a line from others."""
+    return storage.as_text(line)
+
+
+def digest_of(lines: list[Line]) -> str:
+    """Returns what tells a folder's lines from what they were before."""
+    return hashlib.sha256(storage.as_text(lines).encode()).hexdigest()
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, without what must stay secret."""
+    return redacted((str(error).splitlines() or [""])[0] or type(error).__name__)[:300]
+
+
+def redacted(text: str) -> str:
+    """Removes user and password from every address in a text."""
+    return re.sub(r"//[^/\s]*@", "//", text)

@@ -1,0 +1,108 @@
+"""Recording a run into a folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ganlib import storage
+from ganlib.tracking.courier import Courier
+from ganlib.tracking.folder import HISTORY, IDENTITY, JOURNAL, Line, fingerprint, fresh_identity, redacted
+
+
+class Tracker:
+    """Records a run into a folder, and has it delivered to MLflow in the background.
+
+    MLflow is used if `MLFLOW_TRACKING_URI` is set. A new folder's run is `MLFLOW_RUN_ID`, as KFP's own plugin
+    sets it, or else one is created in the experiment `MLFLOW_EXPERIMENT_NAME`; a folder never changes its run.
+
+    Args:
+        folder: Where the lines go; what is there already is kept, and delivered if it was not.
+        run_name: Name of the MLflow run, if it must be created.
+        belongs_to: A tracked folder whose MLflow run this folder's lines go to.
+    """
+
+    def __init__(self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        if not (folder / IDENTITY).exists():
+            identity = storage.read_json(belongs_to / IDENTITY) if belongs_to is not None else fresh_identity(run_name)
+            own = {"began": time.time(), "delivered": "", "belongs": belongs_to is not None}
+            storage.write_json(folder / IDENTITY, {**identity, **own})
+        self._seen = {fingerprint(line) for line in storage.read_lines(folder / JOURNAL)}
+        self._courier: Courier | None = None
+
+    def __enter__(self) -> Self:
+        """Starts the courier, if there is a server to deliver to."""
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            self._courier = Courier(self.folder)
+            self._courier.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Notes a failure in the run and delivers what is left."""
+        try:
+            if error is not None:
+                self.status("FAILED", reason=redacted(f"{type(error).__name__}: {error}")[:500])
+        finally:
+            if self._courier is not None:
+                self._courier.finish()
+
+    def rewind(self, step: int) -> None:
+        """Forgets everything after a step and how the run ended, since it goes on from there."""
+        history, journal = (storage.read_lines(self.folder / name) for name in (HISTORY, JOURNAL))
+        kept = [line for line in journal if line.get("step", 0) <= step and line["do"] != "status"]
+        storage.write_lines(self.folder / HISTORY, [row for row in history if row["step"] <= step])
+        storage.write_lines(self.folder / JOURNAL, kept)
+        self._seen = {fingerprint(line) for line in kept}
+        if any(line["do"] == "status" for line in journal):
+            self.status("RUNNING")
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Records settings by dotted name; values are shown as text."""
+        self._write({"do": "params", "values": {name: str(value) for name, value in values.items()}})
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Records tags."""
+        self._write({"do": "tags", "values": dict(values)})
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Records one row of the history."""
+        storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **values})
+        self._wake()
+
+    def image(self, file: Path, *, key: str, step: int) -> None:
+        """Records a picture inside the folder, as the picture of a key at a step."""
+        self._write({"do": "image", "file": str(file.relative_to(self.folder)), "key": key, "step": step})
+
+    def artifact(self, file: Path, *, place: str = "") -> None:
+        """Records a file inside the folder, to be shown below a place among the run's artifacts."""
+        self._write({"do": "artifact", "file": str(file.relative_to(self.folder)), "place": place})
+
+    def dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
+        """Records the data that the run was trained on."""
+        self._write({"do": "dataset", "name": name, "digest": digest[:32], "source": source, "profile": dict(profile)})
+
+    def model(self, file: Path, *, requirements: list[str]) -> None:
+        """Records a Keras file inside the folder as the run's model."""
+        self._write({"do": "model", "file": str(file.relative_to(self.folder)), "requirements": requirements})
+
+    def status(self, status: str, *, reason: str = "") -> None:
+        """Records how the run ended, `FINISHED` or `FAILED`, or that it goes on, `RUNNING`."""
+        self._write({"do": "status", "status": status, "reason": reason, "time": time.time()})
+
+    def _write(self, line: Line) -> None:
+        if fingerprint(line) not in self._seen:
+            self._seen.add(fingerprint(line))
+            storage.append_line(self.folder / JOURNAL, line)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._courier is not None:
+            self._courier.wake()

@@ -1,0 +1,835 @@
+"""Tracking against real MLflow servers, which are killed, stopped and started again."""
+
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from ganlib import storage, tracking
+from ganlib.tracking import Tracker, courier, delivery
+from ganlib.tracking import folder as folder_files
+from pipelines.cli import main
+
+SECRET = "hunter2"
+ROWS = 200
+
+
+class Server:
+    """An MLflow server process of our own; what it stores outlives it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self.uri = f"http://{self.address}"
+        self.process = None
+
+    def start(self):
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/mlflow.db",
+        ]
+        command += ["--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--workers", "1"]
+        # Without its job runners, which are six processes that nobody here needs.
+        quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.folder / "log.txt").open("a") as log:
+            self.process = subprocess.Popen(
+                command, env={**os.environ, **quick}, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self.answers)
+
+    def answers(self):
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        if self.process is not None:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    @property
+    def client(self):
+        return client_of(self.uri)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A store whose tables are made already, which takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    tracking.initialise(f"sqlite:///{folder}/mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def only_server(tmp_path_factory, empty_store):
+    server = Server(Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("shared") / "server")))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(only_server, monkeypatch, request):
+    """A running server, which a test may kill and start again, with an experiment for each test."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", only_server.uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
+    if only_server.process is None:
+        only_server.start()
+    return only_server
+
+
+@pytest.fixture
+def store(tmp_path, empty_store, monkeypatch):
+    """A local store without a server."""
+    shutil.copytree(empty_store, tmp_path / "store")
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    tracking.initialise(uri, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=tmp_path / "store" / "artifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def keras_file(tmp_path_factory):
+    """A generator with a handful of weights."""
+    import keras
+
+    inputs = keras.Input([3], name="latent")
+    images = keras.layers.Reshape([2, 2, 1])(keras.layers.Dense(4)(inputs))
+    path = tmp_path_factory.mktemp("keras") / "generator.keras"
+    keras.Model(inputs, images).save(path)
+    return path
+
+
+def client_of(uri):
+    import mlflow
+
+    return mlflow.MlflowClient(uri)
+
+
+def picture(folder, step, *, colour=128):
+    path = folder / "samples" / f"step-{step}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.new("L", (8, 8), colour).save(path)
+    return path
+
+
+def record(tracker, steps, *, pictures_every=2):
+    for step in steps:
+        tracker.metrics(step, {"generator/loss": step / 2, "discriminator/loss": step / 4})
+        if step % pictures_every == 0:
+            tracker.image(picture(tracker.folder, step), key="samples", step=step)
+
+
+def introduce(tracker):
+    tracker.params({"training.steps": 10, "model.kind": "dcgan"})
+    tracker.tags({"precision": "float32"})
+    tracker.dataset(name="digits", digest="a1" * 32, source="embedded", profile={"train": 1438})
+
+
+def all_runs(client):
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(experiments)
+
+
+def runs_of(client, folder):
+    """The runs of a tracked folder, wherever they are."""
+    key = storage.read_json(folder / tracking.IDENTITY)["key"]
+    return [run for run in all_runs(client) if run.data.tags.get(delivery.KEY_TAG) == key]
+
+
+def the_run(client, folder):
+    (run,) = runs_of(client, folder)
+    return run
+
+
+def points(client, run):
+    return Counter(
+        (name, point.step, point.value)
+        for name in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, name)
+    )
+
+
+def files(client, run, place=""):
+    found = []
+    for item in client.list_artifacts(run.info.run_id, place or None):
+        found += files(client, run, item.path) if item.is_dir else [item.path]
+    return sorted(found)
+
+
+def pictured(client, run):
+    """Steps of the pictures, and of their thumbnails, with repetitions."""
+    names = [re.fullmatch(r"images/samples\+step\+(\d+)\+.*", path) for path in files(client, run, "images")]
+    whole = sorted(int(name[1]) for name in names if "+compressed" not in name[0])
+    small = sorted(int(name[1]) for name in names if "+compressed" in name[0])
+    assert whole == small
+    return whole
+
+
+def everything(client, run):
+    """All that a server says of a run, in a form that compares."""
+    run = client.get_run(run.info.run_id)
+    histories = {
+        name: sorted((p.step, p.timestamp, p.value) for p in client.get_metric_history(run.info.run_id, name))
+        for name in run.data.metrics
+    }
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    return {
+        "info": (run.info.status, run.info.start_time, run.info.end_time, run.info.run_name),
+        "params": run.data.params,
+        "tags": run.data.tags,
+        "metrics": histories,
+        "files": files(client, run),
+        "inputs": [(item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs],
+        "models": [(model.model_id, str(model.status), model.last_updated_timestamp) for model in models],
+    }
+
+
+def expected_points(steps):
+    return Counter(
+        (name, step, step / part) for step in steps for name, part in (("generator/loss", 2), ("discriminator/loss", 4))
+    )
+
+
+def wait_until(condition, *, seconds=90.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def delivered(folder):
+    return not tracking.pending(folder)
+
+
+def python(code, *arguments, **environment):
+    """Runs a program with our library in a process of its own."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def texts(folder):
+    return "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
+
+
+def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server, tmp_path, keras_file):
+    folder, began = tmp_path / "run", time.time()
+    folder.mkdir()
+    shutil.copy(keras_file, folder / "generator.keras")
+    (folder / "report.html").write_text("<p>report</p>")
+    with Tracker(folder, run_name="mine") as tracker:
+        introduce(tracker)
+        record(tracker, range(1, 6))
+        tracker.artifact(folder / "report.html", place="report")
+        tracker.model(folder / "generator.keras", requirements=["tensorflow", "numpy"])
+        tracker.status("FINISHED")
+    ended = time.time()
+    client = server.client
+    run = the_run(client, folder)
+    assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
+    assert began - 0.01 <= run.info.start_time / 1000 + 0.001 <= run.info.end_time / 1000 + 0.001 <= ended
+    assert run.data.params == {"training.steps": "10", "model.kind": "dcgan"}
+    assert run.data.tags["precision"] == "float32"
+    assert points(client, run) == expected_points(range(1, 6))
+    rows = storage.read_lines(folder / tracking.HISTORY)
+    history = client.get_metric_history(run.info.run_id, "generator/loss")
+    assert {point.step: point.timestamp for point in history} == {row["step"]: int(row["time"] * 1000) for row in rows}
+    assert pictured(client, run) == [2, 4]
+    assert run.data.tags["mlflow.loggedImages"] == "True"
+    assert "report/report.html" in files(client, run)
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", "a1" * 16)
+    assert json.loads(data.dataset.profile) == {"train": 1438}
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert (model.name, str(model.status), model.source_run_id) == ("generator", "READY", run.info.run_id)
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    assert delivered(folder)
+    assert tracking.run_id(folder) == run.info.run_id
+
+    import mlflow
+
+    card = mlflow.models.get_model_info(f"models:/{model.model_id}")
+    assert card.signature.inputs.inputs[0].shape == (-1, 3)
+    assert card.signature.outputs.inputs[0].shape == (-1, 2, 2, 1)
+
+    before = everything(client, run)
+    # As if a process had been killed between asking for the model's place and filling it.
+    tags = {delivery.MODEL_TAG: storage.sha256(keras_file)}
+    half = client.create_logged_model(run.info.experiment_id, "generator", run.info.run_id, tags=tags)
+    client.delete_logged_model(model.model_id)
+    tracking.deliver(folder)
+    (again,) = client.search_logged_models([run.info.experiment_id])
+    assert str(again.status) == "READY"
+    assert again.model_id not in (half.model_id, model.model_id)
+    after = everything(client, run)
+    assert {**after, "models": ()} == {**before, "models": ()}
+    tracking.deliver(folder)
+    assert everything(client, run) == after
+
+
+def test_pictures_keep_their_pixels_and_never_stand_there_twice(server, tmp_path):
+    folder = tmp_path / "run"
+    with Tracker(folder) as tracker:
+        record(tracker, range(1, 5))
+    client = server.client
+    run = the_run(client, folder)
+    name = next(path for path in files(client, run, "images") if "+step+2+" in path and path.endswith(".png"))
+    with Image.open(client.download_artifacts(run.info.run_id, name, str(tmp_path))) as image:
+        assert image.size == (8, 8)
+        assert image.convert("L").getextrema() == (128, 128)
+    before = everything(client, run)
+    # As if a process had been killed between the picture and its thumbnail.
+    (thumbnail,) = (server.folder / "artifacts").rglob(f"{run.info.run_id}/artifacts/images/*+step+2+*.webp")
+    thumbnail.unlink()
+    tracking.deliver(folder)
+    assert everything(client, run) == before
+
+
+def test_a_picture_that_is_gone_does_not_hold_the_rest_back(server, tmp_path, capsys):
+    tracker = Tracker(tmp_path / "run")
+    record(tracker, range(1, 5))
+    tracker.status("FINISHED")
+    (tmp_path / "run" / "samples" / "step-2.png").unlink()
+    tracking.deliver(tmp_path / "run")
+    run = the_run(server.client, tmp_path / "run")
+    assert pictured(server.client, run) == [4]
+    assert run.info.status == "FINISHED"
+    assert "step-2.png is gone and cannot be delivered" in capsys.readouterr().out
+
+
+def test_delivering_twice_changes_nothing(server, tmp_path):
+    first, second = tmp_path / "run" / "first", tmp_path / "run" / "second"
+    tracker = Tracker(first)
+    introduce(tracker)
+    record(tracker, range(1, 6))
+    tracker.status("FINISHED")
+    with pytest.raises(OSError, match="disk full"), Tracker(second, belongs_to=first):
+        raise OSError("disk full")
+    command = ["deliver", str(tmp_path / "run")]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    client = server.client
+    run = the_run(client, first)
+    before = everything(client, run)
+    assert before["info"][0] == "FAILED"
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    assert re.findall(r"(\d+) lines are in MLflow", result.output) == ["11", "1"]
+    assert everything(client, the_run(client, first)) == before
+
+
+def test_two_deliveries_at_once_leave_no_double(server, tmp_path):
+    folder = tmp_path / "run"
+    tracker = Tracker(folder)
+    introduce(tracker)
+    record(tracker, range(1, 11))
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(tracking.deliver, [folder, folder])) == [18, 18]
+    run = the_run(server.client, folder)
+    assert points(server.client, run) == expected_points(range(1, 11))
+    assert pictured(server.client, run) == [2, 4, 6, 8, 10]
+
+
+def test_a_courier_whose_folder_was_delivered_by_hand_meanwhile_leaves_no_double(server, tmp_path):
+    folder = tmp_path / "run"
+    tracker, courier = Tracker(folder), delivery.Delivery(folder)
+    record(tracker, range(1, 4))
+    courier.bring(folder_files.read(folder))
+    record(tracker, range(4, 7))
+    tracking.deliver(folder)
+    courier.bring(folder_files.read(folder))  # which does not know that
+    run = the_run(server.client, folder)
+    assert points(server.client, run) == expected_points(range(1, 7))
+    assert pictured(server.client, run) == [2, 4, 6]
+
+
+def test_many_points_and_numbers_beyond_the_finite_arrive(server, tmp_path):
+    with Tracker(tmp_path / "run") as tracker:
+        for step in range(1200):
+            tracker.metrics(step, {"loss": float(step)})
+        tracker.metrics(1200, {"loss": math.nan})
+        tracker.metrics(1201, {"loss": math.inf})
+    run = the_run(server.client, tmp_path / "run")
+    history = server.client.get_metric_history(run.info.run_id, "loss")
+    assert sorted(point.step for point in history) == list(range(1202))
+    values = {point.step: point.value for point in history}
+    assert math.isnan(values[1200])
+    assert values[1201] > 1e308
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_tracking as t
+from ganlib import tracking
+folder = Path(sys.argv[1])
+with tracking.Tracker(folder) as tracker:
+    t.introduce(tracker)
+    t.record(tracker, range(1, 7))
+    t.wait_until(lambda: t.delivered(folder))
+    t.record(tracker, range(7, 9))
+    with (folder / tracking.HISTORY).open("a") as file:
+        file.write('{"step": 9, "time": 17')
+    with (folder / tracking.JOURNAL).open("a") as file:
+        file.write('{"do": "ima')
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_while_recording(folder):
+    process = python(KILLED, folder, Path(__file__).parent)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, output
+
+
+def test_a_run_killed_and_started_again_is_one_run_without_doubles(server, tmp_path):
+    folder = tmp_path / "run"
+    kill_while_recording(folder)
+    assert tracking.pending(folder)
+    with Tracker(folder) as tracker:
+        tracker.rewind(4)
+        assert [row["step"] for row in storage.read_lines(folder / tracking.HISTORY)] == [1, 2, 3, 4]
+        introduce(tracker)
+        record(tracker, range(5, 11))
+        tracker.status("FINISHED")
+    run = the_run(server.client, folder)
+    assert points(server.client, run) == expected_points(range(1, 11))
+    assert pictured(server.client, run) == [2, 4, 6, 8, 10]
+    assert run.info.status == "FINISHED"
+    assert len(run.inputs.dataset_inputs) == 1
+    assert [row["step"] for row in storage.read_lines(folder / tracking.HISTORY)] == list(range(1, 11))
+
+
+def test_lines_after_a_half_written_one_are_readable_without_a_rewind(tmp_path):
+    folder = tmp_path / "run"
+    tracker = Tracker(folder)
+    introduce(tracker)
+    record(tracker, range(1, 3))
+    for name in (tracking.HISTORY, tracking.JOURNAL):
+        with (folder / name).open("a") as file:
+            file.write('{"step": 3, "ti')
+    tracker = Tracker(folder)
+    record(tracker, range(3, 5))
+    assert [row["step"] for row in storage.read_lines(folder / tracking.HISTORY)] == [1, 2, 3, 4]
+    assert [line["do"] for line in storage.read_lines(folder / tracking.JOURNAL)][-2:] == ["image", "image"]
+
+
+def test_without_an_address_everything_stays_on_disk(tmp_path, capsys):
+    with Tracker(tmp_path) as tracker:
+        introduce(tracker)
+        record(tracker, range(1, 4))
+    assert capsys.readouterr().out == ""
+    assert tracking.pending(tmp_path)
+    assert tracking.run_id(tmp_path) is None
+    assert len(storage.read_lines(tmp_path / tracking.HISTORY)) == 3
+
+
+def test_an_introduction_is_written_once_however_often_a_run_is_started(tmp_path):
+    for _ in range(3):
+        introduce(Tracker(tmp_path))
+    assert [line["do"] for line in storage.read_lines(tmp_path / tracking.JOURNAL)] == ["params", "tags", "dataset"]
+
+
+def seconds_to_record(tracker):
+    began = time.monotonic()
+    for step in range(ROWS):
+        tracker.metrics(step, {"loss": float(step)})
+    return time.monotonic() - began
+
+
+def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(server, tmp_path, keras_file, capfd):
+    server.kill()
+    alone = seconds_to_record(Tracker(tmp_path / "without a server"))
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    shutil.copy(keras_file, folder / "generator.keras")
+    with Tracker(folder) as tracker:
+        introduce(tracker)
+        assert seconds_to_record(tracker) < max(1.0, 4 * alone)  # the second for an idle machine
+        tracker.image(picture(folder, 7), key="samples", step=7)
+        tracker.artifact(picture(folder, 8), place="report")
+        tracker.model(folder / "generator.keras", requirements=["tensorflow"])
+        tracker.status("FINISHED")
+        began = time.monotonic()
+    assert time.monotonic() - began < 20
+    text = "".join(capfd.readouterr())
+    assert text.count("MLflow is away, the run goes on and keeps its lines on disk: ") == 1
+    assert text.count("\n") == 2, text
+    assert len(storage.read_lines(folder / tracking.HISTORY)) == ROWS
+    assert tracking.pending(folder)
+    ended = time.time()
+
+    server.start()
+    command = shlex.split(re.search(r"Deliver it with: (.*)", text)[1])
+    assert command[:3] == ["gan-pipelines", "deliver", str(folder)]
+    result = CliRunner().invoke(main, command[1:])
+    assert result.exit_code == 0, result.output
+    assert f"{folder}: {ROWS + 7} lines are in MLflow" in result.output
+    assert delivered(folder)
+    client = server.client
+    run = the_run(client, folder)
+    told = everything(client, run)
+    assert [(step, value) for step, _, value in told["metrics"]["loss"]] == [(n, float(n)) for n in range(ROWS)]
+    assert run.data.params == {"training.steps": "10", "model.kind": "dcgan"}
+    assert run.data.tags["precision"] == "float32"
+    assert pictured(client, run) == [7]
+    assert "report/step-8.png" in told["files"]
+    assert told["inputs"] == [("digits", "a1" * 16)]
+    assert [status for _, status, _ in told["models"]] == ["READY"]
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time / 1000 <= ended
+
+
+def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(courier, "RETRY_SECONDS", 1.0)
+    folder = tmp_path / "run"
+    with Tracker(folder) as tracker:
+        introduce(tracker)
+        record(tracker, range(1, 6))
+        wait_until(lambda: delivered(folder))
+        server.kill()
+        record(tracker, range(6, 11))
+        wait_until(lambda: "MLflow is away" in said(folder, capfd))
+        server.start()
+        record(tracker, range(11, 13))
+        wait_until(lambda: "MLflow is back" in said(folder, capfd))
+        record(tracker, range(13, 15))
+        tracker.status("FINISHED")
+    client = server.client
+    run = the_run(client, folder)
+    assert points(client, run) == expected_points(range(1, 15))
+    assert pictured(client, run) == [2, 4, 6, 8, 10, 12, 14]
+    assert run.info.status == "FINISHED"
+    assert delivered(folder)
+    text = said(folder, capfd)
+    assert text.count("MLflow is away") == text.count("MLflow is back") == 1
+    assert "gan-pipelines deliver" not in text
+
+
+def said(folder, capfd):
+    """What was printed since the test began."""
+    log = folder.parent / "said.txt"
+    with log.open("a") as file:
+        file.write("".join(capfd.readouterr()))
+    return log.read_text()
+
+
+def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(server, tmp_path, capfd):
+    folder = tmp_path / "run"
+    with Tracker(folder) as tracker:
+        record(tracker, range(1, 6))
+        wait_until(lambda: delivered(folder))
+        server.kill()
+        record(tracker, range(6, 11))
+        tracker.status("FINISHED")
+        began = time.monotonic()
+    assert time.monotonic() - began < 20
+    text = "".join(capfd.readouterr())
+    assert text.count("MLflow is away") == 1
+    assert f"gan-pipelines deliver {folder} --uri {server.uri}" in text
+    began = time.monotonic()
+    result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: not delivered: ")
+    assert result.stderr.count("\n") == 1
+    assert time.monotonic() - began < 10
+    server.start()
+    assert CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri]).exit_code == 0
+    run = the_run(server.client, folder)
+    assert points(server.client, run) == expected_points(range(1, 11))
+    assert run.info.status == "FINISHED"
+
+
+def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_time(
+    server, tmp_path, capfd, monkeypatch
+):
+    assert courier.FAREWELL_SECONDS < 60
+    patience = float(delivery.CLIENT_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+    assert (1 + courier.FAREWELL_ATTEMPTS) * patience <= courier.FAREWELL_SECONDS
+    monkeypatch.setattr(courier, "FAREWELL_SECONDS", 2.0)
+    folder = tmp_path / "run"
+    with Tracker(folder) as tracker:
+        record(tracker, range(1, 4))
+        wait_until(lambda: delivered(folder))
+        server.signal(signal.SIGSTOP)
+        record(tracker, range(4, 7))
+        tracker.status("FINISHED")
+        began = time.monotonic()
+    assert 1.9 < time.monotonic() - began < 15
+    assert "not everything reached MLflow" in "".join(capfd.readouterr())
+    server.signal(signal.SIGCONT)  # and the abandoned courier, still at work, comes through
+    wait_until(lambda: delivered(folder))
+    run = the_run(server.client, folder)
+    assert points(server.client, run) == expected_points(range(1, 7))
+    assert run.info.status == "FINISHED"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_courier_that_dies_is_noticed_at_the_end(server, tmp_path, capsys, monkeypatch):
+    def die(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(delivery.Delivery, "bring", die)
+    with Tracker(tmp_path / "run") as tracker:
+        record(tracker, range(1, 3))
+    assert "not everything reached MLflow; it is kept on disk" in capsys.readouterr().out
+
+
+def test_a_chain_of_folders_lands_in_one_run(server, tmp_path):
+    train, evaluation, export = tmp_path / "train", tmp_path / "evaluation", tmp_path / "export"
+    with Tracker(train) as tracker:
+        record(tracker, range(1, 4))
+        tracker.status("FINISHED")
+    with Tracker(evaluation, belongs_to=train) as tracker:
+        tracker.metrics(3, {"fd_digits": 12.5})
+    with Tracker(export, belongs_to=evaluation) as tracker:
+        tracker.tags({"exported": "yes"})
+    run = the_run(server.client, train)
+    assert {tracking.run_id(folder) for folder in (train, evaluation, export)} == {run.info.run_id}
+    assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
+    assert run.data.tags["exported"] == "yes"
+    assert run.info.status == "FINISHED"
+
+
+def test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    train, evaluation = tmp_path / "train", tmp_path / "evaluation"
+    with Tracker(train, run_name="mine") as tracker:
+        record(tracker, range(1, 4))
+        tracker.status("FINISHED")
+    with Tracker(evaluation, belongs_to=train) as tracker:
+        tracker.metrics(3, {"fd_digits": 12.5})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "where the shell stands later")
+    tracking.deliver(evaluation)
+    assert delivered(evaluation)
+    assert tracking.pending(train)
+    tracking.deliver(train)
+    run = the_run(server.client, train)
+    assert tracking.run_id(train) == tracking.run_id(evaluation) == run.info.run_id
+    assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
+    assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
+    experiment = server.client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last"
+
+
+def given_run(server):
+    experiment = server.client.create_experiment(f"given-{time.time_ns()}")
+    return experiment, server.client.create_run(experiment).info.run_id
+
+
+def test_a_run_that_was_given_is_used_and_no_second_one_is_made(server, tmp_path, monkeypatch):
+    experiment, given = given_run(server)
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    before = len(all_runs(server.client))
+    with Tracker(tmp_path / "train") as tracker:
+        introduce(tracker)
+        record(tracker, range(1, 4))
+        tracker.status("FINISHED")
+    monkeypatch.setenv("MLFLOW_RUN_ID", given_run(server)[1])  # KFP gives each step one
+    with Tracker(tmp_path / "evaluation", belongs_to=tmp_path / "train") as tracker:
+        tracker.metrics(3, {"fd_digits": 12.5})
+    assert len(all_runs(server.client)) == before + 1  # the one that this test made
+    (run,) = server.client.search_runs([experiment])
+    assert run.info.run_id == given
+    assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
+
+
+def test_a_run_that_was_given_is_remembered_while_its_server_is_away(server, tmp_path, monkeypatch, capsys):
+    experiment, given = given_run(server)
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with Tracker(tmp_path / "run") as tracker:
+        record(tracker, range(1, 4))
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    before = len(all_runs(server.client))
+    tracking.deliver(tmp_path / "run")
+    assert len(all_runs(server.client)) == before
+    (run,) = server.client.search_runs([experiment])
+    assert points(server.client, run) == expected_points(range(1, 4))
+
+
+def test_a_given_run_that_is_not_there_is_an_error_and_not_a_new_run(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    before = len(all_runs(server.client))
+    record(Tracker(tmp_path / "run"), range(1, 3))
+    with pytest.raises(RuntimeError, match=f"Run with id={'0' * 32} not found"):
+        tracking.deliver(tmp_path / "run")
+    assert len(all_runs(server.client)) == before
+
+
+def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path, monkeypatch):
+    folder, experiment = tmp_path / "run", os.environ["MLFLOW_EXPERIMENT_NAME"]
+    tracking.initialise(store, experiment=experiment, artifacts=tmp_path / "artifacts")
+    with Tracker(folder) as tracker:  # into the local store
+        introduce(tracker)
+        record(tracker, range(1, 4))
+    result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
+    assert result.exit_code == 0, result.output
+    for client in (client_of(store), server.client):
+        run = the_run(client, folder)
+        assert points(client, run) == expected_points(range(1, 4))
+        assert pictured(client, run) == [2]
+
+
+def fail_after(folder, steps, error):
+    with Tracker(folder) as tracker:
+        record(tracker, steps)
+        raise error
+
+
+def test_a_failure_marks_the_run_and_going_on_heals_it(server, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(ValueError, match="no such shape"):
+        fail_after(folder, range(1, 4), ValueError("no such shape"))
+    run = the_run(server.client, folder)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["failure"] == "ValueError: no such shape"
+    with Tracker(folder) as tracker:
+        tracker.rewind(3)
+        wait_until(lambda: delivered(folder))
+        run = the_run(server.client, folder)
+        assert run.info.status == "RUNNING"
+        assert "failure" not in run.data.tags
+        record(tracker, range(4, 6))
+        tracker.status("FINISHED")
+    run = the_run(server.client, folder)
+    assert run.info.status == "FINISHED"
+    assert points(server.client, run) == expected_points(range(1, 6))
+
+
+def test_a_setting_changed_on_the_way_does_not_hold_the_run_back(server, tmp_path, capsys):
+    with Tracker(tmp_path) as tracker:
+        introduce(tracker)
+    with Tracker(tmp_path) as tracker:
+        tracker.params({"training.steps": 20, "model.kind": "dcgan", "new": 1})
+        tracker.status("FINISHED")
+    assert capsys.readouterr().out == ""
+    run = the_run(server.client, tmp_path)
+    assert run.data.params == {"training.steps": "10", "model.kind": "dcgan", "new": "1"}
+    assert {name: value for name, value in run.data.tags.items() if name.startswith("changed.")} == {
+        "changed.training.steps": "20"
+    }
+    assert run.info.status == "FINISHED"
+
+
+def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
+    folder = tmp_path / "run"
+    tracker = Tracker(folder)
+    assert not tracking.pending(folder)
+    record(tracker, range(1, 7))
+    assert tracking.pending(folder)
+    tracking.deliver(folder)
+    assert delivered(folder)
+    tracker.rewind(4)
+    record(tracker, range(5, 7))  # as many lines as before, and yet others
+    assert tracking.pending(folder)
+    tracking.deliver(folder)
+    assert delivered(folder)
+    run = the_run(client_of(store), folder)
+    assert points(client_of(store), run) == expected_points(range(1, 7))
+    assert pictured(client_of(store), run) == [2, 4, 6]
+
+
+RECORDS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_tracking as t
+from ganlib import tracking
+with tracking.Tracker(Path(sys.argv[1])) as tracker:
+    t.introduce(tracker)
+    t.record(tracker, range(1, 21), pictures_every=5)
+    tracker.status("FINISHED")
+"""
+
+
+def test_a_local_store_made_once_serves_four_processes_at_once(store, tmp_path):
+    folders = [tmp_path / f"run-{number}" for number in range(4)]
+    processes = [python(RECORDS, folder, Path(__file__).parent) for folder in folders]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, outputs
+    assert not any("tracking:" in output for output in outputs), outputs
+    client = client_of(store)
+    assert len(all_runs(client)) == 4
+    for folder in folders:
+        run = the_run(client, folder)
+        assert points(client, run) == expected_points(range(1, 21))
+        assert pictured(client, run) == [5, 10, 15, 20]
+        assert run.info.status == "FINISHED"
+
+
+def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:{SECRET}@127.0.0.1:9")
+    with pytest.raises(OSError, match="lost"):
+        fail_after(tmp_path / "run", range(1, 3), OSError(f"lost http://someone:{SECRET}@127.0.0.1:9"))
+    away = capfd.readouterr()
+    assert "MLflow is away" in away.out
+    assert f"gan-pipelines deliver {tmp_path / 'run'}\n" in away.out
+    result = CliRunner().invoke(main, ["deliver", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert "127.0.0.1:9" in result.output
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:{SECRET}@{server.address}")
+    with Tracker(tmp_path / "run") as tracker:
+        tracker.status("FINISHED")
+    assert delivered(tmp_path / "run")
+    for text in (*away, result.output, *capfd.readouterr(), texts(tmp_path)):
+        assert SECRET not in text
+    assert server.client.get_run(tracking.run_id(tmp_path / "run")).info.status == "FINISHED"
+
+
+def test_tracked_folders_come_in_the_order_of_their_beginning(store, tmp_path):
+    late, early = tmp_path / "root" / "a", tmp_path / "root" / "deep" / "b"
+    Tracker(early)
+    Tracker(late, belongs_to=early)
+    shutil.copytree(late, tmp_path / "root" / ".a.x1.partial")  # what a killed process left
+    assert tracking.tracked_folders(tmp_path / "root") == [early, late]
+    tracking.deliver(early)
+    assert tracking.tracked_folders(tmp_path / "root") == [early, late]
+
+
+def test_deliver_without_an_address_or_a_run_says_what_is_missing(tmp_path, monkeypatch):
+    result = CliRunner().invoke(main, ["deliver", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.stderr == "error: expected --uri or the environment variable MLFLOW_TRACKING_URI\n"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    result = CliRunner().invoke(main, ["deliver", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.stderr == f"error: expected a folder of a run. Received: folder={str(tmp_path)!r}\n"
+
+
+def test_flattened_settings_have_dotted_names():
+    nested = {"model": {"kind": "dcgan", "widths": [1, 2]}, "steps": 3, "empty": {}}
+    assert tracking.flattened(nested) == {"model.kind": "dcgan", "model.widths": [1, 2], "steps": 3}
