@@ -1,0 +1,222 @@
+"""The verb `evaluate`: scores with their protocol, and the report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import pixels, storage
+from ganlib.evaluation.report import Contents, write_report
+from ganlib.tracking import Tracker, flattened
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation.config import EvaluationConfig
+    from ganlib.evaluation.reference import Reference
+    from ganlib.training import TrainedModel
+
+CLASS_SAMPLES = 1000
+SURE = 0.9
+PICTURED = 100
+COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measure of the generated images.
+
+    Attributes:
+        name: Measure and feature space.
+        value: Of the generated images.
+        floor: Of as many real images, or None where that says nothing.
+        meaning: What it tells, in a sentence.
+    """
+
+    name: str
+    value: float
+    floor: float | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores in a folder, beside the report. Use `Evaluation.open(folder)`.
+
+    Attributes:
+        folder: Where they lie.
+        scores: The measures, the main one first.
+        protocol: What must be equal before two of them are compared.
+    """
+
+    folder: Path
+    scores: tuple[Score, ...]
+    protocol: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Evaluation:
+        """Opens a folder that `evaluate` wrote.
+
+        Raises:
+            ValueError: The folder holds no scores.
+        """
+        saved = storage.read_json(Path(folder) / "scores.json")
+        return cls(Path(folder), tuple(Score(**item) for item in saved["scores"]), saved["protocol"])
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Scores by name."""
+        return {score.name: score.value for score in self.scores}
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Floors by name, where there are any."""
+        return {score.name: score.floor for score in self.scores if score.floor is not None}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Scores and floors as one flat set of numbers."""
+        return {**self.values, **{f"{name}_floor": floor for name, floor in self.floors.items()}}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a KFP artifact of these scores says of them."""
+        return {**self.metrics, **{f"protocol_{name}": value for name, value in self.protocol.items()}}
+
+    @property
+    def report(self) -> Path:
+        """The page that shows everything."""
+        return self.folder / "report.html"
+
+    @property
+    def samples(self) -> Path:
+        """The picture of generated images."""
+        return self.folder / "generated.png"
+
+
+def evaluate(
+    model: TrainedModel,
+    dataset: PreparedDataset,
+    reference: Reference,
+    config: EvaluationConfig,
+    output: Path,
+    *,
+    seconds: Mapping[str, float] | None = None,
+) -> Evaluation:
+    """Scores a trained model against real images and writes the report.
+
+    Args:
+        model: What `training.train` left behind.
+        dataset: The prepared images that it was trained on.
+        reference: Their yardstick.
+        config: How many samples, from which of the kept generators.
+        output: Folder to create; it appears whole or not at all.
+        seconds: Wall time of earlier steps, for the report.
+
+    Returns:
+        The scores in `output`.
+    """
+    count = reference.sample_count(config.samples)
+    images = model.sampler(config.generator).images(max(count, CLASS_SAMPLES), seed=config.seed)
+    scores = [
+        Score(
+            reference.measure,
+            reference.distance([images[:count]]),
+            reference.floor(count),
+            f"Frechet distance of {count} images to {reference.statistics.count} real training images; lower is better",
+        ),
+        *_class_scores(images[:CLASS_SAMPLES], dataset, reference),
+    ]
+    protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
+    protocol["class_samples"] = CLASS_SAMPLES
+    with storage.whole_folder(output) as folder:
+        storage.write_json(folder / "scores.json", {"scores": [asdict(s) for s in scores], "protocol": protocol})
+        _save_pictures(folder, images, dataset)
+        shutil.copyfile(dataset.folder / "preview.png", folder / "preview.png")
+        contents = _contents(folder, model, dataset, config, scores, protocol, seconds or {})
+        write_report(contents, folder / "report.html")
+    for score in scores:
+        floor = "" if score.floor is None else f"  (real images: {score.floor:.4g})"
+        print(f"{score.name} {score.value:.4g}{floor}", flush=True)
+    evaluation = Evaluation.open(output)
+    with Tracker(output, belongs_to=model.folder) as tracker:
+        tracker.params(flattened({"evaluation": config.to_parameter()}))
+        tracker.metrics(model.step(config.generator), evaluation.metrics)
+        tracker.artifact(evaluation.report, place="report")
+    return evaluation
+
+
+def _class_scores(images: NDArray[np.uint8], dataset: PreparedDataset, reference: Reference) -> list[Score]:
+    """What the classifier sees in the samples, where the feature space is a classifier of the data's classes."""
+    if not reference.extractor.classes:
+        return []
+    generated = _sureness(reference, images)
+    real = _sureness(reference, dataset.load("test")[0])
+    name, classes = reference.extractor.name, len(reference.extractor.classes)
+    return [
+        Score(
+            f"{name}_classes_seen",
+            float(len(np.unique(generated.argmax(axis=1)))),
+            float(classes),
+            f"classes among the classifier's answers to {len(images)} images; fewer than {classes} is mode collapse",
+        ),
+        Score(
+            f"{name}_sure_share",
+            float((generated.max(axis=1) >= SURE).mean()),
+            float((real.max(axis=1) >= SURE).mean()),
+            f"share of images for which the classifier is at least {SURE} sure of its answer",
+        ),
+    ]
+
+
+def _sureness(reference: Reference, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.concatenate([probabilities for _, probabilities in reference.extractor.outputs([images])])
+
+
+def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDataset) -> None:
+    real = next(dataset.read("test"))[0]
+    for name, chosen in (("generated", images[:PICTURED]), ("real", real[:PICTURED])):
+        picture = pixels.grid(chosen, columns=COLUMNS, scale=pixels.enlargement(chosen.shape[1]))
+        pixels.save_picture(picture, folder / f"{name}.png")
+
+
+def _contents(
+    folder: Path,
+    model: TrainedModel,
+    dataset: PreparedDataset,
+    config: EvaluationConfig,
+    scores: list[Score],
+    protocol: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> Contents:
+    facts = model.facts
+    step, set_aside = model.step(config.generator), len(dataset.manifest["set_aside"])
+    counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
+    shape = "x".join(map(str, dataset.image_shape))
+    steps = f"of step {step} of {facts['last_step']}"
+    notes = [
+        f"{counts} of {dataset.name}, {shape} pixels; {set_aside} images were set aside.",
+        f"The {config.generator} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
+    ]
+    return Contents(
+        title=facts["config"]["training"]["run_name"],
+        scores=[asdict(score) for score in scores],
+        protocol=protocol,
+        history=model.history,
+        growth=model.sample_pictures,
+        generated=folder / "generated.png",
+        real=folder / "real.png",
+        preview=folder / "preview.png",
+        config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
+        seconds=seconds,
+        notes=notes,
+    )

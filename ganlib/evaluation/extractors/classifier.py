@@ -1,0 +1,31 @@
+"""Features of a small classifier trained on the labelled real images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ganlib.evaluation.extractors.base import Extractor, FittedExtractor
+from ganlib.evaluation.extractors.network import NetworkSettings, accuracy
+
+if TYPE_CHECKING:
+    from ganlib.data.records import PreparedDataset
+
+
+class Classifier(Extractor):
+    """The layer before the logits of a classifier of the data's own classes."""
+
+    kind: Literal["classifier"] = "classifier"
+    network: NetworkSettings = NetworkSettings()
+    """Size and training of the classifier."""
+
+    def fit(self, dataset: PreparedDataset, *, seed: int) -> FittedExtractor:
+        """Trains the classifier; see the base class."""
+        if not dataset.classes:
+            raise ValueError(
+                "the classifier needs labelled images; use evaluation.extractor=rotation without labels. "
+                f"Received: data={dataset.name!r} without classes"
+            )
+        images, labels = dataset.load("train")
+        network = self.network.train(images, labels, classes=len(dataset.classes), seed=seed)
+        facts = {"test_accuracy": accuracy(network, *dataset.load("test"))}
+        return FittedExtractor(f"{dataset.name}_classifier", network, dataset.classes, facts)

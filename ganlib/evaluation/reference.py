@@ -1,0 +1,138 @@
+"""The yardstick of a dataset: its feature space, the real images' statistics in it, and the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.evaluation.config import EvaluationConfig
+from ganlib.evaluation.extractors import Classifier, FittedExtractor, Rotation
+from ganlib.evaluation.frechet import frechet_distance
+from ganlib.evaluation.statistics import Statistics
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganlib.data.records import PreparedDataset
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Everything a generated image is measured against.
+
+    Attributes:
+        extractor: The feature space.
+        statistics: Of all real training images.
+        test_features: Of the real test images, float32 [N, D].
+        facts: Dataset and protocol facts that each score repeats.
+    """
+
+    extractor: FittedExtractor
+    statistics: Statistics
+    test_features: NDArray[np.float32]
+    facts: dict[str, Any]
+
+    @property
+    def measure(self) -> str:
+        """Name of the distance in this space; `fid` is reserved for the canonical Inception network."""
+        return f"fd_{self.extractor.name}"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a KFP artifact of this reference says of it."""
+        count = len(self.test_features)
+        return {
+            "measure": self.measure,
+            "extractor_sha256": self.extractor.sha256,
+            "extractor_test_accuracy": self.extractor.facts["test_accuracy"],
+            "floor": self.floor(count),
+            "floor_count": count,
+        }
+
+    def distance(self, batches: Iterable[NDArray[np.uint8]]) -> float:
+        """Returns the Frechet distance of uint8 images [n, H, W, C] to the real training images."""
+        features = (features for features, _ in self.extractor.outputs(batches))
+        return frechet_distance(Statistics.of(features), self.statistics)
+
+    def sample_count(self, wanted: int | None) -> int:
+        """Returns how many samples to score: as wanted, but no more than the floor can be measured with."""
+        available = len(self.test_features)
+        return available if wanted is None else min(wanted, available)
+
+    def floor(self, count: int) -> float:
+        """Returns the distance of `count` real test images to the real training images."""
+        return frechet_distance(Statistics.of([self.test_features[:count]]), self.statistics)
+
+    def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
+        """Returns what must be equal for two scores to be comparable, and where they came from."""
+        return {
+            "measure": self.measure,
+            "extractor_sha256": self.extractor.sha256,
+            **self.facts,
+            "generated_count": count,
+            "generator": generator,
+            "seed": seed,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Writes the reference into a folder."""
+        self.extractor.save(folder)
+        self.statistics.save(folder / "statistics.npz")
+        with storage.whole_file(folder / "test_features.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, self.test_features, allow_pickle=False)
+        storage.write_json(folder / "reference.json", self.facts)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Reference:
+        """Opens a folder that `measure_reference` wrote.
+
+        Raises:
+            ValueError: The folder holds no reference.
+        """
+        folder = Path(folder)
+        facts = storage.read_json(folder / "reference.json")
+        return cls(
+            FittedExtractor.load(folder),
+            Statistics.load(folder / "statistics.npz"),
+            np.load(folder / "test_features.npy", allow_pickle=False),
+            facts,
+        )
+
+
+def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:
+    """Makes the feature space of a dataset and measures its real images in it.
+
+    Args:
+        dataset: Prepared real images.
+        config: Which space.
+        output: Folder to create; it appears whole or not at all.
+
+    Returns:
+        The reference, as `Reference.open(output)` would give it.
+    """
+    chosen = config.extractor or (Classifier() if dataset.classes else Rotation())
+    extractor = chosen.fit(dataset, seed=config.seed)
+    train = (features for features, _ in extractor.outputs(images for images, _ in dataset.read("train")))
+    statistics = Statistics.of(train)
+    test = np.concatenate([f for f, _ in extractor.outputs(images for images, _ in dataset.read("test"))])
+    facts = {
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.checksum,
+        "reference_split": "train",
+        "reference_count": statistics.count,
+        "resize": dataset.manifest["preparation"]["resize"],
+    }
+    reference = Reference(extractor, statistics, test, facts)
+    with storage.whole_folder(output) as folder:
+        reference.save(folder)
+    accuracy = extractor.facts["test_accuracy"]
+    print(f"{reference.measure}: test accuracy {accuracy:.4f}, floor {reference.floor(len(test)):.4f}", flush=True)
+    return reference

@@ -1,0 +1,118 @@
+"""One page that shows a run: it holds its pictures and curves, and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+with epy.lazy_imports():
+    import jinja2
+    import matplotlib.figure
+    from PIL import Image
+
+if TYPE_CHECKING:
+    Rows = Sequence[Mapping[str, float]]
+
+GROWTH_PICTURES = 6
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the page shows.
+
+    Attributes:
+        title: Name of the run.
+        scores: Rows of measure, value, floor and what they mean.
+        protocol: What makes the scores comparable.
+        history: Rows of the training history.
+        growth: Pictures of samples from fixed inputs, the earliest first.
+        generated: Picture of samples.
+        real: Picture of as many real images.
+        preview: Picture of the prepared data.
+        config: Settings by dotted name.
+        seconds: Wall time by step.
+        notes: Sentences about the data and the run.
+    """
+
+    title: str
+    scores: Sequence[Mapping[str, Any]]
+    protocol: Mapping[str, Any]
+    history: Rows
+    growth: Sequence[Path]
+    generated: Path
+    real: Path
+    preview: Path
+    config: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    notes: Sequence[str]
+
+
+def write_report(contents: Contents, path: Path) -> None:
+    """Writes the page."""
+    chosen = _spread(contents.growth, GROWTH_PICTURES)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    page = environment.from_string(TEMPLATE.read_text()).render(
+        c=contents,
+        growth=[(_step(picture), _embedded(picture, rows=3)) for picture in chosen],
+        generated=_embedded(contents.generated),
+        real=_embedded(contents.real),
+        preview=_embedded(contents.preview),
+        curves=[(title, _curve(contents.history, names)) for title, names in _panels(contents.history)],
+    )
+    path.write_text(page)
+
+
+def _spread(pictures: Sequence[Path], count: int) -> list[Path]:
+    """Picks pictures evenly, the first and the last among them."""
+    if len(pictures) <= count:
+        return list(pictures)
+    return [pictures[round(index * (len(pictures) - 1) / (count - 1))] for index in range(count)]
+
+
+def _step(picture: Path) -> int:
+    return int(picture.stem.removeprefix("step-"))
+
+
+def _embedded(path: Path, *, rows: int | None = None) -> str:
+    """Returns a picture as a data address; with `rows`, only its top so many tenths."""
+    with Image.open(path) as picture:
+        shown = picture if rows is None else picture.crop((0, 0, picture.width, picture.height * rows // 10))
+        buffer = io.BytesIO()
+        shown.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _panels(history: Rows) -> list[tuple[str, list[str]]]:
+    names = list(dict.fromkeys(name for row in history for name in row if name not in ("step", "time")))
+    scores = [name for name in names if name.startswith("training/")]
+    terms = [name for name in names if not name.startswith(("training/", "speed/"))]
+    speed = [name for name in names if name.startswith("speed/")]
+    panels = [("Distance to the real images", scores), ("Terms of the losses", terms), ("Speed", speed)]
+    return [(title, chosen) for title, chosen in panels if chosen]
+
+
+def _curve(history: Rows, names: Sequence[str]) -> str:
+    """Returns a line chart as SVG text."""
+    figure = matplotlib.figure.Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name in names:
+        points = [(row["step"], row[name]) for row in history if name in row]
+        marker = "o" if len(points) < 60 else ""
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.2, label=name)
+    values = [row[name] for row in history for name in names if name in row]
+    if min(values) > 0 and max(values) > 20 * min(values):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue().decode()
+    return text[text.index("<svg") :]
