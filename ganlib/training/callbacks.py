@@ -1,0 +1,157 @@
+"""What happens while the networks train: measuring, picturing, recording, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etils import epy
+
+from ganlib import pixels
+from ganlib.progress import Progress
+
+with epy.lazy_imports():
+    import numpy as np
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+    from ganlib.evaluation import Reference
+    from ganlib.tasks import Task
+    from ganlib.tracking import Tracker
+    from ganlib.training.state import Checkpoints, TrainState
+    from ganlib.training.trainer import Row
+
+SAMPLE_BATCH = 100
+SAMPLE_COLUMNS = 10
+SAMPLES = 100
+SAMPLE_SEED = 42  # of the pictures; scores draw from the run's own seed
+SAMPLES_KEY = "samples"
+
+
+class Sampler:
+    """Draws uint8 images from a network, always through one graph of one batch size.
+
+    Args:
+        task: Knows the network's inputs.
+        network: What `Task.sampler` returned.
+    """
+
+    def __init__(self, task: Task, network: keras.Model) -> None:
+        self._task = task
+        self._draw = tf.function(lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True)
+
+    def batches(self, count: int, *, seed: int) -> Iterator[NDArray[np.uint8]]:
+        """Yields `count` images in all, uint8 [n, H, W, C]; equal seeds give equal images."""
+        whole = -(-count // SAMPLE_BATCH) * SAMPLE_BATCH
+        inputs = self._task.inputs(whole, seed=seed)
+        for start in range(0, count, SAMPLE_BATCH):
+            images = self._draw(inputs[start : start + SAMPLE_BATCH]).numpy()
+            yield images[: count - start]
+
+    def images(self, count: int, *, seed: int) -> NDArray[np.uint8]:
+        """Returns `count` images, uint8 [count, H, W, C]."""
+        return np.concatenate(list(self.batches(count, seed=seed)))
+
+
+class Score:
+    """Measures the averaged generator's distance to the real images, and keeps the best.
+
+    Args:
+        reference: Yardstick.
+        sampler: Draws from the averaged generator.
+        every: Steps between two scores.
+        count: Samples of a score.
+        seed: Seed of the samples, the same for every score.
+    """
+
+    def __init__(self, reference: Reference, sampler: Sampler, *, every: int, count: int, seed: int) -> None:
+        self.every: int | None = every
+        self._reference, self._sampler = reference, sampler
+        self._count, self._seed = count, seed
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Adds the distance to the row."""
+        del step
+        distance = self._reference.distance(self._sampler.batches(self._count, seed=self._seed))
+        row[f"training/{self._reference.measure}"] = distance
+        state.keep_best(distance)
+
+
+class Samples:
+    """Pictures samples of the averaged generator, always from the same inputs.
+
+    Args:
+        sampler: Draws from the averaged generator.
+        tracker: Records the pictures; they lie in its folder.
+        every: Steps between two pictures.
+    """
+
+    def __init__(self, sampler: Sampler, tracker: Tracker, *, every: int) -> None:
+        self.every: int | None = every
+        self._sampler, self._tracker = sampler, tracker
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Writes one picture."""
+        del row, state
+        images = self._sampler.images(SAMPLES, seed=SAMPLE_SEED)
+        picture = pixels.grid(images, columns=SAMPLE_COLUMNS, scale=pixels.enlargement(images.shape[1]))
+        path = sample_path(self._tracker.folder, step)
+        pixels.save_picture(picture, path)
+        self._tracker.image(path, key=SAMPLES_KEY, step=step)
+
+
+def sample_path(folder: Path, step: int) -> Path:
+    """Returns where the picture of a step lies."""
+    return folder / "samples" / f"step-{step:09d}.png"
+
+
+class Record:
+    """Writes every row into the history."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.every: int | None = None
+        self._tracker = tracker
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Appends the row."""
+        del state
+        self._tracker.metrics(step, row)
+
+
+class Report:
+    """Prints how far training is.
+
+    Args:
+        steps: Steps in all.
+        start: Step that this process began with.
+        batch_size: Images in a step.
+    """
+
+    def __init__(self, *, steps: int, start: int, batch_size: int) -> None:
+        self.every: int | None = None
+        self._progress = Progress("train", total=steps, unit="steps", start=start)
+        self._batch_size = batch_size
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Prints a line if it is time."""
+        del state
+        terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if not name.startswith("speed/"))
+        rate = row["speed/steps_per_second"] * self._batch_size
+        self._progress.update(step, note=f"{rate:.0f} images/s  {terms}")
+
+
+class Save:
+    """Writes a checkpoint. Comes last, so that the history never lags behind a checkpoint."""
+
+    def __init__(self, checkpoints: Checkpoints, *, every: int) -> None:
+        self.every: int | None = every
+        self._checkpoints = checkpoints
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Writes the state."""
+        del step, row
+        self._checkpoints.save(state)

@@ -1,0 +1,70 @@
+"""The section `training`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ganlib.schema import Config
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class Adam(Config):
+    """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980)."""
+
+    learning_rate: float = Field(default=2e-4, gt=0.0)
+    """Step size."""
+    beta_1: float = Field(default=0.5, ge=0.0, lt=1.0)
+    """Decay of the first moment; 0.5 follows DCGAN."""
+    beta_2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of the second moment."""
+
+
+class TrainConfig(Config):
+    """How long and how the networks are trained, and what is kept on the way. A step is one generator update."""
+
+    steps: int = Field(default=2000, ge=1)
+    """Generator updates in all."""
+    batch_size: int = Field(default=64, ge=2)
+    """Images in a step, over all replicas together."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of weights, order, noise and dropout."""
+    generator_optimizer: Adam = Adam()
+    """Optimizer of the generators."""
+    discriminator_optimizer: Adam = Adam()
+    """Optimizer of the discriminators."""
+    ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of the averaged generator that is scored and shipped; ramped up as (1 + step) / (10 + step)."""
+    precision: Precision = "auto"
+    """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively."""
+    replicas: int | None = Field(default=None, ge=1, le=64)
+    """Replicas of MirroredStrategy; absent means all GPUs or one CPU. Without GPUs, logical CPU devices."""
+    deterministic: bool = True
+    """Whether equal seeds give equal bits (float32, one replica); GPUs may be slower for it."""
+    steps_per_loop: int = Field(default=50, ge=1)
+    """Most steps that run inside the graph before Python looks at the terms."""
+    sample_every: int = Field(default=200, ge=1)
+    """Steps between two pictures of samples from fixed latents."""
+    score_every: int = Field(default=200, ge=1)
+    """Steps between two measurements of the distance to the real images."""
+    score_samples: int = Field(default=1000, ge=2)
+    """Samples of such a measurement, at most as many as there are real test images."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between two checkpoints."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Newest checkpoints that are kept."""
+    run_name: str = Field(default="gan", min_length=1, max_length=120)
+    """Name of the run in MLflow."""
+    home: str | None = None
+    """Folder that outlives the step and holds the checkpoints; training goes on from what is found there."""
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> TrainConfig:
+        if self.replicas is not None and self.batch_size % self.replicas:
+            raise ValueError(
+                "expected a batch size that the replicas share evenly. "
+                f"Received: batch_size={self.batch_size}, replicas={self.replicas}"
+            )
+        return self

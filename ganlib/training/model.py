@@ -1,0 +1,121 @@
+"""What training leaves behind, as a folder that scoring and export read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from etils import epy
+
+from ganlib import storage, tracking
+from ganlib.schema import parse
+from ganlib.tasks import Duty, Task
+from ganlib.training.callbacks import Sampler
+
+with epy.lazy_imports():
+    import keras
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganlib.training.state import TrainState
+
+Kept = Literal["best", "last"]
+KEPT: tuple[Kept, ...] = ("best", "last")
+WITNESSES = 16
+WITNESS_SEED = 7
+
+
+class TrainedModel:
+    """A trained generator in a folder, the best and the last. Use `TrainedModel.open(folder)`.
+
+    Attributes:
+        folder: Where it lies.
+        facts: Config, steps, score and devices of the run.
+        task: What the generator does.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self.folder, self.facts = folder, facts
+        self.task: Task = parse(Duty, facts["config"]["task"])
+
+    @classmethod
+    def open(cls, folder: str | Path) -> TrainedModel:
+        """Opens a folder that `train` wrote.
+
+        Raises:
+            ValueError: The folder holds no trained model.
+        """
+        folder = Path(folder)
+        return cls(folder, storage.read_json(folder / "model.json"))
+
+    def network(self, kept: Kept) -> keras.Model:
+        """Loads one of the two kept generators."""
+        return keras.models.load_model(self.file(kept), compile=False)
+
+    def file(self, kept: Kept) -> Path:
+        """Returns the Keras file of a kept generator."""
+        return self.folder / f"{kept}.keras"
+
+    def step(self, kept: Kept) -> int:
+        """Returns the step at which a kept generator stood."""
+        return int(self.facts[f"{kept}_step"])
+
+    def sampler(self, kept: Kept) -> Sampler:
+        """Returns what draws images from a kept generator."""
+        return Sampler(self.task, self.network(kept))
+
+    def witness(self, kept: Kept) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns inputs and the images that training itself made of them, in -1..1."""
+        with np.load(self.folder / f"{kept}_witness.npz", allow_pickle=False) as file:
+            return file["inputs"], file["images"]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a KFP artifact of this model says of it."""
+        names = ("dataset", "precision", "replicas", "best_step", "best_score", "last_step")
+        known = {name: self.facts[name] for name in names if self.facts[name] is not None}
+        return {**known, "mlflow_run_id": tracking.run_id(self.folder) or "", "image_shape": self.facts["image_shape"]}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The run's settings by dotted name."""
+        return tracking.flattened(self.facts["config"])
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Rows of the run's history."""
+        return storage.read_lines(self.folder / tracking.HISTORY)
+
+    @property
+    def sample_pictures(self) -> list[Path]:
+        """Pictures of samples from fixed inputs, the earliest first."""
+        return sorted((self.folder / "samples").glob("*.png"))
+
+
+def write_model(output: Path, state: TrainState, task: Task, *, home: Path, facts: Mapping[str, Any]) -> TrainedModel:
+    """Writes the folder of a trained model; it appears whole or not at all.
+
+    Args:
+        output: Folder to create.
+        state: Where training ended.
+        task: Its task.
+        home: Folder with the run's history and pictures.
+        facts: What else to record.
+    """
+    networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.averaged)}
+    inputs = task.inputs(WITNESSES, seed=WITNESS_SEED)
+    with storage.whole_folder(output) as folder:
+        for kept, network in networks.items():
+            network.save(folder / f"{kept}.keras")
+            images = network(inputs, training=False)
+            np.savez(folder / f"{kept}_witness.npz", inputs=inputs, images=images)
+        for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, "samples"):
+            if (home / name).exists():
+                storage.publish(home / name, folder / name)
+        best_step = state.step if state.best_step is None else state.best_step
+        kept_facts = {"best_step": best_step, "last_step": state.step, "best_score": state.best_score}
+        storage.write_json(folder / "model.json", {**facts, **kept_facts})
+    return TrainedModel.open(output)

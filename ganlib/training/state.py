@@ -1,0 +1,179 @@
+"""All that a checkpoint holds, and the folder of checkpoints."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.tasks import Networks
+
+with epy.lazy_imports():
+    import keras
+    import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+FACTS = "facts.json"
+BEST = "best"
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint that cannot be read."""
+
+
+@dataclass
+class TrainState:
+    """Everything that decides how training goes on.
+
+    The position in the data and the state of all noise are functions of seed and step, so they need
+    no place of their own.
+
+    Attributes:
+        networks: What is trained.
+        averaged: Exponential moving averages of the generators, by name.
+        generator_optimizer: Optimizer with its moments.
+        discriminator_optimizer: The same for the discriminators.
+        seed: Seed of the run.
+        step: Generator updates that were made.
+        best_score: Lowest distance so far, or None.
+        best_step: Step at which it was measured.
+        best: Weights of the averaged generators at that step, by variable name.
+    """
+
+    networks: Networks
+    averaged: dict[str, keras.Model]
+    generator_optimizer: keras.optimizers.Optimizer
+    discriminator_optimizer: keras.optimizers.Optimizer
+    seed: int
+    step: int = 0
+    best_score: float | None = None
+    best_step: int | None = None
+    best: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def keep_best(self, score: float) -> bool:
+        """Keeps the averaged generators if the score is the lowest so far; says whether it was."""
+        if self.best_score is not None and score >= self.best_score:
+            return False
+        self.best_score, self.best_step = score, self.step
+        self.best = {name: np.array(variable) for name, variable in _named(self.averaged)}
+        return True
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Returns every variable by a name that tells its owner."""
+        named: dict[str, keras.Variable] = {}
+        groups = {
+            "generator": self.networks.generators,
+            "discriminator": self.networks.discriminators,
+            "averaged": self.averaged,
+        }
+        for group, models in groups.items():
+            named.update({f"{group}/{name}": variable for name, variable in _named(models)})
+        for group, optimizer in (
+            ("generator_optimizer", self.generator_optimizer),
+            ("discriminator_optimizer", self.discriminator_optimizer),
+        ):
+            named.update({f"{group}/{i:03d}": variable for i, variable in enumerate(optimizer.variables)})
+        return named
+
+    def save(self, path: Path) -> None:
+        """Writes the state as one npz file that is whole or absent."""
+        arrays = {name: np.array(variable) for name, variable in self.variables().items()}
+        arrays.update({f"{BEST}/{name}": array for name, array in self.best.items()})
+        facts = {name: getattr(self, name) for name in ("seed", "step", "best_score", "best_step")}
+        arrays[FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        with storage.whole_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def restore(self, path: Path) -> None:
+        """Takes everything over from a file that `save` wrote.
+
+        Raises:
+            ValueError: The file is damaged, or belongs to other networks; nothing was changed then.
+        """
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            facts = json.loads(arrays.pop(FACTS).tobytes())
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise DamagedCheckpointError(f"damaged checkpoint: {error}. Received: path={str(path)!r}") from error
+        best = {name.removeprefix(f"{BEST}/"): arrays.pop(name) for name in list(arrays) if name.startswith(f"{BEST}/")}
+        variables = self.variables()
+        unlike = sorted(
+            name
+            for name in variables.keys() | arrays.keys()
+            if name not in arrays or name not in variables or tuple(variables[name].shape) != arrays[name].shape
+        )
+        if unlike:
+            raise ValueError(
+                f"the checkpoint is of other networks: {len(unlike)} variables differ, such as {unlike[0]}. "
+                f"Received: path={str(path)!r}"
+            )
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        for name, value in facts.items():
+            setattr(self, name, value)
+        self.best = best
+
+    def best_averaged(self) -> dict[str, keras.Model]:
+        """Returns copies of the averaged generators with the best weights (the last ones before any score)."""
+        copies = {name: keras.models.clone_model(model) for name, model in self.averaged.items()}
+        for name, model in copies.items():
+            model.set_weights(self.averaged[name].get_weights())
+        for name, variable in _named(copies):
+            if name in self.best:
+                variable.assign(self.best[name])
+        return copies
+
+
+def _named(models: dict[str, keras.Model]) -> Iterator[tuple[str, keras.Variable]]:
+    for name, model in models.items():
+        for index, variable in enumerate(model.variables):
+            yield f"{name}/{index:03d}", variable
+
+
+class Checkpoints:
+    """The newest checkpoints of a run in a folder.
+
+    Args:
+        folder: Where they lie.
+        keep: How many are kept.
+    """
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.folder, self._keep = folder, keep
+
+    def save(self, state: TrainState) -> None:
+        """Adds a checkpoint and removes those that are too old."""
+        state.save(self.folder / f"step-{state.step:09d}.npz")
+        for path in self._all()[: -self._keep]:
+            path.unlink()
+
+    def restore(self, state: TrainState) -> bool:
+        """Restores the newest checkpoint that is whole, if there is any; says which ones are not.
+
+        Raises:
+            ValueError: There are checkpoints and all are damaged, or they are of other networks.
+        """
+        found = self._all()
+        for path in reversed(found):
+            try:
+                state.restore(path)
+                return True
+            except DamagedCheckpointError as error:
+                print(f"train: {error}", flush=True)
+        if found:
+            raise ValueError(f"every checkpoint is damaged. Remove them to begin anew. Received: {self.folder}")
+        return False
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.npz"))

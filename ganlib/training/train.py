@@ -1,0 +1,225 @@
+"""The verb `train`: from prepared images and a reference to a trained generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import __version__, storage
+from ganlib.tracking import Tracker, flattened
+from ganlib.training.callbacks import Record, Report, Sampler, Samples, Save, Score
+from ganlib.training.config import Adam, TrainConfig
+from ganlib.training.model import TrainedModel, write_model
+from ganlib.training.state import Checkpoints, TrainState
+from ganlib.training.strategy import resolve_precision, resolve_strategy, seed_everything
+from ganlib.training.trainer import Trainer
+
+with epy.lazy_imports():
+    import keras
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation import Reference
+    from ganlib.models import Architecture
+    from ganlib.objectives import Objective
+    from ganlib.tasks import Task
+    from ganlib.training.trainer import Callback
+
+LOCK_SECONDS = 60.0
+# Settings that may change between two starts of one run without making it another run.
+FREE = frozenset({"training.steps", "training.home", "training.run_name", "training.keep_checkpoints"})
+
+
+def train(
+    dataset: PreparedDataset,
+    reference: Reference,
+    *,
+    task: Task,
+    model: Architecture,
+    objective: Objective,
+    config: TrainConfig,
+    output: Path,
+) -> TrainedModel:
+    """Trains a GAN, or goes on with it where `config.home` holds checkpoints.
+
+    Args:
+        dataset: Prepared real images.
+        reference: Yardstick that the best generator is chosen by.
+        task: What the generator is asked to do.
+        model: Which networks.
+        objective: Which game they play.
+        config: How long, how fast, what to keep.
+        output: Folder to create; it appears whole or not at all.
+
+    Returns:
+        The trained model in `output`.
+
+    Raises:
+        ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
+        TrainingDiverged: The game became infinite or NaN.
+    """
+    model.check(dataset.image_shape)
+    strategy = resolve_strategy(config.replicas)
+    if config.batch_size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            "expected a batch size that the replicas share evenly. "
+            f"Received: batch_size={config.batch_size}, replicas={strategy.num_replicas_in_sync}"
+        )
+    home = Path(config.home) if config.home else output.with_name(f"{output.name}.home")
+    # A killed command may leave its training step alive until that prints its next line.
+    with storage.sole_user(home, patience=LOCK_SECONDS):
+        return _train(strategy, dataset, reference, task, model, objective, config, home, output)
+
+
+def _train(
+    strategy: tf.distribute.Strategy,
+    dataset: PreparedDataset,
+    reference: Reference,
+    task: Task,
+    model: Architecture,
+    objective: Objective,
+    config: TrainConfig,
+    home: Path,
+    output: Path,
+) -> TrainedModel:
+    sections = {"task": task, "model": model, "objective": objective, "training": config}
+    settings = {name: section.to_parameter() for name, section in sections.items()}
+    dtype = resolve_precision(config.precision)
+    resolved = {"precision": dtype, "replicas": strategy.num_replicas_in_sync, "tensorflow": tf.__version__}
+    code = {"ganlib": __version__, "dataset": dataset.checksum, "reference": reference.extractor.sha256}
+    _claim(home, flattened({**settings, "resolved": resolved, **code}))
+    state = build_state(strategy, task=task, model=model, config=config, image_shape=dataset.image_shape, dtype=dtype)
+    checkpoints = Checkpoints(home / "checkpoints", keep=config.keep_checkpoints)
+    resumed = checkpoints.restore(state)
+    if state.step > config.steps:
+        raise ValueError(
+            f"the run in {home} already made {state.step} steps. Take another run name, or at least as many. "
+            f"Received: training.steps={config.steps}"
+        )
+    settings["training"].pop("home", None)  # a place on this machine, no property of the model
+    count = reference.sample_count(config.score_samples)
+    facts = {
+        "config": {"data": _data_settings(dataset), **settings},
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.checksum,
+        "image_shape": list(dataset.image_shape),
+        "score_protocol": reference.protocol(count=count, generator="ema", seed=config.seed),
+        "score_floor": reference.floor(count),
+        **resolved,
+    }
+    with Tracker(home, run_name=config.run_name) as tracker:
+        tracker.rewind(state.step)
+        _introduce(tracker, dataset, facts)
+        sampler = Sampler(task, task.sampler(state.averaged))
+        pictures = Samples(sampler, tracker, every=config.sample_every)
+        if resumed:
+            print(f"train: goes on from step {state.step}", flush=True)
+        else:
+            pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
+        trainer = Trainer(
+            state,
+            task=task,
+            objective=objective,
+            strategy=strategy,
+            ema_decay=config.ema_decay,
+            steps_per_loop=config.steps_per_loop,
+        )
+        trainer.run(
+            lambda start: dataset.batches(batch_size=config.batch_size, seed=config.seed, start=start),
+            steps=config.steps,
+            callbacks=_callbacks(state, sampler, pictures, reference, config, tracker, checkpoints),
+        )
+        tracker.status("FINISHED")
+    return write_model(output, state, task, home=home, facts=facts)
+
+
+def build_state(
+    strategy: tf.distribute.Strategy,
+    *,
+    task: Task,
+    model: Architecture,
+    config: TrainConfig,
+    image_shape: tuple[int, int, int],
+    dtype: str,
+) -> TrainState:
+    """Builds networks, averages and optimizers; the same seed gives the same weights."""
+    seed_everything(config.seed, deterministic=config.deterministic)
+    with strategy.scope():
+        networks = task.build(model, image_shape=image_shape, dtype=dtype, seed=config.seed)
+        generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
+        discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
+    # Outside the scope: the averages live on one device, and are drawn from there without a strategy. In
+    # float32, so that what is scored and shipped does not depend on the precision of the training hardware.
+    averaged = task.build(model, image_shape=image_shape, dtype="float32", seed=config.seed).generators
+    for name, network in averaged.items():
+        network.set_weights(networks.generators[name].get_weights())
+    return TrainState(networks, averaged, generator_optimizer, discriminator_optimizer, seed=config.seed)
+
+
+def _optimizer(config: Adam, models: dict[str, keras.Model]) -> keras.optimizers.Optimizer:
+    optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=config.beta_1, beta_2=config.beta_2)
+    optimizer.build([variable for model in models.values() for variable in model.trainable_variables])
+    return optimizer
+
+
+def _callbacks(
+    state: TrainState,
+    sampler: Sampler,
+    pictures: Samples,
+    reference: Reference,
+    config: TrainConfig,
+    tracker: Tracker,
+    checkpoints: Checkpoints,
+) -> Sequence[Callback]:
+    count = reference.sample_count(config.score_samples)
+    return [
+        Score(reference, sampler, every=config.score_every, count=count, seed=config.seed),
+        pictures,
+        Record(tracker),
+        Report(steps=config.steps, start=state.step, batch_size=config.batch_size),
+        Save(checkpoints, every=config.checkpoint_every),
+    ]
+
+
+def _data_settings(dataset: PreparedDataset) -> dict[str, Any]:
+    """What of the section `data` the manifest tells, without the place where the images lay."""
+    source = {name: value for name, value in dataset.manifest["source"].items() if name not in ("path", "labels")}
+    return {"name": dataset.name, "source": source, **dataset.manifest["preparation"]}
+
+
+def _introduce(tracker: Tracker, dataset: PreparedDataset, facts: dict[str, Any]) -> None:
+    """Records what the run is made of, before its first step."""
+    tracker.params(flattened(facts["config"]))
+    tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
+    counts = {split: dataset.count(split) for split in ("train", "test")}
+    tracker.dataset(
+        name=dataset.name,
+        digest=dataset.checksum,
+        source=str(dataset.manifest["source"].get("path", dataset.name)),
+        profile={**counts, "image_shape": list(dataset.image_shape), "classes": len(dataset.classes)},
+    )
+
+
+def _claim(home: Path, settings: dict[str, Any]) -> None:
+    """Refuses a home that holds another run, and makes a free one this run's."""
+    path = home / "settings.json"
+    present = {name: value for name, value in settings.items() if name not in FREE}
+    if not path.exists():
+        storage.write_json(path, present)
+        return
+    before = storage.read_json(path)
+    if before.get("dataset") != present["dataset"]:
+        raise ValueError(
+            f"the images changed since this run began. Take another run name. Received: home={str(home)!r}"
+        )
+    for name in sorted(before.keys() | present.keys()):
+        if before.get(name) != present.get(name):
+            raise ValueError(
+                f"{home} holds a run with other settings: {name} was {before.get(name)!r}. Take another run name, or "
+                f"remove the folder. Received: {name}={present.get(name)!r}"
+            )

@@ -1,0 +1,374 @@
+"""The loop: exact repetition, exact resume, replicas that agree, and what a run leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ganlib import storage
+from ganlib.models import Dcgan
+from ganlib.objectives import Minimax, NonSaturating
+from ganlib.tasks import Generation
+from ganlib.training import Adam, TrainConfig, TrainedModel, TrainingDiverged, train
+from ganlib.training.state import Checkpoints
+from ganlib.training.strategy import resolve_precision, resolve_strategy
+from ganlib.training.train import build_state
+from ganlib.training.trainer import Trainer
+
+TASK, MODEL = Generation(latent_dim=8), Dcgan(width=4)
+OBJECTIVES = [NonSaturating(), Minimax(), NonSaturating(discriminator_steps=2)]
+QUICK = {
+    "steps": 12,
+    "batch_size": 8,
+    "steps_per_loop": 4,
+    "score_every": 6,
+    "sample_every": 6,
+    "checkpoint_every": 3,
+    "score_samples": 50,
+    "precision": "float32",
+}
+
+
+def run(digits, reference, output, *, objective=NonSaturating(), **settings):  # noqa: B008  # frozen
+    config = TrainConfig(**{**QUICK, **settings})
+    return train(digits, reference, task=TASK, model=MODEL, objective=objective, config=config, output=output)
+
+
+def weights(model: TrainedModel):
+    return [array for kept in ("best", "last") for array in model.network(kept).get_weights()]
+
+
+def stepped(digits, *, replicas, objective, precision="float32", steps=20, model=MODEL, start=None):
+    """State after some steps of the bare loop."""
+    config = TrainConfig(batch_size=8, precision=precision, seed=3)
+    strategy = resolve_strategy(replicas)
+    dtype = resolve_precision(precision)
+    state = build_state(strategy, task=TASK, model=model, config=config, image_shape=digits.image_shape, dtype=dtype)
+    if start is not None:
+        start.update(arrays(state))
+    trainer = Trainer(state, task=TASK, objective=objective, strategy=strategy, ema_decay=0.9, steps_per_loop=7)
+    rows = []
+
+    class Keep:
+        every = None
+
+        def __call__(self, step, row, state):
+            rows.append({"step": step, **row})
+
+    trainer.run(lambda start: digits.batches(batch_size=8, seed=3, start=start), steps=steps, callbacks=[Keep()])
+    return state, rows
+
+
+def arrays(state):
+    return {name: np.array(variable) for name, variable in state.variables().items()}
+
+
+@pytest.mark.parametrize(("replicas", "precision"), [(1, "bfloat16"), (2, "bfloat16"), (2, "float32")])
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{o.kind}-{o.discriminator_steps}")
+def test_every_game_trains_both_networks_with_finite_terms(digits, objective, replicas, precision):
+    start = {}
+    state, rows = stepped(digits, replicas=replicas, objective=objective, precision=precision, steps=2, start=start)
+    generator_term = objective.kind
+    assert set(rows[0]) == {
+        "step",
+        "discriminator/real",
+        "discriminator/fake",
+        f"generator/{generator_term}",
+        "speed/steps_per_second",
+    }
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    changed = {name for name, array in arrays(state).items() if (array != start[name]).any()}
+    trained = {name for name, variable in state.variables().items() if variable.trainable and "optimizer" not in name}
+    assert trained <= changed
+    assert np.array(state.discriminator_optimizer.iterations) == 2 * objective.discriminator_steps
+    assert np.array(state.generator_optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVES[0], OBJECTIVES[2]], ids=lambda o: f"{o.kind}-{o.discriminator_steps}")
+def test_two_replicas_make_the_steps_that_one_makes(digits, objective):
+    """Twenty steps on the same global batches, dropout and batch norm as they are.
+
+    The sums over a batch are taken in another order, which moves a float32 gradient by a few units in
+    its last place. Adam divides by the gradient's own size, so an entry whose gradient is close to zero
+    may move by as much as its step size, 2e-4, in another direction: the bound is a tenth of that for
+    all but a thousandth of the weights, and one step for each of them; terms agree to 1e-4.
+    """
+    one, one_rows = stepped(digits, replicas=1, objective=objective)
+    two, two_rows = stepped(digits, replicas=2, objective=objective)
+    for name, array in arrays(one).items():
+        if name.startswith(("generator/", "discriminator/", "averaged/")) and array.dtype == np.float32:
+            difference = np.abs(arrays(two)[name] - array)
+            assert np.quantile(difference, 0.999) < 2e-5 * max(1.0, np.abs(array).max()), name
+            assert difference.max() < 2e-4 * max(1.0, np.abs(array).max()), name
+    for first, second in zip(one_rows, two_rows, strict=True):
+        for name in first:
+            if not name.startswith("speed/"):
+                assert second[name] == pytest.approx(first[name], rel=1e-4), name
+
+
+def test_without_synchronised_statistics_and_masks_the_replicas_would_not_agree(digits):
+    """The control of the test above: another seed for the masks moves weights far beyond its bound."""
+    one, _ = stepped(digits, replicas=1, objective=NonSaturating())
+    other, _ = stepped(digits, replicas=1, objective=NonSaturating(), model=MODEL.model_copy(update={"dropout": 0.31}))
+    name = "discriminator/discriminator/000"
+    assert np.quantile(np.abs(arrays(one)[name] - arrays(other)[name]), 0.5) > 2e-5
+
+
+def test_equal_seeds_give_equal_bits_and_others_do_not(digits, reference, tmp_path):
+    models = [run(digits, reference, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    assert all((a == b).all() for a, b in zip(weights(models[0]), weights(models[1]), strict=True))
+    assert any((a != c).any() for a, c in zip(weights(models[0]), weights(models[2]), strict=True))
+
+
+def test_the_steps_in_a_loop_and_the_rhythms_change_no_bit(digits, reference, tmp_path):
+    plain = run(digits, reference, tmp_path / "a")
+    other = run(digits, reference, tmp_path / "b", steps_per_loop=5, sample_every=4, checkpoint_every=7)
+    for name in ("last",):
+        pairs = zip(plain.network(name).get_weights(), other.network(name).get_weights(), strict=True)
+        assert all((a == b).all() for a, b in pairs)
+
+
+def test_a_longer_run_goes_on_where_a_shorter_one_ended(digits, reference, tmp_path):
+    whole = run(digits, reference, tmp_path / "whole", home=str(tmp_path / "one"))
+    run(digits, reference, tmp_path / "half", steps=6, home=str(tmp_path / "two"))
+    resumed = run(digits, reference, tmp_path / "rest", home=str(tmp_path / "two"))
+    assert all((a == b).all() for a, b in zip(weights(whole), weights(resumed), strict=True))
+    terms = [
+        [{k: v for k, v in row.items() if k != "time" and not k.startswith("speed/")} for row in m.history]
+        for m in (whole, resumed)
+    ]
+    assert terms[0] == terms[1]
+
+
+def test_what_a_run_leaves_behind(digits, reference, tmp_path):
+    model = run(digits, reference, tmp_path / "model", home=str(tmp_path / "home"))
+    steps = [row["step"] for row in model.history]
+    assert steps == [3, 4, 6, 8, 9, 12]
+    scored = [row["step"] for row in model.history if "training/fd_digits_classifier" in row]
+    assert scored == [6, 12]
+    best = min(model.history, key=lambda row: row.get("training/fd_digits_classifier", np.inf))
+    assert (model.step("best"), model.facts["best_score"]) == (best["step"], best["training/fd_digits_classifier"])
+    assert model.step("last") == 12
+    assert [path.name for path in model.sample_pictures] == [f"step-{step:09d}.png" for step in (0, 6, 12)]
+    assert len(list((tmp_path / "home" / "checkpoints").glob("*.npz"))) == 2
+    assert model.facts["replicas"] == 1
+    assert model.facts["precision"] == "float32"
+    for kept in ("best", "last"):
+        inputs, images = model.witness(kept)
+        np.testing.assert_allclose(model.network(kept)(inputs, training=False), images, atol=1e-6)
+    journal = storage.read_lines(tmp_path / "model" / "tracking.jsonl")
+    assert {line["do"] for line in journal} == {"params", "tags", "dataset", "image", "status"}
+    params = next(line["values"] for line in journal if line["do"] == "params")
+    assert params["training.generator_optimizer.learning_rate"] == "0.0002"
+    assert params["objective.kind"] == "non_saturating"
+
+
+def test_progress_lines_tell_percent_rate_eta_and_every_term(digits, reference, tmp_path, capsys):
+    run(digits, reference, tmp_path / "model")
+    line = [line for line in capsys.readouterr().out.splitlines() if line.startswith("train")][-1]
+    for part in (
+        "100%",
+        "12/12 steps",
+        "steps/s",
+        "images/s",
+        "took",
+        "discriminator/real",
+        "generator/non_saturating",
+    ):
+        assert part in line
+
+
+def test_the_same_inputs_give_the_first_samples_whatever_the_count(digits, reference, tmp_path):
+    sampler = run(digits, reference, tmp_path / "model").sampler("last")
+    many = sampler.images(130, seed=5)
+    assert (many.shape, many.dtype) == ((130, 16, 16, 1), np.uint8)
+    np.testing.assert_array_equal(sampler.images(30, seed=5), many[:30])
+    assert (sampler.images(30, seed=6) != many[:30]).any()
+
+
+def test_the_average_ramps_up_and_holds_batch_norm_statistics(digits):
+    state, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=1)
+    # After one step the decay is (1 + 0) / (10 + 0) = 0.1, so the average is 0.1 of the start and 0.9 of the present.
+    fresh = build_state(
+        resolve_strategy(1),
+        task=TASK,
+        model=MODEL,
+        config=TrainConfig(batch_size=8, seed=3),
+        image_shape=digits.image_shape,
+        dtype="float32",
+    )
+    generators = (fresh.networks.generators, state.networks.generators, state.averaged)
+    for start, present, average in zip(*(models["generator"].weights for models in generators), strict=True):
+        expected = 0.1 * np.array(start) + 0.9 * np.array(present)
+        np.testing.assert_allclose(np.array(average), expected, rtol=1e-5, atol=1e-7)
+    assert any("moving_mean" in weight.path for weight in state.averaged["generator"].weights)
+
+
+def test_a_divergence_is_told_with_its_steps_and_saves_nothing(digits, reference, tmp_path):
+    wild = Adam(learning_rate=1e30)
+    with pytest.raises(TrainingDiverged, match=r"infinite or NaN somewhere within steps \[\d+, \d+\]\. Try a lower"):
+        run(
+            digits,
+            reference,
+            tmp_path / "model",
+            home=str(tmp_path / "home"),
+            generator_optimizer=wild,
+            discriminator_optimizer=wild,
+            checkpoint_every=100,
+        )
+    assert not (tmp_path / "model").exists()
+    assert not list((tmp_path / "home" / "checkpoints").glob("*.npz"))
+    assert any(line.get("status") == "FAILED" for line in storage.read_lines(tmp_path / "home" / "tracking.jsonl"))
+
+
+def test_a_home_of_another_run_is_refused(digits, reference, tmp_path):
+    run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"))
+    with pytest.raises(ValueError, match=r"other settings: objective\.kind was 'non_saturating'.*kind='minimax'"):
+        run(digits, reference, tmp_path / "b", home=str(tmp_path / "home"), objective=Minimax())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "damaged checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(digits, reference, tmp_path, damage, message, capsys):
+    run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"))
+    whole = run(digits, reference, tmp_path / "whole", steps=15)
+    newest = max((tmp_path / "home" / "checkpoints").glob("*.npz"))
+    damage(newest)
+    resumed = run(digits, reference, tmp_path / "b", steps=15, home=str(tmp_path / "home"))
+    assert message in capsys.readouterr().out
+    assert all((a == b).all() for a, b in zip(weights(whole), weights(resumed), strict=True))
+    for path in (tmp_path / "home" / "checkpoints").glob("*.npz"):
+        damage(path)
+    with pytest.raises(ValueError, match="every checkpoint is damaged"):
+        run(digits, reference, tmp_path / "c", steps=20, home=str(tmp_path / "home"))
+
+
+def test_a_run_that_is_further_than_asked_is_told(digits, reference, tmp_path):
+    run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"))
+    with pytest.raises(ValueError, match=r"already made 12 steps.*Received: training\.steps=6"):
+        run(digits, reference, tmp_path / "b", steps=6, home=str(tmp_path / "home"))
+
+
+def test_a_checkpoint_of_other_networks_changes_nothing(digits, tmp_path):
+    small, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=1)
+    large, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=1, model=Dcgan(width=8))
+    Checkpoints(tmp_path, keep=1).save(small)
+    before = arrays(large)
+    with pytest.raises(ValueError, match=r"other networks: \d+ variables differ, such as .*Received: path="):
+        Checkpoints(tmp_path, keep=1).restore(large)
+    assert all((array == before[name]).all() for name, array in arrays(large).items())
+
+
+def test_more_replicas_than_set_up_are_refused():
+    tf.constant(0)  # TensorFlow is running now
+    with pytest.raises(ValueError, match=r"fixed once TensorFlow runs.*Received: training\.replicas=5"):
+        resolve_strategy(5)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from ganlib.data import PreparedDataset
+from ganlib.evaluation import Reference
+from ganlib.models import Dcgan
+from ganlib.objectives import NonSaturating
+from ganlib.tasks import Generation
+from ganlib.training import TrainConfig, train
+dataset, reference, home, output = sys.argv[1:]
+config = TrainConfig(steps=60, batch_size=8, steps_per_loop=1, score_every=20, sample_every=20, checkpoint_every=7,
+                     score_samples=50, precision="float32", home=home)
+train(PreparedDataset.open(dataset), Reference.open(reference), task=Generation(latent_dim=8), model=Dcgan(width=4),
+      objective=NonSaturating(), config=config, output=Path(output))
+"""
+
+
+def start(digits, reference_folder, home, output, environment):
+    command = [sys.executable, "-c", SCRIPT, str(digits.folder), str(reference_folder), str(home), str(output)]
+    return subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+
+
+def wait_for_step(home: Path, step: int, process) -> None:
+    """Returns once the history has reached a step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        rows = storage.read_lines(home / "history.jsonl")
+        if rows and rows[-1]["step"] >= step:
+            return
+        assert process.poll() is None, "training ended early"
+        time.sleep(0.01)
+    pytest.fail("training did not get far enough")
+
+
+def test_a_run_killed_at_arbitrary_steps_ends_with_the_same_bits_and_a_whole_history(digits, reference, tmp_path):
+    from mlflow import MlflowClient
+
+    from ganlib import tracking
+
+    reference.save(tmp_path / "reference")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracking.initialise(uri, experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
+    whole = start(digits, tmp_path / "reference", tmp_path / "one", tmp_path / "whole", {})
+    for step in (10, 33):
+        process = start(digits, tmp_path / "reference", tmp_path / "two", tmp_path / "x", {"MLFLOW_TRACKING_URI": uri})
+        wait_for_step(tmp_path / "two", step, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = start(digits, tmp_path / "reference", tmp_path / "two", tmp_path / "killed", {"MLFLOW_TRACKING_URI": uri})
+    assert last.wait() == whole.wait() == 0
+    models = [TrainedModel.open(tmp_path / name) for name in ("whole", "killed")]
+    assert all((a == b).all() for a, b in zip(weights(models[0]), weights(models[1]), strict=True))
+    assert [row["step"] for row in models[1].history] == list(range(1, 61))
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("gan-pipelines").experiment_id])
+    assert len(runs) == 1
+    for name in runs[0].data.metrics:
+        points = [(point.step, point.value) for point in client.get_metric_history(runs[0].info.run_id, name)]
+        recorded = [(row["step"], row[name]) for row in models[1].history if name in row]
+        assert sorted(step for step, _ in points) == [step for step, _ in recorded]
+        if not name.startswith("speed/"):
+            assert sorted(points) == recorded
+    pictures = client.list_artifacts(runs[0].info.run_id, "images")
+    full_size = [item.path for item in pictures if item.path.endswith(".png")]
+    assert len(full_size) == 4, json.dumps(full_size)
+
+
+COMPONENT = """
+import sys
+from types import SimpleNamespace
+from components.train_gan import train_gan
+dataset, reference, output = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:])
+page = SimpleNamespace(path=sys.argv[3] + ".html", metadata={})
+quick = {"steps": 2.0, "batch_size": 8.0, "replicas": 2.0, "score_samples": 20.0, "precision": "bfloat16"}
+train_gan(dataset, reference, {"kind": "generation", "latent_dim": 4.0}, {"kind": "dcgan", "width": 4.0},
+                      {"kind": "non_saturating"}, quick, output, page)
+print(output.metadata["replicas"], output.metadata["precision"])
+"""
+
+
+def test_the_step_sets_its_replicas_up_before_anything_touches_tensorflow(digits, reference, tmp_path):
+    reference.save(tmp_path / "reference")
+    command = [
+        sys.executable,
+        "-c",
+        COMPONENT,
+        str(digits.folder),
+        str(tmp_path / "reference"),
+        str(tmp_path / "model"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "2 mixed_bfloat16"
+    model = TrainedModel.open(tmp_path / "model")
+    assert {layer.compute_dtype for layer in model.network("best").layers} == {"float32"}  # shipped in float32
+    inputs, images = model.witness("best")
+    np.testing.assert_allclose(model.network("best")(inputs, training=False), images, atol=1e-6)
