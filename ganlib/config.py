@@ -1,0 +1,44 @@
+"""A whole run as one typed object: the sections, and the rules across them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from ganlib.data import DataConfig
+from ganlib.evaluation import EvaluationConfig
+from ganlib.export import ExportConfig
+from ganlib.models import Dcgan, Model
+from ganlib.objectives import Game, NonSaturating
+from ganlib.schema import Config
+from ganlib.tasks import Duty, Generation
+from ganlib.training import TrainConfig
+
+
+class RunConfig(Config):
+    """Where images come from, what is asked, which networks, which game; how it is trained, judged, shipped."""
+
+    data: DataConfig = DataConfig()
+    """Where the images come from, and their one shape."""
+    task: Duty = Generation()
+    """What the generator is asked to do."""
+    model: Model = Dcgan()
+    """Which networks."""
+    objective: Game = NonSaturating()
+    """Which game they play."""
+    training: TrainConfig = TrainConfig()
+    """How they are trained."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How the result is judged."""
+    export: ExportConfig = ExportConfig()
+    """What is shipped."""
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> RunConfig:
+        self.model.check(self.data.image_shape)
+        return self
+
+    def to_parameters(self) -> dict[str, dict[str, Any]]:
+        """Returns one dict a section, the parameters of the pipeline."""
+        return {name: getattr(self, name).to_parameter() for name in type(self).model_fields}

@@ -1,0 +1,217 @@
+"""The verb `export`: a generator that anybody can load without this project, proved to be the trained one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+from pydantic import Field
+
+from ganlib import pixels, storage
+from ganlib.schema import Config
+from ganlib.tracking import Tracker, flattened
+
+with epy.lazy_imports():
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    from ganlib.evaluation import Evaluation
+    from ganlib.tasks import Task
+    from ganlib.training import TrainedModel
+    from ganlib.training.model import Kept
+
+PARITY_SECONDS = 300
+
+# Runs in a fresh interpreter that knows nothing of this project.
+PARITY_SCRIPT = """
+import json, sys
+import numpy as np, tensorflow as tf, keras
+folder, witness = sys.argv[1:]
+with np.load(witness, allow_pickle=False) as file:
+    inputs, expected = file["inputs"], file["images"]
+model = tf.saved_model.load(folder + "/saved_model")
+serve, generate = (model.signatures[name] for name in ("serving_default", "generate"))
+served = next(iter(serve(tf.constant(inputs)).values())).numpy()
+loaded = keras.models.load_model(folder + "/generator.keras", compile=False)(inputs, training=False)
+draw = lambda: generate(seed=tf.constant(1, tf.int64), count=tf.constant(3))["images"].numpy()
+first, second = draw(), draw()
+print(json.dumps({
+    "saved_model": float(np.abs(served - expected).max()),
+    "keras": float(np.abs(np.asarray(loaded) - expected).max()),
+    "generate": bool(first.dtype == np.uint8 and first.shape == (3, *expected.shape[1:]) and (first == second).all()),
+    "free": not any(name.partition(".")[0] in ("ganlib", "components", "pipelines") for name in sys.modules),
+}))
+"""
+
+
+class ExportConfig(Config):
+    """What the exported generator must satisfy."""
+
+    tolerance: float = Field(default=1e-4, gt=0.0)
+    """Largest difference, on the range -1..1, between an exported image and the one made in training."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported generator in a folder: `saved_model/`, `generator.keras`, `README.md`, `samples.png`.
+
+    Attributes:
+        folder: Where it lies.
+        parity: Differences that the check in a fresh process found.
+    """
+
+    folder: Path
+    parity: dict[str, Any]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a KFP artifact of this model says of it."""
+        return {"largest_difference": max(self.parity["saved_model"], self.parity["keras"]), "framework": "tensorflow"}
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.folder / "README.md"
+
+
+def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
+    """Writes the judged generator for shipping.
+
+    Args:
+        model: What `training.train` left behind.
+        evaluation: Its scores; they say which of the kept generators was judged.
+        config: Tolerance of the check.
+        output: Folder to create; it appears whole or not at all.
+
+    Returns:
+        The exported model in `output`.
+
+    Raises:
+        RuntimeError: The exported files do not give the images that training saw, or cannot be loaded.
+    """
+    kept: Kept = "last" if evaluation.protocol["generator"].endswith("last") else "best"
+    network = model.network(kept)
+    with storage.whole_folder(output) as folder:
+        network.save(folder / "generator.keras")
+        _save_signatures(network, model.task, folder / "saved_model")
+        storage.publish(evaluation.samples, folder / "samples.png")
+        (folder / "README.md").write_text(_card(model, evaluation, kept, network))
+        parity = _check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
+        storage.write_json(folder / "parity.json", parity)
+    with Tracker(output, belongs_to=model.folder) as tracker:
+        tracker.params(flattened({"export": config.to_parameter()}))
+        tracker.artifact(output / "README.md", place="model_card")
+        tracker.artifact(output / "samples.png", place="model_card")
+        tracker.model(output / "generator.keras", requirements=_requirements())
+    print(f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})", flush=True)
+    return ExportedModel(output, parity)
+
+
+def _save_signatures(network: keras.Model, task: Task, folder: Path) -> None:
+    """Writes the SavedModel with the signatures `serving_default` and `generate`."""
+    module = tf.Module()
+    module.network = network
+    width = network.input_shape[-1]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, width], tf.float32, name="latent")])
+    def serve(latent: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"images": network(latent, training=False)}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64, name="seed"), tf.TensorSpec([], tf.int32, name="count")])
+    def generate(seed: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = task.inputs(count, seed=seed)
+        return {"images": pixels.to_uint8(network(inputs, training=False))}
+
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve, "generate": generate})
+
+
+def _check(folder: Path, witness: Path, tolerance: float) -> dict[str, Any]:
+    """Loads the exported files in a fresh process and compares their images with those made in training."""
+    command = [sys.executable, "-I", "-c", PARITY_SCRIPT, str(folder.absolute()), str(witness.absolute())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PARITY_SECONDS, check=False)  # noqa: S603  # our own script
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"the exported model could not be checked within {PARITY_SECONDS} s") from error
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise RuntimeError(f"the exported model cannot be loaded in a fresh process: {reason[0]}")
+    parity: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    for name in ("saved_model", "keras"):
+        if not parity[name] <= tolerance:
+            raise RuntimeError(
+                f"the exported {name} gives other images than training did, expected a difference of at most "
+                f"export.tolerance={tolerance}. Received: difference={parity[name]}"
+            )
+    if not (parity["generate"] and parity["free"]):
+        raise RuntimeError(f"the exported model's signature `generate` is broken. Received: {parity}")
+    return parity
+
+
+def _requirements() -> list[str]:
+    """What the exported model needs, and nothing of this project."""
+    return [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}", f"numpy=={np.__version__}"]
+
+
+def _card(model: TrainedModel, evaluation: Evaluation, kept: Kept, network: keras.Model) -> str:
+    facts = model.facts
+    height, width, channels = facts["image_shape"]
+    colour = "grey" if channels == 1 else "RGB"
+    rows = [
+        f"| `{s.name}` | {s.value:.4g} | {'' if s.floor is None else f'{s.floor:.4g}'} |" for s in evaluation.scores
+    ]
+    protocol = [f"- {name}: `{value}`" for name, value in evaluation.protocol.items()]
+    settings = [f"- {name}: `{value}`" for name, value in sorted(model.settings.items())]
+    parameters = int(sum(np.prod(weight.shape) for weight in network.weights))
+    return CARD.format(
+        name=facts["config"]["training"]["run_name"],
+        shape=f"{height}x{width} {colour}",
+        dataset=facts["dataset"],
+        kept=kept,
+        step=model.step(kept),
+        last_step=facts["last_step"],
+        parameters=parameters,
+        latent=network.input_shape[-1],
+        tensorflow=facts["tensorflow"],
+        scores="\n".join(rows),
+        protocol="\n".join(protocol),
+        settings="\n".join(settings),
+    )
+
+
+CARD = """# {name}
+
+A generator of {shape} images, trained adversarially on the data set `{dataset}`.
+It is the averaged (EMA) generator of step {step} of {last_step} (the {kept} one), {parameters:,} parameters.
+
+![samples](samples.png)
+
+## Use
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("saved_model")
+generate = model.signatures["generate"]
+images = generate(seed=tf.constant(1, tf.int64), count=tf.constant(16))["images"]  # uint8 [16, H, W, C]
+```
+`serving_default` maps `latent`, float32 [N, {latent}], to `images`, float32 [N, H, W, C] in -1..1.
+`generator.keras` is the same network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
+
+## Scores
+| measure | generated | real images (floor) |
+|---|---|---|
+{scores}
+
+They compare only with scores of the same protocol:
+
+{protocol}
+
+## Settings
+{settings}
+"""
