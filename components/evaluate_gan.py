@@ -1,0 +1,42 @@
+"""The step `evaluate_gan`."""
+
+from kfp import dsl
+
+
+def evaluate_gan(
+    trained: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    reference: dsl.Input[dsl.Artifact],
+    evaluation: dict,
+    scores: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+):
+    """Scores the generator against real images and writes the report.
+
+    Args:
+        trained: What train_gan left behind.
+        dataset: Prepared images.
+        reference: Their yardstick.
+        evaluation: Section evaluation of the config.
+        scores: Scores with floors and protocol.
+        report: One page with pictures, curves, scores and config.
+    """
+    from pathlib import Path
+
+    from ganlib import steps, storage
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation import EvaluationConfig, Reference, evaluate
+    from ganlib.training import TrainedModel
+
+    with steps.step("evaluate_gan", scores):
+        earlier = {"prepare_data": dataset, "measure_reference": reference, "train_gan": trained}
+        result = evaluate(
+            TrainedModel.open(trained.path),
+            PreparedDataset.open(dataset.path),
+            Reference.open(reference.path),
+            EvaluationConfig.model_validate(evaluation),
+            Path(scores.path),
+            seconds={name: artifact.metadata["seconds"] for name, artifact in earlier.items()},
+        )
+        scores.metadata.update(result.summary)
+        storage.publish(result.report, Path(report.path))

@@ -1,0 +1,38 @@
+"""The step `export_model`."""
+
+from kfp import dsl
+
+
+def export_model(
+    trained: dsl.Input[dsl.Model],
+    scores: dsl.Input[dsl.Metrics],
+    export: dict,
+    exported: dsl.Output[dsl.Model],
+    card: dsl.Output[dsl.Markdown],
+):
+    """Writes the generator for shipping, proved in a fresh process to be the trained one.
+
+    Args:
+        trained: What train_gan left behind.
+        scores: What evaluate_gan found.
+        export: Section export of the config.
+        exported: SavedModel, Keras file, model card.
+        card: The model card.
+    """
+    from pathlib import Path
+
+    from ganlib import steps, storage
+    from ganlib.evaluation import Evaluation
+    from ganlib.export import ExportConfig
+    from ganlib.export import export as export_generator
+    from ganlib.training import TrainedModel
+
+    with steps.step("export_model", exported):
+        result = export_generator(
+            TrainedModel.open(trained.path),
+            Evaluation.open(scores.path),
+            ExportConfig.model_validate(export),
+            Path(exported.path),
+        )
+        exported.metadata.update(result.summary)
+        storage.publish(result.card, Path(card.path))

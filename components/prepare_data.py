@@ -1,0 +1,23 @@
+"""The step `prepare_data`."""
+
+from kfp import dsl
+
+
+def prepare_data(data: dict, dataset: dsl.Output[dsl.Dataset], preview: dsl.Output[dsl.HTML]):
+    """Brings images of any kind to one shape and writes them as TFRecord shards.
+
+    Args:
+        data: Section data of the config.
+        dataset: Shards, manifest and preview picture.
+        preview: Page with the preview picture.
+    """
+    from pathlib import Path
+
+    from ganlib import pixels, steps
+    from ganlib.data import DataConfig, prepare
+
+    with steps.step("prepare_data", dataset):
+        prepared = prepare(DataConfig.model_validate(data), Path(dataset.path))
+        dataset.metadata.update(prepared.summary)
+        picture = pixels.as_html(prepared.folder / "preview.png", caption=f"{prepared.name}: prepared images")
+        Path(preview.path).write_text(picture)

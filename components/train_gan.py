@@ -1,0 +1,52 @@
+"""The step `train_gan`."""
+
+from kfp import dsl
+
+
+def train_gan(
+    dataset: dsl.Input[dsl.Dataset],
+    reference: dsl.Input[dsl.Artifact],
+    task: dict,
+    model: dict,
+    objective: dict,
+    training: dict,
+    trained: dsl.Output[dsl.Model],
+    samples: dsl.Output[dsl.HTML],
+):
+    """Trains the networks, goes on where an interrupted run stopped, and keeps the best and the last generator.
+
+    Args:
+        dataset: Prepared images.
+        reference: Yardstick that the best generator is chosen by.
+        task: Section task of the config.
+        model: Section model of the config.
+        objective: Section objective of the config.
+        training: Section training of the config.
+        trained: Both generators, history, sample pictures.
+        samples: Page with the last sample picture.
+    """
+    from pathlib import Path
+
+    from ganlib import pixels, steps
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation import Reference
+    from ganlib.models import Model
+    from ganlib.objectives import Game
+    from ganlib.schema import parse
+    from ganlib.tasks import Duty
+    from ganlib.training import TrainConfig, resolve_strategy, train
+
+    with steps.step("train_gan", trained):
+        config = TrainConfig.model_validate(training)
+        resolve_strategy(config.replicas)  # logical devices are set up before anything touches TensorFlow
+        result = train(
+            PreparedDataset.open(dataset.path),
+            Reference.open(reference.path),
+            task=parse(Duty, task),
+            model=parse(Model, model),
+            objective=parse(Game, objective),
+            config=config,
+            output=Path(trained.path),
+        )
+        trained.metadata.update(result.summary)
+        Path(samples.path).write_text(pixels.as_html(result.sample_pictures[-1], caption="samples of the last step"))

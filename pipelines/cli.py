@@ -1,0 +1,224 @@
+"""The command line. It alone turns an exception into an exit code: 2 for a user's mistake, 1 for a failure."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ganlib import __version__
+
+MISTAKE, FAILURE = 2, 1
+DEFAULT_PRESET = "digits"
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that choose a config."""
+    options = (
+        click.option("--preset", help="Named config to start from; `gan-pipelines presets` lists them."),
+        click.option(
+            "--config",
+            "file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="YAML file with sections, put over the preset.",
+        ),
+        click.option("--set", "assignments", multiple=True, metavar="SECTION.FIELD=VALUE", help="Sets one field."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gan-pipelines")
+def main() -> None:
+    """Trains, judges and ships GANs, on this machine or on Kubeflow."""
+
+
+@main.command()
+@_config_options
+@click.option("--name", help="Name of the run; absent means the preset's with a few digits for the settings.")
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check and print the config, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def run(
+    preset: str | None,
+    file: Path | None,
+    assignments: tuple[str, ...],
+    name: str | None,
+    root: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Runs the whole pipeline on this machine; the same command again resumes it."""
+    from pipelines import settings
+
+    config = _resolved(preset, file, assignments)
+    title = preset or (re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")[:100] if file else DEFAULT_PRESET)
+    name = name or f"{title}-{settings.digest(config)}"
+    if not RUN_NAME.fullmatch(name):
+        wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
+        _fail(f"expected {wanted}. Received: name={name!r}", MISTAKE)
+    if dry_run:
+        shown = {"run": name, **config.to_parameters()}
+        click.echo(json.dumps(shown) if as_json else _yaml(shown))
+        return
+    result = _run(config, name, root, as_json=as_json)
+    click.echo(result.to_text())
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+
+
+def _run(config: Any, name: str, root: Path, *, as_json: bool) -> Any:
+    """Runs, and turns whatever ends the run into one line and an exit code."""
+    try:
+        from pipelines import local
+
+        return local.run(config, name=name, root=root)
+    except ModuleNotFoundError as error:
+        _fail(
+            f"{error.name} is missing: running needs the extra [train]: pip install -r requirements/train.txt", MISTAKE
+        )
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command again goes on from the last checkpoint", FAILURE)
+    except (ValueError, OSError, RuntimeError) as error:
+        code = getattr(error, "code", MISTAKE if isinstance(error, ValueError) else FAILURE)
+        if as_json:
+            click.echo(json.dumps({"run": name, "status": "failed", "error": str(error)}))
+        _fail(str(error), code)
+
+
+@main.command(name="compile")
+@_config_options
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML to write.")
+@click.option("--image", help="Container image of the steps, best named by its digest.")
+def compile_(
+    preset: str | None, file: Path | None, assignments: tuple[str, ...], output: Path, image: str | None
+) -> None:
+    """Compiles the pipeline for Kubeflow, with the config as its default parameters."""
+    config = _resolved(preset, file, assignments)
+    from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
+
+    if output.suffix not in (".yaml", ".yml"):
+        _fail(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
+    try:
+        compile_pipeline(config, output, image=image or DEFAULT_IMAGE)
+    except OSError as error:
+        _fail(f"cannot write {output}: {error.strerror}", FAILURE)
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
+def config(schema: bool) -> None:
+    """Prints every field of the config with its type, default and meaning."""
+    from ganlib.config import RunConfig
+
+    if schema:
+        click.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+        return
+    for path, kind, default, meaning in _fields(RunConfig.model_json_schema()):
+        click.echo(f"{path:<46} {kind:<22} {default:<22} {meaning}")
+
+
+@main.command()
+def presets() -> None:
+    """Lists the presets, each with the comment that it begins with."""
+    from pipelines import settings
+
+    for name, text in settings.presets().items():
+        comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+        click.echo(f"{name:<16} {' '.join(comments)}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--uri", help="Tracking server; absent means MLFLOW_TRACKING_URI.")
+def deliver(folder: Path, uri: str | None) -> None:
+    """Brings to MLflow what could not be delivered while a run was going on."""
+    import os
+
+    from ganlib import tracking
+
+    if uri:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        _fail("expected --uri or the environment variable MLFLOW_TRACKING_URI", MISTAKE)
+    folders = tracking.tracked_folders(folder)
+    if not folders:
+        _fail(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)
+    try:
+        for tracked in folders:
+            click.echo(f"{tracked}: {tracking.deliver(tracked)} lines are in MLflow")
+    except Exception as error:  # noqa: BLE001  # whatever a server says becomes one line
+        _fail(f"not delivered: {str(error).splitlines()[0]}", FAILURE)
+
+
+def _resolved(preset: str | None, file: Path | None, assignments: tuple[str, ...]) -> Any:
+    from pipelines import settings
+
+    chosen = preset if preset or file else DEFAULT_PRESET
+    try:
+        return settings.resolve(preset=chosen, file=file, assignments=assignments)
+    except (settings.SettingsError, OSError) as error:
+        _fail(str(error), MISTAKE)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    sys.exit(code)
+
+
+def _yaml(values: dict[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(values, sort_keys=False)).rstrip()
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yields path, type, default and meaning of every field of a JSON Schema, nested ones after their owner."""
+    definitions = schema["$defs"]
+
+    def variants(field: dict[str, Any]) -> list[dict[str, Any]]:
+        options = field.get("oneOf", field.get("anyOf", [field]))
+        nested = [variant for option in options if option is not field for variant in variants(option)]
+        own = [definitions[field["$ref"].rpartition("/")[2]]] if "$ref" in field else []
+        return own + nested
+
+    def walk(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+        for name, field in node["properties"].items():
+            below = variants(field)
+            if name != "kind":
+                yield f"{prefix}{name}", _kind(field, below), _default(field), field.get("description", "")
+            for variant in below:
+                word = variant["properties"].get("kind", {}).get("const")
+                inner = f"{prefix}{name}." if word is None or len(below) == 1 else f"{prefix}{name}[{word}]."
+                yield from walk(variant, inner)
+
+    yield from walk(schema, "")
+
+
+def _kind(field: dict[str, Any], below: list[dict[str, Any]]) -> str:
+    words = [variant["properties"]["kind"]["const"] for variant in below if "kind" in variant["properties"]]
+    if words or below:
+        return " | ".join(words) or "section"
+    if "enum" in field:
+        return " | ".join(map(str, field["enum"]))
+    options = [option.get("type", "") for option in field.get("anyOf", [field])]
+    return " | ".join("absent" if option == "null" else option for option in options)
+
+
+def _default(field: dict[str, Any]) -> str:
+    if "default" not in field:
+        return "required"
+    default = field["default"]
+    if isinstance(default, dict):
+        return str(default.get("kind", ""))
+    return "absent" if default is None else json.dumps(default)

@@ -1,0 +1,121 @@
+"""The pipeline that takes images to a shipped generator: prepare, measure, train, evaluate, export."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kfp import compiler, dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.evaluate_gan import evaluate_gan
+from components.export_model import export_model
+from components.measure_reference import measure_reference
+from components.prepare_data import prepare_data
+from components.train_gan import train_gan
+from ganlib import __version__
+from ganlib.config import RunConfig
+
+NAME = "gan-training"
+DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
+DEFAULT_IN_COMMENT = re.compile(r"^(#.*) \[Default: .*\]$", re.MULTILINE)
+
+
+def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComponent:
+    """Builds the pipeline with a config's values as its defaults.
+
+    A factory, because KFP traces a pipeline's body when it is decorated: everything that the body
+    depends on must be an argument here.
+
+    Args:
+        config: Defaults of the parameters, one dict a section: a change in one section leaves the
+            cached steps of the others valid.
+        image: Container image of every step; the cache key holds it, so name it by digest.
+
+    Returns:
+        The pipeline, ready to be compiled or called under `kfp.local`.
+    """
+    defaults = config.to_parameters()
+    prepare, measure, train, evaluate, export = (
+        _component(function, image)
+        for function in (prepare_data, measure_reference, train_gan, evaluate_gan, export_model)
+    )
+
+    def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
+        data: dict = defaults["data"],  # KFP copies defaults into the spec
+        task: dict = defaults["task"],
+        model: dict = defaults["model"],
+        objective: dict = defaults["objective"],
+        training: dict = defaults["training"],
+        evaluation: dict = defaults["evaluation"],
+        export_settings: dict = defaults["export"],
+    ):
+        """Trains a GAN on images, scores it against real ones, and exports the generator.
+
+        Args:
+            data: Where the images come from, and their one shape.
+            task: What the generator is asked to do.
+            model: Which networks.
+            objective: Which game they play.
+            training: How they are trained.
+            evaluation: How the result is judged.
+            export_settings: What is shipped.
+        """
+        prepared = prepare(data=data)
+        measured = measure(dataset=prepared.outputs["dataset"], evaluation=evaluation)
+        trained = train(
+            dataset=prepared.outputs["dataset"],
+            reference=measured.outputs["reference"],
+            task=task,
+            model=model,
+            objective=objective,
+            training=training,
+        )
+        scored = evaluate(
+            trained=trained.outputs["trained"],
+            dataset=prepared.outputs["dataset"],
+            reference=measured.outputs["reference"],
+            evaluation=evaluation,
+        )
+        shipped = export(trained=trained.outputs["trained"], scores=scored.outputs["scores"], export=export_settings)
+        return Outputs(
+            dataset=prepared.outputs["dataset"],
+            reference=measured.outputs["reference"],
+            trained=trained.outputs["trained"],
+            scores=scored.outputs["scores"],
+            report=scored.outputs["report"],
+            exported=shipped.outputs["exported"],
+        )
+
+    pipeline.__annotations__["return"] = Outputs
+    return dsl.pipeline(name=NAME, description="Trains, judges and exports a GAN.")(pipeline)
+
+
+def compile_pipeline(config: RunConfig, output: Path, *, image: str = DEFAULT_IMAGE) -> None:
+    """Writes the pipeline as YAML: ASCII, and the same bytes for the same config.
+
+    Args:
+        config: Defaults of the parameters.
+        output: File to write; its name ends in `.yaml`.
+        image: Container image of every step.
+    """
+    compiler.Compiler().compile(build_pipeline(config, image=image), str(output))
+    # KFP repeats the defaults in a comment, in an order that changes from process to process, and unescaped.
+    output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text(encoding="utf-8")), encoding="ascii")
+
+
+class Outputs(NamedTuple):
+    """Artifacts that the pipeline hands back."""
+
+    dataset: dsl.Dataset
+    reference: dsl.Artifact
+    trained: dsl.Model
+    scores: dsl.Metrics
+    report: dsl.HTML
+    exported: dsl.Model
+
+
+def _component(function: Callable[..., Any], image: str) -> Callable[..., Any]:
+    # The image holds kfp already: without install_kfp_package=False every pod would run pip.
+    component: Callable[..., Any] = dsl.component(function, base_image=image, install_kfp_package=False)
+    return component

@@ -1,0 +1,250 @@
+"""The pipeline on this machine: KFP's subprocess runner, a local MLflow store, and a summary."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+
+from ganlib import steps, storage, tracking
+from ganlib.config import RunConfig
+from ganlib.evaluation import Evaluation
+from pipelines.gan_training import build_pipeline
+from pipelines.terminal import step_log
+
+STEPS = {
+    "prepare_data": "dataset",
+    "measure_reference": "reference",
+    "train_gan": "trained",
+    "evaluate_gan": "scores",
+    "export_model": "exported",
+}
+
+
+class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the program
+    """A step of the pipeline failed.
+
+    Attributes:
+        code: Exit code that the command shall end with.
+    """
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left behind.
+
+    Attributes:
+        name: Name of the run.
+        folder: Its folder.
+        evaluation: Scores and report.
+        model: Folder of the exported model.
+        seconds: Wall time by step.
+        cached: Steps that an earlier run had finished.
+        mlflow_run_id: Run that everything was logged to, if the server was there.
+        mlflow_tracking_uri: Its store.
+    """
+
+    name: str
+    folder: Path
+    evaluation: Evaluation
+    model: Path
+    seconds: dict[str, float]
+    cached: tuple[str, ...]
+    mlflow_run_id: str | None
+    mlflow_tracking_uri: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object that `run --json` prints."""
+        return {
+            "run": self.name,
+            "status": "succeeded",
+            "scores": self.evaluation.values,
+            "floors": self.evaluation.floors,
+            "seconds": self.seconds,
+            "cached": list(self.cached),
+            "model": str(self.model),
+            "report": str(self.folder / "report.html"),
+            "mlflow_run_id": self.mlflow_run_id,
+            "mlflow_tracking_uri": self.mlflow_tracking_uri,
+        }
+
+    def to_text(self) -> str:
+        """Returns what a person reads at the end."""
+        spent = sum(seconds for step, seconds in self.seconds.items() if step not in self.cached)
+        lines = [f"\n{self.name}: done in {spent:.0f} s\n"]
+        for score in self.evaluation.scores:
+            floor = "" if score.floor is None else f"   real images: {score.floor:.4g}"
+            lines.append(f"  {score.name:<34} {score.value:>8.4g}{floor}")
+        lines.append("")
+        for step, seconds in self.seconds.items():
+            lines.append(f"  {step:<34} {seconds:>7.1f}s{'   (from the cache)' if step in self.cached else ''}")
+        lines += [
+            "",
+            f"  report    {self.folder / 'report.html'}",
+            f"  log       {self.folder / 'log.txt'}",
+            f"  pictures  {self.folder / 'samples.png'}",
+            f"  model     {self.folder / 'model'}",
+            f"  MLflow    {mlflow_command(self.mlflow_tracking_uri)}",
+        ]
+        return "\n".join(lines)
+
+
+def run(config: RunConfig, *, name: str, root: Path) -> Result:
+    """Runs the pipeline in subprocesses, resuming what an interrupted run of this name began.
+
+    Args:
+        config: The run.
+        name: Its name; its folder is `root/name`.
+        root: Folder of all runs, of their cache and of the MLflow store.
+
+    Raises:
+        StepFailed: A step failed; the message is its own.
+        ValueError: The source of the images holds nothing usable.
+    """
+    root = root.resolve()
+    folder = root / name
+    config = _bound(config, name=name, home=folder / "training")
+    root.mkdir(parents=True, exist_ok=True)
+    uri = _tracking(root)
+    folder.mkdir(exist_ok=True)
+    failure = folder / "failure.json"
+    failure.unlink(missing_ok=True)
+    began = time.time()
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(folder / "steps"),
+        enable_caching=True,
+        cache_root=str(root / ".cache" / _code_digest()),
+    )
+    arguments = config.to_parameters()
+    arguments["export_settings"] = arguments.pop("export")
+    with _environment(_inherited(failure, uri)), step_log(folder / "log.txt"):
+        try:
+            outputs = build_pipeline(config)(**arguments).outputs
+        except RuntimeError as error:
+            if not failure.exists():
+                raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error
+            told = storage.read_json(failure)
+            raise StepFailed(f"{told['step']}: {told['message']}", code=told["code"]) from error
+        # Asked before the settling, which writes into the folders of cached steps too.
+        cached = tuple(step for step, output in STEPS.items() if _age(outputs[output]) > time.time() - began)
+        _settle(folder)
+    return _result(name, folder, outputs, cached, uri)
+
+
+def mlflow_command(uri: str) -> str:
+    """Returns the command that opens the MLflow UI on a store."""
+    program = Path(sys.executable).with_name("mlflow")
+    if uri.startswith(("http://", "https://")):
+        return uri
+    return f"{shlex.quote(str(program))} ui --backend-store-uri {shlex.quote(uri)} --port 5000"
+
+
+def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
+    """Fills in what only this machine knows: absolute paths, the listing's checksum, the run's home."""
+    source = config.data.source
+    given = {name: getattr(source, name, None) for name in ("path", "labels")}
+    paths = {name: str(storage.fetch(path).resolve()) for name, path in given.items() if path is not None}
+    source = source.model_copy(update=paths)
+    fingerprint = source.listing().checksum(with_times=True)
+    data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
+    training = config.training.model_copy(update={"run_name": name, "home": str(home)})
+    return config.model_copy(update={"data": data, "training": training})
+
+
+def _tracking(root: Path) -> str:
+    """Returns the tracking store: the environment's, or a local one, made before several steps use it at once."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return uri
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", tracking.DEFAULT_EXPERIMENT)
+    tracking.initialise(uri, experiment=experiment, artifacts=root / "mlflow-artifacts")
+    return uri
+
+
+def _inherited(failure: Path, uri: str) -> dict[str, str]:
+    """Returns what the steps inherit: lines appear as they are printed, and a failure leaves its reason."""
+    inherited = {steps.FAILURE_FILE: str(failure), "PYTHONUNBUFFERED": "1", "MLFLOW_TRACKING_URI": uri}
+    # KFP starts a step with `python -m`, which imports from the current directory first: whatever lies there
+    # must not take the place of a library, unless the command itself was imported from there.
+    if Path.cwd() != Path(storage.__file__).parent.parent:
+        inherited["PYTHONSAFEPATH"] = "1"
+    return inherited
+
+
+@contextmanager
+def _environment(added: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _code_digest() -> str:
+    """Returns a checksum of the library, since a step's cache key knows nothing of the code that it calls."""
+    total = hashlib.sha256()
+    package = Path(storage.__file__).parent
+    for path in sorted(package.rglob("*.py")) + sorted(package.rglob("*.j2")):
+        total.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _age(artifact: Any) -> float:
+    """Returns the seconds since an artifact was made."""
+    return time.time() - Path(artifact.path).stat().st_mtime
+
+
+def _settle(folder: Path) -> None:
+    """Tries once more to deliver what MLflow did not get while the steps ran."""
+    for tracked in tracking.tracked_folders(folder / "steps"):
+        if tracking.pending(tracked):
+            try:
+                tracking.deliver(tracked)
+            except Exception:  # noqa: BLE001  # the steps have said why; the lines stay on disk
+                print(f"tracking: deliver the rest later with: {tracking.deliver_command(folder)}", flush=True)
+                return
+
+
+def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str, ...], uri: str) -> Result:
+    evaluation = Evaluation.open(outputs["scores"].path)
+    places = {
+        "report.html": Path(outputs["report"].path),
+        "samples.png": evaluation.samples,
+        "model": Path(outputs["exported"].path),
+        "trained": Path(outputs["trained"].path),
+    }
+    for link, target in places.items():
+        path = folder / link
+        path.unlink(missing_ok=True)
+        path.symlink_to(os.path.relpath(target, folder))
+    artifacts = {step: outputs[output] for step, output in STEPS.items()}
+    return Result(
+        name=name,
+        folder=folder,
+        evaluation=evaluation,
+        model=places["model"],
+        seconds={step: float(artifact.metadata["seconds"]) for step, artifact in artifacts.items()},
+        cached=cached,
+        mlflow_run_id=tracking.run_id(places["trained"]),
+        mlflow_tracking_uri=tracking.redacted(uri),
+    )

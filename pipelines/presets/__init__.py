@@ -1,0 +1,1 @@
+"""Named configs; the first comment of each says what it is."""

@@ -1,0 +1,119 @@
+"""From a preset, a file and options to one typed config, with all mistakes told at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ganlib import storage
+from ganlib.config import RunConfig
+from ganlib.schema import problems
+
+DIGEST_DIGITS = 6
+VARIANT_FIELDS = ("kind", "source", "task", "model", "objective", "extractor")
+
+
+class SettingsError(ValueError):
+    """The user's settings cannot be used; one line a mistake."""
+
+
+def presets() -> dict[str, str]:
+    """Returns the text of every preset by its name."""
+    folder = resources.files("pipelines") / "presets"
+    files = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name)
+    return {item.name.removesuffix(".yaml"): item.read_text() for item in files}
+
+
+def resolve(*, preset: str | None, file: Path | None, assignments: Iterable[str]) -> RunConfig:
+    """Puts preset, file and `section.field=value` options over each other, in this order.
+
+    Raises:
+        SettingsError: Anything is wrong with any of them.
+    """
+    # The defaults lie below everything, so that a field of the default variant can be set by itself.
+    values: dict[str, Any] = RunConfig().to_parameters()
+    if preset is not None:
+        known = presets()
+        if preset not in known:
+            raise SettingsError(f"expected one of the presets {', '.join(known)}. Received: preset={preset!r}")
+        values = _merged(values, _mapping(known[preset], f"preset {preset}"))
+    if file is not None:
+        values = _merged(values, _mapping(_text(file), str(file)))
+    # What names a variant goes first: another variant takes the fields of the one before away.
+    for assignment in sorted(assignments, key=_names_no_variant):
+        values = _assigned(values, assignment)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(problems(error))) from error
+
+
+def digest(config: RunConfig) -> str:
+    """Returns a few digits that tell configs apart."""
+    return hashlib.sha256(storage.as_text(config.to_parameters()).encode()).hexdigest()[:DIGEST_DIGITS]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"expected YAML text in UTF-8, {error.reason}. Received: config={str(file)!r}") from error
+
+
+def _mapping(text: str, origin: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{origin}: expected sections such as 'training:'. Received: {type(values).__name__}")
+    return values
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts one mapping over another; a section of another kind replaces the one below whole."""
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        alike = isinstance(value, Mapping) and isinstance(below, Mapping)
+        if alike and value.get("kind", below.get("kind")) == below.get("kind"):  # type: ignore[union-attr]  # both are mappings
+            merged[name] = _merged(below, value)  # type: ignore[arg-type]
+        else:
+            merged[name] = value
+    return merged
+
+
+def _assigned(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
+    """Applies one `section.field=value`; the value is read as YAML."""
+    path, equals, text = assignment.partition("=")
+    parts = path.strip().split(".")
+    if not equals or not all(parts):
+        raise SettingsError(f"expected section.field=value. Received: --set {assignment!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"the value is not YAML. Received: --set {assignment!r}") from error
+    nested: Any = value
+    for part in reversed(parts):
+        nested = {part: nested}
+    return _merged(_expanded(values, parts), nested)
+
+
+def _names_no_variant(assignment: str) -> bool:
+    return assignment.partition("=")[0].strip().rpartition(".")[2] not in VARIANT_FIELDS
+
+
+def _expanded(values: Mapping[str, Any], parts: list[str]) -> dict[str, Any]:
+    """Writes bare words along a path out, so that a field can be set beside them."""
+    expanded = dict(values)
+    if len(parts) > 1 and parts[0] in expanded:
+        below = expanded[parts[0]]
+        below = {"kind": below} if isinstance(below, str) else below
+        expanded[parts[0]] = _expanded(below, parts[1:]) if isinstance(below, Mapping) else below
+    return expanded

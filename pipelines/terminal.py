@@ -1,0 +1,65 @@
+"""What a person sees while the steps run: their own lines, not KFP's dump of its inputs. A file keeps all."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TextIO
+
+# Told by libraries before any setting reaches them, or repeated by KFP for every step.
+NOISE = re.compile(r"^\s*(\[KFP Executor|[IWE]0000 |WARNING: All log messages before absl|-{20,}$)")
+DUMP_BEGINS = "Got executor_input:"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class StepLog(io.TextIOBase):
+    """A stream that writes every line to a file, and those worth reading to the terminal.
+
+    Args:
+        file: Where all lines go.
+        terminal: Where the chosen ones go.
+    """
+
+    def __init__(self, file: TextIO, terminal: TextIO) -> None:
+        super().__init__()
+        self._file, self._terminal = file, terminal
+        self._part = ""
+        self._dumping = False
+        self._blank = False
+
+    def write(self, text: str) -> int:
+        """Takes text in pieces of any size."""
+        *lines, self._part = (self._part + text).split("\n")
+        for line in lines:
+            self._file.write(COLOUR.sub("", line) + "\n")
+            if self._wanted(line):
+                self._terminal.write(line + "\n")
+        self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Hands on what was written."""
+        self._file.flush()
+        self._terminal.flush()
+
+    def _wanted(self, line: str) -> bool:
+        """Drops noise, the JSON that follows KFP's announcement of it, and repeated blank lines."""
+        if self._dumping:
+            self._dumping = line.rstrip() != "    }"
+            return False
+        self._dumping = DUMP_BEGINS in line
+        blank = not line.strip()
+        wanted = not NOISE.match(line) and not (blank and self._blank)
+        self._blank = blank if wanted else self._blank
+        return wanted
+
+
+@contextmanager
+def step_log(path: Path) -> Iterator[None]:
+    """Sends standard output through a `StepLog` that appends to a file."""
+    with path.open("a") as file, redirect_stdout(StepLog(file, sys.stdout)):
+        yield

@@ -1,0 +1,282 @@
+"""The whole pipeline on this machine, once, with tiny settings: what it leaves behind and what it says."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from pipelines import local, settings
+from pipelines.gan_training import compile_pipeline
+
+TINY = [
+    "training.steps=20",
+    "training.score_every=10",
+    "training.sample_every=10",
+    "training.checkpoint_every=10",
+    "training.score_samples=50",
+    "training.precision=float32",
+    "evaluation.samples=50",
+    "evaluation.extractor.network.epochs=1",
+    "model.width=8",
+    "data.size=16",
+]
+STEPS = ["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
+SCORE = "fd_digits_classifier"
+# Lies in the current directory under the names of libraries: a step that takes it for one fails at once.
+TRAP = "raise RuntimeError('a step imported what lies in the current directory')\n"
+
+LOADING = """
+import json, sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+images = model.signatures["generate"](seed=tf.constant(3, tf.int64), count=tf.constant(4))["images"]
+again = model.signatures["generate"](seed=tf.constant(3, tf.int64), count=tf.constant(4))["images"]
+served = model.signatures["serving_default"](latent=tf.zeros([2, 32]))["images"]
+ours = sorted({"ganlib", "components", "pipelines"} & {name.partition(".")[0] for name in sys.modules})
+print(json.dumps([images.dtype.name, images.shape.as_list(), bool((images == again).numpy().all()),
+                  served.dtype.name, served.shape.as_list(), ours]))
+"""
+
+RUNNING = """
+import sys
+from kfp import components, local
+file, root, cache = sys.argv[1:]
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root, enable_caching=True, cache_root=cache)
+print("exported:", components.load_component_from_file(file)().outputs["exported"].path)
+"""
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GAN_PIPELINES_"))}
+
+
+class Run:
+    """A finished command."""
+
+    def __init__(self, place):
+        self.place, self.root = place, place / "runs"
+        self.work = place / "work"
+        self.work.mkdir(exist_ok=True)
+        for name in ("ganlib.py", "keras.py", "numpy.py"):
+            (self.work / name).write_text(TRAP)
+        options = [word for assignment in TINY for word in ("--set", assignment)]
+        self.command = [str(Path(sys.executable).with_name("gan-pipelines")), "run", "--json", "--name", "tiny"]
+        self.command += ["--root", "../runs", *options]
+
+    def start(self):
+        began = time.monotonic()
+        done = subprocess.run(
+            self.command, cwd=self.work, env=environment(), capture_output=True, text=True, check=False
+        )
+        self.seconds = time.monotonic() - began
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        self.lines = done.stdout.splitlines()
+        self.said = json.loads(self.lines[-1])
+        return self
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("local")).start()
+
+
+@pytest.fixture(scope="module")
+def client(finished):
+    return MlflowClient(finished.said["mlflow_tracking_uri"])
+
+
+@pytest.fixture(scope="module")
+def tracked(finished, client):
+    return client.get_run(finished.said["mlflow_run_id"])
+
+
+def test_the_last_line_is_one_json_object_with_all_that_a_program_wants(finished):
+    said = finished.said
+    promised = {
+        "run",
+        "status",
+        "scores",
+        "floors",
+        "seconds",
+        "model",
+        "report",
+        "mlflow_run_id",
+        "mlflow_tracking_uri",
+    }
+    assert promised <= set(said)
+    assert (said["run"], said["status"]) == ("tiny", "succeeded")
+    assert said["scores"][SCORE] > said["floors"][SCORE] > 0
+    assert list(said["seconds"]) == STEPS
+    assert all(seconds > 0 for seconds in said["seconds"].values())
+    assert said["cached"] == []
+    assert Path(said["mlflow_tracking_uri"].removeprefix("sqlite:///")) == finished.root / "mlflow.db"
+
+
+def test_a_person_reads_scores_floors_times_and_places(finished):
+    text = "\n".join(finished.lines[:-1])
+    said = finished.said
+    assert f"{said['scores'][SCORE]:.4g}" in text
+    assert f"real images: {said['floors'][SCORE]:.4g}" in text
+    summary = text[text.index("tiny: done in") :]
+    places = dict(line.split(maxsplit=1) for line in summary.splitlines() if line.strip())
+    assert all(step in places for step in STEPS)
+    assert Path(places["report"]).is_file()
+    assert Path(places["log"]).is_file()
+    assert (Path(places["model"]) / "saved_model").is_dir()
+    with Image.open(places["pictures"]) as picture:
+        assert picture.width > 100
+    command = shlex.split(places["MLflow"])
+    assert Path(command[0]).is_file()
+    assert command[1:4] == ["ui", "--backend-store-uri", said["mlflow_tracking_uri"]]
+
+
+def test_the_terminal_shows_progress_without_noise_and_the_log_keeps_all(finished):
+    text = "\n".join(finished.lines)
+    assert "train 100%" in text.replace("  ", " ")
+    assert "executor_input" not in text
+    log = (finished.root / "tiny" / "log.txt").read_text()
+    assert "executor_input" in log
+    assert "train" in log
+    assert "\x1b" not in log
+
+
+def test_nothing_is_read_from_or_written_to_the_current_directory(finished):
+    assert sorted(path.name for path in finished.work.iterdir()) == ["ganlib.py", "keras.py", "numpy.py"]
+
+
+def test_the_report_is_one_file_that_loads_nothing(finished):
+    loaded, pictures = [], []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            for name, value in attributes:
+                if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
+                    (pictures if (value or "").startswith("data:image/") else loaded).append(value)
+            assert tag not in ("script", "iframe", "object", "embed", "link")
+
+    page = Path(finished.said["report"]).read_text()
+    Reader().feed(page)
+    assert [address for address in loaded if not address.startswith("#")] == []
+    assert len(pictures) >= 5  # growth at steps 0, 10 and 20, generated, real, preview
+    assert "url(http" not in page
+    assert "@import" not in page
+    assert SCORE in page
+    assert all(step in page for step in STEPS[:3])
+
+
+def test_the_exported_model_loads_where_nothing_of_this_project_is(finished, tmp_path):
+    folder = Path(finished.said["model"]) / "saved_model"
+    command = [sys.executable, "-I", "-c", LOADING, str(folder)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == ["uint8", [4, 16, 16, 1], True, "float32", [2, 16, 16, 1], []]
+
+
+def test_mlflow_has_one_run_with_params_metrics_tags_and_data(finished, client, tracked):
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert [run.info.run_id for run in client.search_runs(experiments)] == [finished.said["mlflow_run_id"]]
+    assert tracked.info.status == "FINISHED"
+    assert tracked.info.run_name == "tiny"
+    expected = {
+        "training.steps": "20",
+        "model.width": "8",
+        "objective.kind": "non_saturating",
+        "task.latent_dim": "32",
+    }
+    assert expected.items() <= tracked.data.params.items()
+    assert tracked.data.metrics[SCORE] == pytest.approx(finished.said["scores"][SCORE])
+    [data] = tracked.inputs.dataset_inputs
+    assert data.dataset.name == "digits"
+    assert json.loads(data.dataset.profile)["train"] == 1437
+
+
+def test_every_metric_has_its_steps_once_and_in_mlflow_as_on_disk(finished, client, tracked):
+    rows = [json.loads(line) for line in (finished.root / "tiny/training/history.jsonl").read_text().splitlines()]
+    names = {name for row in rows for name in row} - {"step", "time"}
+    assert any(name.startswith("discriminator/") for name in names)
+    assert any(name.startswith("generator/") for name in names)
+    for name in names:
+        on_disk = [(row["step"], row[name]) for row in rows if name in row]
+        in_mlflow = [(point.step, point.value) for point in client.get_metric_history(tracked.info.run_id, name)]
+        assert sorted(in_mlflow) == on_disk
+        assert on_disk[-1][0] == 20
+
+
+def test_mlflow_shows_samples_by_step_the_report_and_the_generator(client, tracked):
+    run_id = tracked.info.run_id
+    pictures = [item.path for item in client.list_artifacts(run_id, "images")]
+    steps = {name.replace("+", "%").split("%step%")[1].split("%")[0] for name in pictures}
+    assert steps == {"0", "10", "20"}
+    assert "report/report.html" in [item.path for item in client.list_artifacts(run_id, "report")]
+    assert "model_card/README.md" in [item.path for item in client.list_artifacts(run_id, "model_card")]
+    [model] = client.search_logged_models([tracked.info.experiment_id])
+    assert model.name == "generator"
+    assert model.source_run_id == run_id
+
+
+def test_the_same_command_again_takes_every_step_from_the_cache(finished):
+    first = finished.said
+    again = Run(finished.place).start()
+    assert again.said["cached"] == STEPS
+    assert again.seconds < 0.5 * sum(first["seconds"].values())
+    assert {**again.said, "cached": []} == first
+    assert sum("(from the cache)" in line for line in again.lines) == len(STEPS)
+
+
+def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
+    """Training is new here; what comes before it is taken from the cache of the first run."""
+    assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
+    config = settings.resolve(preset="digits", file=None, assignments=assignments)
+    config = config.model_copy(update={"data": local._bound(config, name="x", home=tmp_path).data})
+    compile_pipeline(config, tmp_path / "pipeline.yaml")
+    [cache] = (finished.root / ".cache").iterdir()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [sys.executable, "-c", RUNNING, str(tmp_path / "pipeline.yaml"), str(tmp_path / "steps"), str(cache)]
+    done = subprocess.run(command, cwd=empty, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("exported: ")]
+    exported = Path(line.removeprefix("exported: "))
+    assert (exported / "saved_model").is_dir()
+    assert exported.is_relative_to(tmp_path)
+    assert list(empty.iterdir()) == []
+
+
+def test_a_run_keeps_its_settings_out_of_this_process(finished, tmp_path, monkeypatch):
+    """A notebook that starts two runs gets two stores."""
+    monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)
+    with local._environment(local._inherited(tmp_path / "failure.json", "sqlite:///there.db")):
+        assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///there.db"
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+    assert dict(os.environ) == before
+
+
+def test_the_cache_knows_the_library_that_the_steps_call(finished):
+    assert [folder.name for folder in (finished.root / ".cache").iterdir()] == [local._code_digest()]
+
+
+def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerprint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(4):
+        Image.new("L", (16, 16), index).save(folder / f"{index}.png")
+    config = settings.resolve(
+        preset="digits", file=None, assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}"]
+    )
+    first = local._bound(config, name="first", home=tmp_path / "home")
+    assert first.data.source.path == str(folder.resolve())
+    assert first.data.source.test_fraction == 0.5
+    assert (first.training.run_name, first.training.home) == ("first", str(tmp_path / "home"))
+    assert local._bound(config, name="second", home=tmp_path).data == first.data
+    Image.new("L", (16, 16), 9).save(folder / "4.png")
+    assert local._bound(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint

@@ -1,0 +1,180 @@
+"""From preset, file and options to a config, with every mistake told."""
+
+import pytest
+
+from ganlib.config import RunConfig
+from pipelines import settings
+from pipelines.settings import SettingsError, resolve
+
+
+def resolved(*assignments, preset=None, file=None):
+    return resolve(preset=preset, file=file, assignments=assignments)
+
+
+def refusal(*assignments, preset=None, file=None):
+    with pytest.raises(SettingsError) as caught:
+        resolved(*assignments, preset=preset, file=file)
+    return str(caught.value).splitlines()
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(text):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def test_nothing_chosen_means_the_defaults():
+    assert resolved() == RunConfig()
+
+
+@pytest.mark.parametrize("name", list(settings.presets()))
+def test_every_preset_is_a_valid_config_and_says_what_it_is(name):
+    assert settings.presets()[name].startswith("# ")
+    assert resolved(preset=name) != RunConfig()
+    assert resolved(preset=name).data.name == name
+
+
+def test_the_presets_are_those_that_the_readme_promises():
+    assert list(settings.presets()) == ["digits", "fashion_mnist", "folder"]
+    assert resolved(preset="folder").data.image_shape == (64, 64, 3)
+    assert resolved(preset="fashion_mnist").data.image_shape == (28, 28, 1)
+    assert resolved(preset="digits").data.source.kind == "digits"
+
+
+def test_a_file_lies_over_the_preset_and_options_over_the_file(write):
+    file = write("training: {steps: 7, seed: 3}\n")
+    config = resolved("training.seed=4", "training.seed=5", preset="digits", file=file)
+    preset = resolved(preset="digits")
+    assert (config.training.steps, config.training.seed) == (7, 5)
+    assert config.training.score_every == preset.training.score_every
+    assert config.data == preset.data
+
+
+def test_values_are_read_as_yaml():
+    config = resolved("training.deterministic=false", "training.replicas=2", "training.generator_optimizer.beta_1=0")
+    assert config.training.deterministic is False
+    assert config.training.replicas == 2
+    assert config.training.generator_optimizer.beta_1 == 0.0
+    assert config.training.generator_optimizer.beta_2 == 0.999
+    assert (
+        resolved("training.generator_optimizer.learning_rate=1e-4").training.generator_optimizer.learning_rate == 1e-4
+    )
+    assert resolved("training.replicas=2", "training.replicas=null").training.replicas is None
+    assert resolved("data={size: 32, name: small}").data.size == 32
+
+
+def test_a_value_may_hold_an_equals_sign():
+    config = resolved("data.source.kind=image_folder", "data.source.path=/a=b")
+    assert config.data.source.path == "/a=b"
+
+
+def test_a_bare_word_chooses_a_variant_and_its_fields_can_be_set_beside_it(write):
+    assert resolved("objective=minimax").objective.kind == "minimax"
+    assert resolved("objective=minimax", "objective.discriminator_steps=3").objective.discriminator_steps == 3
+    config = resolved("evaluation.extractor.network.epochs=2", file=write("evaluation: {extractor: rotation}"))
+    assert config.evaluation.extractor.kind == "rotation"
+    assert config.evaluation.extractor.network.epochs == 2
+
+
+def test_a_field_of_the_default_variant_can_be_set_by_itself():
+    config = resolved("objective.discriminator_steps=2", "task.latent_dim=16", "model.width=8", preset="digits")
+    assert (config.objective.kind, config.objective.discriminator_steps) == ("non_saturating", 2)
+    assert (config.task.latent_dim, config.model.width) == (16, 8)
+
+
+def test_another_kind_replaces_what_was_set_for_the_one_below(write):
+    file = write("data: {source: {kind: image_folder, path: here, test_fraction: 0.5}}")
+    config = resolved("data.source.kind=arrays", "data.source.path=there.npz", file=file)
+    assert (config.data.source.kind, config.data.source.path) == ("arrays", "there.npz")
+    assert config.data.source.test_fraction == 0.1
+    kept = resolved("data.source.path=there", file=file)
+    assert (kept.data.source.kind, kept.data.source.path, kept.data.source.test_fraction) == (
+        "image_folder",
+        "there",
+        0.5,
+    )
+
+
+def test_all_mistakes_are_told_at_once(write):
+    lines = refusal(
+        "objective=unknown",
+        "training.steps=many",
+        "model.width=2",
+        file=write("nonsense: 1\ntraining: {colour: red}\n"),
+    )
+    assert len(lines) == 5
+    assert any(line.startswith("objective: expected one of 'minimax', 'non_saturating'. Received: ") for line in lines)
+    assert any(line.startswith("training.steps: ") and line.endswith("Received: steps='many'") for line in lines)
+    assert any(line.startswith("model.width: ") and line.endswith("Received: width=2") for line in lines)
+    assert "nonsense: unknown option. Received: nonsense=1" in lines
+    assert "training.colour: unknown option. Received: colour='red'" in lines
+
+
+@pytest.mark.parametrize("assignment", ["training.steps", "=1", "training..steps=1", ".steps=1", "training.=1"])
+def test_an_option_that_sets_nothing_is_told_in_one_line(assignment):
+    assert refusal(assignment) == [f"expected section.field=value. Received: --set {assignment!r}"]
+
+
+def test_a_value_that_is_not_yaml_is_told_with_its_option():
+    assert refusal("training.steps={") == ["the value is not YAML. Received: --set 'training.steps={'"]
+
+
+def test_a_field_below_a_plain_value_is_refused():
+    [line] = refusal("training.steps.more=1")
+    assert line.startswith("training.steps: Input should be a valid integer")
+    assert line.endswith("Received: steps={'more': 1}")
+
+
+def test_an_unknown_preset_is_told_with_those_that_there_are():
+    assert refusal(preset="cats") == [
+        "expected one of the presets digits, fashion_mnist, folder. Received: preset='cats'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("training: [", "is not YAML: while parsing"),
+        ("a: b: c", "is not YAML: mapping values are not allowed"),
+        ("- 1\n- 2\n", "expected sections such as 'training:'. Received: list"),
+        ("", "expected sections such as 'training:'. Received: NoneType"),
+        ("just words", "expected sections such as 'training:'. Received: str"),
+    ],
+)
+def test_a_file_that_holds_no_sections_is_told_in_one_line_with_its_name(write, text, told):
+    file = write(text)
+    [line] = refusal(file=file)
+    assert str(file) in line
+    assert told in line
+
+
+def test_a_tag_that_would_run_code_is_not_yaml_here(write):
+    [line] = refusal(file=write("training: !!python/object/apply:os.getcwd []"))
+    assert "is not YAML: could not determine a constructor" in line
+
+
+def test_a_file_that_is_no_text_is_told_in_one_line(tmp_path):
+    file = tmp_path / "picture.yaml"
+    file.write_bytes(b"\x89PNG\xff\xfe")
+    [line] = refusal(file=file)
+    assert line.startswith("expected YAML text in UTF-8, ")
+    assert line.endswith(f"Received: config={str(file)!r}")
+
+
+def test_an_empty_section_and_a_section_that_is_none_are_told(write):
+    [line] = refusal(file=write("training:\n"))
+    assert line.startswith("training: ")
+    assert line.endswith("Received: training=None")
+    [line] = refusal("data=5")
+    assert line.endswith("Received: data=5")
+
+
+def test_the_digest_tells_configs_apart_and_is_short():
+    first, second = resolved(preset="digits"), resolved("training.steps=9", preset="digits")
+    assert settings.digest(first) != settings.digest(second)
+    assert settings.digest(first) == settings.digest(resolved(preset="digits"))
+    assert len(settings.digest(first)) == settings.DIGEST_DIGITS
