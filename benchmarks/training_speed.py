@@ -1,0 +1,164 @@
+"""Our loop against the tutorial's: same network, same batch, same images, interleaved in one run.
+
+    python benchmarks/training_speed.py [--rounds 7] [--steps 3] [--onednn]
+
+Prints medians over the rounds, the ratio to the tutorial's loop, and images per second as a share of
+this machine's matrix-product peak, measured in the same rounds. bfloat16 takes part where the CPU
+computes in it natively. `--onednn` measures in two further processes what TF_ENABLE_ONEDNN_OPTS gives.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SIZE, BATCH = 28, 256
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds")
+    parser.add_argument("--steps", type=int, default=3, help="steps of each candidate in a round")
+    parser.add_argument("--onednn", action="store_true", help="compare oneDNN on and off instead")
+    options = parser.parse_args()
+    if options.onednn:
+        _compare_onednn(options.rounds, options.steps)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _measure(Path(folder), options.rounds, options.steps)
+
+
+def _measure(folder: Path, rounds: int, steps: int) -> None:
+    # The library first: it sets what TensorFlow reads when it is imported, for every candidate alike.
+    from ganlib.data import DataConfig, prepare
+    from ganlib.training.strategy import resolve_precision, resolve_strategy
+
+    resolve_strategy(2)  # sets the logical devices up while TensorFlow still allows it
+    from tutorial import Tutorial
+
+    dataset = prepare(DataConfig(size=SIZE), folder / "dataset")
+    tutorial = Tutorial(dataset.load("train")[0], seed=0)
+    tutorial.train(2)  # traced before our loop changes any option of the graph optimiser
+    candidates: dict[str, Callable[[int], float]] = {
+        "tutorial": lambda count: _timed(lambda: tutorial.train(count), count),
+        "ours float32": _ours(dataset, replicas=1, dtype="float32"),
+        "ours float32, two replicas": _ours(dataset, replicas=2, dtype="float32"),
+    }
+    if resolve_precision("auto") == "mixed_bfloat16":
+        candidates["ours bfloat16"] = _ours(dataset, replicas=1, dtype="mixed_bfloat16")
+    else:
+        print("this CPU has no native bfloat16: not measured")
+    for run in candidates.values():
+        run(2)  # traces and warms up
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    peaks = []
+    for _ in range(rounds):
+        peaks.append(_matrix_peak())
+        for name, run in candidates.items():
+            times[name].append(run(steps))
+    peak = statistics.median(peaks)
+    print(f"matrix-product peak {peak / 1e9:.0f} GFLOP/s; {_flops_an_image() / 1e6:.0f} MFLOP an image")
+    for name, seconds in times.items():
+        ratios = sorted(base / own for base, own in zip(times["tutorial"], seconds, strict=True))
+        rate = BATCH / statistics.median(seconds)
+        print(
+            f"RESULT {name:<28} {statistics.median(seconds) * 1e3:7.0f} ms a step  {rate:6.0f} images/s  "
+            f"{100 * rate * _flops_an_image() / peak:3.0f} % of peak  "
+            f"{statistics.median(ratios):.3f} times the tutorial's speed ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        )
+    pairs = zip(times["ours float32, two replicas"], times["ours float32"], strict=True)
+    costs = sorted(two / one - 1 for two, one in pairs)
+    print(f"RESULT two replicas cost {100 * statistics.median(costs):.0f} % more time than one")
+
+
+def _ours(dataset, *, replicas: int, dtype: str) -> Callable[[int], float]:
+    """Returns a function that makes steps of our loop and returns the seconds of one."""
+    from ganlib.models import Dcgan
+    from ganlib.objectives import NonSaturating
+    from ganlib.tasks import Generation
+    from ganlib.training import TrainConfig
+    from ganlib.training.strategy import resolve_strategy
+    from ganlib.training.train import build_state
+    from ganlib.training.trainer import Trainer
+
+    # Determinism is left off here, since the tutorial's loop has none: `deterministic` is a setting of its own.
+    config = TrainConfig(batch_size=BATCH, deterministic=False)
+    strategy, task = resolve_strategy(replicas), Generation()
+    state = build_state(strategy, task=task, model=Dcgan(), config=config, image_shape=dataset.image_shape, dtype=dtype)
+    trainer = Trainer(
+        state, task=task, objective=NonSaturating(), strategy=strategy, ema_decay=0.999, steps_per_loop=100
+    )
+
+    class Clock:
+        every = None
+        seconds = 0.0
+
+        def __call__(self, step, row, state) -> None:
+            Clock.seconds = 1.0 / row["speed/steps_per_second"]
+
+    def run(count: int) -> float:
+        def batches(start: int):
+            return dataset.batches(batch_size=BATCH, seed=0, start=start)
+
+        trainer.run(batches, steps=state.step + count, callbacks=[Clock()])
+        return Clock.seconds
+
+    return run
+
+
+def _timed(work: Callable[[], None], count: int) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) / count
+
+
+def _matrix_peak() -> float:
+    """Returns the floating-point operations a second of a large float32 matrix product."""
+    import tensorflow as tf
+
+    side, repeats = 2048, 4
+    matrix = tf.random.normal([side, side])
+    product = tf.function(lambda value: tf.reduce_sum(value @ value))
+    product(matrix).numpy()
+    seconds = _timed(lambda: [product(matrix).numpy() for _ in range(repeats)], repeats)
+    return 2 * side**3 / seconds
+
+
+def _flops_an_image() -> float:
+    """Counts the multiplications of convolutions and dense layers in a step, two operations each.
+
+    The generator runs forward once, and backward for weights and activations: three times its
+    products. The discriminator does the same for real and fake, and runs backward once more for the
+    generator's update, for activations only: seven times its products.
+    """
+    dense, first, second, last = 100 * 12544, 49 * 256 * 128 * 25, 49 * 128 * 64 * 25, 196 * 64 * 25
+    generator = dense + first + second + last
+    discriminator = 196 * 25 * 64 + 49 * 25 * 64 * 128 + 6272
+    return 2.0 * (3 * generator + 7 * discriminator)
+
+
+def _compare_onednn(rounds: int, steps: int) -> None:
+    """Runs this script with oneDNN on and off by turns and prints the ratio of our loop's speeds."""
+    rates: dict[str, list[float]] = {"0": [], "1": []}
+    for _ in range(2):
+        for value, found in rates.items():
+            command = [sys.executable, __file__, "--rounds", str(rounds), "--steps", str(steps)]
+            environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": value}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            match = re.search(r"RESULT ours float32 +(\d+) ms", done.stdout)
+            if match is None:
+                raise RuntimeError(f"expected a result line. Received: {done.stdout!r}")
+            found.append(float(match.group(1)))
+    ratio = statistics.median(off / on for off, on in zip(rates["0"], rates["1"], strict=True))
+    print(f"RESULT oneDNN makes a step {ratio:.2f} times as fast: {rates['0']} ms without, {rates['1']} ms with")
+
+
+if __name__ == "__main__":
+    main()
