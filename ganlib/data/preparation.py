@@ -24,7 +24,6 @@ from ganlib.schema import Config, from_word
 
 with epy.lazy_imports():
     import numpy as np
-    import tensorflow as tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,8 +88,8 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
             writing = _Writing(config, listing, folder)
             writing.run()
             storage.write_json(folder / "manifest.json", writing.manifest())
-    except (OSError, tf.errors.OpError) as error:  # the latter is TensorFlow's name for a write that failed
-        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
+    except OSError as error:
+        reason = error.strerror or error
         raise OSError(f"cannot write prepared images: {reason}. Received: output={str(output)!r}") from error
     return PreparedDataset.open(output)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from etils import epy
 
 from ganlib import storage
+from ganlib.data import tfrecord
 from ganlib.data.base import Split
 
 with epy.lazy_imports():
@@ -30,7 +31,7 @@ READ_BATCH = 512
 
 
 class SplitWriter:
-    """Writes the records of one split, one shard after the other, as a context manager.
+    """Writes the records of one split, one shard after the other.
 
     Args:
         folder: Where the shards go.
@@ -43,29 +44,25 @@ class SplitWriter:
         self._left = list(counts)
         self._counts = [0] * len(counts)
         self._shard = 0
-        self._writer: tf.io.TFRecordWriter | None = None
+        self._file: BinaryIO | None = None
 
     def write(self, image: NDArray[np.uint8], label: int | None) -> None:
         """Appends one record; image is uint8 [H, W, C]."""
         while self._shard < len(self._paths) - 1 and self._left[self._shard] == 0:
             self.close()
             self._shard += 1
-        if self._writer is None:
-            self._writer = tf.io.TFRecordWriter(str(self._paths[self._shard]))
-        features = {
-            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
-            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[NO_LABEL if label is None else label])),
-        }
-        example = tf.train.Example(features=tf.train.Features(feature=features))
-        self._writer.write(example.SerializeToString(deterministic=True))
+        if self._file is None:
+            self._file = self._paths[self._shard].open("wb")
+        record = tfrecord.example(image.tobytes(), NO_LABEL if label is None else label)
+        self._file.write(tfrecord.framed(record))
         self._left[self._shard] -= 1
         self._counts[self._shard] += 1
 
     def close(self) -> None:
         """Ends the shard that is being written."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
 
     def shards(self) -> list[dict[str, Any]]:
         """Returns file name, count, size and checksum of every shard that holds records."""
