@@ -19,7 +19,7 @@ MAY_IMPORT = {
     **dict.fromkeys(BOTTOM | (FAMILIES - {"tasks"}), BOTTOM),
     "tasks": BOTTOM | {"data", "models", "objectives"},
     "training": BOTTOM | FAMILIES,
-    "steps": BOTTOM | {"training"},
+    "steps": BOTTOM,
     "export": BOTTOM | FAMILIES | {"training"},
     "config": BOTTOM | FAMILIES | {"training", "export"},
     "__init__": set(),

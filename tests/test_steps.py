@@ -1,13 +1,26 @@
 """The frame of a step: its exit code, its one line, its time."""
 
+import gc
 import json
+import math
 
 import pytest
 from kfp import dsl
 
+from ganlib import storage
 from ganlib.schema import Config, parse
 from ganlib.steps import FAILURE_FILE, step
-from ganlib.training import TrainConfig, TrainingDiverged
+from ganlib.training import TrainConfig
+from ganlib.training.health import require_finite
+
+
+@pytest.fixture(autouse=True)
+def collection_as_before():
+    """A step changes Python's garbage collection for the rest of its process, which here goes on."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 @pytest.fixture
@@ -15,11 +28,6 @@ def failure(tmp_path, monkeypatch):
     path = tmp_path / "failure.json"
     monkeypatch.setenv(FAILURE_FILE, str(path))
     return path
-
-
-def raising(error):
-    with step("prepare_data", dsl.Dataset()):
-        raise error
 
 
 def test_a_step_that_ends_well_leaves_its_time(failure):
@@ -32,20 +40,40 @@ def test_a_step_that_ends_well_leaves_its_time(failure):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("work", "error", "code"),
     [
-        (ValueError("expected a folder. Received: path='x'"), 2),
-        (OSError("disk full"), 1),
-        (RuntimeError("the exported model cannot be loaded"), 1),
-        (TrainingDiverged("generator/loss became infinite"), 1),
+        (lambda folder: storage.fetch("/nowhere"), "no such file or folder. Received: path='/nowhere'", 2),
+        (lambda folder: storage.publish(folder / "none", folder / "there"), "No such file or directory", 1),
+        (
+            lambda folder: require_finite({"loss": math.inf}, first_step=1, last_step=2),
+            "loss became infinite or NaN",
+            1,
+        ),
     ],
 )
-def test_an_expected_end_is_one_line_with_the_steps_name_and_a_code(error, code, capsys, failure):
-    with pytest.raises(SystemExit) as caught:
-        raising(error)
+def test_an_expected_end_is_one_line_with_the_steps_name_and_a_code(work, error, code, capsys, failure, tmp_path):
+    with pytest.raises(SystemExit) as caught, step("prepare_data", dsl.Dataset()):
+        work(tmp_path)
     assert caught.value.code == code
-    assert capsys.readouterr().err == f"error: prepare_data: {error}\n"
-    assert json.loads(failure.read_text()) == {"step": "prepare_data", "message": str(error), "code": code}
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: prepare_data: ")
+    assert error in line
+    told = json.loads(failure.read_text())
+    assert told == {"step": "prepare_data", "message": line.removeprefix("error: prepare_data: "), "code": code}
+
+
+@pytest.mark.parametrize("fault", [ValueError, RuntimeError])
+def test_what_a_library_raises_is_no_mistake_of_the_user_and_keeps_its_traceback(fault, capsys, failure):
+    def library():
+        raise fault("shapes (3,) and (4,) not aligned")
+
+    with pytest.raises(SystemExit) as caught, step("train_gan", dsl.Model()):
+        library()
+    assert caught.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "error: train_gan: shapes (3,) and (4,) not aligned"
+    assert json.loads(failure.read_text())["code"] == 1
 
 
 def test_a_parameter_that_does_not_fit_is_told_field_by_field(capsys, failure):
@@ -60,15 +88,16 @@ def test_a_parameter_that_does_not_fit_is_told_field_by_field(capsys, failure):
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(failure):
-    with pytest.raises(KeyError):
-        raising(KeyError("a fault"))
+    with pytest.raises(KeyError), step("prepare_data", dsl.Dataset()):
+        raise KeyError("a fault")
     assert not failure.exists()
 
 
-def test_without_a_file_to_report_to_the_line_is_all(capsys):
-    with pytest.raises(SystemExit):
-        raising(ValueError("this"))
-    assert capsys.readouterr().err == "error: prepare_data: this\n"
+def test_without_a_file_to_report_to_the_line_is_all(capsys, monkeypatch):
+    monkeypatch.delenv(FAILURE_FILE, raising=False)
+    with pytest.raises(SystemExit), step("prepare_data", dsl.Dataset()):
+        storage.fetch("/nowhere")
+    assert capsys.readouterr().err == "error: prepare_data: no such file or folder. Received: path='/nowhere'\n"
 
 
 def test_a_step_reads_numbers_that_kfp_made_floats_of():
