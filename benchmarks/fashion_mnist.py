@@ -15,7 +15,7 @@ from ganlib.data import prepare
 from ganlib.data.records import PreparedDataset
 from ganlib.evaluation import Reference, measure_reference
 from ganlib.training import train
-from pipelines.settings import resolve
+from pipelines.settings import digest, resolve
 
 import numpy as np  # isort: skip
 from tutorial import Tutorial  # isort: skip
@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     images = options.epochs * TRAIN_IMAGES
     config = resolve(preset="fashion_mnist", file=None, assignments=[f"data.source.path={options.data}"])
-    dataset, reference = _yardstick(config, options.work)
+    dataset, reference = _yardstick(config, options.work / f"yardstick-{digest(config)}")
     count = reference.sample_count(None)
     print(f"{reference.measure}, {count} samples, {images} images seen; floor {reference.floor(count):.4f}", flush=True)
     for seed in range(options.seeds):

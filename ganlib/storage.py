@@ -114,6 +114,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Removes the files that killed processes left half-written below a folder that nobody else works in."""
+    for leftover in folder.rglob(".*.partial"):
+        if leftover.is_file():
+            leftover.unlink()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file that is whole or absent."""
     with whole_file(path) as temporary:

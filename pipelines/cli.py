@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -16,6 +15,28 @@ from ganlib import __version__
 MISTAKE, FAILURE = 2, 1
 DEFAULT_PRESET = "digits"
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs
+
+
+class Stop(Exception):  # noqa: N818  # an end, not always a fault
+    """Ends a command with one line or more and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Commands(click.Group):
+    """Turns a `Stop` of any command into what people and programs read."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(context)
+        except Stop as stop:
+            for line in str(stop).splitlines():
+                click.echo(f"error: {line}", err=True)
+            context.exit(stop.code)
 
 
 def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,7 +56,7 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gan-pipelines")
 def main() -> None:
     """Trains, judges and ships GANs, on this machine or on Kubeflow."""
@@ -57,41 +78,50 @@ def run(
     as_json: bool,
 ) -> None:
     """Runs the whole pipeline on this machine; the same command again resumes it."""
-    from pipelines import settings
-
-    config = _resolved(preset, file, assignments)
-    title = preset or (re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")[:100] if file else DEFAULT_PRESET)
-    name = name or f"{title}-{settings.digest(config)}"
-    if not RUN_NAME.fullmatch(name):
-        wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
-        _fail(f"expected {wanted}. Received: name={name!r}", MISTAKE)
-    if dry_run:
-        shown = {"run": name, **config.to_parameters()}
-        click.echo(json.dumps(shown) if as_json else _yaml(shown))
-        return
-    result = _run(config, name, root, as_json=as_json)
+    try:
+        config = _resolved(preset, file, assignments)
+        name = _run_name(name, preset, file, config)
+        if dry_run:
+            shown = {"run": name, **config.to_parameters()}
+            click.echo(json.dumps(shown) if as_json else _yaml(shown))
+            return
+        result = _run(config, name, root)
+    except Stop as stop:
+        if as_json:
+            click.echo(json.dumps({"run": name, "status": "failed", "error": str(stop)}))
+        raise
     click.echo(result.to_text())
     if as_json:
         click.echo(json.dumps(result.to_json()))
 
 
-def _run(config: Any, name: str, root: Path, *, as_json: bool) -> Any:
-    """Runs, and turns whatever ends the run into one line and an exit code."""
+def _run_name(name: str | None, preset: str | None, file: Path | None, config: Any) -> str:
+    """Returns the given name, or one that tells where the config came from and what it says."""
+    from pipelines import settings
+
+    if name is None:
+        title = preset or (re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")[:100] if file else DEFAULT_PRESET)
+        return f"{title or 'run'}-{settings.digest(config)}"
+    if not RUN_NAME.fullmatch(name) or name in TAKEN:
+        wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
+        raise Stop(f"expected {wanted}, and is none of {', '.join(TAKEN)}. Received: name={name!r}", MISTAKE)
+    return name
+
+
+def _run(config: Any, name: str, root: Path) -> Any:
+    """Runs, and turns whatever ends the run into a `Stop`."""
     try:
         from pipelines import local
 
         return local.run(config, name=name, root=root)
     except ModuleNotFoundError as error:
-        _fail(
-            f"{error.name} is missing: running needs the extra [train]: pip install -r requirements/train.txt", MISTAKE
-        )
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command again goes on from the last checkpoint", FAILURE)
+        extra = "running needs the extra [train]: pip install -r requirements/train.txt"
+        raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error
+    except KeyboardInterrupt as error:
+        raise Stop("interrupted; the same command again goes on from the last checkpoint", FAILURE) from error
     except (ValueError, OSError, RuntimeError) as error:
         code = getattr(error, "code", MISTAKE if isinstance(error, ValueError) else FAILURE)
-        if as_json:
-            click.echo(json.dumps({"run": name, "status": "failed", "error": str(error)}))
-        _fail(str(error), code)
+        raise Stop(str(error), code) from error
 
 
 @main.command(name="compile")
@@ -106,11 +136,11 @@ def compile_(
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
     if output.suffix not in (".yaml", ".yml"):
-        _fail(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
+        raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
     try:
         compile_pipeline(config, output, image=image or DEFAULT_IMAGE)
     except OSError as error:
-        _fail(f"cannot write {output}: {error.strerror}", FAILURE)
+        raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
 
 
@@ -149,15 +179,17 @@ def deliver(folder: Path, uri: str | None) -> None:
     if uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        _fail("expected --uri or the environment variable MLFLOW_TRACKING_URI", MISTAKE)
+        store = folder.absolute().parent / "mlflow.db"
+        such = f", such as --uri sqlite:///{store}" if store.exists() else ""
+        raise Stop(f"expected --uri or the environment variable MLFLOW_TRACKING_URI{such}", MISTAKE)
     folders = tracking.tracked_folders(folder)
     if not folders:
-        _fail(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)
+        raise Stop(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)
     try:
         for tracked in folders:
             click.echo(f"{tracked}: {tracking.deliver(tracked)} lines are in MLflow")
-    except Exception as error:  # noqa: BLE001  # whatever a server says becomes one line
-        _fail(f"not delivered: {str(error).splitlines()[0]}", FAILURE)
+    except Exception as error:  # whatever a server says becomes one line
+        raise Stop(f"not delivered: {str(error).splitlines()[0]}", FAILURE) from error
 
 
 def _resolved(preset: str | None, file: Path | None, assignments: tuple[str, ...]) -> Any:
@@ -167,13 +199,7 @@ def _resolved(preset: str | None, file: Path | None, assignments: tuple[str, ...
     try:
         return settings.resolve(preset=chosen, file=file, assignments=assignments)
     except (settings.SettingsError, OSError) as error:
-        _fail(str(error), MISTAKE)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
-    sys.exit(code)
+        raise Stop(str(error), MISTAKE) from error
 
 
 def _yaml(values: dict[str, Any]) -> str:

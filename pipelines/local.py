@@ -157,12 +157,20 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     """Fills in what only this machine knows: absolute paths, the listing's checksum, the run's home."""
     source = config.data.source
     given = {name: getattr(source, name, None) for name in ("path", "labels")}
-    paths = {name: str(storage.fetch(path).resolve()) for name, path in given.items() if path is not None}
+    paths = {name: _found(name, path) for name, path in given.items() if path is not None}
     source = source.model_copy(update=paths)
     fingerprint = source.listing().checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
     training = config.training.model_copy(update={"run_name": name, "home": str(home)})
     return config.model_copy(update={"data": data, "training": training})
+
+
+def _found(name: str, path: str) -> str:
+    """Returns the absolute form of a path in the section `data.source`."""
+    try:
+        return str(storage.fetch(path).resolve())
+    except ValueError as error:
+        raise ValueError(f"data.source.{name}: {error}") from error
 
 
 def _tracking(root: Path) -> str:
@@ -228,6 +236,7 @@ def _settle(folder: Path) -> None:
 def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str, ...], uri: str) -> Result:
     evaluation = Evaluation.open(outputs["scores"].path)
     places = {
+        "dataset": Path(outputs["dataset"].path),
         "report.html": Path(outputs["report"].path),
         "samples.png": evaluation.samples,
         "model": Path(outputs["exported"].path),

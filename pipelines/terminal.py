@@ -13,6 +13,7 @@ from typing import TextIO
 # Told by libraries before any setting reaches them, or repeated by KFP for every step.
 NOISE = re.compile(r"^\s*(\[KFP Executor|[IWE]0000 |WARNING: All log messages before absl|-{20,}$)")
 DUMP_BEGINS = "Got executor_input:"
+INDENT = "    "  # of everything that a step prints
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -35,21 +36,32 @@ class StepLog(io.TextIOBase):
         """Takes text in pieces of any size."""
         *lines, self._part = (self._part + text).split("\n")
         for line in lines:
-            self._file.write(COLOUR.sub("", line) + "\n")
-            if self._wanted(line):
-                self._terminal.write(line + "\n")
+            self._take(line)
         self.flush()
         return len(text)
+
+    def finish(self) -> None:
+        """Takes a last line that no newline ended."""
+        if self._part:
+            self._take(self._part)
+            self._part = ""
+        self.flush()
 
     def flush(self) -> None:
         """Hands on what was written."""
         self._file.flush()
         self._terminal.flush()
 
+    def _take(self, line: str) -> None:
+        plain = COLOUR.sub("", line)
+        self._file.write(plain + "\n")
+        if self._wanted(line):
+            self._terminal.write((line if self._terminal.isatty() else plain) + "\n")
+
     def _wanted(self, line: str) -> bool:
         """Drops noise, the JSON that follows KFP's announcement of it, and repeated blank lines."""
-        if self._dumping:
-            self._dumping = line.rstrip() != "    }"
+        if self._dumping and line.startswith(INDENT):
+            self._dumping = line.rstrip() != f"{INDENT}}}"
             return False
         self._dumping = DUMP_BEGINS in line
         blank = not line.strip()
@@ -61,5 +73,10 @@ class StepLog(io.TextIOBase):
 @contextmanager
 def step_log(path: Path) -> Iterator[None]:
     """Sends standard output through a `StepLog` that appends to a file."""
-    with path.open("a") as file, redirect_stdout(StepLog(file, sys.stdout)):
-        yield
+    with path.open("a") as file:
+        log = StepLog(file, sys.stdout)
+        try:
+            with redirect_stdout(log):
+                yield
+        finally:
+            log.finish()

@@ -1,6 +1,7 @@
 """The command line: quick, light, and one line for every mistake."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -212,14 +213,17 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--preset", "folder"], "no such file or folder. Received: path='data/images'"),
+        (["--preset", "folder"], "data.source.path: no such file or folder. Received: path='data/images'"),
         (
             ["--set", "data.source={kind: image_folder, path: /nowhere}"],
-            "no such file or folder. Received: path='/nowhere'",
+            "data.source.path: no such file or folder. Received: path='/nowhere'",
         ),
         (["--set", "data.source={kind: image_folder, path: empty}"], "expected images ("),
         (["--set", "data.source={kind: arrays, path: text.npz}"], "expected "),
-        (["--set", "data.source={kind: image_folder, path: 'gs://bucket/x'}"], "only local paths can be read so far"),
+        (
+            ["--set", "data.source={kind: image_folder, path: 'gs://bucket/x'}"],
+            "data.source.path: only local paths can be read so far",
+        ),
     ],
     ids=["preset", "missing", "empty", "no arrays", "remote"],
 )
@@ -241,7 +245,28 @@ def test_with_json_a_run_that_cannot_start_says_so_as_json_too(call):
     result = call("run", "--json", "--name", "mine", "--preset", "folder")
     assert result.exit_code == 2
     said = json.loads(result.stdout.splitlines()[-1])
-    assert said == {"run": "mine", "status": "failed", "error": "no such file or folder. Received: path='data/images'"}
+    error = "data.source.path: no such file or folder. Received: path='data/images'"
+    assert said == {"run": "mine", "status": "failed", "error": error}
+
+
+def test_with_json_a_mistake_in_the_settings_is_told_as_json_too(call):
+    result = call("run", "--json", "--set", "training.steps=0")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: training.steps: ")
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said == {"run": None, "status": "failed", "error": result.stderr.removeprefix("error: ").rstrip()}
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow-artifacts"])
+def test_a_run_cannot_take_the_place_of_the_store(mistake, name):
+    [line] = mistake("run", "--name", name)
+    assert line.endswith(f"and is none of mlflow.db, mlflow-artifacts. Received: name={name!r}")
+
+
+def test_a_config_file_whose_name_has_no_plain_letter_gives_a_plain_name_to_its_run(call, tmp_path):
+    (tmp_path / "猫.yaml").write_text("training: {steps: 5}")
+    said = json.loads(call("run", "--dry-run", "--json", "--config", "猫.yaml").stdout)
+    assert re.fullmatch(r"run-[0-9a-f]{6}", said["run"])
 
 
 def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):
@@ -256,6 +281,9 @@ def test_deliver_wants_a_server_and_a_folder_of_a_run(mistake, tmp_path):
     (tmp_path / "here").mkdir()
     [line] = mistake("deliver", "here")
     assert line == "error: expected --uri or the environment variable MLFLOW_TRACKING_URI"
+    (tmp_path / "mlflow.db").touch()
+    [line] = mistake("deliver", "here")
+    assert line.endswith(f"MLFLOW_TRACKING_URI, such as --uri sqlite:///{tmp_path}/mlflow.db")
     assert mistake("deliver", "nowhere")[-1] == "Error: Invalid value for 'FOLDER': Directory 'nowhere' does not exist."
 
 

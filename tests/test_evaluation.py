@@ -8,7 +8,6 @@ import pytest
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, Reference, Statistics, frechet_distance, measure_reference
 from ganlib.evaluation.extractors import Classifier, FittedExtractor
-from ganlib.evaluation.frechet import expected_distance
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +84,17 @@ def test_frechet_distance_works_where_there_are_fewer_samples_than_features(rand
 def test_unlike_spaces_are_refused():
     with pytest.raises(ValueError, match=r"one width\. Received: 2 and 3"):
         frechet_distance(gaussian([0, 0], np.eye(2)), gaussian([0, 0, 0], np.eye(3)))
+
+
+def expected_distance(covariance, *, first, second):
+    """The distance to be expected of two samples of one Gaussian, which is not zero, to first order in 1/n:
+    with eigenvalues l, (1/n1 + 1/n2) (tr S + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)).
+    """
+    eigenvalues = np.clip(np.linalg.eigvalsh(covariance), 0.0, None)
+    sums = eigenvalues[:, None] + eigenvalues[None, :]
+    products = np.outer(eigenvalues, eigenvalues) * (1.0 + np.eye(len(eigenvalues)))
+    pairs = np.divide(products, sums, out=np.zeros_like(sums), where=sums > 0)
+    return float((1.0 / first + 1.0 / second) * (eigenvalues.sum() + pairs.sum() / 2.0))
 
 
 def test_the_floor_in_simulation_is_the_analytic_one(random):
@@ -193,3 +203,22 @@ def test_without_labels_the_space_is_learned_from_turns(tmp_path):
     assert measured.measure == "fd_ramps_rotation"
     assert measured.extractor.classes == ()
     assert measured.extractor.facts["test_accuracy"] > 0.9
+
+
+class Judge:
+    """A network that gives ten answers and learned so much."""
+
+    output_shape = ((None, 16), (None, 10))
+
+    def __init__(self, accuracy):
+        self.extractor = FittedExtractor("toy", self, (), {"test_accuracy": accuracy})
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "count", "said"),
+    [(0.9, 16, []), (0.3, 16, ["has hardly learned"]), (0.1, 15, ["fewer real test images", "has hardly learned"])],
+)
+def test_a_doubtful_yardstick_says_so(accuracy, count, said):
+    reference = Reference(Judge(accuracy).extractor, gaussian([0], np.eye(1)), np.zeros((count, 16), np.float32), {})
+    assert len(reference.remarks) == len(said)
+    assert all(words in remark for words, remark in zip(said, reference.remarks, strict=True))

@@ -130,6 +130,7 @@ def test_a_person_reads_scores_floors_times_and_places(finished):
     assert all(step in places for step in STEPS)
     assert Path(places["report"]).is_file()
     assert Path(places["log"]).is_file()
+    assert (finished.root / "tiny" / "dataset" / "manifest.json").is_file()
     assert (Path(places["model"]) / "saved_model").is_dir()
     with Image.open(places["pictures"]) as picture:
         assert picture.width > 100
@@ -169,7 +170,8 @@ def test_the_report_is_one_file_that_loads_nothing(finished):
     assert "url(http" not in page
     assert "@import" not in page
     assert SCORE in page
-    assert all(step in page for step in STEPS[:3])
+    assert all(step in page for step in STEPS[:4])
+    assert "360 test images of digits, 16x16x1 pixels; none was set aside." in page
 
 
 def test_the_exported_model_loads_where_nothing_of_this_project_is(finished, tmp_path):

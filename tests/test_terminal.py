@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from pipelines.terminal import StepLog, step_log
 
 DUMP = """Looking for component `prepare_data` in --component_module_path `/tmp/x/ephemeral_component.py`
@@ -52,10 +54,29 @@ def test_an_error_of_a_step_is_never_hidden():
     assert terminal.count("\n") == 2
 
 
-def test_the_file_keeps_no_colours_and_the_terminal_does():
-    file, terminal = written("Task \x1b[96m'train-gan'\x1b[0m finished\n")
-    assert file == "Task 'train-gan' finished\n"
-    assert "\x1b[96m" in terminal
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("terminal", [Screen(), io.StringIO()])
+def test_colours_reach_a_screen_and_nothing_else(terminal):
+    file = io.StringIO()
+    StepLog(file, terminal).write("Task \x1b[96m'train-gan'\x1b[0m finished\n")
+    assert file.getvalue() == "Task 'train-gan' finished\n"
+    assert ("\x1b[96m" in terminal.getvalue()) == terminal.isatty()
+
+
+def test_a_dump_that_ends_otherwise_hides_nothing_after_it():
+    dump = "".join(f"    {line}\n" for line in DUMP.splitlines()[:-1])
+    _, terminal = written(dump, "12:00:00 - INFO - Task 'prepare-data' finished\n", "    train 10%\n")
+    assert terminal.endswith("12:00:00 - INFO - Task 'prepare-data' finished\n    train 10%\n")
+
+
+def test_a_last_line_without_an_end_is_not_lost(tmp_path, capsys):
+    with step_log(tmp_path / "log.txt"):
+        print("first\nlast", end="")
+    assert capsys.readouterr().out == (tmp_path / "log.txt").read_text() == "first\nlast\n"
 
 
 def test_blank_lines_in_a_row_become_one():

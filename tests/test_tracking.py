@@ -695,8 +695,12 @@ def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path
     with Tracker(folder) as tracker:  # into the local store
         introduce(tracker)
         record(tracker, range(1, 4))
+    assert not tracking.pending(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    assert tracking.pending(folder)  # so a run that is taken from the cache reaches the server of today
     result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
     assert result.exit_code == 0, result.output
+    assert not tracking.pending(folder)
     for client in (client_of(store), server.client):
         run = the_run(client, folder)
         assert points(client, run) == expected_points(range(1, 4))

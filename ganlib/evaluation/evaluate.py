@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
     from ganlib.training import TrainedModel
+    from ganlib.training.model import Kept
 
 CLASS_SAMPLES = 1000
 SURE = 0.9
 PICTURED = 100
+NAMED = 5
 COLUMNS = 10
 
 
@@ -125,6 +128,7 @@ def evaluate(
     Returns:
         The scores in `output`.
     """
+    began = time.perf_counter()
     count = reference.sample_count(config.samples)
     images = model.sampler(config.generator).images(max(count, CLASS_SAMPLES), seed=config.seed)
     scores = [
@@ -142,7 +146,19 @@ def evaluate(
         storage.write_json(folder / "scores.json", {"scores": [asdict(s) for s in scores], "protocol": protocol})
         _save_pictures(folder, images, dataset)
         shutil.copyfile(dataset.folder / "preview.png", folder / "preview.png")
-        contents = _contents(folder, model, dataset, config, scores, protocol, seconds or {})
+        contents = Contents(
+            title=model.facts["config"]["training"]["run_name"],
+            scores=[asdict(score) for score in scores],
+            protocol=protocol,
+            history=model.history,
+            growth=model.sample_pictures,
+            generated=folder / "generated.png",
+            real=folder / "real.png",
+            preview=folder / "preview.png",
+            config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
+            seconds={**(seconds or {}), "evaluate_gan, up to this page": time.perf_counter() - began},
+            notes=_notes(model, dataset, reference, config.generator),
+        )
         write_report(contents, folder / "report.html")
     for score in scores:
         floor = "" if score.floor is None else f"  (real images: {score.floor:.4g})"
@@ -189,34 +205,22 @@ def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDat
         pixels.save_picture(picture, folder / f"{name}.png")
 
 
-def _contents(
-    folder: Path,
-    model: TrainedModel,
-    dataset: PreparedDataset,
-    config: EvaluationConfig,
-    scores: list[Score],
-    protocol: Mapping[str, Any],
-    seconds: Mapping[str, float],
-) -> Contents:
+def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, kept: Kept) -> list[str]:
+    """Sentences about the data, the run, and what to know before the scores are trusted."""
     facts = model.facts
-    step, set_aside = model.step(config.generator), len(dataset.manifest["set_aside"])
     counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
     shape = "x".join(map(str, dataset.image_shape))
-    steps = f"of step {step} of {facts['last_step']}"
-    notes = [
-        f"{counts} of {dataset.name}, {shape} pixels; {set_aside} images were set aside.",
-        f"The {config.generator} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
+    steps = f"of step {model.step(kept)} of {facts['last_step']}"
+    return [
+        f"{counts} of {dataset.name}, {shape} pixels; {_told(dataset.manifest['set_aside'])}",
+        f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
+        *reference.remarks,
     ]
-    return Contents(
-        title=facts["config"]["training"]["run_name"],
-        scores=[asdict(score) for score in scores],
-        protocol=protocol,
-        history=model.history,
-        growth=model.sample_pictures,
-        generated=folder / "generated.png",
-        real=folder / "real.png",
-        preview=folder / "preview.png",
-        config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
-        seconds=seconds,
-        notes=notes,
-    )
+
+
+def _told(set_aside: list[dict[str, str]]) -> str:
+    if not set_aside:
+        return "none was set aside."
+    named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
+    rest = ", and more in the data set's manifest.json" if len(set_aside) > NAMED else ""
+    return f"{len(set_aside)} were set aside: {named}{rest}."

@@ -39,24 +39,6 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     return max(distance, 0.0)
 
 
-def expected_distance(covariance: NDArray[np.float64], *, first: int, second: int) -> float:
-    """Returns the distance to be expected of two samples of one Gaussian, which is not zero.
-
-    To first order in 1/n, valid where both counts are well above the number of features: with
-    eigenvalues l, (1/n1 + 1/n2) (tr S + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)).
-
-    Args:
-        covariance: float64 [D, D] of the distribution.
-        first: Size of the first sample.
-        second: Size of the second.
-    """
-    eigenvalues = np.clip(np.linalg.eigvalsh(covariance), 0.0, None)
-    sums = eigenvalues[:, None] + eigenvalues[None, :]
-    products = np.outer(eigenvalues, eigenvalues) * (1.0 + np.eye(len(eigenvalues)))
-    pairs = np.divide(products, sums, out=np.zeros_like(sums), where=sums > 0)
-    return float((1.0 / first + 1.0 / second) * (eigenvalues.sum() + pairs.sum() / 2.0))
-
-
 def _symmetric_root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     eigenvalues, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.clip(eigenvalues, 0.0, None))) @ vectors.T

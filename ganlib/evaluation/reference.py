@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ganlib.data.records import PreparedDataset
 
 
+HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
+
+
 @dataclass(frozen=True)
 class Reference:
     """Everything a generated image is measured against.
@@ -44,6 +47,24 @@ class Reference:
     def measure(self) -> str:
         """Name of the distance in this space; `fid` is reserved for the canonical Inception network."""
         return f"fd_{self.extractor.name}"
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences that people must know before they trust a score, if any."""
+        said = []
+        count, width = self.test_features.shape
+        if count < width:
+            said.append(
+                f"There are fewer real test images ({count}) than features ({width}): the distance and its floor are "
+                "mostly bias, and compare only at equal counts."
+            )
+        accuracy, chance = self.extractor.facts["test_accuracy"], 1.0 / self.extractor.network.output_shape[1][-1]
+        if accuracy < chance + HARDLY_LEARNED * (1.0 - chance):
+            said.append(
+                f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}): its "
+                " distances say little. More training images or epochs may help."
+            )
+        return said
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -135,4 +156,6 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
         reference.save(folder)
     accuracy = extractor.facts["test_accuracy"]
     print(f"{reference.measure}: test accuracy {accuracy:.4f}, floor {reference.floor(len(test)):.4f}", flush=True)
+    for remark in reference.remarks:
+        print(f"note: {remark}", flush=True)
     return reference

@@ -31,7 +31,7 @@ class Dcgan(Architecture):
     """Channels of the stage nearest to the image; each further stage doubles them."""
     max_width: int = Field(default=512, ge=4)
     """Upper bound of the channels."""
-    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.3, ge=0.0, le=0.99)
     """Share of activations that the discriminator drops after each convolution."""
     leak: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Slope of LeakyReLU for negative values."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
-from ganlib.tracking.folder import IDENTITY, JOURNAL, Line, digest_of, fingerprint, read, reason
+from ganlib.tracking.folder import IDENTITY, JOURNAL, Line, digest_of, fingerprint, read, reason, store
 
 with epy.lazy_imports():
     import mlflow
@@ -103,7 +103,7 @@ class Delivery:
                 self._attached = None  # what the server has is asked again before the next attempt
                 raise
             before = storage.read_json(self._folder / IDENTITY)
-            identity = {**before, "delivered": digest_of(lines), "run_id": self._run_id}
+            identity = {**before, "delivered": digest_of(lines), "store": store(), "run_id": self._run_id}
             if identity != before:
                 storage.write_json(self._folder / IDENTITY, identity)
 

@@ -41,9 +41,15 @@ def read(folder: Path) -> list[Line]:
 
 
 def pending(folder: Path) -> bool:
-    """Says whether a tracked folder holds lines that MLflow did not get."""
-    lines = read(folder)
-    return bool(lines) and storage.read_json(folder / IDENTITY)["delivered"] != digest_of(lines)
+    """Says whether a tracked folder holds lines that MLflow did not get: the present server, if there is one."""
+    lines, identity = read(folder), storage.read_json(folder / IDENTITY)
+    elsewhere = bool(store()) and identity.get("store") != store()
+    return bool(lines) and (elsewhere or identity["delivered"] != digest_of(lines))
+
+
+def store() -> str:
+    """Returns what tells the present tracking server from others; empty if there is none."""
+    return redacted(os.environ.get("MLFLOW_TRACKING_URI", ""))
 
 
 def run_id(folder: Path) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +23,11 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ganlib.data import PreparedDataset
     from ganlib.evaluation import Reference
     from ganlib.models import Architecture
     from ganlib.objectives import Objective
     from ganlib.tasks import Task
-    from ganlib.training.trainer import Callback
 
 LOCK_SECONDS = 60.0
 # Settings that may change between two starts of one run without making it another run.
@@ -71,71 +70,127 @@ def train(
             f"Received: batch_size={config.batch_size}, replicas={strategy.num_replicas_in_sync}"
         )
     home = Path(config.home) if config.home else output.with_name(f"{output.name}.home")
+    run = _Run(dataset, reference, task, model, objective, config, strategy, home)
     # A killed command may leave its training step alive until that prints its next line.
     with storage.sole_user(home, patience=LOCK_SECONDS):
-        return _train(strategy, dataset, reference, task, model, objective, config, home, output)
+        storage.sweep(home)
+        return run.to_end(output)
 
 
-def _train(
-    strategy: tf.distribute.Strategy,
-    dataset: PreparedDataset,
-    reference: Reference,
-    task: Task,
-    model: Architecture,
-    objective: Objective,
-    config: TrainConfig,
-    home: Path,
-    output: Path,
-) -> TrainedModel:
-    sections = {"task": task, "model": model, "objective": objective, "training": config}
-    settings = {name: section.to_parameter() for name, section in sections.items()}
-    dtype = resolve_precision(config.precision)
-    resolved = {"precision": dtype, "replicas": strategy.num_replicas_in_sync, "tensorflow": tf.__version__}
-    code = {"ganlib": __version__, "dataset": dataset.checksum, "reference": reference.extractor.sha256}
-    _claim(home, flattened({**settings, "resolved": resolved, **code}))
-    state = build_state(strategy, task=task, model=model, config=config, image_shape=dataset.image_shape, dtype=dtype)
-    checkpoints = Checkpoints(home / "checkpoints", keep=config.keep_checkpoints)
-    resumed = checkpoints.restore(state)
-    if state.step > config.steps:
-        raise ValueError(
-            f"the run in {home} already made {state.step} steps. Take another run name, or at least as many. "
-            f"Received: training.steps={config.steps}"
+@dataclass(frozen=True)
+class _Run:
+    """Everything that one run is made of."""
+
+    dataset: PreparedDataset
+    reference: Reference
+    task: Task
+    model: Architecture
+    objective: Objective
+    config: TrainConfig
+    strategy: tf.distribute.Strategy
+    home: Path
+
+    def to_end(self, output: Path) -> TrainedModel:
+        """Trains from wherever the home's checkpoints stand to the last step."""
+        config, task = self.config, self.task
+        _claim(self.home, flattened({**self.settings, "resolved": self.resolved, **self.origin}))
+        state = build_state(
+            self.strategy,
+            task=task,
+            model=self.model,
+            config=config,
+            image_shape=self.dataset.image_shape,
+            dtype=self.resolved["precision"],
         )
-    settings["training"].pop("home", None)  # a place on this machine, no property of the model
-    count = reference.sample_count(config.score_samples)
-    facts = {
-        "config": {"data": _data_settings(dataset), **settings},
-        "dataset": dataset.name,
-        "dataset_sha256": dataset.checksum,
-        "image_shape": list(dataset.image_shape),
-        "score_protocol": reference.protocol(count=count, generator="ema", seed=config.seed),
-        "score_floor": reference.floor(count),
-        **resolved,
-    }
-    with Tracker(home, run_name=config.run_name) as tracker:
-        tracker.rewind(state.step)
-        _introduce(tracker, dataset, facts)
-        sampler = Sampler(task, task.sampler(state.averaged))
-        pictures = Samples(sampler, tracker, every=config.sample_every)
-        if resumed:
-            print(f"train: goes on from step {state.step}", flush=True)
-        else:
-            pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
+        checkpoints = Checkpoints(self.home / "checkpoints", keep=config.keep_checkpoints)
+        resumed = checkpoints.restore(state)
+        if state.step > config.steps:
+            raise ValueError(
+                f"the run in {self.home} already made {state.step} steps. Take another run name, or at least as many. "
+                f"Received: training.steps={config.steps}"
+            )
         trainer = Trainer(
             state,
             task=task,
-            objective=objective,
-            strategy=strategy,
+            objective=self.objective,
+            strategy=self.strategy,
             ema_decay=config.ema_decay,
             steps_per_loop=config.steps_per_loop,
         )
-        trainer.run(
-            lambda start: dataset.batches(batch_size=config.batch_size, seed=config.seed, start=start),
-            steps=config.steps,
-            callbacks=_callbacks(state, sampler, pictures, reference, config, tracker, checkpoints),
+        with Tracker(self.home, run_name=config.run_name) as tracker:
+            tracker.rewind(state.step)
+            self._introduce(tracker)
+            sampler = Sampler(task, task.sampler(state.averaged))
+            score = Score(self.reference, sampler, every=config.score_every, count=self.score_count, seed=config.seed)
+            pictures = Samples(sampler, tracker, every=config.sample_every)
+            record = Record(tracker)
+            report = Report(steps=config.steps, start=state.step, batch_size=config.batch_size)
+            save = Save(checkpoints, every=config.checkpoint_every)
+            if resumed:
+                print(f"train: goes on from step {state.step}", flush=True)
+            else:
+                pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
+            trainer.run(
+                lambda start: self.dataset.batches(batch_size=config.batch_size, seed=config.seed, start=start),
+                steps=config.steps,
+                callbacks=[score, pictures, record, report, save],
+            )
+            tracker.status("FINISHED")
+        return write_model(output, state, task, home=self.home, facts=self.facts)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The config's sections that training reads."""
+        sections = {"task": self.task, "model": self.model, "objective": self.objective, "training": self.config}
+        return {name: section.to_parameter() for name, section in sections.items()}
+
+    @functools.cached_property
+    def resolved(self) -> dict[str, Any]:
+        """What this machine makes of settings such as `auto`."""
+        return {
+            "precision": resolve_precision(self.config.precision),
+            "replicas": self.strategy.num_replicas_in_sync,
+            "tensorflow": tf.__version__,
+        }
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The code, the images and the yardstick."""
+        checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
+        return {"ganlib": __version__, **checksums}
+
+    @property
+    def score_count(self) -> int:
+        """Samples of a score on the way."""
+        return self.reference.sample_count(self.config.score_samples)
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the trained model says of itself."""
+        settings = self.settings
+        settings["training"].pop("home", None)  # a place on this machine, no property of the model
+        return {
+            "config": {"data": _data_settings(self.dataset), **settings},
+            "dataset": self.dataset.name,
+            "dataset_sha256": self.dataset.checksum,
+            "image_shape": list(self.dataset.image_shape),
+            "score_protocol": self.reference.protocol(count=self.score_count, generator="ema", seed=self.config.seed),
+            "score_floor": self.reference.floor(self.score_count),
+            **self.resolved,
+        }
+
+    def _introduce(self, tracker: Tracker) -> None:
+        """Records what the run is made of, before its first step."""
+        facts, dataset = self.facts, self.dataset
+        tracker.params(flattened(facts["config"]))
+        tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
+        counts = {split: dataset.count(split) for split in ("train", "test")}
+        tracker.dataset(
+            name=dataset.name,
+            digest=dataset.checksum,
+            source=str(dataset.manifest["source"].get("path", dataset.name)),
+            profile={**counts, "image_shape": list(dataset.image_shape), "classes": len(dataset.classes)},
         )
-        tracker.status("FINISHED")
-    return write_model(output, state, task, home=home, facts=facts)
 
 
 def build_state(
@@ -167,42 +222,10 @@ def _optimizer(config: Adam, models: dict[str, keras.Model]) -> keras.optimizers
     return optimizer
 
 
-def _callbacks(
-    state: TrainState,
-    sampler: Sampler,
-    pictures: Samples,
-    reference: Reference,
-    config: TrainConfig,
-    tracker: Tracker,
-    checkpoints: Checkpoints,
-) -> Sequence[Callback]:
-    count = reference.sample_count(config.score_samples)
-    return [
-        Score(reference, sampler, every=config.score_every, count=count, seed=config.seed),
-        pictures,
-        Record(tracker),
-        Report(steps=config.steps, start=state.step, batch_size=config.batch_size),
-        Save(checkpoints, every=config.checkpoint_every),
-    ]
-
-
 def _data_settings(dataset: PreparedDataset) -> dict[str, Any]:
     """What of the section `data` the manifest tells, without the place where the images lay."""
     source = {name: value for name, value in dataset.manifest["source"].items() if name not in ("path", "labels")}
     return {"name": dataset.name, "source": source, **dataset.manifest["preparation"]}
-
-
-def _introduce(tracker: Tracker, dataset: PreparedDataset, facts: dict[str, Any]) -> None:
-    """Records what the run is made of, before its first step."""
-    tracker.params(flattened(facts["config"]))
-    tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
-    counts = {split: dataset.count(split) for split in ("train", "test")}
-    tracker.dataset(
-        name=dataset.name,
-        digest=dataset.checksum,
-        source=str(dataset.manifest["source"].get("path", dataset.name)),
-        profile={**counts, "image_shape": list(dataset.image_shape), "classes": len(dataset.classes)},
-    )
 
 
 def _claim(home: Path, settings: dict[str, Any]) -> None:

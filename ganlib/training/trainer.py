@@ -144,8 +144,7 @@ class Trainer:
         """
         state = self.state
         with tf.GradientTape(persistent=True) as tape:
-            matches = self._task.play(state.networks.generators, batch, training=True)
-            judges = {name: _remembering(state.networks.discriminators[name]) for name in matches}
+            matches, judges = self._play(batch)
             discriminator_terms = self._discriminator_terms(matches, judges)
             generator_terms = self._generator_terms(batch, matches, judges)
             discriminator_loss, generator_loss = self._loss(discriminator_terms), self._loss(generator_terms)
@@ -159,12 +158,17 @@ class Trainer:
 
     def _discriminator_step(self, batch: Batch) -> None:
         """One update of the discriminators alone."""
-        matches = self._task.play(self.state.networks.generators, batch, training=True)
-        judges = {name: _remembering(self.state.networks.discriminators[name]) for name in matches}
+        matches, judges = self._play(batch)
         with tf.GradientTape() as tape:
             loss = self._loss(self._discriminator_terms(matches, judges))
         gradients = tape.gradient(loss, self._discriminator_variables)
         self.state.discriminator_optimizer.apply(gradients, self._discriminator_variables)
+
+    def _play(self, batch: Batch) -> tuple[dict[str, Match], dict[str, Judge]]:
+        """Returns real and fake images by discriminator, and the discriminators as judges of this step."""
+        networks = self.state.networks
+        matches = self._task.play(networks.generators, batch, training=True)
+        return matches, {name: _remembering(networks.discriminators[name]) for name in matches}
 
     def _discriminator_terms(self, matches: dict[str, Match], judges: dict[str, Judge]) -> Terms:
         terms: Terms = {}
