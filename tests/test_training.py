@@ -45,7 +45,7 @@ def weights(model: TrainedModel):
     return [array for kept in ("best", "last") for array in model.network(kept).get_weights()]
 
 
-def stepped(digits, *, replicas, objective, precision="float32", steps=20, model=MODEL, start=None):
+def stepped(digits, *, replicas, objective, precision="float32", steps=20, model=MODEL, start=None, **options):
     """State after some steps of the bare loop."""
     config = TrainConfig(batch_size=8, precision=precision, seed=3)
     strategy = resolve_strategy(replicas)
@@ -53,7 +53,9 @@ def stepped(digits, *, replicas, objective, precision="float32", steps=20, model
     state = build_state(strategy, task=TASK, model=model, config=config, image_shape=digits.image_shape, dtype=dtype)
     if start is not None:
         start.update(arrays(state))
-    trainer = Trainer(state, task=TASK, objective=objective, strategy=strategy, ema_decay=0.9, steps_per_loop=7)
+    trainer = Trainer(
+        state, task=TASK, objective=objective, strategy=strategy, ema_decay=0.9, steps_per_loop=7, **options
+    )
     rows = []
 
     class Keep:
@@ -68,6 +70,43 @@ def stepped(digits, *, replicas, objective, precision="float32", steps=20, model
 
 def arrays(state):
     return {name: np.array(variable) for name, variable in state.variables().items()}
+
+
+@pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
+def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
+    model = MODEL.model_copy(update={"dropout": 0.0})
+    state, [row] = stepped(digits, replicas=1, objective=NonSaturating(), steps=1, model=model, updates=updates)
+    plain, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=0, model=model)
+    images, _ = next(iter(digits.batches(batch_size=8, seed=3)))
+    latents = TASK.draw({"images": images}, seed=3, number=tf.constant(0, tf.int64))["latents"]
+    [generator], [discriminator] = plain.networks.generators.values(), plain.networks.discriminators.values()
+
+    with tf.GradientTape(persistent=True) as tape:
+        fake = generator(latents, training=True)
+        judged = discriminator(fake, training=True)
+        real_loss = tf.reduce_mean(
+            tf.math.softplus(-discriminator(tf.cast(images, tf.float32) / 127.5 - 1, training=True))
+        )
+        fake_loss = tf.reduce_mean(tf.math.softplus(judged))
+        discriminator_loss = real_loss + fake_loss
+        with tape.stop_recording():
+            changes = tape.gradient(discriminator_loss, discriminator.trainable_variables)
+            if updates == "alternating":
+                plain.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
+        if updates == "alternating":
+            judged = discriminator(fake, training=True)
+        generator_loss = tf.reduce_mean(tf.math.softplus(-judged))
+    if updates == "simultaneous":
+        plain.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
+    plain.generator_optimizer.apply(
+        tape.gradient(generator_loss, generator.trainable_variables), generator.trainable_variables
+    )
+    assert row["discriminator/real"] == pytest.approx(float(real_loss), rel=1e-5)
+    assert row["discriminator/fake"] == pytest.approx(float(fake_loss), rel=1e-5)
+    assert row["generator/non_saturating"] == pytest.approx(float(generator_loss), rel=1e-5)
+    for name, array in arrays(plain).items():
+        if not name.startswith("averaged/"):
+            np.testing.assert_allclose(arrays(state)[name], array, rtol=1e-4, atol=2e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(("replicas", "precision"), [(1, "bfloat16"), (2, "bfloat16"), (2, "float32")])

@@ -116,6 +116,7 @@ class _Run:
             strategy=self.strategy,
             ema_decay=config.ema_decay,
             steps_per_loop=config.steps_per_loop,
+            updates=config.updates,
         )
         with Tracker(self.home, run_name=config.run_name) as tracker:
             tracker.rewind(state.step)
