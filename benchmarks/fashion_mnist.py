@@ -1,6 +1,6 @@
 """Our `fashion_mnist` preset against the tutorial's loop: equal images seen, equal extractor, equal reference.
 
-    python benchmarks/fashion_mnist.py --data FOLDER [--epochs 2] [--seeds 1] [--only ours]
+    python benchmarks/fashion_mnist.py --data FOLDER [--epochs 2] [--seeds 1] [--only ours] [--set F=V]
 
 FOLDER holds the four files of Fashion-MNIST. Prints one line a candidate and writes a picture of each.
 """
@@ -31,10 +31,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="passes over the 60,000 images")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds")
     parser.add_argument("--only", choices=("tutorial", "ours"), help="one of the two candidates")
+    parser.add_argument("--set", action="append", default=[], help="setting of ours, such as training.precision=auto")
     options = parser.parse_args()
     images = options.epochs * TRAIN_IMAGES
-    config = resolve(preset="fashion_mnist", file=None, assignments=[f"data.source.path={options.data}"])
-    dataset, reference = _yardstick(config, options.work / f"yardstick-{digest(config)}")
+    given = [f"data.source.path={options.data}"]
+    plain = resolve(preset="fashion_mnist", file=None, assignments=given)
+    config = resolve(
+        preset="fashion_mnist", file=None, assignments=[*given, "training.precision=float32", *options.set]
+    )
+    dataset, reference = _yardstick(plain, options.work / f"yardstick-{digest(plain)}")
     count = reference.sample_count(None)
     print(f"{reference.measure}, {count} samples, {images} images seen; floor {reference.floor(count):.4f}", flush=True)
     for seed in range(options.seeds):
@@ -48,7 +53,7 @@ def main() -> None:
         if options.only != "tutorial":
             began = time.perf_counter()
             steps = images // config.training.batch_size
-            training = config.training.model_copy(update={"seed": seed, "steps": steps, "precision": "float32"})
+            training = config.training.model_copy(update={"seed": seed, "steps": steps})
             output = options.work / f"ours-{options.epochs}-{seed}"
             shutil.rmtree(f"{output}.home", ignore_errors=True)  # begun anew, not resumed: the time is measured
             model = train(
