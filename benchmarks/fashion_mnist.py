@@ -21,6 +21,8 @@ import numpy as np  # isort: skip
 from tutorial import Tutorial  # isort: skip
 
 TRAIN_IMAGES = 60_000
+OURS = ("task.", "model.", "objective.", "training.")
+GIVEN = ("training.steps", "training.seed")  # by the other options
 
 
 def main() -> None:
@@ -33,6 +35,9 @@ def main() -> None:
     parser.add_argument("--only", choices=("tutorial", "ours"), help="one of the two candidates")
     parser.add_argument("--set", action="append", default=[], help="setting of ours, such as training.precision=auto")
     options = parser.parse_args()
+    refused = [word for word in options.set if not word.startswith(OURS) or word.startswith(GIVEN)]
+    if refused:
+        parser.error(f"expected a setting of {', '.join(OURS)}, and none of {', '.join(GIVEN)}. Received: {refused}")
     images = options.epochs * TRAIN_IMAGES
     given = [f"data.source.path={options.data}"]
     plain = resolve(preset="fashion_mnist", file=None, assignments=given)

@@ -1,7 +1,8 @@
 """The frame of a pipeline step: its time, and what people read when it fails.
 
 A step is a process of its own, on a cluster as on a laptop. A user's mistake ends it with one line and
-exit code 2, a failure with one line and exit code 1; only what a library raised shows a traceback too.
+exit code 2, a failure with one line and exit code 1. What was not raised for people to read, by a library or
+by a fault of the program, shows a traceback too.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from ganlib.schema import problems
 FAILURE_FILE = "GAN_PIPELINES_FAILURE_FILE"
 MISTAKE, FAILURE = 2, 1
 PACKAGE = Path(__file__).parent
-# Python's rhythm of garbage collection is meant for small programs: over the million objects that TensorFlow and
-# MLflow create when they are imported, it costs a fifth of the import.
+# Python's rhythm of garbage collection is meant for small programs: over the half million objects that TensorFlow
+# and MLflow create when they are imported, it costs a good part of the import.
 COLLECTION_THRESHOLDS = 50_000, 20, 20
 
 
@@ -69,9 +70,9 @@ def _report(name: str, error: Exception) -> int:
 
 
 def _raised_by_us(error: Exception) -> bool:
-    """Says whether a message was written here, for people, or by a library, for programmers."""
+    """Says whether a message was written here, for people: whether it comes from a `raise` of this package."""
     *_, last = traceback.extract_tb(error.__traceback__)
-    return PACKAGE in Path(last.filename).parents
+    return PACKAGE in Path(last.filename).parents and (last.line or "").startswith("raise")
 
 
 def seconds_since_start() -> float:

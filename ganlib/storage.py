@@ -115,8 +115,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes the files that killed processes left half-written below a folder that nobody else works in."""
-    for leftover in folder.rglob(".*.partial"):
+    """Removes the files that killed processes left half-written in a folder where nobody else writes."""
+    for leftover in folder.glob(".*.partial"):
         if leftover.is_file():
             leftover.unlink()
 

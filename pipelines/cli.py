@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ganlib import __version__
 MISTAKE, FAILURE = 2, 1
 DEFAULT_PRESET = "digits"
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs
+TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs, with SQLite's own files beside
 
 
 class Stop(Exception):  # noqa: N818  # an end, not always a fault
@@ -102,26 +103,29 @@ def _run_name(name: str | None, preset: str | None, file: Path | None, config: A
     if name is None:
         title = preset or (re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")[:100] if file else DEFAULT_PRESET)
         return f"{title or 'run'}-{settings.digest(config)}"
-    if not RUN_NAME.fullmatch(name) or name in TAKEN:
+    if not RUN_NAME.fullmatch(name) or name.startswith(TAKEN):
         wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
-        raise Stop(f"expected {wanted}, and is none of {', '.join(TAKEN)}. Received: name={name!r}", MISTAKE)
+        raise Stop(f"expected {wanted}, nor with {' or '.join(TAKEN)}. Received: name={name!r}", MISTAKE)
     return name
 
 
 def _run(config: Any, name: str, root: Path) -> Any:
-    """Runs, and turns whatever ends the run into a `Stop`."""
-    try:
-        from pipelines import local
+    """Runs, and turns what ends the run into a `Stop`."""
+    from pipelines import local
 
+    try:
         return local.run(config, name=name, root=root)
     except ModuleNotFoundError as error:
         extra = "running needs the extra [train]: pip install -r requirements/train.txt"
         raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error
     except KeyboardInterrupt as error:
         raise Stop("interrupted; the same command again goes on from the last checkpoint", FAILURE) from error
-    except (ValueError, OSError, RuntimeError) as error:
-        code = getattr(error, "code", MISTAKE if isinstance(error, ValueError) else FAILURE)
-        raise Stop(str(error), code) from error
+    except local.StepFailed as error:
+        raise Stop(str(error), error.code) from error
+    except ValueError as error:
+        raise Stop(str(error), MISTAKE) from error
+    except (OSError, RuntimeError) as error:
+        raise Stop(str(error), FAILURE) from error
 
 
 @main.command(name="compile")
@@ -179,17 +183,18 @@ def deliver(folder: Path, uri: str | None) -> None:
     if uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        store = folder.absolute().parent / "mlflow.db"
-        such = f", such as --uri sqlite:///{store}" if store.exists() else ""
+        places = [place / "mlflow.db" for place in (folder.absolute(), folder.absolute().parent)]
+        found = [shlex.quote(f"sqlite:///{place}") for place in places if place.exists()]
+        such = f", such as --uri {found[0]}" if found else ""
         raise Stop(f"expected --uri or the environment variable MLFLOW_TRACKING_URI{such}", MISTAKE)
-    folders = tracking.tracked_folders(folder)
-    if not folders:
-        raise Stop(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)
     try:
+        folders = tracking.tracked_folders(folder)
         for tracked in folders:
             click.echo(f"{tracked}: {tracking.deliver(tracked)} lines are in MLflow")
     except Exception as error:  # whatever a server says becomes one line
-        raise Stop(f"not delivered: {str(error).splitlines()[0]}", FAILURE) from error
+        raise Stop(f"not delivered: {tracking.reason(error)}", FAILURE) from error
+    if not folders:
+        raise Stop(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)
 
 
 def _resolved(preset: str | None, file: Path | None, assignments: tuple[str, ...]) -> Any:

@@ -13,7 +13,8 @@ from typing import TextIO
 # Told by libraries before any setting reaches them, or repeated by KFP for every step.
 NOISE = re.compile(r"^\s*(\[KFP Executor|[IWE]0000 |WARNING: All log messages before absl|-{20,}$)")
 DUMP_BEGINS = "Got executor_input:"
-INDENT = "    "  # of everything that a step prints
+DUMPED = re.compile(r"^ {4}[\s{}]")  # JSON, indented like everything that a step prints
+DUMP_ENDS = "    }"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -40,12 +41,12 @@ class StepLog(io.TextIOBase):
         self.flush()
         return len(text)
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Takes a last line that no newline ended."""
-        if self._part:
+        if not self.closed and self._part:
             self._take(self._part)
             self._part = ""
-        self.flush()
+        super().close()
 
     def flush(self) -> None:
         """Hands on what was written."""
@@ -60,8 +61,8 @@ class StepLog(io.TextIOBase):
 
     def _wanted(self, line: str) -> bool:
         """Drops noise, the JSON that follows KFP's announcement of it, and repeated blank lines."""
-        if self._dumping and line.startswith(INDENT):
-            self._dumping = line.rstrip() != f"{INDENT}}}"
+        if self._dumping and DUMPED.match(line):
+            self._dumping = line.rstrip() != DUMP_ENDS
             return False
         self._dumping = DUMP_BEGINS in line
         blank = not line.strip()
@@ -79,4 +80,4 @@ def step_log(path: Path) -> Iterator[None]:
             with redirect_stdout(log):
                 yield
         finally:
-            log.finish()
+            log.close()

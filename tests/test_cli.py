@@ -257,10 +257,20 @@ def test_with_json_a_mistake_in_the_settings_is_told_as_json_too(call):
     assert said == {"run": None, "status": "failed", "error": result.stderr.removeprefix("error: ").rstrip()}
 
 
-@pytest.mark.parametrize("name", ["mlflow.db", "mlflow-artifacts"])
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db-journal", "mlflow-artifacts"])
 def test_a_run_cannot_take_the_place_of_the_store(mistake, name):
     [line] = mistake("run", "--name", name)
-    assert line.endswith(f"and is none of mlflow.db, mlflow-artifacts. Received: name={name!r}")
+    assert line.endswith(f"nor with mlflow.db or mlflow-artifacts. Received: name={name!r}")
+
+
+def test_a_damaged_store_is_told_in_one_line_and_as_json(call, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mlflow.db").write_text("this is no database, whatever its name says" * 10)
+    result = call("run", "--json", "--name", "mine")
+    assert result.exit_code == 1
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: cannot open the tracking store: ")
+    assert json.loads(result.stdout.splitlines()[-1])["status"] == "failed"
 
 
 def test_a_config_file_whose_name_has_no_plain_letter_gives_a_plain_name_to_its_run(call, tmp_path):
@@ -282,9 +292,18 @@ def test_deliver_wants_a_server_and_a_folder_of_a_run(mistake, tmp_path):
     [line] = mistake("deliver", "here")
     assert line == "error: expected --uri or the environment variable MLFLOW_TRACKING_URI"
     (tmp_path / "mlflow.db").touch()
-    [line] = mistake("deliver", "here")
-    assert line.endswith(f"MLFLOW_TRACKING_URI, such as --uri sqlite:///{tmp_path}/mlflow.db")
+    for folder in ("here", "."):
+        [line] = mistake("deliver", folder)
+        assert line.endswith(f"MLFLOW_TRACKING_URI, such as --uri sqlite:///{tmp_path}/mlflow.db")
     assert mistake("deliver", "nowhere")[-1] == "Error: Invalid value for 'FOLDER': Directory 'nowhere' does not exist."
+
+
+def test_a_folder_with_a_broken_identity_is_told_in_one_line(call, tmp_path):
+    (tmp_path / "tracking.json").write_text("{")
+    result = call("deliver", ".", "--uri", "sqlite:///x.db")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: not delivered: not a JSON file: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):

@@ -205,20 +205,23 @@ def test_without_labels_the_space_is_learned_from_turns(tmp_path):
     assert measured.extractor.facts["test_accuracy"] > 0.9
 
 
-class Judge:
-    """A network that gives ten answers and learned so much."""
-
-    output_shape = ((None, 16), (None, 10))
-
-    def __init__(self, accuracy):
-        self.extractor = FittedExtractor("toy", self, (), {"test_accuracy": accuracy})
-
-
 @pytest.mark.parametrize(
-    ("accuracy", "count", "said"),
-    [(0.9, 16, []), (0.3, 16, ["has hardly learned"]), (0.1, 15, ["fewer real test images", "has hardly learned"])],
+    ("accuracy", "chance", "count", "said"),
+    [
+        (0.9, 0.1, 16, []),
+        (0.3, 0.1, 16, ["has hardly learned"]),
+        (0.9, 0.9, 16, ["has hardly learned"]),
+        (1.0, 1.0, 16, ["has hardly learned"]),
+        (0.1, 0.1, 15, ["A score of 15 images in 16 features", "has hardly learned"]),
+    ],
 )
-def test_a_doubtful_yardstick_says_so(accuracy, count, said):
-    reference = Reference(Judge(accuracy).extractor, gaussian([0], np.eye(1)), np.zeros((count, 16), np.float32), {})
-    assert len(reference.remarks) == len(said)
-    assert all(words in remark for words, remark in zip(said, reference.remarks, strict=True))
+def test_a_doubtful_yardstick_says_so(accuracy, chance, count, said):
+    extractor = FittedExtractor("toy", None, (), {"test_accuracy": accuracy, "chance": chance})
+    remarks = Reference(extractor, gaussian([0], np.eye(1)), np.zeros((100, 16), np.float32), {}).remarks(count)
+    assert len(remarks) == len(said)
+    assert all(words in remark for words, remark in zip(said, remarks, strict=True))
+
+
+def test_guessing_is_the_most_frequent_answer(digits, reference):
+    labels = digits.load("test")[1]
+    assert reference.extractor.facts["chance"] == np.bincount(labels).max() / len(labels)

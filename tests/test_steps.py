@@ -4,10 +4,11 @@ import gc
 import json
 import math
 
+import numpy as np
 import pytest
 from kfp import dsl
 
-from ganlib import storage
+from ganlib import pixels, storage
 from ganlib.schema import Config, parse
 from ganlib.steps import FAILURE_FILE, step
 from ganlib.training import TrainConfig
@@ -74,6 +75,16 @@ def test_what_a_library_raises_is_no_mistake_of_the_user_and_keeps_its_traceback
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[-1] == "error: train_gan: shapes (3,) and (4,) not aligned"
     assert json.loads(failure.read_text())["code"] == 1
+
+
+def test_what_is_raised_below_python_in_our_own_lines_is_no_mistake_either(capsys, failure):
+    batch = np.zeros((2, 16, 16), np.uint8)  # without channels
+    with pytest.raises(SystemExit) as caught, step("evaluate_gan", dsl.Metrics()):
+        pixels.grid(batch, columns=2)
+    assert caught.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("error: evaluate_gan: not enough values to unpack")
 
 
 def test_a_parameter_that_does_not_fit_is_told_field_by_field(capsys, failure):

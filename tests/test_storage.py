@@ -267,9 +267,11 @@ def test_the_checksum_is_that_of_the_bytes(tmp_path):
 
 
 def test_a_sweep_takes_away_what_killed_processes_left_and_nothing_else(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    kept = [tmp_path / "history.jsonl", tmp_path / "checkpoints" / "step-1.npz", tmp_path / "notes.partial"]
-    for path in [*kept, tmp_path / ".history.jsonl.x1.partial", tmp_path / "checkpoints" / ".step-2.npz.y2.partial"]:
+    (tmp_path / "below").mkdir()
+    (tmp_path / ".folder.z3.partial").mkdir()
+    kept = [tmp_path / "step-1.npz", tmp_path / "notes.partial", tmp_path / "below" / ".film.x1.partial"]
+    for path in [*kept, tmp_path / ".step-2.npz.y2.partial"]:
         path.write_text("x")
     storage.sweep(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    storage.sweep(tmp_path / "absent")

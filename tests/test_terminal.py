@@ -69,8 +69,9 @@ def test_colours_reach_a_screen_and_nothing_else(terminal):
 
 def test_a_dump_that_ends_otherwise_hides_nothing_after_it():
     dump = "".join(f"    {line}\n" for line in DUMP.splitlines()[:-1])
-    _, terminal = written(dump, "12:00:00 - INFO - Task 'prepare-data' finished\n", "    train 10%\n")
-    assert terminal.endswith("12:00:00 - INFO - Task 'prepare-data' finished\n    train 10%\n")
+    for line in ("12:00:00 - INFO - Task 'prepare-data' finished\n", "    error: prepare_data: no images\n"):
+        _, terminal = written(dump, line, "    train 10%\n")
+        assert terminal.endswith(f"{line}    train 10%\n")
 
 
 def test_a_last_line_without_an_end_is_not_lost(tmp_path, capsys):

@@ -814,6 +814,22 @@ def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_pa
     assert server.client.get_run(tracking.run_id(tmp_path / "run")).info.status == "FINISHED"
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://user:hunter2@host:5000/path", "https://host:5000/path"),
+        ("postgresql://user:hun/ter2@host/db", "postgresql://host/db"),
+        ("postgresql://host/db?user=u&password=hunter2", "postgresql://host/db"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dhunter2", "mssql+pyodbc:///"),
+        ("is that so? see http://host:5000", "is that so? see http://host:5000"),
+        ("sqlite:////home/me/runs/mlflow.db", "sqlite:////home/me/runs/mlflow.db"),
+    ],
+)
+def test_what_may_be_secret_in_an_address_is_not_shown(address, shown):
+    assert tracking.redacted(address) == shown
+    assert tracking.redacted(f"cannot reach {address} now") == f"cannot reach {shown} now"
+
+
 def test_tracked_folders_come_in_the_order_of_their_beginning(store, tmp_path):
     late, early = tmp_path / "root" / "a", tmp_path / "root" / "deep" / "b"
     Tracker(early)

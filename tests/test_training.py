@@ -45,7 +45,9 @@ def weights(model: TrainedModel):
     return [array for kept in ("best", "last") for array in model.network(kept).get_weights()]
 
 
-def stepped(digits, *, replicas, objective, precision="float32", steps=20, model=MODEL, start=None, **options):
+def stepped(
+    digits, *, replicas, objective, precision="float32", steps=20, model=MODEL, start=None, updates="alternating"
+):
     """State after some steps of the bare loop."""
     config = TrainConfig(batch_size=8, precision=precision, seed=3)
     strategy = resolve_strategy(replicas)
@@ -54,7 +56,7 @@ def stepped(digits, *, replicas, objective, precision="float32", steps=20, model
     if start is not None:
         start.update(arrays(state))
     trainer = Trainer(
-        state, task=TASK, objective=objective, strategy=strategy, ema_decay=0.9, steps_per_loop=7, **options
+        state, task=TASK, objective=objective, strategy=strategy, ema_decay=0.9, steps_per_loop=7, updates=updates
     )
     rows = []
 
@@ -164,6 +166,11 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(digits, reference, tmp_pa
     models = [run(digits, reference, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     assert all((a == b).all() for a, b in zip(weights(models[0]), weights(models[1]), strict=True))
     assert any((a != c).any() for a, c in zip(weights(models[0]), weights(models[2]), strict=True))
+
+
+def test_the_kind_of_updates_is_a_setting_of_the_run(digits, reference, tmp_path):
+    models = [run(digits, reference, tmp_path / name, updates=name) for name in ("alternating", "simultaneous")]
+    assert any((a != b).any() for a, b in zip(weights(models[0]), weights(models[1]), strict=True))
 
 
 def test_the_steps_in_a_loop_and_the_rhythms_change_no_bit(digits, reference, tmp_path):

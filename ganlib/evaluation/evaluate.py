@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
     from ganlib.training import TrainedModel
-    from ganlib.training.model import Kept
 
 CLASS_SAMPLES = 1000
 SURE = 0.9
@@ -131,21 +130,12 @@ def evaluate(
     began = time.perf_counter()
     count = reference.sample_count(config.samples)
     images = model.sampler(config.generator).images(max(count, CLASS_SAMPLES), seed=config.seed)
-    scores = [
-        Score(
-            reference.measure,
-            reference.distance([images[:count]]),
-            reference.floor(count),
-            f"Frechet distance of {count} images to {reference.statistics.count} real training images; lower is better",
-        ),
-        *_class_scores(images[:CLASS_SAMPLES], dataset, reference),
-    ]
+    scores = [_distance(images[:count], reference), *_class_scores(images[:CLASS_SAMPLES], dataset, reference)]
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
     protocol["class_samples"] = CLASS_SAMPLES
     with storage.whole_folder(output) as folder:
         storage.write_json(folder / "scores.json", {"scores": [asdict(s) for s in scores], "protocol": protocol})
         _save_pictures(folder, images, dataset)
-        shutil.copyfile(dataset.folder / "preview.png", folder / "preview.png")
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=[asdict(score) for score in scores],
@@ -156,19 +146,30 @@ def evaluate(
             real=folder / "real.png",
             preview=folder / "preview.png",
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
-            seconds={**(seconds or {}), "evaluate_gan, up to this page": time.perf_counter() - began},
-            notes=_notes(model, dataset, reference, config.generator),
+            seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
+            notes=_notes(model, dataset, reference, config),
         )
         write_report(contents, folder / "report.html")
-    for score in scores:
+    evaluation = Evaluation.open(output)
+    _record(evaluation, model, config)
+    return evaluation
+
+
+def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfig) -> None:
+    """Prints the scores and adds them to the run of the model."""
+    for score in evaluation.scores:
         floor = "" if score.floor is None else f"  (real images: {score.floor:.4g})"
         print(f"{score.name} {score.value:.4g}{floor}", flush=True)
-    evaluation = Evaluation.open(output)
-    with Tracker(output, belongs_to=model.folder) as tracker:
+    with Tracker(evaluation.folder, belongs_to=model.folder) as tracker:
         tracker.params(flattened({"evaluation": config.to_parameter()}))
         tracker.metrics(model.step(config.generator), evaluation.metrics)
         tracker.artifact(evaluation.report, place="report")
-    return evaluation
+
+
+def _distance(images: NDArray[np.uint8], reference: Reference) -> Score:
+    count, real = len(images), reference.statistics.count
+    meaning = f"Frechet distance of {count} images to {real} real training images; lower is better"
+    return Score(reference.measure, reference.distance([images]), reference.floor(count), meaning)
 
 
 def _class_scores(images: NDArray[np.uint8], dataset: PreparedDataset, reference: Reference) -> list[Score]:
@@ -203,18 +204,19 @@ def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDat
     for name, chosen in (("generated", images[:PICTURED]), ("real", real[:PICTURED])):
         picture = pixels.grid(chosen, columns=COLUMNS, scale=pixels.enlargement(chosen.shape[1]))
         pixels.save_picture(picture, folder / f"{name}.png")
+    shutil.copyfile(dataset.folder / "preview.png", folder / "preview.png")
 
 
-def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, kept: Kept) -> list[str]:
+def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig) -> list[str]:
     """Sentences about the data, the run, and what to know before the scores are trusted."""
-    facts = model.facts
+    facts, kept = model.facts, config.generator
     counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
     shape = "x".join(map(str, dataset.image_shape))
     steps = f"of step {model.step(kept)} of {facts['last_step']}"
     return [
         f"{counts} of {dataset.name}, {shape} pixels; {_told(dataset.manifest['set_aside'])}",
         f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
-        *reference.remarks,
+        *reference.remarks(reference.sample_count(config.samples)),
     ]
 
 

@@ -48,21 +48,20 @@ class Reference:
         """Name of the distance in this space; `fid` is reserved for the canonical Inception network."""
         return f"fd_{self.extractor.name}"
 
-    @property
-    def remarks(self) -> list[str]:
-        """Sentences that people must know before they trust a score, if any."""
+    def remarks(self, count: int) -> list[str]:
+        """Sentences that people must know before they trust a score of `count` images, if any."""
         said = []
-        count, width = self.test_features.shape
+        width = self.test_features.shape[1]
         if count < width:
             said.append(
-                f"There are fewer real test images ({count}) than features ({width}): the distance and its floor are "
-                "mostly bias, and compare only at equal counts."
+                f"A score of {count} images in {width} features: the distance and its floor are mostly bias, and "
+                "compare only at equal counts."
             )
-        accuracy, chance = self.extractor.facts["test_accuracy"], 1.0 / self.extractor.network.output_shape[1][-1]
-        if accuracy < chance + HARDLY_LEARNED * (1.0 - chance):
+        accuracy, chance = self.extractor.facts["test_accuracy"], self.extractor.facts["chance"]
+        if accuracy <= chance + HARDLY_LEARNED * (1.0 - chance):
             said.append(
                 f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}): its "
-                " distances say little. More training images or epochs may help."
+                "distances say little. More training images or epochs may help."
             )
         return said
 
@@ -139,7 +138,7 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     Returns:
         The reference, as `Reference.open(output)` would give it.
     """
-    chosen = config.extractor or (Classifier() if dataset.classes else Rotation())
+    chosen = config.extractor or (Classifier() if len(dataset.classes) > 1 else Rotation())
     extractor = chosen.fit(dataset, seed=config.seed)
     train = (features for features, _ in extractor.outputs(images for images, _ in dataset.read("train")))
     statistics = Statistics.of(train)
@@ -156,6 +155,6 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
         reference.save(folder)
     accuracy = extractor.facts["test_accuracy"]
     print(f"{reference.measure}: test accuracy {accuracy:.4f}, floor {reference.floor(len(test)):.4f}", flush=True)
-    for remark in reference.remarks:
+    for remark in reference.remarks(reference.sample_count(config.samples)):
         print(f"note: {remark}", flush=True)
     return reference

@@ -22,8 +22,9 @@ class Objective(Config):
 
     Images are float32 [N, H, W, C] in -1..1; the discriminator maps them to float32 logits [N, 1].
     A condition, where there is one, is closed over by the discriminator that is passed in. Each term
-    is a float32 scalar, the mean over the images at hand; the trainer accounts for replicas. Both losses
-    of a step share the discriminator's answers to the same tensors.
+    is a float32 scalar, the mean over the images at hand; the trainer accounts for replicas. The discriminator
+    answers the same tensor once, however often it is asked within a method; with simultaneous updates
+    both methods share these answers.
     """
 
     discriminator_steps: int = Field(default=1, ge=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
-from ganlib.tracking.folder import IDENTITY, JOURNAL, Line, digest_of, fingerprint, read, reason, store
+from ganlib.tracking.folder import IDENTITY, JOURNAL, Line, digest_of, fingerprint, read, reason, redacted, server_key
 
 with epy.lazy_imports():
     import mlflow
@@ -42,10 +42,21 @@ PICTURE = re.compile(r"images/((?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+?)
 
 
 def initialise(uri: str, *, experiment: str, artifacts: Path) -> None:
-    """Creates a local store and its experiment, before several processes use it at once."""
-    client = mlflow.MlflowClient(uri)
-    if client.get_experiment_by_name(experiment) is None:
-        client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
+    """Creates a local store and its experiment, before several processes use it at once.
+
+    Raises:
+        RuntimeError: What lies there is no store, or cannot be written.
+    """
+    try:
+        client = mlflow.MlflowClient(uri)
+        if client.get_experiment_by_name(experiment) is None:
+            client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever a database says
+        raise RuntimeError(
+            f"cannot open the tracking store: {reason(error)}. Received: uri={redacted(uri)!r}"
+        ) from None
 
 
 def deliver(folder: Path) -> int:
@@ -103,7 +114,7 @@ class Delivery:
                 self._attached = None  # what the server has is asked again before the next attempt
                 raise
             before = storage.read_json(self._folder / IDENTITY)
-            identity = {**before, "delivered": digest_of(lines), "store": store(), "run_id": self._run_id}
+            identity = {**before, "delivered": digest_of(lines), "server": server_key(), "run_id": self._run_id}
             if identity != before:
                 storage.write_json(self._folder / IDENTITY, identity)
 

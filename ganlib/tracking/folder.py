@@ -41,15 +41,16 @@ def read(folder: Path) -> list[Line]:
 
 
 def pending(folder: Path) -> bool:
-    """Says whether a tracked folder holds lines that MLflow did not get: the present server, if there is one."""
+    """Says whether lines of a tracked folder are undelivered, or went to another server than the present one."""
     lines, identity = read(folder), storage.read_json(folder / IDENTITY)
-    elsewhere = bool(store()) and identity.get("store") != store()
+    elsewhere = server_key() is not None and identity.get("server") != server_key()
     return bool(lines) and (elsewhere or identity["delivered"] != digest_of(lines))
 
 
-def store() -> str:
-    """Returns what tells the present tracking server from others; empty if there is none."""
-    return redacted(os.environ.get("MLFLOW_TRACKING_URI", ""))
+def server_key() -> str | None:
+    """Returns what tells the present tracking server from others, if there is one; its address may hold a secret."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return hashlib.sha256(uri.encode()).hexdigest()[:16] if uri else None
 
 
 def run_id(folder: Path) -> str | None:
@@ -90,5 +91,5 @@ def reason(error: Exception) -> str:
 
 
 def redacted(text: str) -> str:
-    """Removes user and password from every address in a text."""
-    return re.sub(r"//[^/\s]*@", "//", text)
+    """Removes user, password and query, where secrets may stand, from every address in a text."""
+    return re.sub(r"(\w://\S*?)\?\S*", r"\1", re.sub(r"//[^@\s]*@", "//", text))

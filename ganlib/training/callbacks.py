@@ -30,6 +30,7 @@ SAMPLE_COLUMNS = 10
 SAMPLES = 100
 SAMPLE_SEED = 42  # of the pictures; scores draw from the run's own seed
 SAMPLES_KEY = "samples"
+SAMPLES_FOLDER = "samples"
 
 
 class Sampler:
@@ -106,7 +107,7 @@ class Samples:
 
 def sample_path(folder: Path, step: int) -> Path:
     """Returns where the picture of a step lies."""
-    return folder / "samples" / f"step-{step:09d}.png"
+    return folder / SAMPLES_FOLDER / f"step-{step:09d}.png"
 
 
 class Record:

@@ -11,7 +11,7 @@ from etils import epy
 from ganlib import storage, tracking
 from ganlib.schema import parse
 from ganlib.tasks import Duty, Task
-from ganlib.training.callbacks import Sampler
+from ganlib.training.callbacks import SAMPLES_FOLDER, Sampler
 
 with epy.lazy_imports():
     import keras
@@ -92,7 +92,7 @@ class TrainedModel:
     @property
     def sample_pictures(self) -> list[Path]:
         """Pictures of samples from fixed inputs, the earliest first."""
-        return sorted((self.folder / "samples").glob("*.png"))
+        return sorted((self.folder / SAMPLES_FOLDER).glob("*.png"))
 
 
 def write_model(output: Path, state: TrainState, task: Task, *, home: Path, facts: Mapping[str, Any]) -> TrainedModel:
@@ -112,7 +112,7 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
             network.save(folder / f"{kept}.keras")
             images = network(inputs, training=False)
             np.savez(folder / f"{kept}_witness.npz", inputs=inputs, images=images)
-        for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, "samples"):
+        for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
             if (home / name).exists():
                 storage.publish(home / name, folder / name)
         best_step = state.step if state.best_step is None else state.best_step

@@ -11,7 +11,7 @@ from etils import epy
 
 from ganlib import __version__, storage
 from ganlib.tracking import Tracker, flattened
-from ganlib.training.callbacks import Record, Report, Sampler, Samples, Save, Score
+from ganlib.training.callbacks import SAMPLES_FOLDER, Record, Report, Sampler, Samples, Save, Score
 from ganlib.training.config import Adam, TrainConfig
 from ganlib.training.model import TrainedModel, write_model
 from ganlib.training.state import Checkpoints, TrainState
@@ -70,14 +70,22 @@ def train(
             f"Received: batch_size={config.batch_size}, replicas={strategy.num_replicas_in_sync}"
         )
     home = Path(config.home) if config.home else output.with_name(f"{output.name}.home")
-    run = _Run(dataset, reference, task, model, objective, config, strategy, home)
+    run = _Run(
+        dataset=dataset,
+        reference=reference,
+        task=task,
+        model=model,
+        objective=objective,
+        config=config,
+        strategy=strategy,
+        home=home,
+    )
     # A killed command may leave its training step alive until that prints its next line.
     with storage.sole_user(home, patience=LOCK_SECONDS):
-        storage.sweep(home)
         return run.to_end(output)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Run:
     """Everything that one run is made of."""
 
@@ -92,52 +100,68 @@ class _Run:
 
     def to_end(self, output: Path) -> TrainedModel:
         """Trains from wherever the home's checkpoints stand to the last step."""
-        config, task = self.config, self.task
         _claim(self.home, flattened({**self.settings, "resolved": self.resolved, **self.origin}))
-        state = build_state(
-            self.strategy,
-            task=task,
-            model=self.model,
-            config=config,
-            image_shape=self.dataset.image_shape,
-            dtype=self.resolved["precision"],
-        )
-        checkpoints = Checkpoints(self.home / "checkpoints", keep=config.keep_checkpoints)
-        resumed = checkpoints.restore(state)
-        if state.step > config.steps:
-            raise ValueError(
-                f"the run in {self.home} already made {state.step} steps. Take another run name, or at least as many. "
-                f"Received: training.steps={config.steps}"
-            )
-        trainer = Trainer(
-            state,
-            task=task,
-            objective=self.objective,
-            strategy=self.strategy,
-            ema_decay=config.ema_decay,
-            steps_per_loop=config.steps_per_loop,
-            updates=config.updates,
-        )
-        with Tracker(self.home, run_name=config.run_name) as tracker:
+        checkpoints = Checkpoints(self.home / "checkpoints", keep=self.config.keep_checkpoints)
+        state, resumed = self._state(checkpoints)
+        with Tracker(self.home, run_name=self.config.run_name) as tracker:
             tracker.rewind(state.step)
             self._introduce(tracker)
-            sampler = Sampler(task, task.sampler(state.averaged))
-            score = Score(self.reference, sampler, every=config.score_every, count=self.score_count, seed=config.seed)
-            pictures = Samples(sampler, tracker, every=config.sample_every)
-            record = Record(tracker)
-            report = Report(steps=config.steps, start=state.step, batch_size=config.batch_size)
-            save = Save(checkpoints, every=config.checkpoint_every)
+            sampler = Sampler(self.task, self.task.sampler(state.averaged))
+            pictures = Samples(sampler, tracker, every=self.config.sample_every)
             if resumed:
                 print(f"train: goes on from step {state.step}", flush=True)
             else:
                 pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
-            trainer.run(
-                lambda start: self.dataset.batches(batch_size=config.batch_size, seed=config.seed, start=start),
-                steps=config.steps,
-                callbacks=[score, pictures, record, report, save],
+            self._trainer(state).run(
+                lambda start: self.dataset.batches(
+                    batch_size=self.config.batch_size, seed=self.config.seed, start=start
+                ),
+                steps=self.config.steps,
+                callbacks=[
+                    self._score(sampler),
+                    pictures,
+                    Record(tracker),
+                    Report(steps=self.config.steps, start=state.step, batch_size=self.config.batch_size),
+                    Save(checkpoints, every=self.config.checkpoint_every),
+                ],
             )
             tracker.status("FINISHED")
-        return write_model(output, state, task, home=self.home, facts=self.facts)
+        return write_model(output, state, self.task, home=self.home, facts=self.facts)
+
+    def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
+        """Returns the state to go on from, and whether it came from a checkpoint."""
+        for folder in (checkpoints.folder, self.home / SAMPLES_FOLDER):
+            storage.sweep(folder)
+        state = build_state(
+            self.strategy,
+            task=self.task,
+            model=self.model,
+            config=self.config,
+            image_shape=self.dataset.image_shape,
+            dtype=self.resolved["precision"],
+        )
+        resumed = checkpoints.restore(state)
+        if state.step > self.config.steps:
+            raise ValueError(
+                f"the run in {self.home} already made {state.step} steps. Take another run name, or at least as many. "
+                f"Received: training.steps={self.config.steps}"
+            )
+        return state, resumed
+
+    def _trainer(self, state: TrainState) -> Trainer:
+        return Trainer(
+            state,
+            task=self.task,
+            objective=self.objective,
+            strategy=self.strategy,
+            ema_decay=self.config.ema_decay,
+            steps_per_loop=self.config.steps_per_loop,
+            updates=self.config.updates,
+        )
+
+    def _score(self, sampler: Sampler) -> Score:
+        every, seed = self.config.score_every, self.config.seed
+        return Score(self.reference, sampler, every=every, count=self.score_count, seed=seed)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         ema_decay: float,
         steps_per_loop: int,
-        updates: Updates = "alternating",
+        updates: Updates,
     ) -> None:
         self.state = state
         self._updates = updates

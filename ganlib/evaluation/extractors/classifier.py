@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ganlib.evaluation.extractors.base import Extractor, FittedExtractor
-from ganlib.evaluation.extractors.network import NetworkSettings, accuracy
+from ganlib.evaluation.extractors.network import NetworkSettings, facts_on_test_images
 
 if TYPE_CHECKING:
     from ganlib.data.records import PreparedDataset
@@ -27,5 +27,5 @@ class Classifier(Extractor):
             )
         images, labels = dataset.load("train")
         network = self.network.train(images, labels, classes=len(dataset.classes), seed=seed)
-        facts = {"test_accuracy": accuracy(network, *dataset.load("test"))}
+        facts = facts_on_test_images(network, *dataset.load("test"))
         return FittedExtractor(f"{dataset.name}_classifier", network, dataset.classes, facts)

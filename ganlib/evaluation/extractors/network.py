@@ -96,6 +96,14 @@ class NetworkSettings(Config):
         return keras.Model(images, [features, logits], name="extractor")
 
 
+def facts_on_test_images(network: Any, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Returns the network's accuracy on test images, and that of always giving the most frequent answer."""
+    return {
+        "test_accuracy": accuracy(network, images, labels),
+        "chance": float(np.bincount(labels).max() / len(labels)),
+    }
+
+
 def accuracy(network: Any, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
     """Returns the share of uint8 images [N, H, W, C] whose largest logit is that of their label."""
     hits = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from etils import epy
 
 from ganlib.evaluation.extractors.base import Extractor, FittedExtractor
-from ganlib.evaluation.extractors.network import NetworkSettings, accuracy
+from ganlib.evaluation.extractors.network import NetworkSettings, facts_on_test_images
 
 with epy.lazy_imports():
     import numpy as np
@@ -31,7 +31,7 @@ class Rotation(Extractor):
         """Trains the network on every image in four positions; see the base class."""
         images, turns = _turned(dataset.load("train")[0])
         network = self.network.train(images, turns, classes=len(TURNS), seed=seed)
-        facts = {"test_accuracy": accuracy(network, *_turned(dataset.load("test")[0]))}
+        facts = facts_on_test_images(network, *_turned(dataset.load("test")[0]))
         # Turns are not classes of the data, so none are named.
         return FittedExtractor(f"{dataset.name}_rotation", network, (), facts)
 
