@@ -180,6 +180,7 @@ def _card(model: TrainedModel, evaluation: Evaluation, kept: Kept, network: kera
         latent=network.input_shape[-1],
         tensorflow=facts["tensorflow"],
         scores="\n".join(rows),
+        notes="".join(f"\n- {note}" for note in evaluation.notes) + "\n" * bool(evaluation.notes),
         protocol="\n".join(protocol),
         settings="\n".join(settings),
     )
@@ -207,7 +208,7 @@ images = generate(seed=tf.constant(1, tf.int64), count=tf.constant(16))["images"
 | measure | generated | real images (floor) |
 |---|---|---|
 {scores}
-
+{notes}
 They compare only with scores of the same protocol:
 
 {protocol}

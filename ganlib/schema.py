@@ -64,6 +64,9 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
         message = item["msg"].removeprefix("Value error, ").rstrip(".")
         if item["type"] == "extra_forbidden":
             message = "unknown option"
+        if item["type"] == "missing":
+            lines.append(f"{path}: this option must be given. Received: nothing")
+            continue
         if item["type"] == "union_tag_invalid":
             message = f"expected one of {item['ctx']['expected_tags']}"
         if item["type"] == "union_tag_not_found":

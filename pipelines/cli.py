@@ -43,14 +43,23 @@ class Commands(click.Group):
 def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that choose a config."""
     options = (
-        click.option("--preset", help="Named config to start from; `gan-pipelines presets` lists them."),
+        click.option(
+            "--preset",
+            help="Named config to start from, digits if there is no --config; `gan-pipelines presets` lists them.",
+        ),
         click.option(
             "--config",
             "file",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="YAML file with sections, put over the preset.",
         ),
-        click.option("--set", "assignments", multiple=True, metavar="SECTION.FIELD=VALUE", help="Sets one field."),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="SECTION.FIELD=VALUE",
+            help="Sets one field; may be repeated.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -83,8 +92,8 @@ def run(
         config = _resolved(preset, file, assignments)
         name = _run_name(name, preset, file, config)
         if dry_run:
-            shown = {"run": name, **config.to_parameters()}
-            click.echo(json.dumps(shown) if as_json else _yaml(shown))
+            shown = config.to_parameters()
+            click.echo(json.dumps({"run": name, **shown}) if as_json else f"# run: {name}\n{_yaml(shown)}")
             return
         result = _run(config, name, root)
     except Stop as stop:
@@ -157,8 +166,10 @@ def config(schema: bool) -> None:
     if schema:
         click.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
         return
-    for path, kind, default, meaning in _fields(RunConfig.model_json_schema()):
-        click.echo(f"{path:<46} {kind:<22} {default:<22} {meaning}")
+    rows = list(_fields(RunConfig.model_json_schema()))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for *cells, meaning in rows:
+        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), meaning]))
 
 
 @main.command()

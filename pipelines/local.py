@@ -50,7 +50,6 @@ class Result:
         name: Name of the run.
         folder: Its folder.
         evaluation: Scores and report.
-        model: Folder of the exported model.
         seconds: Wall time by step.
         cached: Steps that an earlier run had finished.
         mlflow_run_id: Run that everything was logged to, if the server was there.
@@ -60,7 +59,6 @@ class Result:
     name: str
     folder: Path
     evaluation: Evaluation
-    model: Path
     seconds: dict[str, float]
     cached: tuple[str, ...]
     mlflow_run_id: str | None
@@ -73,9 +71,10 @@ class Result:
             "status": "succeeded",
             "scores": self.evaluation.values,
             "floors": self.evaluation.floors,
+            "notes": list(self.evaluation.notes),
             "seconds": self.seconds,
             "cached": list(self.cached),
-            "model": str(self.model),
+            "model": str(self.folder / "model"),
             "report": str(self.folder / "report.html"),
             "mlflow_run_id": self.mlflow_run_id,
             "mlflow_tracking_uri": self.mlflow_tracking_uri,
@@ -88,6 +87,7 @@ class Result:
         for score in self.evaluation.scores:
             floor = "" if score.floor is None else f"   real images: {score.floor:.4g}"
             lines.append(f"  {score.name:<34} {score.value:>8.4g}{floor}")
+        lines += [f"  note: {note}" for note in self.evaluation.notes]
         lines.append("")
         for step, seconds in self.seconds.items():
             lines.append(f"  {step:<34} {seconds:>7.1f}s{'   (from the cache)' if step in self.cached else ''}")
@@ -138,9 +138,10 @@ def run(config: RunConfig, *, name: str, root: Path) -> Result:
             if not failure.exists():
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error
             told = storage.read_json(failure)
+            failure.unlink()
             raise StepFailed(f"{told['step']}: {told['message']}", code=told["code"]) from error
         # Asked before the settling, which writes into the folders of cached steps too.
-        cached = tuple(step for step, output in STEPS.items() if _age(outputs[output]) > time.time() - began)
+        cached = tuple(step for step, output in STEPS.items() if _made(outputs[output]) < began)
         _settle(folder)
     return _result(name, folder, outputs, cached, uri)
 
@@ -217,9 +218,9 @@ def _code_digest() -> str:
     return total.hexdigest()[:16]
 
 
-def _age(artifact: Any) -> float:
-    """Returns the seconds since an artifact was made."""
-    return time.time() - Path(artifact.path).stat().st_mtime
+def _made(artifact: Any) -> float:
+    """Returns when an artifact was made, in seconds of the epoch."""
+    return Path(artifact.path).stat().st_mtime
 
 
 def _settle(folder: Path) -> None:
@@ -251,7 +252,6 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
         name=name,
         folder=folder,
         evaluation=evaluation,
-        model=places["model"],
         seconds={step: float(artifact.metadata["seconds"]) for step, artifact in artifacts.items()},
         cached=cached,
         mlflow_run_id=tracking.run_id(places["trained"]),

@@ -15,6 +15,7 @@ NOISE = re.compile(r"^\s*(\[KFP Executor|[IWE]0000 |WARNING: All log messages be
 DUMP_BEGINS = "Got executor_input:"
 DUMPED = re.compile(r"^ {4}[\s{}]")  # JSON, indented like everything that a step prints
 DUMP_ENDS = "    }"
+OUTPUTS_BEGIN = re.compile(r"Task '.*' outputs:$")  # long lines, indented; the summary at the end says what matters
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -31,6 +32,7 @@ class StepLog(io.TextIOBase):
         self._file, self._terminal = file, terminal
         self._part = ""
         self._dumping = False
+        self._listing = False
         self._blank = False
 
     def write(self, text: str) -> int:
@@ -60,11 +62,14 @@ class StepLog(io.TextIOBase):
             self._terminal.write((line if self._terminal.isatty() else plain) + "\n")
 
     def _wanted(self, line: str) -> bool:
-        """Drops noise, the JSON that follows KFP's announcement of it, and repeated blank lines."""
+        """Drops noise, what KFP tells of a step's inputs and outputs, and repeated blank lines."""
         if self._dumping and DUMPED.match(line):
             self._dumping = line.rstrip() != DUMP_ENDS
             return False
         self._dumping = DUMP_BEGINS in line
+        self._listing = (self._listing and line.startswith(" ")) or bool(OUTPUTS_BEGIN.search(COLOUR.sub("", line)))
+        if self._listing:
+            return False
         blank = not line.strip()
         wanted = not NOISE.match(line) and not (blank and self._blank)
         self._blank = blank if wanted else self._blank

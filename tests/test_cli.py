@@ -140,21 +140,23 @@ def test_config_prints_a_json_schema_that_names_every_section(call):
 def test_a_dry_run_prints_the_config_that_would_run_and_leaves_nothing(call, tmp_path):
     result = call("run", "--dry-run", "--set", "training.steps=12")
     assert result.exit_code == 0
+    assert result.stdout.startswith("# run: digits-")
     printed = yaml.safe_load(result.stdout)
-    assert printed.pop("run").startswith("digits-")
     expected = settings.resolve(preset="digits", file=None, assignments=["training.steps=12"])
     assert RunConfig.model_validate(printed) == expected
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine.yaml").write_text(result.stdout)
+    assert call("run", "--dry-run", "--config", "mine.yaml").stdout.splitlines()[1:] == result.stdout.splitlines()[1:]
 
 
 def test_a_run_is_named_after_its_settings_unless_it_gets_a_name(call, tmp_path):
     def name(*words):
-        return yaml.safe_load(call("run", "--dry-run", *words).stdout)["run"]
+        return json.loads(call("run", "--dry-run", "--json", *words).stdout)["run"]
 
     (tmp_path / "my settings.yaml").write_text("training: {steps: 3}")
     assert name() == name()
     assert name() != name("--set", "training.seed=1")
-    assert name("--preset", "folder").startswith("folder-")
+    assert name("--preset", "folder", "--set", "data.source.path=x").startswith("folder-")
     assert name("--config", "my settings.yaml").startswith("my-settings-")
     assert name("--name", "A.b_c-1") == "A.b_c-1"
 
@@ -213,7 +215,10 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--preset", "folder"], "data.source.path: no such file or folder. Received: path='data/images'"),
+        (
+            ["--preset", "folder", "--set", "data.source.path=mine"],
+            "data.source.path: no such file or folder. Received: path='mine'",
+        ),
         (
             ["--set", "data.source={kind: image_folder, path: /nowhere}"],
             "data.source.path: no such file or folder. Received: path='/nowhere'",
@@ -245,7 +250,7 @@ def test_with_json_a_run_that_cannot_start_says_so_as_json_too(call):
     result = call("run", "--json", "--name", "mine", "--preset", "folder")
     assert result.exit_code == 2
     said = json.loads(result.stdout.splitlines()[-1])
-    error = "data.source.path: no such file or folder. Received: path='data/images'"
+    error = "data.source.path: this option must be given. Received: nothing"
     assert said == {"run": "mine", "status": "failed", "error": error}
 
 

@@ -105,6 +105,7 @@ def test_the_last_line_is_one_json_object_with_all_that_a_program_wants(finished
         "status",
         "scores",
         "floors",
+        "notes",
         "seconds",
         "model",
         "report",
@@ -124,6 +125,8 @@ def test_a_person_reads_scores_floors_times_and_places(finished):
     text = "\n".join(finished.lines[:-1])
     said = finished.said
     assert f"{said['scores'][SCORE]:.4g}" in text
+    assert all(f"note: {note}" in text for note in said["notes"])
+    assert any("features" in note for note in said["notes"])  # 50 images are too few
     assert f"real images: {said['floors'][SCORE]:.4g}" in text
     summary = text[text.index("tiny: done in") :]
     places = dict(line.split(maxsplit=1) for line in summary.splitlines() if line.strip())
@@ -171,7 +174,7 @@ def test_the_report_is_one_file_that_loads_nothing(finished):
     assert "@import" not in page
     assert SCORE in page
     assert all(step in page for step in [*STEPS[:3], "scoring, without imports"])
-    assert "360 test images of digits, 16x16x1 pixels; none was set aside." in page
+    assert "360 test images of digits, 16x16x1 pixels." in page
 
 
 def test_the_exported_model_loads_where_nothing_of_this_project_is(finished, tmp_path):

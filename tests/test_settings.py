@@ -6,6 +6,8 @@ from ganlib.config import RunConfig
 from pipelines import settings
 from pipelines.settings import SettingsError, resolve
 
+PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder")}
+
 
 def resolved(*assignments, preset=None, file=None):
     return resolve(preset=preset, file=file, assignments=assignments)
@@ -34,14 +36,20 @@ def test_nothing_chosen_means_the_defaults():
 @pytest.mark.parametrize("name", list(settings.presets()))
 def test_every_preset_is_a_valid_config_and_says_what_it_is(name):
     assert settings.presets()[name].startswith("# ")
-    assert resolved(preset=name) != RunConfig()
-    assert resolved(preset=name).data.name == name
+    config = resolved(*PLACE.get(name, []), preset=name)
+    assert config != RunConfig()
+    assert config.data.name == name
+
+
+@pytest.mark.parametrize("name", list(PLACE))
+def test_a_preset_for_images_of_ones_own_asks_for_their_place(name):
+    assert refusal(preset=name) == ["data.source.path: this option must be given. Received: nothing"]
 
 
 def test_the_presets_are_those_that_the_readme_promises():
     assert list(settings.presets()) == ["digits", "fashion_mnist", "folder"]
-    assert resolved(preset="folder").data.image_shape == (64, 64, 3)
-    assert resolved(preset="fashion_mnist").data.image_shape == (28, 28, 1)
+    assert resolved(*PLACE["folder"], preset="folder").data.image_shape == (64, 64, 3)
+    assert resolved(*PLACE["fashion_mnist"], preset="fashion_mnist").data.image_shape == (28, 28, 1)
     assert resolved(preset="digits").data.source.kind == "digits"
 
 

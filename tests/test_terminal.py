@@ -42,6 +42,14 @@ def test_the_dump_of_a_steps_inputs_is_left_out_up_to_its_end():
     assert "parameterValues" in file
 
 
+def test_the_long_lines_of_a_steps_outputs_are_left_to_the_file():
+    begins = "12:00:00 - INFO - Task \x1b[96m'train-gan'\x1b[0m outputs:\n"
+    told = "    trained: Model( name='trained',\n                    uri='/x')\n"
+    file, terminal = written(begins, told, "12:00:00 - INFO - Executing task 'evaluate-gan'\n", "    error: why\n")
+    assert terminal == "12:00:00 - INFO - Executing task 'evaluate-gan'\n    error: why\n"
+    assert "trained: Model(" in file
+
+
 def test_pieces_of_a_line_are_put_together():
     file, terminal = written("tra", "in 1", "0%\nev", "aluate", "\n")
     assert file == terminal == "train 10%\nevaluate\n"

@@ -58,11 +58,13 @@ class Evaluation:
         folder: Where they lie.
         scores: The measures, the main one first.
         protocol: What must be equal before two of them are compared.
+        notes: Sentences to read before they are trusted, if any.
     """
 
     folder: Path
     scores: tuple[Score, ...]
     protocol: Mapping[str, Any]
+    notes: tuple[str, ...]
 
     @classmethod
     def open(cls, folder: str | Path) -> Evaluation:
@@ -72,7 +74,8 @@ class Evaluation:
             ValueError: The folder holds no scores.
         """
         saved = storage.read_json(Path(folder) / "scores.json")
-        return cls(Path(folder), tuple(Score(**item) for item in saved["scores"]), saved["protocol"])
+        scores = tuple(Score(**item) for item in saved["scores"])
+        return cls(Path(folder), scores, saved["protocol"], tuple(saved["notes"]))
 
     @property
     def values(self) -> dict[str, float]:
@@ -134,11 +137,13 @@ def evaluate(
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
     protocol["class_samples"] = CLASS_SAMPLES
     with storage.whole_folder(output) as folder:
-        storage.write_json(folder / "scores.json", {"scores": [asdict(s) for s in scores], "protocol": protocol})
+        notes = _notes(dataset, reference, count)
+        rows = [asdict(score) for score in scores]
+        storage.write_json(folder / "scores.json", {"scores": rows, "protocol": protocol, "notes": notes})
         _save_pictures(folder, images, dataset)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
-            scores=[asdict(score) for score in scores],
+            scores=rows,
             protocol=protocol,
             history=model.history,
             growth=model.sample_pictures,
@@ -147,7 +152,7 @@ def evaluate(
             preview=folder / "preview.png",
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
-            notes=_notes(model, dataset, reference, config),
+            notes=[*_introduction(model, dataset, config), *notes],
         )
         write_report(contents, folder / "report.html")
     evaluation = Evaluation.open(output)
@@ -207,22 +212,23 @@ def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDat
     shutil.copyfile(dataset.folder / "preview.png", folder / "preview.png")
 
 
-def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig) -> list[str]:
-    """Sentences about the data, the run, and what to know before the scores are trusted."""
+def _introduction(model: TrainedModel, dataset: PreparedDataset, config: EvaluationConfig) -> list[str]:
+    """Sentences about the data and the run."""
     facts, kept = model.facts, config.generator
     counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
     shape = "x".join(map(str, dataset.image_shape))
     steps = f"of step {model.step(kept)} of {facts['last_step']}"
     return [
-        f"{counts} of {dataset.name}, {shape} pixels; {_told(dataset.manifest['set_aside'])}",
+        f"{counts} of {dataset.name}, {shape} pixels.",
         f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
-        *reference.remarks(reference.sample_count(config.samples)),
     ]
 
 
-def _told(set_aside: list[dict[str, str]]) -> str:
-    if not set_aside:
-        return "none was set aside."
-    named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
-    rest = ", and more in the data set's manifest.json" if len(set_aside) > NAMED else ""
-    return f"{len(set_aside)} were set aside: {named}{rest}."
+def _notes(dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
+    """What to know before the scores are trusted."""
+    notes, set_aside = reference.remarks(count), dataset.manifest["set_aside"]
+    if set_aside:
+        named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
+        rest = "; manifest.json of the data set names the others" if len(set_aside) > NAMED else ""
+        notes.append(f"Unusable and set aside: {len(set_aside)} images, {named}{rest}.")
+    return notes
