@@ -234,6 +234,18 @@ def _settle(folder: Path) -> None:
                 return
 
 
+def _show(target: Path, path: Path) -> None:
+    """Makes an artifact appear under a name that people know.
+
+    A file is copied: KFP's artifacts bear no suffix, and a browser that follows a link to one shows its text.
+    """
+    path.unlink(missing_ok=True)
+    if target.is_file():
+        storage.publish(target, path)
+    else:
+        path.symlink_to(os.path.relpath(target, path.parent))
+
+
 def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str, ...], uri: str) -> Result:
     evaluation = Evaluation.open(outputs["scores"].path)
     places = {
@@ -243,10 +255,8 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
         "model": Path(outputs["exported"].path),
         "trained": Path(outputs["trained"].path),
     }
-    for link, target in places.items():
-        path = folder / link
-        path.unlink(missing_ok=True)
-        path.symlink_to(os.path.relpath(target, folder))
+    for shown, target in places.items():
+        _show(target, folder / shown)
     artifacts = {step: outputs[output] for step, output in STEPS.items()}
     return Result(
         name=name,

@@ -166,7 +166,9 @@ def test_the_report_is_one_file_that_loads_nothing(finished):
                     (pictures if (value or "").startswith("data:image/") else loaded).append(value)
             assert tag not in ("script", "iframe", "object", "embed", "link")
 
-    page = Path(finished.said["report"]).read_text()
+    report = Path(finished.said["report"])
+    assert report.resolve().suffix == ".html"  # a browser goes by the name at the end of all links
+    page = report.read_text()
     Reader().feed(page)
     assert [address for address in loaded if not address.startswith("#")] == []
     assert len(pictures) >= 5  # growth at steps 0, 10 and 20, generated, real, preview
