@@ -63,6 +63,11 @@ def enlargement(size: int) -> int:
     return max(1, 56 // size)
 
 
+def save_grid(images: NDArray[np.uint8], path: Path, *, columns: int) -> None:
+    """Writes images uint8 [N, H, W, C] as one PNG sheet, small ones enlarged so that they can be looked at."""
+    save_picture(grid(images, columns=columns, scale=enlargement(images.shape[1])), path)
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a PNG file that is whole or absent."""
     with storage.whole_file(path) as temporary:

@@ -112,12 +112,8 @@ class _Writing:
             for split in SPLITS:
                 self._write_split(split, pool)
         self._check()
-        sheet = pixels.grid(
-            np.stack(self.preview),
-            columns=16 if len(self.preview) > 16 else 8,
-            scale=pixels.enlargement(self.config.size),
-        )
-        pixels.save_picture(sheet, self.folder / "preview.png")
+        columns = 16 if len(self.preview) > 16 else 8
+        pixels.save_grid(np.stack(self.preview), self.folder / "preview.png", columns=columns)
 
     def _write_split(self, split: Split, pool: ThreadPoolExecutor) -> None:
         chosen = [index for index, entry in enumerate(self.listing.entries) if entry.split == split]

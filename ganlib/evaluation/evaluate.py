@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -149,7 +148,7 @@ def evaluate(
             growth=model.sample_pictures,
             generated=folder / "generated.png",
             real=folder / "real.png",
-            preview=folder / "preview.png",
+            preview=dataset.folder / "preview.png",
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
             notes=[*_introduction(model, dataset, config), *notes],
@@ -206,10 +205,8 @@ def _sureness(reference: Reference, images: NDArray[np.uint8]) -> NDArray[np.flo
 
 def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDataset) -> None:
     real = next(dataset.read("test"))[0]
-    for name, chosen in (("generated", images[:PICTURED]), ("real", real[:PICTURED])):
-        picture = pixels.grid(chosen, columns=COLUMNS, scale=pixels.enlargement(chosen.shape[1]))
-        pixels.save_picture(picture, folder / f"{name}.png")
-    shutil.copyfile(dataset.folder / "preview.png", folder / "preview.png")
+    for name, chosen in (("generated", images), ("real", real)):
+        pixels.save_grid(chosen[:PICTURED], folder / f"{name}.png", columns=COLUMNS)
 
 
 def _introduction(model: TrainedModel, dataset: PreparedDataset, config: EvaluationConfig) -> list[str]:

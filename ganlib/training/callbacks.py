@@ -98,10 +98,8 @@ class Samples:
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Writes one picture."""
         del row, state
-        images = self._sampler.images(SAMPLES, seed=SAMPLE_SEED)
-        picture = pixels.grid(images, columns=SAMPLE_COLUMNS, scale=pixels.enlargement(images.shape[1]))
         path = sample_path(self._tracker.folder, step)
-        pixels.save_picture(picture, path)
+        pixels.save_grid(self._sampler.images(SAMPLES, seed=SAMPLE_SEED), path, columns=SAMPLE_COLUMNS)
         self._tracker.image(path, key=SAMPLES_KEY, step=step)
 
 

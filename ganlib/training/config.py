@@ -65,9 +65,18 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check_replicas(self) -> TrainConfig:
-        if self.replicas is not None and self.batch_size % self.replicas:
+        if self.replicas is not None:
+            self.check_shares(self.replicas)
+        return self
+
+    def check_shares(self, replicas: int) -> None:
+        """Refuses a number of replicas that cannot share a batch evenly.
+
+        Raises:
+            ValueError: They cannot.
+        """
+        if self.batch_size % replicas:
             raise ValueError(
                 "expected a batch size that the replicas share evenly. "
-                f"Received: batch_size={self.batch_size}, replicas={self.replicas}"
+                f"Received: batch_size={self.batch_size}, replicas={replicas}"
             )
-        return self

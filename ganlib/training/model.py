@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ganlib.training.state import TrainState
 
 Kept = Literal["best", "last"]
-KEPT: tuple[Kept, ...] = ("best", "last")
 WITNESSES = 16
 WITNESS_SEED = 7
 

@@ -64,11 +64,7 @@ def train(
     """
     model.check(dataset.image_shape)
     strategy = resolve_strategy(config.replicas)
-    if config.batch_size % strategy.num_replicas_in_sync:
-        raise ValueError(
-            "expected a batch size that the replicas share evenly. "
-            f"Received: batch_size={config.batch_size}, replicas={strategy.num_replicas_in_sync}"
-        )
+    config.check_shares(strategy.num_replicas_in_sync)
     home = Path(config.home) if config.home else output.with_name(f"{output.name}.home")
     run = _Run(
         dataset=dataset,
