@@ -6,16 +6,37 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ganlib.objectives import Game, Minimax, NonSaturating
+from ganlib.objectives import Game, Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein, WganGp
+from ganlib.objectives.slopes import squared_slopes
 from ganlib.schema import parse
 
-OBJECTIVES = [Minimax(), NonSaturating()]
-ids = [objective.kind for objective in OBJECTIVES]
+OBJECTIVES = [
+    Minimax(),
+    NonSaturating(),
+    NonSaturating(r1=2.0, r1_every=4),
+    LeastSquares(),
+    Hinge(),
+    Wasserstein(),
+    WganGp(),
+    Relativistic(gamma=3.0),
+]
+ids = ["r1" if getattr(objective, "r1", None) else objective.kind for objective in OBJECTIVES]
+BOUNDED = [objective for objective in OBJECTIVES if not isinstance(objective, Wasserstein | WganGp)]
 
 
 def linear(weights):
     """A discriminator whose logit is a known linear function of the image."""
     return lambda images: tf.reshape(images, [images.shape[0], -1]) @ tf.constant(weights, tf.float32)[:, None]
+
+
+def quadratic(matrix):
+    """A discriminator with the logit x'Ax / 2, whose slope (A + A')x / 2 differs from image to image."""
+
+    def judge(images):
+        rows = tf.reshape(images, [images.shape[0], -1])
+        return 0.5 * tf.reduce_sum(rows @ tf.constant(matrix, tf.float32) * rows, axis=1, keepdims=True)
+
+    return judge
 
 
 @pytest.fixture
@@ -25,50 +46,160 @@ def pictures():
     return real, fake, random.normal(size=4)
 
 
-def sigmoid(logits):
-    return 1 / (1 + np.exp(-logits))
+def softplus(values):
+    return np.log1p(np.exp(-np.abs(values))) + np.maximum(values, 0)
 
 
 def logits(images, weights):
     return images.reshape(len(images), -1).astype(np.float64) @ weights
 
 
+# Each formula as its paper prints it, of logits in float64.
+DISCRIMINATOR = {
+    "minimax": lambda r, f: {"real": softplus(-r).mean(), "fake": softplus(f).mean()},
+    "non_saturating": lambda r, f: {"real": softplus(-r).mean(), "fake": softplus(f).mean()},
+    "least_squares": lambda r, f: {"real": ((r - 1) ** 2).mean() / 2, "fake": (f**2).mean() / 2},
+    "hinge": lambda r, f: {"real": np.clip(1 - r, 0, None).mean(), "fake": np.clip(1 + f, 0, None).mean()},
+    "wasserstein": lambda r, f: {"wasserstein": f.mean() - r.mean()},
+    "wgan_gp": lambda r, f: {"wasserstein": f.mean() - r.mean()},
+    "relativistic": lambda r, f: {"relativistic": softplus(f - r).mean()},
+}
+GENERATOR = {
+    "minimax": lambda r, f: {"minimax": -softplus(f).mean()},
+    "non_saturating": lambda r, f: {"non_saturating": softplus(-f).mean()},
+    "least_squares": lambda r, f: {"least_squares": ((f - 1) ** 2).mean() / 2},
+    "hinge": lambda r, f: {"hinge": -f.mean()},
+    "wasserstein": lambda r, f: {"wasserstein": -f.mean()},
+    "wgan_gp": lambda r, f: {"wasserstein": -f.mean()},
+    "relativistic": lambda r, f: {"relativistic": softplus(r - f).mean()},
+}
+
+
+def approximately(values):
+    return {name: pytest.approx(value, rel=2e-5, abs=1e-6) for name, value in values.items()}
+
+
+def floats(terms):
+    return {name: float(value) for name, value in terms.items()}
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
-def test_discriminator_terms_are_cross_entropy(objective, pictures):
+def test_terms_are_those_of_the_paper(objective, pictures):
     real, fake, weights = pictures
-    terms = objective.discriminator_terms(linear(weights), tf.constant(real), tf.constant(fake))
-    assert float(terms["real"]) == pytest.approx(-np.log(sigmoid(logits(real, weights))).mean(), rel=1e-5)
-    assert float(terms["fake"]) == pytest.approx(-np.log(1 - sigmoid(logits(fake, weights))).mean(), rel=1e-5)
+    judge = linear(weights)
+    values = logits(real, weights), logits(fake, weights)
+    discriminator = objective.discriminator_terms(judge, tf.constant(real), tf.constant(fake))
+    generator = objective.generator_terms(judge, tf.constant(real), tf.constant(fake))
+    assert floats(discriminator) == approximately(DISCRIMINATOR[objective.kind](*values))
+    assert floats(generator) == approximately(GENERATOR[objective.kind](*values))
 
 
-def test_generator_terms_follow_the_2014_formulas(pictures):
+def test_zero_centred_penalties_are_half_the_mean_squared_slope(pictures):
+    real, fake, _ = pictures
+    matrix = np.random.default_rng(1).normal(size=(4, 4))
+    symmetric = (matrix + matrix.T) / 2
+    slopes = [(np.square(images.reshape(6, 4) @ symmetric).sum(axis=1)).mean() for images in (real, fake)]
+    arguments = quadratic(matrix), tf.constant(real), tf.constant(fake), tf.zeros([6])
+    assert floats(NonSaturating(r1=3.0).penalties(*arguments)) == approximately({"r1": 1.5 * slopes[0]})
+    assert floats(Minimax(r1=0.5).penalties(*arguments)) == approximately({"r1": 0.25 * slopes[0]})
+    both = approximately({"r1": 0.05 * slopes[0], "r2": 0.05 * slopes[1]})
+    assert floats(Relativistic(gamma=0.1).penalties(*arguments)) == both
+
+
+def test_the_gradient_penalty_is_taken_at_points_between_and_draws_slopes_to_one(pictures):
+    real, fake, _ = pictures
+    matrix = np.random.default_rng(1).normal(size=(4, 4))
+    chance = np.linspace(0, 1, 6).astype(np.float32)
+    rows = real.reshape(6, 4) * (1 - chance[:, None]) + fake.reshape(6, 4) * chance[:, None]
+    norms = np.linalg.norm(rows @ ((matrix + matrix.T) / 2), axis=1)
+    found = WganGp(penalty_weight=7.0).penalties(
+        quadratic(matrix), tf.constant(real), tf.constant(fake), tf.constant(chance)
+    )
+    assert floats(found) == approximately({"gradient_penalty": 7 * ((norms - 1) ** 2).mean()})
+
+
+def test_a_linear_critic_of_slope_one_is_not_penalised_and_a_flat_one_gets_the_whole_weight(pictures):
     real, fake, weights = pictures
-    judge, probability = linear(weights), sigmoid(logits(fake, weights))
-    minimax = Minimax().generator_terms(judge, tf.constant(real), tf.constant(fake))
-    saturating = np.log(1 - probability).mean()
-    assert float(minimax["minimax"]) == pytest.approx(saturating, rel=1e-5)
-    heuristic = NonSaturating().generator_terms(judge, tf.constant(real), tf.constant(fake))
-    assert float(heuristic["non_saturating"]) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
+    chance = tf.zeros([6])
+    for critic, expected in ((weights / np.linalg.norm(weights), 0.0), (np.zeros(4), 10.0)):
+        found = WganGp().penalties(linear(critic), tf.constant(real), tf.constant(fake), chance)
+        assert float(found["gradient_penalty"]) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
+def test_the_penalty_of_a_flat_critic_has_a_finite_gradient(pictures):
+    """The root of a sum of squares has none at zero, which is where a critic may begin."""
+    real, fake, _ = pictures
+    weights = tf.Variable(tf.zeros([4, 1]))
+
+    def judge(images):
+        return tf.reshape(images, [6, 4]) @ weights
+
+    with tf.GradientTape() as tape:
+        loss = WganGp().penalties(judge, tf.constant(real), tf.constant(fake), tf.zeros([6]))["gradient_penalty"]
+    assert np.isfinite(tape.gradient(loss, weights)).all()
+
+
+def test_the_gradient_of_a_penalty_reaches_the_weights(pictures):
+    """For D(x) = w'x the penalty is g/2 |w|^2, whose gradient is g w."""
+    real, fake, weights = pictures
+    variable = tf.Variable(weights.astype(np.float32)[:, None])
+    with tf.GradientTape() as tape:
+        terms = Relativistic(gamma=0.4).penalties(
+            lambda images: tf.reshape(images, [6, 4]) @ variable, tf.constant(real), tf.constant(fake), tf.zeros([6])
+        )
+        loss = terms["r1"] + terms["r2"]
+    np.testing.assert_allclose(tape.gradient(loss, variable)[:, 0], 2 * 0.4 * weights, rtol=1e-5)
+
+
+def test_slopes_are_float32_and_near_the_truth_under_bfloat16(pictures):
+    real, _, weights = pictures
+
+    def judge(images):
+        rows = tf.cast(tf.reshape(images, [6, 4]), tf.bfloat16)
+        return rows @ tf.constant(weights[:, None], tf.bfloat16)
+
+    found = squared_slopes(judge, tf.constant(real))
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, np.full(6, (weights**2).sum()), rtol=0.01)
+
+
+def test_games_without_penalties_have_none_and_say_so(pictures):
+    real, fake, weights = pictures
+    for objective in OBJECTIVES:
+        terms = objective.penalties(linear(weights), tf.constant(real), tf.constant(fake), tf.zeros([6]))
+        assert bool(terms) == objective.penalised
+        assert objective.penalty_every == (4 if getattr(objective, "r1", None) else 1)
+
+
+@pytest.mark.parametrize(
+    "objective", [o for o in OBJECTIVES if o.kind in ("minimax", "non_saturating", "relativistic")]
+)
 def test_an_undecided_discriminator_gives_log_two(objective, pictures):
     real, fake, _ = pictures
     undecided = linear(np.zeros(4))
     discriminator = objective.discriminator_terms(undecided, tf.constant(real), tf.constant(fake))
     generator = objective.generator_terms(undecided, tf.constant(real), tf.constant(fake))
-    assert [float(value) for value in discriminator.values()] == pytest.approx([math.log(2)] * 2)
+    assert [float(value) for value in discriminator.values()] == pytest.approx([math.log(2)] * len(discriminator))
     assert [abs(float(value)) for value in generator.values()] == pytest.approx([math.log(2)])
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
 def test_a_perfect_discriminator_scores_better_than_a_random_one(objective):
-    real, fake = tf.ones([4, 2, 2, 1]), -tf.ones([4, 2, 2, 1])
+    real, fake = tf.ones([4, 2, 2, 1]), tf.zeros([4, 2, 2, 1])  # logits 1 and 0 are what LSGAN asks for
     losses = [
         float(sum(objective.discriminator_terms(linear(weights), real, fake).values()))
-        for weights in (np.ones(4), np.zeros(4), -np.ones(4))
+        for weights in (np.full(4, 0.25), np.zeros(4), np.full(4, -0.25))
     ]
     assert losses == sorted(losses)
+    assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
+def test_accuracy_counts_images_or_pairs_told_rightly(objective):
+    values = {"real": [3.0, 0.2, 0.7, -1.0], "fake": [-2.0, 0.4, 0.6, -3.0]}
+    real, fake = (tf.reshape(tf.constant(values[name]), [4, 1, 1, 1]) for name in ("real", "fake"))
+    expected = {None: 3 / 4, 0.0: (3 / 4 + 2 / 4) / 2, 0.5: (2 / 4 + 3 / 4) / 2}[objective.boundary]
+    assert float(objective.accuracy(linear(np.ones(1)), real, fake)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
@@ -78,14 +209,16 @@ def test_terms_are_finite_float32_for_huge_logits(objective, dtype):
         return tf.cast(tf.reduce_sum(images, axis=[1, 2, 3])[:, None] * 1e4, dtype)
 
     images = tf.reshape(tf.constant([1.0, -1.0]), [2, 1, 1, 1])
-    terms = objective.discriminator_terms(judge, images, images) | objective.generator_terms(judge, images, images)
+    others = tf.identity(images)
+    terms = objective.discriminator_terms(judge, images, others) | objective.generator_terms(judge, images, others)
+    terms |= objective.penalties(judge, images, others, tf.constant([0.2, 0.7]))
     assert all(value.dtype == tf.float32 and np.isfinite(value) for value in terms.values())
 
 
 def test_the_minimax_gradient_vanishes_where_the_other_does_not():
     fake = tf.Variable(-20.0 * tf.ones([1, 1, 1, 1]))
     slopes = {}
-    for objective in OBJECTIVES:
+    for objective in (Minimax(), NonSaturating()):
         with tf.GradientTape() as tape:
             loss = tf.add_n(list(objective.generator_terms(linear(np.ones(1)), fake, fake).values()))
         slopes[objective.kind] = abs(float(tf.reduce_sum(tape.gradient(loss, fake))))
@@ -93,7 +226,21 @@ def test_the_minimax_gradient_vanishes_where_the_other_does_not():
     assert slopes["non_saturating"] == pytest.approx(1.0, rel=1e-5)
 
 
+def test_clipping_is_a_constraint_of_one_game_only():
+    weights = tf.constant([-3.0, -0.005, 0.0, 0.02])
+    np.testing.assert_allclose(Wasserstein(clip=0.01).constraint(weights), [-0.01, -0.005, 0.0, 0.01])
+    assert all(objective.constraint is None for objective in OBJECTIVES if objective.kind != "wasserstein")
+
+
+def test_critics_are_trained_five_times_a_step_and_other_discriminators_once():
+    assert {o.kind: o.discriminator_steps for o in OBJECTIVES} == {
+        **dict.fromkeys((o.kind for o in BOUNDED), 1),
+        "wasserstein": 5,
+        "wgan_gp": 5,
+    }
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
 def test_json_round_trip(objective):
     assert parse(Game, objective.to_parameter()) == objective
-    assert parse(Game, objective.kind) == objective
+    assert parse(Game, objective.kind).kind == objective.kind

@@ -5,11 +5,30 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from ganlib.objectives.base import Objective
+from ganlib.objectives.hinge import Hinge
+from ganlib.objectives.least_squares import LeastSquares
 from ganlib.objectives.minimax import Minimax
 from ganlib.objectives.non_saturating import NonSaturating
+from ganlib.objectives.relativistic import Relativistic
+from ganlib.objectives.wasserstein import Wasserstein
+from ganlib.objectives.wgan_gp import WganGp
 from ganlib.schema import from_word
 
-Game = Annotated[Minimax | NonSaturating, Field(discriminator="kind"), BeforeValidator(from_word)]
+Game = Annotated[
+    Minimax | NonSaturating | LeastSquares | Hinge | Wasserstein | WganGp | Relativistic,
+    Field(discriminator="kind"),
+    BeforeValidator(from_word),
+]
 """Every objective there is: a new one is one file and one word here."""
 
-__all__ = ["Game", "Minimax", "NonSaturating", "Objective"]
+__all__ = [
+    "Game",
+    "Hinge",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
+    "Objective",
+    "Relativistic",
+    "Wasserstein",
+    "WganGp",
+]

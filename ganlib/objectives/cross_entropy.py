@@ -6,8 +6,10 @@ from abc import ABC
 from typing import TYPE_CHECKING
 
 from etils import epy
+from pydantic import Field
 
 from ganlib.objectives.base import Objective
+from ganlib.objectives.slopes import zero_centred
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -25,8 +27,15 @@ class CrossEntropy(Objective, ABC):
     """A discriminator that estimates the probability of being real, by cross-entropy on logits.
 
     `real` is -E[log D(x)] and `fake` is -E[log(1 - D(G(z)))], each log 2 for an undecided
-    discriminator (Goodfellow et al. 2014, equation 1).
+    discriminator (Goodfellow et al. 2014, equation 1). `r1` is the zero-centred penalty on real images
+    (Mescheder et al. 2018, https://arxiv.org/abs/1801.04406), lazy as in StyleGAN2 (Karras et al. 2020,
+    https://arxiv.org/abs/1912.04958, appendix B): with `r1_every` above one its weight grows by as much.
     """
+
+    r1: float | None = Field(default=None, gt=0.0)
+    """Weight of the R1 penalty; absent means none."""
+    r1_every: int = Field(default=1, ge=1)
+    """Steps from one R1 penalty to the next."""
 
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns `real` and `fake`; see the base class."""
@@ -34,3 +43,18 @@ class CrossEntropy(Objective, ABC):
             "real": -mean_log_sigmoid(discriminator(real)),
             "fake": -mean_log_sigmoid(-discriminator(fake)),
         }
+
+    def penalties(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, chance: tf.Tensor) -> Terms:
+        """Returns `r1` if it has a weight; see the base class."""
+        del fake, chance
+        return {} if self.r1 is None else {"r1": zero_centred(discriminator, real, weight=self.r1)}
+
+    @property
+    def penalised(self) -> bool:
+        """Whether R1 has a weight; see the base class."""
+        return self.r1 is not None
+
+    @property
+    def penalty_every(self) -> int:
+        """See the base class."""
+        return self.r1_every if self.penalised else 1

@@ -1,0 +1,38 @@
+"""The least-squares game (Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from etils import epy
+
+from ganlib.objectives.base import Objective, mean
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    from ganlib.objectives.base import Discriminator, Terms
+
+
+class LeastSquares(Objective):
+    """The discriminator is drawn to 1 on real images and to 0 on fakes; the generator draws it to 1."""
+
+    kind: Literal["least_squares"] = "least_squares"
+
+    def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+        """Returns `real`, E[(D(x) - 1)^2] / 2, and `fake`, E[D(G(z))^2] / 2; see the base class."""
+        return {
+            "real": mean(tf.square(discriminator(real) - 1.0)) / 2.0,
+            "fake": mean(tf.square(discriminator(fake))) / 2.0,
+        }
+
+    def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+        """Returns `least_squares`, E[(D(G(z)) - 1)^2] / 2; see the base class."""
+        del real
+        return {"least_squares": mean(tf.square(discriminator(fake) - 1.0)) / 2.0}
+
+    @property
+    def boundary(self) -> float | None:
+        """Halfway between the two targets."""
+        return 0.5
