@@ -6,9 +6,12 @@ from pydantic import BeforeValidator, Field
 
 from ganlib.models.base import Architecture
 from ganlib.models.dcgan import Dcgan
+from ganlib.models.mlp import Mlp
+from ganlib.models.r3gan import R3gan
+from ganlib.models.resnet import Resnet
 from ganlib.schema import from_word
 
-Model = Annotated[Dcgan, Field(), BeforeValidator(from_word)]
+Model = Annotated[Dcgan | Mlp | R3gan | Resnet, Field(discriminator="kind"), BeforeValidator(from_word)]
 """Every architecture there is: a new one is one file and one word here."""
 
-__all__ = ["Architecture", "Dcgan", "Model"]
+__all__ = ["Architecture", "Dcgan", "Mlp", "Model", "R3gan", "Resnet"]

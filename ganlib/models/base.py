@@ -24,28 +24,37 @@ class Architecture(Config):
             ValueError: They cannot; the message says what they can.
         """
 
+    @property
+    def judges_batches(self) -> bool:
+        """Whether the discriminator's answer to an image depends on the others of its batch, as batch norm makes it."""
+        return False
+
     @abstractmethod
-    def generator(self, *, latent_dim: int, image_shape: ImageShape, dtype: str) -> keras.Model:
-        """Builds the generator, in training mode to be called with `training=True`.
+    def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
+        """Builds the generator of stock Keras layers only, so that its file can be loaded without this project.
 
         Args:
             latent_dim: Width of the latent vector.
             image_shape: Height, width, channels.
+            classes: Number of classes that can be asked for, 0 for none.
             dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
 
         Returns:
-            Network from latents, float32 [N, latent_dim], to images, float32 [N, H, W, C] in -1..1.
+            Network from a dict with `latent`, float32 [N, latent_dim], and where there are classes `label`,
+            int64 [N], to images, float32 [N, H, W, C] in -1..1.
         """
 
     @abstractmethod
-    def discriminator(self, *, image_shape: ImageShape, dtype: str, seed: int) -> keras.Model:
+    def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
         """Builds the discriminator.
 
         Args:
             image_shape: Height, width, channels.
+            classes: Number of classes that images are judged to be of, 0 for none.
             dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
             seed: Seed of whatever is random inside, such as dropout.
 
         Returns:
-            Network from images, float32 [N, H, W, C] in -1..1, to logits, float32 [N, 1].
+            Network from a dict with `images`, float32 [N, H, W, C] in -1..1, and where there are classes
+            `label`, int64 [N], to logits, float32 [N, 1].
         """

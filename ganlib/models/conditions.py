@@ -1,0 +1,78 @@
+"""How networks take a class. Stock Keras layers alone, for generators are shipped without this project.
+
+A class enters as its one-hot vector, and what it says is a dense layer of that: an embedding whose gradients are
+dense, so they sum over replicas like all others. Without classes the vector is None and nothing is added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etils import epy
+
+with epy.lazy_imports():
+    import keras
+    import tensorflow as tf
+
+MOMENTUM = 0.9  # of batch norm's statistics: their average over ten steps, since a generator's change fast
+
+
+def label_input(classes: int) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor | None]:
+    """Returns the input `label` by its name and its one-hot vector, or neither for no classes."""
+    if classes == 0:
+        return {}, None
+    label = keras.Input((), name="label", dtype="int64")
+    encoding = keras.layers.CategoryEncoding(num_tokens=classes, output_mode="one_hot", dtype="float32")
+    return {"label": label}, encoding(label)
+
+
+def joined(latent: keras.KerasTensor, known: keras.KerasTensor | None) -> keras.KerasTensor:
+    """Appends the class's embedding to the latent, as wide and at first as loud: both are standard normal."""
+    if known is None:
+        return latent
+    normal = keras.initializers.RandomNormal(stddev=1.0)
+    embedding = keras.layers.Dense(latent.shape[-1], use_bias=False, kernel_initializer=normal, dtype="float32")(known)
+    return keras.layers.Concatenate(dtype="float32")([latent, embedding])
+
+
+def batch_norm(x: keras.KerasTensor, *, affine: bool = True, dtype: str) -> keras.KerasTensor:
+    """Normalises a batch; `affine` adds gain and bias, which conditional networks take from the class instead."""
+    # Under replicas the statistics are those of the global batch, so their number changes no result.
+    shared = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    layer = keras.layers.BatchNormalization(
+        momentum=MOMENTUM, center=affine, scale=affine, synchronized=shared, dtype=dtype
+    )
+    return layer(x)
+
+
+def modulated(x: keras.KerasTensor, known: keras.KerasTensor | None, *, dtype: str) -> keras.KerasTensor:
+    """Gives each channel of [N, H, W, C] its class's gain and bias, at first one and zero.
+
+    After `batch_norm` this is the conditional batch norm of de Vries et al. 2017, https://arxiv.org/abs/1707.00683.
+    """
+    if known is None:
+        return x
+    channels = x.shape[-1]
+    for initializer, combine in (("ones", keras.layers.Multiply), ("zeros", keras.layers.Add)):
+        by_class = keras.layers.Dense(channels, use_bias=False, kernel_initializer=initializer, dtype=dtype)(known)
+        x = combine(dtype=dtype)([x, keras.layers.Reshape((1, 1, channels), dtype=dtype)(by_class)])
+    return x
+
+
+def judged(features: keras.KerasTensor, known: keras.KerasTensor | None, *, dense: Any, initial: Any) -> Any:
+    """Returns logits: a linear layer of the features, and their projection on the class's embedding.
+
+    The projection is of Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637. In float32 whatever came before.
+
+    Args:
+        features: [N, C].
+        known: One-hot class or None.
+        dense: Class of the linear layers, `Dense` or its like.
+        initial: Returns a new initializer, for one object used twice would give equal weights.
+    """
+    logits = dense(1, kernel_initializer=initial(), dtype="float32")(features)
+    if known is None:
+        return logits
+    embedding = dense(features.shape[-1], use_bias=False, kernel_initializer=initial(), dtype="float32")(known)
+    agreement = keras.layers.Dot(axes=1, dtype="float32")([embedding, features])
+    return keras.layers.Add(dtype="float32")([logits, agreement])
