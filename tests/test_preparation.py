@@ -1,5 +1,6 @@
 """Any source becomes one dataset on disk, whole or not at all."""
 
+import functools
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from ganlib.data import Arrays, DataConfig, ImageFolder, PreparedDataset, prepare
+from ganlib.data import Arrays, DataConfig, ImageFolder, PreparedDataset, preparation, prepare
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -184,7 +185,8 @@ def test_the_manifest_tells_counts_classes_and_shape(tmp_path):
     assert manifest["splits"]["train"]["classes"] == {"cat": 9, "dog": 6}
     assert manifest["splits"]["test"]["count"] == 9
     assert manifest["splits"]["test"]["classes"] == {"cat": 6, "dog": 3}
-    assert manifest["preparation"] == {"size": 12, "colour": "rgb", "fit": "pad", "resize": "lanczos", "min_side": 9}
+    settings = {"size": 12, "colour": "rgb", "fit": "pad", "resize": "lanczos", "min_side": 9}
+    assert manifest["preparation"] == {**settings, "flip": False}
     assert manifest["source"]["path"] == str(tmp_path / "images")
     assert manifest["source"]["listing_sha256"] == config.source.listing().checksum()
     assert manifest["set_aside"] == []
@@ -301,6 +303,78 @@ def test_progress_is_shown_up_to_the_last_image(tmp_path, capsys):
     assert "prepare 100%  20/20 images" in capsys.readouterr().out
 
 
+def test_few_training_images_are_the_first_of_the_stored_order_and_the_test_split_stays_whole(tmp_path):
+    folder = write_images(tmp_path / "images", count=40)
+    whole = prepare(config_of(folder), tmp_path / "whole")
+    for limit, shards in ((2, 1), (10, 3), (25, 1), (36, 2), (100, 1)):
+        few = prepare(config_of(folder, train_images=limit, shards=shards), tmp_path / "few")
+        assert few.count("train") == min(limit, whole.count("train"))
+        assert pictures(few, "test") == pictures(whole, "test")
+        np.testing.assert_array_equal(few.load("train")[0], whole.load("train")[0][:limit])
+        counts = [shard["count"] for shard in few.manifest["splits"]["train"]["shards"]]
+        assert len(counts) == min(shards, limit)
+        assert max(counts) - min(counts) <= 1
+        assert few.manifest["preparation"]["train_images"] == limit
+        assert few.manifest["source"] == whole.manifest["source"]
+    assert "train_images" not in whole.manifest["preparation"]
+
+
+def test_few_training_images_are_not_those_of_one_class(tmp_path, digits):
+    few = prepare(DataConfig(size=16, train_images=100), tmp_path / "dataset")
+    assert few.count("test") == digits.count("test")
+    counts = few.manifest["splits"]["train"]["classes"]
+    assert sum(counts.values()) == 100
+    assert min(counts.values()) >= 3
+
+
+def test_unusable_images_are_replaced_by_the_next_ones(tmp_path, capsys):
+    folder = write_images(tmp_path / "images" / "train", count=30)
+    write_images(tmp_path / "images" / "test", count=4)
+    for index in range(0, 30, 3):
+        (folder / f"good-{index:02d}.png").write_text("text")
+    config = config_of(tmp_path / "images", max_unusable=0.5)
+    whole = prepare(config, tmp_path / "whole")
+    assert "set aside 10 of 34 images: " in capsys.readouterr().out
+    few = prepare(config.model_copy(update={"train_images": 12}), tmp_path / "few")
+    assert few.count("train") == 12
+    np.testing.assert_array_equal(few.load("train")[0], whole.load("train")[0][:12])
+    bad = len(few.manifest["set_aside"])
+    assert few.manifest["set_aside"] == whole.manifest["set_aside"][:bad]
+    out = capsys.readouterr().out
+    assert f"set aside {bad} of {12 + bad + 4} images: " in out  # those beyond the twelfth good one were not looked at
+    assert "prepare 100%  16/16 images" in out
+    assert out.count("prepare 100%") == 1
+
+
+def test_the_share_of_unusable_images_is_of_those_that_were_read(tmp_path):
+    folder = write_images(tmp_path / "images" / "train", count=30)
+    write_images(tmp_path / "images" / "test", count=4)
+    for index in range(0, 30, 3):
+        (folder / f"good-{index:02d}.png").write_text("text")
+    config = config_of(tmp_path / "images", max_unusable=0.0, train_images=12)
+    with pytest.raises(ValueError, match=r"^(\d+) of (\d+) images cannot be used: ") as caught:
+        prepare(config, tmp_path / "dataset")
+    bad, read = (int(word) for word in str(caught.value).split()[:3:2])
+    assert read == 12 + bad + 4
+    assert str(caught.value).endswith(f"share={bad / read:.3f}")
+
+
+def test_progress_goes_up_to_the_end_where_too_few_images_are_usable(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(preparation, "Progress", functools.partial(preparation.Progress, interval=0.0))
+    folder = write_images(tmp_path / "images" / "train", count=20)
+    write_images(tmp_path / "images" / "test", count=4)
+    for index in range(15):
+        (folder / f"good-{index:02d}.png").write_text("text")
+    dataset = prepare(config_of(tmp_path / "images", max_unusable=0.9, train_images=10), tmp_path / "dataset")
+    assert dataset.count("train") == 5
+    lines = [line.split()[2] for line in capsys.readouterr().out.splitlines() if line.startswith("prepare")]
+    done = [int(line.split("/")[0]) for line in lines]
+    assert done == sorted(done)
+    assert len(done) > 2
+    assert {line.split("/")[1] for line in lines} == {"14"}
+    assert lines[-1] == "14/14"
+
+
 def assert_fails_for_want_of_space(config, output, reason):
     with pytest.raises(OSError, match=f"^cannot write prepared images: .*{reason}") as caught:
         prepare(config, output)
@@ -387,6 +461,9 @@ def test_a_place_that_cannot_be_written_ends_in_one_line(large, tmp_path):
         ("max_unusable", 1.1),
         ("max_unusable", -0.1),
         ("shards", 0),
+        ("train_images", 1),
+        ("train_images", 2.5),
+        ("flip", "left"),
         ("name", "My Data"),
         ("name", ""),
         ("source", "nowhere"),
@@ -401,8 +478,9 @@ def test_a_wrong_setting_is_refused_by_its_name(field, value):
 
 
 def test_numbers_that_came_through_a_pipeline_as_floats_are_whole_again():
-    config = DataConfig.model_validate({"size": 16.0, "shards": 2.0, "source": "digits"})
-    assert (config.size, config.shards) == (16, 2)
+    config = DataConfig.model_validate({"size": 16.0, "shards": 2.0, "train_images": 50.0, "source": "digits"})
+    assert (config.size, config.shards, config.train_images) == (16, 2, 50)
     assert isinstance(config.size, int)
     assert config.image_shape == (16, 16, 1)
     assert DataConfig.model_validate(config.to_parameter()) == config
+    assert "train_images" not in DataConfig().to_parameter()

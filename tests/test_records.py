@@ -27,6 +27,14 @@ def dataset(tmp_path_factory) -> PreparedDataset:
     return prepare(DataConfig(source=source, size=8, colour="rgb", shards=3), folder / "dataset")
 
 
+@pytest.fixture(scope="module")
+def flipped(dataset) -> PreparedDataset:
+    """The same images, to be mirrored at random."""
+    source = Arrays(path=dataset.manifest["source"]["path"])
+    config = DataConfig(source=source, size=8, colour="rgb", shards=3, flip=True)
+    return prepare(config, dataset.folder.parent / "flipped")
+
+
 @pytest.fixture(params=["in memory", "streamed", "streamed through a small window"])
 def batches(request, dataset, monkeypatch):
     """Takes the numbers of the images in some batches."""
@@ -124,6 +132,81 @@ def test_data_that_fits_exactly_into_memory_is_held_there(dataset):
 
     assert first(size) == first(2 * size)
     assert first(size - 1) == first(0) != first(size)
+
+
+@pytest.fixture
+def mirrored(flipped, batches):
+    """Takes some batches' image numbers, and which of the images were mirrored."""
+
+    def take(count, *, batch_size=BATCH, **choice):
+        found = flipped.batches(batch_size=batch_size, **{"seed": 1, **choice}, **batches.memory).take(count)
+        numbers, chosen = [], []
+        for images, labels in found:
+            plain = IMAGES[labels.numpy()]
+            chosen.append((images.numpy() != plain).any(axis=(1, 2, 3)))
+            np.testing.assert_array_equal(images, np.where(chosen[-1][:, None, None, None], plain[:, :, ::-1], plain))
+            numbers.append(labels.numpy().tolist())
+        return numbers, np.array(chosen)
+
+    return take
+
+
+def test_a_flipped_image_is_mirrored_left_to_right_and_half_of_them_are(mirrored):
+    _, chosen = mirrored(100)
+    assert abs(chosen.mean() - 0.5) < 0.08  # 4.5 standard deviations of 800 draws
+    assert (np.abs(chosen.mean(axis=0) - 0.5) < 0.25).all()  # at each place of the batch
+    assert len({row.tobytes() for row in chosen}) > 60  # by batch; 83 of 256 patterns are to be expected
+
+
+def test_flipping_leaves_the_order_as_it_was(mirrored, batches):
+    assert mirrored(2 * PER_EPOCH)[0] == batches(2 * PER_EPOCH)
+
+
+def test_what_is_flipped_is_a_function_of_seed_and_batch_number(mirrored):
+    numbers, chosen = mirrored(3 * PER_EPOCH)
+    for start in (0, 1, PER_EPOCH, 2 * PER_EPOCH + 1):
+        later, again = mirrored(PER_EPOCH - 1, start=start)
+        assert later == numbers[start : start + PER_EPOCH - 1]
+        np.testing.assert_array_equal(again, chosen[start : start + PER_EPOCH - 1])
+    assert (mirrored(PER_EPOCH, seed=2)[1] != chosen[:PER_EPOCH]).any()
+
+
+def test_both_ways_of_reading_flip_alike(flipped):
+    """By place in the batch, where other images stand."""
+
+    def chosen(**memory):
+        found = flipped.batches(batch_size=BATCH, seed=3, start=5, **memory).take(4)
+        return [(images.numpy() != IMAGES[labels.numpy()]).any(axis=(1, 2, 3)) for images, labels in found]
+
+    np.testing.assert_array_equal(chosen(), chosen(in_memory_bytes=0))
+
+
+def test_the_programs_global_seed_has_no_say_in_what_is_flipped(mirrored):
+    found = []
+    try:
+        for seed in (0, 1):
+            tf.random.set_seed(seed)
+            found.append(mirrored(4)[1])
+    finally:
+        tf.random.set_seed(None)
+    np.testing.assert_array_equal(*found)
+
+
+def test_stored_pixels_are_not_flipped(dataset, flipped, batches):
+    assert flipped.checksum == dataset.checksum
+    np.testing.assert_array_equal(flipped.load("train")[0], dataset.load("train")[0])
+    assert flipped.batches(batch_size=BATCH, seed=0, **batches.memory).element_spec[0].dtype == tf.uint8
+
+
+def test_data_from_before_there_was_a_choice_is_not_flipped(flipped, copy):
+    folder = copy(flipped.folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["preparation"].pop("flip") is True
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    old = PreparedDataset.open(folder)
+    assert (flipped.flip, old.flip) == (True, False)
+    for images, labels in old.batches(batch_size=BATCH, seed=1).take(PER_EPOCH):
+        np.testing.assert_array_equal(images, IMAGES[labels.numpy()])
 
 
 def test_the_split_reads_back_whole_and_in_the_stored_order(dataset):

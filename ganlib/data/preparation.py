@@ -36,6 +36,7 @@ ORDER_SEED = 0
 CHUNK = 256
 PREVIEW_IMAGES = 64
 SHOWN_REASONS = 3
+RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip")
 
 
 class DataConfig(Config):
@@ -57,6 +58,10 @@ class DataConfig(Config):
     """Images with a shorter side than this many pixels are set aside."""
     max_unusable: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of unusable images above which the preparation fails."""
+    train_images: int | None = Field(default=None, ge=2)
+    """At most so many training images, the same ones for every run; absent means all."""
+    flip: bool = False
+    """Whether training images are mirrored left to right at random, where the subject allows it."""
     shards: int = Field(default=1, ge=1, le=10_000)
     """Number of files that the training images are written to."""
     fingerprint: str | None = None
@@ -104,8 +109,11 @@ class _Writing:
         self.labels: dict[Split, Counter[int | None]] = {split: Counter() for split in SPLITS}
         self.shards: dict[Split, list[dict[str, Any]]] = {}
         self.preview: list[NDArray[np.uint8]] = []
-        self._progress = Progress("prepare", total=len(listing.entries), unit="images")
-        self._seen = 0
+        self._order = {split: self._shuffled(split) for split in SPLITS}
+        self._left = {split: self._wanted(split) for split in SPLITS}  # images still to be read, at the least
+        self._total = sum(self._left.values())
+        self._progress = Progress("prepare", total=self._total, unit="images")
+        self._read = 0
 
     def run(self) -> None:
         with ThreadPoolExecutor() as pool:
@@ -115,13 +123,22 @@ class _Writing:
         columns = 16 if len(self.preview) > 16 else 8
         pixels.save_grid(np.stack(self.preview), self.folder / "preview.png", columns=columns)
 
-    def _write_split(self, split: Split, pool: ThreadPoolExecutor) -> None:
+    def _shuffled(self, split: Split) -> list[int]:
+        """Shuffled once here, so that a reader with a small window never meets one class only."""
         chosen = [index for index, entry in enumerate(self.listing.entries) if entry.split == split]
-        # Shuffled once here, so that a reader with a small window never meets one class only.
-        order = np.random.default_rng(ORDER_SEED).permutation(chosen).tolist()
-        writer = SplitWriter(self.folder, split=split, counts=_shard_counts(len(order), self._shards(split)))
+        order: list[int] = np.random.default_rng(ORDER_SEED).permutation(chosen).tolist()
+        return order
+
+    def _wanted(self, split: Split) -> int:
+        """Usable images that the split takes, if it has so many."""
+        count, limit = len(self._order[split]), self.config.train_images
+        return count if split == "test" or limit is None else min(count, limit)
+
+    def _write_split(self, split: Split, pool: ThreadPoolExecutor) -> None:
+        counts = _shard_counts(self._wanted(split), self._shards(split))
+        writer = SplitWriter(self.folder, split=split, counts=counts)
         try:
-            for image, index in self._conformed(order, pool):
+            for image, index in self._conformed(split, pool):
                 label = self.listing.entries[index].label
                 writer.write(image, label)
                 self.labels[split][label] += 1
@@ -134,18 +151,22 @@ class _Writing:
     def _shards(self, split: Split) -> int:
         return self.config.shards if split == "train" else 1
 
-    def _conformed(self, order: list[int], pool: ThreadPoolExecutor) -> Iterator[tuple[NDArray[np.uint8], int]]:
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
+    def _conformed(self, split: Split, pool: ThreadPoolExecutor) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        order, wanted, read, kept = self._order[split], self._wanted(split), 0, 0
+        while self._left[split]:
+            chunk = order[read : read + min(self._left[split], CHUNK)]  # no image is read in vain
             for index, result in zip(chunk, pool.map(self._conform, chunk), strict=True):
-                self._seen += 1
                 if isinstance(result, UnusableImageError):
                     self.set_aside.append({"name": self.listing.entries[index].name, "reason": str(result)})
                     continue
                 image, remarks = result
                 self.remarks.update(remarks)
+                kept += 1
                 yield image, index
-            self._progress.update(self._seen)
+            read += len(chunk)
+            self._read += len(chunk)
+            self._left[split] = min(wanted - kept, len(order) - read)
+            self._progress.update(self._total - sum(self._left.values()))
 
     def _conform(self, index: int) -> tuple[NDArray[np.uint8], list[str]] | UnusableImageError:
         config = self.config
@@ -162,13 +183,13 @@ class _Writing:
             return error
 
     def _check(self) -> None:
-        total = len(self.listing.entries)
-        share = len(self.set_aside) / max(total, 1)
+        unusable = f"{len(self.set_aside)} of {self._read} images"
+        share = len(self.set_aside) / max(self._read, 1)
         reasons = "; ".join(f"{item['name']} ({item['reason']})" for item in self.set_aside[:SHOWN_REASONS])
         if share > self.config.max_unusable:
             more = ", ..." if len(self.set_aside) > SHOWN_REASONS else ""
             raise ValueError(
-                f"{len(self.set_aside)} of {total} images cannot be used: {reasons}{more}. Expected a share of at most "
+                f"{unusable} cannot be used: {reasons}{more}. Expected a share of at most "
                 f"data.max_unusable. Received: max_unusable={self.config.max_unusable}, share={share:.3f}"
             )
         for split in SPLITS:
@@ -178,7 +199,7 @@ class _Writing:
                     f"Received: images={self.labels[split].total()}"
                 )
         if self.set_aside:
-            print(f"set aside {len(self.set_aside)} of {total} images: {reasons}", flush=True)
+            print(f"set aside {unusable}: {reasons}", flush=True)
 
     def manifest(self) -> dict[str, Any]:
         """Returns what `manifest.json` holds."""
@@ -194,7 +215,7 @@ class _Writing:
             "sha256": digest.hexdigest(),
             "splits": {split: self._manifest_of(split) for split in SPLITS},
             "source": {**self.config.source.to_parameter(), "listing_sha256": self.listing.checksum()},
-            "preparation": {key: getattr(self.config, key) for key in ("size", "colour", "fit", "resize", "min_side")},
+            "preparation": self.config.model_dump(mode="json", include=set(RECORDED), exclude_none=True),
             "remarks": dict(sorted(self.remarks.items())),
             "set_aside": self.set_aside,
             "ignored_files": self.listing.ignored,

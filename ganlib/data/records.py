@@ -28,6 +28,7 @@ NO_LABEL = -1
 IN_MEMORY_BYTES = 2 * 2**30
 SHUFFLE_RECORDS = 16_384
 READ_BATCH = 512
+FLIP_STREAM = 1  # keeps the draws apart from others by the same seed and number
 
 
 class SplitWriter:
@@ -137,6 +138,17 @@ class PreparedDataset:
             "set_aside": len(self.manifest["set_aside"]),
         }
 
+    @property
+    def flip(self) -> bool:
+        """Whether training batches are mirrored at random; data from before that choice are not."""
+        return cast("bool", self.manifest["preparation"].get("flip", False))
+
+    @property
+    def class_shares(self) -> list[float]:
+        """Share of each class among the training images; empty without labels."""
+        counts = self.manifest["splits"]["train"]["classes"]
+        return [counts[name] / sum(counts.values()) for name in self.classes]
+
     def count(self, split: Split) -> int:
         """Returns the number of images of a split."""
         return cast("int", self.manifest["splits"][split]["count"])
@@ -160,11 +172,12 @@ class PreparedDataset:
         Each epoch has an order of its own and drops the remainder, so after a resume at batch
         `start` exactly those batches follow that would have followed anyway. A split that fits
         into memory is shuffled as a whole; a larger one is streamed, shard order and a window of
-        records being shuffled, and a resume reads up to its place again.
+        records being shuffled, and a resume reads up to its place again. With `flip`, each image
+        is mirrored left to right with probability 1/2.
 
         Args:
             batch_size: Images in a batch.
-            seed: Chooses the order.
+            seed: Chooses the order, and what is mirrored.
             start: Number of the first batch.
             in_memory_bytes: Largest size that is held in memory.
 
@@ -178,8 +191,10 @@ class PreparedDataset:
         if count < batch_size:
             raise ValueError(f"expected at least one batch of training images, {batch_size}. Received: images={count}")
         if count * int(np.prod(self.image_shape)) <= in_memory_bytes:
-            return self._batches_in_memory(batch_size, seed, start)
-        return self._batches_streamed(batch_size, seed, start)
+            batches = self._batches_in_memory(batch_size, seed, start)
+        else:
+            batches = self._batches_streamed(batch_size, seed, start)
+        return _mirrored(batches, batch_size, seed, start) if self.flip else batches
 
     def _batches_in_memory(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
         images, labels = self.load("train")
@@ -230,3 +245,16 @@ class PreparedDataset:
         parsed = tf.io.parse_example(serialized, features)
         pixels = tf.io.decode_raw(parsed["image"], tf.uint8, fixed_length=None)
         return tf.reshape(pixels, [-1, *self.image_shape]), parsed["label"]
+
+
+def _mirrored(batches: tf.data.Dataset, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+    """Mirrors half of the images, by seed and batch number alone."""
+
+    def mirror(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = batch
+        key = tf.stack([tf.constant(seed, tf.int64), number])
+        stream = tf.random.experimental.stateless_fold_in(key, tf.constant(FLIP_STREAM, tf.int64))
+        chosen = tf.random.stateless_uniform([batch_size, 1, 1, 1], stream) < 0.5
+        return tf.where(chosen, tf.reverse(images, [2]), images), labels
+
+    return batches.enumerate(start).map(mirror)

@@ -1,0 +1,99 @@
+"""DiffAugment: discriminators see each image changed at random, so that they cannot learn little data by heart.
+
+Zhao, Liu, Lin, Zhu and Han 2020, "Differentiable Augmentation for Data-Efficient GAN Training" (arXiv:2006.10738).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from etils import epy
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+Transform = Literal["colour", "translation", "cutout"]
+NUMBERS = 7
+"""Random numbers an image: brightness, saturation, contrast, shift y, shift x, hole y, hole x."""
+
+
+def augmented(images: tf.Tensor, numbers: tf.Tensor, *, transforms: Collection[Transform]) -> tf.Tensor:
+    """Changes each image by its own random numbers, in the paper's order; gradients flow through to the images.
+
+    Args:
+        images: float32 [N, H, W, C], about -1..1. Grey ones (C = 1) keep their colour.
+        numbers: float32 [N, 7] in [0, 1), see `NUMBERS`; drawn with the global batch, so that replicas have no say,
+            and always all of them, so that one transform does not move the draws of another.
+        transforms: Which changes are made.
+
+    Returns:
+        float32 [N, H, W, C]; colour may leave -1..1.
+    """
+    brightness, saturation, contrast, *places = tf.unstack(numbers, NUMBERS, axis=1)
+    if "colour" in transforms and images.shape[-1] > 1:
+        images = _coloured(images, brightness, saturation, contrast)
+    if "translation" in transforms:
+        images = _translated(images, *_shifts(images, *places[:2]))
+    if "cutout" in transforms:
+        images = _cut_out(images, *places[2:])
+    return images
+
+
+def _coloured(images: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor, contrast: tf.Tensor) -> tf.Tensor:
+    """Adds -0.5..0.5; scales distances from each pixel's mean by 0..2, from the image's mean by 0.5..1.5."""
+    images += _per_image(brightness - 0.5)
+    pixel_mean = tf.reduce_mean(images, axis=3, keepdims=True)
+    images = (images - pixel_mean) * _per_image(2.0 * saturation) + pixel_mean
+    image_mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+    return (images - image_mean) * _per_image(contrast + 0.5) + image_mean
+
+
+def _shifts(images: tf.Tensor, *numbers: tf.Tensor) -> list[tf.Tensor]:
+    """Whole pixels down and to the right, int32 [N] each, up to an eighth of the side either way."""
+    shifts = []
+    for side, number in zip(images.shape[1:3], numbers, strict=True):
+        limit = (side + 4) // 8  # an eighth, rounded
+        shifts.append(_whole(number, 2 * limit + 1) - limit)
+    return shifts
+
+
+def _translated(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Moves each image by int32 [N] pixels, zeros following.
+
+    Pixels are gathered, since a product with shift matrices would round them where float32 is multiplied as TF32.
+    The gradient is the move back: gathered too, where TensorFlow's own would scatter.
+    """
+
+    def move(images: tf.Tensor) -> tuple[tf.Tensor, object]:
+        for axis, shift in ((1, down), (2, right)):
+            side = images.shape[axis]
+            source = tf.range(side) - shift[:, None]  # int32 [N, side]
+            inside = tf.logical_and(source >= 0, source < side)
+            found = tf.gather(images, tf.clip_by_value(source, 0, side - 1), axis=axis, batch_dims=1)
+            inside = tf.expand_dims(inside[..., None], 3 - axis)
+            images = tf.where(inside, found, 0.0)
+        return images, lambda gradient: _translated(gradient, -down, -right)
+
+    return tf.custom_gradient(move)(images)
+
+
+def _cut_out(images: tf.Tensor, *numbers: tf.Tensor) -> tf.Tensor:
+    """Sets a hole of half the side to zero; its centre lies anywhere in the image, so that it may stick out."""
+    within = []
+    for side, number in zip(images.shape[1:3], numbers, strict=True):
+        hole = (side + 1) // 2
+        # The centre of an even hole lies between two pixels: one place more than there are pixels.
+        begin = _whole(number, side + 1 - hole % 2) - hole // 2
+        offset = tf.range(side) - begin[:, None]  # int32 [N, side]
+        within.append(tf.logical_and(offset >= 0, offset < hole))
+    return tf.where(tf.logical_and(within[0][:, :, None, None], within[1][:, None, :, None]), 0.0, images)
+
+
+def _whole(number: tf.Tensor, count: int) -> tf.Tensor:
+    """Turns float32 [N] in [0, 1) into int32 [N] in 0..count-1."""
+    return tf.cast(number * count, tf.int32)
+
+
+def _per_image(number: tf.Tensor) -> tf.Tensor:
+    return number[:, None, None, None]
