@@ -37,6 +37,18 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check_across_sections(self) -> RunConfig:
         self.model.check(self.data.image_shape)
+        few, batch = self.data.train_images, self.training.batch_size
+        if few is not None and few < batch:
+            raise ValueError(
+                "expected at least one batch of training images. "
+                f"Received: data.train_images={few}, training.batch_size={batch}"
+            )
+        if self.objective.penalised and self.model.judges_batches:
+            raise ValueError(
+                "a penalty on each image's slope wants a discriminator that judges images one by one; take "
+                "model.discriminator_norm=none or spectral. "
+                f"Received: objective={self.objective.kind}, model.discriminator_norm=batch"
+            )
         return self
 
     def to_parameters(self) -> dict[str, dict[str, Any]]:

@@ -35,12 +35,14 @@ import json, sys
 import numpy as np, tensorflow as tf, keras
 folder, witness = sys.argv[1:]
 with np.load(witness, allow_pickle=False) as file:
-    inputs, expected = file["inputs"], file["images"]
+    inputs = {name: file[name] for name in file.files}
+expected = inputs.pop("images")
 model = tf.saved_model.load(folder + "/saved_model")
 serve, generate = (model.signatures[name] for name in ("serving_default", "generate"))
-served = next(iter(serve(tf.constant(inputs)).values())).numpy()
+served = serve(**{name: tf.constant(values) for name, values in inputs.items()})["images"].numpy()
 loaded = keras.models.load_model(folder + "/generator.keras", compile=False)(inputs, training=False)
-draw = lambda: generate(seed=tf.constant(1, tf.int64), count=tf.constant(3))["images"].numpy()
+asked = {"label": tf.constant(0, tf.int64)} if "label" in inputs else {}
+draw = lambda: generate(seed=tf.constant(1, tf.int64), count=tf.constant(3), **asked)["images"].numpy()
 first, second = draw(), draw()
 print(json.dumps({
     "saved_model": float(np.abs(served - expected).max()),
@@ -118,18 +120,22 @@ def _save_signatures(network: keras.Model, task: Task, folder: Path) -> None:
     """Writes the SavedModel with the signatures `serving_default` and `generate`."""
     module = tf.Module()
     module.network = network
-    width = network.input_shape[-1]
+    served = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in network.inputs}
+    numbers = {"seed": tf.int64, "count": tf.int32} | ({"label": tf.int64} if task.takes_label else {})
+    drawn = {name: tf.TensorSpec([], dtype, name=name) for name, dtype in numbers.items()}
 
-    @tf.function(input_signature=[tf.TensorSpec([None, width], tf.float32, name="latent")])
-    def serve(latent: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"images": network(latent, training=False)}
+    def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"images": network(inputs, training=False)}
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int64, name="seed"), tf.TensorSpec([], tf.int32, name="count")])
-    def generate(seed: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = task.inputs(count, seed=seed)
+    def generate(**asked: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = task.inputs(asked["count"], seed=asked["seed"], shares=(), label=asked.get("label"))
         return {"images": pixels.to_uint8(network(inputs, training=False))}
 
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve, "generate": generate})
+    signatures = {
+        "serving_default": tf.function(serve).get_concrete_function(**served),
+        "generate": tf.function(generate).get_concrete_function(**drawn),
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def _check(folder: Path, witness: Path, tolerance: float) -> dict[str, Any]:
@@ -177,13 +183,29 @@ def _card(model: TrainedModel, evaluation: Evaluation, kept: Kept, network: kera
         step=model.step(kept),
         last_step=facts["last_step"],
         parameters=parameters,
-        latent=network.input_shape[-1],
+        inputs=_described(network),
+        classes=_classes(model),
+        asked=", label=tf.constant(0, tf.int64)" if model.task.takes_label else "",
         tensorflow=facts["tensorflow"],
         scores="\n".join(rows),
         notes="".join(f"\n- {note}" for note in evaluation.notes) + "\n" * bool(evaluation.notes),
         protocol="\n".join(protocol),
         settings="\n".join(settings),
     )
+
+
+def _described(network: keras.Model) -> str:
+    """Names the network's inputs with their types and shapes."""
+    shapes = {tensor.name: ", ".join(["N", *map(str, tensor.shape[1:])]) for tensor in network.inputs}
+    return " and ".join(f"`{tensor.name}`, {tensor.dtype} [{shapes[tensor.name]}]," for tensor in network.inputs)
+
+
+def _classes(model: TrainedModel) -> str:
+    """Says which classes can be asked for, if any."""
+    if not model.task.takes_label:
+        return ""
+    named = ", ".join(f"{index} {name}" for index, name in enumerate(model.classes))
+    return f"`label` chooses the class: {named}.\n"
 
 
 CARD = """# {name}
@@ -199,9 +221,9 @@ import tensorflow as tf
 
 model = tf.saved_model.load("saved_model")
 generate = model.signatures["generate"]
-images = generate(seed=tf.constant(1, tf.int64), count=tf.constant(16))["images"]  # uint8 [16, H, W, C]
+images = generate(seed=tf.constant(1, tf.int64), count=tf.constant(16){asked})["images"]  # uint8 [16, H, W, C]
 ```
-`serving_default` maps `latent`, float32 [N, {latent}], to `images`, float32 [N, H, W, C] in -1..1.
+{classes}`serving_default` maps {inputs} to `images`, float32 [N, H, W, C] in -1..1.
 `generator.keras` is the same network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
 
 ## Scores

@@ -56,7 +56,7 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
 def test_the_exported_signatures_give_the_images_of_training(exported, trained):
     model = tf.saved_model.load(str(exported.folder / "saved_model"))
     inputs, images = trained.witness("best")
-    served = model.signatures["serving_default"](latent=tf.constant(inputs))["images"].numpy()
+    served = model.signatures["serving_default"](latent=tf.constant(inputs["latent"]))["images"].numpy()
     np.testing.assert_allclose(served, images, atol=1e-6)
     drawn = model.signatures["generate"](seed=tf.constant(1, tf.int64), count=tf.constant(7))["images"].numpy()
     np.testing.assert_array_equal(drawn, trained.sampler("best").images(7, seed=1))

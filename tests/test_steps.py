@@ -2,7 +2,6 @@
 
 import gc
 import json
-import math
 
 import numpy as np
 import pytest
@@ -11,8 +10,12 @@ from kfp import dsl
 from ganlib import pixels, storage
 from ganlib.schema import Config, parse
 from ganlib.steps import FAILURE_FILE, step
-from ganlib.training import TrainConfig
-from ganlib.training.health import require_finite
+from ganlib.tasks import Networks
+from ganlib.tracking import Tracker
+from ganlib.training import HealthConfig, TrainConfig
+from ganlib.training.guard import Guard
+from ganlib.training.health import non_finite
+from ganlib.training.state import Checkpoints, TrainState
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +49,11 @@ def test_a_step_that_ends_well_leaves_its_time(failure):
         (lambda folder: storage.fetch("/nowhere"), "no such file or folder. Received: path='/nowhere'", 2),
         (lambda folder: storage.publish(folder / "none", folder / "there"), "No such file or directory", 1),
         (
-            lambda folder: require_finite({"loss": math.inf}, first_step=1, last_step=2),
+            lambda folder: Guard(HealthConfig(max_rollbacks=0), Checkpoints(folder, keep=1), Tracker(folder)).react(
+                non_finite(["loss"], first_step=1, last_step=2),
+                {},
+                TrainState(Networks({}, {}), {}, None, None, seed=0),
+            ),
             "loss became infinite or NaN",
             1,
         ),

@@ -11,19 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from loop import MODEL, TASK, arrays, begun, stepped
 
 from ganlib import storage
 from ganlib.models import Dcgan
 from ganlib.objectives import Minimax, NonSaturating
-from ganlib.tasks import Generation
 from ganlib.training import Adam, TrainConfig, TrainedModel, TrainingDiverged, train
 from ganlib.training.state import Checkpoints
-from ganlib.training.strategy import resolve_precision, resolve_strategy
-from ganlib.training.train import build_state
-from ganlib.training.trainer import Trainer
+from ganlib.training.strategy import resolve_strategy
 
-TASK, MODEL = Generation(latent_dim=8), Dcgan(width=4)
-OBJECTIVES = [NonSaturating(), Minimax(), NonSaturating(discriminator_steps=2)]
 QUICK = {
     "steps": 12,
     "batch_size": 8,
@@ -45,50 +41,20 @@ def weights(model: TrainedModel):
     return [array for kept in ("best", "last") for array in model.network(kept).get_weights()]
 
 
-def stepped(
-    digits, *, replicas, objective, precision="float32", steps=20, model=MODEL, start=None, updates="alternating"
-):
-    """State after some steps of the bare loop."""
-    config = TrainConfig(batch_size=8, precision=precision, seed=3)
-    strategy = resolve_strategy(replicas)
-    dtype = resolve_precision(precision)
-    state = build_state(strategy, task=TASK, model=model, config=config, image_shape=digits.image_shape, dtype=dtype)
-    if start is not None:
-        start.update(arrays(state))
-    trainer = Trainer(
-        state, task=TASK, objective=objective, strategy=strategy, ema_decay=0.9, steps_per_loop=7, updates=updates
-    )
-    rows = []
-
-    class Keep:
-        every = None
-
-        def __call__(self, step, row, state):
-            rows.append({"step": step, **row})
-
-    trainer.run(lambda start: digits.batches(batch_size=8, seed=3, start=start), steps=steps, callbacks=[Keep()])
-    return state, rows
-
-
-def arrays(state):
-    return {name: np.array(variable) for name, variable in state.variables().items()}
-
-
 @pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
 def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
     model = MODEL.model_copy(update={"dropout": 0.0})
-    state, [row] = stepped(digits, replicas=1, objective=NonSaturating(), steps=1, model=model, updates=updates)
-    plain, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=0, model=model)
+    state, [row] = stepped(digits, objective=NonSaturating(), steps=1, model=model, updates=updates)
+    _, _, plain = begun(digits, model=model)
     images, _ = next(iter(digits.batches(batch_size=8, seed=3)))
     latents = TASK.draw({"images": images}, seed=3, number=tf.constant(0, tf.int64))["latents"]
     [generator], [discriminator] = plain.networks.generators.values(), plain.networks.discriminators.values()
 
     with tf.GradientTape(persistent=True) as tape:
-        fake = generator(latents, training=True)
-        judged = discriminator(fake, training=True)
-        real_loss = tf.reduce_mean(
-            tf.math.softplus(-discriminator(tf.cast(images, tf.float32) / 127.5 - 1, training=True))
-        )
+        fake = generator({"latent": latents}, training=True)
+        judged = discriminator({"images": fake}, training=True)
+        real_images = tf.cast(images, tf.float32) / 127.5 - 1
+        real_loss = tf.reduce_mean(tf.math.softplus(-discriminator({"images": real_images}, training=True)))
         fake_loss = tf.reduce_mean(tf.math.softplus(judged))
         discriminator_loss = real_loss + fake_loss
         with tape.stop_recording():
@@ -96,7 +62,7 @@ def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
             if updates == "alternating":
                 plain.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
         if updates == "alternating":
-            judged = discriminator(fake, training=True)
+            judged = discriminator({"images": fake}, training=True)
         generator_loss = tf.reduce_mean(tf.math.softplus(-judged))
     if updates == "simultaneous":
         plain.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
@@ -106,33 +72,14 @@ def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
     assert row["discriminator/real"] == pytest.approx(float(real_loss), rel=1e-5)
     assert row["discriminator/fake"] == pytest.approx(float(fake_loss), rel=1e-5)
     assert row["generator/non_saturating"] == pytest.approx(float(generator_loss), rel=1e-5)
+    assert row["discriminator/loss"] == pytest.approx(float(discriminator_loss), rel=1e-5)
+    assert row["gradient/discriminator"] == pytest.approx(float(tf.linalg.global_norm(changes)), rel=1e-4)
     for name, array in arrays(plain).items():
         if not name.startswith("averaged/"):
             np.testing.assert_allclose(arrays(state)[name], array, rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize(("replicas", "precision"), [(1, "bfloat16"), (2, "bfloat16"), (2, "float32")])
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{o.kind}-{o.discriminator_steps}")
-def test_every_game_trains_both_networks_with_finite_terms(digits, objective, replicas, precision):
-    start = {}
-    state, rows = stepped(digits, replicas=replicas, objective=objective, precision=precision, steps=2, start=start)
-    generator_term = objective.kind
-    assert set(rows[0]) == {
-        "step",
-        "discriminator/real",
-        "discriminator/fake",
-        f"generator/{generator_term}",
-        "speed/steps_per_second",
-    }
-    assert all(np.isfinite(value) for row in rows for value in row.values())
-    changed = {name for name, array in arrays(state).items() if (array != start[name]).any()}
-    trained = {name for name, variable in state.variables().items() if variable.trainable and "optimizer" not in name}
-    assert trained <= changed
-    assert np.array(state.discriminator_optimizer.iterations) == 2 * objective.discriminator_steps
-    assert np.array(state.generator_optimizer.iterations) == 2
-
-
-@pytest.mark.parametrize("objective", [OBJECTIVES[0], OBJECTIVES[2]], ids=lambda o: f"{o.kind}-{o.discriminator_steps}")
+@pytest.mark.parametrize("objective", [NonSaturating(), NonSaturating(discriminator_steps=2)], ids=["one", "two"])
 def test_two_replicas_make_the_steps_that_one_makes(digits, objective):
     """Twenty steps on the same global batches, dropout and batch norm as they are.
 
@@ -141,7 +88,7 @@ def test_two_replicas_make_the_steps_that_one_makes(digits, objective):
     may move by as much as its step size, 2e-4, in another direction: the bound is a tenth of that for
     all but a thousandth of the weights, and one step for each of them; terms agree to 1e-4.
     """
-    one, one_rows = stepped(digits, replicas=1, objective=objective)
+    one, one_rows = stepped(digits, objective=objective)
     two, two_rows = stepped(digits, replicas=2, objective=objective)
     for name, array in arrays(one).items():
         if name.startswith(("generator/", "discriminator/", "averaged/")) and array.dtype == np.float32:
@@ -156,8 +103,8 @@ def test_two_replicas_make_the_steps_that_one_makes(digits, objective):
 
 def test_without_synchronised_statistics_and_masks_the_replicas_would_not_agree(digits):
     """The control of the test above: another seed for the masks moves weights far beyond its bound."""
-    one, _ = stepped(digits, replicas=1, objective=NonSaturating())
-    other, _ = stepped(digits, replicas=1, objective=NonSaturating(), model=MODEL.model_copy(update={"dropout": 0.31}))
+    one, _ = stepped(digits, objective=NonSaturating())
+    other, _ = stepped(digits, objective=NonSaturating(), model=MODEL.model_copy(update={"dropout": 0.31}))
     name = "discriminator/discriminator/000"
     assert np.quantile(np.abs(arrays(one)[name] - arrays(other)[name]), 0.5) > 2e-5
 
@@ -240,16 +187,9 @@ def test_the_same_inputs_give_the_first_samples_whatever_the_count(digits, refer
 
 
 def test_the_average_ramps_up_and_holds_batch_norm_statistics(digits):
-    state, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=1)
+    state, _ = stepped(digits, objective=NonSaturating(), steps=1)
     # After one step the decay is (1 + 0) / (10 + 0) = 0.1, so the average is 0.1 of the start and 0.9 of the present.
-    fresh = build_state(
-        resolve_strategy(1),
-        task=TASK,
-        model=MODEL,
-        config=TrainConfig(batch_size=8, seed=3),
-        image_shape=digits.image_shape,
-        dtype="float32",
-    )
+    _, _, fresh = begun(digits)
     generators = (fresh.networks.generators, state.networks.generators, state.averaged)
     for start, present, average in zip(*(models["generator"].weights for models in generators), strict=True):
         expected = 0.1 * np.array(start) + 0.9 * np.array(present)
@@ -307,8 +247,8 @@ def test_a_run_that_is_further_than_asked_is_told(digits, reference, tmp_path):
 
 
 def test_a_checkpoint_of_other_networks_changes_nothing(digits, tmp_path):
-    small, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=1)
-    large, _ = stepped(digits, replicas=1, objective=NonSaturating(), steps=1, model=Dcgan(width=8))
+    small, _ = stepped(digits, objective=NonSaturating(), steps=1)
+    large, _ = stepped(digits, objective=NonSaturating(), steps=1, model=Dcgan(width=8))
     Checkpoints(tmp_path, keep=1).save(small)
     before = arrays(large)
     with pytest.raises(ValueError, match=r"other networks: \d+ variables differ, such as .*Received: path="):
@@ -329,7 +269,6 @@ from ganlib.data import PreparedDataset
 from ganlib.evaluation import Reference
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
-from ganlib.tasks import Generation
 from ganlib.training import TrainConfig, train
 dataset, reference, home, output = sys.argv[1:]
 config = TrainConfig(steps=60, batch_size=8, steps_per_loop=1, score_every=20, sample_every=20, checkpoint_every=7,

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
     from ganlib.training import TrainedModel
+    from ganlib.training.callbacks import Sampler
 
 CLASS_SAMPLES = 1000
 SURE = 0.9
-PICTURED = 100
 NAMED = 5
 COLUMNS = 10
 
@@ -131,15 +131,17 @@ def evaluate(
     """
     began = time.perf_counter()
     count = reference.sample_count(config.samples)
-    images = model.sampler(config.generator).images(max(count, CLASS_SAMPLES), seed=config.seed)
-    scores = [_distance(images[:count], reference), *_class_scores(images[:CLASS_SAMPLES], dataset, reference)]
+    sampler = model.sampler(config.generator)
+    images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=config.seed)
+    seen = _class_scores(images[:CLASS_SAMPLES], dataset, reference)
+    scores = [_distance(images[:count], reference), *seen, *_agreement(images, asked, reference)]
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
     protocol["class_samples"] = CLASS_SAMPLES
     with storage.whole_folder(output) as folder:
         notes = _notes(dataset, reference, count)
         rows = [asdict(score) for score in scores]
         storage.write_json(folder / "scores.json", {"scores": rows, "protocol": protocol, "notes": notes})
-        _save_pictures(folder, images, dataset)
+        _save_pictures(folder, sampler.sheet(seed=config.seed), dataset)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=rows,
@@ -152,6 +154,7 @@ def evaluate(
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
             notes=[*_introduction(model, dataset, config), *notes],
+            events=model.events,
         )
         write_report(contents, folder / "report.html")
     evaluation = Evaluation.open(output)
@@ -168,6 +171,22 @@ def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfi
         tracker.params(flattened({"evaluation": config.to_parameter()}))
         tracker.metrics(model.step(config.generator), evaluation.metrics)
         tracker.artifact(evaluation.report, place="report")
+
+
+def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Returns images and, where the model takes labels, the classes that were asked for."""
+    batches = list(sampler.batches(count, seed=seed))
+    asked = [labels for _, labels in batches if labels is not None]
+    return np.concatenate([images for images, _ in batches]), np.concatenate(asked) if asked else None
+
+
+def _agreement(images: NDArray[np.uint8], asked: NDArray[np.int64] | None, reference: Reference) -> list[Score]:
+    """How often the classifier sees the class that was asked for, where one was."""
+    if asked is None or not reference.extractor.classes:
+        return []
+    agreed = float((_sureness(reference, images).argmax(axis=1) == asked).mean())
+    meaning = f"share of {len(images)} images in which the classifier sees the class that was asked for"
+    return [Score(f"{reference.extractor.name}_agreement", agreed, reference.extractor.facts["test_accuracy"], meaning)]
 
 
 def _distance(images: NDArray[np.uint8], reference: Reference) -> Score:
@@ -205,8 +224,8 @@ def _sureness(reference: Reference, images: NDArray[np.uint8]) -> NDArray[np.flo
 
 def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDataset) -> None:
     real = next(dataset.read("test"))[0]
-    for name, chosen in (("generated", images), ("real", real)):
-        pixels.save_grid(chosen[:PICTURED], folder / f"{name}.png", columns=COLUMNS)
+    for name, chosen in (("generated", images), ("real", real[: len(images)])):
+        pixels.save_grid(chosen, folder / f"{name}.png", columns=COLUMNS)
 
 
 def _introduction(model: TrainedModel, dataset: PreparedDataset, config: EvaluationConfig) -> list[str]:
@@ -215,10 +234,15 @@ def _introduction(model: TrainedModel, dataset: PreparedDataset, config: Evaluat
     counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
     shape = "x".join(map(str, dataset.image_shape))
     steps = f"of step {model.step(kept)} of {facts['last_step']}"
-    return [
+    said = [
         f"{counts} of {dataset.name}, {shape} pixels.",
         f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
     ]
+    if facts["stopped"]:
+        said.append(f"Training stopped before its last step: {facts['stopped']}.")
+    if model.task.takes_label:
+        said.append(f"Generated pictures show one class a row, of: {', '.join(model.classes)}.")
+    return said
 
 
 def _notes(dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:

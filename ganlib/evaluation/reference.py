@@ -13,6 +13,7 @@ from ganlib import storage
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import Classifier, FittedExtractor, Rotation
 from ganlib.evaluation.frechet import frechet_distance
+from ganlib.evaluation.neighbours import median_nearest
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ganlib.data.records import PreparedDataset
 
 
+NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
 HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
 
 
@@ -81,6 +83,29 @@ class Reference:
         """Returns the Frechet distance of uint8 images [n, H, W, C] to the real training images."""
         features = (features for features, _ in self.extractor.outputs(batches))
         return frechet_distance(Statistics.of(features), self.statistics)
+
+    def features(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Returns the features of uint8 images [n, H, W, C], float32 [N, D]."""
+        return np.concatenate([features for features, _ in self.extractor.outputs(batches)])
+
+    def distance_of(self, features: NDArray[np.float32]) -> float:
+        """Returns the Frechet distance of features [N, D] to the real training images'."""
+        return frechet_distance(Statistics.of([features]), self.statistics)
+
+    def diversity(self, features: NDArray[np.float32]) -> tuple[float, float]:
+        """Returns how much images vary, and how far apart neighbours are, as shares of what real ones do.
+
+        Args:
+            features: Of the images, [N, D].
+
+        Returns:
+            The trace of the covariance over that of the real training images; the median distance to the nearest
+            other image over that of as many real test images.
+        """
+        count = min(len(features), len(self.test_features), NEIGHBOURS)
+        variance = Statistics.of([features]).covariance.trace() / self.statistics.covariance.trace()
+        nearest = median_nearest(features[:count]) / median_nearest(self.test_features[:count])
+        return float(variance), float(nearest)
 
     def sample_count(self, wanted: int | None) -> int:
         """Returns how many samples to score: as wanted, but no more than the floor can be measured with."""

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, float]]
 
 GROWTH_PICTURES = 6
+PANELS = {
+    "Distance to the real images": ("training/",),
+    "Diversity of the samples, real images having 1": ("diversity/",),
+    "Terms of the losses": ("discriminator/", "generator/"),
+    "Norms of the gradients": ("gradient/",),
+    "Learning rates": ("learning_rate/",),
+    "Decay of the averaged generator": ("ema/",),
+    "Speed": ("speed/",),
+}
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -39,6 +48,7 @@ class Contents:
         config: Settings by dotted name.
         seconds: Wall time by step.
         notes: Sentences about the data and the run.
+        events: What health noticed on the way, and did.
     """
 
     title: str
@@ -52,6 +62,7 @@ class Contents:
     config: Mapping[str, Any]
     seconds: Mapping[str, float]
     notes: Sequence[str]
+    events: Sequence[Mapping[str, Any]] = ()
 
 
 def write_report(contents: Contents, path: Path) -> None:
@@ -64,7 +75,10 @@ def write_report(contents: Contents, path: Path) -> None:
         generated=_embedded(contents.generated),
         real=_embedded(contents.real),
         preview=_embedded(contents.preview),
-        curves=[(title, _curve(contents.history, names)) for title, names in _panels(contents.history)],
+        curves=[
+            (title, _curve(contents.history, names, events=[event["step"] for event in contents.events]))
+            for title, names in _panels(contents.history)
+        ],
     )
     path.write_text(page)
 
@@ -91,21 +105,22 @@ def _embedded(path: Path, *, rows: int | None = None) -> str:
 
 def _panels(history: Rows) -> list[tuple[str, list[str]]]:
     names = list(dict.fromkeys(name for row in history for name in row if name not in ("step", "time")))
-    scores = [name for name in names if name.startswith("training/")]
-    terms = [name for name in names if not name.startswith(("training/", "speed/"))]
-    speed = [name for name in names if name.startswith("speed/")]
-    panels = [("Distance to the real images", scores), ("Terms of the losses", terms), ("Speed", speed)]
-    return [(title, chosen) for title, chosen in panels if chosen]
+    named = {title: [name for name in names if name.startswith(prefixes)] for title, prefixes in PANELS.items()}
+    shown = {name for chosen in named.values() for name in chosen}
+    others = [name for name in names if name not in shown and not name.startswith("health/")]
+    return [(title, chosen) for title, chosen in [*named.items(), ("Others", others)] if chosen]
 
 
-def _curve(history: Rows, names: Sequence[str]) -> str:
-    """Returns a line chart as SVG text."""
+def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> str:
+    """Returns a line chart as SVG text, a dotted line wherever health noticed something."""
     figure = matplotlib.figure.Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for name in names:
         points = [(row["step"], row[name]) for row in history if name in row]
         marker = "o" if len(points) < 60 else ""
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.2, label=name)
+    for step in events:
+        axes.axvline(step, color="0.4", linewidth=0.8, linestyle=":")
     values = [row[name] for row in history for name in names if name in row]
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ganlib.schema import Config
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ganlib.models.base import Architecture, ImageShape
 
     Batch = dict[str, tf.Tensor]
+    Inputs = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,33 @@ class Networks:
 
 @dataclass(frozen=True)
 class Match:
-    """What one discriminator compares: float32 [N, H, W, C] in -1..1 each."""
+    """What one discriminator compares.
+
+    Attributes:
+        real: float32 [N, H, W, C] in -1..1.
+        fake: The same of generated images.
+        condition: Further inputs of the discriminator, for real and fake image of an index alike.
+    """
 
     real: tf.Tensor
     fake: tf.Tensor
+    condition: Mapping[str, tf.Tensor] = field(default_factory=dict)
 
 
 class Task(Config):
     """What the generator is asked to do. Final classes add `kind` and their settings."""
 
+    def check(self, *, classes: int) -> None:
+        """Says whether data with so many classes (0 without labels) can serve the task.
+
+        Raises:
+            ValueError: It cannot; the message says what is needed.
+        """
+        del classes
+
     @abstractmethod
-    def build(self, model: Architecture, *, image_shape: ImageShape, dtype: str, seed: int) -> Networks:
-        """Builds all networks."""
+    def build(self, model: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> Networks:
+        """Builds all networks; `classes` is the number of the data's classes."""
 
     @abstractmethod
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
@@ -64,8 +81,26 @@ class Task(Config):
         """Returns the network that is scored and shipped."""
 
     @abstractmethod
-    def inputs(self, count: int | tf.Tensor, *, seed: int | tf.Tensor) -> tf.Tensor:
+    def inputs(
+        self,
+        count: int | tf.Tensor,
+        *,
+        seed: int | tf.Tensor,
+        shares: Sequence[float],
+        label: int | tf.Tensor | None = None,
+    ) -> Inputs:
         """Returns inputs of the sampler for `count` samples; the first ones do not depend on the count.
 
         Works on tensors too, so that the exported model can draw its own inputs.
+
+        Args:
+            count: Number of samples.
+            seed: Chooses them.
+            shares: Share of each class among the real images, empty without labels.
+            label: Class to ask for, one for all or one each; absent means classes as frequent as the real ones.
         """
+
+    @property
+    def takes_label(self) -> bool:
+        """Whether a class can be asked for."""
+        return False

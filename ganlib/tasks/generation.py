@@ -14,45 +14,80 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import keras
 
     from ganlib.models.base import Architecture, ImageShape
-    from ganlib.tasks.base import Batch
+    from ganlib.tasks.base import Batch, Inputs
 
 NETWORK = "generator"
 MATCH = "discriminator"
+LATENT, LABEL = "latent", "label"
 
 
 class Generation(Task):
-    """One generator from Gaussian latents to images, one discriminator against real images."""
+    """One generator from Gaussian latents to images, one discriminator against real images.
+
+    With `conditional` both networks know the class: a fake is asked to be of the class of the real image beside it.
+    """
 
     kind: Literal["generation"] = "generation"
     latent_dim: int = Field(default=100, ge=1, le=4096)
     """Width of the latent vector."""
+    conditional: bool = False
+    """Whether a class can be asked for; needs labelled images."""
 
-    def build(self, model: Architecture, *, image_shape: ImageShape, dtype: str, seed: int) -> Networks:
+    def check(self, *, classes: int) -> None:
+        """Refuses conditions without labels; see the base class."""
+        if self.conditional and classes < 2:
+            raise ValueError(
+                "task.conditional needs images with labels of at least 2 classes. "
+                f"Received: classes={classes}, conditional=True"
+            )
+
+    def build(self, model: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> Networks:
         """Builds generator and discriminator; see the base class."""
-        return Networks(
-            {NETWORK: model.generator(latent_dim=self.latent_dim, image_shape=image_shape, dtype=dtype)},
-            {MATCH: model.discriminator(image_shape=image_shape, dtype=dtype, seed=seed)},
-        )
+        known = classes if self.conditional else 0
+        generator = model.generator(latent_dim=self.latent_dim, image_shape=image_shape, classes=known, dtype=dtype)
+        discriminator = model.discriminator(image_shape=image_shape, classes=known, dtype=dtype, seed=seed)
+        return Networks({NETWORK: generator}, {MATCH: discriminator})
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
         """Adds `latents` float32 [N, latent_dim]; see the base class."""
         shape = [batch["images"].shape[0], self.latent_dim]
-        latents = tf.random.stateless_normal(shape, tf.stack([tf.cast(seed, tf.int64), number]))
+        latents = tf.random.stateless_normal(shape, tf.stack([tf.constant(seed, tf.int64), number]))
         return {**batch, "latents": latents}
 
     def play(self, generators: dict[str, keras.Model], batch: Batch, *, training: bool) -> dict[str, Match]:
         """Matches real images with generated ones; see the base class."""
-        fake = generators[NETWORK](batch["latents"], training=training)
-        return {MATCH: Match(pixels.to_model_range(batch["images"]), fake)}
+        condition = {LABEL: batch["labels"]} if self.conditional else {}
+        fake = generators[NETWORK]({LATENT: batch["latents"], **condition}, training=training)
+        return {MATCH: Match(pixels.to_model_range(batch["images"]), fake, condition)}
 
     def sampler(self, generators: dict[str, keras.Model]) -> keras.Model:
         """Returns the generator."""
         return generators[NETWORK]
 
-    def inputs(self, count: int | tf.Tensor, *, seed: int | tf.Tensor) -> tf.Tensor:
-        """Returns latents float32 [count, latent_dim]; see the base class."""
+    def inputs(
+        self,
+        count: int | tf.Tensor,
+        *,
+        seed: int | tf.Tensor,
+        shares: Sequence[float],
+        label: int | tf.Tensor | None = None,
+    ) -> Inputs:
+        """Returns `latent` float32 [count, latent_dim] and, if conditional, `label` int64 [count]; see the base."""
         stream = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
-        return tf.random.stateless_normal([count, self.latent_dim], stream)
+        inputs = {LATENT: tf.random.stateless_normal([count, self.latent_dim], stream)}
+        if self.conditional:
+            chance = tf.random.stateless_uniform([count], stream + 1)
+            bounds = tf.cumsum(tf.constant(shares[:-1], tf.float32))
+            drawn = tf.searchsorted(bounds, chance, side="right", out_type=tf.int64)
+            inputs[LABEL] = drawn if label is None else tf.broadcast_to(tf.cast(label, tf.int64), [count])
+        return inputs
+
+    @property
+    def takes_label(self) -> bool:
+        """Whether it is conditional."""
+        return self.conditional

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KEY_TAG = "gan_pipelines.key"
 MODEL_TAG = "gan_pipelines.model_sha256"
 FAILURE_TAG = "failure"
+NO_METRICS = ("step", "time", "event", "reaction", "text")  # what else a line of the history holds
 POINTS_A_CALL = 1000
 PARAMS_A_CALL = 100
 THUMBNAIL = (256, 256)
@@ -145,7 +146,7 @@ class Delivery:
             entities.Metric(name, float(value), int(row["time"] * 1000), row["step"])
             for row in rows
             for name, value in row.items()
-            if name not in ("step", "time") and self._is_new(name, row["step"], float(value))
+            if name not in NO_METRICS and self._is_new(name, row["step"], float(value))
         ]
         for start in range(0, len(points), POINTS_A_CALL):
             chunk = points[start : start + POINTS_A_CALL]
@@ -232,7 +233,7 @@ class Delivery:
                     return
                 client.delete_logged_model(model.model_id)  # a killed process left it half-way
         network = keras.models.load_model(path, compile=False)
-        inputs = TensorSpec(np.dtype(np.float32), (-1, *network.input_shape[1:]), "latent")
+        inputs = [TensorSpec(np.dtype(x.dtype), (-1, *x.shape[1:]), x.name) for x in network.inputs]
         outputs = TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]), "images")
         # Made first, and not by `log_model`: that needs an active run, and would end it as FINISHED.
         model = client.create_logged_model(*experiments, "generator", self._run_id, tags={MODEL_TAG: digest})
@@ -240,7 +241,7 @@ class Delivery:
             network,
             model_id=model.model_id,
             run_id=self._run_id,
-            signature=ModelSignature(Schema([inputs]), Schema([outputs])),
+            signature=ModelSignature(Schema(inputs), Schema([outputs])),
             pip_requirements=line["requirements"],
         )
 

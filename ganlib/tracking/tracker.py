@@ -77,6 +77,12 @@ class Tracker:
         storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **values})
         self._wake()
 
+    def event(self, step: int, *, trouble: str, reaction: str, text: str) -> None:
+        """Records what happened at a step as a line of the history, and as a tag that holds the last of its kind."""
+        told = {"event": trouble, "reaction": reaction, "text": text}
+        storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **told})
+        self._write({"do": "tags", "values": {f"health.{trouble}": f"step {step}, {reaction}: {text}"}, "step": step})
+
     def image(self, file: Path, *, key: str, step: int) -> None:
         """Records a picture inside the folder, as the picture of a key at a step."""
         self._write({"do": "image", "file": str(file.relative_to(self.folder)), "key": key, "step": step})

@@ -1,9 +1,19 @@
 """Training: the loop, its state, what happens on the way, and what is left behind."""
 
-from ganlib.training.config import Adam, TrainConfig
-from ganlib.training.health import TrainingDiverged
+from ganlib.training.config import TrainConfig
+from ganlib.training.health import HealthConfig, TrainingDiverged
 from ganlib.training.model import TrainedModel
+from ganlib.training.optimizers import Adam, RmsProp
 from ganlib.training.strategy import resolve_strategy
 from ganlib.training.train import train
 
-__all__ = ["Adam", "TrainConfig", "TrainedModel", "TrainingDiverged", "resolve_strategy", "train"]
+__all__ = [
+    "Adam",
+    "HealthConfig",
+    "RmsProp",
+    "TrainConfig",
+    "TrainedModel",
+    "TrainingDiverged",
+    "resolve_strategy",
+    "train",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from etils import epy
 
 from ganlib import pixels
 from ganlib.progress import Progress
+from ganlib.training.health import NEAREST, VARIANCE
 
 with epy.lazy_imports():
     import numpy as np
@@ -31,6 +32,7 @@ SAMPLES = 100
 SAMPLE_SEED = 42  # of the pictures; scores draw from the run's own seed
 SAMPLES_KEY = "samples"
 SAMPLES_FOLDER = "samples"
+TOLD = ("discriminator/", "generator/", "training/", "health/")  # what of a row a line of progress shows
 
 
 class Sampler:
@@ -39,23 +41,42 @@ class Sampler:
     Args:
         task: Knows the network's inputs.
         network: What `Task.sampler` returned.
+        shares: Share of each class among the real images, empty without labels.
     """
 
-    def __init__(self, task: Task, network: keras.Model) -> None:
-        self._task = task
+    def __init__(self, task: Task, network: keras.Model, *, shares: Sequence[float]) -> None:
+        self._task, self._shares = task, shares
         self._draw = tf.function(lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True)
 
-    def batches(self, count: int, *, seed: int) -> Iterator[NDArray[np.uint8]]:
-        """Yields `count` images in all, uint8 [n, H, W, C]; equal seeds give equal images."""
-        whole = -(-count // SAMPLE_BATCH) * SAMPLE_BATCH
-        inputs = self._task.inputs(whole, seed=seed)
-        for start in range(0, count, SAMPLE_BATCH):
-            images = self._draw(inputs[start : start + SAMPLE_BATCH]).numpy()
-            yield images[: count - start]
+    def batches(
+        self, count: int, *, seed: int, labels: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
+        """Yields `count` images in all, uint8 [n, H, W, C], and the classes that were asked for, int64 [n].
 
-    def images(self, count: int, *, seed: int) -> NDArray[np.uint8]:
+        Args:
+            count: Number of images; equal seeds give equal ones.
+            seed: Chooses them.
+            labels: A class for each; absent means classes as frequent as the real ones, where the task knows any.
+        """
+        whole = -(-count // SAMPLE_BATCH) * SAMPLE_BATCH
+        label = None if labels is None else np.pad(labels, (0, whole - count))
+        inputs = self._task.inputs(whole, seed=seed, shares=self._shares, label=label)
+        for start in range(0, count, SAMPLE_BATCH):
+            chosen = {name: values[start : start + SAMPLE_BATCH] for name, values in inputs.items()}
+            images, asked = self._draw(chosen).numpy(), chosen.get("label")
+            yield images[: count - start], None if asked is None else asked.numpy()[: count - start]
+
+    def images(self, count: int, *, seed: int, labels: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """Returns `count` images, uint8 [count, H, W, C]."""
-        return np.concatenate(list(self.batches(count, seed=seed)))
+        return np.concatenate([images for images, _ in self.batches(count, seed=seed, labels=labels)])
+
+    def sheet(self, *, seed: int) -> NDArray[np.uint8]:
+        """Returns a hundred images to look at, ten a row; one class a row where classes can be asked for."""
+        labels = None
+        if self._task.takes_label:
+            rows, classes = np.arange(SAMPLES) // SAMPLE_COLUMNS, len(self._shares)
+            labels = rows * classes // (SAMPLES // SAMPLE_COLUMNS)
+        return self.images(SAMPLES, seed=seed, labels=labels)
 
 
 class Score:
@@ -64,22 +85,34 @@ class Score:
     Args:
         reference: Yardstick.
         sampler: Draws from the averaged generator.
+        checkpoints: Where the state at the best score is kept.
         every: Steps between two scores.
         count: Samples of a score.
         seed: Seed of the samples, the same for every score.
     """
 
-    def __init__(self, reference: Reference, sampler: Sampler, *, every: int, count: int, seed: int) -> None:
+    def __init__(
+        self, reference: Reference, sampler: Sampler, checkpoints: Checkpoints, *, every: int, count: int, seed: int
+    ) -> None:
         self.every: int | None = every
-        self._reference, self._sampler = reference, sampler
+        self._reference, self._sampler, self._checkpoints = reference, sampler, checkpoints
         self._count, self._seed = count, seed
 
+    @property
+    def measure(self) -> str:
+        """Name of the distance in the history."""
+        return f"training/{self._reference.measure}"
+
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Adds the distance to the row."""
+        """Adds the distance and the diversity to the row."""
         del step
-        distance = self._reference.distance(self._sampler.batches(self._count, seed=self._seed))
-        row[f"training/{self._reference.measure}"] = distance
-        state.keep_best(distance)
+        images = (images for images, _ in self._sampler.batches(self._count, seed=self._seed))
+        features = self._reference.features(images)
+        row[self.measure] = self._reference.distance_of(features)
+        row[VARIANCE], row[NEAREST] = self._reference.diversity(features)
+        state.scores += 1
+        if state.keep_best(row[self.measure]):
+            self._checkpoints.save_best(state)
 
 
 class Samples:
@@ -99,7 +132,7 @@ class Samples:
         """Writes one picture."""
         del row, state
         path = sample_path(self._tracker.folder, step)
-        pixels.save_grid(self._sampler.images(SAMPLES, seed=SAMPLE_SEED), path, columns=SAMPLE_COLUMNS)
+        pixels.save_grid(self._sampler.sheet(seed=SAMPLE_SEED), path, columns=SAMPLE_COLUMNS)
         self._tracker.image(path, key=SAMPLES_KEY, step=step)
 
 
@@ -138,7 +171,8 @@ class Report:
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Prints a line if it is time."""
         del state
-        terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if not name.startswith("speed/"))
+        told = (f"{name} {value:.3f}" for name, value in row.items() if name.startswith(TOLD))
+        terms = "  ".join(told)
         rate = row["speed/steps_per_second"] * self._batch_size
         self._progress.update(step, note=f"{rate:.0f} images/s  {terms}")
 

@@ -7,20 +7,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ganlib.schema import Config
+from ganlib.training.augmentation import Transform
+from ganlib.training.health import HealthConfig
+from ganlib.training.optimizers import Adam, Optimizer
+from ganlib.training.schedules import Schedule
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["alternating", "simultaneous"]
-
-
-class Adam(Config):
-    """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980)."""
-
-    learning_rate: float = Field(default=2e-4, gt=0.0)
-    """Step size."""
-    beta_1: float = Field(default=0.5, ge=0.0, lt=1.0)
-    """Decay of the first moment; 0.5 follows DCGAN."""
-    beta_2: float = Field(default=0.999, ge=0.0, lt=1.0)
-    """Decay of the second moment."""
 
 
 class TrainConfig(Config):
@@ -28,18 +21,30 @@ class TrainConfig(Config):
 
     steps: int = Field(default=2000, ge=1)
     """Generator updates in all."""
+    target_score: float | None = Field(default=None, ge=0.0)
+    """Distance to the real images at which training is content and ends."""
+    max_minutes: float | None = Field(default=None, gt=0.0)
+    """Minutes of training, resumed ones included, after which it ends."""
     batch_size: int = Field(default=64, ge=2)
     """Images in a step, over all replicas together."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of weights, order, noise and dropout."""
-    generator_optimizer: Adam = Adam()
+    generator_optimizer: Optimizer = Adam()
     """Optimizer of the generators."""
-    discriminator_optimizer: Adam = Adam()
+    discriminator_optimizer: Optimizer = Adam()
     """Optimizer of the discriminators."""
     updates: Updates = "alternating"
     """alternating: generators learn from updated discriminators; simultaneous: faster by a few percent, and worse."""
+    schedule: Schedule = "constant"
+    """How the learning rates go on: constant, or falling to zero at the last step, linear or along a cosine."""
+    decay_from: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the steps after which a schedule begins to fall."""
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Decay of the averaged generator that is scored and shipped; ramped up as (1 + step) / (10 + step)."""
+    ema_half_life: int | None = Field(default=None, ge=1)
+    """Images after which a generator counts half in that average; takes the place of ema_decay."""
+    augmentation: tuple[Transform, ...] = ()
+    """DiffAugment for little data: colour, translation, cutout, on real and generated images alike."""
     precision: Precision = "auto"
     """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively."""
     replicas: int | None = Field(default=None, ge=1, le=64)
@@ -54,6 +59,8 @@ class TrainConfig(Config):
     """Steps between two measurements of the distance to the real images."""
     score_samples: int = Field(default=1000, ge=2)
     """Samples of such a measurement, at most as many as there are real test images."""
+    health: HealthConfig = HealthConfig()
+    """Which troubles training looks out for, and what it does about them."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)

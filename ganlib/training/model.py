@@ -64,12 +64,27 @@ class TrainedModel:
 
     def sampler(self, kept: Kept) -> Sampler:
         """Returns what draws images from a kept generator."""
-        return Sampler(self.task, self.network(kept))
+        return Sampler(self.task, self.network(kept), shares=self.shares)
 
-    def witness(self, kept: Kept) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns inputs and the images that training itself made of them, in -1..1."""
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the data's classes; empty without labels."""
+        return tuple(self.facts["classes"])
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of each class among the training images."""
+        return tuple(self.facts["class_shares"])
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What health noticed and did, in the order of the steps."""
+        return [row for row in storage.read_lines(self.folder / tracking.HISTORY) if "event" in row]
+
+    def witness(self, kept: Kept) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+        """Returns inputs by name and the images that training itself made of them, in -1..1."""
         with np.load(self.folder / f"{kept}_witness.npz", allow_pickle=False) as file:
-            return file["inputs"], file["images"]
+            return {name: file[name] for name in file.files if name != "images"}, file["images"]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -85,8 +100,8 @@ class TrainedModel:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Rows of the run's history."""
-        return storage.read_lines(self.folder / tracking.HISTORY)
+        """Rows of numbers of the run's history."""
+        return [row for row in storage.read_lines(self.folder / tracking.HISTORY) if "event" not in row]
 
     @property
     def sample_pictures(self) -> list[Path]:
@@ -105,16 +120,17 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
         facts: What else to record.
     """
     networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.averaged)}
-    inputs = task.inputs(WITNESSES, seed=WITNESS_SEED)
+    inputs = task.inputs(WITNESSES, seed=WITNESS_SEED, shares=facts["class_shares"])
     with storage.whole_folder(output) as folder:
         for kept, network in networks.items():
             network.save(folder / f"{kept}.keras")
             images = network(inputs, training=False)
-            np.savez(folder / f"{kept}_witness.npz", inputs=inputs, images=images)
+            np.savez(folder / f"{kept}_witness.npz", images=images, **inputs)
         for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
             if (home / name).exists():
                 storage.publish(home / name, folder / name)
         best_step = state.step if state.best_step is None else state.best_step
         kept_facts = {"best_step": best_step, "last_step": state.step, "best_score": state.best_score}
-        storage.write_json(folder / "model.json", {**facts, **kept_facts})
+        ending = {"stopped": state.stop_text, "rollbacks": state.rollbacks}
+        storage.write_json(folder / "model.json", {**facts, **kept_facts, **ending})
     return TrainedModel.open(output)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FACTS = "facts.json"
 BEST = "best"
+RUNNING = ("step", "scores", "seconds", "rollbacks", "gentleness", "signs", "events")  # goes on through a rollback
+KEPT = (*RUNNING, "seed", "best_score", "best_step", "stopped", "stop_text")
 
 
 class DamagedCheckpointError(ValueError):
@@ -48,6 +50,14 @@ class TrainState:
         best_score: Lowest distance so far, or None.
         best_step: Step at which it was measured.
         best: Weights of the averaged generators at that step, by variable name.
+        scores: Measurements so far.
+        seconds: Time spent in the loop so far.
+        rollbacks: How often the run went back to its best; chooses the noise.
+        gentleness: What rollbacks made of the learning rates, a factor.
+        signs: How long each sign of trouble has lasted.
+        events: How often each trouble was reacted to.
+        stopped: Why training ended before its last step, in a word, or None.
+        stop_text: The same in a sentence.
     """
 
     networks: Networks
@@ -59,6 +69,23 @@ class TrainState:
     best_score: float | None = None
     best_step: int | None = None
     best: dict[str, NDArray[Any]] = field(default_factory=dict)
+    scores: int = 0
+    seconds: float = 0.0
+    rollbacks: int = 0
+    gentleness: float = 1.0
+    signs: dict[str, int] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+    stopped: str | None = None
+    stop_text: str | None = None
+
+    @property
+    def noise_seed(self) -> int:
+        """Seed of everything that is drawn with a batch: another one after each rollback."""
+        return self.seed + (self.rollbacks << 32)
+
+    def stop(self, reason: str, text: str) -> None:
+        """Ends training after the present step."""
+        self.stopped, self.stop_text = reason, text
 
     def keep_best(self, score: float) -> bool:
         """Keeps the averaged generators if the score is the lowest so far; says whether it was."""
@@ -89,7 +116,7 @@ class TrainState:
         """Writes the state as one npz file that is whole or absent."""
         arrays = {name: np.array(variable) for name, variable in self.variables().items()}
         arrays.update({f"{BEST}/{name}": array for name, array in self.best.items()})
-        facts = {name: getattr(self, name) for name in ("seed", "step", "best_score", "best_step")}
+        facts = {name: getattr(self, name) for name in KEPT}
         arrays[FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         with storage.whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -142,11 +169,11 @@ def _named(models: dict[str, keras.Model]) -> Iterator[tuple[str, keras.Variable
 
 
 class Checkpoints:
-    """The newest checkpoints of a run in a folder.
+    """The newest checkpoints of a run in a folder, and the one of its best score.
 
     Args:
         folder: Where they lie.
-        keep: How many are kept.
+        keep: How many of the newest are kept.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
@@ -157,6 +184,28 @@ class Checkpoints:
         state.save(self.folder / f"step-{state.step:09d}.npz")
         for path in self._all()[: -self._keep]:
             path.unlink()
+        # A run that goes on from any of the rest may roll back to the best state that it knew then.
+        known = {_best_step(path) for path in self._all()}
+        for path in self.folder.glob("best-*.npz"):
+            if path not in {self._best(step) for step in known}:
+                path.unlink()
+
+    def save_best(self, state: TrainState) -> None:
+        """Keeps the state, whose score is the best so far, for a rollback."""
+        state.save(self._best(state.best_step))
+
+    def roll_back(self, state: TrainState) -> int:
+        """Takes the networks and optimizers at the best score back, and returns the step that they had.
+
+        Raises:
+            ValueError: The checkpoint of that step is damaged or gone.
+        """
+        went_on = {name: getattr(state, name) for name in RUNNING}
+        state.restore(self._best(state.best_step))
+        best = state.step
+        for name, value in went_on.items():
+            setattr(state, name, value)
+        return best
 
     def restore(self, state: TrainState) -> bool:
         """Restores the newest checkpoint that is whole, if there is any; says which ones are not.
@@ -177,3 +226,17 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.npz"))
+
+    def _best(self, step: int | None) -> Path:
+        """Where the state of the best score lies; before any score, that of the beginning."""
+        return self.folder / f"best-{step or 0:09d}.npz"
+
+
+def _best_step(path: Path) -> int | None:
+    """Returns which step was the best so far when a checkpoint was written; None where that cannot be read."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            step: int | None = json.loads(file[FACTS].tobytes())["best_step"]
+            return step
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None

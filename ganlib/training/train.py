@@ -12,17 +12,20 @@ from etils import epy
 from ganlib import __version__, storage
 from ganlib.tracking import Tracker, flattened
 from ganlib.training.callbacks import SAMPLES_FOLDER, Record, Report, Sampler, Samples, Save, Score
-from ganlib.training.config import Adam, TrainConfig
+from ganlib.training.config import TrainConfig
+from ganlib.training.guard import Guard, Judge, Limits, Watch
 from ganlib.training.model import TrainedModel, write_model
+from ganlib.training.optimizers import OptimizerConfig
 from ganlib.training.state import Checkpoints, TrainState
 from ganlib.training.strategy import resolve_precision, resolve_strategy, seed_everything
-from ganlib.training.trainer import Trainer
+from ganlib.training.trainer import Callback, Trainer
 
 with epy.lazy_imports():
-    import keras
     import tensorflow as tf
 
 if TYPE_CHECKING:
+    import keras
+
     from ganlib.data import PreparedDataset
     from ganlib.evaluation import Reference
     from ganlib.models import Architecture
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 60.0
 # Settings that may change between two starts of one run without making it another run.
-FREE = frozenset({"training.steps", "training.home", "training.run_name", "training.keep_checkpoints"})
+FREE = frozenset(
+    f"training.{name}" for name in ("home", "keep_checkpoints", "max_minutes", "run_name", "steps", "target_score")
+)
 
 
 def train(
@@ -60,9 +65,10 @@ def train(
 
     Raises:
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
-        TrainingDiverged: The game became infinite or NaN.
+        TrainingDiverged: The game failed, and the reaction to that is to fail.
     """
     model.check(dataset.image_shape)
+    task.check(classes=len(dataset.classes))
     strategy = resolve_strategy(config.replicas)
     config.check_shares(strategy.num_replicas_in_sync)
     home = Path(config.home) if config.home else output.with_name(f"{output.name}.home")
@@ -96,31 +102,33 @@ class _Run:
 
     def to_end(self, output: Path) -> TrainedModel:
         """Trains from wherever the home's checkpoints stand to the last step."""
-        _claim(self.home, flattened({**self.settings, "resolved": self.resolved, **self.origin}))
+        # A falling learning rate depends on where it ends: with one, the number of steps is part of the run.
+        free = FREE if self.config.schedule == "constant" else FREE - {"training.steps"}
+        _claim(self.home, free=free, settings=flattened({**self.settings, "resolved": self.resolved, **self.origin}))
         checkpoints = Checkpoints(self.home / "checkpoints", keep=self.config.keep_checkpoints)
         state, resumed = self._state(checkpoints)
         with Tracker(self.home, run_name=self.config.run_name) as tracker:
             tracker.rewind(state.step)
             self._introduce(tracker)
-            sampler = Sampler(self.task, self.task.sampler(state.averaged))
+            sampler = Sampler(self.task, self.task.sampler(state.averaged), shares=self.facts["class_shares"])
             pictures = Samples(sampler, tracker, every=self.config.sample_every)
             if resumed:
                 print(f"train: goes on from step {state.step}", flush=True)
             else:
                 pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
-            self._trainer(state).run(
+                checkpoints.save_best(state)  # where a run without any score rolls back to
+            trainer = Trainer(
+                state, task=self.task, objective=self.objective, strategy=self.strategy, config=self.config
+            )
+            trainer.run(
                 lambda start: self.dataset.batches(
                     batch_size=self.config.batch_size, seed=self.config.seed, start=start
                 ),
                 steps=self.config.steps,
-                callbacks=[
-                    self._score(sampler),
-                    pictures,
-                    Record(tracker),
-                    Report(steps=self.config.steps, start=state.step, batch_size=self.config.batch_size),
-                    Save(checkpoints, every=self.config.checkpoint_every),
-                ],
+                callbacks=self._callbacks(state, sampler, pictures, checkpoints, tracker),
             )
+            if state.stop_text:
+                print(f"train: stopped at step {state.step}: {state.stop_text}", flush=True)
             tracker.status("FINISHED")
         return write_model(output, state, self.task, home=self.home, facts=self.facts)
 
@@ -134,9 +142,11 @@ class _Run:
             model=self.model,
             config=self.config,
             image_shape=self.dataset.image_shape,
+            classes=len(self.dataset.classes),
             dtype=self.resolved["precision"],
         )
         resumed = checkpoints.restore(state)
+        Limits(self.config).lift(state)
         if state.step > self.config.steps:
             raise ValueError(
                 f"the run in {self.home} already made {state.step} steps. Take another run name, or at least as many. "
@@ -144,20 +154,23 @@ class _Run:
             )
         return state, resumed
 
-    def _trainer(self, state: TrainState) -> Trainer:
-        return Trainer(
-            state,
-            task=self.task,
-            objective=self.objective,
-            strategy=self.strategy,
-            ema_decay=self.config.ema_decay,
-            steps_per_loop=self.config.steps_per_loop,
-            updates=self.config.updates,
-        )
-
-    def _score(self, sampler: Sampler) -> Score:
-        every, seed = self.config.score_every, self.config.seed
-        return Score(self.reference, sampler, every=every, count=self.score_count, seed=seed)
+    def _callbacks(
+        self, state: TrainState, sampler: Sampler, pictures: Samples, checkpoints: Checkpoints, tracker: Tracker
+    ) -> list[Callback]:
+        """What happens on the way, in this order."""
+        config, guard = self.config, Guard(self.config.health, checkpoints, tracker)
+        every, seed = config.score_every, config.seed
+        score = Score(self.reference, sampler, checkpoints, every=every, count=self.score_count, seed=seed)
+        return [
+            Watch(guard, start=state.step),
+            score,
+            Judge(guard, measure=score.measure, every=every),
+            Limits(config),
+            pictures,
+            Record(tracker),
+            Report(steps=config.steps, start=state.step, batch_size=config.batch_size),
+            Save(checkpoints, every=config.checkpoint_every),
+        ]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -178,7 +191,7 @@ class _Run:
     def origin(self) -> dict[str, str]:
         """The code, the images and the yardstick."""
         checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
-        return {"ganlib": __version__, **checksums}
+        return {"ganlib": __version__, **checksums, "flip": str(self.dataset.flip)}
 
     @property
     def score_count(self) -> int:
@@ -195,6 +208,8 @@ class _Run:
             "dataset": self.dataset.name,
             "dataset_sha256": self.dataset.checksum,
             "image_shape": list(self.dataset.image_shape),
+            "classes": list(self.dataset.classes),
+            "class_shares": self.dataset.class_shares,
             "score_protocol": self.reference.protocol(count=self.score_count, generator="ema", seed=self.config.seed),
             "score_floor": self.reference.floor(self.score_count),
             **self.resolved,
@@ -221,24 +236,25 @@ def build_state(
     model: Architecture,
     config: TrainConfig,
     image_shape: tuple[int, int, int],
+    classes: int,
     dtype: str,
 ) -> TrainState:
     """Builds networks, averages and optimizers; the same seed gives the same weights."""
     seed_everything(config.seed, deterministic=config.deterministic)
     with strategy.scope():
-        networks = task.build(model, image_shape=image_shape, dtype=dtype, seed=config.seed)
+        networks = task.build(model, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
         generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
         discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
     # Outside the scope: the averages live on one device, and are drawn from there without a strategy. In
     # float32, so that what is scored and shipped does not depend on the precision of the training hardware.
-    averaged = task.build(model, image_shape=image_shape, dtype="float32", seed=config.seed).generators
+    averaged = task.build(model, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed).generators
     for name, network in averaged.items():
         network.set_weights(networks.generators[name].get_weights())
     return TrainState(networks, averaged, generator_optimizer, discriminator_optimizer, seed=config.seed)
 
 
-def _optimizer(config: Adam, models: dict[str, keras.Model]) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=config.beta_1, beta_2=config.beta_2)
+def _optimizer(config: OptimizerConfig, models: dict[str, keras.Model]) -> keras.optimizers.Optimizer:
+    optimizer = config.build()
     optimizer.build([variable for model in models.values() for variable in model.trainable_variables])
     return optimizer
 
@@ -249,10 +265,10 @@ def _data_settings(dataset: PreparedDataset) -> dict[str, Any]:
     return {"name": dataset.name, "source": source, **dataset.manifest["preparation"]}
 
 
-def _claim(home: Path, settings: dict[str, Any]) -> None:
-    """Refuses a home that holds another run, and makes a free one this run's."""
+def _claim(home: Path, *, free: frozenset[str], settings: dict[str, Any]) -> None:
+    """Refuses a home that holds another run, but for the settings that are free, and makes an empty one this run's."""
     path = home / "settings.json"
-    present = {name: value for name, value in settings.items() if name not in FREE}
+    present = {name: value for name, value in settings.items() if name not in free}
     if not path.exists():
         storage.write_json(path, present)
         return

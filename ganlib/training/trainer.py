@@ -8,32 +8,30 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from etils import epy
 
-from ganlib.training.health import require_finite
+from ganlib.training import augmentation
+from ganlib.training.schedules import ema_decay, learning_rate_factor
+from ganlib.training.updates import AUGMENTATION, CHANCE, Updates
 
 with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    import keras
-
     from ganlib.objectives import Objective
-    from ganlib.tasks import Match, Task
-    from ganlib.training.config import Updates
+    from ganlib.tasks import Task
+    from ganlib.training.config import TrainConfig
     from ganlib.training.state import TrainState
 
     Batch = dict[str, tf.Tensor]
-    Terms = dict[str, tf.Tensor]
-    Judge = Callable[[tf.Tensor], tf.Tensor]
 
 Row = dict[str, float]
-EMA_RAMP = 10.0
+SCHEDULED = ("learning_rate/generator", "learning_rate/discriminator", "ema/decay")
 
 
 class Callback(Protocol):
     """Something that happens at fixed steps.
 
     Attributes:
-        every: Steps between two calls, the last step always being one; None means whenever Python looks.
+        every: Steps between two calls, the last step of the run always being one; None means whenever Python looks.
     """
 
     every: int | None
@@ -51,9 +49,7 @@ class Trainer:
         task: Turns batches into matches of real and fake images.
         objective: The game's terms.
         strategy: Where it runs.
-        ema_decay: Decay of the averaged generators.
-        steps_per_loop: Most steps in the graph at a time.
-        updates: Whether the generators' update sees the discriminators before or after theirs.
+        config: How it is trained.
     """
 
     def __init__(
@@ -63,17 +59,13 @@ class Trainer:
         task: Task,
         objective: Objective,
         strategy: tf.distribute.Strategy,
-        ema_decay: float,
-        steps_per_loop: int,
-        updates: Updates,
+        config: TrainConfig,
     ) -> None:
         self.state = state
-        self._updates = updates
-        self._task, self._objective, self._strategy = task, objective, strategy
-        self._ema_decay, self._steps_per_loop = ema_decay, steps_per_loop
-        self._replicas = strategy.num_replicas_in_sync
-        self._generator_variables = _trainable(state.networks.generators)
-        self._discriminator_variables = _trainable(state.networks.discriminators)
+        self._task, self._objective, self._strategy, self._config = task, objective, strategy, config
+        self._updates = Updates(
+            state, task=task, objective=objective, config=config, replicas=strategy.num_replicas_in_sync
+        )
         self._averaged_pairs = [
             (average, weight)
             for name, model in state.averaged.items()
@@ -83,145 +75,107 @@ class Trainer:
         self._loop = tf.function(self._steps, autograph=False)
 
     def run(self, make_batches: Callable[[int], tf.data.Dataset], *, steps: int, callbacks: Sequence[Callback]) -> None:
-        """Trains up to a step, from wherever the state stands.
+        """Trains from wherever the state stands up to a step, or until a callback stops the state.
 
         Args:
             make_batches: Returns the batches of `images` and `labels` from a batch number on.
-            steps: The step to stop at.
-            callbacks: Called in this order wherever they are due.
-
-        Raises:
-            TrainingDiverged: A term became infinite or NaN.
+            steps: The step to end at.
+            callbacks: Called in this order wherever they are due; they see values that are not finite.
         """
-        if self.state.step >= steps:
-            return
-        iterator = iter(self._strategy.experimental_distribute_dataset(self._drawn(make_batches)))
-        while self.state.step < steps:
-            first = self.state.step
-            count = self._stretch(steps, callbacks)
+        state, iterator, noise_seed = self.state, None, None
+        while state.step < steps and state.stopped is None:
+            if noise_seed != state.noise_seed:  # at the beginning and after each rollback
+                iterator, noise_seed = iter(self._drawn(make_batches)), state.noise_seed
+            first, count = state.step, self._stretch(steps, callbacks)
             began = time.perf_counter()
-            values = self._loop(iterator, tf.constant(count), tf.constant(float(first))).numpy()
+            arguments = tf.constant(count), tf.constant(float(first)), tf.constant(state.gentleness)
+            values = self._loop(iterator, *arguments).numpy()
+            seconds = time.perf_counter() - began
             row: Row = dict(zip(self._names, (float(value) / count for value in values), strict=True))
-            row["speed/steps_per_second"] = count / (time.perf_counter() - began)
-            require_finite(row, first_step=first + 1, last_step=first + count)
-            self.state.step = first + count
+            row["speed/steps_per_second"] = count / seconds
+            state.step, state.seconds = first + count, state.seconds + seconds
             for callback in callbacks:
-                if callback.every is None or self.state.step % callback.every == 0 or self.state.step == steps:
-                    callback(self.state.step, row, self.state)
+                ends = state.step == steps or state.stopped is not None
+                if callback.every is None or state.step % callback.every == 0 or ends:
+                    callback(state.step, row, state)
 
     def _stretch(self, steps: int, callbacks: Sequence[Callback]) -> int:
         """Steps until Python must look again. Depends on the step alone, so a resumed run looks at the same ones."""
-        step = self.state.step
-        rhythms = [self._steps_per_loop, *(callback.every for callback in callbacks if callback.every is not None)]
+        step, loop = self.state.step, self._config.steps_per_loop
+        rhythms = [loop, *(callback.every for callback in callbacks if callback.every is not None)]
         return min(steps - step, *(every - step % every for every in rhythms))
 
     def _drawn(self, make_batches: Callable[[int], tf.data.Dataset]) -> tf.data.Dataset:
-        """Global batches with their noise, from the batch that this step begins with."""
-        start = self.state.step * self._objective.discriminator_steps
+        """Global batches with all that is random about them, from the batch that this step begins with."""
+        start, noise_seed = self.state.step * self._objective.discriminator_steps, self.state.noise_seed
+        count = self._config.batch_size
 
         def draw(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> Batch:
-            drawn = {"images": batch[0], "labels": batch[1]}
-            return self._task.draw(drawn, seed=self.state.seed, number=number)
+            drawn = self._task.draw({"images": batch[0], "labels": batch[1]}, seed=noise_seed, number=number)
+            stream = tf.stack([tf.constant(noise_seed, tf.int64), number])
+            streams = tf.random.experimental.stateless_split(stream, 2)
+            if self._config.augmentation:
+                shape = [count, 2, augmentation.NUMBERS]  # for the real image and for the fake one
+                drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, streams[0])
+            if self._objective.penalised:
+                drawn[CHANCE] = tf.random.stateless_uniform([count], streams[1])
+            return drawn
 
-        return make_batches(start).enumerate(start).map(draw).prefetch(tf.data.AUTOTUNE)
+        batches = make_batches(start).enumerate(start).map(draw).prefetch(tf.data.AUTOTUNE)
+        return self._strategy.experimental_distribute_dataset(batches)
 
-    def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+    def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
         """Runs `count` steps and returns the sum of each term over them, in the order of `self._names`."""
 
         def body(index: tf.Tensor, totals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            for _ in range(self._objective.discriminator_steps - 1):
-                self._strategy.run(self._discriminator_step, args=(iterator.get_next(),))
-            terms = self._strategy.run(self._step, args=(iterator.get_next(),))
-            mean = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, terms, axis=None)
-            self._average(first + tf.cast(index, tf.float32))
-            return index + 1, totals + mean
+            step = first + tf.cast(index, tf.float32)
+            scheduled = self._schedule(step, gentleness)
+            batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
+            every = self._objective.penalty_every
+            if every == 1:
+                terms = self._step(batches, penalised=True)
+            else:  # two graphs: no branch may lie inside what the replicas run
+                due = tf.equal(tf.math.floormod(step, float(every)), 0.0)
+                terms = tf.cond(
+                    due, lambda: self._step(batches, penalised=True), lambda: self._step(batches, penalised=False)
+                )
+            self._average(scheduled[-1])
+            return index + 1, totals + tf.concat([terms, scheduled], axis=0)
 
         start = (tf.constant(0), tf.zeros([1]))  # the number of terms is known only once the body is traced
         shapes = (tf.TensorShape([]), tf.TensorShape([None]))
-        return tf.while_loop(lambda index, _: index < count, body, start, shape_invariants=shapes)[1]
+        totals = tf.while_loop(lambda index, _: index < count, body, start, shape_invariants=shapes)[1]
+        self._names += [name for name in SCHEDULED if name not in self._names]
+        return totals
 
-    def _step(self, batch: Batch) -> tf.Tensor:
-        """One update of the discriminators and one of the generators, on the same real and fake images.
+    def _step(self, batches: list[Batch], *, penalised: bool) -> tf.Tensor:
+        """All updates of one step on all replicas; returns its terms."""
+        for batch in batches[:-1]:
+            self._strategy.run(self._updates.of_discriminators, args=(batch, penalised))
 
-        Alternating updates let the discriminators, once updated, judge the fakes anew. Simultaneous ones let
-        the logits of one pass serve both losses, which saves that pass and costs quality.
-        """
-        state = self.state
-        with tf.GradientTape(persistent=True) as tape:
-            matches = self._matches(batch)
-            judges = self._judges(matches)
-            discriminator_terms = self._discriminator_terms(matches, judges)
-            discriminator_loss = self._loss(discriminator_terms)
-            if self._updates == "alternating":
-                with tape.stop_recording():
-                    self._update_discriminators(tape, discriminator_loss)
-                judges = self._judges(matches)
-            generator_terms = self._generator_terms(batch, matches, judges)
-            generator_loss = self._loss(generator_terms)
-        if self._updates == "simultaneous":
-            self._update_discriminators(tape, discriminator_loss)
-        gradients = tape.gradient(generator_loss, self._generator_variables)
-        state.generator_optimizer.apply(gradients, self._generator_variables)
-        terms = {**discriminator_terms, **{f"generator/{name}": value for name, value in generator_terms.items()}}
-        self._names = list(terms)
-        return tf.stack(list(terms.values()))
+        def last(batch: Batch) -> tf.Tensor:
+            terms = self._updates.of_both(batch, penalised)
+            if penalised:  # the graph with all terms, which is traced first
+                self._names = list(terms)
+            zero = tf.zeros([])
+            return tf.stack([terms.get(name, zero) for name in self._names])
 
-    def _discriminator_step(self, batch: Batch) -> None:
-        """One update of the discriminators alone."""
-        matches = self._matches(batch)
-        with tf.GradientTape() as tape:
-            loss = self._loss(self._discriminator_terms(matches, self._judges(matches)))
-        self._update_discriminators(tape, loss)
+        terms = self._strategy.run(last, args=(batches[-1],))
+        return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, terms, axis=None)
 
-    def _matches(self, batch: Batch) -> dict[str, Match]:
-        """Real and fake images by discriminator."""
-        return self._task.play(self.state.networks.generators, batch, training=True)
+    def _schedule(self, step: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
+        """Sets the learning rates of a step; returns what `SCHEDULED` names."""
+        factor = learning_rate_factor(self._config, step) * gentleness
+        rates = []
+        for optimizer, settings in (
+            (self.state.generator_optimizer, self._config.generator_optimizer),
+            (self.state.discriminator_optimizer, self._config.discriminator_optimizer),
+        ):
+            rates.append(settings.learning_rate * factor)
+            optimizer.learning_rate = rates[-1]
+        return tf.stack([*rates, ema_decay(self._config, step)])
 
-    def _judges(self, matches: dict[str, Match]) -> dict[str, Judge]:
-        """The discriminators as they stand, each as a function that judges an image once."""
-        return {name: _remembering(self.state.networks.discriminators[name]) for name in matches}
-
-    def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        gradients = tape.gradient(loss, self._discriminator_variables)
-        self.state.discriminator_optimizer.apply(gradients, self._discriminator_variables)
-
-    def _discriminator_terms(self, matches: dict[str, Match], judges: dict[str, Judge]) -> Terms:
-        terms: Terms = {}
-        for name, match in matches.items():
-            found = self._objective.discriminator_terms(judges[name], match.real, match.fake)
-            terms.update({f"{name}/{term}": value for term, value in found.items()})
-        return terms
-
-    def _generator_terms(self, batch: Batch, matches: dict[str, Match], judges: dict[str, Judge]) -> Terms:
-        terms = self._task.extra_terms(batch, matches)
-        for name, match in matches.items():
-            found = self._objective.generator_terms(judges[name], match.real, match.fake)
-            prefix = "" if len(matches) == 1 else f"{name}/"
-            terms.update({f"{prefix}{term}": value for term, value in found.items()})
-        return terms
-
-    def _loss(self, terms: Terms) -> tf.Tensor:
-        """The one place that accounts for replicas: Keras' optimizers sum gradients over them."""
-        return tf.add_n(list(terms.values())) / self._replicas
-
-    def _average(self, step: tf.Tensor) -> None:
+    def _average(self, decay: tf.Tensor) -> None:
         """Moves the averaged generators, batch-norm statistics included, towards the present ones."""
-        decay = tf.minimum(self._ema_decay, (1.0 + step) / (EMA_RAMP + step))
         for average, weight in self._averaged_pairs:
             average.assign_sub((1.0 - decay) * (average.value - weight.value))
-
-
-def _remembering(network: keras.Model) -> Judge:
-    """Returns the network as a function that judges each tensor once."""
-    answers: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
-
-    def judge(images: tf.Tensor) -> tf.Tensor:
-        if id(images) not in answers:
-            answers[id(images)] = images, network(images, training=True)  # keeps the tensor, and so its id, alive
-        return answers[id(images)][1]
-
-    return judge
-
-
-def _trainable(models: dict[str, keras.Model]) -> list[keras.Variable]:
-    return [variable for model in models.values() for variable in model.trainable_variables]

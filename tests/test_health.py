@@ -1,0 +1,393 @@
+"""Training notices trouble, does what it was told to, says so everywhere, and knows when to end."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from loop import MODEL, TASK
+
+from ganlib import storage
+from ganlib.models import Dcgan
+from ganlib.objectives import NonSaturating
+from ganlib.training import Adam, HealthConfig, RmsProp, TrainConfig, TrainedModel, TrainingDiverged, health, train
+from ganlib.training.state import TrainState
+
+QUICK = {
+    "steps": 12,
+    "batch_size": 8,
+    "steps_per_loop": 2,
+    "score_every": 2,
+    "sample_every": 100,
+    "checkpoint_every": 4,
+    "score_samples": 60,
+    "precision": "float32",
+}
+MEASURE = "training/fd_digits_classifier"
+
+
+def run(dataset, reference, output, *, model=MODEL, objective=NonSaturating(), health=None, **settings):  # noqa: B008  # frozen
+    watched = {"health": HealthConfig(**{"grace": 100, **(health or {})})}
+    config = TrainConfig(**{**QUICK, **watched, **settings})
+    return train(dataset, reference, task=TASK, model=model, objective=objective, config=config, output=output)
+
+
+def events(model: TrainedModel):
+    return [(event["step"], event["event"], event["reaction"].partition(" to ")[0]) for event in model.events]
+
+
+def weights(model, kept="last"):
+    return model.network(kept).get_weights()
+
+
+class Damaged:
+    """Prepared images of which some batches hold NaN, as a broken decoder or a bad disk would give them."""
+
+    def __init__(self, dataset, *, numbers):
+        self._dataset, self._numbers = dataset, numbers
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def batches(self, *, batch_size, seed, start=0):
+        def damage(number, batch):
+            bad = tf.reduce_any(tf.equal(number, tf.constant(self._numbers, tf.int64)))
+            images = tf.cast(batch[0], tf.float32)
+            return tf.where(bad, images * float("nan"), images), batch[1]
+
+        return self._dataset.batches(batch_size=batch_size, seed=seed, start=start).enumerate(start).map(damage)
+
+
+def test_nan_in_the_data_takes_the_run_back_and_lets_it_go_on_gentler(digits, reference, tmp_path):
+    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model")
+    assert events(model) == [(8, "non_finite", "rolled back")]
+    [event] = model.events
+    assert "within steps [7, 8]" in event["text"]
+    assert "discriminator/real" in event["text"]
+    assert model.facts["rollbacks"] == 1
+    assert all(np.isfinite(array).all() for array in weights(model))
+    rates = {row["step"]: row["learning_rate/generator"] for row in model.history if "learning_rate/generator" in row}
+    assert rates[6] == pytest.approx(2e-4)
+    assert rates[10] == rates[12] == pytest.approx(1e-4)
+    assert all(np.isfinite(value) for row in model.history for value in row.values())
+    assert next(row for row in model.history if row["step"] == 8)["health/non_finite"] == 1.0
+
+
+def test_the_state_that_a_rollback_takes_back_is_the_best_one(digits, reference, tmp_path):
+    """With learning rates of zero from there on, the last generator is the one of the best score."""
+    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model", health={"gentler": 1e-30}, steps=8)
+    best = model.step("best")
+    plain = run(digits, reference, tmp_path / "plain", steps=best)
+    assert best < 8
+    assert all((a == b).all() for a, b in zip(weights(model), weights(plain), strict=True))
+
+
+def test_nan_that_comes_again_and_again_ends_in_a_failure_that_says_what_to_try(digits, reference, tmp_path):
+    damaged = Damaged(digits, numbers=list(range(5, 100)))
+    with pytest.raises(TrainingDiverged, match=r"infinite or NaN somewhere within steps \[9, 10\]\. Try a lower"):
+        run(damaged, reference, tmp_path / "model", health={"max_rollbacks": 2}, home=str(tmp_path / "home"))
+    assert not (tmp_path / "model").exists()
+    told = [
+        row["reaction"].split()[0] for row in storage.read_lines(tmp_path / "home" / "history.jsonl") if "event" in row
+    ]
+    assert told == ["rolled", "rolled", "failed"]
+    assert any(line.get("status") == "FAILED" for line in storage.read_lines(tmp_path / "home" / "tracking.jsonl"))
+
+
+def test_a_run_told_to_stop_at_nan_ends_with_its_best_generator(digits, reference, tmp_path):
+    damaged = Damaged(digits, numbers=[7])
+    model = run(damaged, reference, tmp_path / "model", health={"non_finite": "stop"})
+    assert events(model) == [(8, "non_finite", "stopped")]
+    assert model.facts["last_step"] == 8
+    assert model.facts["stopped"].startswith("non_finite: ")
+    assert all((a == b).all() for a, b in zip(weights(model), weights(model, "best"), strict=True))
+
+
+WILD = {name: Adam(learning_rate=0.05) for name in ("generator_optimizer", "discriminator_optimizer")}
+
+
+def test_rates_a_hundred_times_too_high_are_noticed_and_lowered(digits, reference, tmp_path, capsys):
+    model = run(
+        digits,
+        reference,
+        tmp_path / "model",
+        model=Dcgan(width=8, dropout=0.0),
+        **WILD,
+        steps=120,
+        score_every=5,
+        steps_per_loop=5,
+        health={"max_rollbacks": 1, "grace": 2, "worsened": "roll_back", "worse_than": 1.2, "worse_scores": 2},
+    )
+    first, *_ = events(model)
+    assert first[1] in ("worsened", "collapsed", "non_finite")
+    assert first[2] == "rolled back"
+    assert f"health: step {first[0]}: {first[1]}, rolled back to step" in capsys.readouterr().out
+    rates = {row["step"]: row["learning_rate/generator"] for row in model.history}
+    assert (rates[first[0]], rates[first[0] + 5]) == pytest.approx((0.05, 0.025))
+
+
+def test_a_discriminator_without_a_generator_becomes_saturated(digits, reference, tmp_path):
+    model = run(
+        digits,
+        reference,
+        tmp_path / "model",
+        model=Dcgan(width=8, dropout=0.0),
+        generator_optimizer=Adam(learning_rate=0.0),
+        discriminator_optimizer=Adam(learning_rate=2e-3),
+        steps=200,
+        score_every=100,
+        health={"saturated": "stop", "saturation_steps": 20},
+    )
+    [(step, trouble, reaction)] = events(model)
+    assert (trouble, reaction) == ("saturated", "stopped")
+    assert 20 <= step < 200
+    assert model.facts["last_step"] == step
+    last = model.history[-1]
+    assert last["discriminator/accuracy"] >= 0.99
+    assert last["discriminator/loss"] < 0.05
+    assert "over 20 steps. Try a penalty" in model.events[0]["text"]
+
+
+class Single(Dcgan):
+    """A generator that knows one image only."""
+
+    def generator(self, **arguments):
+        network = super().generator(**arguments)
+        network.layers[1].trainable = False
+        network.layers[1].kernel.assign(tf.zeros_like(network.layers[1].kernel.value))
+        return network
+
+
+def test_a_generator_that_emits_one_image_has_collapsed(digits, reference, tmp_path):
+    model = run(
+        digits,
+        reference,
+        tmp_path / "model",
+        model=Single(width=4),
+        health={"collapsed": "stop", "grace": 1, "collapse_scores": 2},
+    )
+    assert events(model) == [(6, "collapsed", "stopped")]
+    scored = [row for row in model.history if MEASURE in row]
+    assert all(row["diversity/variance"] < 1e-6 for row in scored)
+    assert all(row["diversity/nearest"] < 1e-3 for row in scored)
+
+
+def test_collapse_is_measured_against_real_images(digits, reference):
+    images = digits.load("test")[0]
+    features = reference.features([images])
+    variance, nearest = reference.diversity(features)
+    assert variance == pytest.approx(1.0, abs=0.2)
+    assert nearest == pytest.approx(1.0)
+    modes = np.concatenate([images[:5]] * 72)  # five images over and over: much variance, no neighbours apart
+    variance, nearest = reference.diversity(reference.features([modes]))
+    assert variance > 0.3
+    assert nearest < 1e-6
+
+
+class Stuck:
+    """Prepared images whose feed shows one image only from some batch on: whoever learns from it collapses."""
+
+    def __init__(self, dataset, *, number):
+        self._dataset, self._number = dataset, number
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def batches(self, *, batch_size, seed, start=0):
+        def stick(number, batch):
+            images, labels = batch
+            return tf.where(number < self._number, images, tf.repeat(images[:1], batch_size, axis=0) * 0), labels
+
+        return self._dataset.batches(batch_size=batch_size, seed=seed, start=start).enumerate(start).map(stick)
+
+
+def test_a_late_collapse_of_dcgan_leaves_the_best_generator_and_says_so(digits, reference, tmp_path, capsys):
+    model = run(
+        Stuck(digits, number=100),
+        reference,
+        tmp_path / "model",
+        model=Dcgan(width=8, dropout=0.0),
+        generator_optimizer=Adam(learning_rate=5e-3),
+        discriminator_optimizer=Adam(learning_rate=2e-3),
+        batch_size=16,
+        steps=400,
+        steps_per_loop=20,
+        score_every=20,
+        score_samples=100,
+        health={"collapsed": "stop", "grace": 3, "worsened": "note", "worse_scores": 2},
+    )
+    scores = {row["step"]: row[MEASURE] for row in model.history if MEASURE in row}
+    best = min(scores, key=scores.get)
+    assert model.step("best") == best
+    noticed = {trouble for _, trouble, _ in events(model)}
+    assert noticed <= {"worsened", "collapsed"}
+    assert noticed
+    assert all(step > 100 for step, _, _ in events(model))
+    assert scores[model.facts["last_step"]] > 1.5 * scores[best]
+    assert any((a != b).any() for a, b in zip(weights(model, "best"), weights(model, "last"), strict=True))
+    told = capsys.readouterr().out
+    assert f"times the best, {scores[best]:.4g} of step {best}" in told or "collapsed, stopped" in told
+
+
+def state(**known) -> TrainState:
+    return TrainState(None, {}, None, None, seed=0, **known)
+
+
+def test_signs_must_last_and_are_told_once_while_they_do():
+    config, row = HealthConfig(saturation_steps=100), {health.ACCURACY: 1.0, health.LOSS: 0.001}
+    alive = state()
+    told = [bool(health.saturated(row, alive, config, steps=40)) for _ in range(5)]
+    assert told == [False, False, True, False, False]
+    assert not health.saturated({**row, health.ACCURACY: 0.5}, alive, config, steps=40)
+    assert [bool(health.saturated(row, alive, config, steps=40)) for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "expected"),
+    [(1.0, 0.01, True), (1.0, 0.3, False), (0.9, 0.01, False), (1.0, -40.0, False)],
+    ids=["yes", "lossy", "unsure", "critic"],
+)
+def test_only_a_sure_discriminator_whose_loss_is_near_its_bound_is_saturated(accuracy, loss, expected):
+    row = {health.ACCURACY: accuracy, health.LOSS: loss}
+    assert bool(health.saturated(row, state(), HealthConfig(saturation_steps=1), steps=1)) == expected
+
+
+def test_scores_count_as_worse_only_in_a_row_and_far_above_the_best():
+    config = HealthConfig(worse_scores=3)
+    alive = state(best_score=10.0, best_step=4)
+    told = [bool(health.worsened(score, alive, config)) for score in (16, 16, 14, 16, 16, 16, 16)]
+    assert told == [False, False, False, False, False, True, False]
+
+
+def test_patience_ends_a_run_without_progress(digits, reference, tmp_path):
+    health = {"stalled": "stop", "patience": 2}
+    model = run(digits, reference, tmp_path / "model", **WILD, steps=100, health=health)
+    [(step, _, reaction)] = [event for event in events(model) if event[1] == "stalled"]
+    assert reaction == "stopped"
+    assert step == model.step("best") + 2 * 2 == model.facts["last_step"] < 100
+
+
+def test_a_target_ends_a_run_and_a_harder_one_lets_it_go_on(digits, reference, tmp_path, capsys):
+    home = str(tmp_path / "home")
+    first = run(digits, reference, tmp_path / "a", home=home, target_score=1e9)
+    assert first.facts["last_step"] == 2
+    assert "target_score=1e+09" in first.facts["stopped"]
+    again = run(digits, reference, tmp_path / "b", home=home, target_score=1e9)
+    assert again.facts["last_step"] == 2
+    assert all((a == b).all() for a, b in zip(weights(first), weights(again), strict=True))
+    whole = run(digits, reference, tmp_path / "c", home=home, target_score=1e-9)
+    assert whole.facts["last_step"] == 12
+    assert whole.facts["stopped"] is None
+    plain = run(digits, reference, tmp_path / "plain")
+    assert all((a == b).all() for a, b in zip(weights(whole), weights(plain), strict=True))
+
+
+def test_time_ends_a_run(digits, reference, tmp_path):
+    model = run(digits, reference, tmp_path / "model", max_minutes=1e-9)
+    assert model.facts["last_step"] == 2
+    assert model.facts["stopped"] == "training.max_minutes=1e-09 are over"
+
+
+def test_a_run_interrupted_around_a_rollback_ends_with_the_same_bits(digits, reference, tmp_path):
+    """Checkpoints lie at 4, 8 and 12, the trouble at 7: going on from 4 meets it again, going on from 8 does not."""
+    damaged = Damaged(digits, numbers=[6])
+    whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"))
+    for name, step in (("before", 4), ("after", 8)):
+        home = tmp_path / name
+        run(damaged, reference, tmp_path / f"{name}-half", home=str(home), steps=step)
+        rest = run(damaged, reference, tmp_path / f"{name}-rest", home=str(home))
+        assert events(rest) == events(whole)
+        assert all((a == b).all() for a, b in zip(weights(whole), weights(rest), strict=True))
+        rows = [
+            [{k: v for k, v in row.items() if k != "time" and "speed" not in k} for row in m.history]
+            for m in (whole, rest)
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_only_the_best_states_that_may_be_needed_are_kept(digits, reference, tmp_path):
+    run(digits, reference, tmp_path / "model", home=str(tmp_path / "home"), keep_checkpoints=1)
+    model = TrainedModel.open(tmp_path / "model")
+    names = sorted(path.name for path in (tmp_path / "home" / "checkpoints").glob("*.npz"))
+    assert names == [f"best-{model.step('best'):09d}.npz", "step-000000012.npz"]
+
+
+def test_events_stand_in_mlflow_as_tag_and_metric_and_in_the_report(digits, reference, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    from ganlib import tracking
+    from ganlib.evaluation import EvaluationConfig, evaluate
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracking.initialise(uri, experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model")
+    client = MlflowClient(uri)
+    [found] = client.search_runs([client.get_experiment_by_name("gan-pipelines").experiment_id])
+    assert found.data.tags["health.non_finite"].startswith("step 8, rolled back to step ")
+    assert found.data.metrics["health/non_finite"] == 1.0
+    assert found.data.metrics["learning_rate/generator"] == pytest.approx(1e-4)
+    assert 0.0 < found.data.metrics["ema/decay"] < 1.0
+    scores = evaluate(model, digits, reference, EvaluationConfig(samples=60), tmp_path / "scores")
+    page = scores.report.read_text()
+    assert "Health: what was noticed and done" in page
+    assert "rolled back to step" in page
+    assert page.count("Diversity of the samples") == 1
+
+
+def test_a_run_without_trouble_has_no_events(digits, reference, tmp_path):
+    model = run(digits, reference, tmp_path / "model")
+    assert model.events == []
+    assert model.facts["rollbacks"] == 0
+    assert not [name for row in model.history for name in row if name.startswith("health/")]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "start", "expected"),
+    [
+        ("constant", 0.0, [1.0, 1.0, 1.0, 1.0]),
+        ("linear", 0.0, [1.0, 0.75, 0.5, 0.25]),
+        ("linear", 0.5, [1.0, 1.0, 1.0, 0.5]),
+        ("cosine", 0.0, [1.0, 0.85355, 0.5, 0.14645]),
+    ],
+)
+def test_learning_rates_follow_their_schedule_whatever_the_optimizer(
+    digits, reference, tmp_path, schedule, start, expected
+):
+    model = run(
+        digits,
+        reference,
+        tmp_path / "model",
+        schedule=schedule,
+        decay_from=start,
+        steps=4,
+        steps_per_loop=1,
+        generator_optimizer=RmsProp(learning_rate=3e-3),
+        discriminator_optimizer=Adam(learning_rate=1e-3),
+    )
+    for name, base in (("generator", 3e-3), ("discriminator", 1e-3)):
+        rates = [row[f"learning_rate/{name}"] / base for row in model.history]
+        assert rates == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_number_of_steps_belongs_to_a_run_whose_rates_fall(digits, reference, tmp_path):
+    run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"), schedule="linear", steps=4)
+    with pytest.raises(ValueError, match=r"other settings: training\.steps was 4"):
+        run(digits, reference, tmp_path / "b", home=str(tmp_path / "home"), schedule="linear", steps=8)
+
+
+def test_a_half_life_in_images_takes_the_place_of_the_decay(digits, reference, tmp_path):
+    model = run(digits, reference, tmp_path / "model", ema_half_life=8, steps_per_loop=1, steps=12)
+    decays = [row["ema/decay"] for row in model.history]
+    ramp = [(1 + step) / (10 + step) for step in range(len(decays))]
+    assert decays == pytest.approx([min(0.5, value) for value in ramp], rel=1e-5)
+
+
+def test_the_history_is_json_that_any_program_reads(digits, reference, tmp_path):
+    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model")
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    for line in (model.folder / "history.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
