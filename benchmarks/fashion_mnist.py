@@ -40,9 +40,9 @@ def main() -> None:
         parser.error(f"expected a setting of {', '.join(OURS)}, and none of {', '.join(GIVEN)}. Received: {refused}")
     images = options.epochs * TRAIN_IMAGES
     given = [f"data.source.path={options.data}"]
-    plain = resolve(preset="fashion_mnist", file=None, assignments=given)
+    plain = resolve(chosen=["fashion_mnist"], file=None, assignments=given)
     config = resolve(
-        preset="fashion_mnist", file=None, assignments=[*given, "training.precision=float32", *options.set]
+        chosen=["fashion_mnist"], file=None, assignments=[*given, "training.precision=float32", *options.set]
     )
     dataset, reference = _yardstick(plain, options.work / f"yardstick-{digest(plain)}")
     count = reference.sample_count(None)

@@ -98,18 +98,12 @@ def _ours(
     from ganlib.training.trainer import Trainer
 
     # Determinism is left off here, since the tutorial's loop has none: `deterministic` is a setting of its own.
-    config = TrainConfig(batch_size=BATCH, deterministic=False)
+    config = TrainConfig(batch_size=BATCH, deterministic=False, steps_per_loop=100, updates=updates)
     strategy, task = resolve_strategy(replicas), Generation()
-    state = build_state(strategy, task=task, model=Dcgan(), config=config, image_shape=dataset.image_shape, dtype=dtype)
-    trainer = Trainer(
-        state,
-        task=task,
-        objective=NonSaturating(),
-        strategy=strategy,
-        ema_decay=0.999,
-        steps_per_loop=100,
-        updates=updates,
+    state = build_state(
+        strategy, task=task, model=Dcgan(), config=config, image_shape=dataset.image_shape, classes=0, dtype=dtype
     )
+    trainer = Trainer(state, task=task, objective=NonSaturating(), strategy=strategy, config=config)
 
     class Clock:
         every = None

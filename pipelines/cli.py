@@ -14,7 +14,6 @@ import click
 from ganlib import __version__
 
 MISTAKE, FAILURE = 2, 1
-DEFAULT_PRESET = "digits"
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs, with SQLite's own files beside
 
@@ -45,7 +44,10 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
             "--preset",
-            help="Named config to start from, digits if there is no --config; `gan-pipelines presets` lists them.",
+            "chosen",
+            multiple=True,
+            help="Named config to start from, digits if there is no --config; may be repeated: data, then a game. "
+            "`gan-pipelines presets` lists them.",
         ),
         click.option(
             "--config",
@@ -79,7 +81,7 @@ def main() -> None:
 @click.option("--dry-run", is_flag=True, help="Check and print the config, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 def run(
-    preset: str | None,
+    chosen: tuple[str, ...],
     file: Path | None,
     assignments: tuple[str, ...],
     name: str | None,
@@ -89,8 +91,8 @@ def run(
 ) -> None:
     """Runs the whole pipeline on this machine; the same command again resumes it."""
     try:
-        config = _resolved(preset, file, assignments)
-        name = _run_name(name, preset, file, config)
+        config = _resolved(chosen, file, assignments)
+        name = _run_name(name, chosen, file, config)
         if dry_run:
             shown = config.to_parameters()
             click.echo(json.dumps({"run": name, **shown}) if as_json else f"# run: {name}\n{_yaml(shown)}")
@@ -105,13 +107,13 @@ def run(
         click.echo(json.dumps(result.to_json()))
 
 
-def _run_name(name: str | None, preset: str | None, file: Path | None, config: Any) -> str:
+def _run_name(name: str | None, chosen: tuple[str, ...], file: Path | None, config: Any) -> str:
     """Returns the given name, or one that tells where the config came from and what it says."""
     from pipelines import settings
 
     if name is None:
-        title = preset or (re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")[:100] if file else DEFAULT_PRESET)
-        return f"{title or 'run'}-{settings.digest(config)}"
+        title = "-".join(chosen)[:100] or (re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")[:100] if file else "")
+        return f"{title or settings.DEFAULT_PRESET}-{settings.digest(config)}"
     if not RUN_NAME.fullmatch(name) or name.startswith(TAKEN):
         wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
         raise Stop(f"expected {wanted}, nor with {' or '.join(TAKEN)}. Received: name={name!r}", MISTAKE)
@@ -142,10 +144,10 @@ def _run(config: Any, name: str, root: Path) -> Any:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML to write.")
 @click.option("--image", help="Container image of the steps, best named by its digest.")
 def compile_(
-    preset: str | None, file: Path | None, assignments: tuple[str, ...], output: Path, image: str | None
+    chosen: tuple[str, ...], file: Path | None, assignments: tuple[str, ...], output: Path, image: str | None
 ) -> None:
     """Compiles the pipeline for Kubeflow, with the config as its default parameters."""
-    config = _resolved(preset, file, assignments)
+    config = _resolved(chosen, file, assignments)
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
     if output.suffix not in (".yaml", ".yml"):
@@ -208,12 +210,12 @@ def deliver(folder: Path, uri: str | None) -> None:
         raise Stop(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)
 
 
-def _resolved(preset: str | None, file: Path | None, assignments: tuple[str, ...]) -> Any:
+def _resolved(chosen: tuple[str, ...], file: Path | None, assignments: tuple[str, ...]) -> Any:
     from pipelines import settings
 
-    chosen = preset if preset or file else DEFAULT_PRESET
+    chosen = chosen if chosen or file else (settings.DEFAULT_PRESET,)
     try:
-        return settings.resolve(preset=chosen, file=file, assignments=assignments)
+        return settings.resolve(chosen=chosen, file=file, assignments=assignments)
     except (settings.SettingsError, OSError) as error:
         raise Stop(str(error), MISTAKE) from error
 

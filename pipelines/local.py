@@ -160,7 +160,9 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     given = {name: getattr(source, name, None) for name in ("path", "labels")}
     paths = {name: _found(name, path) for name, path in given.items() if path is not None}
     source = source.model_copy(update=paths)
-    fingerprint = source.listing().checksum(with_times=True)
+    listing = source.listing()
+    config.task.check(classes=len(listing.classes))
+    fingerprint = listing.checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
     training = config.training.model_copy(update={"run_name": name, "home": str(home)})
     return config.model_copy(update={"data": data, "training": training})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import problems
 
+DEFAULT_PRESET = "digits"
 DIGEST_DIGITS = 6
-VARIANT_FIELDS = ("kind", "source", "task", "model", "objective", "extractor")
+OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+VARIANT_FIELDS = ("kind", "source", "task", "model", "objective", "extractor", *OPTIMIZERS)
 
 
 class SettingsError(ValueError):
@@ -26,23 +28,30 @@ class SettingsError(ValueError):
 def presets() -> dict[str, str]:
     """Returns the text of every preset by its name."""
     folder = resources.files("pipelines") / "presets"
-    files = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name)
-    return {item.name.removesuffix(".yaml"): item.read_text() for item in files}
+    files = {item.name.removesuffix(".yaml"): item for item in folder.iterdir() if item.name.endswith(".yaml")}
+    return {name: files[name].read_text() for name in sorted(files)}
 
 
-def resolve(*, preset: str | None, file: Path | None, assignments: Iterable[str]) -> RunConfig:
-    """Puts preset, file and `section.field=value` options over each other, in this order.
+def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[str]) -> RunConfig:
+    """Puts presets, file and `section.field=value` options over each other, in this order.
+
+    Presets of a game, which name no data, lie over the embedded digits where nothing else is said.
+
+    Args:
+        chosen: Names of presets.
+        file: YAML file with sections.
+        assignments: Single fields.
 
     Raises:
         SettingsError: Anything is wrong with any of them.
     """
     # The defaults lie below everything, so that a field of the default variant can be set by itself.
     values: dict[str, Any] = RunConfig().to_parameters()
-    if preset is not None:
-        known = presets()
-        if preset not in known:
-            raise SettingsError(f"expected one of the presets {', '.join(known)}. Received: preset={preset!r}")
-        values = _merged(values, _mapping(known[preset], f"preset {preset}"))
+    layers = [_preset(name) for name in chosen]
+    if layers and file is None and not any("data" in layer for layer in layers):
+        layers.insert(0, _preset(DEFAULT_PRESET))
+    for layer in layers:
+        values = _merged(values, layer)
     if file is not None:
         values = _merged(values, _mapping(_text(file), str(file)))
     # What names a variant goes first: another variant takes the fields of the one before away.
@@ -57,6 +66,13 @@ def resolve(*, preset: str | None, file: Path | None, assignments: Iterable[str]
 def digest(config: RunConfig) -> str:
     """Returns a few digits that tell configs apart."""
     return hashlib.sha256(storage.as_text(config.to_parameters()).encode()).hexdigest()[:DIGEST_DIGITS]
+
+
+def _preset(name: str) -> dict[str, Any]:
+    known = presets()
+    if name not in known:
+        raise SettingsError(f"expected one of the presets {', '.join(known)}. Received: preset={name!r}")
+    return _mapping(known[name], f"preset {name}")
 
 
 def _text(file: Path) -> str:

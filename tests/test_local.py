@@ -241,7 +241,7 @@ def test_the_same_command_again_takes_every_step_from_the_cache(finished):
 def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     """Training is new here; what comes before it is taken from the cache of the first run."""
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
-    config = settings.resolve(preset="digits", file=None, assignments=assignments)
+    config = settings.resolve(chosen=["digits"], file=None, assignments=assignments)
     config = config.model_copy(update={"data": local._bound(config, name="x", home=tmp_path).data})
     compile_pipeline(config, tmp_path / "pipeline.yaml")
     [cache] = (finished.root / ".cache").iterdir()
@@ -278,7 +278,7 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
     for index in range(4):
         Image.new("L", (16, 16), index).save(folder / f"{index}.png")
     config = settings.resolve(
-        preset="digits", file=None, assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}"]
+        chosen=["digits"], file=None, assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}"]
     )
     first = local._bound(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())

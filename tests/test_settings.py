@@ -6,11 +6,13 @@ from ganlib.config import RunConfig
 from pipelines import settings
 from pipelines.settings import SettingsError, resolve
 
+DATA = ["digits", "fashion_mnist", "folder"]
+GAMES = ["conditional", "dcgan", "gan", "lsgan", "r3gan", "sngan", "wgan", "wgan-gp"]
 PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder")}
 
 
 def resolved(*assignments, preset=None, file=None):
-    return resolve(preset=preset, file=file, assignments=assignments)
+    return resolve(chosen=[preset] if isinstance(preset, str) else preset or [], file=file, assignments=assignments)
 
 
 def refusal(*assignments, preset=None, file=None):
@@ -38,7 +40,7 @@ def test_every_preset_is_a_valid_config_and_says_what_it_is(name):
     assert settings.presets()[name].startswith("# ")
     config = resolved(*PLACE.get(name, []), preset=name)
     assert config != RunConfig()
-    assert config.data.name == name
+    assert config.data.name == (name if name in DATA else "digits")
 
 
 @pytest.mark.parametrize("name", list(PLACE))
@@ -47,10 +49,48 @@ def test_a_preset_for_images_of_ones_own_asks_for_their_place(name):
 
 
 def test_the_presets_are_those_that_the_readme_promises():
-    assert list(settings.presets()) == ["digits", "fashion_mnist", "folder"]
+    assert sorted(settings.presets()) == sorted(DATA + GAMES)
     assert resolved(*PLACE["folder"], preset="folder").data.image_shape == (64, 64, 3)
     assert resolved(*PLACE["fashion_mnist"], preset="fashion_mnist").data.image_shape == (28, 28, 1)
     assert resolved(preset="digits").data.source.kind == "digits"
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_a_game_lies_over_data_and_says_all_that_makes_the_game(name):
+    """Whatever lies below, a preset of a game is the same game: networks but for their width, rates, objective."""
+    alone = resolved(preset=name)
+    assert alone.data == resolved(preset="digits").data
+    below = resolved(*PLACE["folder"], preset=["folder", name])
+    assert below.data.name == "folder"
+    assert alone.objective == below.objective
+    assert alone.training.generator_optimizer == below.training.generator_optimizer
+    assert alone.training.discriminator_optimizer == below.training.discriminator_optimizer
+    width = {"width", "max_width"}
+    assert alone.model.model_dump(exclude=width) == below.model.model_dump(exclude=width)
+    assert below.training.steps == resolved(*PLACE["folder"], preset="folder").training.steps
+
+
+def test_a_game_over_a_file_takes_the_files_data(write):
+    config = resolved(preset="sngan", file=write("data: {size: 32, name: mine}\n"))
+    assert (config.data.size, config.data.name, config.objective.kind) == (32, "mine", "hinge")
+
+
+def test_an_optimizer_of_another_kind_leaves_no_field_behind():
+    config = resolved("training.generator_optimizer.rho=0.8", "training.generator_optimizer=rmsprop", preset="dcgan")
+    assert config.training.generator_optimizer.to_parameter() == {"kind": "rmsprop", "learning_rate": 2e-4, "rho": 0.8}
+    assert resolved("training.augmentation=[cutout]").training.augmentation == ("cutout",)
+
+
+def test_rules_across_sections_are_told_before_anything_runs():
+    assert refusal("objective=wgan_gp", "model.discriminator_norm=batch") == [
+        (
+            "a penalty on each image's slope wants a discriminator that judges images one by one; take "
+            "model.discriminator_norm=none or spectral. Received: objective=wgan_gp, model.discriminator_norm=batch"
+        )
+    ]
+    assert refusal("data.train_images=20") == [
+        "expected at least one batch of training images. Received: data.train_images=20, training.batch_size=64"
+    ]
 
 
 def test_a_file_lies_over_the_preset_and_options_over_the_file(write):
@@ -139,7 +179,7 @@ def test_a_field_below_a_plain_value_is_refused():
 
 def test_an_unknown_preset_is_told_with_those_that_there_are():
     assert refusal(preset="cats") == [
-        "expected one of the presets digits, fashion_mnist, folder. Received: preset='cats'"
+        f"expected one of the presets {', '.join(sorted(DATA + GAMES))}. Received: preset='cats'"
     ]
 
 

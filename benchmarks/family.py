@@ -1,0 +1,207 @@
+"""Every preset at an equal number of images seen, a row at a time; what is done already is not done again.
+
+    python benchmarks/family.py --data FOLDER [--images 60000] [--only fashion_mnist/sngan/0 ...] [--table]
+
+FOLDER holds `fashion_mnist/` with the four idx files and `cifar10_jpeg_subset.zip` with `train/<class>/` and
+`test/<class>/`. Rows go to `results.jsonl` in the folder of `--work`, a picture of each beside it; the table of all
+rows comes last.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+import zipfile
+from pathlib import Path
+
+from ganlib import pixels, storage  # before anything that imports TensorFlow, whose settings it makes
+from ganlib.data import prepare
+from ganlib.data.records import PreparedDataset
+from ganlib.evaluation import Reference, measure_reference
+from ganlib.training import train
+from pipelines.settings import resolve
+
+import numpy as np  # isort: skip
+from tutorial import Tutorial  # isort: skip
+
+GAMES = ("gan", "dcgan", "lsgan", "wgan", "wgan-gp", "sngan", "r3gan", "conditional")
+SEEDS = {"fashion_mnist": 3, "cifar10": 1}
+SCORES = 10  # measurements of a run
+FEW = 1000  # images of the rows on little data
+TUTORIAL_EPOCHS = 10
+LITTLE = {"few": [], "few-augmented": ["training.augmentation=[translation, cutout]"]}
+
+
+def main() -> None:
+    """Trains and scores whatever row is missing, then prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the real data sets")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-family"), help="where results are kept")
+    parser.add_argument("--images", type=int, default=60_000, help="real images that each discriminator sees")
+    parser.add_argument("--only", nargs="*", help="rows such as fashion_mnist/sngan/0; their beginnings are enough")
+    parser.add_argument("--set", action="append", default=[], help="further setting of all rows of ours")
+    parser.add_argument("--table", action="store_true", help="print the table of what is there, and stop")
+    options = parser.parse_args()
+    results = options.work / "results.jsonl"
+    done = {row["name"] for row in storage.read_lines(results)}
+    for name in [] if options.table else list(rows()):
+        if name in done or (options.only and not name.startswith(tuple(options.only))):
+            continue
+        row = {"name": name, "images": options.images, **measured(name, options)}
+        storage.append_line(results, row)
+        print(f"RESULT {json.dumps(row)}", flush=True)
+    print(table(storage.read_lines(results)))
+
+
+def rows():
+    """Yields data/game/seed of every row, the cheapest data first."""
+    for data, seeds in SEEDS.items():
+        for game in GAMES:
+            yield from (f"{data}/{game}/{seed}" for seed in range(seeds))
+    yield from (f"fashion_mnist/tutorial/{seed}" for seed in range(SEEDS["fashion_mnist"]))
+    yield f"fashion_mnist/tutorial-{TUTORIAL_EPOCHS}-epochs/0"
+    for kind in LITTLE:
+        yield from (f"fashion_mnist/{kind}/{seed}" for seed in range(SEEDS["fashion_mnist"]))
+
+
+def measured(name: str, options: argparse.Namespace) -> dict:
+    """Trains one row and returns its scores and times."""
+    data, game, seed = name.split("/")
+    dataset, reference = yardstick(data, options)
+    picture = options.work / f"{name.replace('/', '-')}.png"
+    if game.startswith("tutorial"):
+        images = TUTORIAL_EPOCHS * dataset.count("train") if game != "tutorial" else options.images
+        return tutorial(dataset, reference, images=images, seed=int(seed), picture=picture)
+    base, extra = (game, []) if game in GAMES else ("sngan", LITTLE[game])
+    config = resolve(
+        chosen=[*preset(data), base], file=None, assignments=[*source(data, options), *extra, *options.set]
+    )
+    if game in LITTLE:
+        dataset = few(config, options)
+    training = config.training
+    steps = options.images // (training.batch_size * config.objective.discriminator_steps)
+    rhythm = max(1, steps // SCORES)
+    rhythms = dict.fromkeys(("score_every", "sample_every", "checkpoint_every"), rhythm)
+    changed = {"seed": int(seed), "steps": steps, "steps_per_loop": min(50, rhythm), **rhythms}
+    output = options.work / name.replace("/", "-")
+    shutil.rmtree(f"{output}.home", ignore_errors=True)  # begun anew, not resumed: the time is measured
+    model = train(
+        dataset,
+        reference,
+        task=config.task,
+        model=config.model,
+        objective=config.objective,
+        config=training.model_copy(update=changed),
+        output=output,
+    )
+    seconds = sum(row_seconds(model.history))
+    row = {"seconds": seconds, "seen": steps * training.batch_size * config.objective.discriminator_steps}
+    for kept in ("best", "last"):
+        sampler, count = model.sampler(kept), reference.sample_count(None)
+        drawn = list(sampler.batches(count, seed=config.evaluation.seed))
+        row[kept] = reference.distance([images for images, _ in drawn])
+        if drawn[0][1] is not None:
+            agreed = [answers(reference, images) == labels for images, labels in drawn]
+            row[f"{kept}_agreement"] = float(np.concatenate(agreed).mean())
+    pixels.save_grid(sampler.sheet(seed=1), picture, columns=10)
+    measure = f"training/{reference.measure}"
+    curve = zip(model.history, np.cumsum(row_seconds(model.history)), strict=True)
+    row["curve"] = [[round(float(at), 1), line[measure]] for line, at in curve if measure in line]
+    row |= {"floor": reference.floor(count), "events": [event["event"] for event in model.events]}
+    shutil.rmtree(f"{output}.home")
+    shutil.rmtree(output)
+    return row
+
+
+def row_seconds(history) -> list[float]:
+    """Seconds of training, without scores and pictures, of each line of a history."""
+    steps = [0, *(line["step"] for line in history)]
+    return [
+        (after - before) / line["speed/steps_per_second"]
+        for before, after, line in zip(steps, steps[1:], history, strict=False)
+    ]
+
+
+def answers(reference: Reference, images: np.ndarray) -> np.ndarray:
+    """Classes that the reference's classifier sees."""
+    return np.concatenate([probabilities.argmax(axis=1) for _, probabilities in reference.extractor.outputs([images])])
+
+
+def tutorial(dataset, reference, *, images: int, seed: int, picture: Path) -> dict:
+    """Trains and scores the tutorial's loop."""
+    baseline = Tutorial(dataset.load("train")[0], seed=seed)
+    baseline.train(1)  # traces the graph
+    began = time.perf_counter()
+    baseline.train(images // baseline.batch - 1)
+    seconds = time.perf_counter() - began
+    count = reference.sample_count(None)
+    drawn = baseline.samples(count, seed=1)
+    pixels.save_grid(drawn[:100], picture, columns=10)
+    distance = reference.distance([drawn])
+    return {"seconds": seconds, "seen": images, "best": distance, "last": distance, "floor": reference.floor(count)}
+
+
+def preset(data: str) -> list[str]:
+    """Presets below the game's."""
+    return ["fashion_mnist"] if data == "fashion_mnist" else ["folder"]
+
+
+def source(data: str, options: argparse.Namespace) -> list[str]:
+    """Settings that say where the images lie."""
+    if data == "fashion_mnist":
+        return [f"data.source.path={options.data / 'fashion_mnist'}"]
+    folder = options.work / "cifar10"
+    if not folder.exists():
+        with (
+            storage.whole_folder(folder) as unpacked,
+            zipfile.ZipFile(options.data / "cifar10_jpeg_subset.zip") as file,
+        ):
+            file.extractall(unpacked)  # our own archive
+    return [f"data.source.path={folder}", "data.size=32", "data.name=cifar10"]
+
+
+def yardstick(data: str, options: argparse.Namespace) -> tuple[PreparedDataset, Reference]:
+    """The whole data set and its reference, made once."""
+    work = options.work / f"yardstick-{data}"
+    if not (work / "reference").exists():
+        config = resolve(chosen=preset(data), file=None, assignments=source(data, options))
+        measure_reference(prepare(config.data, work / "dataset"), config.evaluation, work / "reference")
+    return PreparedDataset.open(work / "dataset"), Reference.open(work / "reference")
+
+
+def few(config, options: argparse.Namespace) -> PreparedDataset:
+    """A thousand training images; they are judged by the whole set's reference."""
+    work = options.work / f"few-{FEW}"
+    if not work.exists():
+        prepare(config.data.model_copy(update={"train_images": FEW}), work)
+    return PreparedDataset.open(work)
+
+
+def table(found: list[dict]) -> str:
+    """The results as Markdown, mean and spread over the seeds."""
+    grouped: dict[tuple[str, str], list[dict]] = {}
+    for row in found:
+        data, game, _ = row["name"].split("/")
+        grouped.setdefault((data, game), []).append(row)
+    lines = ["| data | preset | best | last | s per 1,000 images | note |", "|---|---|---|---|---|---|"]
+    for (data, game), members in grouped.items():
+        best, last = (spread([row[kept] for row in members]) for kept in ("best", "last"))
+        pace = statistics.mean(1000 * row["seconds"] / row["seen"] for row in members)
+        notes = sorted({event for row in members for event in row.get("events", [])})
+        if "best_agreement" in members[0]:
+            notes.append(f"label {statistics.mean(row['best_agreement'] for row in members):.1%}")
+        lines.append(f"| {data} | `{game}` | {best} | {last} | {pace:.2f} | {', '.join(notes)} |")
+    floors = {row["name"].partition("/")[0]: row["floor"] for row in found}
+    lines.append("\nfloor: " + ", ".join(f"{data} {floor:.4f}" for data, floor in floors.items()))
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and half the range."""
+    mean = statistics.mean(values)
+    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {(max(values) - min(values)) / 2:.2f}"
+
+
+if __name__ == "__main__":
+    main()
