@@ -112,8 +112,9 @@ def _run_name(name: str | None, chosen: tuple[str, ...], file: Path | None, conf
     from pipelines import settings
 
     if name is None:
-        title = "-".join(chosen)[:100] or (re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-")[:100] if file else "")
-        return f"{title or settings.DEFAULT_PRESET}-{settings.digest(config)}"
+        plain = re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-") if file else settings.DEFAULT_PRESET
+        title = "-".join(chosen) or plain or "run"
+        return f"{title[:100]}-{settings.digest(config)}"
     if not RUN_NAME.fullmatch(name) or name.startswith(TAKEN):
         wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
         raise Stop(f"expected {wanted}, nor with {' or '.join(TAKEN)}. Received: name={name!r}", MISTAKE)
@@ -240,7 +241,8 @@ def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         for name, field in node["properties"].items():
             below = variants(field)
             if name != "kind":
-                yield f"{prefix}{name}", _kind(field, below), _default(field), field.get("description", "")
+                meaning = " ".join(field.get("description", "").split())
+                yield f"{prefix}{name}", _kind(field, below), _default(field), meaning
             for variant in below:
                 word = variant["properties"].get("kind", {}).get("const")
                 inner = f"{prefix}{name}." if word is None or len(below) == 1 else f"{prefix}{name}[{word}]."
@@ -253,6 +255,8 @@ def _kind(field: dict[str, Any], below: list[dict[str, Any]]) -> str:
     words = [variant["properties"]["kind"]["const"] for variant in below if "kind" in variant["properties"]]
     if words or below:
         return " | ".join(words) or "section"
+    if field.get("type") == "array":
+        return f"list of {_kind(field['items'], [])}"
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     options = [option.get("type", "") for option in field.get("anyOf", [field])]

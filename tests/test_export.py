@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ganlib import storage
+from ganlib.data import PreparedDataset
 from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate
 from ganlib.export import ExportConfig, export
-from ganlib.training import TrainedModel
+from ganlib.models import Dcgan
+from ganlib.objectives import Hinge
+from ganlib.tasks import Generation
+from ganlib.training import TrainConfig, TrainedModel, train
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
     for part in ("fd_digits_classifier", "step 6", "train_gan", "generator/non_saturating", "Protocol", "held out"):
         assert part in page
     assert page.count("data:image/png;base64,") == 6  # three of growth, generated, real, preview
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 7  # distance, diversity, terms, gradients, rates, average, speed
 
 
 def test_the_exported_signatures_give_the_images_of_training(exported, trained):
@@ -91,3 +96,97 @@ def test_the_last_generator_is_shipped_if_that_was_judged(trained, digits, refer
     shipped = tf.keras.models.load_model(exported.folder / "generator.keras", compile=False)
     expected = trained.network("last").get_weights()
     assert all((a == b).all() for a, b in zip(shipped.get_weights(), expected, strict=True))
+
+
+@pytest.fixture(scope="module")
+def labelled(digits, reference, tmp_path_factory):
+    """A trained model that takes a label, scored and exported, and the store that all of it was logged to."""
+    from ganlib import tracking
+
+    place = tmp_path_factory.mktemp("labelled")
+    uri = f"sqlite:///{place / 'mlflow.db'}"
+    tracking.initialise(uri, experiment="gan-pipelines", artifacts=place / "artifacts")
+    config = TrainConfig(
+        steps=8, batch_size=8, score_every=4, sample_every=4, checkpoint_every=8, score_samples=50, precision="float32"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        model = train(
+            digits,
+            reference,
+            task=Generation(latent_dim=8, conditional=True),
+            model=Dcgan(width=4, discriminator_norm="spectral"),
+            objective=Hinge(),
+            config=config,
+            output=place / "model",
+        )
+        scores = evaluate(model, digits, reference, EvaluationConfig(samples=60), place / "scores")
+        return model, scores, export(model, scores, ExportConfig(), place / "exported"), uri
+
+
+def test_a_class_can_be_asked_for_wherever_images_are_drawn(labelled):
+    model, _, exported, _ = labelled
+    sampler = model.sampler("best")
+    generate = tf.saved_model.load(str(exported.folder / "saved_model")).signatures["generate"]
+    for label in (0, 7):
+        asked = {"seed": tf.constant(3, tf.int64), "label": tf.constant(label, tf.int64), "count": tf.constant(5)}
+        expected = sampler.images(5, seed=3, labels=np.full(5, label))
+        np.testing.assert_array_equal(generate(**asked)["images"].numpy(), expected)
+    sheet = sampler.sheet(seed=3)
+    np.testing.assert_array_equal(sheet, sampler.images(100, seed=3, labels=np.repeat(np.arange(10), 10)))
+    assert (sampler.images(5, seed=3, labels=np.full(5, 1)) != sampler.images(5, seed=3, labels=np.full(5, 2))).any()
+    assert set(labelled[0].witness("best")[0]) == {"latent", "label"}
+
+
+def test_scored_samples_have_classes_as_frequent_as_the_real_ones(labelled, digits):
+    model = labelled[0]
+    asked = np.concatenate([labels for _, labels in model.sampler("best").batches(5000, seed=1)])
+    shares = np.bincount(digits.load("train")[1], minlength=10) / digits.count("train")
+    assert model.shares == pytest.approx(shares)
+    # Five standard deviations of a share near a tenth over 5,000 draws.
+    assert np.bincount(asked, minlength=10) / 5000 == pytest.approx(shares, abs=5 * np.sqrt(0.1 * 0.9 / 5000))
+
+
+def test_the_agreement_with_the_asked_class_is_a_score(labelled, reference):
+    model, scores, _, _ = labelled
+    batches = list(model.sampler("best").batches(1000, seed=1))
+    agreed = [
+        probabilities.argmax(axis=1) == labels
+        for images, labels in batches
+        for _, probabilities in reference.extractor.outputs([images])
+    ]
+    assert scores.values["digits_classifier_agreement"] == pytest.approx(np.concatenate(agreed).mean())
+    assert scores.floors["digits_classifier_agreement"] == reference.extractor.facts["test_accuracy"]
+
+
+def test_card_report_and_registered_model_say_what_a_label_is(labelled):
+    from mlflow import MlflowClient
+
+    _, scores, exported, uri = labelled
+    card = exported.card.read_text()
+    assert "`label` chooses the class: 0 0, 1 1, " in card
+    assert "`label`, int64 [N], and `latent`, float32 [N, 8], to `images`" in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    check = "\nassert images.shape == (16, 16, 16, 1) and images.dtype == tf.uint8"
+    subprocess.run([sys.executable, "-I", "-c", code + check], cwd=exported.folder, check=True, capture_output=True)
+    assert "one class a row, of: 0, 1, 2" in scores.report.read_text()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("gan-pipelines").experiment_id
+    [model] = client.search_logged_models([experiment])
+    assert model.status == "READY"
+
+
+def test_a_label_is_refused_where_the_data_has_none(digits, reference, copy, tmp_path):
+    folder = copy(digits.folder)
+    manifest = storage.read_json(folder / "manifest.json")
+    storage.write_json(folder / "manifest.json", {**manifest, "classes": []})
+    with pytest.raises(ValueError, match=r"needs images with labels.*Received: classes=0, conditional=True"):
+        train(
+            PreparedDataset.open(folder),
+            reference,
+            task=Generation(conditional=True),
+            model=Dcgan(width=4),
+            objective=Hinge(),
+            config=TrainConfig(steps=1),
+            output=tmp_path / "model",
+        )

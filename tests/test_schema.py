@@ -114,7 +114,7 @@ def test_a_bare_word_names_a_variant():
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        ({"model": {"width": "w"}}, "model.width: Input should be a valid integer"),
+        ({"model": {"kind": "dcgan", "width": "w"}}, "model.width: Input should be a valid integer"),
         ({"task": {"latent_dim": 0}}, "task.latent_dim: Input should be greater than or equal to 1"),
         ({"data": {"source": {"kind": "image_folder"}}}, "data.source.path: this option must be given"),
         (
@@ -122,7 +122,7 @@ def test_a_bare_word_names_a_variant():
             "evaluation.extractor.network.",
         ),
         ({"objective": {"kind": "minimax", "weight": 1}}, "objective.weight: unknown option. Received: weight=1"),
-        ({"objective": "unknown"}, "objective: expected one of 'minimax', 'non_saturating'. Received: objective="),
+        ({"objective": "unknown"}, "objective: expected one of 'minimax', 'non_saturating', 'least_squares', "),
         ({"objective": {"discriminator_steps": 2}}, "objective: expected `kind`, the variant's name. Received: "),
     ],
 )

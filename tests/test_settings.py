@@ -155,7 +155,9 @@ def test_all_mistakes_are_told_at_once(write):
         file=write("nonsense: 1\ntraining: {colour: red}\n"),
     )
     assert len(lines) == 5
-    assert any(line.startswith("objective: expected one of 'minimax', 'non_saturating'. Received: ") for line in lines)
+    assert any(
+        line.startswith("objective: expected one of 'minimax', 'non_saturating', 'least_squares', ") for line in lines
+    )
     assert any(line.startswith("training.steps: ") and line.endswith("Received: steps='many'") for line in lines)
     assert any(line.startswith("model.width: ") and line.endswith("Received: width=2") for line in lines)
     assert "nonsense: unknown option. Received: nonsense=1" in lines

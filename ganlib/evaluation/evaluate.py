@@ -138,7 +138,7 @@ def evaluate(
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
     protocol["class_samples"] = CLASS_SAMPLES
     with storage.whole_folder(output) as folder:
-        notes = _notes(dataset, reference, count)
+        notes = _notes(model, dataset, reference, count)
         rows = [asdict(score) for score in scores]
         storage.write_json(folder / "scores.json", {"scores": rows, "protocol": protocol, "notes": notes})
         _save_pictures(folder, sampler.sheet(seed=config.seed), dataset)
@@ -238,16 +238,20 @@ def _introduction(model: TrainedModel, dataset: PreparedDataset, config: Evaluat
         f"{counts} of {dataset.name}, {shape} pixels.",
         f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
     ]
-    if facts["stopped"]:
-        said.append(f"Training stopped before its last step: {facts['stopped']}.")
     if model.task.takes_label:
         said.append(f"Generated pictures show one class a row, of: {', '.join(model.classes)}.")
     return said
 
 
-def _notes(dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
+def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
     """What to know before the scores are trusted."""
     notes, set_aside = reference.remarks(count), dataset.manifest["set_aside"]
+    if model.events:
+        told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in model.events]
+        rest = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+        notes.append(f"Training met trouble: {'; '.join(told[:NAMED])}{rest}. The report and history.jsonl tell more.")
+    if model.facts["stopped"]:
+        notes.append(f"Training stopped before its last step: {model.facts['stopped']}.")
     if set_aside:
         named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
         rest = "; manifest.json of the data set names the others" if len(set_aside) > NAMED else ""

@@ -28,8 +28,7 @@ class Dcgan(Pyramid):
 
     kind: Literal["dcgan"] = "dcgan"
     discriminator_norm: Literal["none", "batch", "spectral"] = "none"
-    """Normalisation in the discriminator: `batch` as in the paper, after each convolution but the first; `spectral` on
-    every weight, which keeps training stable for longer."""
+    """The discriminator's: none, batch norm as in the paper, or spectral norm, which keeps training stable longest."""
     dropout: float = Field(default=0.3, ge=0.0, le=0.99)
     """Share of activations that the discriminator drops after each convolution."""
     leak: float = Field(default=0.2, ge=0.0, lt=1.0)

@@ -51,5 +51,10 @@ class RmsProp(OptimizerConfig):
         return keras.optimizers.RMSprop(self.learning_rate, rho=self.rho)
 
 
-Optimizer = Annotated[Adam | RmsProp, Field(discriminator="kind"), BeforeValidator(from_word)]
+def _adam_unless_named(value: object) -> object:
+    """Lets settings without a kind be Adam's, as they are in most papers."""
+    return {"kind": "adam", **value} if isinstance(value, dict) and "kind" not in value else from_word(value)
+
+
+Optimizer = Annotated[Adam | RmsProp, Field(discriminator="kind"), BeforeValidator(_adam_unless_named)]
 """Every optimizer there is."""
