@@ -44,11 +44,14 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and stop")
     options = parser.parse_args()
     results = options.work / "results.jsonl"
-    done = {row["name"] for row in storage.read_lines(results)}
+    made_with = {"images": options.images, "set": options.set}
+    done = {row["name"]: {key: row[key] for key in made_with} for row in storage.read_lines(results)}
+    if any(known != made_with for known in done.values()):
+        parser.error(f"{results} holds rows of other --images or --set. Take another --work")
     for name in [] if options.table else list(rows()):
         if name in done or (options.only and not name.startswith(tuple(options.only))):
             continue
-        row = {"name": name, "images": options.images, **measured(name, options)}
+        row = {"name": name, **made_with, **measured(name, options)}
         storage.append_line(results, row)
         print(f"RESULT {json.dumps(row)}", flush=True)
     print(table(storage.read_lines(results)))
@@ -81,7 +84,7 @@ def measured(name: str, options: argparse.Namespace) -> dict:
         dataset = few(config, options)
     training = config.training
     steps = options.images // (training.batch_size * config.objective.discriminator_steps)
-    rhythm = max(1, steps // SCORES)
+    rhythm = -(-steps // SCORES)
     rhythms = dict.fromkeys(("score_every", "sample_every", "checkpoint_every"), rhythm)
     changed = {"seed": int(seed), "steps": steps, "steps_per_loop": min(50, rhythm), **rhythms}
     output = options.work / name.replace("/", "-")

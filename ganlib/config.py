@@ -43,11 +43,11 @@ class RunConfig(Config):
                 "expected at least one batch of training images. "
                 f"Received: data.train_images={few}, training.batch_size={batch}"
             )
-        if self.objective.penalised and self.model.judges_batches:
+        self.objective.check(judges_batches=self.model.judges_batches)
+        if self.data.image_shape[2] == 1 and self.training.augmentation == ("colour",):
             raise ValueError(
-                "a penalty on each image's slope wants a discriminator that judges images one by one; take "
-                "model.discriminator_norm=none or spectral. "
-                f"Received: objective={self.objective.kind}, model.discriminator_norm=batch"
+                "colour does nothing to grey images, expected translation or cutout. "
+                "Received: training.augmentation=[colour], data.colour=grey"
             )
         return self
 

@@ -102,7 +102,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     network = model.network(kept)
     with storage.whole_folder(output) as folder:
         network.save(folder / "generator.keras")
-        _save_signatures(network, model.task, folder / "saved_model")
+        _save_signatures(network, model.task, folder / "saved_model", classes=len(model.classes))
         storage.publish(evaluation.samples, folder / "samples.png")
         (folder / "README.md").write_text(_card(model, evaluation, kept, network))
         parity = _check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
@@ -116,7 +116,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     return ExportedModel(output, parity)
 
 
-def _save_signatures(network: keras.Model, task: Task, folder: Path) -> None:
+def _save_signatures(network: keras.Model, task: Task, folder: Path, *, classes: int) -> None:
     """Writes the SavedModel with the signatures `serving_default` and `generate`."""
     module = tf.Module()
     module.network = network
@@ -128,6 +128,9 @@ def _save_signatures(network: keras.Model, task: Task, folder: Path) -> None:
         return {"images": network(inputs, training=False)}
 
     def generate(**asked: tf.Tensor) -> dict[str, tf.Tensor]:
+        for label in [asked["label"]] if task.takes_label else []:
+            tf.debugging.assert_non_negative(label, message=f"expected a label in 0..{classes - 1}")
+            tf.debugging.assert_less(label, tf.constant(classes, tf.int64), message=f"expected a label below {classes}")
         inputs = task.inputs(asked["count"], seed=asked["seed"], shares=(), label=asked.get("label"))
         return {"images": pixels.to_uint8(network(inputs, training=False))}
 

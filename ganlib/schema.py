@@ -39,6 +39,11 @@ def from_word(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
+def from_single(value: object) -> object:
+    """Lets a bare word be a list of one: `training.augmentation=cutout`."""
+    return [value] if isinstance(value, str) else value
+
+
 def parse(kind: Any, value: object) -> Any:
     """Reads one of a family, such as `Game`, from its JSON form.
 

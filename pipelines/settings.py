@@ -50,7 +50,7 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
     layers = [_preset(name) for name in chosen]
     if layers and file is None and not any("data" in layer for layer in layers):
         layers.insert(0, _preset(DEFAULT_PRESET))
-    for layer in layers:
+    for layer in sorted(layers, key=lambda layer: "data" not in layer):  # games lie over data, however they were named
         values = _merged(values, layer)
     if file is not None:
         values = _merged(values, _mapping(_text(file), str(file)))

@@ -132,6 +132,9 @@ def test_a_class_can_be_asked_for_wherever_images_are_drawn(labelled):
         asked = {"seed": tf.constant(3, tf.int64), "label": tf.constant(label, tf.int64), "count": tf.constant(5)}
         expected = sampler.images(5, seed=3, labels=np.full(5, label))
         np.testing.assert_array_equal(generate(**asked)["images"].numpy(), expected)
+    for label in (-1, 10):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="expected a label"):
+            generate(**{**asked, "label": tf.constant(label, tf.int64)})
     sheet = sampler.sheet(seed=3)
     np.testing.assert_array_equal(sheet, sampler.images(100, seed=3, labels=np.repeat(np.arange(10), 10)))
     assert (sampler.images(5, seed=3, labels=np.full(5, 1)) != sampler.images(5, seed=3, labels=np.full(5, 2))).any()
@@ -169,7 +172,7 @@ def test_card_report_and_registered_model_say_what_a_label_is(labelled):
     code = card.partition("```python\n")[2].partition("```")[0]
     check = "\nassert images.shape == (16, 16, 16, 1) and images.dtype == tf.uint8"
     subprocess.run([sys.executable, "-I", "-c", code + check], cwd=exported.folder, check=True, capture_output=True)
-    assert "one class a row, of: 0, 1, 2" in scores.report.read_text()
+    assert "one class a row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in scores.report.read_text()
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("gan-pipelines").experiment_id
     [model] = client.search_logged_models([experiment])

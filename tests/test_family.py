@@ -93,20 +93,18 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
     assert float(terms["gradient/generator"]) > 0.0
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("objective", [name for name, objective in OBJECTIVES.items() if objective.penalised])
-def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, objective, precision):
+def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, objective):
     game, values = OBJECTIVES[objective], {}
-    for kind in ("float32", precision):
+    for kind in ("float32", "bfloat16"):
         config, _, state = begun(digits, model=Dcgan(width=8, dropout=0.0), precision=kind)
-        terms = Updates(state, task=PLAIN, objective=game, config=config, replicas=1).of_both(
-            {**batch_of(digits), "latents": batch_of(digits)["latents"]}, True
-        )
+        updates = Updates(state, task=PLAIN, objective=game, config=config, replicas=1)
+        terms = updates.of_both(batch_of(digits), True)
         names = [name for name in terms if name.rpartition("/")[2] in ("r1", "r2", "gradient_penalty")]
         values[kind] = [float(terms[name]) for name in names]
         assert names
         assert all(terms[name].dtype == tf.float32 for name in names)
-    assert values[precision] == pytest.approx(values["float32"], rel=0.05)
+    assert values["bfloat16"] == pytest.approx(values["float32"], rel=0.05)
 
 
 def test_wgan_gp_under_mirrored_strategy_makes_the_steps_that_one_replica_makes(digits):
@@ -114,7 +112,8 @@ def test_wgan_gp_under_mirrored_strategy_makes_the_steps_that_one_replica_makes(
     agree(digits, objective=WganGp(discriminator_steps=2), model=Dcgan(width=4), task=PLAIN)
 
 
-# Every game, network, normalisation and condition stands here at least once; WGAN-GP has its test above.
+# Every game, network, normalisation and condition stands here at least once; WGAN-GP has its test above. All pairs
+# of all of them would take an hour: what a game asks of replicas and checkpoints does not depend on the network.
 PAIRS = {
     "minimax-mlp-labelled": (Minimax(), MODELS["mlp"], LABELLED, {}),
     "r1_lazy-dcgan": (NonSaturating(r1=1.0, r1_every=3), MODELS["dcgan"], PLAIN, {}),
@@ -150,17 +149,27 @@ def agree(digits, *, objective, model, task, **settings):
         if name.startswith(("generator/", "discriminator/", "averaged/")) and array.dtype == np.float32:
             difference, size = np.abs(other[name] - array), max(1.0, np.abs(array).max())
             assert np.quantile(difference, 0.9) < 1e-4 * size, name
-            assert difference.max() < 1e-3 * size, name
+            assert difference.max() < 6e-4 * size, name  # as far as three steps of Adam go
+    assert_moments_agree(one, two, within=2e-3)
     for first, second in zip(one_rows, two_rows, strict=True):
         for name in first:
             if not name.startswith(("speed/", "gradient/")):  # each replica's gradient is that of its own batch
                 assert second[name] == pytest.approx(first[name], rel=1e-3, abs=1e-5), name
 
 
+def assert_moments_agree(one, two, *, within):
+    """Adam's updates know nothing of the gradients' scale, its moments do: sums in place of means would double them."""
+    others = arrays(two)
+    moments = {name: array for name, array in arrays(one).items() if "_optimizer/" in name and array.ndim > 1}
+    assert len(moments) > 6
+    for name, array in moments.items():
+        assert np.linalg.norm(others[name] - array) <= within * np.linalg.norm(array) + 1e-9, name
+
+
 def test_two_replicas_in_bfloat16_stay_near_one(digits):
-    common = {"objective": Relativistic(), "model": MODELS["r3gan"], "task": LABELLED, "steps": 2}
-    rows = [stepped(digits, replicas=replicas, precision="bfloat16", **common)[1][-1] for replicas in (1, 2)]
-    assert rows[1]["discriminator/relativistic"] == pytest.approx(rows[0]["discriminator/relativistic"], rel=0.02)
+    common = {"objective": Relativistic(), "model": MODELS["dcgan"], "task": LABELLED, "steps": 1}
+    one, two = (stepped(digits, replicas=replicas, precision="bfloat16", **common)[0] for replicas in (1, 2))
+    assert_moments_agree(one, two, within=0.1)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ganlib import storage, tracking
-from ganlib.tracking import Tracker, courier, delivery
+from ganlib.tracking import Tracker, courier, delivery, runs
 from ganlib.tracking import folder as folder_files
 from pipelines.cli import main
 
@@ -162,7 +162,7 @@ def all_runs(client):
 def runs_of(client, folder):
     """The runs of a tracked folder, wherever they are."""
     key = storage.read_json(folder / tracking.IDENTITY)["key"]
-    return [run for run in all_runs(client) if run.data.tags.get(delivery.KEY_TAG) == key]
+    return [run for run in all_runs(client) if run.data.tags.get(runs.KEY_TAG) == key]
 
 
 def the_run(client, folder):

@@ -239,7 +239,7 @@ def _introduction(model: TrainedModel, dataset: PreparedDataset, config: Evaluat
         f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
     ]
     if model.task.takes_label:
-        said.append(f"Generated pictures show one class a row, of: {', '.join(model.classes)}.")
+        said.append(f"Generated pictures show one class a row: {', '.join(model.sheet_classes)}.")
     return said
 
 

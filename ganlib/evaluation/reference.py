@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
+INDISTINCT = 1e-5  # a distance or variance of features that is rounding
 HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
 
 
@@ -103,9 +104,9 @@ class Reference:
             other image over that of as many real test images.
         """
         count = min(len(features), len(self.test_features), NEIGHBOURS)
-        variance = Statistics.of([features]).covariance.trace() / self.statistics.covariance.trace()
-        nearest = median_nearest(features[:count]) / median_nearest(self.test_features[:count])
-        return float(variance), float(nearest)
+        variance = _share(Statistics.of([features]).covariance.trace(), self.statistics.covariance.trace())
+        nearest = _share(median_nearest(features[:count]), median_nearest(self.test_features[:count]))
+        return variance, nearest
 
     def sample_count(self, wanted: int | None) -> int:
         """Returns how many samples to score: as wanted, but no more than the floor can be measured with."""
@@ -150,6 +151,11 @@ class Reference:
             np.load(folder / "test_features.npy", allow_pickle=False),
             facts,
         )
+
+
+def _share(generated: float, real: float) -> float:
+    """Returns generated / real; 1 where real images themselves do not differ, and nothing can be told."""
+    return float(generated / real) if real > INDISTINCT else 1.0
 
 
 def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:

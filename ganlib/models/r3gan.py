@@ -87,8 +87,7 @@ class R3gan(Pyramid):
             x = _matched(x, self.channels(stage + 1), dtype)
             x = self._blocks(x, stages, dtype)
         mean = keras.initializers.RandomNormal(stddev=1.0 / base)  # each output sums base * base places
-        x = keras.layers.DepthwiseConv2D(base, use_bias=False, depthwise_initializer=mean, dtype=dtype)(x)
-        x = keras.layers.Flatten(dtype=dtype)(x)
+        x = keras.layers.EinsumDense("nhwc,hwc->nc", (self.channels(stages),), kernel_initializer=mean, dtype=dtype)(x)
         logits = judged(x, known, dense=keras.layers.Dense, initial=_initial)
         return keras.Model({"images": images, **label}, logits, name="discriminator")
 

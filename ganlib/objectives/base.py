@@ -29,8 +29,25 @@ class Objective(Config):
     updates both networks' updates share these answers.
     """
 
+    kind: str
     discriminator_steps: int = Field(default=1, ge=1)
     """Discriminator updates for each generator update."""
+
+    def check(self, *, judges_batches: bool) -> None:
+        """Says whether a discriminator can be penalised, before anything is built.
+
+        Args:
+            judges_batches: Whether its answer to an image depends on others, see `Architecture.judges_batches`.
+
+        Raises:
+            ValueError: It cannot.
+        """
+        if self.penalised and judges_batches:
+            raise ValueError(
+                "a penalty on each image's slope wants a discriminator that judges images one by one; take "
+                "model.discriminator_norm=none or spectral. "
+                f"Received: objective={self.kind}, model.discriminator_norm=batch"
+            )
 
     @abstractmethod
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:

@@ -6,7 +6,7 @@ from abc import ABC
 from typing import TYPE_CHECKING
 
 from etils import epy
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ganlib.objectives.base import Objective
 from ganlib.objectives.slopes import zero_centred
@@ -35,7 +35,13 @@ class CrossEntropy(Objective, ABC):
     r1: float | None = Field(default=None, gt=0.0)
     """Weight of the R1 penalty; absent means none."""
     r1_every: int = Field(default=1, ge=1)
-    """Steps from one R1 penalty to the next."""
+    """Steps from one R1 penalty to the next; between them its term is 0."""
+
+    @model_validator(mode="after")
+    def _check_r1(self) -> CrossEntropy:
+        if self.r1 is None and self.r1_every > 1:
+            raise ValueError(f"r1_every is of no use without r1. Received: r1_every={self.r1_every}")
+        return self
 
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns `real` and `fake`; see the base class."""

@@ -6,14 +6,24 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
 from ganlib import storage
-from ganlib.tracking.folder import IDENTITY, JOURNAL, Line, digest_of, fingerprint, read, reason, redacted, server_key
+from ganlib.tracking.folder import (
+    IDENTITY,
+    JOURNAL,
+    Line,
+    digest_of,
+    fingerprint,
+    read,
+    reason,
+    redacted,
+    server_key,
+)
+from ganlib.tracking.runs import forget_events, run_of
 
 with epy.lazy_imports():
     import mlflow
@@ -23,7 +33,6 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KEY_TAG = "gan_pipelines.key"
 MODEL_TAG = "gan_pipelines.model_sha256"
 FAILURE_TAG = "failure"
 NO_METRICS = ("step", "time", "event", "reaction", "text")  # what else a line of the history holds
@@ -125,7 +134,7 @@ class Delivery:
         client = mlflow.MlflowClient()
         identity = storage.read_json(self._folder / IDENTITY)
         self._judges = bool(identity.get("belongs"))
-        self._run = run = _run_of(client, identity)
+        self._run = run = run_of(client, identity)
         self._points = {
             (name, point.step): point.value
             for name in run.data.metrics
@@ -136,6 +145,8 @@ class Delivery:
         self._pictures = {name: match[1] for name, match in named.items()}
         whole = {(match["key"], int(match["step"])) for match in found if match and match["thumbnail"]}
         journal = storage.read_lines(self._folder / JOURNAL)
+        if not self._judges:
+            forget_events(client, run, journal)
         self._done = {fingerprint(line) for line in journal if line["do"] == "image" and _picture(line) in whole}
         self.calls += 1
         return client
@@ -255,42 +266,6 @@ class Delivery:
             client.update_run(self._run_id, status="RUNNING")
         else:
             client.set_terminated(self._run_id, line["status"], end_time=int(line["time"] * 1000))
-
-
-def _run_of(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
-    """Returns the run of a folder, created if the server has none."""
-    known = identity.get("run_id")
-    if known:
-        try:
-            return client.get_run(known)
-        except mlflow.MlflowException as error:
-            # Another server than last time gets a run of its own; a run that was given must be there.
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST" or known == os.environ.get("MLFLOW_RUN_ID"):
-                raise
-    experiment = _experiment(client, identity["experiment"])
-    found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{identity['key']}'", max_results=1)
-    if found:
-        return client.get_run(found[0].info.run_id)
-    tags, began = {KEY_TAG: identity["key"]}, int(identity["began"] * 1000)
-    return client.create_run(experiment, run_name=identity["run_name"], tags=tags, start_time=began)
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=_artifacts_beside(mlflow.get_tracking_uri())))
-        except mlflow.MlflowException:
-            found = client.get_experiment_by_name(name)  # another process may have been faster
-            if found is None:
-                raise
-    return str(found.experiment_id)
-
-
-def _artifacts_beside(uri: str) -> str | None:
-    """Returns where the artifacts of a database file go; MLflow's own choice is the working directory."""
-    path = uri.removeprefix("sqlite:///")
-    return None if path == uri else Path(path).with_name("mlflow-artifacts").absolute().as_uri()
 
 
 def _picture(line: Line) -> tuple[str, int]:

@@ -17,6 +17,7 @@ Line = dict[str, Any]
 HISTORY = "history.jsonl"
 JOURNAL = "tracking.jsonl"
 IDENTITY = "tracking.json"
+EVENT_TAG = "health."  # what the name of an event's tag begins with
 DEFAULT_EXPERIMENT = "gan-pipelines"
 
 

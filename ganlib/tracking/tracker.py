@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ganlib import storage
 from ganlib.tracking.courier import Courier
-from ganlib.tracking.folder import HISTORY, IDENTITY, JOURNAL, Line, fingerprint, fresh_identity, redacted
+from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, fingerprint, fresh_identity, redacted
 
 
 class Tracker:
@@ -81,7 +81,9 @@ class Tracker:
         """Records what happened at a step as a line of the history, and as a tag that holds the last of its kind."""
         told = {"event": trouble, "reaction": reaction, "text": text}
         storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **told})
-        self._write({"do": "tags", "values": {f"health.{trouble}": f"step {step}, {reaction}: {text}"}, "step": step})
+        self._write(
+            {"do": "tags", "values": {f"{EVENT_TAG}{trouble}": f"step {step}, {reaction}: {text}"}, "step": step}
+        )
 
     def image(self, file: Path, *, key: str, step: int) -> None:
         """Records a picture inside the folder, as the picture of a key at a step."""

@@ -72,11 +72,14 @@ class Sampler:
 
     def sheet(self, *, seed: int) -> NDArray[np.uint8]:
         """Returns a hundred images to look at, ten a row; one class a row where classes can be asked for."""
-        labels = None
-        if self._task.takes_label:
-            rows, classes = np.arange(SAMPLES) // SAMPLE_COLUMNS, len(self._shares)
-            labels = rows * classes // (SAMPLES // SAMPLE_COLUMNS)
+        labels = sheet_labels(len(self._shares)) if self._task.takes_label else None
         return self.images(SAMPLES, seed=seed, labels=labels)
+
+
+def sheet_labels(classes: int) -> NDArray[np.int64]:
+    """Returns the classes of a sheet's images, one a row: each in turn, or as many as there are rows, evenly spread."""
+    rows = np.arange(SAMPLES) // SAMPLE_COLUMNS
+    return rows * classes // (SAMPLES // SAMPLE_COLUMNS)
 
 
 class Score:
@@ -139,6 +142,11 @@ class Samples:
 def sample_path(folder: Path, step: int) -> Path:
     """Returns where the picture of a step lies."""
     return folder / SAMPLES_FOLDER / f"step-{step:09d}.png"
+
+
+def later_pictures(folder: Path, step: int) -> list[Path]:
+    """Returns the pictures of steps after one, which a run that goes on from there will make anew, if at all."""
+    return [path for path in (folder / SAMPLES_FOLDER).glob("*.png") if path > sample_path(folder, step)]
 
 
 class Record:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from ganlib.schema import Config
+from ganlib.schema import Config, from_single
 from ganlib.training.augmentation import Transform
 from ganlib.training.health import HealthConfig
 from ganlib.training.optimizers import Adam, Optimizer
@@ -43,7 +43,7 @@ class TrainConfig(Config):
     """Decay of the averaged generator that is scored and shipped; ramped up as (1 + step) / (10 + step)."""
     ema_half_life: int | None = Field(default=None, ge=1)
     """Images after which a generator counts half in that average; takes the place of ema_decay."""
-    augmentation: tuple[Transform, ...] = ()
+    augmentation: Annotated[tuple[Transform, ...], BeforeValidator(from_single)] = ()
     """DiffAugment for little data: colour, translation, cutout, on real and generated images alike."""
     precision: Precision = "auto"
     """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively."""
@@ -74,6 +74,14 @@ class TrainConfig(Config):
     def _check_replicas(self) -> TrainConfig:
         if self.replicas is not None:
             self.check_shares(self.replicas)
+        return self
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> TrainConfig:
+        if self.schedule == "constant" and self.decay_from:
+            raise ValueError(
+                f"decay_from is of no use with schedule=constant. Received: decay_from={self.decay_from:g}"
+            )
         return self
 
     def check_shares(self, replicas: int) -> None:

@@ -36,26 +36,33 @@ class Guard:
             TrainingDiverged: The reaction is to fail.
         """
         step, reaction = state.step, self._reaction(finding, state)
+        done = DONE[reaction]
         if reaction == "roll_back" or (reaction == "stop" and finding.trouble == "non_finite"):
-            best = self._checkpoints.roll_back(state)
-            back = f" to step {best}, with learning rates of {self.config.gentler:g} times before"
+            done += f" to step {self._checkpoints.roll_back(state)}"
         if reaction == "roll_back":
             state.rollbacks += 1
             state.gentleness *= self.config.gentler
             state.signs.clear()
+            done += f", learning rates times {self.config.gentler:g}"
         number = state.events[finding.trouble] = state.events.get(finding.trouble, 0) + 1
         row[f"health/{finding.trouble}"] = float(number)
-        done = DONE[reaction] + (back if reaction == "roll_back" else "")
         print(f"health: step {step}: {finding.trouble}, {done}: {finding.text}", flush=True)
         self._tracker.event(step, trouble=finding.trouble, reaction=done, text=finding.text)
         if reaction == "fail":
-            raise TrainingDiverged(f"{finding.text}; the checkpoints before are kept")
+            after = f", after {state.rollbacks} rollbacks" if state.rollbacks else ""
+            raise TrainingDiverged(
+                f"step {step}{after}: {finding.trouble}: {finding.text}; the checkpoints before are kept"
+            )
         if reaction == "stop":
-            state.stop(finding.trouble, f"{finding.trouble}: {finding.text}")
+            state.stop(finding.trouble, f"step {step}: {finding.trouble}: {finding.text}")
 
     def _reaction(self, finding: Finding, state: TrainState) -> str:
         wanted: str = getattr(self.config, finding.trouble)
-        if wanted == "roll_back" and state.rollbacks >= self.config.max_rollbacks:
+        if wanted != "roll_back":
+            return wanted
+        if finding.trouble != "non_finite" and state.best_step == state.step:
+            return "note"  # the present state is the best one: there is nothing to go back to
+        if state.rollbacks >= self.config.max_rollbacks:
             return "fail" if finding.trouble == "non_finite" else "stop"
         return wanted
 
@@ -90,21 +97,22 @@ class Judge:
         self._guard, self._measure = guard, measure
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Reacts to the first trouble that it finds."""
+        """Reacts to the troubles that it finds."""
         del step
-        config = self._guard.config
+        config, rollbacks = self._guard.config, state.rollbacks
         found = [
             health.collapsed(row, state, config),
             health.worsened(row[self._measure], state, config),
             health.stalled(state, config),
         ]
-        finding = next((finding for finding in found if finding), None)
-        if finding:
-            self._guard.react(finding, row, state)
+        for finding in found:
+            # What was found of a state that was taken back, or of a run that ends, is of no account any more.
+            if finding and state.rollbacks == rollbacks and state.stopped is None:
+                self._guard.react(finding, row, state)
 
 
-class Limits:
-    """Ends training where it is good enough, or has taken its time."""
+class TimeLimit:
+    """Ends training that has taken its time. Comes before the score, so that the last generator has one."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.every: int | None = None
@@ -113,21 +121,47 @@ class Limits:
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Sets why training ends, if it does."""
         del step, row
-        reason = self.reached(state)
-        if reason and state.stopped is None:
-            print(f"train: ends at step {state.step}: {reason[1]}", flush=True)
-            state.stop(*reason)
+        if state.stopped is None and time_is_over(self._config, state):
+            state.stop("max_minutes", f"step {state.step}: training.max_minutes={self._config.max_minutes:g} are over")
 
-    def reached(self, state: TrainState) -> tuple[str, str] | None:
-        """Returns the limit that the state has reached, and a sentence on it."""
-        target, minutes = self._config.target_score, self._config.max_minutes
-        if target is not None and state.best_score is not None and state.best_score <= target:
-            return "target_score", f"the score {state.best_score:.4g} reached training.target_score={target:g}"
-        if minutes is not None and state.seconds >= 60.0 * minutes:
-            return "max_minutes", f"training.max_minutes={minutes:g} are over"
-        return None
 
-    def lift(self, state: TrainState) -> None:
-        """Lets a resumed run go on that had stopped at a limit which is higher now."""
-        if state.stopped in ("target_score", "max_minutes") and self.reached(state) is None:
-            state.stopped = state.stop_text = None
+class TargetScore:
+    """Ends training that is good enough."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.every: int | None = None
+        self._config = config
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Sets why training ends, if it does."""
+        del step, row
+        if state.stopped is None and target_is_reached(self._config, state):
+            target = f"training.target_score={self._config.target_score:g}"
+            state.stop("target_score", f"step {state.step}: the score {state.best_score:.4g} reached {target}")
+
+
+def time_is_over(config: TrainConfig, state: TrainState) -> bool:
+    """Says whether the run has used its minutes."""
+    return config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes
+
+
+def target_is_reached(config: TrainConfig, state: TrainState) -> bool:
+    """Says whether the best score is as good as was asked for."""
+    target, best = config.target_score, state.best_score
+    return target is not None and best is not None and best <= target
+
+
+def lift(config: TrainConfig, state: TrainState) -> None:
+    """Lets a resumed run go on that had stopped, where what stopped it would not stop it by the present settings."""
+    match state.stopped:
+        case None:
+            stays = True
+        case "max_minutes":
+            stays = time_is_over(config, state)
+        case "target_score":
+            stays = target_is_reached(config, state)
+        case trouble:
+            wanted, spent = getattr(config.health, trouble), state.rollbacks >= config.health.max_rollbacks
+            stays = wanted == "stop" or (wanted == "roll_back" and spent)
+    if not stays:
+        state.stopped = state.stop_text = None

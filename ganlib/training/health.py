@@ -28,8 +28,9 @@ class TrainingDiverged(RuntimeError):  # noqa: N818  # names a state of the trai
 class HealthConfig(Config):
     """What counts as trouble, and the reaction to each: note, roll_back, stop or fail.
 
-    A rollback takes the state at the best score back, lowers the learning rates and changes the noise; the count of
-    steps goes on. After `max_rollbacks` the next one stops instead, or fails where the terms are not finite.
+    A rollback takes the state at the best score back, lowers the learning rates and draws other latents; the count of
+    steps goes on. After `max_rollbacks` the next one stops instead, or fails where the terms are not finite. Where the
+    present state is the best one there is nothing to go back to, and it is noted.
     """
 
     non_finite: Literal["roll_back", "stop", "fail"] = "roll_back"
@@ -56,10 +57,10 @@ class HealthConfig(Config):
     """Variance of the samples' features, as a share of real images', below which they have collapsed."""
     least_distance: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Median distance to the nearest other sample, as a share of real images', below which they are alike."""
-    collapse_scores: int = Field(default=2, ge=1)
-    """Measurements in a row that make a collapse; the first `grace` of a run are not looked at."""
-    grace: int = Field(default=2, ge=0)
-    """Measurements at the beginning during which every generator's samples are alike."""
+    collapse_scores: int = Field(default=3, ge=1)
+    """Measurements in a row that make a collapse."""
+    grace: int = Field(default=10, ge=0)
+    """Measurements after which samples that never were diverse count as collapsed too: beginnings are all alike."""
     worse_than: float = Field(default=1.5, gt=1.0)
     """Multiple of the best score above which a score counts as worse."""
     worse_scores: int = Field(default=3, ge=1)
@@ -110,9 +111,10 @@ def saturated(row: Mapping[str, float], state: TrainState, config: HealthConfig,
 
 def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks at a measurement for samples without variance, or with many near duplicates."""
-    if state.scores <= config.grace:
-        return None
     alike = row[VARIANCE] < config.least_variance or row[NEAREST] < config.least_distance
+    state.diverse = state.diverse or not alike
+    if not state.diverse and state.scores <= config.grace:
+        return None
     if not _counted(state, "collapsed", alike, by=1, limit=config.collapse_scores):
         return None
     return Finding(

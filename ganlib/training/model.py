@@ -11,7 +11,7 @@ from etils import epy
 from ganlib import storage, tracking
 from ganlib.schema import parse
 from ganlib.tasks import Duty, Task
-from ganlib.training.callbacks import SAMPLES_FOLDER, Sampler
+from ganlib.training.callbacks import SAMPLES_FOLDER, Sampler, sheet_labels
 
 with epy.lazy_imports():
     import keras
@@ -70,6 +70,11 @@ class TrainedModel:
     def classes(self) -> tuple[str, ...]:
         """Names of the data's classes; empty without labels."""
         return tuple(self.facts["classes"])
+
+    @property
+    def sheet_classes(self) -> tuple[str, ...]:
+        """Names of the classes that a sheet of samples shows, where they can be asked for."""
+        return tuple(dict.fromkeys(self.classes[label] for label in sheet_labels(len(self.classes))))
 
     @property
     def shares(self) -> tuple[float, ...]:

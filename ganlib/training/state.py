@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 FACTS = "facts.json"
 BEST = "best"
-RUNNING = ("step", "scores", "seconds", "rollbacks", "gentleness", "signs", "events")  # goes on through a rollback
-KEPT = (*RUNNING, "seed", "best_score", "best_step", "stopped", "stop_text")
+# What goes on through a rollback, and all that is not an array.
+RUNNING = ("step", "scores", "seconds", "rollbacks", "gentleness", "signs", "events")
+KEPT = (*RUNNING, "seed", "diverse", "best_score", "best_step", "stopped", "stop_text")
 
 
 class DamagedCheckpointError(ValueError):
@@ -51,6 +52,7 @@ class TrainState:
         best_step: Step at which it was measured.
         best: Weights of the averaged generators at that step, by variable name.
         scores: Measurements so far.
+        diverse: Whether samples ever were unlike each other.
         seconds: Time spent in the loop so far.
         rollbacks: How often the run went back to its best; chooses the noise.
         gentleness: What rollbacks made of the learning rates, a factor.
@@ -70,6 +72,7 @@ class TrainState:
     best_step: int | None = None
     best: dict[str, NDArray[Any]] = field(default_factory=dict)
     scores: int = 0
+    diverse: bool = False
     seconds: float = 0.0
     rollbacks: int = 0
     gentleness: float = 1.0

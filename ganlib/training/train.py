@@ -11,9 +11,10 @@ from etils import epy
 
 from ganlib import __version__, storage
 from ganlib.tracking import Tracker, flattened
-from ganlib.training.callbacks import SAMPLES_FOLDER, Record, Report, Sampler, Samples, Save, Score
+from ganlib.training.callbacks import SAMPLES_FOLDER, Record, Report, Sampler, Samples, Save, Score, later_pictures
 from ganlib.training.config import TrainConfig
-from ganlib.training.guard import Guard, Judge, Limits, Watch
+from ganlib.training.guard import Guard, Judge, TargetScore, TimeLimit, Watch, lift
+from ganlib.training.home import claim
 from ganlib.training.model import TrainedModel, write_model
 from ganlib.training.optimizers import OptimizerConfig
 from ganlib.training.state import Checkpoints, TrainState
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from ganlib.tasks import Task
 
 LOCK_SECONDS = 60.0
-# Settings that may change between two starts of one run without making it another run.
-FREE = frozenset(
-    f"training.{name}" for name in ("home", "keep_checkpoints", "max_minutes", "run_name", "steps", "target_score")
-)
 
 
 def train(
@@ -69,6 +66,7 @@ def train(
     """
     model.check(dataset.image_shape)
     task.check(classes=len(dataset.classes))
+    objective.check(judges_batches=model.judges_batches)
     strategy = resolve_strategy(config.replicas)
     config.check_shares(strategy.num_replicas_in_sync)
     home = Path(config.home) if config.home else output.with_name(f"{output.name}.home")
@@ -102,9 +100,8 @@ class _Run:
 
     def to_end(self, output: Path) -> TrainedModel:
         """Trains from wherever the home's checkpoints stand to the last step."""
-        # A falling learning rate depends on where it ends: with one, the number of steps is part of the run.
-        free = FREE if self.config.schedule == "constant" else FREE - {"training.steps"}
-        _claim(self.home, free=free, settings=flattened({**self.settings, "resolved": self.resolved, **self.origin}))
+        settings = flattened({**self.settings, "resolved": self.resolved, **self.origin})
+        claim(self.home, settings, steps_are_free=self.config.schedule == "constant")
         checkpoints = Checkpoints(self.home / "checkpoints", keep=self.config.keep_checkpoints)
         state, resumed = self._state(checkpoints)
         with Tracker(self.home, run_name=self.config.run_name) as tracker:
@@ -112,6 +109,8 @@ class _Run:
             self._introduce(tracker)
             sampler = Sampler(self.task, self.task.sampler(state.averaged), shares=self.facts["class_shares"])
             pictures = Samples(sampler, tracker, every=self.config.sample_every)
+            for picture in later_pictures(self.home, state.step):
+                picture.unlink()
             if resumed:
                 print(f"train: goes on from step {state.step}", flush=True)
             else:
@@ -146,7 +145,7 @@ class _Run:
             dtype=self.resolved["precision"],
         )
         resumed = checkpoints.restore(state)
-        Limits(self.config).lift(state)
+        lift(self.config, state)
         if state.step > self.config.steps:
             raise ValueError(
                 f"the run in {self.home} already made {state.step} steps. Take another run name, or at least as many. "
@@ -163,9 +162,10 @@ class _Run:
         score = Score(self.reference, sampler, checkpoints, every=every, count=self.score_count, seed=seed)
         return [
             Watch(guard, start=state.step),
+            TimeLimit(config),
             score,
             Judge(guard, measure=score.measure, every=every),
-            Limits(config),
+            TargetScore(config),
             pictures,
             Record(tracker),
             Report(steps=config.steps, start=state.step, batch_size=config.batch_size),
@@ -263,23 +263,3 @@ def _data_settings(dataset: PreparedDataset) -> dict[str, Any]:
     """What of the section `data` the manifest tells, without the place where the images lay."""
     source = {name: value for name, value in dataset.manifest["source"].items() if name not in ("path", "labels")}
     return {"name": dataset.name, "source": source, **dataset.manifest["preparation"]}
-
-
-def _claim(home: Path, *, free: frozenset[str], settings: dict[str, Any]) -> None:
-    """Refuses a home that holds another run, but for the settings that are free, and makes an empty one this run's."""
-    path = home / "settings.json"
-    present = {name: value for name, value in settings.items() if name not in free}
-    if not path.exists():
-        storage.write_json(path, present)
-        return
-    before = storage.read_json(path)
-    if before.get("dataset") != present["dataset"]:
-        raise ValueError(
-            f"the images changed since this run began. Take another run name. Received: home={str(home)!r}"
-        )
-    for name in sorted(before.keys() | present.keys()):
-        if before.get(name) != present.get(name):
-            raise ValueError(
-                f"{home} holds a run with other settings: {name} was {before.get(name)!r}. Take another run name, or "
-                f"remove the folder. Received: {name}={present.get(name)!r}"
-            )

@@ -83,6 +83,7 @@ class Trainer:
             callbacks: Called in this order wherever they are due; they see values that are not finite.
         """
         state, iterator, noise_seed = self.state, None, None
+        looked = time.perf_counter()
         while state.step < steps and state.stopped is None:
             if noise_seed != state.noise_seed:  # at the beginning and after each rollback
                 iterator, noise_seed = iter(self._drawn(make_batches)), state.noise_seed
@@ -93,7 +94,9 @@ class Trainer:
             seconds = time.perf_counter() - began
             row: Row = dict(zip(self._names, (float(value) / count for value in values), strict=True))
             row["speed/steps_per_second"] = count / seconds
-            state.step, state.seconds = first + count, state.seconds + seconds
+            state.step = first + count
+            now = time.perf_counter()
+            state.seconds, looked = state.seconds + now - looked, now
             for callback in callbacks:
                 ends = state.step == steps or state.stopped is not None
                 if callback.every is None or state.step % callback.every == 0 or ends:
