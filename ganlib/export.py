@@ -207,8 +207,8 @@ def _classes(model: TrainedModel) -> str:
     """Says which classes can be asked for, if any."""
     if not model.task.takes_label:
         return ""
-    named = ", ".join(f"{index} {name}" for index, name in enumerate(model.classes))
-    return f"`label` chooses the class: {named}.\n"
+    named = ", ".join(f"{index} = `{name}`" for index, name in enumerate(model.classes))
+    return f"`label` chooses the class: {named}. A class for each image is asked for by the other signature.\n"
 
 
 CARD = """# {name}

@@ -74,6 +74,10 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
             continue
         if item["type"] == "union_tag_invalid":
             message = f"expected one of {item['ctx']['expected_tags']}"
+        if item["type"] in ("model_type", "model_attributes_type"):
+            message = "expected a section with fields"
+        if item["type"] == "tuple_type":
+            message = "expected a list"
         if item["type"] == "union_tag_not_found":
             message = "expected `kind`, the variant's name"
         if item["type"] == "value_error" and "Received:" in message:

@@ -178,11 +178,16 @@ def config(schema: bool) -> None:
 @main.command()
 def presets() -> None:
     """Lists the presets, each with the comment that it begins with."""
+    import yaml
+
     from pipelines import settings
 
+    rows = []
     for name, text in settings.presets().items():
         comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
-        click.echo(f"{name:<16} {' '.join(comments)}")
+        kind = "data" if settings.is_data(yaml.safe_load(text)) else "game"
+        rows.append(f"{kind}  {name:<16} {' '.join(comments)}")
+    click.echo("\n".join(sorted(rows)))
 
 
 @main.command()

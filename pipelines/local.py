@@ -30,6 +30,9 @@ STEPS = {
 }
 
 
+TOLD_OF_TRAINING = ("best_step", "last_step", "rollbacks", "stopped")
+
+
 class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the program
     """A step of the pipeline failed.
 
@@ -50,6 +53,7 @@ class Result:
         name: Name of the run.
         folder: Its folder.
         evaluation: Scores and report.
+        training: Best and last step, rollbacks, and why it stopped early if it did.
         seconds: Wall time by step.
         cached: Steps that an earlier run had finished.
         mlflow_run_id: Run that everything was logged to, if the server was there.
@@ -59,6 +63,7 @@ class Result:
     name: str
     folder: Path
     evaluation: Evaluation
+    training: dict[str, Any]
     seconds: dict[str, float]
     cached: tuple[str, ...]
     mlflow_run_id: str | None
@@ -72,6 +77,7 @@ class Result:
             "scores": self.evaluation.values,
             "floors": self.evaluation.floors,
             "notes": list(self.evaluation.notes),
+            "training": self.training,
             "seconds": self.seconds,
             "cached": list(self.cached),
             "model": str(self.folder / "model"),
@@ -264,6 +270,7 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
         name=name,
         folder=folder,
         evaluation=evaluation,
+        training={name: outputs["trained"].metadata.get(name) for name in TOLD_OF_TRAINING},
         seconds={step: float(artifact.metadata["seconds"]) for step, artifact in artifacts.items()},
         cached=cached,
         mlflow_run_id=tracking.run_id(places["trained"]),

@@ -48,9 +48,14 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
     # The defaults lie below everything, so that a field of the default variant can be set by itself.
     values: dict[str, Any] = RunConfig().to_parameters()
     layers = [_preset(name) for name in chosen]
-    if layers and file is None and not any("data" in layer for layer in layers):
+    if len(layers) > 1 and len({is_data(layer) for layer in layers}) < len(layers):
+        raise SettingsError(
+            "expected at most one preset of data and one of a game (a game's parts are set by task, model and "
+            f"objective). Received: preset={', '.join(chosen)}"
+        )
+    if layers and file is None and not any(map(is_data, layers)):
         layers.insert(0, _preset(DEFAULT_PRESET))
-    for layer in sorted(layers, key=lambda layer: "data" not in layer):  # games lie over data, however they were named
+    for layer in sorted(layers, key=is_data, reverse=True):  # games lie over data, however they were named
         values = _merged(values, layer)
     if file is not None:
         values = _merged(values, _mapping(_text(file), str(file)))
@@ -66,6 +71,11 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
 def digest(config: RunConfig) -> str:
     """Returns a few digits that tell configs apart."""
     return hashlib.sha256(storage.as_text(config.to_parameters()).encode()).hexdigest()[:DIGEST_DIGITS]
+
+
+def is_data(preset: Mapping[str, Any]) -> bool:
+    """Says whether a preset is one of data, or else of a game."""
+    return "data" in preset
 
 
 def _preset(name: str) -> dict[str, Any]:

@@ -103,7 +103,10 @@ def test_help_names_every_command(call):
 
 def test_presets_lists_each_with_its_first_words(call):
     lines = call("presets").stdout.splitlines()
-    assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional"} <= {line.split()[0] for line in lines}
+    assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional"} <= {line.split()[1] for line in lines}
+    kinds = [line.split()[0] for line in lines]
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {"data", "game"}
     assert all(len(line.split()) > 5 for line in lines)
 
 

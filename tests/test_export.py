@@ -55,7 +55,7 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
     for part in ("fd_digits_classifier", "step 6", "train_gan", "generator/non_saturating", "Protocol", "held out"):
         assert part in page
     assert page.count("data:image/png;base64,") == 6  # three of growth, generated, real, preview
-    assert page.count("<svg") == 7  # distance, diversity, terms, gradients, rates, average, speed
+    assert page.count("<svg") == 8  # distance, diversity, accuracy, terms, gradients, rates, average, speed
 
 
 def test_the_exported_signatures_give_the_images_of_training(exported, trained):
@@ -167,7 +167,7 @@ def test_card_report_and_registered_model_say_what_a_label_is(labelled):
 
     _, scores, exported, uri = labelled
     card = exported.card.read_text()
-    assert "`label` chooses the class: 0 0, 1 1, " in card
+    assert "`label` chooses the class: 0 = `0`, 1 = `1`, " in card
     assert "`label`, int64 [N], and `latent`, float32 [N, 8], to `images`" in card
     code = card.partition("```python\n")[2].partition("```")[0]
     check = "\nassert images.shape == (16, 16, 16, 1) and images.dtype == tf.uint8"

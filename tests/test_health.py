@@ -127,7 +127,7 @@ def test_rates_a_hundred_times_too_high_are_noticed_and_lowered(digits, referenc
     first, *_ = events(model)
     assert first[1] in ("worsened", "collapsed", "non_finite")
     assert first[2] == "rolled back"
-    assert f"health: step {first[0]}: {first[1]}, rolled back to step" in capsys.readouterr().out
+    assert f"health: step {first[0]}: {first[1]}, rolled back to the state of step" in capsys.readouterr().out
     rates = {row["step"]: row["learning_rate/generator"] for row in model.history}
     assert rates[first[0]] == pytest.approx(0.05)
     assert all(rate == pytest.approx(0.025) for step, rate in rates.items() if step > first[0])
@@ -345,7 +345,7 @@ def test_a_target_ends_a_run_and_a_harder_one_lets_it_go_on(digits, reference, t
 def test_time_ends_a_run_with_a_score(digits, reference, tmp_path):
     model = run(digits, reference, tmp_path / "model", max_minutes=1e-9, score_every=5, steps_per_loop=2)
     assert model.facts["last_step"] == 2
-    assert model.facts["stopped"] == "step 2: training.max_minutes=1e-09 are over"
+    assert model.facts["stopped"] == "step 2: training.max_minutes=1e-09 is over"
     assert MEASURE in model.history[-1]
     assert model.facts["best_score"] == model.history[-1][MEASURE]
 
@@ -404,14 +404,14 @@ def test_events_stand_in_mlflow_as_tag_and_metric_and_in_the_report(digits, refe
     model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model")
     client = MlflowClient(uri)
     [found] = client.search_runs([client.get_experiment_by_name("gan-pipelines").experiment_id])
-    assert found.data.tags["health.non_finite"].startswith("step 8, rolled back to step ")
+    assert found.data.tags["health.non_finite"].startswith("step 8, rolled back to the state of step ")
     assert found.data.metrics["health/non_finite"] == 1.0
     assert found.data.metrics["learning_rate/generator"] == pytest.approx(1e-4)
     assert 0.0 < found.data.metrics["ema/decay"] < 1.0
     scores = evaluate(model, digits, reference, EvaluationConfig(samples=60), tmp_path / "scores")
     page = scores.report.read_text()
     assert "Health: what was noticed and done" in page
-    assert "rolled back to step" in page
+    assert "rolled back to the state of step" in page
     assert page.count("Diversity of the samples") == 1
 
 

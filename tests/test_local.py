@@ -106,6 +106,7 @@ def test_the_last_line_is_one_json_object_with_all_that_a_program_wants(finished
         "scores",
         "floors",
         "notes",
+        "training",
         "seconds",
         "model",
         "report",

@@ -70,6 +70,14 @@ def test_a_game_lies_over_data_and_says_all_that_makes_the_game(name):
     assert below.training.steps == resolved(*PLACE["folder"], preset="folder").training.steps
 
 
+def test_order_does_not_matter_and_two_of_a_kind_are_refused():
+    assert resolved(preset=["sngan", "digits"]) == resolved(preset=["digits", "sngan"]) == resolved(preset="sngan")
+    for named in (["digits", "sngan", "wgan"], ["digits", "folder"]):
+        [line] = refusal(*PLACE["folder"], preset=named)
+        assert line.startswith("expected at most one preset of data and one of a game")
+        assert line.endswith(f"Received: preset={', '.join(named)}")
+
+
 def test_a_game_over_a_file_takes_the_files_data(write):
     config = resolved(preset="sngan", file=write("data: {size: 32, name: mine}\n"))
     assert (config.data.size, config.data.name, config.objective.kind) == (32, "mine", "hinge")

@@ -249,9 +249,9 @@ def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, 
     if model.events:
         told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in model.events]
         rest = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-        notes.append(f"Training met trouble: {'; '.join(told[:NAMED])}{rest}. The report and history.jsonl tell more.")
+        notes.append(f"Training met trouble: {'; '.join(told[:NAMED])}{rest}; history.jsonl tells more.")
     if model.facts["stopped"]:
-        notes.append(f"Training stopped before its last step: {model.facts['stopped']}.")
+        notes.append(f"Training stopped at {model.facts['stopped']}.")
     if set_aside:
         named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
         rest = "; manifest.json of the data set names the others" if len(set_aside) > NAMED else ""

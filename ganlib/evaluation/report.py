@@ -23,6 +23,7 @@ GROWTH_PICTURES = 6
 PANELS = {
     "Distance to the real images": ("training/",),
     "Diversity of the samples, real images having 1": ("diversity/",),
+    "Share of images that the discriminator tells rightly": ("discriminator/accuracy",),
     "Terms of the losses": ("discriminator/", "generator/"),
     "Norms of the gradients": ("gradient/",),
     "Learning rates": ("learning_rate/",),
@@ -105,22 +106,25 @@ def _embedded(path: Path, *, rows: int | None = None) -> str:
 
 def _panels(history: Rows) -> list[tuple[str, list[str]]]:
     names = list(dict.fromkeys(name for row in history for name in row if name not in ("step", "time")))
-    named = {title: [name for name in names if name.startswith(prefixes)] for title, prefixes in PANELS.items()}
-    shown = {name for chosen in named.values() for name in chosen}
-    others = [name for name in names if name not in shown and not name.startswith("health/")]
-    return [(title, chosen) for title, chosen in [*named.items(), ("Others", others)] if chosen]
+    left, panels = [name for name in names if not name.startswith("health/")], []
+    for title, prefixes in PANELS.items():
+        chosen = [name for name in left if name.startswith(prefixes)]
+        left = [name for name in left if name not in chosen]
+        panels.append((title, chosen))
+    return [(title, chosen) for title, chosen in [*panels, ("Others", left)] if chosen]
 
 
 def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> str:
-    """Returns a line chart as SVG text, a dotted line wherever health noticed something."""
+    """Returns a line chart as SVG text, a dashed line wherever health noticed something."""
     figure = matplotlib.figure.Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for name in names:
         points = [(row["step"], row[name]) for row in history if name in row]
         marker = "o" if len(points) < 60 else ""
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.2, label=name)
-    for step in events:
-        axes.axvline(step, color="0.4", linewidth=0.8, linestyle=":")
+    for number, step in enumerate(events):
+        label = "health" if number == 0 else None
+        axes.axvline(step, color="tab:red", linewidth=1.0, linestyle="--", alpha=0.7, label=label)
     values = [row[name] for row in history for name in names if name in row]
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")

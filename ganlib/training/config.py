@@ -21,7 +21,7 @@ class TrainConfig(Config):
 
     steps: int = Field(default=2000, ge=1)
     """Generator updates in all."""
-    target_score: float | None = Field(default=None, ge=0.0)
+    target_score: float | None = Field(default=None, gt=0.0)
     """Distance to the real images at which training is content and ends."""
     max_minutes: float | None = Field(default=None, gt=0.0)
     """Minutes of training, resumed ones included, after which it ends."""

@@ -21,12 +21,15 @@ class Guard:
 
     Args:
         config: Reactions and limits.
+        last_step: The run's last step, after which a rollback would be of no use.
         checkpoints: Where the state at the best score lies.
         tracker: Records the events.
     """
 
-    def __init__(self, config: HealthConfig, checkpoints: Checkpoints, tracker: Tracker) -> None:
-        self.config = config
+    def __init__(
+        self, config: HealthConfig, checkpoints: Checkpoints, tracker: Tracker, *, last_step: int | None = None
+    ) -> None:
+        self.config, self._last_step = config, last_step
         self._checkpoints, self._tracker = checkpoints, tracker
 
     def react(self, finding: Finding, row: Row, state: TrainState) -> None:
@@ -38,12 +41,12 @@ class Guard:
         step, reaction = state.step, self._reaction(finding, state)
         done = DONE[reaction]
         if reaction == "roll_back" or (reaction == "stop" and finding.trouble == "non_finite"):
-            done += f" to step {self._checkpoints.roll_back(state)}"
+            done += f" to the state of step {self._checkpoints.roll_back(state)}"
         if reaction == "roll_back":
             state.rollbacks += 1
             state.gentleness *= self.config.gentler
             state.signs.clear()
-            done += f", learning rates times {self.config.gentler:g}"
+            done += f", learning rates now {state.gentleness:g} of those configured"
         number = state.events[finding.trouble] = state.events.get(finding.trouble, 0) + 1
         row[f"health/{finding.trouble}"] = float(number)
         print(f"health: step {step}: {finding.trouble}, {done}: {finding.text}", flush=True)
@@ -60,11 +63,16 @@ class Guard:
         wanted: str = getattr(self.config, finding.trouble)
         if wanted != "roll_back":
             return wanted
-        if finding.trouble != "non_finite" and state.best_step == state.step:
-            return "note"  # the present state is the best one: there is nothing to go back to
+        if finding.trouble != "non_finite" and self._useless(finding, state):
+            return "note"
         if state.rollbacks >= self.config.max_rollbacks:
             return "fail" if finding.trouble == "non_finite" else "stop"
         return wanted
+
+    def _useless(self, finding: Finding, state: TrainState) -> bool:
+        """Says whether a rollback would change nothing: from the best state, to one as bad, or with no step left."""
+        never_diverse = finding.trouble == "collapsed" and not state.diverse
+        return state.best_step == state.step or never_diverse or state.step == self._last_step
 
 
 class Watch:
@@ -122,7 +130,7 @@ class TimeLimit:
         """Sets why training ends, if it does."""
         del step, row
         if state.stopped is None and time_is_over(self._config, state):
-            state.stop("max_minutes", f"step {state.step}: training.max_minutes={self._config.max_minutes:g} are over")
+            state.stop("max_minutes", f"step {state.step}: training.max_minutes={self._config.max_minutes:g} is over")
 
 
 class TargetScore:

@@ -29,8 +29,8 @@ class HealthConfig(Config):
     """What counts as trouble, and the reaction to each: note, roll_back, stop or fail.
 
     A rollback takes the state at the best score back, lowers the learning rates and draws other latents; the count of
-    steps goes on. After `max_rollbacks` the next one stops instead, or fails where the terms are not finite. Where the
-    present state is the best one there is nothing to go back to, and it is noted.
+    steps goes on. After `max_rollbacks` the next one stops instead, or fails where the terms are not finite. Where it
+    would change nothing (the present state is the best one, no state was any better, no step is left) it is noted.
     """
 
     non_finite: Literal["roll_back", "stop", "fail"] = "roll_back"
@@ -59,7 +59,7 @@ class HealthConfig(Config):
     """Median distance to the nearest other sample, as a share of real images', below which they are alike."""
     collapse_scores: int = Field(default=3, ge=1)
     """Measurements in a row that make a collapse."""
-    grace: int = Field(default=10, ge=0)
+    grace: int = Field(default=4, ge=0)
     """Measurements after which samples that never were diverse count as collapsed too: beginnings are all alike."""
     worse_than: float = Field(default=1.5, gt=1.0)
     """Multiple of the best score above which a score counts as worse."""

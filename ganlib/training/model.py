@@ -94,7 +94,7 @@ class TrainedModel:
     @property
     def summary(self) -> dict[str, Any]:
         """What a KFP artifact of this model says of it."""
-        names = ("dataset", "precision", "replicas", "best_step", "best_score", "last_step")
+        names = ("dataset", "precision", "replicas", "best_step", "best_score", "last_step", "rollbacks", "stopped")
         known = {name: self.facts[name] for name in names if self.facts[name] is not None}
         return {**known, "mlflow_run_id": tracking.run_id(self.folder) or "", "image_shape": self.facts["image_shape"]}
 

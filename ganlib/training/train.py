@@ -127,7 +127,7 @@ class _Run:
                 callbacks=self._callbacks(state, sampler, pictures, checkpoints, tracker),
             )
             if state.stop_text:
-                print(f"train: stopped at step {state.step}: {state.stop_text}", flush=True)
+                print(f"train: stopped at {state.stop_text}", flush=True)
             tracker.status("FINISHED")
         return write_model(output, state, self.task, home=self.home, facts=self.facts)
 
@@ -157,7 +157,7 @@ class _Run:
         self, state: TrainState, sampler: Sampler, pictures: Samples, checkpoints: Checkpoints, tracker: Tracker
     ) -> list[Callback]:
         """What happens on the way, in this order."""
-        config, guard = self.config, Guard(self.config.health, checkpoints, tracker)
+        config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
         every, seed = config.score_every, config.seed
         score = Score(self.reference, sampler, checkpoints, every=every, count=self.score_count, seed=seed)
         return [
@@ -188,10 +188,10 @@ class _Run:
         }
 
     @property
-    def origin(self) -> dict[str, str]:
+    def origin(self) -> dict[str, Any]:
         """The code, the images and the yardstick."""
         checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
-        return {"ganlib": __version__, **checksums, "flip": str(self.dataset.flip)}
+        return {"ganlib": __version__, **checksums, "data.flip": self.dataset.flip}
 
     @property
     def score_count(self) -> int:
