@@ -250,6 +250,14 @@ def test_every_trouble_of_a_measurement_gets_its_reaction(digits, reference, tmp
     assert alive.stopped == "worsened"
 
 
+@pytest.mark.parametrize("known", [{"diverse": False}, {"diverse": True, "step": 10}], ids=["never better", "the end"])
+def test_a_rollback_that_would_change_nothing_is_not_made(tmp_path, known):
+    guard = Guard(HealthConfig(), Checkpoints(tmp_path / "none", keep=1), Tracker(tmp_path), last_step=10)
+    alive = state(**{"step": 9, "best_score": 1.0, "best_step": 3, **known})
+    guard.react(Finding("collapsed", "alike"), {}, alive)
+    assert (alive.rollbacks, alive.events) == (0, {"collapsed": 1})
+
+
 def test_the_best_state_is_not_rolled_back_to_itself(tmp_path):
     guard = Guard(HealthConfig(collapse_scores=1), Checkpoints(tmp_path / "none", keep=1), Tracker(tmp_path))
     alive = state(step=9, best_score=5.0, best_step=9, diverse=True)
