@@ -200,7 +200,28 @@ def table(found: list[dict]) -> str:
         lines.append(f"| {data} | `{game}` | {best} | {last} | {pace:.2f} | {', '.join(notes)} |")
     floors = {row["name"].partition("/")[0]: row["floor"] for row in found}
     lines.append("\nfloor: " + ", ".join(f"{data} {floor:.4f}" for data, floor in floors.items()))
-    return "\n".join(lines)
+    return "\n".join([*lines, *against_the_tutorial(grouped)])
+
+
+def against_the_tutorial(grouped: dict[tuple[str, str], list[dict]]) -> list[str]:
+    """How every preset stands to the tutorial's loop: distance at an equal budget, time to its score of ten epochs."""
+    equal = grouped.get(("fashion_mnist", "tutorial"))
+    longer = grouped.get(("fashion_mnist", f"tutorial-{TUTORIAL_EPOCHS}-epochs"))
+    if not equal or not longer:
+        return []
+    goal, seconds = longer[0]["last"], longer[0]["seconds"]
+    theirs = statistics.mean(row["last"] for row in equal)
+    lines = [f"\nThe tutorial's loop: {theirs:.2f}, and {goal:.2f} after {TUTORIAL_EPOCHS} epochs in {seconds:.0f} s."]
+    for (data, game), members in grouped.items():
+        if data == "fashion_mnist" and game in GAMES:
+            ours = statistics.mean(row["best"] for row in members)
+            # Scores on the way are of fewer samples, which makes them larger: the times are no shorter than they were.
+            reached = [next((at for at, score in row["curve"] if score <= goal), None) for row in members]
+            shares = [f"1/{seconds / at:.1f}" if at else "not reached" for at in reached]
+            lines.append(
+                f"- `{game}`: {ours / theirs:.2f} of its distance; its later score in {', '.join(shares)} of its time"
+            )
+    return lines
 
 
 def spread(values: list[float]) -> str:

@@ -117,6 +117,8 @@ def test_the_last_line_is_one_json_object_with_all_that_a_program_wants(finished
     assert (said["run"], said["status"]) == ("tiny", "succeeded")
     assert said["scores"][SCORE] > said["floors"][SCORE] > 0
     assert list(said["seconds"]) == STEPS
+    assert said["training"]["last_step"] >= said["training"]["best_step"] > 0
+    assert said["training"]["rollbacks"] == 0
     assert all(seconds > 0 for seconds in said["seconds"].values())
     assert said["cached"] == []
     assert Path(said["mlflow_tracking_uri"].removeprefix("sqlite:///")) == finished.root / "mlflow.db"
