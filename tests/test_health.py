@@ -46,26 +46,41 @@ def weights(model, kept="last"):
     return model.network(kept).get_weights()
 
 
-class Damaged:
-    """Prepared images of which some batches hold NaN, as a broken decoder or a bad disk would give them."""
+class Fed:
+    """Prepared images that are changed on their way to training.
 
-    def __init__(self, dataset, *, numbers):
-        self._dataset, self._numbers = dataset, numbers
+    `change` maps the number of a batch and its images to what training gets.
+    """
+
+    def __init__(self, dataset, change):
+        self._dataset, self._change = dataset, change
 
     def __getattr__(self, name):
         return getattr(self._dataset, name)
 
     def batches(self, *, batch_size, seed, start=0):
-        def damage(number, batch):
-            bad = tf.reduce_any(tf.equal(number, tf.constant(self._numbers, tf.int64)))
-            images = tf.cast(batch[0], tf.float32)
-            return tf.where(bad, images * float("nan"), images), batch[1]
+        plain = self._dataset.batches(batch_size=batch_size, seed=seed, start=start)
+        return plain.enumerate(start).map(lambda number, batch: (self._change(number, batch[0]), batch[1]))
 
-        return self._dataset.batches(batch_size=batch_size, seed=seed, start=start).enumerate(start).map(damage)
+
+def damaged_feed(dataset, *, numbers):
+    """Some batches hold NaN, as a broken decoder or a bad disk would give them."""
+
+    def damage(number, images):
+        bad = tf.reduce_any(tf.equal(number, tf.constant(numbers, tf.int64)))
+        images = tf.cast(images, tf.float32)
+        return tf.where(bad, images * float("nan"), images)
+
+    return Fed(dataset, damage)
+
+
+def stuck_feed(dataset, *, number):
+    """One image only from some batch on: whoever learns from it collapses."""
+    return Fed(dataset, lambda index, images: tf.where(index < number, images, tf.repeat(images[:1], 16, axis=0) * 0))
 
 
 def test_nan_in_the_data_takes_the_run_back_and_lets_it_go_on_gentler(digits, reference, tmp_path):
-    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model")
+    model = run(damaged_feed(digits, numbers=[7]), reference, tmp_path / "model")
     assert events(model) == [(8, "non_finite", "rolled back")]
     [event] = model.events
     assert "within steps [7, 8]" in event["text"]
@@ -81,7 +96,7 @@ def test_nan_in_the_data_takes_the_run_back_and_lets_it_go_on_gentler(digits, re
 
 def test_the_state_that_a_rollback_takes_back_is_the_best_one(digits, reference, tmp_path):
     """With learning rates of zero from there on, the last generator is the one of the best score."""
-    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model", health={"gentler": 1e-30}, steps=8)
+    model = run(damaged_feed(digits, numbers=[7]), reference, tmp_path / "model", health={"gentler": 1e-30}, steps=8)
     best = model.step("best")
     plain = run(digits, reference, tmp_path / "plain", steps=best)
     assert best < 8
@@ -89,7 +104,7 @@ def test_the_state_that_a_rollback_takes_back_is_the_best_one(digits, reference,
 
 
 def test_nan_that_comes_again_and_again_ends_in_a_failure_that_says_what_to_try(digits, reference, tmp_path):
-    damaged = Damaged(digits, numbers=list(range(5, 100)))
+    damaged = damaged_feed(digits, numbers=list(range(5, 100)))
     with pytest.raises(TrainingDiverged, match=r"infinite or NaN somewhere within steps \[9, 10\]\. Try a lower"):
         run(damaged, reference, tmp_path / "model", health={"max_rollbacks": 2}, home=str(tmp_path / "home"))
     assert not (tmp_path / "model").exists()
@@ -101,7 +116,7 @@ def test_nan_that_comes_again_and_again_ends_in_a_failure_that_says_what_to_try(
 
 
 def test_a_run_told_to_stop_at_nan_ends_with_its_best_generator(digits, reference, tmp_path):
-    damaged = Damaged(digits, numbers=[7])
+    damaged = damaged_feed(digits, numbers=[7])
     model = run(damaged, reference, tmp_path / "model", health={"non_finite": "stop"})
     assert events(model) == [(8, "non_finite", "stopped")]
     assert model.facts["last_step"] == 8
@@ -194,26 +209,9 @@ def test_collapse_is_measured_against_real_images(digits, reference):
     assert nearest < 1e-6
 
 
-class Stuck:
-    """Prepared images whose feed shows one image only from some batch on: whoever learns from it collapses."""
-
-    def __init__(self, dataset, *, number):
-        self._dataset, self._number = dataset, number
-
-    def __getattr__(self, name):
-        return getattr(self._dataset, name)
-
-    def batches(self, *, batch_size, seed, start=0):
-        def stick(number, batch):
-            images, labels = batch
-            return tf.where(number < self._number, images, tf.repeat(images[:1], batch_size, axis=0) * 0), labels
-
-        return self._dataset.batches(batch_size=batch_size, seed=seed, start=start).enumerate(start).map(stick)
-
-
 def test_a_late_collapse_of_dcgan_leaves_the_best_generator_and_says_so(digits, reference, tmp_path, capsys):
     model = run(
-        Stuck(digits, number=100),
+        stuck_feed(digits, number=100),
         reference,
         tmp_path / "model",
         model=Dcgan(width=8, dropout=0.0),
@@ -359,7 +357,7 @@ def test_time_ends_a_run_with_a_score(digits, reference, tmp_path):
 
 
 def test_reactions_and_limits_may_change_between_two_starts_and_may_let_a_run_go_on(digits, reference, tmp_path):
-    damaged, home = Damaged(digits, numbers=[7]), str(tmp_path / "home")
+    damaged, home = damaged_feed(digits, numbers=[7]), str(tmp_path / "home")
     stopped = run(damaged, reference, tmp_path / "a", home=home, health={"non_finite": "stop"})
     assert stopped.facts["last_step"] == 8
     rest = run(damaged, reference, tmp_path / "b", home=home, health={"non_finite": "roll_back"})
@@ -368,7 +366,7 @@ def test_reactions_and_limits_may_change_between_two_starts_and_may_let_a_run_go
 
 
 def test_a_rollback_under_two_replicas_goes_on_with_equal_bits_after_an_interruption(digits, reference, tmp_path):
-    damaged = Damaged(digits, numbers=[6])
+    damaged = damaged_feed(digits, numbers=[6])
     whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"), replicas=2)
     run(damaged, reference, tmp_path / "half", home=str(tmp_path / "two"), replicas=2, steps=8)
     rest = run(damaged, reference, tmp_path / "rest", home=str(tmp_path / "two"), replicas=2)
@@ -378,7 +376,7 @@ def test_a_rollback_under_two_replicas_goes_on_with_equal_bits_after_an_interrup
 
 def test_a_run_interrupted_around_a_rollback_ends_with_the_same_bits(digits, reference, tmp_path):
     """Checkpoints lie at 4, 8 and 12, the trouble at 7: going on from 4 meets it again, going on from 8 does not."""
-    damaged = Damaged(digits, numbers=[6])
+    damaged = damaged_feed(digits, numbers=[6])
     whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"))
     for name, step in (("before", 4), ("after", 8)):
         home = tmp_path / name
@@ -409,7 +407,7 @@ def test_events_stand_in_mlflow_as_tag_and_metric_and_in_the_report(digits, refe
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracking.initialise(uri, experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model")
+    model = run(damaged_feed(digits, numbers=[7]), reference, tmp_path / "model")
     client = MlflowClient(uri)
     [found] = client.search_runs([client.get_experiment_by_name("gan-pipelines").experiment_id])
     assert found.data.tags["health.non_finite"].startswith("step 8, rolled back to the state of step ")
@@ -472,7 +470,7 @@ def test_a_half_life_in_images_takes_the_place_of_the_decay(digits, reference, t
 
 
 def test_the_history_is_json_that_any_program_reads(digits, reference, tmp_path):
-    model = run(Damaged(digits, numbers=[7]), reference, tmp_path / "model")
+    model = run(damaged_feed(digits, numbers=[7]), reference, tmp_path / "model")
 
     def refuse(word):
         raise AssertionError(word)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def median_nearest(features: NDArray[np.float32]) -> float:
     """Returns the median distance from a row of features [N, D] to its nearest other row, N up to thousands.
 
-    Computed from each pair's difference in squares, in float64: near duplicates come out as zero or close to it.
+    By |a - b|^2 = |a|^2 + |b|^2 - 2ab in float64, whose rounding leaves duplicates at zero or close to it.
     """
     rows = features.astype(np.float64)
     squares = (rows**2).sum(axis=1)

@@ -115,7 +115,7 @@ class Reference:
 
     def floor(self, count: int) -> float:
         """Returns the distance of `count` real test images to the real training images."""
-        return frechet_distance(Statistics.of([self.test_features[:count]]), self.statistics)
+        return self.distance_of(self.test_features[:count])
 
     def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
         """Returns what must be equal for two scores to be comparable, and where they came from."""

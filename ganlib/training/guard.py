@@ -20,10 +20,10 @@ class Guard:
     """Reacts to findings.
 
     Args:
-        config: Reactions and limits.
-        last_step: The run's last step, after which a rollback would be of no use.
+        config: Reactions and thresholds.
         checkpoints: Where the state at the best score lies.
         tracker: Records the events.
+        last_step: The run's last step, after which a rollback would be of no use.
     """
 
     def __init__(
@@ -119,57 +119,52 @@ class Judge:
                 self._guard.react(finding, row, state)
 
 
-class TimeLimit:
-    """Ends training that has taken its time. Comes before the score, so that the last generator has one."""
+class Limit:
+    """Ends training where it is good enough, or has taken its time.
 
-    def __init__(self, config: TrainConfig) -> None:
+    Args:
+        reason: Name of the limit in `LIMITS` and in the section `training`.
+        config: Says where it lies.
+    """
+
+    def __init__(self, reason: str, config: TrainConfig) -> None:
         self.every: int | None = None
-        self._config = config
+        self._reason, self._config = reason, config
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Sets why training ends, if it does."""
-        del step, row
-        if state.stopped is None and time_is_over(self._config, state):
-            state.stop("max_minutes", f"step {state.step}: training.max_minutes={self._config.max_minutes:g} is over")
+        del row
+        reached = LIMITS[self._reason](self._config, state)
+        if state.stopped is None and reached:
+            state.stop(self._reason, f"step {step}: {reached}")
 
 
-class TargetScore:
-    """Ends training that is good enough."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.every: int | None = None
-        self._config = config
-
-    def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Sets why training ends, if it does."""
-        del step, row
-        if state.stopped is None and target_is_reached(self._config, state):
-            target = f"training.target_score={self._config.target_score:g}"
-            state.stop("target_score", f"step {state.step}: the score {state.best_score:.4g} reached {target}")
+def time_is_over(config: TrainConfig, state: TrainState) -> str | None:
+    """Returns a sentence if the run has used its minutes."""
+    minutes = config.max_minutes
+    return f"training.max_minutes={minutes:g} is over" if minutes and state.seconds >= 60.0 * minutes else None
 
 
-def time_is_over(config: TrainConfig, state: TrainState) -> bool:
-    """Says whether the run has used its minutes."""
-    return config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes
-
-
-def target_is_reached(config: TrainConfig, state: TrainState) -> bool:
-    """Says whether the best score is as good as was asked for."""
+def target_is_reached(config: TrainConfig, state: TrainState) -> str | None:
+    """Returns a sentence if the best score is as good as was asked for."""
     target, best = config.target_score, state.best_score
-    return target is not None and best is not None and best <= target
+    if target is None or best is None or best > target:
+        return None
+    return f"the score {best:.4g} reached training.target_score={target:g}"
+
+
+LIMITS = {"max_minutes": time_is_over, "target_score": target_is_reached}
 
 
 def lift(config: TrainConfig, state: TrainState) -> None:
     """Lets a resumed run go on that had stopped, where what stopped it would not stop it by the present settings."""
-    match state.stopped:
-        case None:
-            stays = True
-        case "max_minutes":
-            stays = time_is_over(config, state)
-        case "target_score":
-            stays = target_is_reached(config, state)
-        case trouble:
-            wanted, spent = getattr(config.health, trouble), state.rollbacks >= config.health.max_rollbacks
-            stays = wanted == "stop" or (wanted == "roll_back" and spent)
+    reason = state.stopped
+    if reason is None:
+        return
+    if reason in LIMITS:
+        stays = LIMITS[reason](config, state) is not None
+    else:
+        wanted, spent = getattr(config.health, reason), state.rollbacks >= config.health.max_rollbacks
+        stays = wanted == "stop" or (wanted == "roll_back" and spent)
     if not stays:
         state.stopped = state.stop_text = None

@@ -13,7 +13,7 @@ from ganlib import __version__, storage
 from ganlib.tracking import Tracker, flattened
 from ganlib.training.callbacks import SAMPLES_FOLDER, Record, Report, Sampler, Samples, Save, Score, later_pictures
 from ganlib.training.config import TrainConfig
-from ganlib.training.guard import Guard, Judge, TargetScore, TimeLimit, Watch, lift
+from ganlib.training.guard import Guard, Judge, Limit, Watch, lift
 from ganlib.training.home import claim
 from ganlib.training.model import TrainedModel, write_model
 from ganlib.training.optimizers import OptimizerConfig
@@ -162,10 +162,10 @@ class _Run:
         score = Score(self.reference, sampler, checkpoints, every=every, count=self.score_count, seed=seed)
         return [
             Watch(guard, start=state.step),
-            TimeLimit(config),
+            Limit("max_minutes", config),  # before the score, so that the last generator has one
             score,
             Judge(guard, measure=score.measure, every=every),
-            TargetScore(config),
+            Limit("target_score", config),
             pictures,
             Record(tracker),
             Report(steps=config.steps, start=state.step, batch_size=config.batch_size),
