@@ -10,7 +10,7 @@ import tensorflow as tf
 from pydantic import TypeAdapter, ValidationError
 
 from ganlib.models import Dcgan, Mlp, Model, R3gan, Resnet
-from ganlib.models.conditions import batch_norm, judged, label_input, modulated
+from ganlib.models.conditions import batch_norm, judged, modulated, network_inputs
 from ganlib.models.layers import ReplicaDropout
 from ganlib.models.spectral import SpectralConv2D, SpectralDense, weight_layers
 from ganlib.training.strategy import resolve_strategy
@@ -408,10 +408,9 @@ def test_under_spectral_norm_no_weight_is_left_out(model):
 
 
 def test_conditional_batch_norm_is_the_formula():
-    images = keras.Input((2, 3, 4), name="images")
-    label, known = label_input(3)
+    inputs, images, known = network_inputs("images", (2, 3, 4), 3)
     outputs = modulated(batch_norm(images, affine=False, dtype="float32"), known, dtype="float32")
-    network = keras.Model({"images": images, **label}, outputs)
+    network = keras.Model(inputs, outputs)
     gain, bias = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     found = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
     assert [layer.get_weights()[0].tolist() for layer in found] == [np.ones((3, 4)).tolist(), np.zeros((3, 4)).tolist()]
@@ -426,11 +425,10 @@ def test_conditional_batch_norm_is_the_formula():
 
 @pytest.mark.parametrize("spectral", [False, True])
 def test_the_projection_is_the_formula(spectral):
-    features = keras.Input((6,), name="features")
-    label, known = label_input(3)
+    inputs, features, known = network_inputs("features", (6,), 3)
     initial = keras.initializers.GlorotUniform
     logits = judged(features, known, dense=weight_layers(spectral=spectral)[1], initial=initial)
-    network = keras.Model({"features": features, **label}, logits)
+    network = keras.Model(inputs, logits)
     h, y = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32), np.array([2, 0, 1, 1])
     for _ in range(100):
         network({"features": h, "label": y}, training=True)

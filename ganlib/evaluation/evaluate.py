@@ -133,8 +133,9 @@ def evaluate(
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
     images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=config.seed)
-    seen = _class_scores(images[:CLASS_SAMPLES], dataset, reference)
-    scores = [_distance(images[:count], reference), *seen, *_agreement(images, asked, reference)]
+    features, answers = _outputs(images, reference)
+    seen = _class_scores(answers[:CLASS_SAMPLES], dataset, reference)
+    scores = [_distance(features[:count], reference), *seen, *_agreement(answers, asked, reference)]
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
     protocol["class_samples"] = CLASS_SAMPLES
     with storage.whole_folder(output) as folder:
@@ -180,34 +181,39 @@ def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uin
     return np.concatenate([images for images, _ in batches]), np.concatenate(asked) if asked else None
 
 
-def _agreement(images: NDArray[np.uint8], asked: NDArray[np.int64] | None, reference: Reference) -> list[Score]:
+def _outputs(images: NDArray[np.uint8], reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns the extractor's features and class probabilities of images, a row each."""
+    features, answers = zip(*reference.extractor.outputs([images]), strict=True)
+    return np.concatenate(features), np.concatenate(answers)
+
+
+def _agreement(answers: NDArray[np.float32], asked: NDArray[np.int64] | None, reference: Reference) -> list[Score]:
     """How often the classifier sees the class that was asked for, where one was."""
     if asked is None or not reference.extractor.classes:
         return []
-    agreed = float((_sureness(reference, images).argmax(axis=1) == asked).mean())
-    meaning = f"share of {len(images)} images in which the classifier sees the class that was asked for"
+    agreed = float((answers.argmax(axis=1) == asked).mean())
+    meaning = f"share of {len(answers)} images in which the classifier sees the class that was asked for"
     return [Score(f"{reference.extractor.name}_agreement", agreed, reference.extractor.facts["test_accuracy"], meaning)]
 
 
-def _distance(images: NDArray[np.uint8], reference: Reference) -> Score:
-    count, real = len(images), reference.statistics.count
+def _distance(features: NDArray[np.float32], reference: Reference) -> Score:
+    count, real = len(features), reference.statistics.count
     meaning = f"Frechet distance of {count} images to {real} real training images; lower is better"
-    return Score(reference.measure, reference.distance([images]), reference.floor(count), meaning)
+    return Score(reference.measure, reference.distance_of(features), reference.floor(count), meaning)
 
 
-def _class_scores(images: NDArray[np.uint8], dataset: PreparedDataset, reference: Reference) -> list[Score]:
-    """What the classifier sees in the samples, where the feature space is a classifier of the data's classes."""
+def _class_scores(generated: NDArray[np.float32], dataset: PreparedDataset, reference: Reference) -> list[Score]:
+    """What the classifier's answers say, where the feature space is a classifier of the data's classes."""
     if not reference.extractor.classes:
         return []
-    generated = _sureness(reference, images)
-    real = _sureness(reference, dataset.load("test")[0])
+    _, real = _outputs(dataset.load("test")[0], reference)
     name, classes = reference.extractor.name, len(reference.extractor.classes)
     return [
         Score(
             f"{name}_classes_seen",
             float(len(np.unique(generated.argmax(axis=1)))),
             float(classes),
-            f"classes among the classifier's answers to {len(images)} images; fewer than {classes} is mode collapse",
+            f"classes among the classifier's answers to {len(generated)} images; fewer than {classes} is mode collapse",
         ),
         Score(
             f"{name}_sure_share",
@@ -216,10 +222,6 @@ def _class_scores(images: NDArray[np.uint8], dataset: PreparedDataset, reference
             f"share of images for which the classifier is at least {SURE} sure of its answer",
         ),
     ]
-
-
-def _sureness(reference: Reference, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.concatenate([probabilities for _, probabilities in reference.extractor.outputs([images])])
 
 
 def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDataset) -> None:

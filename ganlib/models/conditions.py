@@ -17,13 +17,22 @@ with epy.lazy_imports():
 MOMENTUM = 0.9  # of batch norm's statistics: their average over ten steps, since a generator's change fast
 
 
-def label_input(classes: int) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor | None]:
-    """Returns the input `label` by its name and its one-hot vector, or neither for no classes."""
+def network_inputs(
+    name: str, shape: tuple[int, ...], classes: int
+) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor, keras.KerasTensor | None]:
+    """Returns a network's inputs by name, the first of them, and the one-hot vector of `label` or None for no classes.
+
+    Args:
+        name: Of the first input, float32.
+        shape: Its shape without the batch.
+        classes: Number of classes; 0 leaves the second input, `label`, out.
+    """
+    first = keras.Input(shape, name=name, dtype="float32")
     if classes == 0:
-        return {}, None
+        return {name: first}, first, None
     label = keras.Input((), name="label", dtype="int64")
     encoding = keras.layers.CategoryEncoding(num_tokens=classes, output_mode="one_hot", dtype="float32")
-    return {"label": label}, encoding(label)
+    return {name: first, "label": label}, first, encoding(label)
 
 
 def joined(latent: keras.KerasTensor, known: keras.KerasTensor | None) -> keras.KerasTensor:

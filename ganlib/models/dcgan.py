@@ -8,7 +8,7 @@ from etils import epy
 from pydantic import Field
 
 from ganlib.models.base import ImageShape
-from ganlib.models.conditions import batch_norm, judged, label_input, modulated
+from ganlib.models.conditions import batch_norm, judged, modulated, network_inputs
 from ganlib.models.pyramid import Pyramid
 
 with epy.lazy_imports():
@@ -44,8 +44,7 @@ class Dcgan(Pyramid):
         self.check(image_shape)
         stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
         start = self.channels(stages)
-        latent = keras.Input((latent_dim,), name="latent", dtype="float32")
-        label, known = label_input(classes)
+        inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
         x = keras.layers.Dense(base * base * start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(latent)
         x = batch_norm(x, affine=known is None, dtype=dtype)
         x = keras.layers.Reshape((base, base, start), dtype=dtype)(x)
@@ -57,7 +56,7 @@ class Dcgan(Pyramid):
         x = _up(image_shape[2], strides=2, dtype=dtype)(x)
         # In float32 under mixed precision too: the last rounding of a picture is to 8 bits, not to 7.
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
-        return keras.Model({"latent": latent, **label}, images, name="generator")
+        return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
         """Builds the discriminator; see the base class."""
@@ -66,8 +65,7 @@ class Dcgan(Pyramid):
 
         self.check(image_shape)
         convolution, dense = weight_layers(spectral=self.discriminator_norm == "spectral")
-        images = keras.Input(image_shape, name="images", dtype="float32")
-        label, known = label_input(classes)
+        inputs, images, known = network_inputs("images", image_shape, classes)
         x = images
         for stage in range(self.stages(image_shape[0])):
             normed = self.discriminator_norm == "batch" and stage > 0
@@ -85,7 +83,7 @@ class Dcgan(Pyramid):
             x = ReplicaDropout(self.dropout, seed=seed + stage, dtype=dtype)(x)
         x = keras.layers.Flatten(dtype=dtype)(x)
         logits = judged(x, known, dense=dense, initial=_initial)
-        return keras.Model({"images": images, **label}, logits, name="discriminator")
+        return keras.Model(inputs, logits, name="discriminator")
 
 
 def _initial() -> keras.initializers.Initializer:

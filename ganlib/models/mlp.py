@@ -9,7 +9,7 @@ from etils import epy
 from pydantic import Field
 
 from ganlib.models.base import Architecture, ImageShape
-from ganlib.models.conditions import joined, judged, label_input
+from ganlib.models.conditions import joined, judged, network_inputs
 
 with epy.lazy_imports():
     import keras
@@ -49,23 +49,21 @@ class Mlp(Architecture):
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
         """Builds the generator; see the base class."""
         self.check(image_shape)
-        latent = keras.Input((latent_dim,), name="latent", dtype="float32")
-        label, known = label_input(classes)
+        inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
         x = joined(latent, known)
         for _ in range(2):
             x = keras.layers.Dense(self.generator_width, activation="relu", dtype=dtype)(x)
         x = keras.layers.Dense(math.prod(image_shape), dtype=dtype)(x)
         x = keras.layers.Reshape(image_shape, dtype=dtype)(x)
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
-        return keras.Model({"latent": latent, **label}, images, name="generator")
+        return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
         """Builds the discriminator; see the base class."""
         from ganlib.models.layers import ReplicaDropout
 
         self.check(image_shape)
-        images = keras.Input(image_shape, name="images", dtype="float32")
-        label, known = label_input(classes)
+        inputs, images, known = network_inputs("images", image_shape, classes)
         x = keras.layers.Flatten(dtype=dtype)(images)
         x = ReplicaDropout(self.input_dropout, seed=seed, dtype=dtype)(x)
         for layer in (1, 2):
@@ -74,4 +72,4 @@ class Mlp(Architecture):
             x = keras.ops.max(x, axis=-1)
             x = ReplicaDropout(self.dropout, seed=seed + layer, dtype=dtype)(x)
         logits = judged(x, known, dense=keras.layers.Dense, initial=keras.initializers.GlorotUniform)
-        return keras.Model({"images": images, **label}, logits, name="discriminator")
+        return keras.Model(inputs, logits, name="discriminator")

@@ -9,7 +9,7 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib.models.base import ImageShape
-from ganlib.models.conditions import joined, judged, label_input
+from ganlib.models.conditions import joined, judged, network_inputs
 from ganlib.models.pyramid import Pyramid
 
 with epy.lazy_imports():
@@ -58,8 +58,7 @@ class R3gan(Pyramid):
         self.check(image_shape)
         stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
         start = self.channels(stages)
-        latent = keras.Input((latent_dim,), name="latent", dtype="float32")
-        label, known = label_input(classes)
+        inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
         x = keras.layers.Dense(start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(joined(latent, known))
         # The learned map times what the latent says of each channel, as a stock layer: its kernel is the map.
         normal = keras.initializers.RandomNormal(stddev=1.0)
@@ -71,15 +70,14 @@ class R3gan(Pyramid):
             x = self._blocks(x, stages, dtype)
         x = _convolution(image_shape[2], POINTWISE, dtype=dtype)(x)
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
-        return keras.Model({"latent": latent, **label}, images, name="generator")
+        return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
         """Builds the discriminator; see the base class."""
         del seed  # nothing inside is random
         self.check(image_shape)
         stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
-        images = keras.Input(image_shape, name="images", dtype="float32")
-        label, known = label_input(classes)
+        inputs, images, known = network_inputs("images", image_shape, classes)
         x = _convolution(self.channels(0), POINTWISE, dtype=dtype)(images)
         x = self._blocks(x, stages, dtype)
         for stage in range(stages):
@@ -89,7 +87,7 @@ class R3gan(Pyramid):
         mean = keras.initializers.RandomNormal(stddev=1.0 / base)  # each output sums base * base places
         x = keras.layers.EinsumDense("nhwc,hwc->nc", (self.channels(stages),), kernel_initializer=mean, dtype=dtype)(x)
         logits = judged(x, known, dense=keras.layers.Dense, initial=_initial)
-        return keras.Model({"images": images, **label}, logits, name="discriminator")
+        return keras.Model(inputs, logits, name="discriminator")
 
     def _blocks(self, x: Tensor, stages: int, dtype: str) -> Tensor:
         """The residual blocks at one size of map."""

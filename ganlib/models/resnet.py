@@ -8,7 +8,7 @@ from etils import epy
 from pydantic import Field
 
 from ganlib.models.base import ImageShape
-from ganlib.models.conditions import batch_norm, judged, label_input, modulated
+from ganlib.models.conditions import batch_norm, judged, modulated, network_inputs
 from ganlib.models.pyramid import BASE, Pyramid
 
 with epy.lazy_imports():
@@ -39,8 +39,7 @@ class Resnet(Pyramid):
         self.check(image_shape)
         stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
         start = self.channels(stages)
-        latent = keras.Input((latent_dim,), name="latent", dtype="float32")
-        label, known = label_input(classes)
+        inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
         x = keras.layers.Dense(base * base * start, dtype=dtype)(latent)
         x = keras.layers.Reshape((base, base, start), dtype=dtype)(x)
         for stage in reversed(range(stages)):
@@ -48,7 +47,7 @@ class Resnet(Pyramid):
         x = _normalised(x, known, dtype)
         x = keras.layers.Conv2D(image_shape[2], 3, padding="same", dtype=dtype)(x)
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
-        return keras.Model({"latent": latent, **label}, images, name="generator")
+        return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
         """Builds the discriminator; see the base class."""
@@ -57,8 +56,7 @@ class Resnet(Pyramid):
         del seed  # nothing inside is random
         self.check(image_shape)
         convolution, dense = weight_layers(spectral=self.discriminator_norm == "spectral")
-        images = keras.Input(image_shape, name="images", dtype="float32")
-        label, known = label_input(classes)
+        inputs, images, known = network_inputs("images", image_shape, classes)
         # The paper's last two blocks see maps of 8 pixels where the generator starts from 4.
         halvings = self.stages(image_shape[0]) - (self.base(image_shape[0]) == BASE)
         x = images
@@ -68,7 +66,7 @@ class Resnet(Pyramid):
         # The sum of many places needs float32.
         x = keras.ops.sum(keras.layers.ReLU(dtype="float32")(x), axis=(1, 2))
         logits = judged(x, known, dense=dense, initial=keras.initializers.GlorotUniform)
-        return keras.Model({"images": images, **label}, logits, name="discriminator")
+        return keras.Model(inputs, logits, name="discriminator")
 
 
 def _initial(gain: float = 2.0) -> keras.initializers.Initializer:
