@@ -20,10 +20,10 @@ format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/train  ## Speed against the tutorial's loop, and the pipeline's overhead; `make bench FASHION=folder` adds scores.
+bench: .venv/train  ## Speed against the tutorial's loop, and the pipeline's overhead; `make bench DATA=folder` adds the table of presets.
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/pipeline_overhead.py
-	$(if $(FASHION),$(BIN)/python benchmarks/fashion_mnist.py --data $(FASHION))
+	$(if $(DATA),$(BIN)/python benchmarks/family.py --data $(DATA))
 
 clean:
 	rm -rf .venv

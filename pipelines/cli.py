@@ -177,7 +177,7 @@ def config(schema: bool) -> None:
 
 @main.command()
 def presets() -> None:
-    """Lists the presets, each with the comment that it begins with."""
+    """Lists the presets, each with the lines that it begins with: what it is, its command, time and score."""
     import yaml
 
     from pipelines import settings
@@ -186,7 +186,8 @@ def presets() -> None:
     for name, text in settings.presets().items():
         comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
         kind = "data" if settings.is_data(yaml.safe_load(text)) else "game"
-        rows.append(f"{kind}  {name:<16} {' '.join(comments)}")
+        start = f"{kind}  {name:<16} "
+        rows.append(start + f"\n{' ' * len(start)}".join(comments))
     click.echo("\n".join(sorted(rows)))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -101,13 +102,27 @@ def test_help_names_every_command(call):
     assert all(name in options for name in ("--preset", "--config", "--set", "--name", "--root", "--dry-run", "--json"))
 
 
-def test_presets_lists_each_with_its_first_words(call):
-    lines = call("presets").stdout.splitlines()
+def test_presets_lists_each_with_its_first_lines(call):
+    lines = [line for line in call("presets").stdout.splitlines() if not line.startswith(" ")]
     assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional"} <= {line.split()[1] for line in lines}
     kinds = [line.split()[0] for line in lines]
     assert kinds == sorted(kinds)
     assert set(kinds) == {"data", "game"}
     assert all(len(line.split()) > 5 for line in lines)
+
+
+def test_a_game_tells_its_command_its_time_and_its_score(call):
+    games = {name: text for name, text in settings.presets().items() if not settings.is_data(yaml.safe_load(text))}
+    assert len(games) == 8
+    for name, text in games.items():
+        told = re.fullmatch(r"# `gan-pipelines (.+)`: (\d+) s, distance ([\d.]+).*", text.splitlines()[1])
+        command, seconds, distance = told.groups()
+        assert min(float(seconds), float(distance)) > 0
+        assert f"--preset {name} " in command
+        shown = json.loads(call(*shlex.split(command), "--dry-run", "--json").stdout)
+        objective, training = shown["objective"], shown["training"]
+        seen = training["steps"] * training["batch_size"] * objective.get("discriminator_steps", 1)
+        assert 59_000 < seen <= 60_000
 
 
 VARIED = {
