@@ -1,6 +1,11 @@
-"""The whole catalogue plays: every game with every network, with and without labels, on one replica and on two."""
+"""The whole catalogue plays: every game with every network, with and without labels, on one replica and on two.
+
+What replicas and checkpoints are asked is asked of a set of pairs that holds each game, network and condition; with
+`GAN_PIPELINES_EVERY_PAIR=1` in the environment it is asked of all pairs, which takes half an hour.
+"""
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -112,8 +117,7 @@ def test_wgan_gp_under_mirrored_strategy_makes_the_steps_that_one_replica_makes(
     agree(digits, objective=WganGp(discriminator_steps=2), model=Dcgan(width=4), task=PLAIN)
 
 
-# Every game, network, normalisation and condition stands here at least once; WGAN-GP has its test above. All pairs
-# of all of them would take an hour: what a game asks of replicas and checkpoints does not depend on the network.
+# Every game, network, normalisation and condition stands here at least once; WGAN-GP has its test above.
 PAIRS = {
     "minimax-mlp-labelled": (Minimax(), MODELS["mlp"], LABELLED, {}),
     "r1_lazy-dcgan": (NonSaturating(r1=1.0, r1_every=3), MODELS["dcgan"], PLAIN, {}),
@@ -133,6 +137,13 @@ PAIRS = {
     ),
     "relativistic-r3gan-labelled": (Relativistic(), MODELS["r3gan"], LABELLED, {}),
 }
+if os.environ.get("GAN_PIPELINES_EVERY_PAIR"):
+    OWN_RATES = {"wasserstein": {"discriminator_optimizer": RmsProp(learning_rate=5e-5)}}  # its weights are small
+    PAIRS |= {
+        f"{objective}-{model}-{condition}": (OBJECTIVES[objective], MODELS[model], task, OWN_RATES.get(objective, {}))
+        for objective, model in GAMES
+        for condition, task in (("plain", PLAIN), ("labelled", LABELLED))
+    }
 
 
 @pytest.mark.parametrize(("objective", "model", "task", "settings"), PAIRS.values(), ids=PAIRS)
@@ -148,8 +159,9 @@ def agree(digits, *, objective, model, task, **settings):
     for name, array in arrays(one).items():
         if name.startswith(("generator/", "discriminator/", "averaged/")) and array.dtype == np.float32:
             difference, size = np.abs(other[name] - array), max(1.0, np.abs(array).max())
-            assert np.quantile(difference, 0.9) < 1e-4 * size, name
             assert difference.max() < 6e-4 * size, name  # as far as three steps of Adam go
+            if array.ndim > 1:  # biases before batch norm have no gradient but rounding, of which Adam makes steps
+                assert np.quantile(difference, 0.9) < 1e-4 * size, name
     assert_moments_agree(one, two, within=2e-3)
     for first, second in zip(one_rows, two_rows, strict=True):
         for name in first:
