@@ -1,5 +1,6 @@
 """Tracking against real MLflow servers, which are killed, stopped and started again."""
 
+import contextlib
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -764,6 +766,25 @@ def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
     run = the_run(client_of(store), folder)
     assert points(client_of(store), run) == expected_points(range(1, 7))
     assert pictured(client_of(store), run) == [2, 4, 6]
+
+
+def test_two_runs_that_tell_of_the_same_data_at_once_both_have_it(store, tmp_path):
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        tracker = Tracker(folder)
+        tracking.deliver(folder)
+        tracker.dataset(name="digits", digest="abc123", source="file:///data", profile={"images": 10})
+    # While nobody may write, each finds that the store does not know the data; then each writes it.
+    with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as other, ThreadPoolExecutor() as pool:
+        other.execute("BEGIN IMMEDIATE")
+        deliveries = [pool.submit(tracking.deliver, folder) for folder in folders]
+        time.sleep(2)
+        assert not any(delivery.done() for delivery in deliveries)
+        other.rollback()
+        assert [delivery.result(timeout=60) for delivery in deliveries] == [1, 1]
+    for folder in folders:
+        (known,) = the_run(client_of(store), folder).inputs.dataset_inputs
+        assert (known.dataset.name, known.dataset.digest) == ("digits", "abc123")
 
 
 RECORDS = """

@@ -228,7 +228,14 @@ class Delivery:
         source = storage.as_text({"uri": line["source"]})
         dataset = entities.Dataset(line["name"], line["digest"], "local", source, profile=profile)
         tags = [entities.InputTag("mlflow.data.context", "training")]
-        self._client.log_inputs(self._run_id, [entities.DatasetInput(dataset, tags)])
+        inputs = [entities.DatasetInput(dataset, tags)]
+        try:
+            self._client.log_inputs(self._run_id, inputs)
+        except mlflow.MlflowException as error:
+            # Between MLflow's look for the data and its entry, another run may have entered the same.
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self._client.log_inputs(self._run_id, inputs)
 
     def _log_model(self, line: Line) -> None:
         import keras
