@@ -3,13 +3,16 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint format bench clean
+.PHONY: run test every-pair lint format bench clean
 
 run: .venv/train  ## The main job on the embedded digits, from data preparation to an exported model.
 	$(BIN)/gan-pipelines run --preset digits
 
 test: .venv/dev  ## The whole test suite.
 	$(BIN)/python -m pytest
+
+every-pair: .venv/dev  ## Replicas and resume with every game on every network, in half an hour.
+	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py -k "replicas_make or resumed"
 
 lint: .venv/dev  ## Format, lint and types.
 	$(BIN)/ruff format --check .
@@ -20,7 +23,7 @@ format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/train  ## Speed against the tutorial's loop, and the pipeline's overhead; `make bench DATA=folder` adds the table of presets.
+bench: .venv/train  ## Speed, and the pipeline's overhead; with DATA=folder, the table of presets in two hours.
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/pipeline_overhead.py
 	$(if $(DATA),$(BIN)/python benchmarks/family.py --data $(DATA))

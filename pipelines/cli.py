@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -177,14 +178,15 @@ def config(schema: bool) -> None:
 
 @main.command()
 def presets() -> None:
-    """Lists the presets, each with the lines that it begins with: what it is, its command, time and score."""
+    """Lists the presets with what each is and, of the games, a command with its time and score."""
     import yaml
 
     from pipelines import settings
 
     rows = []
     for name, text in settings.presets().items():
-        comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+        head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+        comments = [line.removeprefix("#").strip() for line in head]
         kind = "data" if settings.is_data(yaml.safe_load(text)) else "game"
         start = f"{kind}  {name:<16} "
         rows.append(start + f"\n{' ' * len(start)}".join(comments))

@@ -1,7 +1,7 @@
 """The whole catalogue plays: every game with every network, with and without labels, on one replica and on two.
 
-What replicas and checkpoints are asked is asked of a set of pairs that holds each game, network and condition; with
-`GAN_PIPELINES_EVERY_PAIR=1` in the environment it is asked of all pairs, which takes half an hour.
+The tests of replicas and of resume run on a selection that covers every game, network and condition; `make every-pair`
+runs them on all pairs, which takes half an hour.
 """
 
 import functools
@@ -160,8 +160,7 @@ def agree(digits, *, objective, model, task, **settings):
         if name.startswith(("generator/", "discriminator/", "averaged/")) and array.dtype == np.float32:
             difference, size = np.abs(other[name] - array), max(1.0, np.abs(array).max())
             assert difference.max() < 6e-4 * size, name  # as far as three steps of Adam go
-            if array.ndim > 1:  # biases before batch norm have no gradient but rounding, of which Adam makes steps
-                assert np.quantile(difference, 0.9) < 1e-4 * size, name
+            assert (difference >= 1e-4 * size).sum() <= max(2, difference.size // 10), name
     assert_moments_agree(one, two, within=2e-3)
     for first, second in zip(one_rows, two_rows, strict=True):
         for name in first:

@@ -768,7 +768,16 @@ def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
     assert pictured(client_of(store), run) == [2, 4, 6]
 
 
-def test_two_runs_that_tell_of_the_same_data_at_once_both_have_it(store, tmp_path):
+def test_two_runs_that_tell_of_the_same_data_at_once_both_have_it(store, tmp_path, monkeypatch):
+    import mlflow
+
+    calls, log_inputs = [], mlflow.MlflowClient.log_inputs
+
+    def counted(*given):
+        calls.append(given)
+        return log_inputs(*given)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", counted)
     folders = [tmp_path / name for name in ("first", "second")]
     for folder in folders:
         tracker = Tracker(folder)
@@ -778,10 +787,11 @@ def test_two_runs_that_tell_of_the_same_data_at_once_both_have_it(store, tmp_pat
     with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as other, ThreadPoolExecutor() as pool:
         other.execute("BEGIN IMMEDIATE")
         deliveries = [pool.submit(tracking.deliver, folder) for folder in folders]
+        wait_until(lambda: len(calls) == 2)
         time.sleep(2)
-        assert not any(delivery.done() for delivery in deliveries)
         other.rollback()
         assert [delivery.result(timeout=60) for delivery in deliveries] == [1, 1]
+    assert len(calls) == 3, "nobody was late, so nothing was tested"
     for folder in folders:
         (known,) = the_run(client_of(store), folder).inputs.dataset_inputs
         assert (known.dataset.name, known.dataset.digest) == ("digits", "abc123")

@@ -133,9 +133,9 @@ def evaluate(
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
     images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=config.seed)
-    features, answers = _outputs(images, reference)
-    seen = _class_scores(answers[:CLASS_SAMPLES], dataset, reference)
-    scores = [_distance(features[:count], reference), *seen, *_agreement(answers, asked, reference)]
+    features, probabilities = reference.extractor.all_outputs([images])
+    seen = _class_scores(probabilities[:CLASS_SAMPLES], dataset, reference)
+    scores = [_distance(features[:count], reference), *seen, *_agreement(probabilities, asked, reference)]
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
     protocol["class_samples"] = CLASS_SAMPLES
     with storage.whole_folder(output) as folder:
@@ -181,18 +181,14 @@ def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uin
     return np.concatenate([images for images, _ in batches]), np.concatenate(asked) if asked else None
 
 
-def _outputs(images: NDArray[np.uint8], reference: Reference) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns the extractor's features and class probabilities of images, a row each."""
-    features, answers = zip(*reference.extractor.outputs([images]), strict=True)
-    return np.concatenate(features), np.concatenate(answers)
-
-
-def _agreement(answers: NDArray[np.float32], asked: NDArray[np.int64] | None, reference: Reference) -> list[Score]:
+def _agreement(
+    probabilities: NDArray[np.float32], asked: NDArray[np.int64] | None, reference: Reference
+) -> list[Score]:
     """How often the classifier sees the class that was asked for, where one was."""
     if asked is None or not reference.extractor.classes:
         return []
-    agreed = float((answers.argmax(axis=1) == asked).mean())
-    meaning = f"share of {len(answers)} images in which the classifier sees the class that was asked for"
+    agreed = float((probabilities.argmax(axis=1) == asked).mean())
+    meaning = f"share of {len(asked)} images in which the classifier sees the class that was asked for"
     return [Score(f"{reference.extractor.name}_agreement", agreed, reference.extractor.facts["test_accuracy"], meaning)]
 
 
@@ -206,7 +202,7 @@ def _class_scores(generated: NDArray[np.float32], dataset: PreparedDataset, refe
     """What the classifier's answers say, where the feature space is a classifier of the data's classes."""
     if not reference.extractor.classes:
         return []
-    _, real = _outputs(dataset.load("test")[0], reference)
+    _, real = reference.extractor.all_outputs(images for images, _ in dataset.read("test"))
     name, classes = reference.extractor.name, len(reference.extractor.classes)
     return [
         Score(

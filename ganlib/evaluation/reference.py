@@ -87,7 +87,7 @@ class Reference:
 
     def features(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Returns the features of uint8 images [n, H, W, C], float32 [N, D]."""
-        return np.concatenate([features for features, _ in self.extractor.outputs(batches)])
+        return self.extractor.all_outputs(batches)[0]
 
     def distance_of(self, features: NDArray[np.float32]) -> float:
         """Returns the Frechet distance of features [N, D] to the real training images'."""
@@ -114,7 +114,13 @@ class Reference:
         return available if wanted is None else min(wanted, available)
 
     def floor(self, count: int) -> float:
-        """Returns the distance of `count` real test images to the real training images."""
+        """Returns the distance of `count` real test images to the real training images.
+
+        Raises:
+            ValueError: There are fewer of them.
+        """
+        if count > len(self.test_features):
+            raise ValueError(f"expected at most {len(self.test_features)} test images. Received: count={count}")
         return self.distance_of(self.test_features[:count])
 
     def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
@@ -173,7 +179,7 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     extractor = chosen.fit(dataset, seed=config.seed)
     train = (features for features, _ in extractor.outputs(images for images, _ in dataset.read("train")))
     statistics = Statistics.of(train)
-    test = np.concatenate([f for f, _ in extractor.outputs(images for images, _ in dataset.read("test"))])
+    test, _ = extractor.all_outputs(images for images, _ in dataset.read("test"))
     facts = {
         "dataset": dataset.name,
         "dataset_sha256": dataset.checksum,

@@ -20,12 +20,17 @@ MOMENTUM = 0.9  # of batch norm's statistics: their average over ten steps, sinc
 def network_inputs(
     name: str, shape: tuple[int, ...], classes: int
 ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor, keras.KerasTensor | None]:
-    """Returns a network's inputs by name, the first of them, and the one-hot vector of `label` or None for no classes.
+    """Begins a network that takes an array and, where there are classes, a label.
 
     Args:
-        name: Of the first input, float32.
-        shape: Its shape without the batch.
-        classes: Number of classes; 0 leaves the second input, `label`, out.
+        name: Of the array's input.
+        shape: Of the array, without the batch.
+        classes: Number of classes; 0 leaves the label out.
+
+    Returns:
+        The inputs by name: the array, float32 [N, *shape], and `label`, int64 [N] from 0 to `classes` - 1.
+        The array's input alone.
+        The label's one-hot vector, float32 [N, classes], or None without classes.
     """
     first = keras.Input(shape, name=name, dtype="float32")
     if classes == 0:

@@ -81,13 +81,15 @@ def _normalised(x: Tensor, known: Tensor | None, dtype: str) -> Tensor:
 
 def _doubled(x: Tensor, channels: int, known: Tensor | None, dtype: str) -> Tensor:
     """A block of the generator: the map doubles before the first convolution."""
+    # No convolution here has a bias: the batch norms that follow would take it away again.
     # A 1x1 convolution and the repetition of pixels commute: this order takes a quarter of the work.
-    shortcut = keras.layers.Conv2D(channels, 1, kernel_initializer=_initial(1.0), dtype=dtype)(x)
+    shortcut = keras.layers.Conv2D(channels, 1, use_bias=False, kernel_initializer=_initial(1.0), dtype=dtype)(x)
     shortcut = keras.layers.UpSampling2D(dtype=dtype)(shortcut)
+    common = {"padding": "same", "use_bias": False, "dtype": dtype}
     x = keras.layers.UpSampling2D(dtype=dtype)(_normalised(x, known, dtype))
-    x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=_initial(), dtype=dtype)(x)
+    x = keras.layers.Conv2D(channels, 3, kernel_initializer=_initial(), **common)(x)
     x = _normalised(x, known, dtype)
-    x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=_initial(), dtype=dtype)(x)
+    x = keras.layers.Conv2D(channels, 3, kernel_initializer=_initial(), **common)(x)
     return keras.layers.Add(dtype=dtype)([x, shortcut])
 
 

@@ -232,7 +232,8 @@ class Delivery:
         try:
             self._client.log_inputs(self._run_id, inputs)
         except mlflow.MlflowException as error:
-            # Between MLflow's look for the data and its entry, another run may have entered the same.
+            # So MLflow calls a broken constraint: between its look for the data and its entry another run may have
+            # entered the same, which a second look finds.
             if error.error_code != "BAD_REQUEST":
                 raise
             self._client.log_inputs(self._run_id, inputs)

@@ -1,1 +1,1 @@
-"""Named configs; the first comment of each says what it is."""
+"""Named configs; the comments at the head of each say what it is, and of a game what it gives."""

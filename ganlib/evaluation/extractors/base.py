@@ -52,6 +52,11 @@ class FittedExtractor:
                 count = len(batch[start : start + BATCH])
                 yield features[:count], _softmax(logits[:count])
 
+    def all_outputs(self, batches: Uint8Batches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns features [N, D] and class probabilities [N, K] of uint8 images [n, H, W, C], a row each."""
+        features, probabilities = zip(*self.outputs(batches), strict=True)
+        return np.concatenate(features), np.concatenate(probabilities)
+
     @property
     def sha256(self) -> str:
         """Hash of the weights: scores in spaces with different hashes do not compare."""
