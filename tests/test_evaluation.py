@@ -158,6 +158,11 @@ def test_noise_and_blank_images_score_far_worse_than_real_ones(reference, digits
     assert reference.distance([one_class]) > 2 * floor
 
 
+def test_a_floor_of_more_images_than_there_are_is_refused(reference, digits):
+    with pytest.raises(ValueError, match=r"at most 360 test images. Received: count=361"):
+        reference.floor(digits.count("test") + 1)
+
+
 def test_the_distance_does_not_depend_on_the_batches(reference, digits):
     images = digits.load("test")[0]
     whole = reference.distance([images])
