@@ -114,7 +114,7 @@ def _run_name(name: str | None, chosen: tuple[str, ...], file: Path | None, conf
 
     if name is None:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-") if file else settings.DEFAULT_PRESET
-        title = "-".join(chosen) or plain or "run"
+        title = "-".join(settings.ordered(chosen, alone=file is None)) or plain or "run"
         return f"{title[:100]}-{settings.digest(config)}"
     if not RUN_NAME.fullmatch(name) or name.startswith(TAKEN):
         wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
@@ -268,7 +268,7 @@ def _kind(field: dict[str, Any], below: list[dict[str, Any]]) -> str:
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     options = [option.get("type", "") for option in field.get("anyOf", [field])]
-    return " | ".join("absent" if option == "null" else option for option in options)
+    return " | ".join(options)
 
 
 def _default(field: dict[str, Any]) -> str:
@@ -277,4 +277,4 @@ def _default(field: dict[str, Any]) -> str:
     default = field["default"]
     if isinstance(default, dict):
         return str(default.get("kind", ""))
-    return "absent" if default is None else json.dumps(default)
+    return json.dumps(default)

@@ -90,13 +90,14 @@ class Result:
         """Returns what a person reads at the end."""
         spent = sum(seconds for step, seconds in self.seconds.items() if step not in self.cached)
         lines = [f"\n{self.name}: done in {spent:.0f} s\n"]
+        width = max(34, *(len(score.name) for score in self.evaluation.scores))
         for score in self.evaluation.scores:
             floor = "" if score.floor is None else f"   real images: {score.floor:.4g}"
-            lines.append(f"  {score.name:<34} {score.value:>8.4g}{floor}")
+            lines.append(f"  {score.name:<{width}} {score.value:>8.4g}{floor}")
         lines += [f"  note: {note}" for note in self.evaluation.notes]
         lines.append("")
         for step, seconds in self.seconds.items():
-            lines.append(f"  {step:<34} {seconds:>7.1f}s{'   (from the cache)' if step in self.cached else ''}")
+            lines.append(f"  {step:<{width}} {seconds:>7.1f}s{'   (from the cache)' if step in self.cached else ''}")
         lines += [
             "",
             f"  report    {self.folder / 'report.html'}",
@@ -145,7 +146,8 @@ def run(config: RunConfig, *, name: str, root: Path) -> Result:
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error
             told = storage.read_json(failure)
             failure.unlink()
-            raise StepFailed(f"{told['step']}: {told['message']}", code=told["code"]) from error
+            place = f" (log: {folder / 'log.txt'})" if told["code"] == steps.FAILURE else ""
+            raise StepFailed(f"{told['step']}: {told['message']}{place}", code=told["code"]) from error
         # Asked before the settling, which writes into the folders of cached steps too.
         cached = tuple(step for step, output in STEPS.items() if _made(outputs[output]) < began)
         _settle(folder)

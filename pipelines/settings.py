@@ -35,8 +35,6 @@ def presets() -> dict[str, str]:
 def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[str]) -> RunConfig:
     """Puts presets, file and `section.field=value` options over each other, in this order.
 
-    Presets of a game, which name no data, lie over the embedded digits where nothing else is said.
-
     Args:
         chosen: Names of presets.
         file: YAML file with sections.
@@ -47,15 +45,13 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
     """
     # The defaults lie below everything, so that a field of the default variant can be set by itself.
     values: dict[str, Any] = RunConfig().to_parameters()
-    layers = [_preset(name) for name in chosen]
+    layers = [_preset(name) for name in ordered(chosen, alone=file is None)]
     if len(layers) > 1 and len({is_data(layer) for layer in layers}) < len(layers):
         raise SettingsError(
             "expected at most one preset of data and one of a game (a game's parts are set by task, model and "
             f"objective). Received: preset={', '.join(chosen)}"
         )
-    if layers and file is None and not any(map(is_data, layers)):
-        layers.insert(0, _preset(DEFAULT_PRESET))
-    for layer in sorted(layers, key=is_data, reverse=True):  # games lie over data, however they were named
+    for layer in layers:
         values = _merged(values, layer)
     if file is not None:
         values = _merged(values, _mapping(_text(file), str(file)))
@@ -66,6 +62,21 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise SettingsError("\n".join(problems(error))) from error
+
+
+def ordered(chosen: Sequence[str], *, alone: bool) -> list[str]:
+    """Returns the presets in the order in which they lie over each other: games over data, however they were named.
+
+    Args:
+        chosen: Names of presets.
+        alone: No file says what the data is, so games lie over the embedded digits where no preset does either.
+
+    Raises:
+        SettingsError: There is no such preset.
+    """
+    data = [name for name in chosen if is_data(_preset(name))]
+    games = [name for name in chosen if name not in data]
+    return [*([DEFAULT_PRESET] if games and alone and not data else data), *games]
 
 
 def digest(config: RunConfig) -> str:

@@ -102,6 +102,15 @@ def test_help_names_every_command(call):
     assert all(name in options for name in ("--preset", "--config", "--set", "--name", "--root", "--dry-run", "--json"))
 
 
+@pytest.mark.parametrize("presets", [["sngan"], ["sngan", "digits"], ["digits", "sngan"]], ids="-".join)
+def test_the_same_presets_give_the_same_run_in_whatever_order(call, presets):
+    options = [part for preset in presets for part in ("--preset", preset)]
+    name = json.loads(call("run", *options, "--dry-run", "--json").stdout)["run"]
+    assert name.startswith("digits-sngan-")
+    plain = call("run", "--preset", "digits", "--preset", "sngan", "--dry-run").stdout.splitlines()[0]
+    assert plain == f"# run: {name}"
+
+
 def test_presets_lists_each_with_its_first_lines(call):
     lines = [line for line in call("presets").stdout.splitlines() if not line.startswith(" ")]
     assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional"} <= {line.split()[1] for line in lines}
@@ -145,7 +154,7 @@ def test_config_lists_every_field_with_type_default_and_meaning(call):
     assert {"objective[minimax].discriminator_steps", "objective[non_saturating].discriminator_steps"} <= set(named)
     assert named["training.steps"].split()[1:3] == ["integer", "2000"]
     assert named["data.source[image_folder].path"].split()[1:3] == ["string", "required"]
-    assert named["training.replicas"].split()[1:5] == ["integer", "|", "absent", "absent"]
+    assert named["training.replicas"].split()[1:5] == ["integer", "|", "null", "null"]
     assert "digits | image_folder | arrays" in named["data.source"]
     assert "minimax | non_saturating" in named["objective"]
 

@@ -112,6 +112,8 @@ def test_nan_that_comes_again_and_again_ends_in_a_failure_that_says_what_to_try(
         row["reaction"].split()[0] for row in storage.read_lines(tmp_path / "home" / "history.jsonl") if "event" in row
     ]
     assert told == ["rolled", "rolled", "failed"]
+    rows = [row for row in storage.read_lines(tmp_path / "home" / "history.jsonl") if "event" not in row]
+    assert [row["health/non_finite"] for row in rows if "health/non_finite" in row] == [1.0, 2.0, 3.0]
     assert any(line.get("status") == "FAILED" for line in storage.read_lines(tmp_path / "home" / "tracking.jsonl"))
 
 
@@ -268,7 +270,10 @@ def test_the_best_state_is_not_rolled_back_to_itself(tmp_path):
 def test_a_failure_says_when_and_what(tmp_path):
     guard = Guard(HealthConfig(worsened="fail"), Checkpoints(tmp_path, keep=1), Tracker(tmp_path))
     with pytest.raises(TrainingDiverged, match=r"step 9, after 2 rollbacks: worsened: much; the checkpoints"):
-        guard.react(Finding("worsened", "much"), {}, state(step=9, rollbacks=2))
+        guard.react(Finding("worsened", "much"), {MEASURE: 7.0}, state(step=9, rollbacks=2))
+    [event, row] = storage.read_lines(tmp_path / "history.jsonl")
+    assert (event["event"], event["reaction"]) == ("worsened", "failed")
+    assert (row["step"], row[MEASURE], row["health/worsened"]) == (9, 7.0, 1.0)
 
 
 def test_diversity_says_nothing_where_real_images_are_all_alike(reference):

@@ -14,9 +14,9 @@ class EvaluationConfig(Config):
     """In which feature space, and on how many samples, generated images are judged."""
 
     extractor: Space | None = None
-    """Feature space: classifier or rotation; absent means classifier where there are labels, else rotation."""
+    """Feature space: classifier or rotation; null means classifier where there are labels, else rotation."""
     samples: int | None = Field(default=None, ge=2)
-    """Generated images to score; absent, or more than there are real test images, means as many as those."""
+    """Generated images to score; null, or more than there are real test images, means as many as those."""
     generator: Literal["best", "last"] = "best"
     """Which of the two kept generators is judged and shipped."""
     seed: int = Field(default=1, ge=0, lt=2**31)

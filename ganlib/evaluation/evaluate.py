@@ -154,7 +154,7 @@ def evaluate(
             preview=dataset.folder / "preview.png",
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
-            notes=[*_introduction(model, dataset, config), *notes],
+            notes=[*_introduction(model, dataset, reference, config), *notes],
             events=model.events,
         )
         write_report(contents, folder / "report.html")
@@ -226,15 +226,19 @@ def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDat
         pixels.save_grid(chosen, folder / f"{name}.png", columns=COLUMNS)
 
 
-def _introduction(model: TrainedModel, dataset: PreparedDataset, config: EvaluationConfig) -> list[str]:
+def _introduction(
+    model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig
+) -> list[str]:
     """Sentences about the data and the run."""
     facts, kept = model.facts, config.generator
+    told, chance = (reference.extractor.facts[name] for name in ("test_accuracy", "chance"))
     counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
     shape = "x".join(map(str, dataset.image_shape))
     steps = f"of step {model.step(kept)} of {facts['last_step']}"
     said = [
         f"{counts} of {dataset.name}, {shape} pixels.",
         f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
+        f"The feature space, {reference.extractor.name}, is right on {told:.1%} of test images (chance {chance:.1%}).",
     ]
     if model.task.takes_label:
         said.append(f"Generated pictures show one class a row: {', '.join(model.sheet_classes)}.")
@@ -244,8 +248,9 @@ def _introduction(model: TrainedModel, dataset: PreparedDataset, config: Evaluat
 def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
     """What to know before the scores are trusted."""
     notes, set_aside = reference.remarks(count), dataset.manifest["set_aside"]
-    if model.events:
-        told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in model.events]
+    met = [event for event in model.events if not event["reaction"].startswith("stopped")]  # told below
+    if met:
+        told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in met]
         rest = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
         notes.append(f"Training met trouble: {'; '.join(told[:NAMED])}{rest}; history.jsonl tells more.")
     if model.facts["stopped"]:

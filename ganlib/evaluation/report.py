@@ -30,6 +30,7 @@ PANELS = {
     "Decay of the averaged generator": ("ema/",),
     "Speed": ("speed/",),
 }
+ROUNDING = 1e-4  # share of a curve's values within which it is drawn flat
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -128,6 +129,8 @@ def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> str
     values = [row[name] for row in history for name in names if name in row]
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
+    elif max(values) - min(values) < ROUNDING * max(map(abs, values)):
+        axes.set_ylim(min(0.0, 1.5 * min(values)), max(0.0, 1.5 * max(values)))
     axes.set_xlabel("step")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8, frameon=False)

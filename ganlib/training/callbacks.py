@@ -32,7 +32,7 @@ SAMPLES = 100
 SAMPLE_SEED = 42  # of the pictures; scores draw from the run's own seed
 SAMPLES_KEY = "samples"
 SAMPLES_FOLDER = "samples"
-TOLD = ("discriminator/", "generator/", "training/", "health/")  # what of a row a line of progress shows
+TOLD = ("discriminator/", "generator/", "training/")  # what of a row a line of progress shows
 
 
 class Sampler:
@@ -168,21 +168,21 @@ class Report:
     Args:
         steps: Steps in all.
         start: Step that this process began with.
-        batch_size: Images in a step.
+        images: Real images that the discriminator sees in a step.
     """
 
-    def __init__(self, *, steps: int, start: int, batch_size: int) -> None:
+    def __init__(self, *, steps: int, start: int, images: int) -> None:
         self.every: int | None = None
         self._progress = Progress("train", total=steps, unit="steps", start=start)
-        self._batch_size = batch_size
+        self._images = images
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Prints a line if it is time."""
         del state
         told = (f"{name} {value:.3f}" for name, value in row.items() if name.startswith(TOLD))
         terms = "  ".join(told)
-        rate = row["speed/steps_per_second"] * self._batch_size
-        self._progress.update(step, note=f"{rate:.0f} images/s  {terms}")
+        rate = row["speed/steps_per_second"] * self._images  # of the steps alone; the line's rate counts scores too
+        self._progress.update(step, note=f"{rate:.0f} images/s between scores  {terms}")
 
 
 class Save:

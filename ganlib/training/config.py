@@ -48,7 +48,7 @@ class TrainConfig(Config):
     precision: Precision = "auto"
     """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively."""
     replicas: int | None = Field(default=None, ge=1, le=64)
-    """Replicas of MirroredStrategy; absent means all GPUs or one CPU. Without GPUs, logical CPU devices."""
+    """Replicas of MirroredStrategy; null means all GPUs or one CPU. Without GPUs, logical CPU devices."""
     deterministic: bool = True
     """Whether equal seeds give equal bits (float32, one replica); GPUs may be slower for it."""
     steps_per_loop: int = Field(default=50, ge=1)

@@ -52,6 +52,7 @@ class Guard:
         print(f"health: step {step}: {finding.trouble}, {done}: {finding.text}", flush=True)
         self._tracker.event(step, trouble=finding.trouble, reaction=done, text=finding.text)
         if reaction == "fail":
+            self._tracker.metrics(step, row)  # nothing after this one will record what was measured
             after = f", after {state.rollbacks} rollbacks" if state.rollbacks else ""
             raise TrainingDiverged(
                 f"step {step}{after}: {finding.trouble}: {finding.text}; the checkpoints before are kept"

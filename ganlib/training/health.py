@@ -120,8 +120,8 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
     return Finding(
         "collapsed",
         f"the samples' features vary by {row[VARIANCE]:.3f} of what real images' do, and the nearest other sample is "
-        f"at {row[NEAREST]:.3f} of the distance of real images. Try objective=relativistic or wgan_gp, "
-        "model.discriminator_norm=spectral, or lower learning rates",
+        f"at {row[NEAREST]:.3f} of the distance of real images. Try lower learning rates, objective=relativistic or "
+        "wgan_gp, or model.discriminator_norm=spectral",
     )
 
 

@@ -168,7 +168,7 @@ class _Run:
             Limit("target_score", config),
             pictures,
             Record(tracker),
-            Report(steps=config.steps, start=state.step, batch_size=config.batch_size),
+            Report(steps=config.steps, start=state.step, images=config.batch_size * self.objective.discriminator_steps),
             Save(checkpoints, every=config.checkpoint_every),
         ]
 
