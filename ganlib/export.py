@@ -172,9 +172,7 @@ def _card(model: TrainedModel, evaluation: Evaluation, kept: Kept, network: kera
     facts = model.facts
     height, width, channels = facts["image_shape"]
     colour = "grey" if channels == 1 else "RGB"
-    rows = [
-        f"| `{s.name}` | {s.value:.4g} | {'' if s.floor is None else f'{s.floor:.4g}'} |" for s in evaluation.scores
-    ]
+    rows = [f"| `{s.name}` | {s.text} | {s.floor_text} |" for s in evaluation.scores]
     protocol = [f"- {name}: `{value}`" for name, value in evaluation.protocol.items()]
     settings = [f"- {name}: `{value}`" for name, value in sorted(model.settings.items())]
     parameters = int(sum(np.prod(weight.shape) for weight in network.weights))

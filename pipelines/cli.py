@@ -194,6 +194,20 @@ def presets() -> None:
 
 
 @main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+def compare(folders: tuple[Path, ...]) -> None:
+    """Puts the scores of runs beside each other, if they were measured alike."""
+    from ganlib.evaluation import Evaluation, comparison
+
+    try:
+        # A run's folder, or what the step that scores left.
+        places = [folder / "scores" if (folder / "scores").exists() else folder for folder in folders]
+        click.echo(comparison([folder.name for folder in folders], [Evaluation.open(place) for place in places]))
+    except ValueError as error:
+        raise Stop(str(error), MISTAKE) from error
+
+
+@main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--uri", help="Tracking server; absent means MLFLOW_TRACKING_URI.")
 def deliver(folder: Path, uri: str | None) -> None:

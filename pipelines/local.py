@@ -91,9 +91,10 @@ class Result:
         spent = sum(seconds for step, seconds in self.seconds.items() if step not in self.cached)
         lines = [f"\n{self.name}: done in {spent:.0f} s\n"]
         width = max(34, *(len(score.name) for score in self.evaluation.scores))
+        widest = max(len(score.text) for score in self.evaluation.scores)
         for score in self.evaluation.scores:
-            floor = "" if score.floor is None else f"   real images: {score.floor:.4g}"
-            lines.append(f"  {score.name:<{width}} {score.value:>8.4g}{floor}")
+            floor = "" if score.floor is None else f"   real images: {score.floor_text}"
+            lines.append(f"  {score.name:<{width}} {score.text:<{widest}}{floor}")
         lines += [f"  note: {note}" for note in self.evaluation.notes]
         lines.append("")
         for step, seconds in self.seconds.items():
@@ -261,6 +262,7 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
     places = {
         "dataset": Path(outputs["dataset"].path),
         "report.html": Path(outputs["report"].path),
+        "scores": evaluation.folder,
         "samples.png": evaluation.samples,
         "model": Path(outputs["exported"].path),
         "trained": Path(outputs["trained"].path),

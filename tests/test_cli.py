@@ -97,7 +97,7 @@ def test_the_console_script_is_the_module(tmp_path):
 
 def test_help_names_every_command(call):
     told = call("--help").stdout
-    assert all(f"  {name} " in told for name in ("run", "compile", "config", "presets", "deliver"))
+    assert all(f"  {name} " in told for name in ("run", "compile", "config", "presets", "compare", "deliver"))
     options = call("run", "--help").stdout
     assert all(name in options for name in ("--preset", "--config", "--set", "--name", "--root", "--dry-run", "--json"))
 

@@ -158,6 +158,12 @@ def test_noise_and_blank_images_score_far_worse_than_real_ones(reference, digits
     assert reference.distance([one_class]) > 2 * floor
 
 
+def test_a_reference_keeps_as_many_training_images_as_there_are_test_images(reference, digits):
+    images, count = digits.load("train")[0], digits.count("test")
+    assert len(reference.train_features) == len(reference.test_features) == count
+    np.testing.assert_allclose(reference.train_features, reference.features([images[:count]]), rtol=1e-5, atol=1e-5)
+
+
 def test_a_floor_of_more_images_than_there_are_is_refused(reference, digits):
     with pytest.raises(ValueError, match=r"at most 360 test images. Received: count=361"):
         reference.floor(digits.count("test") + 1)
@@ -222,7 +228,7 @@ def test_without_labels_the_space_is_learned_from_turns(tmp_path):
 )
 def test_a_doubtful_yardstick_says_so(accuracy, chance, count, said):
     extractor = FittedExtractor("toy", None, (), {"test_accuracy": accuracy, "chance": chance})
-    remarks = Reference(extractor, gaussian([0], np.eye(1)), np.zeros((100, 16), np.float32), {}).remarks(count)
+    remarks = Reference(extractor, gaussian([0], np.eye(1)), *np.zeros((2, 100, 16), np.float32), {}).remarks(count)
     assert len(remarks) == len(said)
     assert all(words in remark for words, remark in zip(said, remarks, strict=True))
 

@@ -1,5 +1,6 @@
 """What is shipped is what was trained, and the step fails where it is not."""
 
+import re
 import subprocess
 import sys
 
@@ -33,12 +34,21 @@ def test_scores_carry_floor_and_protocol(evaluation, reference):
     assert opened.values == evaluation.values
     assert list(opened.values) == [
         "fd_digits_classifier",
+        "kd_digits_classifier",
+        "precision_digits_classifier",
+        "recall_digits_classifier",
+        "density_digits_classifier",
+        "coverage_digits_classifier",
         "digits_classifier_classes_seen",
         "digits_classifier_sure_share",
     ]
     assert opened.floors["fd_digits_classifier"] == reference.floor(60)
     assert opened.values["fd_digits_classifier"] > 2 * reference.floor(60)  # six steps make no digits
-    assert opened.protocol["generated_count"] == 60
+    # Six steps make grey spots: far away, unlike digits, and alike.
+    assert opened.values["kd_digits_classifier"] > 3 * opened.metrics["kd_digits_classifier_error"] > 0
+    assert opened.values["coverage_digits_classifier"] < 0.1 < 0.7 < opened.floors["coverage_digits_classifier"]
+    assert opened.values["precision_digits_classifier"] < 0.1 < 0.5 < opened.floors["precision_digits_classifier"]
+    assert opened.protocol["generated_count"] == opened.protocol["pairwise_count"] == 60
     assert opened.protocol["generator"] == "ema, best"
     assert opened.protocol["extractor_sha256"] == reference.extractor.sha256
 
@@ -50,8 +60,18 @@ def test_the_same_seed_gives_the_same_scores_and_another_one_others(trained, dig
     assert other.values != evaluation.values
 
 
+def test_too_few_images_for_neighbours_are_scored_without_them(trained, digits, reference, tmp_path):
+    few = evaluate(trained, digits, reference, EvaluationConfig(samples=5), tmp_path / "few")
+    assert "fd_digits_classifier" in few.values
+    assert "coverage_digits_classifier" not in few.values
+    assert "kd_digits_classifier" in few.values
+
+
 def test_the_report_shows_scores_pictures_and_times(evaluation):
     page = evaluation.report.read_text()
+    kernel = next(score for score in evaluation.scores if score.name.startswith("kd_"))
+    assert re.fullmatch(r"\S+ ± [\d.]+", kernel.text)
+    assert f'>{kernel.text}</td><td class="n">{kernel.floor_text}</td>' in page
     for part in ("fd_digits_classifier", "step 6", "train_gan", "generator/non_saturating", "Protocol", "held out"):
         assert part in page
     assert page.count("data:image/png;base64,") == 6  # three of growth, generated, real, preview

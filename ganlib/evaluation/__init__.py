@@ -1,5 +1,6 @@
 """Scores: feature spaces, statistics, distances, and the page that shows them."""
 
+from ganlib.evaluation.compare import compare, comparison
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
 from ganlib.evaluation.frechet import frechet_distance
@@ -11,6 +12,8 @@ __all__ = [
     "EvaluationConfig",
     "Reference",
     "Statistics",
+    "compare",
+    "comparison",
     "evaluate",
     "frechet_distance",
     "measure_reference",

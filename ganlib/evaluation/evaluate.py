@@ -12,6 +12,15 @@ from etils import epy
 
 from ganlib import pixels, storage
 from ganlib.evaluation.report import Contents, write_report
+from ganlib.evaluation.scores import (
+    CLASS_SAMPLES,
+    Score,
+    agreement,
+    class_scores,
+    distance,
+    pairwise,
+    pairwise_count,
+)
 from ganlib.tracking import Tracker, flattened
 
 with epy.lazy_imports():
@@ -26,27 +35,8 @@ if TYPE_CHECKING:
     from ganlib.training import TrainedModel
     from ganlib.training.callbacks import Sampler
 
-CLASS_SAMPLES = 1000
-SURE = 0.9
 NAMED = 5
 COLUMNS = 10
-
-
-@dataclass(frozen=True)
-class Score:
-    """One measure of the generated images.
-
-    Attributes:
-        name: Measure and feature space.
-        value: Of the generated images.
-        floor: Of as many real images, or None where that says nothing.
-        meaning: What it tells, in a sentence.
-    """
-
-    name: str
-    value: float
-    floor: float | None
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -88,8 +78,10 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Scores and floors as one flat set of numbers."""
-        return {**self.values, **{f"{name}_floor": floor for name, floor in self.floors.items()}}
+        """Scores, floors and errors as one flat set of numbers."""
+        floors = {f"{name}_floor": floor for name, floor in self.floors.items()}
+        errors = {f"{score.name}_error": score.error for score in self.scores if score.error is not None}
+        return {**self.values, **floors, **errors}
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -134,10 +126,11 @@ def evaluate(
     sampler = model.sampler(config.generator)
     images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=config.seed)
     features, probabilities = reference.extractor.all_outputs([images])
-    seen = _class_scores(probabilities[:CLASS_SAMPLES], dataset, reference)
-    scores = [_distance(features[:count], reference), *seen, *_agreement(probabilities, asked, reference)]
+    seen = class_scores(probabilities[:CLASS_SAMPLES], dataset, reference)
+    measured = [distance(features[:count], reference), *pairwise(features[:count], reference)]
+    scores = [*measured, *seen, *agreement(probabilities, asked, reference)]
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
-    protocol["class_samples"] = CLASS_SAMPLES
+    protocol |= {"class_samples": CLASS_SAMPLES, "pairwise_count": pairwise_count(count, reference)}
     with storage.whole_folder(output) as folder:
         notes = _notes(model, dataset, reference, count)
         rows = [asdict(score) for score in scores]
@@ -145,7 +138,7 @@ def evaluate(
         _save_pictures(folder, sampler.sheet(seed=config.seed), dataset)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
-            scores=rows,
+            scores=scores,
             protocol=protocol,
             history=model.history,
             growth=model.sample_pictures,
@@ -166,8 +159,8 @@ def evaluate(
 def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfig) -> None:
     """Prints the scores and adds them to the run of the model."""
     for score in evaluation.scores:
-        floor = "" if score.floor is None else f"  (real images: {score.floor:.4g})"
-        print(f"{score.name} {score.value:.4g}{floor}", flush=True)
+        floor = "" if score.floor is None else f"  (real images: {score.floor_text})"
+        print(f"{score.name} {score.text}{floor}", flush=True)
     with Tracker(evaluation.folder, belongs_to=model.folder) as tracker:
         tracker.params(flattened({"evaluation": config.to_parameter()}))
         tracker.metrics(model.step(config.generator), evaluation.metrics)
@@ -179,45 +172,6 @@ def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uin
     batches = list(sampler.batches(count, seed=seed))
     asked = [labels for _, labels in batches if labels is not None]
     return np.concatenate([images for images, _ in batches]), np.concatenate(asked) if asked else None
-
-
-def _agreement(
-    probabilities: NDArray[np.float32], asked: NDArray[np.int64] | None, reference: Reference
-) -> list[Score]:
-    """How often the classifier sees the class that was asked for, where one was."""
-    if asked is None or not reference.extractor.classes:
-        return []
-    agreed = float((probabilities.argmax(axis=1) == asked).mean())
-    meaning = f"share of {len(asked)} images in which the classifier sees the class that was asked for"
-    return [Score(f"{reference.extractor.name}_agreement", agreed, reference.extractor.facts["test_accuracy"], meaning)]
-
-
-def _distance(features: NDArray[np.float32], reference: Reference) -> Score:
-    count, real = len(features), reference.statistics.count
-    meaning = f"Frechet distance of {count} images to {real} real training images; lower is better"
-    return Score(reference.measure, reference.distance_of(features), reference.floor(count), meaning)
-
-
-def _class_scores(generated: NDArray[np.float32], dataset: PreparedDataset, reference: Reference) -> list[Score]:
-    """What the classifier's answers say, where the feature space is a classifier of the data's classes."""
-    if not reference.extractor.classes:
-        return []
-    _, real = reference.extractor.all_outputs(images for images, _ in dataset.read("test"))
-    name, classes = reference.extractor.name, len(reference.extractor.classes)
-    return [
-        Score(
-            f"{name}_classes_seen",
-            float(len(np.unique(generated.argmax(axis=1)))),
-            float(classes),
-            f"classes among the classifier's answers to {len(generated)} images; fewer than {classes} is mode collapse",
-        ),
-        Score(
-            f"{name}_sure_share",
-            float((generated.max(axis=1) >= SURE).mean()),
-            float((real.max(axis=1) >= SURE).mean()),
-            f"share of images for which the classifier is at least {SURE} sure of its answer",
-        ),
-    ]
 
 
 def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDataset) -> None:

@@ -1,7 +1,8 @@
-"""Distances between the images of one set."""
+"""Distances between images, a block of rows at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from etils import epy
@@ -12,14 +13,45 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BLOCK = 2**23  # distances in memory at once, 64 MiB
 
-def median_nearest(features: NDArray[np.float32]) -> float:
-    """Returns the median distance from a row of features [N, D] to its nearest other row, N up to thousands.
 
-    By |a - b|^2 = |a|^2 + |b|^2 - 2ab in float64, whose rounding leaves duplicates at zero or close to it.
+def squared_distances(
+    rows: NDArray[np.float64], others: NDArray[np.float64]
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yields squared Euclidean distances [n, M] of some rows to all others, and the number of the first of them.
+
+    By |a - b|^2 = |a|^2 + |b|^2 - 2ab in float64 about the others' mean, since a large common part would leave its
+    rounding in place of small distances.
+
+    Args:
+        rows: Features [N, D].
+        others: Features [M, D].
     """
-    rows = features.astype(np.float64)
-    squares = (rows**2).sum(axis=1)
-    distances = squares[:, None] + squares[None, :] - 2.0 * rows @ rows.T
-    np.fill_diagonal(distances, np.inf)
-    return float(np.median(np.sqrt(np.maximum(distances.min(axis=1), 0.0))))
+    mean = others.mean(axis=0)
+    rows, others = rows - mean, others - mean
+    squares = (others**2).sum(axis=1)
+    step = max(1, BLOCK // len(others))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        distances = block @ others.T
+        distances *= -2.0
+        distances += (block**2).sum(axis=1)[:, None]
+        distances += squares
+        yield start, np.maximum(distances, 0.0, out=distances)
+
+
+def squared_radii(features: NDArray[np.float64], *, neighbour: int) -> NDArray[np.float64]:
+    """Returns the squared distance [N] of each row of features [N, D] to its so-many-th nearest other row."""
+    radii = np.empty(len(features))
+    for start, distances in squared_distances(features, features):
+        count = len(distances)
+        distances[np.arange(count), np.arange(start, start + count)] = np.inf
+        distances.partition(neighbour - 1, axis=1)
+        radii[start : start + count] = distances[:, neighbour - 1]
+    return radii
+
+
+def median_nearest(features: NDArray[np.floating]) -> float:
+    """Returns the median distance from a row of features [N, D] to its nearest other row."""
+    return float(np.median(np.sqrt(squared_radii(features.astype(np.float64), neighbour=1))))

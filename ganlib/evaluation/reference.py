@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ganlib.data.records import PreparedDataset
 
 
+PAIRWISE_LIMIT = 10_000  # images of which all distances to each other are taken
 NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
 INDISTINCT = 1e-5  # a distance or variance of features that is rounding
 HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
@@ -37,12 +38,15 @@ class Reference:
     Attributes:
         extractor: The feature space.
         statistics: Of all real training images.
+        train_features: Of as many real training images as there are test images, at most `PAIRWISE_LIMIT`, or all;
+            float32 [M, D].
         test_features: Of the real test images, float32 [N, D].
         facts: Dataset and protocol facts that each score repeats.
     """
 
     extractor: FittedExtractor
     statistics: Statistics
+    train_features: NDArray[np.float32]
     test_features: NDArray[np.float32]
     facts: dict[str, Any]
 
@@ -138,8 +142,9 @@ class Reference:
         """Writes the reference into a folder."""
         self.extractor.save(folder)
         self.statistics.save(folder / "statistics.npz")
-        with storage.whole_file(folder / "test_features.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, self.test_features, allow_pickle=False)
+        for name, features in (("train", self.train_features), ("test", self.test_features)):
+            with storage.whole_file(folder / f"{name}_features.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, features, allow_pickle=False)
         storage.write_json(folder / "reference.json", self.facts)
 
     @classmethod
@@ -151,12 +156,8 @@ class Reference:
         """
         folder = Path(folder)
         facts = storage.read_json(folder / "reference.json")
-        return cls(
-            FittedExtractor.load(folder),
-            Statistics.load(folder / "statistics.npz"),
-            np.load(folder / "test_features.npy", allow_pickle=False),
-            facts,
-        )
+        train, test = (np.load(folder / f"{name}_features.npy", allow_pickle=False) for name in ("train", "test"))
+        return cls(FittedExtractor.load(folder), Statistics.load(folder / "statistics.npz"), train, test, facts)
 
 
 def _share(generated: float, real: float) -> float:
@@ -177,8 +178,18 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     """
     chosen = config.extractor or (Classifier() if len(dataset.classes) > 1 else Rotation())
     extractor = chosen.fit(dataset, seed=config.seed)
-    train = (features for features, _ in extractor.outputs(images for images, _ in dataset.read("train")))
-    statistics = Statistics.of(train)
+    kept: list[NDArray[np.float32]] = []
+    left = min(dataset.count("test"), PAIRWISE_LIMIT)
+
+    def of_training() -> Iterator[NDArray[np.float32]]:
+        nonlocal left
+        for features, _ in extractor.outputs(images for images, _ in dataset.read("train")):
+            if left:
+                kept.append(features[:left].copy())  # the first ones, for the preparation has shuffled them
+                left -= len(kept[-1])
+            yield features
+
+    statistics = Statistics.of(of_training())
     test, _ = extractor.all_outputs(images for images, _ in dataset.read("test"))
     facts = {
         "dataset": dataset.name,
@@ -187,7 +198,7 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
         "reference_count": statistics.count,
         "resize": dataset.manifest["preparation"]["resize"],
     }
-    reference = Reference(extractor, statistics, test, facts)
+    reference = Reference(extractor, statistics, np.concatenate(kept), test, facts)
     with storage.whole_folder(output) as folder:
         reference.save(folder)
     accuracy = extractor.facts["test_accuracy"]

@@ -17,6 +17,8 @@ with epy.lazy_imports():
     from PIL import Image
 
 if TYPE_CHECKING:
+    from ganlib.evaluation.scores import Score
+
     Rows = Sequence[Mapping[str, float]]
 
 GROWTH_PICTURES = 6
@@ -40,7 +42,7 @@ class Contents:
 
     Attributes:
         title: Name of the run.
-        scores: Rows of measure, value, floor and what they mean.
+        scores: What was measured.
         protocol: What makes the scores comparable.
         history: Rows of the training history.
         growth: Pictures of samples from fixed inputs, the earliest first.
@@ -54,7 +56,7 @@ class Contents:
     """
 
     title: str
-    scores: Sequence[Mapping[str, Any]]
+    scores: Sequence[Score]
     protocol: Mapping[str, Any]
     history: Rows
     growth: Sequence[Path]

@@ -49,11 +49,7 @@ class Statistics:
 
     @classmethod
     def _of_one(cls, batch: NDArray[np.floating]) -> Statistics:
-        if batch.ndim != 2:
-            raise ValueError(f"expected features of shape [n, D]. Received: shape={batch.shape}")
-        features = batch.astype(np.float64)
-        if not np.isfinite(features).all():
-            raise ValueError("expected finite features. Received: infinite or NaN values")
+        features = _checked(batch)
         mean = features.mean(axis=0)
         centred = features - mean
         return cls(len(features), mean, centred.T @ centred)
@@ -81,3 +77,32 @@ class Statistics:
         """Reads what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             return cls(int(file["count"]), file["mean"], file["scatter"])
+
+
+def comparable(
+    first: NDArray[np.floating], second: NDArray[np.floating], *, least: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns two samples of features, [N, D] and [M, D], in float64.
+
+    Args:
+        first: Features, in any float type.
+        second: Others of the same space.
+        least: Fewest of each that the measure can do with.
+
+    Raises:
+        ValueError: Features are not finite or not two-dimensional, of two widths, or fewer than `least`.
+    """
+    first, second = _checked(first), _checked(second)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"expected features of one width. Received: {first.shape[1]} and {second.shape[1]}")
+    if min(len(first), len(second)) < least:
+        raise ValueError(f"expected at least {least} feature vectors. Received: {len(first)} and {len(second)}")
+    return first, second
+
+
+def _checked(features: NDArray[np.floating]) -> NDArray[np.float64]:
+    if features.ndim != 2:
+        raise ValueError(f"expected features of shape [n, D]. Received: shape={features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("expected finite features. Received: infinite or NaN values")
+    return features.astype(np.float64, copy=False)

@@ -1,0 +1,91 @@
+"""The kernel distance, KID in the canonical space (Binkowski et al. 2018, https://arxiv.org/abs/1801.01401)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etils import epy
+
+from ganlib.evaluation.statistics import comparable
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEWEST = 3  # features of a sample, of which one may be left out
+BLOCKS = 10
+ORDER_SEED = 0
+PAIRS = 2**22  # of rows whose kernel is in memory at once
+
+
+def kernel_distance(
+    first: NDArray[np.floating], second: NDArray[np.floating], *, blocks: int = BLOCKS
+) -> tuple[float, float]:
+    """Returns the squared maximum mean discrepancy for the kernel (x.y / D + 1)^3, and its standard error.
+
+    The value is the unbiased one over all pairs; it may be negative where both samples are of one distribution. The
+    error is the jackknife's over disjoint blocks of random rows, each left out of both samples in turn; ten blocks tell
+    it to about a quarter. Near a distance of zero, which hangs on pairs more than on single images, it errs on the
+    large side, by about the root of two.
+
+    Args:
+        first: Features [N, D], in any order.
+        second: Features [M, D].
+        blocks: Disjoint parts of each sample, at least two; no more than there are rows.
+
+    Raises:
+        ValueError: Features are not finite or not two-dimensional, fewer than `FEWEST`, or of two widths.
+    """
+    first, second = comparable(first, second, least=FEWEST)
+    if blocks < 2:
+        raise ValueError(f"expected at least 2 blocks. Received: blocks={blocks}")
+    blocks = min(blocks, len(first), len(second))
+    # Neither classes in order nor classes in turn may make blocks unlike each other, or more alike than chance does.
+    random = np.random.default_rng(ORDER_SEED)
+    samples = [
+        [sample[rows] for rows in np.array_split(random.permutation(len(sample)), blocks)] for sample in (first, second)
+    ]
+    within = [_sums(parts, parts) for parts in samples]
+    between = _sums(*samples)
+    sizes = [np.array([len(part) for part in parts]) for parts in samples]
+
+    def discrepancy(left_out: int | None) -> float:
+        counts = [size.sum() if left_out is None else size.sum() - size[left_out] for size in sizes]
+        own = [_sum_without(sums, left_out) / (count * (count - 1)) for sums, count in zip(within, counts, strict=True)]
+        return float(sum(own) - 2.0 * _sum_without(between, left_out) / (counts[0] * counts[1]))
+
+    partial = np.array([discrepancy(block) for block in range(blocks)])
+    variance = (blocks - 1) / blocks * ((partial - partial.mean()) ** 2).sum()
+    return discrepancy(None), float(np.sqrt(variance))
+
+
+def _sums(first: list[NDArray[np.float64]], second: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Returns the kernel's sum over the pairs of each two parts [blocks, blocks]; an image is no pair with itself."""
+    alike = first is second
+    sums = np.zeros((len(first), len(second)))
+    for row, left in enumerate(first):
+        for column in range(row if alike else 0, len(second)):
+            sums[row, column] = _sum(left, second[column])
+            if alike:
+                sums[column, row] = sums[row, column]
+        if alike:
+            sums[row, row] -= (((left**2).sum(axis=1) / left.shape[1] + 1.0) ** 3).sum()
+    return sums
+
+
+def _sum(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    rows, total = max(1, PAIRS // len(right)), 0.0
+    for start in range(0, len(left), rows):
+        base = left[start : start + rows] @ right.T
+        base /= right.shape[1]
+        base += 1.0
+        total += float((base * base * base).sum())  # several times as fast as the power
+    return total
+
+
+def _sum_without(sums: NDArray[np.float64], block: int | None) -> float:
+    if block is None:
+        return float(sums.sum())
+    return float(sums.sum() - sums[block].sum() - sums[:, block].sum() + sums[block, block])

@@ -1,0 +1,64 @@
+"""Scores beside each other: only where they were measured alike."""
+
+from dataclasses import asdict
+
+import pytest
+from click.testing import CliRunner
+
+from ganlib import storage
+from ganlib.evaluation import Evaluation, compare
+from ganlib.evaluation.scores import Score
+from pipelines.cli import main
+
+PROTOCOL = {"measure": "fd_x", "extractor_sha256": "abc", "generated_count": 60, "generator": "ema, best", "seed": 1}
+
+
+def evaluation(folder, *scores, **protocol):
+    folder.mkdir(parents=True)
+    rows = [asdict(score) for score in scores]
+    storage.write_json(folder / "scores.json", {"scores": rows, "protocol": {**PROTOCOL, **protocol}, "notes": []})
+    return Evaluation.open(folder)
+
+
+def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
+    first = evaluation(tmp_path / "a", Score("fd_x", 12.0, 1.0, ""), Score("only", 1.0, None, ""))
+    second = evaluation(tmp_path / "b", Score("kd_x", 0.5, 0.0, "", 0.1), Score("fd_x", 9.0, 1.0, ""), seed=2)
+    shared = compare(first, second)
+    assert {name: (one.value, other.value) for name, (one, other) in shared.items()} == {"fd_x": (12.0, 9.0)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"extractor_sha256": "abd"}, "extractor_sha256='abc' and 'abd'"),
+        ({"generated_count": 50, "generator": "ema, last"}, "generated_count=60 and 50; generator='ema, best' and"),
+        ({"truncation": 0.7}, "truncation=None and 0.7"),
+    ],
+    ids=["space", "counts", "further"],
+)
+def test_unlike_protocols_are_refused_and_each_difference_is_named(tmp_path, changed, told):
+    first, second = evaluation(tmp_path / "a"), evaluation(tmp_path / "b", **changed)
+    for pair in ((first, second), (second, first)):
+        with pytest.raises(ValueError, match=r"^expected scores of one protocol, for others do not compare\."):
+            compare(*pair)
+    result = CliRunner().invoke(main, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert told in result.stderr
+
+
+def test_the_command_prints_runs_side_by_side(tmp_path):
+    evaluation(tmp_path / "cats" / "scores", Score("fd_x", 12.0, 1.0, ""), Score("kd_x", 0.5, 0.0, "", 0.12))
+    evaluation(tmp_path / "dogs" / "scores", Score("fd_x", 9.0, 1.0, ""), Score("kd_x", 0.25, 0.0, "", 0.12))
+    result = CliRunner().invoke(main, ["compare", str(tmp_path / "cats"), str(tmp_path / "dogs")])
+    assert result.exit_code == 0
+    assert [line.split() for line in result.output.splitlines()] == [
+        ["score", "cats", "dogs", "real", "images"],
+        ["fd_x", "12", "9", "1"],
+        ["kd_x", "0.5", "±", "0.12", "0.25", "±", "0.12", "0"],
+    ]
+
+
+def test_a_folder_without_scores_is_a_users_mistake(tmp_path):
+    result = CliRunner().invoke(main, ["compare", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "expected the file scores.json" in result.stderr

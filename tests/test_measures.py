@@ -1,0 +1,187 @@
+"""Measures over single images, against known values, plain loops and simulation."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from ganlib.evaluation import neighbours
+from ganlib.evaluation.density_coverage import density_coverage
+from ganlib.evaluation.kernel import ORDER_SEED, kernel_distance
+from ganlib.evaluation.neighbours import median_nearest, squared_radii
+from ganlib.evaluation.precision_recall import precision_recall
+from ganlib.evaluation.reference import INDISTINCT
+
+
+def draws(seed, *counts, width=5, shift=0.0):
+    random = np.random.default_rng(seed)
+    return [random.normal(size=(count, width)) + shift * number for number, count in enumerate(counts)]
+
+
+def test_the_kernel_distance_of_fashion_mnists_pixels_is_the_known_one(fashion_mnist):
+    """Known from the plain sum over all pairs."""
+    train, test = (
+        np.frombuffer(gzip.decompress((fashion_mnist / name).read_bytes()), np.uint8, offset=16)[: 784 * 1000] / 255
+        for name in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
+    )
+    value, error = kernel_distance(train.reshape(1000, 784), test.reshape(1000, 784))
+    assert value == pytest.approx(0.000283846497, abs=5e-13)
+    assert 0 < error < 0.002
+
+
+def test_two_draws_of_one_gaussian_in_many_dimensions_score_as_published():
+    """Density and precision in 1,000 dimensions hang on a few rows to which all are near, so they differ by draw."""
+    first, second = draws(0, 10_000, 10_000, width=1000)
+    assert precision_recall(first, second, neighbour=5) == pytest.approx((0.4772, 0.4705), abs=0.02)
+    density, coverage = density_coverage(first, second)
+    assert density == pytest.approx(1.0555, abs=0.06)
+    assert coverage == pytest.approx(0.9735, abs=0.006)
+
+
+def kernel(x, y):
+    return (x @ y / len(x) + 1) ** 3
+
+
+def test_the_kernel_distance_is_that_of_plain_loops():
+    first, second = draws(1, 13, 9, shift=0.3)
+    within = [
+        np.mean([kernel(x, y) for i, x in enumerate(sample) for j, y in enumerate(sample) if i != j])
+        for sample in (first, second)
+    ]
+    between = np.mean([kernel(x, y) for x in first for y in second])
+    for blocks in (2, 4, 10):
+        assert kernel_distance(first, second, blocks=blocks)[0] == pytest.approx(sum(within) - 2 * between, rel=1e-12)
+
+
+def test_the_error_of_the_kernel_distance_is_the_jackknifes():
+    first, second = draws(2, 12, 18, shift=0.3)
+    random = np.random.default_rng(ORDER_SEED)
+    parts = [np.array_split(random.permutation(count), 3) for count in (12, 18)]
+    left_out = [
+        kernel_distance(
+            *(np.delete(sample, rows[part], 0) for sample, rows in zip((first, second), parts, strict=True))
+        )[0]
+        for part in range(3)
+    ]
+    expected = np.sqrt(2 / 3 * sum((np.array(left_out) - np.mean(left_out)) ** 2))
+    assert kernel_distance(first, second, blocks=3)[1] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5], ids=["alike", "unlike"])
+def test_the_error_of_the_kernel_distance_covers(shift):
+    """The mean over many draws stands for the truth, which is zero where both samples are of one distribution."""
+    found = [kernel_distance(*draws(seed, 100, 150, width=4, shift=shift)) for seed in range(300)]
+    values, errors = np.array(found).T
+    assert np.mean(np.abs(values - values.mean()) < 2 * errors) > 0.88
+    ratio = np.sqrt((errors**2).mean()) / values.std()
+    assert (1.1 if shift == 0 else 0.85) < ratio < (1.7 if shift == 0 else 1.3)
+    if shift == 0:
+        assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values))
+
+
+@pytest.mark.parametrize("order", ["sorted", "in turn"])
+def test_the_error_of_the_kernel_distance_holds_for_classes_in_any_order(order):
+    centres = np.random.default_rng(9).normal(size=(10, 6)) * 2
+
+    def drawn(random):
+        labels = random.integers(0, 10, 200)
+        labels = np.sort(labels) if order == "sorted" else np.arange(200) % 10
+        return centres[labels] + random.normal(size=(200, 6))
+
+    found = [kernel_distance(*(drawn(np.random.default_rng([seed, side])) for side in (0, 1))) for seed in range(100)]
+    values, errors = np.array(found).T
+    ratio = np.sqrt((errors**2).mean()) / values.std()
+    # Classes in turn vary less from draw to draw than rows that are left out at random do.
+    assert 1.0 < ratio < (2.0 if order == "sorted" else 12.0)
+
+
+def distances(first, second):
+    return np.array([[np.linalg.norm(x - y) for y in second] for x in first])
+
+
+def radii(sample, neighbour):
+    return np.sort(distances(sample, sample), axis=1)[:, neighbour]  # the first one is the image itself
+
+
+@pytest.mark.parametrize("block", [1, 40, 2**23], ids=["rows", "blocks", "whole"])
+def test_measures_of_neighbours_are_those_of_plain_loops(monkeypatch, block):
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    generated, real = draws(3, 17, 23, width=2, shift=0.8)
+    apart = distances(generated, real)
+    np.testing.assert_allclose(np.sqrt(squared_radii(real, neighbour=3)), radii(real, 3), rtol=1e-12)
+    precision = np.mean([any(row <= radii(real, 3)) for row in apart])
+    recall = np.mean([any(column <= radii(generated, 3)) for column in apart.T])
+    assert precision_recall(generated, real) == (pytest.approx(precision), pytest.approx(recall))
+    inside = apart < radii(real, 5)
+    assert density_coverage(generated, real) == (
+        pytest.approx(inside.sum() / (5 * 17)),
+        pytest.approx(inside.any(axis=0).mean()),
+    )
+    assert 0 < precision < 1
+    assert 0 < recall < 1
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+def test_duplicates_are_at_no_distance_whatever_the_images_have_in_common(offset):
+    rows = np.repeat(draws(4, 10, width=50)[0] + offset, 2, axis=0)
+    assert median_nearest(rows) < INDISTINCT
+
+
+def test_what_all_images_have_in_common_changes_nothing():
+    generated, real = draws(6, 200, 200, width=20, shift=0.3)
+    for measure in (precision_recall, density_coverage):
+        assert measure(generated + 1e6, real + 1e6) == measure(generated, real)
+
+
+def test_missing_modes_lower_recall_and_coverage_and_bad_images_precision_and_density():
+    random = np.random.default_rng(5)
+    centres = random.normal(size=(10, 8)) * 10
+    real, good, few = (
+        centres[random.integers(0, modes, 1000)] + random.normal(size=(1000, 8)) for modes in (10, 10, 3)
+    )
+    bad = good + np.where(np.arange(1000)[:, None] < 400, 30.0, 0.0)
+    scores = {
+        name: [*precision_recall(sample, real), *density_coverage(sample, real)]
+        for name, sample in {"good": good, "few": few, "bad": bad}.items()
+    }
+    assert scores["good"] == pytest.approx([0.9, 0.9, 1.0, 0.97], abs=0.1)
+    assert scores["few"] == pytest.approx([0.9, 0.3, 1.0, 0.3], abs=0.1)
+    assert scores["bad"] == pytest.approx([0.54, 0.85, 0.6, 0.9], abs=0.1)
+
+
+@pytest.mark.parametrize("measure", [kernel_distance, precision_recall, density_coverage])
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (np.zeros((9, 3)), np.zeros((9, 4)), r"of one width\. Received: 3 and 4"),
+        (np.zeros((9, 3)), np.zeros((2, 3)), r"at least [346] feature vectors\. Received: 9 and 2"),
+        (np.zeros(9), np.zeros((9, 3)), r"shape \[n, D\]\. Received: shape=\(9,\)"),
+        (np.zeros((9, 3)), np.full((9, 3), np.nan), r"finite features\. Received: infinite or NaN"),
+    ],
+    ids=["widths", "few", "flat", "nan"],
+)
+def test_features_that_cannot_be_compared_are_refused(measure, first, second, message):
+    with pytest.raises(ValueError, match=message):
+        measure(first, second)
+
+
+def test_images_that_are_all_alike_have_measures_that_are_finite():
+    alike = np.tile(np.linspace(0.03, 0.11, 64), (20, 1))
+    other = alike + 1.7
+    assert kernel_distance(alike, alike) == (pytest.approx(0.0), pytest.approx(0.0))
+    assert precision_recall(alike, alike) == (1.0, 1.0)
+    assert precision_recall(alike, other) == (0.0, 0.0)
+    assert density_coverage(alike, alike) == (0.0, 0.0)  # nothing is nearer than no distance
+
+
+@pytest.mark.parametrize(
+    ("measure", "given", "message"),
+    [
+        (kernel_distance, {"blocks": 1}, "at least 2 blocks. Received: blocks=1"),
+        (precision_recall, {"neighbour": 0}, "from 1 on. Received: neighbour=0"),
+        (density_coverage, {"neighbour": -1}, "from 1 on. Received: neighbour=-1"),
+    ],
+)
+def test_parameters_without_a_meaning_are_refused(measure, given, message):
+    with pytest.raises(ValueError, match=message):
+        measure(*draws(7, 9, 9), **given)
