@@ -261,8 +261,8 @@ def tables(found: list[dict]) -> str:
         if any(members):
             cells = [cell for lines_of in members for cell in (scores(lines_of), pace(lines_of))]
             lines.append(f"| `{game}` | {' | '.join([*parts(game), *cells])} |")
-    floors = [(number(grouped[data][next(iter(grouped[data]))][0]["floor"]), "") for data in judged]
-    lines.append(f"| real images | | | {' | '.join(cell for cells in floors for cell in cells)} |")
+    floors = [number(next(iter(grouped[data].values()))[0]["floor"]) for data in judged]
+    lines.append(f"| real images | | | {' |  | '.join(floors)} |  |")
     if grouped["digits"]:
         lines += ["", f"| {DATA['digits'].title} | score |", "|---|---|"]
         lines += [f"| {kind} | {scores(members)} |" for kind, members in grouped["digits"].items()]
@@ -312,13 +312,13 @@ def against_the_tutorial(games: dict[str, list[dict]]) -> list[str]:
     goal, seconds = (games[TUTORIAL_LONGER][0][name] for name in ("last", "seconds"))
     theirs = statistics.mean(line["last"] for line in games[TUTORIAL])
     lines = [f"\nThe tutorial's loop: {number(theirs)}; {number(goal)} after {EPOCHS} epochs, in {seconds:.0f} s."]
-    for game in set(GAMES) & set(games):
+    for game in sorted(set(GAMES) & set(games)):
         # Scores on the way are of fewer samples, which makes them larger: the times are no shorter than they were.
         reached = [next((at for at, score in line["curve"] if score <= goal), None) for line in games[game]]
         times = ", ".join("never" if at is None else f"1/{seconds / at:.0f}" for at in reached)
         ours = statistics.mean(line["best"] for line in games[game])
         lines.append(f"- `{game}`: {ours / theirs:.2f} of its distance; its score of {EPOCHS} epochs in {times}")
-    return [lines[0], *sorted(lines[1:])]
+    return lines
 
 
 def told(members: list[dict], name: str, form: Callable[[float], str]) -> str:

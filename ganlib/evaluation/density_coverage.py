@@ -38,8 +38,6 @@ def density_coverage(
             that is none.
     """
     generated, real = comparable(generated, real, least=neighbour + 1)
-    if neighbour < 1:
-        raise ValueError(f"expected a neighbour from 1 on. Received: neighbour={neighbour}")
     radii = squared_radii(real, neighbour=neighbour)
     near, covered = 0, np.zeros(len(real), bool)
     for _, distances in squared_distances(generated, real):

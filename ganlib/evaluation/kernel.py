@@ -51,14 +51,16 @@ def kernel_distance(
     between = _sums(*samples)
     sizes = [np.array([len(part) for part in parts]) for parts in samples]
 
-    def discrepancy(left_out: int | None) -> float:
-        counts = [size.sum() if left_out is None else size.sum() - size[left_out] for size in sizes]
-        own = [_sum_without(sums, left_out) / (count * (count - 1)) for sums, count in zip(within, counts, strict=True)]
-        return float(sum(own) - 2.0 * _sum_without(between, left_out) / (counts[0] * counts[1]))
+    def discrepancy(kept: NDArray[np.int64]) -> float:
+        pairs = np.ix_(kept, kept)
+        counts = [size[kept].sum() for size in sizes]
+        own = [sums[pairs].sum() / (count * (count - 1)) for sums, count in zip(within, counts, strict=True)]
+        return float(sum(own) - 2.0 * between[pairs].sum() / (counts[0] * counts[1]))
 
-    partial = np.array([discrepancy(block) for block in range(blocks)])
+    every = np.arange(blocks)
+    partial = np.array([discrepancy(np.delete(every, block)) for block in every])
     variance = (blocks - 1) / blocks * ((partial - partial.mean()) ** 2).sum()
-    return discrepancy(None), float(np.sqrt(variance))
+    return discrepancy(every), float(np.sqrt(variance))
 
 
 def _sums(first: list[NDArray[np.float64]], second: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -83,9 +85,3 @@ def _sum(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
         base += 1.0
         total += float((base * base * base).sum())  # several times as fast as the power
     return total
-
-
-def _sum_without(sums: NDArray[np.float64], block: int | None) -> float:
-    if block is None:
-        return float(sums.sum())
-    return float(sums.sum() - sums[block].sum() - sums[:, block].sum() + sums[block, block])

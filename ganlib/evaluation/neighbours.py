@@ -42,7 +42,13 @@ def squared_distances(
 
 
 def squared_radii(features: NDArray[np.float64], *, neighbour: int) -> NDArray[np.float64]:
-    """Returns the squared distance [N] of each row of features [N, D] to its so-many-th nearest other row."""
+    """Returns the squared distance [N] of each row of features [N, D] to its so-many-th nearest other row.
+
+    Raises:
+        ValueError: The count of neighbours does not begin at 1.
+    """
+    if neighbour < 1:
+        raise ValueError(f"expected a neighbour from 1 on. Received: neighbour={neighbour}")
     radii = np.empty(len(features))
     for start, distances in squared_distances(features, features):
         count = len(distances)

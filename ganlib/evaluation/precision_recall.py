@@ -37,8 +37,6 @@ def precision_recall(
             that is none.
     """
     generated, real = comparable(generated, real, least=neighbour + 1)
-    if neighbour < 1:
-        raise ValueError(f"expected a neighbour from 1 on. Received: neighbour={neighbour}")
     of_generated, of_real = (squared_radii(sample, neighbour=neighbour) for sample in (generated, real))
     precise, recalled = 0, np.zeros(len(real), bool)
     for start, distances in squared_distances(generated, real):

@@ -179,17 +179,16 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     chosen = config.extractor or (Classifier() if len(dataset.classes) > 1 else Rotation())
     extractor = chosen.fit(dataset, seed=config.seed)
     kept: list[NDArray[np.float32]] = []
-    left = min(dataset.count("test"), PAIRWISE_LIMIT)
+    wanted = min(dataset.count("test"), PAIRWISE_LIMIT)
 
     def of_training() -> Iterator[NDArray[np.float32]]:
-        nonlocal left
         for features, _ in extractor.outputs(images for images, _ in dataset.read("train")):
-            if left:
-                kept.append(features[:left].copy())  # the first ones, for the preparation has shuffled them
-                left -= len(kept[-1])
+            if sum(map(len, kept)) < wanted:
+                kept.append(features)  # the first ones, for the preparation has shuffled them
             yield features
 
     statistics = Statistics.of(of_training())
+    train = np.concatenate(kept)[:wanted]
     test, _ = extractor.all_outputs(images for images, _ in dataset.read("test"))
     facts = {
         "dataset": dataset.name,
@@ -198,7 +197,7 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
         "reference_count": statistics.count,
         "resize": dataset.manifest["preparation"]["resize"],
     }
-    reference = Reference(extractor, statistics, np.concatenate(kept), test, facts)
+    reference = Reference(extractor, statistics, train, test, facts)
     with storage.whole_folder(output) as folder:
         reference.save(folder)
     accuracy = extractor.facts["test_accuracy"]

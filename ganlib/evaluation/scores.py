@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib.evaluation import density_coverage, kernel, precision_recall
-from ganlib.evaluation.reference import PAIRWISE_LIMIT
 
 with epy.lazy_imports():
     import numpy as np
@@ -89,7 +88,7 @@ def distance(features: NDArray[np.float32], reference: Reference) -> Score:
 
 def pairwise_count(generated: int, reference: Reference) -> int:
     """Images on each side of the measures that compare single ones."""
-    return min(generated, len(reference.train_features), len(reference.test_features), PAIRWISE_LIMIT)
+    return min(generated, len(reference.train_features), len(reference.test_features))
 
 
 def pairwise(features: NDArray[np.float32], reference: Reference) -> list[Score]:
@@ -107,11 +106,12 @@ def pairwise(features: NDArray[np.float32], reference: Reference) -> list[Score]
         (value, error), (floor, floor_error) = (kernel.kernel_distance(sample, real) for sample in samples)
         meaning = f"kernel distance {among}; lower is better, as low as the floor at best"
         scores.append(Score(f"kd_{name}", value, floor, meaning, error, floor_error))
+    if count <= FARTHEST_NEIGHBOUR:
+        return scores
     for measure, meanings in NEIGHBOUR_MEASURES.items():
-        if count > FARTHEST_NEIGHBOUR:
-            found = (measure(sample, real) for sample in samples)
-            for (word, meaning), value, floor in zip(meanings.items(), *found, strict=True):
-                scores.append(Score(f"{word}_{name}", value, floor, f"{meaning}, {among}; higher is better"))
+        found = (measure(sample, real) for sample in samples)
+        for (word, meaning), value, floor in zip(meanings.items(), *found, strict=True):
+            scores.append(Score(f"{word}_{name}", value, floor, f"{meaning}, {among}; higher is better"))
     return scores
 
 
