@@ -100,18 +100,18 @@ def pairwise(features: NDArray[np.float32], reference: Reference) -> list[Score]
     count = pairwise_count(len(features), reference)
     real, name = reference.train_features[:count], reference.extractor.name
     samples = [features[:count], reference.test_features[:count]]
-    among = f"of {count} images to {count} real training images"
+    counts = f"{count} images beside {count} real training images"
     scores = []
     if count >= kernel.FEWEST:
         (value, error), (floor, floor_error) = (kernel.kernel_distance(sample, real) for sample in samples)
-        meaning = f"kernel distance {among}; lower is better, as low as the floor at best"
+        meaning = f"kernel distance, {counts}; lower is better, as low as the floor at best"
         scores.append(Score(f"kd_{name}", value, floor, meaning, error, floor_error))
     if count <= FARTHEST_NEIGHBOUR:
         return scores
     for measure, meanings in NEIGHBOUR_MEASURES.items():
         found = (measure(sample, real) for sample in samples)
         for (word, meaning), value, floor in zip(meanings.items(), *found, strict=True):
-            scores.append(Score(f"{word}_{name}", value, floor, f"{meaning}, {among}; higher is better"))
+            scores.append(Score(f"{word}_{name}", value, floor, f"{meaning}, {counts}; higher is better"))
     return scores
 
 
