@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
+from ganlib.evaluation.extractors.resizing import Treatment, resized
 from ganlib.schema import Config
 
 with epy.lazy_imports():
     import keras
     import numpy as np
+    import tensorflow as tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     Uint8Batches = Iterable[NDArray[np.uint8]]
 
 BATCH = 250
+CANONICAL = {"fd": "fid", "kd": "kid", "class_score": "inception_score"}  # names reserved for one network
 
 
 @dataclass(frozen=True)
@@ -34,23 +38,41 @@ class FittedExtractor:
 
     Attributes:
         name: Short name, part of the name of every score in this space.
-        network: From uint8-valued images [N, H, W, C] to (features [N, D], logits [N, K]).
-        classes: What the logits stand for.
+        network: From images [N, H, W, C] with values 0..255 to (features [N, D], logits [N, K]).
+        classes: What the logits stand for, where that is the data's own classes.
         facts: What else is known of it, such as its test accuracy.
+        treatment: How images reach the network's own side and three channels; None where it takes them as they are.
+        canonical: Whether this is the network of 2015 by which FID is defined.
+        batch: Images that the network sees at once.
     """
 
     name: str
     network: keras.Model
     classes: tuple[str, ...]
     facts: dict[str, Any]
+    treatment: Treatment | None = None
+    canonical: bool = False
+    batch: int = BATCH
+
+    def measure(self, word: str) -> str:
+        """Returns the name of a measure in this space; `fid`, `kid`, `inception_score` are the canonical network's."""
+        if self.canonical and word in CANONICAL:
+            return f"{CANONICAL[word]}_{self.treatment}"
+        return f"{word}_{self.name}"
 
     def outputs(self, batches: Uint8Batches) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Yields features [n, D] and class probabilities [n, K] of uint8 images, a batch at a time."""
+        """Yields features [n, D] and class probabilities [n, K] of uint8 images, some at a time."""
         for batch in batches:
-            for start in range(0, len(batch), BATCH):
-                features, logits = self.network.predict_on_batch(_padded(batch[start : start + BATCH]))
-                count = len(batch[start : start + BATCH])
-                yield features[:count], _softmax(logits[:count])
+            for start in range(0, len(batch), self.batch):
+                images = batch[start : start + self.batch]
+                with true_float32():
+                    features, logits = self.network.predict_on_batch(self._input(_padded(images, self.batch)))
+                yield features[: len(images)], _softmax(logits[: len(images)])
+
+    def _input(self, images: NDArray[np.uint8]) -> Any:
+        if self.treatment is None:
+            return images
+        return resized(images, treatment=self.treatment, side=self.network.input_shape[1])
 
     def all_outputs(self, batches: Uint8Batches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Returns features [N, D] and class probabilities [N, K] of uint8 images [n, H, W, C], a row each."""
@@ -69,8 +91,16 @@ class FittedExtractor:
         """Writes network and facts into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         self.network.save(folder / "extractor.keras")
-        facts = {"name": self.name, "classes": list(self.classes), "facts": self.facts, "sha256": self.sha256}
-        storage.write_json(folder / "extractor.json", facts)
+        saved = {
+            "name": self.name,
+            "classes": list(self.classes),
+            "facts": self.facts,
+            "treatment": self.treatment,
+            "canonical": self.canonical,
+            "batch": self.batch,
+            "sha256": self.sha256,
+        }
+        storage.write_json(folder / "extractor.json", saved)
 
     @classmethod
     def load(cls, folder: Path) -> FittedExtractor:
@@ -80,9 +110,10 @@ class FittedExtractor:
             ValueError: The weights are not those that were saved.
         """
         saved = storage.read_json(folder / "extractor.json")
+        sha256, classes = saved.pop("sha256"), tuple(saved.pop("classes"))
         network = keras.models.load_model(folder / "extractor.keras", compile=False)
-        extractor = cls(saved["name"], network, tuple(saved["classes"]), saved["facts"])
-        if extractor.sha256 != saved["sha256"]:
+        extractor = cls(network=network, classes=classes, **saved)
+        if extractor.sha256 != sha256:
             raise ValueError(f"the extractor's weights were changed. Received: folder={str(folder)!r}")
         return extractor
 
@@ -99,9 +130,20 @@ class Extractor(Config):
         """
 
 
-def _padded(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+@contextlib.contextmanager
+def true_float32() -> Iterator[None]:
+    """Has a GPU multiply float32 as float32: the shorter TensorFloat-32 would be part of every score."""
+    short = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(enabled=short)
+
+
+def _padded(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Fills a last, smaller batch up, so that one graph of one shape serves all of them."""
-    missing = BATCH - len(batch)
+    missing = size - len(batch)
     return batch if not missing else np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.uint8)])
 
 
