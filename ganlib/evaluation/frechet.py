@@ -1,11 +1,13 @@
-"""Frechet distance of two Gaussians (Heusel et al. 2017, https://arxiv.org/abs/1706.08500)."""
+"""Frechet distance of two Gaussians, FID in the canonical space (Heusel et al. 2017, https://arxiv.org/abs/1706.08500)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etils import epy
 
+from ganlib.evaluation import jackknife
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():
@@ -17,20 +19,35 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6  # relative to the traces: a distance below zero by more than this is an error, not rounding
 
 
+@dataclass(frozen=True)
+class FrechetEstimate:
+    """What a sample tells of a Frechet distance.
+
+    Attributes:
+        value: The distance of the sample's own statistics; larger where images are fewer.
+        error: Its standard error over samples of this size, or None for fewer images than can be left out.
+        infinity: The distance that endless samples would have, or None likewise; it may come out below zero.
+    """
+
+    value: float
+    error: float | None = None
+    infinity: float | None = None
+
+
 def frechet_distance(first: Statistics, second: Statistics) -> float:
     """Returns |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-    The trace of the root is the sum of the singular values of S1^(1/2) S2^(1/2), each factor taken by
-    eigenvalues. Their squares are the eigenvalues of S1^(1/2) S2 S1^(1/2); to take roots of those would
-    magnify the rounding of the many that are nearly zero (6e-8 in place of 1e-10 on Fashion-MNIST's pixels).
+    With S = R' R, the trace of the root is the sum of the singular values of R1 R2'. R is had by Cholesky's method,
+    or, where there are fewer images than features, from the images themselves, and small. The squares of those
+    singular values are cheaper, but to take roots of them would magnify the rounding of the many that are nearly zero
+    (6e-8 in place of 1e-10 on Fashion-MNIST's pixels).
 
     Raises:
         ValueError: The statistics are of different feature spaces, or the result is negative beyond rounding.
     """
     if first.mean.shape != second.mean.shape:
         raise ValueError(f"expected features of one width. Received: {first.mean.size} and {second.mean.size}")
-    product = _symmetric_root(first.covariance) @ _symmetric_root(second.covariance)
-    root_trace = float(np.linalg.svd(product, compute_uv=False).sum())
+    root_trace = float(np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum())
     traces = float(np.trace(first.covariance) + np.trace(second.covariance))
     shift = first.mean - second.mean
     distance = float(shift @ shift) + traces - 2.0 * root_trace
@@ -39,6 +56,48 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     return max(distance, 0.0)
 
 
-def _symmetric_root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    eigenvalues, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.clip(eigenvalues, 0.0, None))) @ vectors.T
+def frechet_estimate(
+    sample: NDArray[np.floating], reference: Statistics | NDArray[np.floating], *, blocks: int = jackknife.BLOCKS
+) -> FrechetEstimate:
+    """Returns a sample's distance to a reference with its error, and without the bias of few images.
+
+    The bias falls with one over the count. As in FID-infinity (Chong and Forsyth 2020,
+    https://arxiv.org/abs/1911.07023) distances of fewer images tell how large it is; here these are the jackknife's,
+    which leave a tenth of the images out in turn, and serve the error too.
+
+    Args:
+        sample: Features [N, D], in any order.
+        reference: Statistics, whose own bias stays in, or features [M, D] of which as large a share is left out.
+        blocks: Disjoint parts of the sample, at least two.
+
+    Raises:
+        ValueError: Features are not finite or not two-dimensional, fewer than two, or of another width.
+    """
+    whole = Statistics.of([sample])
+    fixed = isinstance(reference, Statistics)
+    value = frechet_distance(whole, reference if fixed else Statistics.of([reference]))
+    blocks = min(blocks, len(sample), *([] if fixed else [len(reference)]))
+    if blocks < jackknife.FEWEST:
+        return FrechetEstimate(value)
+    samples = Statistics.without_each(jackknife.blocks(sample, blocks))
+    others = [reference] * blocks if fixed else Statistics.without_each(jackknife.blocks(reference, blocks, sample=1))
+    partial = np.array([frechet_distance(one, other) for one, other in zip(samples, others, strict=True)])
+    return FrechetEstimate(value, jackknife.error(partial), jackknife.without_bias(value, partial))
+
+
+def expected_distance(statistics: Statistics, *, first: int, second: int) -> float:
+    """Returns the distance to be expected of two samples of one Gaussian, which is not zero.
+
+    To first order in one over the counts, so for counts well above the number of features. With the eigenvalues l of
+    the covariance S it is (1/n1 + 1/n2) (tr S + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)).
+
+    Args:
+        statistics: Of the distribution, from as many images as there are.
+        first: Images in the one sample.
+        second: Images in the other.
+    """
+    eigenvalues = np.clip(np.linalg.eigvalsh(statistics.covariance), 0.0, None)
+    sums = eigenvalues[:, None] + eigenvalues
+    products = np.outer(eigenvalues, eigenvalues) * (1.0 + np.eye(len(eigenvalues)))
+    pairs = np.divide(products, sums, out=np.zeros_like(sums), where=sums > 0)
+    return float((1.0 / first + 1.0 / second) * (eigenvalues.sum() + pairs.sum() / 2.0))

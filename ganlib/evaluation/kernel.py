@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
+from ganlib.evaluation import jackknife
 from ganlib.evaluation.statistics import comparable
 
 with epy.lazy_imports():
@@ -14,14 +15,11 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEWEST = 3  # features of a sample, of which one may be left out
-BLOCKS = 10
-ORDER_SEED = 0
 PAIRS = 2**22  # of rows whose kernel is in memory at once
 
 
 def kernel_distance(
-    first: NDArray[np.floating], second: NDArray[np.floating], *, blocks: int = BLOCKS
+    first: NDArray[np.floating], second: NDArray[np.floating], *, blocks: int = jackknife.BLOCKS
 ) -> tuple[float, float]:
     """Returns the squared maximum mean discrepancy for the kernel (x.y / D + 1)^3, and its standard error.
 
@@ -36,17 +34,13 @@ def kernel_distance(
         blocks: Disjoint parts of each sample, at least two; no more than there are rows.
 
     Raises:
-        ValueError: Features are not finite or not two-dimensional, fewer than `FEWEST`, or of two widths.
+        ValueError: Features are not finite or not two-dimensional, fewer than three, or of two widths.
     """
-    first, second = comparable(first, second, least=FEWEST)
+    first, second = comparable(first, second, least=jackknife.FEWEST)
     if blocks < 2:
         raise ValueError(f"expected at least 2 blocks. Received: blocks={blocks}")
     blocks = min(blocks, len(first), len(second))
-    # Neither classes in order nor classes in turn may make blocks unlike each other, or more alike than chance does.
-    random = np.random.default_rng(ORDER_SEED)
-    samples = [
-        [sample[rows] for rows in np.array_split(random.permutation(len(sample)), blocks)] for sample in (first, second)
-    ]
+    samples = [jackknife.blocks(sample, blocks, sample=number) for number, sample in enumerate((first, second))]
     within = [_sums(parts, parts) for parts in samples]
     between = _sums(*samples)
     sizes = [np.array([len(part) for part in parts]) for parts in samples]
@@ -59,8 +53,7 @@ def kernel_distance(
 
     every = np.arange(blocks)
     partial = np.array([discrepancy(np.delete(every, block)) for block in every])
-    variance = (blocks - 1) / blocks * ((partial - partial.mean()) ** 2).sum()
-    return discrepancy(every), float(np.sqrt(variance))
+    return discrepancy(every), jackknife.error(partial)
 
 
 def _sums(first: list[NDArray[np.float64]], second: list[NDArray[np.float64]]) -> NDArray[np.float64]:

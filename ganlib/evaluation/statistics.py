@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import itertools
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,20 +21,24 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ROWS = 1024  # features that are multiplied at once, at the least
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """Count, mean and scatter of features (Chan, Golub, LeVeque 1983 for the merge).
+    """Count, mean and covariance of features (Chan, Golub, LeVeque 1983 for the merge).
 
     Attributes:
-        count: Number of feature vectors.
         mean: float64 [D].
-        scatter: float64 [D, D], the sum of outer products of the centred features.
+        covariance: float64 [D, D], unbiased.
+        count: Number of feature vectors; None where a file of another tool does not tell.
+        factor: float64 [R, D] with R < D and `factor.T @ factor` the covariance, where there are so few features.
     """
 
-    count: int
     mean: NDArray[np.float64]
-    scatter: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    count: int | None = None
+    factor: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, batches: Iterable[NDArray[np.floating]]) -> Statistics:
@@ -39,44 +47,107 @@ class Statistics:
         Raises:
             ValueError: The features are not finite, not two-dimensional, or fewer than two.
         """
-        total: Statistics | None = None
-        for batch in batches:
-            part = cls._of_one(batch)
+        total: _Sums | None = None
+        for rows in _gathered(batches):
+            part = _Sums.of(rows)
             total = part if total is None else total.merge(part)
         if total is None or total.count < 2:
             raise ValueError(f"expected at least 2 feature vectors. Received: {0 if total is None else total.count}")
-        return total
+        return total.statistics()
 
     @classmethod
-    def _of_one(cls, batch: NDArray[np.floating]) -> Statistics:
-        features = _checked(batch)
-        mean = features.mean(axis=0)
-        centred = features - mean
-        return cls(len(features), mean, centred.T @ centred)
+    def without_each(cls, blocks: Iterable[NDArray[np.floating]]) -> list[Statistics]:
+        """Returns the statistics of some blocks of features [n, D] without each of them in turn."""
+        sums = [_Sums.of(_checked(block)) for block in blocks]
+        before = itertools.accumulate(sums, _Sums.merge)
+        after = list(itertools.accumulate(reversed(sums), _Sums.merge))[::-1]
+        between = [left.merge(right) for left, right in zip(before, after[2:], strict=False)]
+        return [part.statistics() for part in (after[1], *between, functools.reduce(_Sums.merge, sums[:-1]))]
 
-    def merge(self, other: Statistics) -> Statistics:
-        """Returns the statistics of both samples together."""
-        count = self.count + other.count
-        shift = other.mean - self.mean
-        mean = self.mean + shift * (other.count / count)
-        scatter = self.scatter + other.scatter + np.outer(shift, shift) * (self.count * other.count / count)
-        return Statistics(count, mean, scatter)
-
-    @property
-    def covariance(self) -> NDArray[np.float64]:
-        """Unbiased covariance, float64 [D, D]."""
-        return self.scatter / (self.count - 1)
+    @functools.cached_property
+    def root(self) -> NDArray[np.float64]:
+        """A matrix [R, D] whose product with itself, `root.T @ root`, is the covariance."""
+        if self.factor is not None:
+            return self.factor
+        try:
+            return np.linalg.cholesky(self.covariance).T
+        except np.linalg.LinAlgError:  # singular: features that do not vary, or that hang on others
+            eigenvalues, vectors = np.linalg.eigh(self.covariance)
+            return np.sqrt(np.clip(eigenvalues, 0.0, None))[:, None] * vectors.T
 
     def save(self, path: Path) -> None:
-        """Writes an npz file that is whole or absent."""
+        """Writes an npz file that is whole or absent: `mu` and `sigma` as other tools read them, and `count`."""
+        count = {} if self.count is None else {"count": np.array(self.count)}
+        factor = {} if self.factor is None else {"factor": self.factor}
         with storage.whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, count=self.count, mean=self.mean, scatter=self.scatter)
+            np.savez(file, allow_pickle=False, mu=self.mean, sigma=self.covariance, **count, **factor)
 
     @classmethod
     def load(cls, path: Path) -> Statistics:
-        """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls(int(file["count"]), file["mean"], file["scatter"])
+        """Reads what `save` wrote, or another tool's npz file with `mu` [D] and `sigma` [D, D].
+
+        Raises:
+            ValueError: The file holds no such statistics.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in ("mu", "sigma", "count", "factor") if name in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"not a readable npz file: {error}. Received: path={str(path)!r}") from error
+        if not {"mu", "sigma"} <= arrays.keys():
+            raise ValueError(f"expected the arrays mu and sigma. Received: path={str(path)!r} without them")
+        mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
+        if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
+            shapes = f"mu={mean.shape}, sigma={covariance.shape}"
+            raise ValueError(f"expected mu of shape [D] and sigma of shape [D, D]. Received: {shapes}")
+        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            raise ValueError(f"expected finite statistics. Received: infinite or NaN values in path={str(path)!r}")
+        return cls(mean, covariance, int(arrays["count"]) if "count" in arrays else None, arrays.get("factor"))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Statistics on the way: the sum of outer products of the centred features, and these while they are few."""
+
+    count: int
+    mean: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+    factor: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float64]) -> _Sums:
+        mean = rows.mean(axis=0)
+        centred = rows - mean
+        return cls(len(rows), mean, centred.T @ centred, centred if len(rows) < rows.shape[1] else None)
+
+    def merge(self, other: _Sums) -> _Sums:
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        mean = self.mean + shift * (other.count / count)
+        weight = self.count * other.count / count
+        scatter = self.scatter + other.scatter + np.outer(shift, shift) * weight
+        factor = None
+        if self.factor is not None and other.factor is not None:
+            rows = np.concatenate([self.factor, other.factor, np.sqrt(weight) * shift[None]])
+            factor = rows if len(rows) < len(mean) else None
+        return _Sums(count, mean, scatter, factor)
+
+    def statistics(self) -> Statistics:
+        degrees = self.count - 1
+        factor = None if self.factor is None else self.factor / np.sqrt(degrees)
+        return Statistics(self.mean, self.scatter / degrees, self.count, factor)
+
+
+def _gathered(batches: Iterable[NDArray[np.floating]]) -> Iterator[NDArray[np.float64]]:
+    """Yields the features in larger batches: one sum over many rows costs less than many over a few."""
+    waiting: list[NDArray[np.float64]] = []
+    for batch in batches:
+        waiting.append(_checked(batch))
+        if sum(map(len, waiting)) >= max(ROWS, waiting[0].shape[1]):
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def comparable(
