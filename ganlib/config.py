@@ -49,6 +49,11 @@ class RunConfig(Config):
                 "colour does nothing to grey images, expected translation or cutout. "
                 "Received: training.augmentation=[colour], data.colour=grey"
             )
+        if self.evaluation.classification_accuracy and not self.task.takes_label:
+            raise ValueError(
+                "the classification accuracy score needs a generator that is asked for classes, expected "
+                "task.conditional=true. Received: evaluation.classification_accuracy=true"
+            )
         return self
 
     def to_parameters(self) -> dict[str, dict[str, Any]]:

@@ -1,126 +1,14 @@
-"""Scores against known values, closed forms and simulation."""
-
-import gzip
+"""The yardstick of a dataset."""
 
 import numpy as np
 import pytest
 
+from ganlib import storage
 from ganlib.data import DataConfig, prepare
-from ganlib.evaluation import EvaluationConfig, Reference, Statistics, frechet_distance, measure_reference
+from ganlib.evaluation import EvaluationConfig, Reference, Statistics, measure_reference, measures
 from ganlib.evaluation.extractors import Classifier, FittedExtractor
-
-
-@pytest.fixture(scope="module")
-def random():
-    return np.random.default_rng(0)
-
-
-def gaussian(mean, covariance, count=1_000_000):
-    return Statistics(count, np.asarray(mean, float), np.asarray(covariance, float) * (count - 1))
-
-
-def test_streamed_statistics_equal_numpy_whatever_the_batches(random):
-    features = random.normal(size=(1000, 7)) * 3 + 100
-    for cuts in ([], [1], [500], [3, 10, 999]):
-        statistics = Statistics.of(np.split(features, cuts))
-        np.testing.assert_allclose(statistics.mean, features.mean(axis=0), rtol=1e-12)
-        np.testing.assert_allclose(statistics.covariance, np.cov(features.T), rtol=1e-10)
-        assert statistics.count == 1000
-
-
-def test_statistics_do_not_lose_small_spread_on_a_large_mean(random):
-    features = (random.normal(size=(5000, 3)) * 1e-3 + 1e4).astype(np.float64)
-    np.testing.assert_allclose(
-        Statistics.of(np.array_split(features, 50)).covariance, np.cov(features.T), rtol=1e-6, atol=1e-15
-    )
-
-
-def test_statistics_survive_the_disk(random, tmp_path):
-    statistics = Statistics.of([random.normal(size=(10, 4))])
-    statistics.save(tmp_path / "s.npz")
-    loaded = Statistics.load(tmp_path / "s.npz")
-    assert loaded.count == 10
-    np.testing.assert_array_equal(loaded.scatter, statistics.scatter)
-
-
-@pytest.mark.parametrize(
-    ("batches", "message"),
-    [
-        ([], "at least 2 feature vectors. Received: 0"),
-        ([np.zeros((1, 3))], "at least 2 feature vectors. Received: 1"),
-        ([np.zeros(3)], r"shape \[n, D\]. Received: shape=\(3,\)"),
-        ([np.array([[1.0, np.nan], [1.0, 1.0]])], "finite features. Received: infinite or NaN"),
-    ],
-)
-def test_bad_features_are_refused(batches, message):
-    with pytest.raises(ValueError, match=message):
-        Statistics.of(batches)
-
-
-def test_frechet_distance_of_commuting_gaussians_is_the_closed_form():
-    first, second = gaussian([0, 0, 0], np.diag([1.0, 4.0, 9.0])), gaussian([1, 2, 2], np.diag([4.0, 4.0, 1.0]))
-    assert frechet_distance(first, second) == pytest.approx(9 + (1 - 2) ** 2 + 0 + (3 - 1) ** 2, rel=1e-12)
-
-
-def test_frechet_distance_of_any_gaussians_agrees_with_the_matrix_root(random):
-    from scipy import linalg
-
-    draws = [random.normal(size=(200, 12)) @ random.normal(size=(12, 12)) for _ in range(2)]
-    first, second = (Statistics.of([draw]) for draw in draws)
-    root = linalg.sqrtm(first.covariance @ second.covariance).real
-    shift = first.mean - second.mean
-    expected = shift @ shift + np.trace(first.covariance + second.covariance - 2 * root)
-    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-9)
-    assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-9)
-    assert frechet_distance(first, first) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_frechet_distance_works_where_there_are_fewer_samples_than_features(random):
-    first, second = (Statistics.of([random.normal(size=(20, 100))]) for _ in range(2))
-    assert frechet_distance(first, first) == pytest.approx(0.0, abs=1e-6)
-    assert np.isfinite(frechet_distance(first, second))
-
-
-def test_unlike_spaces_are_refused():
-    with pytest.raises(ValueError, match=r"one width\. Received: 2 and 3"):
-        frechet_distance(gaussian([0, 0], np.eye(2)), gaussian([0, 0, 0], np.eye(3)))
-
-
-def expected_distance(covariance, *, first, second):
-    """The distance to be expected of two samples of one Gaussian, which is not zero, to first order in 1/n:
-    with eigenvalues l, (1/n1 + 1/n2) (tr S + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)).
-    """
-    eigenvalues = np.clip(np.linalg.eigvalsh(covariance), 0.0, None)
-    sums = eigenvalues[:, None] + eigenvalues[None, :]
-    products = np.outer(eigenvalues, eigenvalues) * (1.0 + np.eye(len(eigenvalues)))
-    pairs = np.divide(products, sums, out=np.zeros_like(sums), where=sums > 0)
-    return float((1.0 / first + 1.0 / second) * (eigenvalues.sum() + pairs.sum() / 2.0))
-
-
-def test_the_floor_in_simulation_is_the_analytic_one(random):
-    eigenvalues = np.array([4.0, 2.0, 1.0, 0.5, 0.25])
-    distances = [
-        frechet_distance(*(Statistics.of([random.normal(size=(n, 5)) * np.sqrt(eigenvalues)]) for n in (400, 1000)))
-        for _ in range(300)
-    ]
-    expected = expected_distance(np.diag(eigenvalues), first=400, second=1000)
-    standard_error = np.std(distances) / np.sqrt(len(distances))
-    assert np.mean(distances) == pytest.approx(expected, abs=4 * standard_error)
-    assert standard_error < 0.05 * expected
-
-
-def test_fashion_mnist_in_pixel_space_gives_the_known_values(fashion_mnist):
-    def read(name):
-        data = gzip.decompress((fashion_mnist / name).read_bytes())
-        return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 784)
-
-    train, test = read("train-images-idx3-ubyte.gz"), read("t10k-images-idx3-ubyte.gz")
-
-    def statistics(images):
-        return Statistics.of(part / 255 for part in np.array_split(images, max(1, len(images) // 5000)))
-
-    assert frechet_distance(statistics(train), statistics(test)) == pytest.approx(0.242546065, abs=5e-10)
-    assert frechet_distance(statistics(train[:1000]), statistics(test[:1000])) == pytest.approx(3.900471377, abs=5e-10)
+from ganlib.evaluation.reference import versions
+from ganlib.evaluation.sample import Sample
 
 
 def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tmp_path):
@@ -137,11 +25,16 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
         "dataset_sha256": digits.checksum,
         "reference_split": "train",
         "reference_count": 1437,
+        "treatment": "none",
         "resize": "bicubic",
+        "pairwise_count": 5,
         "generated_count": 5,
         "generator": "ema, best",
+        "truncation": "none",
         "seed": 1,
+        "versions": versions(),
     }
+    assert "keras 3" in versions()
 
 
 def test_the_classifier_has_learned_and_says_how_well(reference):
@@ -158,10 +51,36 @@ def test_noise_and_blank_images_score_far_worse_than_real_ones(reference, digits
     assert reference.distance([one_class]) > 2 * floor
 
 
-def test_a_reference_keeps_as_many_training_images_as_there_are_test_images(reference, digits):
-    images, count = digits.load("train")[0], digits.count("test")
-    assert len(reference.train_features) == len(reference.test_features) == count
-    np.testing.assert_allclose(reference.train_features, reference.features([images[:count]]), rtol=1e-5, atol=1e-5)
+def test_a_reference_keeps_the_first_training_images_and_all_test_images(reference, digits, monkeypatch, tmp_path):
+    images, labels = digits.load("train")
+    assert (len(reference.train), len(reference.test)) == (1437, 360)
+    np.testing.assert_allclose(reference.train.features, reference.features([images]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(reference.train.labels, labels)
+    np.testing.assert_array_equal(reference.test.labels, digits.load("test")[1])
+    monkeypatch.setattr(measures, "PAIRWISE_LIMIT", 300)
+    config = EvaluationConfig(extractor={"kind": "classifier", "network": {"width": 4, "feature_dim": 4, "epochs": 1}})
+    few = measure_reference(digits, config, tmp_path / "few")
+    assert (len(few.train), few.statistics.count, len(few.test)) == (300, 1437, 360)
+    assert measures.pairwise_count(360, few) == 300
+
+
+def test_floors_are_taken_once(reference, digits):
+    """As `measure_reference` kept them; of another number of images they are taken anew."""
+    features, probabilities = reference.extractor.all_outputs([digits.load("test")[0]])
+    scores = {score.name: score for score in reference.score(Sample(features, probabilities))}
+    assert list(reference.known_floors) == [360]
+    for floor in reference.known_floors[360]:
+        assert (scores[floor.name].floor, scores[floor.name].floor_error) == (floor.value, floor.error)
+        assert scores[floor.name].value == pytest.approx(floor.value, rel=1e-4, abs=1e-4)
+    fewer = {score.name: score for score in reference.score(Sample(features[:100]))}
+    assert fewer["fd_digits_classifier"].floor > scores["fd_digits_classifier"].floor
+
+
+def test_a_reference_of_another_version_is_measured_anew(reference, tmp_path):
+    reference.save(tmp_path)
+    storage.write_json(tmp_path / "reference.json", {"dataset": "digits"})
+    with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@2; measure it anew"):
+        Reference.open(tmp_path)
 
 
 def test_a_floor_of_more_images_than_there_are_is_refused(reference, digits):
@@ -228,7 +147,8 @@ def test_without_labels_the_space_is_learned_from_turns(tmp_path):
 )
 def test_a_doubtful_yardstick_says_so(accuracy, chance, count, said):
     extractor = FittedExtractor("toy", None, (), {"test_accuracy": accuracy, "chance": chance})
-    remarks = Reference(extractor, gaussian([0], np.eye(1)), *np.zeros((2, 100, 16), np.float32), {}).remarks(count)
+    sample, statistics = Sample(np.zeros((100, 16), np.float32)), Statistics(np.zeros(16), np.eye(16), 100)
+    remarks = Reference(extractor, statistics, sample, sample, {}).remarks(count)
     assert len(remarks) == len(said)
     assert all(words in remark for words, remark in zip(said, remarks, strict=True))
 

@@ -19,5 +19,7 @@ class EvaluationConfig(Config):
     """Generated images to score; null, or more than there are real test images, means as many as those."""
     generator: Literal["best", "last"] = "best"
     """Which of the two kept generators is judged and shipped."""
+    classification_accuracy: bool = False
+    """Whether classifiers are trained on generated images and tested on real ones; three trainings, needs classes."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     """Seed of the extractor's training and of the samples."""

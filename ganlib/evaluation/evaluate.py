@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import pixels, storage
+from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
+from ganlib.evaluation.extractors.network import NetworkSettings
+from ganlib.evaluation.galleries import COLUMNS, save_galleries
+from ganlib.evaluation.measures import CLASS_SAMPLES, memorisation
+from ganlib.evaluation.memorisation import closeness_to_training
+from ganlib.evaluation.per_class import ClassScores, per_class
 from ganlib.evaluation.report import Contents, write_report
-from ganlib.evaluation.scores import (
-    CLASS_SAMPLES,
-    Score,
-    agreement,
-    class_scores,
-    distance,
-    pairwise,
-    pairwise_count,
-)
+from ganlib.evaluation.sample import Sample
+from ganlib.evaluation.scores import Score
 from ganlib.tracking import Tracker, flattened
 
 with epy.lazy_imports():
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from ganlib.training.callbacks import Sampler
 
 NAMED = 5
-COLUMNS = 10
 
 
 @dataclass(frozen=True)
@@ -125,25 +123,32 @@ def evaluate(
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
     images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=config.seed)
-    features, probabilities = reference.extractor.all_outputs([images])
-    seen = class_scores(probabilities[:CLASS_SAMPLES], dataset, reference)
-    measured = [distance(features[:count], reference), *pairwise(features[:count], reference)]
-    scores = [*measured, *seen, *agreement(probabilities, asked, reference)]
+    drawn = Sample(*reference.extractor.all_outputs([images]), asked)
+    sample = drawn.first(count)
+    scores = [*reference.score(sample), *reference.class_scores(drawn)]
+    near = closeness_to_training(images[:count], dataset) if reference.test_closeness is not None else None
+    if near is not None:
+        scores += memorisation(near[0], reference)
+    if config.classification_accuracy:
+        scores += _accuracies(model, dataset, config)
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
-    protocol |= {"class_samples": CLASS_SAMPLES, "pairwise_count": pairwise_count(count, reference)}
+    protocol |= {"class_samples": len(drawn)}
+    by_class = per_class(drawn, reference, dataset.classes)
     with storage.whole_folder(output) as folder:
         notes = _notes(model, dataset, reference, count)
-        rows = [asdict(score) for score in scores]
-        storage.write_json(folder / "scores.json", {"scores": rows, "protocol": protocol, "notes": notes})
+        saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
+        storage.write_json(folder / "scores.json", saved)
         _save_pictures(folder, sampler.sheet(seed=config.seed), dataset)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=scores,
+            classes=by_class,
             protocol=protocol,
             history=model.history,
             growth=model.sample_pictures,
             generated=folder / "generated.png",
             real=folder / "real.png",
+            galleries=save_galleries(folder, images[:count], sample, near, dataset=dataset, reference=reference),
             preview=dataset.folder / "preview.png",
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
@@ -154,6 +159,24 @@ def evaluate(
     evaluation = Evaluation.open(output)
     _record(evaluation, model, config)
     return evaluation
+
+
+def _rows(scores: Sequence[Score | ClassScores]) -> list[dict[str, Any]]:
+    return [asdict(score) for score in scores]
+
+
+def _accuracies(model: TrainedModel, dataset: PreparedDataset, config: EvaluationConfig) -> list[Score]:
+    """Returns the classification accuracy scores, of images that no other score looks at."""
+    if not model.task.takes_label:
+        raise ValueError(
+            "the classification accuracy score needs a generator that is asked for classes, expected "
+            "task.conditional=true. Received: evaluation.classification_accuracy=True"
+        )
+    images, asked = _samples(model.sampler(config.generator), training_count(dataset), seed=config.seed + 1)
+    if asked is None:
+        raise ValueError("expected samples with the classes that were asked for. Received: none")
+    network = NetworkSettings()
+    return classification_accuracy(images, asked, dataset, network=network, seed=config.seed)
 
 
 def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfig) -> None:
@@ -185,15 +208,17 @@ def _introduction(
 ) -> list[str]:
     """Sentences about the data and the run."""
     facts, kept = model.facts, config.generator
-    told, chance = (reference.extractor.facts[name] for name in ("test_accuracy", "chance"))
+    told = reference.extractor.facts.get("test_accuracy")
     counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
     shape = "x".join(map(str, dataset.image_shape))
     steps = f"of step {model.step(kept)} of {facts['last_step']}"
     said = [
         f"{counts} of {dataset.name}, {shape} pixels.",
         f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
-        f"The feature space, {reference.extractor.name}, is right on {told:.1%} of test images (chance {chance:.1%}).",
     ]
+    if told is not None:
+        name, chance = reference.extractor.name, reference.extractor.facts["chance"]
+        said.append(f"The feature space, {name}, is right on {told:.1%} of test images (chance {chance:.1%}).")
     if model.task.takes_label:
         said.append(f"Generated pictures show one class a row: {', '.join(model.sheet_classes)}.")
     return said

@@ -73,14 +73,18 @@ def frechet_estimate(
     Raises:
         ValueError: Features are not finite or not two-dimensional, fewer than two, or of another width.
     """
-    whole = Statistics.of([sample])
-    fixed = isinstance(reference, Statistics)
-    value = frechet_distance(whole, reference if fixed else Statistics.of([reference]))
-    blocks = min(blocks, len(sample), *([] if fixed else [len(reference)]))
+    if isinstance(reference, Statistics):
+        whole, blocks = reference, min(blocks, len(sample))
+    else:
+        whole, blocks = Statistics.of([reference]), min(blocks, len(sample), len(reference))
+    value = frechet_distance(Statistics.of([sample]), whole)
     if blocks < jackknife.FEWEST:
         return FrechetEstimate(value)
     samples = Statistics.without_each(jackknife.blocks(sample, blocks))
-    others = [reference] * blocks if fixed else Statistics.without_each(jackknife.blocks(reference, blocks, sample=1))
+    if isinstance(reference, Statistics):
+        others = [reference] * blocks
+    else:
+        others = Statistics.without_each(jackknife.blocks(reference, blocks, sample=1))
     partial = np.array([frechet_distance(one, other) for one, other in zip(samples, others, strict=True)])
     return FrechetEstimate(value, jackknife.error(partial), jackknife.without_bias(value, partial))
 

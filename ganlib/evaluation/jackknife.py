@@ -10,14 +10,18 @@ with epy.lazy_imports():
     import numpy as np
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from numpy.typing import NDArray
+
+    Float = TypeVar("Float", bound=np.floating)
 
 BLOCKS = 10
 FEWEST = 3  # rows of a sample, of which one may be left out
 ORDER_SEED = 0
 
 
-def blocks(rows: NDArray[np.floating], count: int, *, sample: int = 0) -> list[NDArray[np.floating]]:
+def blocks(rows: NDArray[Float], count: int, *, sample: int = 0) -> list[NDArray[Float]]:
     """Returns disjoint blocks of the rows.
 
     Neither classes in order nor classes in turn may make blocks unlike each other, or more alike than chance does, so

@@ -43,3 +43,31 @@ def precision_recall(
         precise += int((distances <= of_real).any(axis=1).sum())
         recalled |= (distances <= of_generated[start : start + len(distances), None]).any(axis=0)
     return precise / len(generated), float(recalled.mean())
+
+
+def realism(
+    generated: NDArray[np.floating], real: NDArray[np.floating], *, neighbour: int = NEIGHBOUR
+) -> NDArray[np.float64]:
+    """Returns how far inside the real images each generated one lies, float64 [N]; 1 is their edge, more is better.
+
+    The largest ratio, over real images, of the radius to the distance of the generated image. The half of the real
+    images with the larger radii is left out, for an outlier's radius would make everything realistic (section 5 of
+    the paper).
+
+    Args:
+        generated: Features [N, D].
+        real: Features [M, D].
+        neighbour: Which neighbour's distance is an image's radius.
+
+    Raises:
+        ValueError: As for precision and recall, but one generated image will do.
+    """
+    generated, real = comparable(generated, real, least=1)
+    comparable(real, real, least=neighbour + 1)
+    radii = squared_radii(real, neighbour=neighbour)
+    kept = radii <= np.median(radii)
+    found = np.empty(len(generated))
+    for start, distances in squared_distances(generated, real[kept]):
+        ratios = np.divide(radii[kept], distances, out=np.full_like(distances, np.inf), where=distances > 0)
+        found[start : start + len(distances)] = np.sqrt(ratios.max(axis=1))
+    return found

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import storage
+from ganlib import __version__, storage
+from ganlib.evaluation import measures
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import Classifier, FittedExtractor, Rotation
 from ganlib.evaluation.frechet import frechet_distance
+from ganlib.evaluation.memorisation import OTHERS, closeness_to_training
 from ganlib.evaluation.neighbours import median_nearest
+from ganlib.evaluation.sample import Sample
+from ganlib.evaluation.scores import Score, with_floors
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():
@@ -22,13 +28,15 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ganlib.data.base import Split
     from ganlib.data.records import PreparedDataset
 
-
-PAIRWISE_LIMIT = 10_000  # images of which all distances to each other are taken
+FORMAT = "gan-pipelines/reference@2"
+CLOSENESS = "test_closeness.npy"
 NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
 INDISTINCT = 1e-5  # a distance or variance of features that is rounding
 HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
+LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 
 
 @dataclass(frozen=True)
@@ -38,33 +46,37 @@ class Reference:
     Attributes:
         extractor: The feature space.
         statistics: Of all real training images.
-        train_features: Of as many real training images as there are test images, at most `PAIRWISE_LIMIT`, or all;
-            float32 [M, D].
-        test_features: Of the real test images, float32 [N, D].
+        train: The first `measures.PAIRWISE_LIMIT` real training images.
+        test: The real test images.
         facts: Dataset and protocol facts that each score repeats.
+        test_closeness: How much nearer than others the nearest training image of each test image is, float64 [N]; None
+            where there are too few training images to tell.
+        known_floors: Scores of the first so many test images, by their number.
     """
 
     extractor: FittedExtractor
     statistics: Statistics
-    train_features: NDArray[np.float32]
-    test_features: NDArray[np.float32]
+    train: Sample
+    test: Sample
     facts: dict[str, Any]
+    test_closeness: NDArray[np.float64] | None = None
+    known_floors: dict[int, list[Score]] = field(default_factory=dict)
 
     @property
     def measure(self) -> str:
         """Name of the distance in this space; `fid` is reserved for the canonical Inception network."""
-        return f"fd_{self.extractor.name}"
+        return self.extractor.measure("fd")
 
     def remarks(self, count: int) -> list[str]:
         """Sentences that people must know before they trust a score of `count` images, if any."""
         said = []
-        width = self.test_features.shape[1]
+        width = self.test.features.shape[1]
         if count < width:
             said.append(
                 f"A score of {count} images in {width} features: the distance and its floor are mostly bias, and "
                 "compare only at equal counts."
             )
-        accuracy, chance = self.extractor.facts["test_accuracy"], self.extractor.facts["chance"]
+        accuracy, chance = self.extractor.facts.get("test_accuracy", 1.0), self.extractor.facts.get("chance", 0.0)
         if accuracy <= chance + HARDLY_LEARNED * (1.0 - chance):
             said.append(
                 f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}): its "
@@ -75,11 +87,11 @@ class Reference:
     @property
     def summary(self) -> dict[str, Any]:
         """What a KFP artifact of this reference says of it."""
-        count = len(self.test_features)
+        count, accuracy = len(self.test), self.extractor.facts.get("test_accuracy")
         return {
             "measure": self.measure,
             "extractor_sha256": self.extractor.sha256,
-            "extractor_test_accuracy": self.extractor.facts["test_accuracy"],
+            **({} if accuracy is None else {"extractor_test_accuracy": accuracy}),
             "floor": self.floor(count),
             "floor_count": count,
         }
@@ -107,14 +119,14 @@ class Reference:
             The trace of the covariance over that of the real training images; the median distance to the nearest
             other image over that of as many real test images.
         """
-        count = min(len(features), len(self.test_features), NEIGHBOURS)
+        count = min(len(features), len(self.test), NEIGHBOURS)
         variance = _share(Statistics.of([features]).covariance.trace(), self.statistics.covariance.trace())
-        nearest = _share(median_nearest(features[:count]), median_nearest(self.test_features[:count]))
+        nearest = _share(median_nearest(features[:count]), median_nearest(self.test.features[:count]))
         return variance, nearest
 
     def sample_count(self, wanted: int | None) -> int:
         """Returns how many samples to score: as wanted, but no more than the floor can be measured with."""
-        available = len(self.test_features)
+        available = len(self.test)
         return available if wanted is None else min(wanted, available)
 
     def floor(self, count: int) -> float:
@@ -123,41 +135,85 @@ class Reference:
         Raises:
             ValueError: There are fewer of them.
         """
-        if count > len(self.test_features):
-            raise ValueError(f"expected at most {len(self.test_features)} test images. Received: count={count}")
-        return self.distance_of(self.test_features[:count])
+        if count > len(self.test):
+            raise ValueError(f"expected at most {len(self.test)} test images. Received: count={count}")
+        return self.distance_of(self.test.features[:count])
+
+    def score(self, sample: Sample) -> list[Score]:
+        """Returns every measure of generated images, with those of as many real test images as floors.
+
+        Raises:
+            ValueError: There are more images than test images.
+        """
+        floors = self.known_floors.get(len(sample)) or self.floors(len(sample))
+        return with_floors(self._measured(sample), floors)
+
+    def floors(self, count: int) -> list[Score]:
+        """Returns every measure of the first `count` real test images."""
+        return self._measured(self.test.first(count))
+
+    def class_scores(self, sample: Sample) -> list[Score]:
+        """Returns what the network's answers say of generated images, with those of all real test images as floors."""
+        return with_floors(measures.classes(sample, self), measures.classes(self.test, self))
+
+    def _measured(self, sample: Sample) -> list[Score]:
+        return [measure for take in MEASURES for measure in take(sample, self)]
 
     def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
         """Returns what must be equal for two scores to be comparable, and where they came from."""
         return {
             "measure": self.measure,
             "extractor_sha256": self.extractor.sha256,
+            "treatment": self.extractor.treatment or "none",
             **self.facts,
+            "pairwise_count": measures.pairwise_count(count, self),
             "generated_count": count,
             "generator": generator,
+            "truncation": "none",
             "seed": seed,
+            "versions": versions(),
         }
 
     def save(self, folder: Path) -> None:
         """Writes the reference into a folder."""
         self.extractor.save(folder)
         self.statistics.save(folder / "statistics.npz")
-        for name, features in (("train", self.train_features), ("test", self.test_features)):
-            with storage.whole_file(folder / f"{name}_features.npy") as temporary, temporary.open("wb") as file:
-                np.save(file, features, allow_pickle=False)
-        storage.write_json(folder / "reference.json", self.facts)
+        self.train.save(folder / "train.npz")
+        self.test.save(folder / "test.npz")
+        if self.test_closeness is not None:
+            with storage.whole_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
+                np.save(file, self.test_closeness, allow_pickle=False)
+        floors = {count: [asdict(score) for score in scores] for count, scores in self.known_floors.items()}
+        storage.write_json(folder / "reference.json", {"format": FORMAT, "facts": self.facts, "floors": floors})
 
     @classmethod
     def open(cls, folder: str | Path) -> Reference:
         """Opens a folder that `measure_reference` wrote.
 
         Raises:
-            ValueError: The folder holds no reference.
+            ValueError: The folder holds no reference, or one of an older version.
         """
         folder = Path(folder)
-        facts = storage.read_json(folder / "reference.json")
-        train, test = (np.load(folder / f"{name}_features.npy", allow_pickle=False) for name in ("train", "test"))
-        return cls(FittedExtractor.load(folder), Statistics.load(folder / "statistics.npz"), train, test, facts)
+        saved = storage.read_json(folder / "reference.json")
+        if saved.get("format") != FORMAT:
+            raise ValueError(f"expected a reference of format {FORMAT}; measure it anew. Received: {str(folder)!r}")
+        train, test = (Sample.load(folder / f"{split}.npz") for split in ("train", "test"))
+        statistics = Statistics.load(folder / "statistics.npz")
+        floors = {int(count): [Score(**row) for row in rows] for count, rows in saved["floors"].items()}
+        closeness = np.load(folder / CLOSENESS, allow_pickle=False) if (folder / CLOSENESS).exists() else None
+        return cls(FittedExtractor.load(folder), statistics, train, test, saved["facts"], closeness, floors)
+
+
+MEASURES = (measures.distances, measures.pairwise)
+
+
+def versions() -> str:
+    """Names the versions of the libraries that made a score."""
+    found = {"gan-pipelines": __version__}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _share(generated: float, real: float) -> float:
@@ -178,18 +234,8 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     """
     chosen = config.extractor or (Classifier() if len(dataset.classes) > 1 else Rotation())
     extractor = chosen.fit(dataset, seed=config.seed)
-    kept: list[NDArray[np.float32]] = []
-    wanted = min(dataset.count("test"), PAIRWISE_LIMIT)
-
-    def of_training() -> Iterator[NDArray[np.float32]]:
-        for features, _ in extractor.outputs(images for images, _ in dataset.read("train")):
-            if sum(map(len, kept)) < wanted:
-                kept.append(features)  # the first ones, for the preparation has shuffled them
-            yield features
-
-    statistics = Statistics.of(of_training())
-    train = np.concatenate(kept)[:wanted]
-    test, _ = extractor.all_outputs(images for images, _ in dataset.read("test"))
+    statistics, train = _training(extractor, dataset)
+    test = Sample(*extractor.all_outputs(images for images, _ in dataset.read("test")), _labels(dataset, "test"))
     facts = {
         "dataset": dataset.name,
         "dataset_sha256": dataset.checksum,
@@ -197,11 +243,36 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
         "reference_count": statistics.count,
         "resize": dataset.manifest["preparation"]["resize"],
     }
-    reference = Reference(extractor, statistics, train, test, facts)
+    enough = dataset.count("train") > OTHERS
+    near = closeness_to_training(dataset.load("test")[0], dataset)[0] if enough else None
+    reference = Reference(extractor, statistics, train, test, facts, near)
+    count = reference.sample_count(config.samples)
+    reference.known_floors[count] = reference.floors(count)
     with storage.whole_folder(output) as folder:
         reference.save(folder)
-    accuracy = extractor.facts["test_accuracy"]
-    print(f"{reference.measure}: test accuracy {accuracy:.4f}, floor {reference.floor(len(test)):.4f}", flush=True)
-    for remark in reference.remarks(reference.sample_count(config.samples)):
+    accuracy = extractor.facts.get("test_accuracy")
+    told = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "
+    print(f"{reference.measure}: {told}floor {reference.floor(len(test)):.4f}", flush=True)
+    for remark in reference.remarks(count):
         print(f"note: {remark}", flush=True)
     return reference
+
+
+def _training(extractor: FittedExtractor, dataset: PreparedDataset) -> tuple[Statistics, Sample]:
+    """Returns the statistics of all training images, and the first of them, which the preparation has shuffled."""
+    kept: list[NDArray[np.float32]] = []
+
+    def seen() -> Iterator[NDArray[np.float32]]:
+        for features, _ in extractor.outputs(images for images, _ in dataset.read("train")):
+            if sum(map(len, kept)) < measures.PAIRWISE_LIMIT:
+                kept.append(features)
+            yield features
+
+    statistics = Statistics.of(seen())
+    features = np.concatenate(kept)[: measures.PAIRWISE_LIMIT]
+    labels = _labels(dataset, "train")
+    return statistics, Sample(features, None, None if labels is None else labels[: len(features)])
+
+
+def _labels(dataset: PreparedDataset, split: Split) -> NDArray[np.int64] | None:
+    return np.concatenate([labels for _, labels in dataset.read(split)]) if dataset.classes else None

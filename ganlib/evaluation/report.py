@@ -17,6 +17,7 @@ with epy.lazy_imports():
     from PIL import Image
 
 if TYPE_CHECKING:
+    from ganlib.evaluation.per_class import ClassScores
     from ganlib.evaluation.scores import Score
 
     Rows = Sequence[Mapping[str, float]]
@@ -43,11 +44,13 @@ class Contents:
     Attributes:
         title: Name of the run.
         scores: What was measured.
+        classes: The same of each class, where there are any.
         protocol: What makes the scores comparable.
         history: Rows of the training history.
         growth: Pictures of samples from fixed inputs, the earliest first.
         generated: Picture of samples.
         real: Picture of as many real images.
+        galleries: Pictures that explain scores, with a caption each.
         preview: Picture of the prepared data.
         config: Settings by dotted name.
         seconds: Wall time by step.
@@ -57,11 +60,13 @@ class Contents:
 
     title: str
     scores: Sequence[Score]
+    classes: Sequence[ClassScores]
     protocol: Mapping[str, Any]
     history: Rows
     growth: Sequence[Path]
     generated: Path
     real: Path
+    galleries: Mapping[Path, str]
     preview: Path
     config: Mapping[str, Any]
     seconds: Mapping[str, float]
@@ -78,6 +83,7 @@ def write_report(contents: Contents, path: Path) -> None:
         growth=[(_step(picture), _embedded(picture, rows=3)) for picture in chosen],
         generated=_embedded(contents.generated),
         real=_embedded(contents.real),
+        galleries=[(_embedded(path), caption) for path, caption in contents.galleries.items()],
         preview=_embedded(contents.preview),
         curves=[
             (title, _curve(contents.history, names, events=[event["step"] for event in contents.events]))

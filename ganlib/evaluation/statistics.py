@@ -70,10 +70,11 @@ class Statistics:
         if self.factor is not None:
             return self.factor
         try:
-            return np.linalg.cholesky(self.covariance).T
+            return np.asarray(np.linalg.cholesky(self.covariance), np.float64).T
         except np.linalg.LinAlgError:  # singular: features that do not vary, or that hang on others
             eigenvalues, vectors = np.linalg.eigh(self.covariance)
-            return np.sqrt(np.clip(eigenvalues, 0.0, None))[:, None] * vectors.T
+            scales: NDArray[np.float64] = np.sqrt(np.clip(eigenvalues, 0.0, None))
+            return scales[:, None] * vectors.T
 
     def save(self, path: Path) -> None:
         """Writes an npz file that is whole or absent: `mu` and `sigma` as other tools read them, and `count`."""

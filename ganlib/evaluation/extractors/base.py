@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     Uint8Batches = Iterable[NDArray[np.uint8]]
 
 BATCH = 250
-CANONICAL = {"fd": "fid", "kd": "kid", "class_score": "inception_score"}  # names reserved for one network
+# Names reserved for one network.
+CANONICAL = {"fd": "fid", "fd_infinity": "fid_infinity", "kd": "kid", "class_score": "inception_score"}
 
 
 @dataclass(frozen=True)

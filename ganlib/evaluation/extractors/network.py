@@ -39,7 +39,19 @@ class NetworkSettings(Config):
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Adam's step size at the start; it falls to zero along a cosine."""
 
-    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], *, classes: int, seed: int) -> keras.Model:
+    def steps(self, images: int) -> int:
+        """Returns how many steps a training on so many images makes."""
+        return min(self.max_steps, self.epochs * (images // min(self.batch_size, images)))
+
+    def train(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        *,
+        classes: int,
+        seed: int,
+        steps: int | None = None,
+    ) -> keras.Model:
         """Trains a classifier and returns its network.
 
         Args:
@@ -47,6 +59,7 @@ class NetworkSettings(Config):
             labels: int64 [N] below `classes`.
             classes: Number of classes.
             seed: Seed of weights and order.
+            steps: Training steps; None means as the settings have it for so many images.
 
         Returns:
             Network from images with values 0..255 to (features float32 [N, D], logits float32 [N, classes]).
@@ -55,7 +68,7 @@ class NetworkSettings(Config):
         keras.utils.set_random_seed(seed)
         network = self._build(images.shape[1:], classes)
         batch = min(self.batch_size, len(images))
-        steps = min(self.max_steps, self.epochs * (len(images) // batch))
+        steps = steps or self.steps(len(images))
         optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(self.learning_rate, steps))
         optimizer.build(network.trainable_variables)
 

@@ -1,0 +1,82 @@
+"""Pictures that explain scores: the most and the least realistic samples, and samples beside training images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etils import epy
+
+from ganlib import pixels
+from ganlib.evaluation.measures import pairwise_count
+from ganlib.evaluation.precision_recall import NEIGHBOUR, realism
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation.reference import Reference
+    from ganlib.evaluation.sample import Sample
+
+    Closeness = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+COLUMNS = 10
+ROWS = 2
+
+
+def save_galleries(
+    folder: Path,
+    images: NDArray[np.uint8],
+    sample: Sample,
+    nearest: Closeness | None,
+    *,
+    dataset: PreparedDataset,
+    reference: Reference,
+) -> dict[Path, str]:
+    """Writes the pictures that there are enough images for.
+
+    Args:
+        folder: Where they go.
+        images: uint8 [N, H, W, C], the generated images.
+        sample: Their features.
+        nearest: How close each is to its nearest training image, and which that is.
+        dataset: The real images.
+        reference: Their features.
+
+    Returns:
+        A caption for each file that was written.
+    """
+    captions = {}
+    count = pairwise_count(len(sample), reference)
+    if count > NEIGHBOUR:
+        order = np.argsort(-realism(sample.features, reference.train.features[:count]), kind="stable")
+        shown = min(ROWS * COLUMNS, len(order) // 2)
+        for name, rows, which in (("best", order[:shown], "deepest among"), ("worst", order[-shown:], "farthest from")):
+            path = folder / f"{name}.png"
+            pixels.save_grid(images[rows], path, columns=COLUMNS)
+            captions[path] = f"the {name} by precision: generated images {which} the real ones"
+    if nearest is not None:
+        ratios, places = nearest
+        closest = np.argsort(ratios, kind="stable")[:COLUMNS]
+        for name, rows in (("closest", closest), ("neighbours", np.arange(min(COLUMNS, len(images))))):
+            path = folder / f"{name}.png"
+            training = _training_images(dataset, places[rows])
+            pixels.save_grid(np.concatenate([images[rows], training]), path, columns=len(rows))
+            shown_as = "the closest pairs" if name == "closest" else "the first samples"
+            captions[path] = f"{shown_as}: generated above, the nearest training image below"
+    return captions
+
+
+def _training_images(dataset: PreparedDataset, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Reads single training images [n, H, W, C] by their place."""
+    found: dict[int, NDArray[np.uint8]] = {}
+    start = 0
+    for images, _ in dataset.read("train"):
+        found |= {int(row): images[row - start] for row in rows if start <= row < start + len(images)}
+        start += len(images)
+        if start > rows.max():
+            break
+    return np.stack([found[int(row)] for row in rows])

@@ -1,0 +1,116 @@
+"""Every measure of some images against a reference. Real test images in their place give the floors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etils import epy
+
+from ganlib.evaluation import density_coverage, jackknife, precision_recall
+from ganlib.evaluation.class_score import SPLITS, class_score
+from ganlib.evaluation.frechet import frechet_estimate
+from ganlib.evaluation.kernel import kernel_distance
+from ganlib.evaluation.memorisation import memorised
+from ganlib.evaluation.scores import Score, share_error
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganlib.evaluation.reference import Reference
+    from ganlib.evaluation.sample import Sample
+
+CLASS_SAMPLES = 1000
+PAIRWISE_LIMIT = 10_000  # images of which all distances to each other are taken
+FARTHEST_NEIGHBOUR = max(precision_recall.NEIGHBOUR, density_coverage.NEIGHBOUR)
+NEIGHBOUR_MEASURES = {
+    precision_recall.precision_recall: {
+        "precision": "share of generated images that lie among the real ones",
+        "recall": "share of real images that lie among the generated ones",
+    },
+    density_coverage.density_coverage: {
+        "density": "how densely generated images lie among the real ones",
+        "coverage": "share of real images with a generated one nearby",
+    },
+}
+SURE = 0.9
+
+
+def distances(sample: Sample, reference: Reference) -> list[Score]:
+    """The Frechet distance to all real training images: as it is, and as endless samples would have it."""
+    found = frechet_estimate(sample.features, reference.statistics)
+    name, count, real = reference.extractor.measure, len(sample), reference.statistics.count
+    meaning = f"Frechet distance of {count} images to {real} real training images; lower is better"
+    scores = [Score(name("fd"), found.value, None, meaning, found.error)]
+    if found.infinity is not None:
+        meaning = "the same without the bias of few generated images; at 0 or below, nothing is left of the distance"
+        scores.append(Score(name("fd_infinity"), found.infinity, None, meaning, found.error))
+    return scores
+
+
+def pairwise_count(count: int, reference: Reference) -> int:
+    """Images on each side of the measures that compare single ones, of `count` images."""
+    return min(count, len(reference.train), len(reference.test), PAIRWISE_LIMIT)
+
+
+def pairwise(sample: Sample, reference: Reference) -> list[Score]:
+    """What the measures say that compare single images.
+
+    Real training images stand on the other side. A measure that needs more images than there are is left out.
+    """
+    count = pairwise_count(len(sample), reference)
+    features, real, name = sample.features[:count], reference.train.features[:count], reference.extractor.measure
+    counts = f"{count} images beside {count} real training images"
+    scores = []
+    if count >= jackknife.FEWEST:
+        value, error = kernel_distance(features, real)
+        meaning = f"kernel distance, {counts}; lower is better, as low as the floor at best"
+        scores.append(Score(name("kd"), value, None, meaning, error))
+    if count > FARTHEST_NEIGHBOUR:
+        for measure, meanings in NEIGHBOUR_MEASURES.items():
+            for (word, meaning), value in zip(meanings.items(), measure(features, real), strict=True):
+                scores.append(Score(name(word), value, None, f"{meaning}, {counts}; higher is better"))
+    return scores
+
+
+def memorisation(closeness: NDArray[np.float64], reference: Reference) -> list[Score]:
+    """The share of images that are closer to a training image than all but a few held-out ones, by closeness [N]."""
+    held_out = reference.test_closeness
+    if held_out is None:
+        return []
+    (value, error), (floor, floor_error) = memorised(closeness, held_out), memorised(held_out, held_out)
+    meaning = (
+        f"share of {len(closeness)} images that are closer to a training image, in pixels, than 95 % of held-out real "
+        "images are; clearly above the floor is copying"
+    )
+    return [Score("memorised_pixels", value, floor, meaning, error, floor_error)]
+
+
+def classes(sample: Sample, reference: Reference) -> list[Score]:
+    """What the network's answers say, where it has classes, and where images have labels too."""
+    extractor, answers = reference.extractor, sample.probabilities
+    scores: list[Score] = []
+    if answers is None or not (extractor.classes or extractor.canonical):
+        return scores
+    if len(answers) >= SPLITS:
+        value, error = class_score(answers)
+        meaning = f"how sure and how varied the answers to {len(answers)} images are, from 1 to {answers.shape[1]}"
+        scores.append(Score(extractor.measure("class_score"), value, None, f"{meaning}; higher is better", error))
+    if not extractor.classes:
+        return scores
+    found, count = answers.argmax(axis=1), len(extractor.classes)
+    seen = f"classes among the classifier's answers to {len(answers)} images; fewer than {count} is mode collapse"
+    sure = f"share of images for which the classifier is at least {SURE} sure of its answer"
+    scores.append(Score(f"{extractor.name}_classes_seen", float(len(np.unique(found))), None, seen))
+    scores.append(_share(f"{extractor.name}_sure_share", answers.max(axis=1) >= SURE, sure))
+    if sample.labels is not None:
+        meaning = f"share of {len(answers)} images in which the classifier sees the class that was asked for"
+        scores.append(_share(f"{extractor.name}_agreement", found == sample.labels, meaning))
+    return scores
+
+
+def _share(name: str, hits: NDArray[np.bool_], meaning: str) -> Score:
+    share = float(hits.mean())
+    return Score(name, share, None, meaning, share_error(int(hits.sum()), len(hits)))

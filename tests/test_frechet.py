@@ -1,0 +1,202 @@
+"""Statistics and Frechet distances against known values, closed forms and simulation."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from ganlib.evaluation.frechet import expected_distance, frechet_distance, frechet_estimate
+from ganlib.evaluation.statistics import Statistics
+
+
+@pytest.fixture(scope="module")
+def random():
+    return np.random.default_rng(0)
+
+
+def gaussian(mean, covariance, count=1_000_000):
+    return Statistics(np.asarray(mean, float), np.asarray(covariance, float), count)
+
+
+def test_streamed_statistics_equal_numpy_whatever_the_batches(random):
+    features = random.normal(size=(1000, 7)) * 3 + 100
+    for cuts in ([], [1], [500], [3, 10, 999]):
+        statistics = Statistics.of(np.split(features, cuts))
+        np.testing.assert_allclose(statistics.mean, features.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(statistics.covariance, np.cov(features.T), rtol=1e-10)
+        assert statistics.count == 1000
+
+
+def test_statistics_do_not_lose_small_spread_on_a_large_mean(random):
+    features = (random.normal(size=(5000, 3)) * 1e-3 + 1e4).astype(np.float64)
+    np.testing.assert_allclose(
+        Statistics.of(np.array_split(features, 50)).covariance, np.cov(features.T), rtol=1e-6, atol=1e-15
+    )
+
+
+def test_statistics_survive_the_disk(random, tmp_path):
+    statistics = Statistics.of([random.normal(size=(10, 4))])
+    statistics.save(tmp_path / "s.npz")
+    loaded = Statistics.load(tmp_path / "s.npz")
+    assert loaded.count == 10
+    np.testing.assert_array_equal(loaded.covariance, statistics.covariance)
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([], "at least 2 feature vectors. Received: 0"),
+        ([np.zeros((1, 3))], "at least 2 feature vectors. Received: 1"),
+        ([np.zeros(3)], r"shape \[n, D\]. Received: shape=\(3,\)"),
+        ([np.array([[1.0, np.nan], [1.0, 1.0]])], "finite features. Received: infinite or NaN"),
+    ],
+)
+def test_bad_features_are_refused(batches, message):
+    with pytest.raises(ValueError, match=message):
+        Statistics.of(batches)
+
+
+def test_frechet_distance_of_commuting_gaussians_is_the_closed_form():
+    first, second = gaussian([0, 0, 0], np.diag([1.0, 4.0, 9.0])), gaussian([1, 2, 2], np.diag([4.0, 4.0, 1.0]))
+    assert frechet_distance(first, second) == pytest.approx(9 + (1 - 2) ** 2 + 0 + (3 - 1) ** 2, rel=1e-12)
+
+
+def test_frechet_distance_of_any_gaussians_agrees_with_the_matrix_root(random):
+    from scipy import linalg
+
+    draws = [random.normal(size=(200, 12)) @ random.normal(size=(12, 12)) for _ in range(2)]
+    first, second = (Statistics.of([draw]) for draw in draws)
+    root = linalg.sqrtm(first.covariance @ second.covariance).real
+    shift = first.mean - second.mean
+    expected = shift @ shift + np.trace(first.covariance + second.covariance - 2 * root)
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(first, first) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_frechet_distance_works_where_there_are_fewer_samples_than_features(random):
+    first, second = (Statistics.of([random.normal(size=(20, 100))]) for _ in range(2))
+    assert frechet_distance(first, first) == pytest.approx(0.0, abs=1e-6)
+    assert np.isfinite(frechet_distance(first, second))
+
+
+def test_unlike_spaces_are_refused():
+    with pytest.raises(ValueError, match=r"one width\. Received: 2 and 3"):
+        frechet_distance(gaussian([0, 0], np.eye(2)), gaussian([0, 0, 0], np.eye(3)))
+
+
+def test_the_floor_in_simulation_is_the_analytic_one(random):
+    eigenvalues = np.array([4.0, 2.0, 1.0, 0.5, 0.25])
+    distances = [
+        frechet_distance(*(Statistics.of([random.normal(size=(n, 5)) * np.sqrt(eigenvalues)]) for n in (400, 1000)))
+        for _ in range(300)
+    ]
+    expected = expected_distance(gaussian(np.zeros(5), np.diag(eigenvalues)), first=400, second=1000)
+    standard_error = np.std(distances) / np.sqrt(len(distances))
+    assert np.mean(distances) == pytest.approx(expected, abs=4 * standard_error)
+    assert standard_error < 0.05 * expected
+
+
+def test_fashion_mnist_in_pixel_space_gives_the_known_values(fashion_mnist):
+    def read(name):
+        data = gzip.decompress((fashion_mnist / name).read_bytes())
+        return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 784)
+
+    train, test = read("train-images-idx3-ubyte.gz"), read("t10k-images-idx3-ubyte.gz")
+
+    def statistics(images):
+        return Statistics.of(part / 255 for part in np.array_split(images, max(1, len(images) // 5000)))
+
+    assert frechet_distance(statistics(train), statistics(test)) == pytest.approx(0.242546065, abs=5e-10)
+    assert frechet_distance(statistics(train[:1000]), statistics(test[:1000])) == pytest.approx(3.900471377, abs=5e-10)
+
+
+@pytest.mark.parametrize(("first", "second"), [(30, 40), (30, 400), (99, 101), (150, 400)])
+def test_fewer_images_than_features_give_the_distance_of_the_matrix_root(random, first, second):
+    """The images themselves stand in for the covariance, which has no root by Cholesky's method."""
+    draws = [random.normal(size=(count, 100)) @ random.normal(size=(100, 100)) / 10 for count in (first, second)]
+    one, other = (Statistics.of(np.array_split(draw, 7)) for draw in draws)
+    assert (one.factor is not None) == (first < 100)
+    eigenvalues, vectors = np.linalg.eigh(one.covariance)
+    root = (vectors * np.sqrt(np.clip(eigenvalues, 0, None))) @ vectors.T
+    inner = np.sqrt(np.clip(np.linalg.eigvalsh(root @ other.covariance @ root), 0, None)).sum()
+    shift = one.mean - other.mean
+    expected = shift @ shift + np.trace(one.covariance) + np.trace(other.covariance) - 2 * inner
+    for swapped in ((one, other), (other, one)):
+        assert frechet_distance(*swapped) == pytest.approx(expected, rel=1e-6)
+
+
+def test_features_that_hang_on_each_other_have_a_distance(random):
+    rows = random.normal(size=(200, 3)) @ random.normal(size=(3, 12))
+    still = np.concatenate([rows, np.full((200, 1), 4.0)], axis=1)
+    moved = Statistics.of([still + 1.0])
+    assert frechet_distance(Statistics.of([still]), moved) == pytest.approx(13.0, rel=1e-6)
+
+
+def test_statistics_without_a_block_are_those_of_the_others(random):
+    blocks = [random.normal(size=(count, 6)) for count in (5, 9, 5, 7)]
+    for index, statistics in enumerate(Statistics.without_each(blocks)):
+        rest = np.concatenate([block for number, block in enumerate(blocks) if number != index])
+        np.testing.assert_allclose(statistics.covariance, np.cov(rest.T), rtol=1e-10)
+        np.testing.assert_allclose(statistics.mean, rest.mean(axis=0), rtol=1e-10)
+        assert statistics.count == len(rest)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4], ids=["alike", "unlike"])
+@pytest.mark.parametrize("fixed", [True, False], ids=["statistics", "features"])
+def test_the_estimate_has_an_error_that_covers_and_no_bias(shift, fixed):
+    """Two Gaussians in eight dimensions: the distance of endless samples is the shift's square."""
+    truth = Statistics(np.zeros(8), np.eye(8))
+    found = []
+    for seed in range(150):
+        random = np.random.default_rng([seed, fixed])
+        sample, other = random.normal(size=(200, 8)), random.normal(size=(300, 8))
+        sample[:, 0] += shift
+        found.append(frechet_estimate(sample, truth if fixed else other))
+    values, errors, infinities = np.array([[item.value, item.error, item.infinity] for item in found]).T
+    mean_error = values.std() / np.sqrt(len(values))
+    expected = expected_distance(truth, first=200, second=300) if not fixed else 36 / 200 / 2 + 8 / 200
+    assert abs(infinities.mean() - shift**2) < 4 * infinities.std() / np.sqrt(len(values)) + 0.02 * expected
+    assert values.mean() - shift**2 > 10 * mean_error
+    if shift == 0 and not fixed:
+        assert values.mean() == pytest.approx(expected, rel=0.1)
+    assert 0.8 < np.sqrt((errors**2).mean()) / values.std() < 1.7
+    assert np.mean(np.abs(values - values.mean()) < 2 * errors) > 0.88
+
+
+def test_an_estimate_of_two_images_has_no_error(random):
+    estimate = frechet_estimate(random.normal(size=(2, 4)), gaussian(np.zeros(4), np.eye(4)))
+    assert estimate.value > 0
+    assert estimate.error is None
+    assert estimate.infinity is None
+
+
+def test_statistics_are_exchanged_with_other_tools(random, tmp_path):
+    rows = random.normal(size=(50, 4))
+    Statistics.of([rows]).save(tmp_path / "ours.npz")
+    with np.load(tmp_path / "ours.npz") as file:
+        np.testing.assert_allclose(file["mu"], rows.mean(axis=0))
+        np.testing.assert_allclose(file["sigma"], np.cov(rows.T))
+    np.savez(tmp_path / "theirs.npz", mu=rows.mean(axis=0), sigma=np.cov(rows.T))
+    theirs = Statistics.load(tmp_path / "theirs.npz")
+    assert theirs.count is None
+    assert frechet_distance(theirs, Statistics.of([rows])) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"mu": np.zeros(3)}, "expected the arrays mu and sigma"),
+        ({"mu": np.zeros(3), "sigma": np.eye(4)}, r"sigma of shape \[D, D\]. Received: mu=\(3,\), sigma=\(4, 4\)"),
+        ({"mu": np.zeros(3), "sigma": np.full((3, 3), np.nan)}, "expected finite statistics"),
+        ({"mu": np.zeros(3), "sigma": np.array([{}], object)}, "not a readable npz file"),
+        (None, "not a readable npz file"),
+    ],
+    ids=["missing", "shapes", "nan", "pickled", "no npz"],
+)
+def test_files_that_hold_no_statistics_are_refused(arrays, message, tmp_path):
+    path = tmp_path / "s.npz"
+    path.write_bytes(b"nothing") if arrays is None else np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=message) as raised:
+        Statistics.load(path)
+    assert len(str(raised.value).splitlines()) == 1
