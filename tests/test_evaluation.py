@@ -61,7 +61,7 @@ def test_a_reference_keeps_the_first_training_images_and_all_test_images(referen
     config = EvaluationConfig(extractor={"kind": "classifier", "network": {"width": 4, "feature_dim": 4, "epochs": 1}})
     few = measure_reference(digits, config, tmp_path / "few")
     assert (len(few.train), few.statistics.count, len(few.test)) == (300, 1437, 360)
-    assert measures.pairwise_count(360, few) == 300
+    assert few.protocol(count=360, generator="ema, best", seed=1)["pairwise_count"] == 300
 
 
 def test_floors_are_taken_once(reference, digits):

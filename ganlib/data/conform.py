@@ -47,20 +47,38 @@ def conform(
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
     """
+    image, remarks = opened(read, colour=colour, min_side=min_side)
+    pixels = np.asarray(_square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()]), np.uint8)
+    return pixels.reshape(size, size, -1), remarks
+
+
+def opened(read: Callable[[], Image.Image], *, colour: Colour, min_side: int = 1) -> tuple[Image.Image, list[str]]:
+    """Reads an image, upright, in grey or RGB and in its own size.
+
+    Args:
+        read: Opens the image.
+        colour: Grey or RGB.
+        min_side: Smallest usable side.
+
+    Returns:
+        The image, and a remark for every conversion that loses something.
+
+    Raises:
+        UnusableImageError: The image is damaged, too small, or has no known range.
+    """
     try:
-        with read() as opened:
-            remarks = ["animated: first frame taken"] if getattr(opened, "n_frames", 1) > 1 else []
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
+        with read() as source:
+            remarks = ["animated: first frame taken"] if getattr(source, "n_frames", 1) > 1 else []
+            source.load()
+            image = ImageOps.exif_transpose(source)
     except Image.DecompressionBombError as error:
         raise UnusableImageError("too many pixels to be opened safely") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files: the reason is recorded
         raise UnusableImageError(f"unreadable: {_first_line(error)}") from error
     if min(image.size) < min_side:
         raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
-    image, remark = _to_mode(image, MODES[colour])
-    pixels = np.asarray(_square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()]), np.uint8)
-    return pixels.reshape(size, size, -1), remarks + remark
+    image, lost = _to_mode(image, MODES[colour])
+    return image, remarks + lost
 
 
 def _to_mode(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:

@@ -126,9 +126,10 @@ def evaluate(
     drawn = Sample(*reference.extractor.all_outputs([images]), asked)
     sample = drawn.first(count)
     scores = [*reference.score(sample), *reference.class_scores(drawn)]
-    near = closeness_to_training(images[:count], dataset) if reference.test_closeness is not None else None
-    if near is not None:
-        scores += memorisation(near[0], reference)
+    near = None
+    if reference.test_closeness is not None:
+        near = closeness_to_training(images[:count], dataset)
+        scores.append(memorisation(near[0], reference.test_closeness))
     if config.classification_accuracy:
         scores += _accuracies(model, dataset, config)
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)

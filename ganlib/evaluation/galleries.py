@@ -50,7 +50,7 @@ def save_galleries(
         A caption for each file that was written.
     """
     captions = {}
-    count = pairwise_count(len(sample), reference)
+    count = pairwise_count(len(sample), len(reference.train))
     if count > NEIGHBOUR:
         order = np.argsort(-realism(sample.features, reference.train.features[:count]), kind="stable")
         shown = min(ROWS * COLUMNS, len(order) // 2)

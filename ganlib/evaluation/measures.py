@@ -12,6 +12,7 @@ from ganlib.evaluation.frechet import frechet_estimate
 from ganlib.evaluation.kernel import kernel_distance
 from ganlib.evaluation.memorisation import memorised
 from ganlib.evaluation.scores import Score, share_error
+from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():
     import numpy as np
@@ -19,7 +20,7 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganlib.evaluation.reference import Reference
+    from ganlib.evaluation.extractors import FittedExtractor
     from ganlib.evaluation.sample import Sample
 
 CLASS_SAMPLES = 1000
@@ -38,31 +39,29 @@ NEIGHBOUR_MEASURES = {
 SURE = 0.9
 
 
-def distances(sample: Sample, reference: Reference) -> list[Score]:
-    """The Frechet distance to all real training images: as it is, and as endless samples would have it."""
-    found = frechet_estimate(sample.features, reference.statistics)
-    name, count, real = reference.extractor.measure, len(sample), reference.statistics.count
-    meaning = f"Frechet distance of {count} images to {real} real training images; lower is better"
-    scores = [Score(name("fd"), found.value, None, meaning, found.error)]
+def distances(
+    features: NDArray[np.float32], real: Statistics | NDArray[np.float32], space: FittedExtractor
+) -> list[Score]:
+    """The Frechet distance of features [N, D] to real ones: as it is, and as endless samples would have it."""
+    found = frechet_estimate(features, real)
+    count = real.count if isinstance(real, Statistics) else len(real)
+    meaning = f"Frechet distance of {len(features)} images to {count or 'the'} real ones; lower is better"
+    scores = [Score(space.measure("fd"), found.value, None, meaning, found.error)]
     if found.infinity is not None:
-        meaning = "the same without the bias of few generated images; at 0 or below, nothing is left of the distance"
-        scores.append(Score(name("fd_infinity"), found.infinity, None, meaning, found.error))
+        few = "few generated images" if isinstance(real, Statistics) else "few images"
+        meaning = f"the same without the bias of {few}; at 0 or below, nothing is left of the distance"
+        scores.append(Score(space.measure("fd_infinity"), found.infinity, None, meaning, found.error))
     return scores
 
 
-def pairwise_count(count: int, reference: Reference) -> int:
-    """Images on each side of the measures that compare single ones, of `count` images."""
-    return min(count, len(reference.train), len(reference.test), PAIRWISE_LIMIT)
+def pairwise(features: NDArray[np.float32], real: NDArray[np.float32], space: FittedExtractor) -> list[Score]:
+    """What the measures say that compare single images, of as many on each side.
 
-
-def pairwise(sample: Sample, reference: Reference) -> list[Score]:
-    """What the measures say that compare single images.
-
-    Real training images stand on the other side. A measure that needs more images than there are is left out.
+    A measure that needs more images than there are is left out.
     """
-    count = pairwise_count(len(sample), reference)
-    features, real, name = sample.features[:count], reference.train.features[:count], reference.extractor.measure
-    counts = f"{count} images beside {count} real training images"
+    count, name = pairwise_count(len(features), len(real)), space.measure
+    features, real = features[:count], real[:count]
+    counts = f"{count} images beside {count} real ones"
     scores = []
     if count >= jackknife.FEWEST:
         value, error = kernel_distance(features, real)
@@ -75,39 +74,41 @@ def pairwise(sample: Sample, reference: Reference) -> list[Score]:
     return scores
 
 
-def memorisation(closeness: NDArray[np.float64], reference: Reference) -> list[Score]:
+def pairwise_count(*counts: int) -> int:
+    """Images on each side of the measures that compare single ones, where there are so many."""
+    return min(*counts, PAIRWISE_LIMIT)
+
+
+def memorisation(closeness: NDArray[np.float64], held_out: NDArray[np.float64]) -> Score:
     """The share of images that are closer to a training image than all but a few held-out ones, by closeness [N]."""
-    held_out = reference.test_closeness
-    if held_out is None:
-        return []
     (value, error), (floor, floor_error) = memorised(closeness, held_out), memorised(held_out, held_out)
     meaning = (
         f"share of {len(closeness)} images that are closer to a training image, in pixels, than 95 % of held-out real "
         "images are; clearly above the floor is copying"
     )
-    return [Score("memorised_pixels", value, floor, meaning, error, floor_error)]
+    return Score("memorised_pixels", value, floor, meaning, error, floor_error)
 
 
-def classes(sample: Sample, reference: Reference) -> list[Score]:
+def classes(sample: Sample, space: FittedExtractor) -> list[Score]:
     """What the network's answers say, where it has classes, and where images have labels too."""
-    extractor, answers = reference.extractor, sample.probabilities
+    answers = sample.probabilities
     scores: list[Score] = []
-    if answers is None or not (extractor.classes or extractor.canonical):
+    if answers is None or not (space.classes or space.canonical):
         return scores
     if len(answers) >= SPLITS:
         value, error = class_score(answers)
         meaning = f"how sure and how varied the answers to {len(answers)} images are, from 1 to {answers.shape[1]}"
-        scores.append(Score(extractor.measure("class_score"), value, None, f"{meaning}; higher is better", error))
-    if not extractor.classes:
+        scores.append(Score(space.measure("class_score"), value, None, f"{meaning}; higher is better", error))
+    if not space.classes:
         return scores
-    found, count = answers.argmax(axis=1), len(extractor.classes)
+    found, count = answers.argmax(axis=1), len(space.classes)
     seen = f"classes among the classifier's answers to {len(answers)} images; fewer than {count} is mode collapse"
     sure = f"share of images for which the classifier is at least {SURE} sure of its answer"
-    scores.append(Score(f"{extractor.name}_classes_seen", float(len(np.unique(found))), None, seen))
-    scores.append(_share(f"{extractor.name}_sure_share", answers.max(axis=1) >= SURE, sure))
+    scores.append(Score(f"{space.name}_classes_seen", float(len(np.unique(found))), None, seen))
+    scores.append(_share(f"{space.name}_sure_share", answers.max(axis=1) >= SURE, sure))
     if sample.labels is not None:
         meaning = f"share of {len(answers)} images in which the classifier sees the class that was asked for"
-        scores.append(_share(f"{extractor.name}_agreement", found == sample.labels, meaning))
+        scores.append(_share(f"{space.name}_agreement", found == sample.labels, meaning))
     return scores
 
 

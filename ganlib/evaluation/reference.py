@@ -154,10 +154,11 @@ class Reference:
 
     def class_scores(self, sample: Sample) -> list[Score]:
         """Returns what the network's answers say of generated images, with those of all real test images as floors."""
-        return with_floors(measures.classes(sample, self), measures.classes(self.test, self))
+        return with_floors(*(measures.classes(images, self.extractor) for images in (sample, self.test)))
 
     def _measured(self, sample: Sample) -> list[Score]:
-        return [measure for take in MEASURES for measure in take(sample, self)]
+        distances = measures.distances(sample.features, self.statistics, self.extractor)
+        return distances + measures.pairwise(sample.features, self.train.features, self.extractor)
 
     def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
         """Returns what must be equal for two scores to be comparable, and where they came from."""
@@ -166,7 +167,7 @@ class Reference:
             "extractor_sha256": self.extractor.sha256,
             "treatment": self.extractor.treatment or "none",
             **self.facts,
-            "pairwise_count": measures.pairwise_count(count, self),
+            "pairwise_count": measures.pairwise_count(count, len(self.train)),
             "generated_count": count,
             "generator": generator,
             "truncation": "none",
@@ -202,9 +203,6 @@ class Reference:
         floors = {int(count): [Score(**row) for row in rows] for count, rows in saved["floors"].items()}
         closeness = np.load(folder / CLOSENESS, allow_pickle=False) if (folder / CLOSENESS).exists() else None
         return cls(FittedExtractor.load(folder), statistics, train, test, saved["facts"], closeness, floors)
-
-
-MEASURES = (measures.distances, measures.pairwise)
 
 
 def versions() -> str:

@@ -1,0 +1,137 @@
+"""Images of one size wherever they lie, read as they are: what is scored without being prepared."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.data.archive import Archive
+from ganlib.data.arrays import Arrays
+from ganlib.data.base import DataSource, Listing, Split
+from ganlib.data.conform import Colour, UnusableImageError, opened
+from ganlib.data.image_folder import ImageFolder
+from ganlib.data.records import PreparedDataset
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHUNK = 256
+MAX_UNUSABLE = 0.05
+SPLITS: tuple[Split, ...] = ("train", "test")
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Images:
+    """A set of images. Use `Images.at(location)`.
+
+    Attributes:
+        name: Where they lie, for people.
+        source: A prepared dataset, or the listing of anything else.
+        splits: Which of its splits are meant.
+    """
+
+    name: str
+    source: PreparedDataset | Listing
+    splits: tuple[Split, ...]
+
+    @classmethod
+    def at(cls, location: str) -> Images:
+        """Finds images.
+
+        Args:
+            location: A folder that `prepare` wrote, a folder of image files, an archive of such a folder, or the npz or
+                idx files that `Arrays` reads; `#train` or `#test` behind it means one split, otherwise all are meant.
+
+        Raises:
+            ValueError: No images are there.
+        """
+        place, mark, split = location.rpartition("#")
+        chosen = [name for name in SPLITS if mark and split == name]
+        path = storage.fetch(place if chosen else location)
+        splits = tuple(chosen) or SPLITS
+        if (path / MANIFEST).is_file():
+            return cls(location, PreparedDataset.open(path), splits)
+        return cls(location, _source(path).listing(), splits)
+
+    @property
+    def count(self) -> int:
+        """How many there are, before any is read."""
+        if isinstance(self.source, PreparedDataset):
+            return sum(self.source.count(split) for split in self.splits)
+        return sum(entry.split in self.splits for entry in self.source.entries)
+
+    def batches(self, colour: Colour) -> Iterator[NDArray[np.uint8]]:
+        """Yields uint8 [n, H, W, C] in a fixed order, all of one size.
+
+        Args:
+            colour: Grey or RGB; prepared images keep their own.
+
+        Raises:
+            ValueError: The images differ in size, or too many of them cannot be read.
+        """
+        if isinstance(self.source, PreparedDataset):
+            for split in self.splits:
+                yield from (images for images, _ in self.source.read(split))
+        else:
+            yield from self._read(self.source, colour)
+
+    def _read(self, listing: Listing, colour: Colour) -> Iterator[NDArray[np.uint8]]:
+        rows = [row for row, entry in enumerate(listing.entries) if entry.split in self.splits]
+        unusable: list[str] = []
+        first: tuple[str, tuple[int, ...]] | None = None
+
+        def pixels(row: int) -> NDArray[np.uint8] | UnusableImageError:
+            try:
+                image, _ = opened(lambda: listing.read(row), colour=colour)
+            except UnusableImageError as error:
+                return error
+            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
+
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(rows), CHUNK):
+                batch = []
+                for row, image in zip(rows[start:], pool.map(pixels, rows[start : start + CHUNK]), strict=False):
+                    name = listing.entries[row].name
+                    if isinstance(image, UnusableImageError):
+                        unusable.append(f"{name} ({image})")
+                        continue
+                    first = first or (name, image.shape)
+                    if image.shape != first[1]:
+                        raise ValueError(_mixed(first[0], first[1], name, image.shape))
+                    batch.append(image)
+                if len(unusable) > MAX_UNUSABLE * len(rows):
+                    told = f"{len(unusable)} of {len(rows)} images in {self.name}, such as {unusable[0]}"
+                    raise ValueError(f"expected at most {MAX_UNUSABLE:.0%} unusable images. Received: {told}")
+                if batch:
+                    yield np.stack(batch)
+        if unusable:
+            print(f"left out {len(unusable)} unusable images of {self.name}, such as {unusable[0]}", flush=True)
+
+
+def _source(path: Path) -> DataSource:
+    if path.is_dir():
+        files = any(path.glob("*-idx3-ubyte*"))
+        return Arrays(path=str(path)) if files else ImageFolder(path=str(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            arrays = all(name.endswith(".npy") for name in file.namelist())
+        return Arrays(path=str(path)) if arrays else Archive(path=str(path))
+    with path.open("rb") as opened_file:
+        magic = opened_file.read(4)
+    return Arrays(path=str(path)) if magic.startswith(b"\0\0\x08") or "idx" in path.name else Archive(path=str(path))
+
+
+def _mixed(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:
+    sizes = f"{shape[1]}x{shape[0]} ({first}) and {other[1]}x{other[0]} ({second})"
+    return f"expected images of one size; bring them to one first. Received: {sizes}"

@@ -1,0 +1,227 @@
+"""The verb `score`: two sets of images, wherever they lie, in one feature space."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.data import Images
+from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
+from ganlib.evaluation.frechet import expected_distance, frechet_distance
+from ganlib.evaluation.scores import with_floors
+from ganlib.progress import Progress
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganlib.data.conform import Colour
+    from ganlib.evaluation import FittedExtractor
+
+FEATURE_BYTES = 2**30  # of the features of one set that are kept; of more images only mean and covariance are
+REFERENCE = "reference.json"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What the measures say of two sets of images.
+
+    Attributes:
+        scores: The measures, the main one first.
+        protocol: What must be equal before two of them are compared.
+        notes: Sentences to read before they are trusted, if any.
+        second: Mean and covariance of the second set.
+    """
+
+    scores: list[Score]
+    protocol: dict[str, Any]
+    notes: list[str]
+    second: Statistics
+
+    def save(self, folder: Path) -> None:
+        """Writes a folder that `Evaluation.open` and the command `compare` read."""
+        rows = [asdict(score) for score in self.scores]
+        with storage.whole_folder(folder) as place:
+            storage.write_json(
+                place / "scores.json", {"scores": rows, "protocol": self.protocol, "notes": self.notes}
+            )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two sets, as far as it is known.
+
+    Attributes:
+        statistics: Mean and covariance.
+        sample: All its images' features; None where there are too many, or only statistics.
+        facts: Parts of the protocol.
+        size: Height and width of the images, where there are any.
+    """
+
+    statistics: Statistics
+    sample: Sample | None
+    facts: dict[str, Any]
+    size: tuple[int, ...] | None = None
+
+
+def score(first: str, second: str, *, space: FixedExtractor, weights: Path | None = None) -> Scoring:
+    """Measures how far one set of images is from another.
+
+    Args:
+        first: Where the one lies, the generated one if one is: what `Images.at` finds.
+        second: Where the other lies: the same, or an npz file with `mu` and `sigma` of the same feature space, or a
+            folder that `measure_reference` wrote, whose own feature space is then used.
+        space: Feature space, unless the second brings one.
+        weights: File of its weights, if it takes one.
+
+    Returns:
+        The scores, their protocol, and what to know of them.
+
+    Raises:
+        ValueError: There are too few images, or such as the feature space does not take.
+    """
+    if (storage.fetch(second) / REFERENCE).is_file():
+        return _against_reference(first, Reference.open(storage.fetch(second)))
+    extractor = space.load(weights)
+    one, other = (_side(location, extractor) for location in (first, second))
+    scores = _scores(one, other, extractor)
+    protocol = {
+        "measure": extractor.measure("fd"),
+        "extractor_sha256": extractor.sha256,
+        "treatment": extractor.treatment or "none",
+        **{f"reference_{name}": value for name, value in other.facts.items()},
+        **{f"generated_{name}": value for name, value in one.facts.items() if name != "sha256"},
+        "versions": versions(),
+    }
+    return Scoring(scores, protocol, _notes(one, other, extractor), other.statistics)
+
+
+def _against_reference(first: str, reference: Reference) -> Scoring:
+    """Scores images by a run's own yardstick."""
+    side = _side(first, reference.extractor)
+    if side.sample is None:
+        raise ValueError(f"expected images beside a reference, not statistics. Received: {first!r}")
+    count = reference.sample_count(len(side.sample))
+    sample = side.sample.first(count)
+    scores = [*reference.score(sample), *reference.class_scores(sample)]
+    protocol = reference.protocol(count=count, generator="images", seed=0)
+    notes = reference.remarks(count)
+    if count < len(side.sample):
+        notes.append(f"The first {count} of {len(side.sample)} images are scored, as many as there are test images.")
+    return Scoring(scores, protocol, notes, reference.statistics)
+
+
+def _side(location: str, extractor: FittedExtractor) -> _Side:
+    path = storage.fetch(location) if "#" not in location else None
+    if path is not None and path.is_file() and _holds_statistics(path):
+        statistics = Statistics.load(path)
+        width = extractor.network.output_shape[0][-1]
+        if statistics.mean.size != width:
+            raise ValueError(
+                f"expected statistics of {width} features, those of {extractor.name}. "
+                f"Received: {statistics.mean.size} in {location!r}"
+            )
+        return _Side(statistics, None, {"sha256": storage.sha256(path), "count": statistics.count})
+    return _of_images(Images.at(location), extractor)
+
+
+def _holds_statistics(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        return "mu.npy" in file.namelist()
+
+
+def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
+    """Reads images once: their features, as many as are kept, their statistics and a hash of their pixels."""
+    kept: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    digest, sizes, seen = hashlib.sha256(), set[tuple[int, ...]](), 0
+    progress = Progress(f"features of {images.name}", total=images.count, unit="images")
+
+    def read() -> Iterator[NDArray[np.uint8]]:
+        for batch in images.batches(_colour(extractor)):
+            _check(batch, extractor, images.name)
+            sizes.add(batch.shape[1:3])
+            digest.update(np.ascontiguousarray(batch).tobytes())
+            yield batch
+
+    def features() -> Iterator[NDArray[np.float32]]:
+        nonlocal seen
+        for found, probabilities in extractor.outputs(read()):
+            seen += len(found)
+            progress.update(seen)
+            if seen * found[0].nbytes <= FEATURE_BYTES:
+                kept.append((found, probabilities))
+            yield found
+
+    try:
+        statistics = Statistics.of(features())
+    except ValueError as error:
+        raise ValueError(f"{error} in {images.name}") from error
+    facts = {"sha256": digest.hexdigest(), "count": statistics.count, "size": "x".join(map(str, max(sizes)))}
+    whole = sum(len(found) for found, _ in kept) == seen
+    sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True))) if whole else None
+    return _Side(statistics, sample, facts, max(sizes))
+
+
+def _colour(extractor: FittedExtractor) -> Colour:
+    grey = extractor.treatment is None and extractor.network.input_shape[-1] == 1
+    return "grey" if grey else "rgb"
+
+
+def _check(batch: NDArray[np.uint8], extractor: FittedExtractor, name: str) -> None:
+    wanted = extractor.network.input_shape[1:]
+    if extractor.treatment is None and batch.shape[1:] != wanted:
+        shapes = ("x".join(map(str, shape)) for shape in (wanted, batch.shape[1:]))
+        expected, received = shapes
+        raise ValueError(f"expected images of {expected}, as the reference's. Received: {received} in {name!r}")
+
+
+def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]:
+    if one.sample is None:
+        value = frechet_distance(one.statistics, other.statistics)
+        found = [Score(extractor.measure("fd"), value, None, "Frechet distance; lower is better")]
+    else:
+        real = other.statistics if other.sample is None else other.sample.features
+        found = measures.distances(one.sample.features, real, extractor)
+    found = _with_expectation(found, one.statistics, other.statistics)
+    if one.sample is not None and other.sample is not None:
+        found += measures.pairwise(one.sample.features, other.sample.features, extractor)
+    if one.sample is not None:
+        answers = [measures.classes(side.sample, extractor) for side in (one, other) if side.sample is not None]
+        found += with_floors(answers[0], answers[-1] if len(answers) > 1 else [])
+    return found
+
+
+def _with_expectation(scores: list[Score], one: Statistics, other: Statistics) -> list[Score]:
+    """Gives the distance what two samples of the second set's distribution would be expected to have as floor."""
+    if one.count is None or other.count is None or min(one.count, other.count) <= other.mean.size:
+        return scores
+    floor = expected_distance(other, first=one.count, second=other.count)
+    first = scores[0]
+    return [Score(first.name, first.value, floor, first.meaning, first.error), *scores[1:]]
+
+
+def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
+    notes, width = [], other.statistics.mean.size
+    counts = [side.statistics.count for side in (one, other) if side.statistics.count is not None]
+    if counts and min(counts) <= width:
+        notes.append(
+            f"Of {min(counts)} images in {width} features the distance is mostly bias and compares only at equal counts; "
+            "the one without bias, the kernel distance and the others mislead less."
+        )
+    if one.size is not None and other.size is not None and one.size != other.size:
+        sizes = " and ".join("x".join(map(str, size)) for size in (one.size, other.size))
+        notes.append(f"The images are of two sizes, {sizes}: the scores see the difference in sharpness too.")
+    if not extractor.canonical:
+        notes.append(f"Scores in the feature space {extractor.name} are not FID, and compare only with each other.")
+    return notes
