@@ -11,7 +11,7 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.evaluation.config import EvaluationConfig
-from ganlib.evaluation.extractors import Classifier, FittedExtractor, Rotation
+from ganlib.evaluation.extractors import FittedExtractor
 from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.neighbours import median_nearest
 from ganlib.evaluation.statistics import Statistics
@@ -176,8 +176,9 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     Returns:
         The reference, as `Reference.open(output)` would give it.
     """
-    chosen = config.extractor or (Classifier() if len(dataset.classes) > 1 else Rotation())
-    extractor = chosen.fit(dataset, seed=config.seed)
+    weights = None if config.inception_weights is None else storage.fetch(config.inception_weights)
+    chosen = config.space(labelled=len(dataset.classes) > 1)
+    extractor = chosen.fit(dataset, seed=config.seed, weights=weights)
     kept: list[NDArray[np.float32]] = []
     wanted = min(dataset.count("test"), PAIRWISE_LIMIT)
 

@@ -122,11 +122,16 @@ class Extractor(Config):
     """A recipe for a feature space. Final classes add `kind` and their settings."""
 
     @abstractmethod
-    def fit(self, dataset: PreparedDataset, *, seed: int) -> FittedExtractor:
+    def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
         """Makes the feature space for a dataset.
 
+        Args:
+            dataset: Prepared real images.
+            seed: Of whatever is trained.
+            weights: File of a network that comes trained, for the spaces that need one.
+
         Raises:
-            ValueError: The dataset lacks what this space is made from.
+            ValueError: The dataset, or the file, lacks what this space is made from.
         """
 
 
