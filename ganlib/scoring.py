@@ -51,9 +51,7 @@ class Scoring:
         """Writes a folder that `Evaluation.open` and the command `compare` read."""
         rows = [asdict(score) for score in self.scores]
         with storage.whole_folder(folder) as place:
-            storage.write_json(
-                place / "scores.json", {"scores": rows, "protocol": self.protocol, "notes": self.notes}
-            )
+            storage.write_json(place / "scores.json", {"scores": rows, "protocol": self.protocol, "notes": self.notes})
 
 
 @dataclass(frozen=True)

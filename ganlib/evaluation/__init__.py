@@ -3,18 +3,27 @@
 from ganlib.evaluation.compare import compare, comparison
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
+from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception
 from ganlib.evaluation.frechet import frechet_distance
-from ganlib.evaluation.reference import Reference, measure_reference
+from ganlib.evaluation.reference import Reference, measure_reference, versions
+from ganlib.evaluation.sample import Sample
+from ganlib.evaluation.scores import Score
 from ganlib.evaluation.statistics import Statistics
 
 __all__ = [
     "Evaluation",
     "EvaluationConfig",
+    "FittedExtractor",
+    "FixedExtractor",
+    "Inception",
     "Reference",
+    "Sample",
+    "Score",
     "Statistics",
     "compare",
     "comparison",
     "evaluate",
     "frechet_distance",
     "measure_reference",
+    "versions",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ganlib.evaluation.extractors import Space
+from ganlib.evaluation.extractors import Classifier, Extractor, Inception, Rotation, Space
 from ganlib.schema import Config
 
 
@@ -14,7 +14,12 @@ class EvaluationConfig(Config):
     """In which feature space, and on how many samples, generated images are judged."""
 
     extractor: Space | None = None
-    """Feature space: classifier or rotation; null means classifier where there are labels, else rotation."""
+    """Feature space: inception, classifier or rotation; null means inception where its weights are given, else
+    classifier where there are labels, else rotation."""
+    inception_weights: str | None = None
+    """File of the Inception network of 2015, by which FID is defined: a path, a `gs://` or an `https://` address of
+    classify_image_graph_def.pb, the .tgz that holds it, or pt_inception-2015-12-05-6726825d.pth, such as
+    https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz."""
     samples: int | None = Field(default=None, ge=2)
     """Generated images to score; null, or more than there are real test images, means as many as those."""
     generator: Literal["best", "last"] = "best"
@@ -23,3 +28,25 @@ class EvaluationConfig(Config):
     """Whether classifiers are trained on generated images and tested on real ones; three trainings, needs classes."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     """Seed of the extractor's training and of the samples."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> EvaluationConfig:
+        needs = isinstance(self.extractor, Inception)
+        if needs and self.inception_weights is None:
+            raise ValueError(
+                "extractor=inception needs its weights: a path or address. Received: inception_weights=null"
+            )
+        if self.inception_weights is not None and self.extractor is not None and not needs:
+            raise ValueError(
+                "weights of the Inception network beside another feature space, expected extractor=inception or null. "
+                f"Received: extractor={self.extractor.kind}, inception_weights={self.inception_weights!r}"
+            )
+        return self
+
+    def space(self, *, labelled: bool) -> Extractor:
+        """Returns the feature space that is meant, for images with or without labels."""
+        if self.extractor is not None:
+            return self.extractor
+        if self.inception_weights is not None:
+            return Inception()
+        return Classifier() if labelled else Rotation()

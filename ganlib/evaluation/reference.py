@@ -14,7 +14,7 @@ from etils import epy
 from ganlib import __version__, storage
 from ganlib.evaluation import measures
 from ganlib.evaluation.config import EvaluationConfig
-from ganlib.evaluation.extractors import Classifier, FittedExtractor, Rotation
+from ganlib.evaluation.extractors import FittedExtractor
 from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.memorisation import OTHERS, closeness_to_training
 from ganlib.evaluation.neighbours import median_nearest
@@ -230,8 +230,9 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     Returns:
         The reference, as `Reference.open(output)` would give it.
     """
-    chosen = config.extractor or (Classifier() if len(dataset.classes) > 1 else Rotation())
-    extractor = chosen.fit(dataset, seed=config.seed)
+    weights = None if config.inception_weights is None else storage.fetch(config.inception_weights)
+    chosen = config.space(labelled=len(dataset.classes) > 1)
+    extractor = chosen.fit(dataset, seed=config.seed, weights=weights)
     statistics, train = _training(extractor, dataset)
     test = Sample(*extractor.all_outputs(images for images, _ in dataset.read("test")), _labels(dataset, "test"))
     facts = {

@@ -123,12 +123,37 @@ class Extractor(Config):
     """A recipe for a feature space. Final classes add `kind` and their settings."""
 
     @abstractmethod
-    def fit(self, dataset: PreparedDataset, *, seed: int) -> FittedExtractor:
+    def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
         """Makes the feature space for a dataset.
 
+        Args:
+            dataset: Prepared real images.
+            seed: Of whatever is trained.
+            weights: File of a network that comes trained, for the spaces that need one.
+
         Raises:
-            ValueError: The dataset lacks what this space is made from.
+            ValueError: The dataset, or the file, lacks what this space is made from.
         """
+
+
+class FixedExtractor(Extractor):
+    """A recipe that looks at no data, so that scores of any data in it stand beside each other."""
+
+    @abstractmethod
+    def load(self, weights: Path | None = None) -> FittedExtractor:
+        """Makes the feature space.
+
+        Args:
+            weights: File of the network, for the spaces that need one.
+
+        Raises:
+            ValueError: The file is missing, or not such a one.
+        """
+
+    def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
+        """Makes the feature space, whatever the dataset; see the base class."""
+        del dataset, seed
+        return self.load(weights)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ganlib.evaluation.extractors.base import Extractor, FittedExtractor
@@ -18,8 +19,9 @@ class Classifier(Extractor):
     network: NetworkSettings = NetworkSettings()
     """Size and training of the classifier."""
 
-    def fit(self, dataset: PreparedDataset, *, seed: int) -> FittedExtractor:
+    def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
         """Trains the classifier; see the base class."""
+        del weights
         if not dataset.classes:
             raise ValueError(
                 "the classifier needs labelled images; use evaluation.extractor=rotation without labels. "

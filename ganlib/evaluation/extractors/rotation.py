@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from etils import epy
@@ -27,8 +28,9 @@ class Rotation(Extractor):
     network: NetworkSettings = NetworkSettings()
     """Size and training of the network that tells the turns."""
 
-    def fit(self, dataset: PreparedDataset, *, seed: int) -> FittedExtractor:
+    def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
         """Trains the network on every image in four positions; see the base class."""
+        del weights
         images, turns = _turned(dataset.load("train")[0])
         network = self.network.train(images, turns, classes=len(TURNS), seed=seed)
         facts = facts_on_test_images(network, *_turned(dataset.load("test")[0]))

@@ -1,0 +1,143 @@
+"""Our Inception network against the PyTorch ones: the same random weights, the same images, the same threads.
+
+    python benchmarks/inception_parity.py [--images 64] [--rounds 5] [--batch 32] [--threads 2]
+
+Needs requirements/peers.txt beside requirements/train.txt. The weights are written by `torch.save` in the layout of
+pt_inception-2015-12-05-6726825d.pth, which can be had in few places; what two programs make of the same weights
+does not depend on which weights they are. The clean treatment of clean-fid is followed by the network of pytorch-fid, of
+which its own is a copy.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ganlib.evaluation.extractors import Inception, inception_network, inception_weights
+from ganlib.evaluation.extractors.base import FittedExtractor
+from ganlib.evaluation.extractors.resizing import resized
+
+import tensorflow as tf  # isort: skip
+import torch  # isort: skip
+from cleanfid.resize import make_resizer  # isort: skip
+from pytorch_fid import inception as pytorch_fid  # isort: skip
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # isort: skip
+
+SIDE = 32  # of the images, as in CIFAR-10
+
+
+def main() -> None:
+    """Compares and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=64, help="images that each program sees in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
+    parser.add_argument("--batch", type=int, default=32, help="images at once")
+    parser.add_argument("--threads", type=int, default=2, help="of each program")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.set_grad_enabled(False)  # noqa: FBT003
+    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "random.pth"
+        _write(weights)
+        ours = {
+            treatment: Inception(treatment=treatment).fit(None, seed=0, weights=weights)
+            for treatment in ("legacy", "clean")
+        }
+        fidelity = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(weights))
+        fid = _pytorch_fid(weights)
+    images = np.random.default_rng(1).integers(0, 256, (options.images, SIDE, SIDE, 3), np.uint8)
+    _compare(ours, fidelity, fid, images[: options.batch])
+    candidates = {
+        f"ours, {treatment}": lambda batch, space=space: space.all_outputs([batch]) for treatment, space in ours.items()
+    }
+    candidates["torch-fidelity"] = lambda batch: fidelity(_channels_first(batch))
+    candidates["pytorch-fid"] = lambda batch: fid(_channels_first(batch) / 255.0)
+    _time(candidates, images, options)
+
+
+def _write(path: Path) -> None:
+    """Writes random weights of which no activation dies or explodes."""
+    random = np.random.default_rng(0)
+    state = {}
+    for scope, (height, width, depth, filters) in inception_network.kernel_shapes().items():
+        port = inception_network.PORTS[scope]
+        deviation = np.sqrt(2.0 / (height * width * depth))
+        state[f"{port}.conv.weight"] = random.normal(0.0, deviation, (filters, depth, height, width))
+        state[f"{port}.bn.weight"] = random.uniform(0.6, 1.3, filters)
+        state[f"{port}.bn.bias"] = random.normal(0.0, 0.1, filters)
+        state[f"{port}.bn.running_mean"] = random.normal(0.0, 0.1, filters)
+        state[f"{port}.bn.running_var"] = random.uniform(0.5, 1.5, filters)
+    state["fc.weight"] = random.normal(0.0, 0.02, (inception_network.CLASSES, inception_network.FEATURES))
+    state["fc.bias"] = random.normal(0.0, 1.0, inception_network.CLASSES)
+    tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in state.items()}
+    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+
+
+def _pytorch_fid(weights: Path) -> torch.nn.Module:
+    """Returns the network of pytorch-fid, which would fetch its weights, with ours."""
+    pytorch_fid.load_state_dict_from_url = lambda *_, **__: torch.load(weights, weights_only=True)
+    return pytorch_fid.InceptionV3(normalize_input=True).eval()
+
+
+def _channels_first(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _compare(
+    ours: dict[str, FittedExtractor], fidelity: torch.nn.Module, fid: torch.nn.Module, images: np.ndarray
+) -> None:
+    features, logits = [], []
+    legacy = ours["legacy"].network.predict_on_batch(resized(images, treatment="legacy", side=299))
+    theirs = fidelity(_channels_first(images))
+    rows = [
+        ("legacy features, torch-fidelity", _relative(legacy[0], theirs[0])),
+        ("legacy logits, torch-fidelity", _relative(legacy[1], theirs[1])),
+    ]
+    raw = np.asarray(resized(images, treatment="legacy", side=299))
+    fid.resize_input = False
+    # It centres 2 x - 1 for x in 0..1, where 256 is the 1 of the original and 255 its own.
+    rows.append(("network only, pytorch-fid", _relative(legacy[0], fid(_channels_first(raw) / 256.0)[0].flatten(1))))
+    resize = make_resizer("PIL", False, "bicubic", (299, 299))  # noqa: FBT003
+    pillow = np.stack([resize(image) for image in images])
+    clean = np.asarray(resized(images, treatment="clean", side=299))
+    rows.append(("clean resizing, clean-fid, grey levels", float(np.abs(clean - pillow).max())))
+    found = ours["clean"].network.predict_on_batch(clean)[0]
+    rows.append(("clean features, clean-fid", _relative(found, fid(_channels_first(pillow) / 256.0)[0].flatten(1))))
+    fid.resize_input = True
+    print("| compared | largest difference |\n|---|---|")
+    for name, difference in rows:
+        print(f"| {name} | {difference:.1e} |")
+    print()
+
+
+def _relative(ours: np.ndarray, theirs: torch.Tensor) -> float:
+    """Returns the largest difference as a share of the largest value."""
+    expected = theirs.numpy()
+    return float(np.abs(ours - expected).max() / np.abs(expected).max())
+
+
+def _time(
+    candidates: dict[str, Callable[[np.ndarray], object]], images: np.ndarray, options: argparse.Namespace
+) -> None:
+    batches = [images[start : start + options.batch] for start in range(0, len(images), options.batch)]
+    speeds: dict[str, list[float]] = {name: [] for name in candidates}
+    for run in candidates.values():
+        run(batches[0])
+    for _ in range(options.rounds):
+        for name, run in candidates.items():
+            started = time.perf_counter()
+            for batch in batches:
+                run(batch)
+            speeds[name].append(len(images) / (time.perf_counter() - started))
+    print("| program | images/s, median of rounds | slowest | fastest |\n|---|---|---|---|")
+    for name, measured in speeds.items():
+        print(f"| {name} | {statistics.median(measured):.1f} | {min(measured):.1f} | {max(measured):.1f} |")
+
+
+if __name__ == "__main__":
+    main()

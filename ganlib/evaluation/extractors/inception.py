@@ -1,0 +1,44 @@
+"""Features of the network by which FID and KID are defined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ganlib.evaluation.extractors import inception_network, inception_weights
+from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+from ganlib.evaluation.extractors.resizing import Treatment
+
+BATCH = 32
+
+
+class Inception(FixedExtractor):
+    """The last pooling of the Inception network of 2015: the space of FID, KID and the inception score."""
+
+    kind: Literal["inception"] = "inception"
+    treatment: Treatment = "legacy"
+    """How images reach 299x299: `legacy`, bilinear without antialiasing as in the original graph, or `clean`,
+    antialiased bicubic; legacy because it is what most published values were measured with."""
+
+    def load(self, weights: Path | None = None) -> FittedExtractor:
+        """Fills the network with the weights of a file; see the base class."""
+        if weights is None:
+            raise ValueError("expected a file of weights. Received: evaluation.inception_weights=null")
+        read = inception_weights.read(weights)
+        if not read.recognised:
+            print(
+                "warning: these are not the canonical Inception weights, so no score will be called fid, kid or "
+                f"inception_score. Received: inception_weights={str(weights)!r}",
+                flush=True,
+            )
+        network = inception_network.build()
+        read.fill(network)
+        return FittedExtractor(
+            name=f"inception_{self.treatment}",
+            network=network,
+            classes=(),
+            facts={"weights_sha256": read.sha256, "recognised": read.recognised},
+            treatment=self.treatment,
+            canonical=read.recognised,
+            batch=BATCH,
+        )
