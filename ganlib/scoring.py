@@ -214,8 +214,8 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
     counts = [side.statistics.count for side in (one, other) if side.statistics.count is not None]
     if counts and min(counts) <= width:
         notes.append(
-            f"Of {min(counts)} images in {width} features the distance is mostly bias and compares only at equal counts; "
-            "the one without bias, the kernel distance and the others mislead less."
+            f"Of {min(counts)} images in {width} features the distance is mostly bias and compares only at equal "
+            "counts; the one without bias, the kernel distance and the others mislead less."
         )
     if one.size is not None and other.size is not None and one.size != other.size:
         sizes = " and ".join("x".join(map(str, size)) for size in (one.size, other.size))
