@@ -78,7 +78,9 @@ def port_file(weights):
         tensors[theirs] = tensor(storage(str(count), array.size), turned.shape, strides)
         storages.append((str(count), array.ravel()))
         if own.endswith("beta"):
-            tensors[theirs.replace("bias", "num_batches_tracked")] = tensor(storage(f"n{count}", 1, "LongStorage"), (), ())
+            tensors[theirs.replace("bias", "num_batches_tracked")] = tensor(
+                storage(f"n{count}", 1, "LongStorage"), (), ()
+            )
             storages.append((f"n{count}", np.zeros(1, np.int64)))
     return torch_file(tensors, storages)
 

@@ -94,7 +94,9 @@ def original(weights, x):
     def conv(x, scope, stride=1, padding="SAME"):
         norm = {name: weights[f"{scope}/batchnorm/{name}"].astype(np.float64) for name in inception_weights.BATCH_NORM}
         x = tf.nn.conv2d(x, weights[f"{scope}/conv2d_params"].astype(np.float64), stride, padding)
-        return tf.nn.relu((x - norm["moving_mean"]) / np.sqrt(norm["moving_variance"] + 1e-3) * norm["gamma"] + norm["beta"])
+        return tf.nn.relu(
+            (x - norm["moving_mean"]) / np.sqrt(norm["moving_variance"] + 1e-3) * norm["gamma"] + norm["beta"]
+        )
 
     def chain(x, scope, count, **last):
         for n in range(count):
@@ -246,7 +248,7 @@ def test_weights_with_the_known_fingerprints_make_the_space_of_fid(files, weight
 def test_the_fingerprints_recognise_what_is_there_of_the_genuine_file(shared_data):
     folder = shared_data / "inception_partial"
     published = json.loads((folder / "tf_layout_fingerprints.json").read_text())
-    assert inception_weights.FINGERPRINTS == {name: entry["sha256"] for name, entry in published.items()}
+    assert {name: entry["sha256"] for name, entry in published.items()} == inception_weights.FINGERPRINTS
     found = torch_file.tensors((folder / "truncated_pt_inception.pth").read_bytes(), whole=False)
     tensors = inception_weights.in_graph_layout(found)
     assert not inception_weights.unfamiliar(tensors)
