@@ -4,8 +4,8 @@
 
 Needs requirements/peers.txt beside requirements/train.txt. The weights are written by `torch.save` in the layout of
 pt_inception-2015-12-05-6726825d.pth, which can be had in few places; what two programs make of the same weights
-does not depend on which weights they are. The clean treatment of clean-fid is followed by the network of pytorch-fid, of
-which its own is a copy.
+does not depend on which weights they are. The clean treatment of clean-fid is followed by the network of pytorch-fid,
+of which it has a copy.
 """
 
 import argparse
@@ -16,16 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
-from ganlib.evaluation.extractors import Inception, inception_network, inception_weights
+# torchvision crashes where TensorFlow was there first.
+import torch
+import torchvision  # noqa: F401
+from cleanfid.resize import make_resizer
+from pytorch_fid import inception as pytorch_fid
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from ganlib.evaluation.extractors import Inception, inception_network
 from ganlib.evaluation.extractors.base import FittedExtractor
 from ganlib.evaluation.extractors.resizing import resized
-
-import tensorflow as tf  # isort: skip
-import torch  # isort: skip
-from cleanfid.resize import make_resizer  # isort: skip
-from pytorch_fid import inception as pytorch_fid  # isort: skip
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # isort: skip
 
 SIDE = 32  # of the images, as in CIFAR-10
 
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each program")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.set_grad_enabled(False)  # noqa: FBT003
+    torch.set_grad_enabled(False)
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "random.pth"
@@ -91,7 +93,6 @@ def _channels_first(images: np.ndarray) -> torch.Tensor:
 def _compare(
     ours: dict[str, FittedExtractor], fidelity: torch.nn.Module, fid: torch.nn.Module, images: np.ndarray
 ) -> None:
-    features, logits = [], []
     legacy = ours["legacy"].network.predict_on_batch(resized(images, treatment="legacy", side=299))
     theirs = fidelity(_channels_first(images))
     rows = [
@@ -125,18 +126,20 @@ def _time(
     candidates: dict[str, Callable[[np.ndarray], object]], images: np.ndarray, options: argparse.Namespace
 ) -> None:
     batches = [images[start : start + options.batch] for start in range(0, len(images), options.batch)]
-    speeds: dict[str, list[float]] = {name: [] for name in candidates}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
     for run in candidates.values():
         run(batches[0])
     for _ in range(options.rounds):
         for name, run in candidates.items():
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             for batch in batches:
                 run(batch)
-            speeds[name].append(len(images) / (time.perf_counter() - started))
-    print("| program | images/s, median of rounds | slowest | fastest |\n|---|---|---|---|")
-    for name, measured in speeds.items():
-        print(f"| {name} | {statistics.median(measured):.1f} | {min(measured):.1f} | {max(measured):.1f} |")
+            seconds[name].append((time.perf_counter() - started, time.process_time() - used))
+    print("| program | images/s | slowest to fastest round | CPU ms an image |\n|---|---|---|---|")
+    for name, measured in seconds.items():
+        speeds = [len(images) / wall for wall, _ in measured]
+        work = 1000 * statistics.median(used for _, used in measured) / len(images)
+        print(f"| {name} | {statistics.median(speeds):.1f} | {min(speeds):.1f} to {max(speeds):.1f} | {work:.0f} |")
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def test_weights_with_the_known_fingerprints_make_the_space_of_fid(files, weight
 def test_the_fingerprints_recognise_what_is_there_of_the_genuine_file(shared_data):
     folder = shared_data / "inception_partial"
     published = json.loads((folder / "tf_layout_fingerprints.json").read_text())
-    assert inception_weights.FINGERPRINTS == {name: entry["sha256"] for name, entry in published.items()}
+    assert {name: entry["sha256"] for name, entry in published.items()} == inception_weights.FINGERPRINTS
     found = torch_file.tensors((folder / "truncated_pt_inception.pth").read_bytes(), whole=False)
     tensors = inception_weights.in_graph_layout(found)
     assert not inception_weights.unfamiliar(tensors)
