@@ -265,7 +265,7 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
         (["--set", "data.source={kind: arrays, path: text.npz}"], "expected "),
         (
             ["--set", "data.source={kind: image_folder, path: 'gs://bucket/x'}"],
-            "data.source.path: only local paths can be read so far",
+            "expected a folder of this machine, since only single files can be fetched so far",
         ),
     ],
     ids=["preset", "missing", "empty", "no arrays", "remote"],

@@ -34,6 +34,11 @@ class ImageFolder(DataSource):
 
     def listing(self) -> Listing:
         """Names the image files; see the base class."""
+        if storage.is_remote(self.path):
+            raise ValueError(
+                "expected a folder of this machine, since only single files can be fetched so far: an archive or "
+                f"arrays. Received: path={self.path!r}"
+            )
         root = storage.fetch(self.path)
         if not root.is_dir():
             raise ValueError(f"expected a folder of images. Received: path={str(root)!r}, which is a file")
