@@ -13,7 +13,7 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.data import Images
-from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
+from ganlib.evaluation import FixedExtractor, Inception, Reference, Sample, Score, Statistics, measures, versions
 from ganlib.evaluation.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
@@ -87,8 +87,14 @@ def score(first: str, second: str, *, space: FixedExtractor, weights: Path | Non
     Raises:
         ValueError: There are too few images, or such as the feature space does not take.
     """
-    if (storage.fetch(second) / REFERENCE).is_file():
-        return _against_reference(first, Reference.open(storage.fetch(second)))
+    yardstick = Path(second).expanduser()
+    if (yardstick / REFERENCE).is_file():
+        return _against_reference(first, Reference.open(yardstick))
+    if weights is None and isinstance(space, Inception):
+        raise ValueError(
+            "expected weights of the Inception network, or the reference folder of a run as the second. "
+            f"Received: weights=null, second={second!r}"
+        )
     extractor = space.load(weights)
     one, other = (_side(location, extractor) for location in (first, second))
     scores = _scores(one, other, extractor)
@@ -119,8 +125,8 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
 
 
 def _side(location: str, extractor: FittedExtractor) -> _Side:
-    path = storage.fetch(location) if "#" not in location else None
-    if path is not None and path.is_file() and _holds_statistics(path):
+    path = storage.fetch(location) if location.endswith(".npz") else None
+    if path is not None and _holds_statistics(path):
         statistics = Statistics.load(path)
         width = extractor.network.output_shape[0][-1]
         if statistics.mean.size != width:

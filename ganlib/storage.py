@@ -18,22 +18,61 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ganlib import remote
+
+
+def is_remote(location: str) -> bool:
+    """Says whether a location is an address, and no path of this machine."""
+    return "://" in location
+
 
 def fetch(location: str) -> Path:
-    """Returns a local path for a location.
+    """Returns a local path for a location; what is remote is downloaded once and kept in `cache_folder`.
+
+    A kept file is downloaded anew if the other side has another one: by the object's checksum for `gs://`, by
+    size and Last-Modified for `https://` as far as the server tells them. Where the other side cannot be
+    reached, the kept file is taken.
 
     Args:
-        location: A path of this machine; `~` is expanded.
+        location: A path of this machine, `~` being expanded, or the `https://` or `gs://` address of a single file.
 
     Raises:
-        ValueError: The location is remote, or nothing is there.
+        ValueError: Nothing is there, it may not be read, or the address is of another kind.
+        OSError: It could not be downloaded.
     """
-    if "://" in location:
-        raise ValueError(f"only local paths can be read so far. Received: path={location!r}")
+    if is_remote(location):
+        return _fetched(location)
     path = Path(location).expanduser()
     if not path.exists():
         raise ValueError(f"no such file or folder. Received: path={str(path)!r}")
     return path
+
+
+def cache_folder() -> Path:
+    """Returns the folder of downloads: GAN_PIPELINES_CACHE, or `gan-pipelines` in the user's cache."""
+    own = os.environ.get("GAN_PIPELINES_CACHE")
+    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(own) if own else Path(users) / "gan-pipelines").expanduser()
+
+
+def _fetched(location: str) -> Path:
+    digest = hashlib.sha256(location.encode()).hexdigest()[:16]
+    kept = cache_folder() / f"{digest}-{remote.file_name(location)}"
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(remote.opened(location))
+        except OSError as error:
+            if not kept.exists():
+                raise
+            print(f"fetch: {error}; the file downloaded before is taken: {kept}", flush=True)
+            return kept
+        if kept.exists() and file.matches(kept):
+            print(f"fetch: {location} is here already: {kept}", flush=True)
+            return kept
+        print(f"fetch: {location}", flush=True)
+        with whole_file(kept) as temporary:
+            file.download(temporary)
+    return kept
 
 
 def publish(source: Path, target: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,31 +12,11 @@ from typing import Any
 import click
 
 from ganlib import __version__
+from pipelines.results import compare, deliver, score
+from pipelines.stops import FAILURE, MISTAKE, Commands, Stop
 
-MISTAKE, FAILURE = 2, 1
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs, with SQLite's own files beside
-
-
-class Stop(Exception):  # noqa: N818  # an end, not always a fault
-    """Ends a command with one line or more and an exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Commands(click.Group):
-    """Turns a `Stop` of any command into what people and programs read."""
-
-    def invoke(self, context: click.Context) -> Any:
-        """Runs the command."""
-        try:
-            return super().invoke(context)
-        except Stop as stop:
-            for line in str(stop).splitlines():
-                click.echo(f"error: {line}", err=True)
-            context.exit(stop.code)
 
 
 def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -193,44 +172,8 @@ def presets() -> None:
     click.echo("\n".join(sorted(rows)))
 
 
-@main.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-def compare(folders: tuple[Path, ...]) -> None:
-    """Puts the scores of runs beside each other, if they were measured alike."""
-    from ganlib.evaluation import Evaluation, comparison
-
-    try:
-        # A run's folder, or what the step that scores left.
-        places = [folder / "scores" if (folder / "scores").exists() else folder for folder in folders]
-        click.echo(comparison([folder.name for folder in folders], [Evaluation.open(place) for place in places]))
-    except ValueError as error:
-        raise Stop(str(error), MISTAKE) from error
-
-
-@main.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--uri", help="Tracking server; absent means MLFLOW_TRACKING_URI.")
-def deliver(folder: Path, uri: str | None) -> None:
-    """Brings to MLflow what could not be delivered while a run was going on."""
-    import os
-
-    from ganlib import tracking
-
-    if uri:
-        os.environ["MLFLOW_TRACKING_URI"] = uri
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        places = [place / "mlflow.db" for place in (folder.absolute(), folder.absolute().parent)]
-        found = [shlex.quote(f"sqlite:///{place}") for place in places if place.exists()]
-        such = f", such as --uri {found[0]}" if found else ""
-        raise Stop(f"expected --uri or the environment variable MLFLOW_TRACKING_URI{such}", MISTAKE)
-    try:
-        folders = tracking.tracked_folders(folder)
-        for tracked in folders:
-            click.echo(f"{tracked}: {tracking.deliver(tracked)} lines are in MLflow")
-    except Exception as error:  # whatever a server says becomes one line
-        raise Stop(f"not delivered: {tracking.reason(error)}", FAILURE) from error
-    if not folders:
-        raise Stop(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)
+for command in (compare, deliver, score):
+    main.add_command(command)
 
 
 def _resolved(chosen: tuple[str, ...], file: Path | None, assignments: tuple[str, ...]) -> Any:

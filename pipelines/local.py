@@ -178,7 +178,9 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
 
 
 def _found(name: str, path: str) -> str:
-    """Returns the absolute form of a path in the section `data.source`."""
+    """Returns the absolute form of a path in the section `data.source`; an address stays as it is."""
+    if storage.is_remote(path):
+        return path
     try:
         return str(storage.fetch(path).resolve())
     except ValueError as error:

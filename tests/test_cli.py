@@ -155,7 +155,7 @@ def test_config_lists_every_field_with_type_default_and_meaning(call):
     assert named["training.steps"].split()[1:3] == ["integer", "2000"]
     assert named["data.source[image_folder].path"].split()[1:3] == ["string", "required"]
     assert named["training.replicas"].split()[1:5] == ["integer", "|", "null", "null"]
-    assert "digits | image_folder | arrays" in named["data.source"]
+    assert "digits | image_folder | archive | arrays" in named["data.source"]
     assert "minimax | non_saturating" in named["objective"]
 
 
@@ -265,7 +265,7 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
         (["--set", "data.source={kind: arrays, path: text.npz}"], "expected "),
         (
             ["--set", "data.source={kind: image_folder, path: 'gs://bucket/x'}"],
-            "data.source.path: only local paths can be read so far",
+            "expected a folder of this machine, since only single files can be fetched so far",
         ),
     ],
     ids=["preset", "missing", "empty", "no arrays", "remote"],

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from ganlib.data import Arrays, DataConfig, Digits, ImageFolder, PreparedDataset, prepare
+from ganlib.data import Archive, Arrays, DataConfig, Digits, ImageFolder, PreparedDataset, prepare
 from ganlib.data.base import Entry, Listing, held_out
 from ganlib.data.preparation import Source
 from ganlib.schema import parse
@@ -57,6 +58,18 @@ def of_split_folders(folder):
     return ImageFolder(path=str(write_images(folder / "images", place=place)))
 
 
+def of_zip(folder):
+    return Archive(path=shutil.make_archive(folder / "packed", "zip", of_split_folders(folder).path))
+
+
+def of_plain_tar(folder):
+    return Archive(path=shutil.make_archive(folder / "packed", "tar", of_class_folders(folder).path))
+
+
+def of_gzipped_tar(folder):
+    return Archive(path=shutil.make_archive(folder / "packed", "gztar", of_flat_folder(folder).path))
+
+
 def of_gzipped_idx(folder):
     return Arrays(path=str(write_idx(folder / "idx", suffix=".gz", pack=gzip.compress)))
 
@@ -87,13 +100,25 @@ SOURCES = [
     of_flat_folder,
     of_class_folders,
     of_split_folders,
+    of_zip,
+    of_plain_tar,
+    of_gzipped_tar,
     of_gzipped_idx,
     of_plain_idx,
     of_one_idx_file,
     of_split_npz,
     of_unlabelled_npz,
 ]
-LABELLED = [of_class_folders, of_split_folders, of_gzipped_idx, of_plain_idx, of_one_idx_file, of_split_npz]
+LABELLED = [
+    of_class_folders,
+    of_split_folders,
+    of_zip,
+    of_plain_tar,
+    of_gzipped_idx,
+    of_plain_idx,
+    of_one_idx_file,
+    of_split_npz,
+]
 
 
 @pytest.fixture(params=SOURCES, ids=lambda make: make.__name__.removeprefix("of_"))
@@ -194,26 +219,28 @@ def test_labels_stay_with_their_images(make, tmp_path):
         assert known[pixels(listing, index).tobytes()] == entry.label
 
 
-@pytest.mark.parametrize("make", [of_flat_folder, of_class_folders, of_one_idx_file, of_unlabelled_npz])
+@pytest.mark.parametrize(
+    "make", [of_flat_folder, of_class_folders, of_plain_tar, of_gzipped_tar, of_one_idx_file, of_unlabelled_npz]
+)
 def test_the_share_for_testing_is_as_asked(make, tmp_path):
     source = make(tmp_path).model_copy(update={"test_fraction": 0.25})
     assert [entry.split for entry in source.listing().entries].count("test") == COUNT // 4
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5])
-@pytest.mark.parametrize("kind", ["image_folder", "arrays"])
+@pytest.mark.parametrize("kind", ["image_folder", "archive", "arrays"])
 def test_a_share_outside_0_and_1_is_refused(kind, fraction):
     with pytest.raises(ValidationError, match="test_fraction"):
         parse(Source, {"kind": kind, "path": "x", "test_fraction": fraction})
 
 
-@pytest.mark.parametrize("kind", ["image_folder", "arrays"])
+@pytest.mark.parametrize("kind", ["image_folder", "archive", "arrays"])
 def test_a_missing_path_is_named(kind, tmp_path):
     source = parse(Source, {"kind": kind, "path": str(tmp_path / "gone")})
     refused(source, "no such file or folder", f"path='{tmp_path / 'gone'}'")
 
 
-@pytest.mark.parametrize("kind", ["image_folder", "arrays"])
+@pytest.mark.parametrize("kind", ["image_folder", "archive", "arrays"])
 def test_no_path_at_all_is_not_the_working_folder(kind):
     with pytest.raises(ValidationError, match="path"):
         parse(Source, {"kind": kind, "path": ""})

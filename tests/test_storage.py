@@ -158,7 +158,10 @@ def test_fetch_gives_the_path_of_what_is_there(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("location", "wrong"),
-    [("missing/folder", "no such file or folder"), ("s3://bucket/data", "only local paths")],
+    [
+        ("missing/folder", "no such file or folder"),
+        ("s3://bucket/data", "expected a path of this machine, https:// or gs://"),
+    ],
 )
 def test_fetch_says_what_it_cannot_reach(location, wrong):
     with pytest.raises(ValueError, match=f"{wrong}.*Received: path='{location}'") as caught:

@@ -1,10 +1,23 @@
 """Images: where they come from, how they are brought to one shape, and how they are read back."""
 
+from ganlib.data.archive import Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource
 from ganlib.data.digits import Digits
 from ganlib.data.image_folder import ImageFolder
+from ganlib.data.images import Images
 from ganlib.data.preparation import DataConfig, Source, prepare
 from ganlib.data.records import PreparedDataset
 
-__all__ = ["Arrays", "DataConfig", "DataSource", "Digits", "ImageFolder", "PreparedDataset", "Source", "prepare"]
+__all__ = [
+    "Archive",
+    "Arrays",
+    "DataConfig",
+    "DataSource",
+    "Digits",
+    "ImageFolder",
+    "Images",
+    "PreparedDataset",
+    "Source",
+    "prepare",
+]

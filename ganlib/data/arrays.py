@@ -56,8 +56,9 @@ class Arrays(DataSource):
 
     def listing(self) -> Listing:
         """Names the images by split and position; see the base class."""
-        parts = self._parts()
-        modified = _changes(storage.fetch(self.path))
+        path = storage.fetch(self.path)
+        parts = self._parts(path)
+        modified = _changes(path)
         classes = _classes(parts)
         pixels: list[NDArray[np.uint8]] = []
         entries: list[Entry] = []
@@ -72,8 +73,7 @@ class Arrays(DataSource):
             pixels.extend(part.images)
         return Listing(entries, classes, lambda index: _picture(pixels[index]))
 
-    def _parts(self) -> dict[Split, _Part]:
-        path = storage.fetch(self.path)
+    def _parts(self, path: Path) -> dict[Split, _Part]:
         with_labels = path.is_dir() or zipfile.is_zipfile(path)
         if with_labels and self.labels is not None:
             raise ValueError(f"expected labels only beside an idx file of images. Received: labels={self.labels!r}")

@@ -13,6 +13,7 @@ from etils import epy
 from pydantic import BeforeValidator, Field
 
 from ganlib import pixels, storage
+from ganlib.data.archive import Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import Listing, Split
 from ganlib.data.conform import Colour, Fit, Resize, UnusableImageError, conform
@@ -28,7 +29,7 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Source = Annotated[Digits | ImageFolder | Arrays, Field(discriminator="kind"), BeforeValidator(from_word)]
+Source = Annotated[Digits | ImageFolder | Archive | Arrays, Field(discriminator="kind"), BeforeValidator(from_word)]
 """Every source there is: a new one is one file and one word here."""
 
 SPLITS: tuple[Split, ...] = ("train", "test")

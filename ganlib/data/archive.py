@@ -1,0 +1,187 @@
+"""Image files in a zip or tar archive, laid out as a folder of images is; nothing is unpacked under a name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import threading
+import weakref
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from etils import epy
+from pydantic import Field
+
+from ganlib import storage
+from ganlib.data.base import DataSource, Entry, Listing
+from ganlib.data.folders import arrange, printable
+
+with epy.lazy_imports():
+    from PIL import Image
+
+ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
+Packed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+PACKED: dict[bytes, type[Packed]] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
+BLOCK = 512  # of a tar archive; one of zeros ends it
+CHUNK = 2**20
+MAX_IMAGE_BYTES = 256 * 2**20  # no image of a data set is larger: a bomb, or not an image
+MAX_SHARE_OF_DISK = 0.9  # of what is free, for an unpacked tar archive
+ENCRYPTED = 0x1
+DAMAGES = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    UnicodeDecodeError,
+    NotImplementedError,  # a zip file of a later version of the format
+)
+
+
+class Archive(DataSource):
+    """Images in a `.zip` or tar file, plain or packed by gzip, bzip2 or xz; its content tells which.
+
+    Subfolders are read as those of `image_folder`. If all images lie in one folder, that is looked
+    through. A zip file is read in place; a packed tar archive needs free disk space for its content while it is used.
+    """
+
+    kind: Literal["archive"] = "archive"
+    path: str = Field(min_length=1)
+    """Zip or tar file of the images."""
+    test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the images held out for testing, where the archive's folders do not say."""
+
+    def listing(self) -> Listing:
+        """Names the images of the archive; see the base class."""
+        path = storage.fetch(self.path)
+        members = _opened(path)
+        found = arrange(members.sizes, test_fraction=self.test_fraction, place=str(path), look_through=True)
+        modified = path.stat().st_mtime_ns
+        entries = [
+            Entry(name, split, label, members.sizes[found.top + name], modified)
+            for name, split, label in zip(found.names, found.splits, found.labels, strict=True)
+        ]
+
+        def read(index: int) -> Image.Image:
+            return Image.open(io.BytesIO(members.read(found.top + found.names[index])))
+
+        return Listing(entries, found.classes, read, found.ignored)
+
+
+def _opened(path: Path) -> _Zip | _Tar:
+    if path.is_dir():
+        raise ValueError(f"expected a zip or tar file; a folder is an image_folder. Received: path={str(path)!r}")
+    with path.open("rb") as file:
+        magic = file.read(len(ZIP_MAGICS[0]))
+    try:
+        return _Zip(path) if magic in ZIP_MAGICS else _Tar(path)
+    except DAMAGES as error:
+        raise ValueError(f"not a readable zip or tar file: {error}. Received: path={str(path)!r}") from error
+
+
+class _Zip:
+    """A zip file, read where it lies, by several threads at once; `sizes` holds the bytes of each member unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = zipfile.ZipFile(path)
+        self._lock = threading.Lock()
+        self._members = {_tidy(member.filename): member for member in self._file.infolist()}
+        self.sizes = {name: member.file_size for name, member in self._members.items()}
+        locked = [name for name, member in self._members.items() if member.flag_bits & ENCRYPTED]
+        if locked:
+            raise ValueError(
+                f"expected an archive without a password. Received: path={str(path)!r}, file={locked[0]!r}"
+            )
+
+    def read(self, name: str) -> bytes:
+        member = self._members[name]
+        _check_size(member.file_size)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("packed by another method than deflate, which alone is unpacked within bounds")
+        # A ZipFile counts its readers without a lock of its own. The size that a member claims bounds what a
+        # read unpacks only if it is asked for: a plain read() would unpack a bomb and then cut it to size.
+        with self._lock, self._file.open(member) as file:
+            return file.read(member.file_size + 1)
+
+
+class _Tar:
+    """A tar archive, read like a zip file; a packed one is unpacked as a whole into a file that has no name."""
+
+    def __init__(self, path: Path) -> None:
+        packed = _packed(path)
+        # Without a name, it goes with the process however that ends, and nothing in it can be taken for a path.
+        self._file = path.open("rb") if packed is None else cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        if packed is not None:
+            _unpack(packed, self._file, path)
+        self.sizes: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
+        self._index()
+
+    def _index(self) -> None:
+        with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            for member in archive:
+                name = _tidy(printable(f"{member.name}/" if member.isdir() else member.name))
+                self.sizes[name] = member.size
+                self._offsets.pop(name, None)  # of an earlier member that this one replaces
+                if member.isreg() and not member.issparse():
+                    self._offsets[name] = member.offset_data
+            end = archive.offset
+        self._file.seek(end)
+        if self._file.read(BLOCK) != bytes(BLOCK):  # tarfile takes damage for the end
+            raise tarfile.ReadError(f"damaged or cut off at byte {end}")
+
+    def read(self, name: str) -> bytes:
+        if name not in self._offsets:
+            raise ValueError("a link, a device, or a file with holes")
+        _check_size(self.sizes[name])
+        return os.pread(self._file.fileno(), self.sizes[name], self._offsets[name])
+
+
+def _packed(path: Path) -> Packed | None:
+    """Opens a packed file for unpacking; None if it is not packed."""
+    with path.open("rb") as file:
+        magic = file.read(max(map(len, PACKED)))
+    return next((unpacker(path) for start, unpacker in PACKED.items() if magic.startswith(start)), None)
+
+
+def _unpack(packed: Packed, plain: BinaryIO, path: Path) -> None:
+    limit = int(MAX_SHARE_OF_DISK * shutil.disk_usage(tempfile.gettempdir()).free)
+    with packed:
+        for chunk in _chunks(packed):
+            plain.write(chunk)
+            if plain.tell() > limit:
+                raise OSError(
+                    f"expected room for the unpacked archive in {tempfile.gettempdir()}, but it is larger than "
+                    f"{limit} bytes. Received: path={str(path)!r}"
+                )
+    plain.seek(0)
+
+
+def _chunks(packed: Packed) -> Iterator[bytes]:
+    try:
+        while chunk := packed.read(CHUNK):
+            yield chunk
+    except OSError as error:  # as gzip and bz2 call what is damaged
+        raise tarfile.ReadError(str(error)) from error
+
+
+def _tidy(name: str) -> str:
+    """Returns a member's name without what some programs put before it."""
+    while name.startswith(("/", "./")):
+        name = name.partition("/")[2]
+    return name
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_IMAGE_BYTES:
+        raise ValueError(f"larger than any image, {size} bytes")

@@ -1,0 +1,43 @@
+"""Single files at an address: what is known of one beforehand, and its download."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import urllib.parse
+
+from ganlib.remote import gs, https
+from ganlib.remote.file import RemoteFile
+
+__all__ = ["RemoteFile", "file_name", "opened"]
+
+LONGEST_NAME = 100
+
+
+def opened(location: str) -> contextlib.AbstractContextManager[RemoteFile]:
+    """Asks for a file; its bytes can be read while the context lasts.
+
+    Args:
+        location: Address that begins with `https://` or `gs://`.
+
+    Raises:
+        ValueError: The address is of another kind, nothing is there, or it may not be read.
+        OSError: The server cannot be reached, or does not answer as it should.
+    """
+    scheme = location.partition("://")[0]
+    if scheme == "https":
+        return https.opened(location)
+    if scheme == "gs":
+        return gs.opened(location)
+    if scheme == "http":
+        raise ValueError(
+            f"http:// is refused, since anyone on the way could change the file. Received: path={location!r}"
+        )
+    raise ValueError(f"expected a path of this machine, https:// or gs://. Received: path={location!r}")
+
+
+def file_name(location: str) -> str:
+    """Returns the last part of an address, in letters that any disk takes."""
+    path = re.split("[?#]", location)[0] if location.startswith("https://") else location
+    name = urllib.parse.unquote(path).rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^\w.-]", "_", name)[-LONGEST_NAME:]

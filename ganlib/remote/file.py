@@ -1,0 +1,112 @@
+"""A file at an address that has answered, whatever protocol it is read by."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from etils import epy
+
+from ganlib.progress import Progress
+
+with epy.lazy_imports():
+    import google_crc32c
+
+PATIENCE = 30.0  # seconds without an answer
+CHUNK = 2**20
+MEGABYTE = 10**6
+
+
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Takes some bytes and returns how many."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file at an address that has answered.
+
+    Attributes:
+        location: The address.
+        size: Bytes, or None where the server does not say.
+        modified: Time of the last change in nanoseconds, or None where the server does not say.
+        crc32c: Checksum in base64 (RFC 3720), or None where the server does not say.
+        copy: Writes the bytes to a sink.
+    """
+
+    location: str
+    size: int | None
+    modified: int | None
+    crc32c: str | None
+    copy: Callable[[Sink], None]
+
+    def matches(self, path: Path) -> bool:
+        """Says whether a file that was downloaded before is still this one, as far as the server tells."""
+        stat = path.stat()
+        if self.size not in (None, stat.st_size):
+            return False
+        if self.crc32c is not None:
+            return self.crc32c == _crc32c(path)
+        return self.modified in (None, stat.st_mtime_ns)
+
+    def download(self, path: Path) -> None:
+        """Writes the file, which then bears the time of the remote one; lines tell how far it is.
+
+        Raises:
+            OSError: The disk is too small, the download broke off, or it arrived damaged.
+        """
+        free = shutil.disk_usage(path.parent).free
+        if self.size is not None and self.size > free:
+            raise OSError(
+                f"expected {self.size} bytes of free disk space in {path.parent}. "
+                f"Received: path={self.location!r}, free={free}"
+            )
+        with path.open("wb") as file:
+            meter = _Meter(file, self.size)
+            self.copy(meter)
+        if self.size not in (None, meter.done):
+            raise OSError(
+                f"the download broke off after {meter.done} of {self.size} bytes. Received: path={self.location!r}"
+            )
+        if self.crc32c not in (None, _crc32c(path)):
+            raise OSError(f"the checksum of what arrived is not the object's. Received: path={self.location!r}")
+        if self.modified is not None:
+            os.utime(path, ns=(self.modified, self.modified))
+
+
+def first_line(error: object) -> str:
+    """Returns the first line of what an error says, or its kind if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+class _Meter:
+    """Passes bytes on to a file, and tells how many."""
+
+    def __init__(self, file: BinaryIO, size: int | None) -> None:
+        self.done = 0
+        self._file, self._size = file, size
+        self._total = math.ceil((size or 0) / MEGABYTE)
+        self._progress = Progress("fetch", total=self._total, unit="MB")
+
+    def write(self, data: bytes, /) -> int:
+        self._file.write(data)
+        self.done += len(data)
+        if self._size is not None:
+            self._progress.update(self.done // MEGABYTE if self.done < self._size else self._total)
+        return len(data)
+
+
+def _crc32c(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            checksum = google_crc32c.extend(checksum, data)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()

@@ -1,0 +1,124 @@
+"""The commands that look at what is there: scores of images, scores of runs side by side, and what MLflow missed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.stops import FAILURE, MISTAKE, Stop
+
+if TYPE_CHECKING:
+    from ganlib.scoring import Scoring
+
+EXTRA = "scores need the extra [train]: pip install -r requirements/train.txt"
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.option(
+    "--weights",
+    help="File of the Inception network of 2015, by which FID is defined: a path, gs:// or https:// address.",
+)
+@click.option(
+    "--treatment",
+    type=click.Choice(["legacy", "clean"]),
+    default="legacy",
+    show_default=True,
+    help="How images reach the network's 299x299: bilinear as in 2015, or antialiased bicubic.",
+)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for scores.json.")
+@click.option(
+    "--statistics",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="npz file to write the second's mean and covariance to.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def score(
+    first: str,
+    second: str,
+    weights: str | None,
+    treatment: str,
+    output: Path | None,
+    statistics: Path | None,
+    as_json: bool,
+) -> None:
+    """Scores images FIRST against images SECOND.
+
+    Each is a folder, an archive, an npz or idx file of images, or a prepared data set, of which #train or #test behind
+    the path means one split. SECOND may also be an npz file of mu and sigma, or the reference folder of a run, whose
+    own feature space is then used.
+    """
+    try:
+        from ganlib import scoring, storage
+        from ganlib.evaluation import Inception
+
+        place = None if weights is None else storage.fetch(weights)
+        found = scoring.score(first, second, space=Inception.model_validate({"treatment": treatment}), weights=place)
+        if output is not None:
+            found.save(output)
+        if statistics is not None:
+            found.second.save(statistics)
+    except ModuleNotFoundError as error:
+        raise Stop(f"{error.name} is missing: {EXTRA}", MISTAKE) from error
+    except ValueError as error:
+        raise Stop(str(error), MISTAKE) from error
+    except OSError as error:
+        raise Stop(str(error), FAILURE) from error
+    click.echo(_text(found))
+    if as_json:
+        scores = [asdict(item) for item in found.scores]
+        click.echo(json.dumps({"scores": scores, "protocol": found.protocol, "notes": found.notes}))
+
+
+def _text(found: Scoring) -> str:
+    """Returns the scores as a table, with their protocol and notes below."""
+    rows = [("score", "", "real images"), *((item.name, item.text, item.floor_text) for item in found.scores)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    protocol = [f"  {name}: {value}" for name, value in found.protocol.items()]
+    return "\n".join(["", *lines, "", "protocol:", *protocol, *(f"note: {note}" for note in found.notes)])
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+def compare(folders: tuple[Path, ...]) -> None:
+    """Puts the scores of runs beside each other, if they were measured alike."""
+    from ganlib.evaluation import Evaluation, comparison
+
+    try:
+        # A run's folder, or what the step that scores left.
+        places = [folder / "scores" if (folder / "scores").exists() else folder for folder in folders]
+        click.echo(comparison([folder.name for folder in folders], [Evaluation.open(place) for place in places]))
+    except ValueError as error:
+        raise Stop(str(error), MISTAKE) from error
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--uri", help="Tracking server; absent means MLFLOW_TRACKING_URI.")
+def deliver(folder: Path, uri: str | None) -> None:
+    """Brings to MLflow what could not be delivered while a run was going on."""
+    from ganlib import tracking
+
+    if uri:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        places = [place / "mlflow.db" for place in (folder.absolute(), folder.absolute().parent)]
+        found = [shlex.quote(f"sqlite:///{place}") for place in places if place.exists()]
+        such = f", such as --uri {found[0]}" if found else ""
+        raise Stop(f"expected --uri or the environment variable MLFLOW_TRACKING_URI{such}", MISTAKE)
+    try:
+        folders = tracking.tracked_folders(folder)
+        for tracked in folders:
+            click.echo(f"{tracked}: {tracking.deliver(tracked)} lines are in MLflow")
+    except Exception as error:  # whatever a server says becomes one line
+        raise Stop(f"not delivered: {tracking.reason(error)}", FAILURE) from error
+    if not folders:
+        raise Stop(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)

@@ -1,0 +1,559 @@
+"""Files from real servers: one that speaks TLS with a certificate of its own, and an emulator of Google's storage."""
+
+import contextlib
+import datetime as dt
+import gzip
+import http.server
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.cloud import storage as google_storage
+from PIL import Image
+
+from ganlib import remote, storage
+from ganlib.data import Archive, Arrays, ImageFolder
+
+DATA = np.random.default_rng(0).bytes(2_500_000)
+MODIFIED = "Tue, 03 Mar 2026 10:20:30 GMT"
+SECONDS = 1772533230
+
+
+class Cut(bytes):
+    """Bytes of which the server sends only the first thousand."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves the files of `server.files`, and misbehaves at some addresses."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        path = self.path.partition("?")[0]
+        behaviour = getattr(self, f"serve_{path[1:]}", None)
+        if behaviour:
+            behaviour()
+        elif path in self.server.files:
+            self.answer(200, self.server.files[path], {"Last-Modified": self.server.modified})
+        else:
+            self.answer(404)
+
+    def answer(self, code, data=b"", headers=(), *, length=None):
+        self.send_response(code)
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data) if length is None else length))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):  # a client that has the file already hangs up
+            self.wfile.write(data[:1000] if isinstance(data, Cut) else data)
+        self.close_connection = isinstance(data, Cut)
+
+    def serve_forbidden(self):
+        self.answer(403)
+
+    def serve_login(self):
+        self.answer(401)
+
+    def serve_broken(self):
+        self.answer(500)
+
+    def serve_cut(self):
+        self.answer(200, Cut(DATA))
+
+    def serve_slow(self):
+        self.answer(200, DATA[:1_500_000], length=len(DATA))
+        self.server.half.set()
+        self.server.go_on.wait(60)
+        self.close_connection = True
+
+    def serve_chunked(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for part in (DATA[:7], DATA[7:], b""):
+            self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+
+    def serve_endless(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(DATA[:10])
+        self.close_connection = True
+
+    def serve_moved(self):
+        self.answer(302, headers={"Location": "/data.npz"})
+
+    def serve_downgrade(self):
+        self.answer(302, headers={"Location": f"http://localhost:{self.server.server_port}/data.npz"})
+
+    def log_message(self, *words):
+        pass
+
+
+def certificate(folder):
+    """Writes a certificate for `localhost` and its key; returns the file of both."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + private)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory):
+    return certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def server(trusted, monkeypatch):
+    """A web server that the process trusts; its `url` ends without a slash."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted)
+    with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as running:
+        running.socket = context.wrap_socket(running.socket, server_side=True)
+        running.handle_error = lambda *_: None  # a handshake that the client refuses
+        running.files, running.asked, running.modified = {"/data.npz": DATA}, [], MODIFIED
+        running.half, running.go_on = threading.Event(), threading.Event()
+        running.url = f"https://localhost:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
+        thread.start()
+        yield running
+        running.go_on.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own; there is no proxy on the way to this machine."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(folder))
+    monkeypatch.setenv("no_proxy", "*")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory):
+    """An emulator of Google Cloud Storage with the bucket `bucket`; returns its address and its folder."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("emulator")
+    words = [
+        "--data-dir",
+        folder,
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--default-bucket",
+        "bucket",
+        "-q",
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "gcp_storage_emulator", *words])
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}", folder
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def bucket(emulator, monkeypatch):
+    """The emulator's bucket, through Google's own client."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator[0])
+    with contextlib.closing(google_storage.Client(project="test")) as client:
+        yield client.bucket("bucket")
+
+
+def put(bucket, name, data):
+    bucket.blob(name).upload_from_string(data)
+    return f"gs://{bucket.name}/{name}"
+
+
+def refused(location, told, kind=ValueError):
+    """Asserts that a location is refused in one line, and that nothing is left in the cache."""
+    with pytest.raises(kind) as caught:
+        storage.fetch(location)
+    text = str(caught.value)
+    assert told in text
+    assert text.endswith(f"Received: path={location!r}")
+    assert "\n" not in text
+    folder = storage.cache_folder()
+    assert not folder.exists() or os.listdir(folder) == []
+
+
+# What both have in common.
+
+
+@pytest.fixture(params=["https", "gs"])
+def place(request):
+    """Puts data where it can be fetched; returns a function of name and data that returns the address."""
+    if request.param == "gs":
+        bucket = request.getfixturevalue("bucket")
+        return lambda name, data: put(bucket, name, data)
+    server = request.getfixturevalue("server")
+
+    def put_there(name, data):
+        server.files[f"/{name}"] = data
+        return f"{server.url}/{name}"
+
+    return put_there
+
+
+@pytest.mark.parametrize("size", [0, 1, 2_000_000, len(DATA)])
+def test_a_file_arrives_whole_under_its_own_name(place, cache, size, capsys):
+    location = place(f"some/where/file-{size}.npz", DATA[:size])
+    path = storage.fetch(location)
+    assert path.read_bytes() == DATA[:size]
+    assert path.parent == cache
+    assert path.name.endswith(f"-file-{size}.npz")
+    assert os.listdir(cache) == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o644
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"fetch: {location}"
+    megabytes = -(-size // 10**6)
+    assert [line.split("  ")[0:2] for line in lines] == [["fetch 100%", f"{megabytes}/{megabytes} MB"]] * (size > 0)
+
+
+def test_a_second_fetch_takes_the_file_that_is_there(place, capsys):
+    location = place("second.npz", DATA)
+    path = storage.fetch(location)
+    before = path.stat()
+    capsys.readouterr()
+    assert storage.fetch(location) == path
+    assert capsys.readouterr().out == f"fetch: {location} is here already: {path}\n"
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_file_with_another_size_is_fetched_anew(place):
+    path = storage.fetch(place("changed.npz", DATA))
+    assert storage.fetch(place("changed.npz", DATA[:100])) == path
+    assert path.read_bytes() == DATA[:100]
+
+
+def test_the_kept_file_bears_the_time_of_the_remote_one(place, cache):
+    location = place("time.npz", DATA)
+    path = storage.fetch(location)
+    before = path.stat().st_mtime_ns
+    path.unlink()
+    assert storage.fetch(location).stat().st_mtime_ns == before
+
+
+def test_files_of_one_name_do_not_meet_in_the_cache(place, cache):
+    one, two = place("a/same.npz", b"one"), place("b/same.npz", b"two")
+    assert (storage.fetch(one).read_bytes(), storage.fetch(two).read_bytes()) == (b"one", b"two")
+    assert len(os.listdir(cache)) == 2
+
+
+def test_a_file_that_is_not_there_is_named(place):
+    place("there.npz", b"x")
+    refused(place("there.npz", b"x").replace("there", "gone"), "no such ")
+
+
+def test_a_file_larger_than_the_free_disk_is_refused_before_it_is_fetched(place, monkeypatch):
+    location = place("large.npz", DATA)
+    free = storage.shutil.disk_usage("/")._replace(free=len(DATA) - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    with pytest.raises(OSError, match=f"expected {len(DATA)} bytes of free disk space in .*, free={len(DATA) - 1}$"):
+        storage.fetch(location)
+
+
+@pytest.mark.parametrize("name", ["grüß dich.npz", "a+b&c=d.npz"])
+def test_a_name_with_other_letters_is_fetched(bucket, cache, name):
+    path = storage.fetch(put(bucket, f"x/{name}", b"data"))
+    assert path.read_bytes() == b"data"
+    assert path.suffix == ".npz"
+
+
+# https://
+
+
+def test_an_address_with_spaces_and_other_letters_is_asked_for_in_the_webs_way(server):
+    server.files["/gr%C3%BC%C3%9F%20dich%2B1.npz"] = b"data"
+    path = storage.fetch(f"{server.url}/grüß dich%2B1.npz?download=1#top")
+    assert path.read_bytes() == b"data"
+    assert path.name.endswith("-grüß_dich_1.npz")
+    assert server.asked == ["/gr%C3%BC%C3%9F%20dich%2B1.npz?download=1"]
+
+
+def test_a_file_with_a_later_time_is_fetched_anew(server):
+    path = storage.fetch(f"{server.url}/data.npz")
+    assert path.stat().st_mtime == SECONDS
+    server.files["/data.npz"] = DATA[::-1]
+    server.modified = MODIFIED.replace("30 GMT", "31 GMT")
+    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA[::-1]
+    assert path.stat().st_mtime == SECONDS + 1
+
+
+@pytest.mark.parametrize("header", ["", "yesterday", "Tue, 99 Mar 2026 10:20:30 GMT"])
+def test_a_server_that_knows_no_time_is_trusted_by_address_and_size(server, header):
+    server.modified = header
+    path = storage.fetch(f"{server.url}/data.npz")
+    server.files["/data.npz"] = DATA[::-1]
+    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA
+    path.unlink()
+    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA[::-1]
+
+
+def test_a_file_without_a_known_size_arrives_whole(server, capsys):
+    assert storage.fetch(f"{server.url}/chunked").read_bytes() == DATA
+    assert capsys.readouterr().out == f"fetch: {server.url}/chunked\n"
+
+
+def test_a_server_may_lead_to_another_address(server):
+    assert storage.fetch(f"{server.url}/moved").read_bytes() == DATA
+    assert server.asked == ["/moved", "/data.npz"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "kind"),
+    [
+        ("missing", "no such file (404)", ValueError),
+        ("forbidden", "access is denied (403)", ValueError),
+        ("login", "the server wants a login (401)", ValueError),
+        ("broken", "the server answers 500 Internal Server Error", OSError),
+        ("cut", f"the download broke off after 1000 of {len(DATA)} bytes", OSError),
+        ("endless", "the server does not say where the file ends", OSError),
+        ("downgrade", "the server leads to an address that is not https://", ValueError),
+    ],
+)
+def test_what_a_server_does_wrong_is_told_in_one_line(server, path, told, kind):
+    refused(f"{server.url}/{path}", told, kind)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path)))
+    refused(f"{server.url}/data.npz", "the server's certificate is not to be trusted: ", OSError)
+    assert server.asked == []
+
+
+def test_a_certificate_of_another_host_is_refused(server):
+    location = f"https://127.0.0.1:{server.server_port}/data.npz"
+    refused(location, "the server's certificate is not to be trusted: ", OSError)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("location", "told", "kind"),
+    [
+        ("https://host.invalid/x.npz", "host not found", OSError),
+        ("https://localhost:1/x.npz", "the server cannot be reached: ", OSError),
+        ("https:///x.npz", "the server cannot be reached: no host given", OSError),
+        ("https://[/x.npz", "not an address: ", ValueError),
+        ("http://localhost/x.npz", "http:// is refused, since anyone on the way could change the file", ValueError),
+        ("ftp://localhost/x.npz", "expected a path of this machine, https:// or gs://", ValueError),
+        ("gs://", "only single files can be fetched so far", ValueError),
+        ("gs://bucket", "only single files can be fetched so far", ValueError),
+        ("gs://bucket/", "only single files can be fetched so far", ValueError),
+        ("gs://bucket/folder/", "only single files can be fetched so far", ValueError),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_refused(location, told, kind):
+    refused(location, told, kind)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(ValueError, match="without a user and password") as caught:
+        storage.fetch("https://me:secret@localhost/x.npz")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_kept_file_serves_while_the_server_is_away(server, capsys):
+    path = storage.fetch(f"{server.url}/data.npz")
+    away = f"{server.url}/data.npz".replace(str(server.server_port), "1")
+    path.rename(path.with_name(storage.hashlib.sha256(away.encode()).hexdigest()[:16] + "-data.npz"))
+    capsys.readouterr()
+    assert storage.fetch(away).read_bytes() == DATA
+    line = capsys.readouterr().out
+    assert line.startswith("fetch: the server cannot be reached: ")
+    assert "the file downloaded before is taken" in line
+    assert line.count("\n") == 1
+
+
+def test_a_changed_file_that_arrives_in_part_is_an_error_and_leaves_the_old_one(server, monkeypatch):
+    path = storage.fetch(f"{server.url}/data.npz")
+    server.modified = MODIFIED.replace("30 GMT", "31 GMT")
+    server.files["/data.npz"] = Cut(DATA)
+    with pytest.raises(OSError, match="broke off after 1000 of"):
+        storage.fetch(f"{server.url}/data.npz")
+    assert path.read_bytes() == DATA
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_killed_download_leaves_no_file_behind_that_could_be_taken_for_whole(server, cache):
+    program = "import sys\nfrom ganlib import storage\nstorage.fetch(sys.argv[1])"
+    process = subprocess.Popen([sys.executable, "-c", program, f"{server.url}/slow"], stdout=subprocess.DEVNULL)
+    assert server.half.wait(60)
+    deadline = time.monotonic() + 30
+    while not [path for path in cache.glob(".*.partial") if path.stat().st_size] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    [left] = os.listdir(cache)
+    assert left.startswith(".")
+    assert left.endswith(".partial")
+
+
+# gs://
+
+
+def test_an_object_with_other_bytes_of_the_same_size_is_fetched_anew(bucket):
+    path = storage.fetch(put(bucket, "bytes.npz", DATA))
+    storage.fetch(put(bucket, "bytes.npz", DATA[::-1]))
+    assert path.read_bytes() == DATA[::-1]
+
+
+def test_an_object_written_again_with_the_same_bytes_is_not_fetched_again(bucket, capsys):
+    path = storage.fetch(put(bucket, "again.npz", DATA))
+    inode = path.stat().st_ino
+    storage.fetch(put(bucket, "again.npz", DATA))
+    assert path.stat().st_ino == inode
+    assert capsys.readouterr().out.endswith(f" is here already: {path}\n")
+
+
+def test_a_kept_file_that_was_damaged_is_fetched_anew(bucket):
+    location = put(bucket, "kept.npz", DATA)
+    path = storage.fetch(location)
+    path.write_bytes(DATA[::-1])
+    assert storage.fetch(location).read_bytes() == DATA
+
+
+def test_an_object_that_was_damaged_where_it_lies_is_noticed(bucket, emulator):
+    location = put(bucket, "damaged.npz", DATA)
+    [stored] = [path for path in emulator[1].rglob("*") if path.name == "damaged.npz"]
+    stored.write_bytes(DATA[::-1])
+    refused(location, "the checksum of what arrived is not the object's", OSError)
+
+
+def test_a_packed_object_arrives_as_it_is_stored(bucket):
+    blob = bucket.blob("packed.idx.gz")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(gzip.compress(DATA))
+    assert gzip.decompress(storage.fetch("gs://bucket/packed.idx.gz").read_bytes()) == DATA
+
+
+def test_a_folder_in_a_bucket_is_refused(bucket):
+    put(bucket, "folder/0.png", b"x")
+    refused("gs://bucket/folder", "only single files can be fetched so far, not folders")
+    refused("gs://bucket/fold", "no such object")
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket):
+    refused("gs://nowhere/data.npz", "no such bucket")
+
+
+def test_missing_credentials_are_told_in_one_line(monkeypatch, tmp_path):
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    refused("gs://bucket/data.npz", "no credentials: expected those of `gcloud auth application-default login`")
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "kind"),
+    [
+        (401, "no credentials", ValueError),  # where none were sent
+        (403, "access is denied (403)", ValueError),
+        (400, "cannot", OSError),
+    ],
+)
+def test_a_storage_that_refuses_is_told_in_one_line(monkeypatch, code, told, kind):
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
+        thread.start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{running.server_port}")
+        try:
+            refused("gs://bucket/data.npz", told, kind)
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+def test_a_storage_that_cannot_be_reached_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(remote.gs, "PATIENCE", 0.5)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    refused("gs://bucket/data.npz", "cannot be read: ", OSError)
+
+
+def test_googles_library_is_not_imported_for_other_files(tmp_path):
+    program = (
+        "import sys\nfrom ganlib import storage\nstorage.fetch(sys.argv[1])\n"
+        "assert not [name for name in sys.modules if name.startswith('google.')]"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# Sources.
+
+
+def test_arrays_and_an_archive_are_read_from_afar(place, tmp_path):
+    images = np.random.default_rng(1).integers(0, 256, (8, 9, 9), np.uint8)
+    np.savez(tmp_path / "data.npz", images=images)
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as file:
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / "image.png")
+            file.write(tmp_path / "image.png", f"{index}.png")
+    for make, name in ((Arrays, "data.npz"), (Archive, "data.zip")):
+        source = make(path=place(name, (tmp_path / name).read_bytes()))
+        listing = source.listing()
+        assert source.listing().checksum(with_times=True) == listing.checksum(with_times=True)
+        for index in range(8):
+            with listing.read(index) as image:
+                np.testing.assert_array_equal(np.asarray(image), images[index])
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/images", "https://localhost/images"])
+def test_a_folder_of_images_must_be_of_this_machine(path):
+    with pytest.raises(ValueError, match=f"expected a folder of this machine.*Received: path='{path}'$"):
+        ImageFolder(path=path).listing()
+
+
+@pytest.mark.parametrize(
+    ("own", "users", "expected"),
+    [("/a/b", "/c", "/a/b"), (None, "/c", "/c/gan-pipelines"), (None, None, "/home/me/.cache/gan-pipelines")],
+)
+def test_the_cache_is_where_the_environment_says(monkeypatch, own, users, expected):
+    monkeypatch.setenv("HOME", "/home/me")
+    for name, value in (("GAN_PIPELINES_CACHE", own), ("XDG_CACHE_HOME", users)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    assert str(storage.cache_folder()) == expected
