@@ -153,7 +153,7 @@ def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
 
     def read() -> Iterator[NDArray[np.uint8]]:
         for batch in images.batches(_colour(extractor)):
-            _check(batch, extractor, images.name)
+            _check(batch, extractor)
             sizes.add(batch.shape[1:3])
             digest.update(np.ascontiguousarray(batch).tobytes())
             yield batch
@@ -182,12 +182,12 @@ def _colour(extractor: FittedExtractor) -> Colour:
     return "grey" if grey else "rgb"
 
 
-def _check(batch: NDArray[np.uint8], extractor: FittedExtractor, name: str) -> None:
+def _check(batch: NDArray[np.uint8], extractor: FittedExtractor) -> None:
     wanted = extractor.network.input_shape[1:]
     if extractor.treatment is None and batch.shape[1:] != wanted:
         shapes = ("x".join(map(str, shape)) for shape in (wanted, batch.shape[1:]))
         expected, received = shapes
-        raise ValueError(f"expected images of {expected}, as the reference's. Received: {received} in {name!r}")
+        raise ValueError(f"expected images of {expected}, as the reference's. Received: {received}")
 
 
 def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ganlib import storage
+from ganlib.config import RunConfig
 from ganlib.data import PreparedDataset
 from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate
 from ganlib.export import ExportConfig, export
@@ -34,13 +35,16 @@ def test_scores_carry_floor_and_protocol(evaluation, reference):
     assert opened.values == evaluation.values
     assert list(opened.values) == [
         "fd_digits_classifier",
+        "fd_infinity_digits_classifier",
         "kd_digits_classifier",
         "precision_digits_classifier",
         "recall_digits_classifier",
         "density_digits_classifier",
         "coverage_digits_classifier",
+        "class_score_digits_classifier",
         "digits_classifier_classes_seen",
         "digits_classifier_sure_share",
+        "memorised_pixels",
     ]
     assert opened.floors["fd_digits_classifier"] == reference.floor(60)
     assert opened.values["fd_digits_classifier"] > 2 * reference.floor(60)  # six steps make no digits
@@ -74,7 +78,10 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
     assert f'>{kernel.text}</td><td class="n">{kernel.floor_text}</td>' in page
     for part in ("fd_digits_classifier", "step 6", "train_gan", "generator/non_saturating", "Protocol", "held out"):
         assert part in page
-    assert page.count("data:image/png;base64,") == 6  # three of growth, generated, real, preview
+    # Three of growth, generated, real, preview; best, worst, closest pairs, neighbours.
+    assert page.count("data:image/png;base64,") == 10
+    assert "the closest pairs: generated above, the nearest training image below" in page
+    assert "Scores of each class" in page
     assert page.count("<svg") == 8  # distance, diversity, accuracy, terms, gradients, rates, average, speed
 
 
@@ -179,7 +186,38 @@ def test_the_agreement_with_the_asked_class_is_a_score(labelled, reference):
         for _, probabilities in reference.extractor.outputs([images])
     ]
     assert scores.values["digits_classifier_agreement"] == pytest.approx(np.concatenate(agreed).mean())
-    assert scores.floors["digits_classifier_agreement"] == reference.extractor.facts["test_accuracy"]
+    assert scores.floors["digits_classifier_agreement"] == pytest.approx(reference.extractor.facts["test_accuracy"])
+
+
+def test_each_class_has_scores_of_its_own(labelled, digits):
+    rows = storage.read_json(labelled[1].folder / "scores.json")["classes"]
+    assert [row["name"] for row in rows] == list(digits.classes)
+    assert sum(row["count"] for row in rows) == 1000
+    for row in rows:
+        assert row["distance"] > 2 * row["floor"] > 0
+        assert 0 <= row["agreement"] <= 1
+
+
+def test_what_generated_images_are_worth_is_measured_by_a_classifier_that_learns_from_them(
+    labelled, digits, reference, tmp_path
+):
+    config = EvaluationConfig(samples=20, classification_accuracy=True)
+    scores = evaluate(labelled[0], digits, reference, config, tmp_path / "scores")
+    assert scores.floors["cas_digits"] == scores.floors["cas_with_real_digits"] > 0.9
+    assert scores.values["cas_digits"] < 0.5 < scores.values["cas_with_real_digits"]  # eight steps make no digits
+    assert 0 < scores.metrics["cas_digits_error"] < 0.03
+
+
+def test_the_accuracy_score_wants_a_generator_that_is_asked_for_classes(trained, digits, reference, tmp_path):
+    config = EvaluationConfig(samples=20, classification_accuracy=True)
+    with pytest.raises(
+        ValueError, match=r"task\.conditional=true\. Received: evaluation\.classification_accuracy=True"
+    ):
+        evaluate(trained, digits, reference, config, tmp_path / "scores")
+    with pytest.raises(
+        ValueError, match=r"task\.conditional=true\. Received: evaluation\.classification_accuracy=true"
+    ):
+        RunConfig(evaluation={"classification_accuracy": True})
 
 
 def test_card_report_and_registered_model_say_what_a_label_is(labelled):

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "training": BOTTOM | FAMILIES,
     "steps": BOTTOM,
     "export": BOTTOM | FAMILIES | {"training"},
+    "scoring": BOTTOM | {"data", "evaluation"},
     "config": BOTTOM | FAMILIES | {"training", "export"},
     "__init__": set(),
 }

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ganlib.evaluation import jackknife, neighbours
+from ganlib.evaluation.class_score import class_score
 from ganlib.evaluation.density_coverage import density_coverage
 from ganlib.evaluation.kernel import kernel_distance
 from ganlib.evaluation.neighbours import median_nearest, squared_radii
-from ganlib.evaluation.precision_recall import precision_recall
+from ganlib.evaluation.precision_recall import precision_recall, realism
 from ganlib.evaluation.reference import INDISTINCT
 
 
@@ -187,3 +188,30 @@ def test_images_that_are_all_alike_have_measures_that_are_finite():
 def test_parameters_without_a_meaning_are_refused(measure, given, message):
     with pytest.raises(ValueError, match=message):
         measure(*draws(7, 9, 9), **given)
+
+
+def test_the_class_score_is_that_of_its_closed_forms():
+    sure = np.tile(np.eye(5), (40, 1))
+    assert class_score(np.full((100, 5), 0.2)) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-9))
+    assert class_score(sure, splits=1 + 1)[0] == pytest.approx(5.0, rel=0.05)
+    assert class_score(np.tile(np.eye(5)[:1], (50, 1)))[0] == pytest.approx(1.0)  # sure, but always of the same
+    random = np.random.default_rng(8)
+    drawn = random.dirichlet(np.ones(4), 60)
+    order = np.random.default_rng([jackknife.ORDER_SEED, 0]).permutation(60)
+    parts = [drawn[rows] for rows in np.array_split(order, 3)]
+    plain = [np.exp(np.mean([(p * np.log(p / part.mean(axis=0))).sum() for p in part])) for part in parts]
+    value, error = class_score(drawn, splits=3)
+    assert value == pytest.approx(np.mean(plain))
+    assert error == pytest.approx(np.std(plain, ddof=1) / np.sqrt(3))
+    with pytest.raises(ValueError, match=r"at least 10 images, one a split\. Received: images=9"):
+        class_score(drawn[:9])
+
+
+def test_realism_is_the_largest_ratio_of_radius_to_distance():
+    generated, real = draws(11, 12, 31, width=3, shift=1.0)
+    own, apart = radii(real, 3), distances(generated, real)
+    kept = own <= np.median(own)
+    np.testing.assert_allclose(realism(generated, real), (own[kept] / apart[:, kept]).max(axis=1), rtol=1e-9)
+    assert np.isinf(realism(real[kept][:1], real))[0]
+    inside = realism(generated, real) >= 1
+    assert inside.sum() <= precision_recall(generated, real)[0] * len(generated)  # fewer real images take part

@@ -1,0 +1,71 @@
+"""Copies of training images are exposed; blur, and real images that were not seen, are no copies."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from ganlib.evaluation import memorisation
+from ganlib.evaluation.memorisation import closeness, closeness_to_training, memorised
+
+
+@pytest.fixture(scope="module")
+def held_out(digits, reference):
+    return digits.load("test")[0], reference.test_closeness
+
+
+def blurred(images, radius):
+    return np.stack(
+        [np.asarray(Image.fromarray(image[..., 0]).filter(ImageFilter.GaussianBlur(radius))) for image in images]
+    )[..., None]
+
+
+def noisy(images, spread):
+    return np.clip(images + np.random.default_rng(0).normal(0, spread, images.shape), 0, 255).astype(np.uint8)
+
+
+def test_a_generator_that_copies_is_exposed_even_with_noise(digits, held_out):
+    copies = digits.load("train")[0][:200]
+    for images in (copies, noisy(copies, 10), noisy(copies, 25)):
+        near, places = closeness_to_training(images, digits)
+        share, error = memorised(near, held_out[1])
+        assert share - 0.05 > 10 * error
+        np.testing.assert_array_equal(places, np.arange(200))
+
+
+def test_a_generator_that_copies_a_tenth_of_the_time_is_exposed(digits, held_out):
+    images, near = held_out
+    mixed = np.concatenate([near[:180], closeness_to_training(digits.load("train")[0][:20], digits)[0]])
+    share, error = memorised(mixed, near[180:])
+    assert share - 0.05 > 3 * error
+
+
+def test_images_that_were_not_seen_are_no_copies_and_blur_makes_none(digits, held_out):
+    images, near = held_out
+    share, error = memorised(near[:180], near[180:])
+    assert abs(share - 0.05) < 3 * error
+    assert memorised(closeness_to_training(blurred(images, 1.0), digits)[0], near)[0] <= 0.05
+
+
+def test_closeness_is_that_of_plain_loops_whatever_the_blocks(monkeypatch):
+    random = np.random.default_rng(1)
+    images, training = random.normal(size=(7, 5)).astype("f4"), random.normal(size=(40, 5)).astype("f4")
+    apart = np.sort(np.linalg.norm(images[:, None] - training, axis=2), axis=1)
+    nearest = np.linalg.norm(images[:, None] - training, axis=2).argmin(axis=1)
+    for rows, block in ((2048, 4096), (2, 5), (3, 1)):
+        monkeypatch.setattr(memorisation, "ROWS", rows)
+        monkeypatch.setattr(memorisation, "TRAINING_BLOCK", block)
+        ratios, places = closeness(images, np.array_split(training, 9))
+        np.testing.assert_allclose(ratios, apart[:, 0] / apart[:, 1:11].mean(axis=1), rtol=1e-4)
+        np.testing.assert_array_equal(places, nearest)
+
+
+def test_large_images_are_reduced_and_copies_stay_copies(monkeypatch, digits, held_out):
+    monkeypatch.setattr(memorisation, "SIDE", 8)
+    near, places = closeness_to_training(digits.load("train")[0][:20], digits)
+    assert near.max() < 0.01
+    np.testing.assert_array_equal(places, np.arange(20))
+
+
+def test_too_few_training_images_are_refused():
+    with pytest.raises(ValueError, match=r"more than 10 training images\. Received: 10"):
+        closeness(np.zeros((3, 2), "f4"), [np.ones((10, 2), "f4")])

@@ -1,0 +1,188 @@
+"""Two sets of images, wherever they lie: what is scored, and what is refused in one line."""
+
+import json
+import shutil
+import zipfile
+
+import inception_files
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from ganlib import scoring
+from ganlib.data import Images
+from ganlib.evaluation import Evaluation, FittedExtractor, FixedExtractor, Statistics, compare
+from pipelines.cli import main
+
+
+class Mean(FixedExtractor):
+    """Mean colours of quarters: a space that is there at once."""
+
+    kind: str = "mean"
+
+    def load(self, weights=None):
+        import keras
+
+        images = keras.Input((8, 8, 3))
+        pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(4)(images))
+        network = keras.Model(images, [pooled, keras.layers.Lambda(lambda x: x[:, :2])(pooled)])
+        return FittedExtractor("mean", network, (), {}, treatment="clean")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (60, 1, 1, 3), np.uint8) // 2 + random.integers(0, 128, (60, 16, 12, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(pictures, tmp_path_factory):
+    place = tmp_path_factory.mktemp("pictures") / "images"
+    place.mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(place / f"{number:02d}.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def places(pictures, folder, tmp_path_factory):
+    """The same images as a folder, an archive and arrays."""
+    home = tmp_path_factory.mktemp("places")
+    np.savez(home / "images.npz", images=pictures)
+    return [str(folder), shutil.make_archive(str(home / "packed"), "zip", folder), str(home / "images.npz")]
+
+
+def test_it_does_not_matter_where_images_lie(places, pictures):
+    for place in places:
+        images = Images.at(place)
+        assert images.count == 60
+        np.testing.assert_array_equal(np.concatenate(list(images.batches("rgb"))), pictures)
+    found = [scoring.score(place, places[0], space=Mean()) for place in places]
+    assert [score.name for score in found[0].scores][:3] == ["fd_mean", "fd_infinity_mean", "kd_mean"]
+    assert found[0].scores[0].value == pytest.approx(0.0, abs=1e-6)
+    assert len({json.dumps(one.protocol) for one in found}) == 1
+
+
+def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp_path):
+    np.savez(tmp_path / "darker.npz", images=pictures // 2)
+    found = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
+    first = found.scores[0]
+    assert first.value > 3 * first.floor > 0
+    assert found.protocol["treatment"] == "clean"
+    assert found.protocol["generated_count"] == found.protocol["reference_count"] == 60
+    assert found.notes == ["Scores in the feature space mean are not FID, and compare only with each other."]
+    found.save(tmp_path / "scores")
+    again = Evaluation.open(tmp_path / "scores")
+    assert again.values == {score.name: score.value for score in found.scores}
+    other = scoring.score(places[0], str(tmp_path / "darker.npz"), space=Mean())
+    other.save(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"one protocol.*reference_sha256="):
+        compare(again, Evaluation.open(tmp_path / "other"))
+
+
+def test_statistics_stand_for_the_images(places, pictures, tmp_path):
+    np.savez(tmp_path / "darker.npz", images=pictures // 2)
+    whole = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
+    whole.second.save(tmp_path / "second.npz")
+    short = scoring.score(str(tmp_path / "darker.npz"), str(tmp_path / "second.npz"), space=Mean())
+    assert short.scores[0].value == pytest.approx(whole.scores[0].value, rel=1e-9)
+    assert not any(score.name.startswith("kd") for score in short.scores)
+    both = scoring.score(str(tmp_path / "second.npz"), str(tmp_path / "second.npz"), space=Mean())
+    assert [(score.name, score.value) for score in both.scores] == [("fd_mean", 0.0)]
+
+
+def test_a_run_brings_its_own_yardstick(digits, reference, tmp_path):
+    reference.save(tmp_path / "reference")
+    found = scoring.score(f"{digits.folder}#test", str(tmp_path / "reference"), space=Mean())
+    assert found.scores[0].name == "fd_digits_classifier"
+    assert found.scores[0].value == pytest.approx(found.scores[0].floor, rel=1e-4)
+    assert found.protocol["dataset_sha256"] == digits.checksum
+    more = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
+    assert more.notes[-1].startswith("The first 360 of 1437 images are scored")
+
+
+def bad(name, folder, tmp_path, pictures):
+    place = tmp_path / name
+    if name == "mixed":
+        shutil.copytree(folder, place)
+        Image.fromarray(pictures[0][:9]).save(place / "99.png")
+    elif name == "few":
+        np.savez(tmp_path / "few.npz", images=pictures[:1])
+        return str(tmp_path / "few.npz")
+    elif name == "damaged":
+        shutil.copytree(folder, place)
+        for number in range(5):
+            (place / f"{number:02d}.png").write_bytes(b"nothing")
+    elif name == "other space":
+        Statistics(np.zeros(5), np.eye(5), 9).save(tmp_path / "s.npz")
+        return str(tmp_path / "s.npz")
+    elif name == "empty":
+        with zipfile.ZipFile(tmp_path / "empty.zip", "w") as file:
+            file.writestr("readme.txt", "no images")
+        return str(tmp_path / "empty.zip")
+    return str(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mixed", r"^expected images of one size; bring them to one first\. Received: 12x16 \(00\.png\) and 12x9 \("),
+        ("few", r"^expected at least 4 images to split\. Received: images=1"),
+        (
+            "damaged",
+            r"^expected at most 5% unusable images\. Received: 5 of 60 images .*00\.png \(unreadable: not an image\)",
+        ),
+        ("other space", r"^expected statistics of 12 features, those of mean\. Received: 5 in "),
+        ("empty", r"^expected images"),
+        ("absent", r"^no such file or folder"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_in_one_line(name, message, folder, places, pictures, tmp_path):
+    place = bad(name, folder, tmp_path, pictures)
+    for pair in ((place, places[0]), (places[0], place)):
+        with pytest.raises(ValueError, match=message) as raised:
+            scoring.score(*pair, space=Mean())
+        assert len(str(raised.value).splitlines()) == 1
+
+
+def test_images_of_another_shape_than_the_references_are_refused(places, reference, tmp_path):
+    reference.save(tmp_path / "reference")
+    with pytest.raises(ValueError, match=r"^expected images of 16x16x1, as the reference's\. Received: 16x12x1 in "):
+        scoring.score(places[0], str(tmp_path / "reference"), space=Mean())
+
+
+def test_constant_images_have_scores(places, pictures, tmp_path):
+    np.savez(tmp_path / "still.npz", images=np.full_like(pictures, 7))
+    for pair in ((str(tmp_path / "still.npz"), places[0]), (str(tmp_path / "still.npz"),) * 2):
+        values = [score.value for score in scoring.score(*pair, space=Mean()).scores]
+        assert np.isfinite(values).all()
+
+
+def test_the_command_scores_with_the_inception_network(places, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(inception_files.port_file(inception_files.random_weights()))
+    np.savez(tmp_path / "few.npz", images=np.load(places[2])["images"][:8])
+    few = str(tmp_path / "few.npz")
+    output = ["-o", str(tmp_path / "scores"), "--statistics", str(tmp_path / "s.npz"), "--json"]
+    result = CliRunner().invoke(main, ["score", few, few, "--weights", str(weights), *output])
+    assert result.exit_code == 0, result.output
+    assert "features of" in result.output
+    told = json.loads(result.output.splitlines()[-1])
+    assert told["scores"][0]["name"] == "fd_inception_legacy"  # random weights are not FID's
+    assert "mostly bias" in told["notes"][0]
+    assert Statistics.load(tmp_path / "s.npz").mean.shape == (2048,)
+    assert Evaluation.open(tmp_path / "scores").protocol == told["protocol"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected weights of the Inception network, or the reference folder of a run"),
+        (["--weights", "/nowhere.pth"], "no such file or folder"),
+    ],
+)
+def test_the_command_tells_a_mistake_in_one_line(options, message, places):
+    result = CliRunner().invoke(main, ["score", places[0], places[0], *options])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert message in result.stderr
