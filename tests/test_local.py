@@ -298,3 +298,8 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
     assert local._bound(config, name="second", home=tmp_path).data == first.data
     Image.new("L", (16, 16), 9).save(folder / "4.png")
     assert local._bound(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
+def test_an_address_of_a_source_stays_as_it_is(address):
+    assert local._found("path", address) == address
