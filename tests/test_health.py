@@ -9,6 +9,7 @@ import tensorflow as tf
 from loop import MODEL, TASK
 
 from ganlib import storage
+from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
@@ -277,8 +278,8 @@ def test_a_failure_says_when_and_what(tmp_path):
 
 
 def test_diversity_says_nothing_where_real_images_are_all_alike(reference):
-    few = dataclasses.replace(reference, test_features=np.zeros_like(reference.test_features))
-    features = reference.test_features
+    few = dataclasses.replace(reference, test=Sample(np.zeros_like(reference.test.features)))
+    features = reference.test.features
     assert few.diversity(features)[1] == 1.0
     flat = dataclasses.replace(reference, statistics=Statistics.of([np.zeros_like(features)]))
     assert flat.diversity(features)[0] == 1.0
