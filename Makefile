@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 run: .venv/train  ## The main job on the embedded digits, from data preparation to an exported model.
 	$(BIN)/gan-pipelines run --preset digits
 
-test: .venv/dev  ## The whole test suite.
-	$(BIN)/python -m pytest
+test: .venv/dev  ## The whole test suite, in two processes.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 every-pair: .venv/dev  ## Replicas and resume with every game on every network, in half an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py -k "replicas_make or resumed"
