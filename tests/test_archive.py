@@ -244,7 +244,9 @@ def test_an_archive_without_images_is_refused(tmp_path, kind):
     refused(pack(tmp_path / f"empty.{kind}", {}), "expected images" if kind == "zip" else "empty")
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\3\4", b"only text", gzip.compress(b"text", mtime=0), bz2.compress(b"")], ids=repr)
+@pytest.mark.parametrize(
+    "data", [b"", b"PK\3\4", b"only text", gzip.compress(b"text", mtime=0), bz2.compress(b"")], ids=repr
+)
 def test_a_file_that_is_no_archive_is_refused(tmp_path, data):
     (tmp_path / "images.zip").write_bytes(data)
     refused(Archive(path=str(tmp_path / "images.zip")), "not a readable zip or tar file: ")
