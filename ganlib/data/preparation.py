@@ -89,6 +89,7 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
         OSError: The disk is full or not writable.
     """
     listing = config.source.listing()
+    listing.check_splits()
     try:
         with storage.whole_folder(output) as folder:
             writing = _Writing(config, listing, folder)
