@@ -128,7 +128,7 @@ def bad(name, folder, tmp_path, pictures):
     ("name", "message"),
     [
         ("mixed", r"^expected images of one size; bring them to one first\. Received: 12x16 \(00\.png\) and 12x9 \("),
-        ("few", r"^expected at least 4 images to split\. Received: images=1"),
+        ("few", r"^expected at least 2 images to score\. Received: 1 in "),
         (
             "damaged",
             r"^expected at most 5% unusable images\. Received: 5 of 60 .*00\.png \(unreadable: not an image\)",

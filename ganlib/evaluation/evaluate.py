@@ -58,11 +58,14 @@ class Evaluation:
         """Opens a folder that `evaluate` wrote.
 
         Raises:
-            ValueError: The folder holds no scores.
+            ValueError: The folder holds no scores, or no whole ones.
         """
         saved = storage.read_json(Path(folder) / "scores.json")
-        scores = tuple(Score(**item) for item in saved["scores"])
-        return cls(Path(folder), scores, saved["protocol"], tuple(saved["notes"]))
+        try:
+            scores = tuple(Score(**item) for item in saved["scores"])
+            return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"expected scores, as `evaluate` saves them. Received: folder={str(folder)!r}") from error
 
     @property
     def values(self) -> dict[str, float]:

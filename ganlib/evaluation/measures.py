@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ganlib.evaluation.extractors import FittedExtractor
     from ganlib.evaluation.sample import Sample
 
+HASH_DIGITS = 16  # of the hash that tells weights apart for people
 CLASS_SAMPLES = 1000
 PAIRWISE_LIMIT = 10_000  # images of which all distances to each other are taken
 FARTHEST_NEIGHBOUR = max(precision_recall.NEIGHBOUR, density_coverage.NEIGHBOUR)
@@ -37,6 +38,12 @@ NEIGHBOUR_MEASURES = {
     },
 }
 SURE = 0.9
+
+
+def identity(space: FittedExtractor) -> str:
+    """Returns what tells a feature space from all others: statistics of two identities do not compare."""
+    weights = space.sha256[:HASH_DIGITS]
+    return f"{space.measure('fd')} (treatment {space.treatment or 'none'}, weights {weights})"
 
 
 def distances(
