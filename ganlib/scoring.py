@@ -172,7 +172,7 @@ def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
 
     def read() -> Iterator[NDArray[np.uint8]]:
         for batch in images.batches(_colour(extractor)):
-            _check(batch, extractor)
+            measures.check_shape(batch, extractor)
             tally.add(batch)
             yield batch
 
@@ -205,14 +205,6 @@ def _size(tally: Tally) -> str:
 def _colour(extractor: FittedExtractor) -> Colour:
     grey = extractor.treatment is None and extractor.network.input_shape[-1] == 1
     return "grey" if grey else "rgb"
-
-
-def _check(batch: NDArray[np.uint8], extractor: FittedExtractor) -> None:
-    wanted = extractor.network.input_shape[1:]
-    if extractor.treatment is None and batch.shape[1:] != wanted:
-        shapes = ("x".join(map(str, shape)) for shape in (wanted, batch.shape[1:]))
-        expected, received = shapes
-        raise ValueError(f"expected images of {expected}, as the reference's. Received: {received}")
 
 
 def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]:

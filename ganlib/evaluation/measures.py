@@ -46,6 +46,13 @@ def identity(space: FittedExtractor) -> str:
     return f"{space.measure('fd')} (treatment {space.treatment or 'none'}, weights {weights})"
 
 
+def check_shape(images: NDArray[np.uint8], space: FittedExtractor) -> None:
+    """Refuses images [N, H, W, C] of another shape than those of a feature space that takes them as they are."""
+    if space.treatment is None and images.shape[1:] != space.network.input_shape[1:]:
+        expected, received = ("x".join(map(str, shape[1:])) for shape in (space.network.input_shape, images.shape))
+        raise ValueError(f"expected images of {expected}, as the reference's. Received: {received}")
+
+
 def distances(
     features: NDArray[np.float32], real: Statistics | NDArray[np.float32], space: FittedExtractor
 ) -> list[Score]:
