@@ -96,8 +96,11 @@ class PreparedDataset:
         """
         folder = Path(folder)
         manifest = storage.read_json(folder / "manifest.json")
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not manifest.keys() >= NEEDED:
-            raise ValueError(f"expected prepared data of format {FORMAT}. Received: folder={str(folder)!r}")
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"expected prepared data of format {FORMAT}. Received: format={found!r}")
+        if not manifest.keys() >= NEEDED:
+            raise ValueError(f"expected a whole manifest.json; prepare the data anew. Received: folder={str(folder)!r}")
         for split in manifest["splits"].values():
             for shard in split["shards"]:
                 path = folder / shard["file"]
