@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import inception_files
 import numpy as np
@@ -108,8 +109,9 @@ STATISTICS = {
     "other space": Statistics(np.zeros(12), np.eye(12), 9, space="fd_mean (treatment legacy, weights 0)"),
     "no covariance": Statistics(np.zeros(12), np.eye(12) - 0.5, 9),
 }
-SOMETHING = (
-    r"^expected a folder of images, a zip or tar file of them, or an npz or idx file, undamaged\. Received: path="
+OTHER_SPACE = (
+    r"^expected statistics of the feature space fd_mean \(treatment clean, weights \w{16}\)\. "
+    r"Received: fd_mean \(treatment legacy, weights 0\) in "
 )
 
 
@@ -128,15 +130,6 @@ def bad(name, folder, tmp_path, pictures):
     elif name in STATISTICS:
         STATISTICS[name].save(tmp_path / "s.npz")
         return str(tmp_path / "s.npz")
-    elif name in ("text.npz", "text.zip", "text"):
-        place.write_text("neither images nor statistics")
-    elif name == "array.npy":
-        np.save(place, pictures)
-    elif name == "cut.npz":
-        np.savez(tmp_path / "whole.npz", images=pictures)
-        place.write_bytes((tmp_path / "whole.npz").read_bytes()[:-50])
-    elif name == "picture.png":
-        return str(folder / "00.png")
     elif name == "none":
         place.mkdir()
     elif name == "dark.npz":
@@ -158,20 +151,10 @@ def bad(name, folder, tmp_path, pictures):
             r"^expected at most 5% unusable images\. Received: 5 of 60 .*00\.png \(unreadable: not an image\)",
         ),
         ("other width", r"^expected statistics of 12 features, those of mean\. Received: 5 in "),
-        (
-            "other space",
-            r"^expected statistics of the feature space fd_mean \(treatment clean, weights \w{16}\)\. "
-            r"Received: fd_mean \(treatment legacy, weights 0\) in ",
-        ),
+        ("other space", OTHER_SPACE),
         ("no covariance", r"^expected a covariance without negative eigenvalues"),
         ("empty", r"^expected images"),
         ("none", r"^expected images"),
-        ("text.npz", SOMETHING),
-        ("text.zip", SOMETHING),
-        ("text", SOMETHING),
-        ("array.npy", SOMETHING),
-        ("cut.npz", SOMETHING),
-        ("picture.png", SOMETHING),
         ("dark.npz", r"^expected uint8 images of shape .* Received: dtype=float64, shape=\(60, 16, 12, 3\)"),
         ("absent", r"^no such file or folder"),
     ],
@@ -182,6 +165,22 @@ def test_what_cannot_be_scored_is_refused_in_one_line(name, message, folder, pla
         with pytest.raises(ValueError, match=message) as raised:
             scoring.score(*pair, space=Mean())
         assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["text.npz", "text.zip", "text", "nothing", "array.npy", "cut.npz", "picture.png"])
+def test_a_file_that_holds_no_set_of_images_is_refused_by_what_was_expected(name, folder, places, pictures, tmp_path):
+    place = tmp_path / name
+    if name.startswith("text"):
+        place.write_text("neither images nor statistics")
+    elif name == "array.npy":
+        np.save(place, pictures)
+    elif name == "cut.npz":
+        place.write_bytes(Path(places[2]).read_bytes()[:-50])
+    else:
+        place.write_bytes((folder / "00.png").read_bytes() if name == "picture.png" else b"")
+    expected = r"^expected a folder of images, a zip or tar file of them, or an npz or idx file, undamaged\. Received: "
+    with pytest.raises(ValueError, match=expected):
+        scoring.score(str(place), places[0], space=Mean())
 
 
 def test_images_of_another_shape_than_the_references_are_refused(places, reference, tmp_path):
@@ -290,6 +289,7 @@ def test_the_command_scores_with_the_inception_network(places, tmp_path):
     [
         ([], "expected weights of the Inception network, or the reference folder of a run"),
         (["--weights", "/nowhere.pth"], "no such file or folder"),
+        (["--weights", __file__], "the Inception weights cannot be read"),
     ],
 )
 def test_the_command_tells_a_mistake_in_one_line(options, message, places):
