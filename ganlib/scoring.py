@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.data import Images
+from ganlib.data.tally import Tally
 from ganlib.evaluation import FixedExtractor, Inception, Reference, Sample, Score, Statistics, measures, versions
 from ganlib.evaluation.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.scores import with_floors
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FEATURE_BYTES = 2**30  # of the features of one set that are kept; of more images only mean and covariance are
 REFERENCE = "reference.json"
+FEWEST = 2  # images that have a covariance
+APART = 0.05  # difference of two sets' shares of grey images that scores will see
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,15 @@ class _Side:
         statistics: Mean and covariance.
         sample: All its images' features; None where there are too many, or only statistics.
         facts: Parts of the protocol.
-        size: Height and width of the images, where there are any.
+        tally: What the pixels tell, where there are images.
+        notes: What to know of this set before a score is trusted.
     """
 
     statistics: Statistics
     sample: Sample | None
     facts: dict[str, Any]
-    size: tuple[int, ...] | None = None
+    tally: Tally | None = None
+    notes: tuple[str, ...] = ()
 
 
 def score(first: str, second: str, *, space: FixedExtractor, weights: Path | None = None) -> Scoring:
@@ -118,7 +122,7 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
     sample = side.sample.first(count)
     scores = [*reference.score(sample), *reference.class_scores(sample)]
     protocol = reference.protocol(count=count, generator="images", seed=0)
-    notes = reference.remarks(count)
+    notes = [*side.notes, *reference.remarks(count)]
     if count < len(side.sample):
         notes.append(f"The first {count} of {len(side.sample)} images are scored, as many as there are test images.")
     return Scoring(scores, protocol, notes, reference.statistics)
@@ -128,34 +132,48 @@ def _side(location: str, extractor: FittedExtractor) -> _Side:
     path = storage.fetch(location) if location.endswith(".npz") else None
     if path is not None and _holds_statistics(path):
         statistics = Statistics.load(path)
-        width = extractor.network.output_shape[0][-1]
-        if statistics.mean.size != width:
-            raise ValueError(
-                f"expected statistics of {width} features, those of {extractor.name}. "
-                f"Received: {statistics.mean.size} in {location!r}"
-            )
-        return _Side(statistics, None, {"sha256": storage.sha256(path), "count": statistics.count})
+        facts = {"sha256": storage.sha256(path), "count": statistics.count}
+        return _Side(statistics, None, facts, notes=_check_space(statistics, extractor, location))
     return _of_images(Images.at(location), extractor)
+
+
+def _check_space(statistics: Statistics, extractor: FittedExtractor, location: str) -> tuple[str, ...]:
+    """Refuses statistics of another feature space, and returns a note where a file does not tell its own."""
+    width = extractor.network.output_shape[0][-1]
+    if statistics.mean.size != width:
+        raise ValueError(
+            f"expected statistics of {width} features, those of {extractor.name}. "
+            f"Received: {statistics.mean.size} in {location!r}"
+        )
+    if statistics.space is None:
+        return (f"{location} does not tell its feature space; it is taken for {extractor.name}.",)
+    if statistics.space != measures.identity(extractor):
+        raise ValueError(
+            f"expected statistics of the feature space {measures.identity(extractor)}. "
+            f"Received: {statistics.space} in {location!r}"
+        )
+    return ()
 
 
 def _holds_statistics(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as file:
-        return "mu.npy" in file.namelist()
+        return not {"mu.npy", "sigma.npy"}.isdisjoint(file.namelist())
 
 
 def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
     """Reads images once: their features, as many as are kept, their statistics and a hash of their pixels."""
     kept: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-    digest, sizes, seen = hashlib.sha256(), set[tuple[int, ...]](), 0
+    if images.count < FEWEST:
+        raise ValueError(f"expected at least {FEWEST} images to score. Received: {images.count} in {images.name}")
+    tally, seen = Tally(), 0
     progress = Progress(f"features of {images.name}", total=images.count, unit="images")
 
     def read() -> Iterator[NDArray[np.uint8]]:
         for batch in images.batches(_colour(extractor)):
-            _check(batch, extractor)
-            sizes.add(batch.shape[1:3])
-            digest.update(np.ascontiguousarray(batch).tobytes())
+            measures.check_shape(batch, extractor)
+            tally.add(batch)
             yield batch
 
     def features() -> Iterator[NDArray[np.float32]]:
@@ -171,23 +189,22 @@ def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
         statistics = Statistics.of(features())
     except ValueError as error:
         raise ValueError(f"{error} in {images.name}") from error
-    facts = {"sha256": digest.hexdigest(), "count": statistics.count, "size": "x".join(map(str, max(sizes)))}
+    facts = {"sha256": tally.sha256, "count": statistics.count, "size": _size(tally)}
     whole = sum(len(found) for found, _ in kept) == seen
     sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True))) if whole else None
-    return _Side(statistics, sample, facts, max(sizes))
+    notes = [f"Of {images.name}, {many} of {images.count} images: {remark}." for remark, many in images.remarks.items()]
+    if tally.still:
+        notes.append(f"All images of {images.name} are the same picture.")
+    return _Side(replace(statistics, space=measures.identity(extractor)), sample, facts, tally, tuple(notes))
+
+
+def _size(tally: Tally) -> str:
+    return "x".join(map(str, tally.size or ()))
 
 
 def _colour(extractor: FittedExtractor) -> Colour:
     grey = extractor.treatment is None and extractor.network.input_shape[-1] == 1
     return "grey" if grey else "rgb"
-
-
-def _check(batch: NDArray[np.uint8], extractor: FittedExtractor) -> None:
-    wanted = extractor.network.input_shape[1:]
-    if extractor.treatment is None and batch.shape[1:] != wanted:
-        shapes = ("x".join(map(str, shape)) for shape in (wanted, batch.shape[1:]))
-        expected, received = shapes
-        raise ValueError(f"expected images of {expected}, as the reference's. Received: {received}")
 
 
 def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]:
@@ -216,16 +233,30 @@ def _with_expectation(scores: list[Score], one: Statistics, other: Statistics) -
 
 
 def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
-    notes, width = [], other.statistics.mean.size
+    notes, width = [*one.notes, *other.notes], other.statistics.mean.size
     counts = [side.statistics.count for side in (one, other) if side.statistics.count is not None]
     if counts and min(counts) <= width:
         notes.append(
             f"Of {min(counts)} images in {width} features the distance is mostly bias and compares only at equal "
             "counts; the one without bias, the kernel distance and the others mislead less."
         )
-    if one.size is not None and other.size is not None and one.size != other.size:
-        sizes = " and ".join("x".join(map(str, size)) for size in (one.size, other.size))
-        notes.append(f"The images are of two sizes, {sizes}: the scores see the difference in sharpness too.")
+    if one.tally is not None and other.tally is not None:
+        notes += _differences(one.tally, other.tally)
     if not extractor.canonical:
         notes.append(f"Scores in the feature space {extractor.name} are not FID, and compare only with each other.")
+    return notes
+
+
+def _differences(one: Tally, other: Tally) -> list[str]:
+    """Returns what two sets of images are unlike in, or too much alike, beside what they show."""
+    notes = []
+    if one.sha256 == other.sha256:
+        notes.append("Both sets are the same images.")
+    if one.size != other.size:
+        sizes = f"{_size(one)} and {_size(other)}"
+        notes.append(f"The images are of two sizes, {sizes}: the scores see the difference in sharpness too.")
+    shares = [tally.grey / tally.count for tally in (one, other)]
+    if abs(shares[0] - shares[1]) > APART:
+        told = " and ".join(f"{share:.0%}" for share in shares)
+        notes.append(f"Without colour are {told} of the images: the scores see that difference too.")
     return notes

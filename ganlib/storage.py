@@ -176,7 +176,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ValueError(f"expected the file {path.name}. Received: folder={str(path.parent)!r}") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text
         raise ValueError(f"not a JSON file: {error}. Received: path={str(path)!r}") from error
 
 

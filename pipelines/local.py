@@ -170,6 +170,7 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     paths = {name: _found(name, path) for name, path in given.items() if path is not None}
     source = source.model_copy(update=paths)
     listing = source.listing()
+    listing.check_splits()
     config.task.check(classes=len(listing.classes))
     fingerprint = listing.checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})

@@ -20,6 +20,16 @@ def evaluation(folder, *scores, **protocol):
     return Evaluation.open(folder)
 
 
+@pytest.mark.parametrize("saved", [[1], {}, {"scores": 3}, {"scores": [{"a": 1}], "protocol": {}, "notes": []}])
+def test_what_holds_no_scores_is_told_in_one_line(saved, tmp_path):
+    storage.write_json(tmp_path / "scores.json", saved)
+    result = CliRunner().invoke(main, ["compare", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"error: expected scores, as `evaluate` saves them. Received: folder={str(tmp_path)!r}"
+    ]
+
+
 def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
     first = evaluation(tmp_path / "a", Score("fd_x", 12.0, 1.0, ""), Score("only", 1.0, None, ""))
     second = evaluation(tmp_path / "b", Score("kd_x", 0.5, 0.0, "", 0.1), Score("fd_x", 9.0, 1.0, ""), seed=2)

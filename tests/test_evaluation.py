@@ -16,6 +16,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
     opened = Reference.open(tmp_path)
     images = digits.load("test")[0]
     assert opened.measure == "fd_digits_classifier"
+    assert opened.statistics.space == measures.identity(reference.extractor)
     assert opened.distance([images]) == reference.distance([images])
     assert opened.distance([images]) == pytest.approx(opened.floor(len(images)), rel=1e-6)
     assert opened.protocol(count=5, generator="ema, best", seed=1) == {
@@ -76,9 +77,71 @@ def test_floors_are_taken_once(reference, digits):
     assert fewer["fd_digits_classifier"].floor > scores["fd_digits_classifier"].floor
 
 
-def test_a_reference_of_another_version_is_measured_anew(reference, tmp_path):
+def removed(path):
+    path.unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def noise(path):
+    path.write_bytes(np.random.default_rng(0).bytes(500))
+
+
+def flipped(path):
+    """A zip file keeps its form, and its content does not meet its checksum."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+FILES = ("extractor.json", "extractor.keras", "statistics.npz", "train.npz", "test.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [(name, harm) for name in FILES for harm in (removed, cut, noise)]
+    + [(name, flipped) for name in FILES[1:]]
+    + [("test_closeness.npy", cut), ("test_closeness.npy", noise)],
+)
+def test_a_damaged_reference_is_measured_anew(reference, tmp_path, name, harm):
     reference.save(tmp_path)
-    storage.write_json(tmp_path / "reference.json", {"dataset": "digits"})
+    harm(tmp_path / name)
+    with pytest.raises(ValueError, match=r"^expected a whole reference; measure it anew\. Received: folder=") as raised:
+        Reference.open(tmp_path)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("reference.json", {"facts": None}),
+        ("reference.json", {"floors": None}),
+        ("reference.json", {"floors": {"many": []}}),
+        ("extractor.json", {"sha256": None}),
+        ("extractor.json", {"more": 1}),
+        ("train.npz", {"features": np.zeros((50, 5), np.float32)}),
+        ("train.npz", {"features": np.full((50, 16), np.nan, np.float32)}),
+        ("test.npz", {"features": np.zeros((1, 16), np.float32)}),
+        ("test.npz", {"features": np.zeros((9, 16), np.float32), "labels": np.zeros(8, np.int64)}),
+        ("test.npz", {"labels": np.zeros(8, np.int64)}),
+        ("statistics.npz", {"mu": np.zeros(5), "sigma": np.eye(5)}),
+    ],
+)
+def test_a_reference_whose_parts_do_not_belong_together_is_measured_anew(reference, tmp_path, name, change):
+    reference.save(tmp_path)
+    if name.endswith(".npz"):
+        np.savez(tmp_path / name, **change)
+    else:
+        storage.write_json(tmp_path / name, storage.read_json(tmp_path / name) | change)
+    with pytest.raises(ValueError, match=r"^expected a whole reference; measure it anew\. Received: folder="):
+        Reference.open(tmp_path)
+
+
+@pytest.mark.parametrize("saved", [[], {"dataset": "digits"}])
+def test_what_is_no_reference_is_told(saved, tmp_path):
+    storage.write_json(tmp_path / "reference.json", saved)
     with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@2; measure it anew"):
         Reference.open(tmp_path)
 

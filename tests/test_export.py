@@ -1,8 +1,10 @@
 """What is shipped is what was trained, and the step fails where it is not."""
 
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ import tensorflow as tf
 
 from ganlib import storage
 from ganlib.config import RunConfig
-from ganlib.data import PreparedDataset
-from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate
+from ganlib.data import DataConfig, PreparedDataset, prepare
+from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate, measure_reference
 from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan
 from ganlib.objectives import Hinge
@@ -69,6 +71,51 @@ def test_too_few_images_for_neighbours_are_scored_without_them(trained, digits, 
     assert "fd_digits_classifier" in few.values
     assert "coverage_digits_classifier" not in few.values
     assert "kd_digits_classifier" in few.values
+
+
+@pytest.mark.parametrize("harm", ["absent", "cut", "flipped"])
+def test_a_damaged_generator_is_told_in_one_line(trained, digits, reference, tmp_path, harm):
+    folder = tmp_path / "trained"
+    shutil.copytree(trained.folder, folder)
+    data = bytearray((folder / "best.keras").read_bytes())
+    (folder / "best.keras").unlink()
+    if harm == "flipped":
+        data[len(data) // 2] ^= 255
+        (folder / "best.keras").write_bytes(data)
+    elif harm == "cut":
+        (folder / "best.keras").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"^expected the whole Keras file of a generator\. Received: path=") as raised:
+        evaluate(TrainedModel.open(folder), digits, reference, EvaluationConfig(samples=5), tmp_path / "scores")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("saved", [[], {}, {"config": {}}])
+def test_what_is_no_trained_model_is_told(saved, tmp_path):
+    storage.write_json(tmp_path / "model.json", saved)
+    with pytest.raises(ValueError, match=r"^expected what `train` leaves behind\. Received: folder="):
+        TrainedModel.open(tmp_path)
+
+
+def test_a_reference_of_other_images_is_noted_and_one_of_another_shape_refused(trained, digits, reference, tmp_path):
+    facts = {**reference.facts, "dataset": "letters", "dataset_sha256": "0" * 64}
+    config = EvaluationConfig(samples=5)
+    noted = evaluate(trained, digits, replace(reference, facts=facts), config, tmp_path / "scores")
+    assert "The reference is of other images, letters, than the model was trained on." in noted.notes
+    larger = prepare(DataConfig(size=20), tmp_path / "larger")
+    extractor = {"kind": "classifier", "network": {"width": 4, "feature_dim": 4, "epochs": 1}}
+    other = measure_reference(larger, EvaluationConfig(extractor=extractor), tmp_path / "reference")
+    with pytest.raises(ValueError, match=r"^expected images of 20x20x1, as the reference's\. Received: 16x16x1$"):
+        evaluate(trained, digits, other, config, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_classes_without_images_are_noted(trained, digits, reference, copy, tmp_path):
+    folder = copy(digits.folder)
+    manifest = storage.read_json(folder / "manifest.json")
+    manifest["splits"]["test"]["classes"] |= {"3": 0, "7": 0}
+    storage.write_json(folder / "manifest.json", manifest)
+    few = evaluate(trained, PreparedDataset.open(folder), reference, EvaluationConfig(samples=5), tmp_path / "scores")
+    assert "Classes without test images: 2 of 10, such as 3." in few.notes
 
 
 def test_the_report_shows_scores_pictures_and_times(evaluation):

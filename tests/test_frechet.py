@@ -1,6 +1,7 @@
 """Statistics and Frechet distances against known values, closed forms and simulation."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,10 +36,10 @@ def test_statistics_do_not_lose_small_spread_on_a_large_mean(random):
 
 
 def test_statistics_survive_the_disk(random, tmp_path):
-    statistics = Statistics.of([random.normal(size=(10, 4))])
+    statistics = replace(Statistics.of([random.normal(size=(10, 4))]), space="fd_x")
     statistics.save(tmp_path / "s.npz")
     loaded = Statistics.load(tmp_path / "s.npz")
-    assert loaded.count == 10
+    assert (loaded.count, loaded.space) == (10, "fd_x")
     np.testing.assert_array_equal(loaded.covariance, statistics.covariance)
 
 
@@ -188,11 +189,23 @@ def test_statistics_are_exchanged_with_other_tools(random, tmp_path):
     [
         ({"mu": np.zeros(3)}, "expected the arrays mu and sigma"),
         ({"mu": np.zeros(3), "sigma": np.eye(4)}, r"sigma of shape \[D, D\]. Received: mu=\(3,\), sigma=\(4, 4\)"),
+        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, r"sigma of shape \[D, D\]. Received: mu=\(0,\)"),
         ({"mu": np.zeros(3), "sigma": np.full((3, 3), np.nan)}, "expected finite statistics"),
+        ({"mu": np.full(3, -np.inf), "sigma": np.eye(3)}, "expected finite statistics"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3) * 1e200}, "expected finite statistics"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3) + 1j}, "expected real numbers as sigma. Received: dtype=complex128"),
+        ({"mu": np.array(["a", "b", "c"]), "sigma": np.eye(3)}, "expected real numbers as mu. Received: dtype=<U1"),
+        ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "symmetric sigma. Received: values that differ by 1 "),
+        ({"mu": np.zeros(3), "sigma": np.ones((3, 3)) - np.eye(3)}, "negative eigenvalues. Received: -1 beside 2 "),
+        ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "negative eigenvalues. Received: -1 beside -1 "),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": 1}, "expected a count from 2 on. Received: count=1 in"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": np.nan}, "a count from 2 on. Received: count=nan"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": [4, 4]}, r"a count from 2 on. Received: count=\[4 4\]"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "factor": np.eye(4)}, r"factor of shape \[R, 3\]"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "factor": 2 * np.eye(3)}, "expected a factor of sigma"),
         ({"mu": np.zeros(3), "sigma": np.array([{}], object)}, "not a readable npz file"),
         (None, "not a readable npz file"),
     ],
-    ids=["missing", "shapes", "nan", "pickled", "no npz"],
 )
 def test_files_that_hold_no_statistics_are_refused(arrays, message, tmp_path):
     path = tmp_path / "s.npz"
@@ -200,3 +213,27 @@ def test_files_that_hold_no_statistics_are_refused(arrays, message, tmp_path):
     with pytest.raises(ValueError, match=message) as raised:
         Statistics.load(path)
     assert len(str(raised.value).splitlines()) == 1
+    assert repr(str(path)) in str(raised.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_files_with_short_numbers_are_read(random, tmp_path, dtype):
+    """Rounding leaves them a little unsymmetric, or with eigenvalues a little below zero."""
+    rows = random.normal(size=(400, 3)) @ random.normal(size=(3, 60))
+    sigma = np.cov(rows.T)
+    np.savez(tmp_path / "s.npz", mu=rows.mean(axis=0).astype(dtype), sigma=sigma.astype(dtype))
+    loaded = Statistics.load(tmp_path / "s.npz")
+    np.testing.assert_allclose(loaded.root.T @ loaded.root, sigma, atol=1e-3 * np.abs(sigma).max())
+
+
+@pytest.mark.parametrize(
+    ("mean", "covariance", "message"),
+    [
+        (np.zeros(3), np.eye(2), r"^expected mu of shape \[D\] and sigma of shape \[D, D\]"),
+        (np.array([0.0, np.nan]), np.eye(2), "^expected finite statistics"),
+        (np.zeros(2), np.diag([1.0, np.inf]), "^expected finite statistics"),
+    ],
+)
+def test_statistics_that_are_none_are_not_made(mean, covariance, message):
+    with pytest.raises(ValueError, match=message):
+        Statistics(mean, covariance)

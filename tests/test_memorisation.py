@@ -59,6 +59,11 @@ def test_closeness_is_that_of_plain_loops_whatever_the_blocks(monkeypatch):
         np.testing.assert_array_equal(places, nearest)
 
 
+def test_images_of_another_shape_than_the_training_images_are_refused(digits):
+    with pytest.raises(ValueError, match=r"^expected images of 16x16x1, as those of digits\. Received: 8x16x1$"):
+        closeness_to_training(np.zeros((2, 8, 16, 1), np.uint8), digits)
+
+
 def test_large_images_are_reduced_and_copies_stay_copies(monkeypatch, digits, held_out):
     monkeypatch.setattr(memorisation, "SIDE", 8)
     near, places = closeness_to_training(digits.load("train")[0][:20], digits)

@@ -158,7 +158,7 @@ def test_arrays_without_images_are_refused(tmp_path):
     none = np.zeros((0, 8, 8), np.uint8)
     np.savez(tmp_path / "data.npz", x_train=none, x_test=none)
     config = DataConfig(source=Arrays(path=str(tmp_path / "data.npz")), size=8)
-    with pytest.raises(ValueError, match=r"^expected at least 2 usable images in the train split. Received: images=0$"):
+    with pytest.raises(ValueError, match=r"^expected at least 2 images to train on.* Received: train=0, test=0$"):
         prepare(config, tmp_path / "dataset")
 
 
@@ -276,6 +276,12 @@ def test_classes_are_mixed_in_the_stored_order(digits):
     _, labels = digits.load("train")
     assert len(set(labels[:50].tolist())) >= 8
     assert len(np.unique(np.diff(labels))) > 10
+
+
+def test_classes_without_images_are_told(tmp_path, capsys):
+    np.savez(tmp_path / "images.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.arange(20) % 2 * 2)
+    prepare(DataConfig(source=Arrays(path=str(tmp_path / "images.npz")), size=8), tmp_path / "dataset")
+    assert "note: classes without train images: 1 of 3, such as 1\n" in capsys.readouterr().out
 
 
 def test_old_data_is_replaced_as_a_whole(tmp_path):

@@ -281,6 +281,28 @@ def test_data_of_another_format_is_refused(dataset, copy):
         PreparedDataset.open(folder)
 
 
+def test_a_manifest_that_is_none_is_refused(dataset, copy):
+    folder = copy(dataset.folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"expected .* format .*@1. Received: format=None$"):
+        PreparedDataset.open(folder)
+    for name in ("splits", "classes", "set_aside"):
+        (folder / "manifest.json").write_text(json.dumps({key: manifest[key] for key in manifest if key != name}))
+        with pytest.raises(ValueError, match=r"^expected a whole manifest.json; prepare the data anew. Received: fol"):
+            PreparedDataset.open(folder)
+
+
+def test_a_shard_that_keeps_its_length_but_not_its_content_is_told(dataset, copy):
+    folder = copy(dataset.folder)
+    shard = folder / "train-00001-of-00003.tfrecord"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 255
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match=r"^damaged images; prepare them anew. Received: folder='.*'$"):
+        PreparedDataset.open(folder).load("train")
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut off"])
 def test_a_damaged_shard_is_named(dataset, copy, damage):
     folder = copy(dataset.folder)

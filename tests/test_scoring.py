@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import inception_files
 import numpy as np
@@ -88,6 +89,7 @@ def test_statistics_stand_for_the_images(places, pictures, tmp_path):
     short = scoring.score(str(tmp_path / "darker.npz"), str(tmp_path / "second.npz"), space=Mean())
     assert short.scores[0].value == pytest.approx(whole.scores[0].value, rel=1e-9)
     assert not any(score.name.startswith("kd") for score in short.scores)
+    assert not any("does not tell its feature space" in note for note in short.notes)
     both = scoring.score(str(tmp_path / "second.npz"), str(tmp_path / "second.npz"), space=Mean())
     assert [(score.name, score.value) for score in both.scores] == [("fd_mean", 0.0)]
 
@@ -102,6 +104,17 @@ def test_a_run_brings_its_own_yardstick(digits, reference, tmp_path):
     assert more.notes[-1].startswith("The first 360 of 1437 images are scored")
 
 
+STATISTICS = {
+    "other width": Statistics(np.zeros(5), np.eye(5), 9),
+    "other space": Statistics(np.zeros(12), np.eye(12), 9, space="fd_mean (treatment legacy, weights 0)"),
+    "no covariance": Statistics(np.zeros(12), np.eye(12) - 0.5, 9),
+}
+OTHER_SPACE = (
+    r"^expected statistics of the feature space fd_mean \(treatment clean, weights \w{16}\)\. "
+    r"Received: fd_mean \(treatment legacy, weights 0\) in "
+)
+
+
 def bad(name, folder, tmp_path, pictures):
     place = tmp_path / name
     if name == "mixed":
@@ -114,9 +127,13 @@ def bad(name, folder, tmp_path, pictures):
         shutil.copytree(folder, place)
         for number in range(5):
             (place / f"{number:02d}.png").write_bytes(b"nothing")
-    elif name == "other space":
-        Statistics(np.zeros(5), np.eye(5), 9).save(tmp_path / "s.npz")
+    elif name in STATISTICS:
+        STATISTICS[name].save(tmp_path / "s.npz")
         return str(tmp_path / "s.npz")
+    elif name == "none":
+        place.mkdir()
+    elif name == "dark.npz":
+        np.savez(place, images=pictures / 255)
     elif name == "empty":
         with zipfile.ZipFile(tmp_path / "empty.zip", "w") as file:
             file.writestr("readme.txt", "no images")
@@ -128,13 +145,17 @@ def bad(name, folder, tmp_path, pictures):
     ("name", "message"),
     [
         ("mixed", r"^expected images of one size; bring them to one first\. Received: 12x16 \(00\.png\) and 12x9 \("),
-        ("few", r"^expected at least 4 images to split\. Received: images=1"),
+        ("few", r"^expected at least 2 images to score\. Received: 1 in "),
         (
             "damaged",
             r"^expected at most 5% unusable images\. Received: 5 of 60 .*00\.png \(unreadable: not an image\)",
         ),
-        ("other space", r"^expected statistics of 12 features, those of mean\. Received: 5 in "),
+        ("other width", r"^expected statistics of 12 features, those of mean\. Received: 5 in "),
+        ("other space", OTHER_SPACE),
+        ("no covariance", r"^expected a covariance without negative eigenvalues"),
         ("empty", r"^expected images"),
+        ("none", r"^expected images"),
+        ("dark.npz", r"^expected uint8 images of shape .* Received: dtype=float64, shape=\(60, 16, 12, 3\)"),
         ("absent", r"^no such file or folder"),
     ],
 )
@@ -146,17 +167,105 @@ def test_what_cannot_be_scored_is_refused_in_one_line(name, message, folder, pla
         assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["text.npz", "text.zip", "text", "nothing", "array.npy", "cut.npz", "picture.png"])
+def test_a_file_that_holds_no_set_of_images_is_refused_by_what_was_expected(name, folder, places, pictures, tmp_path):
+    place = tmp_path / name
+    if name.startswith("text"):
+        place.write_text("neither images nor statistics")
+    elif name == "array.npy":
+        np.save(place, pictures)
+    elif name == "cut.npz":
+        place.write_bytes(Path(places[2]).read_bytes()[:-50])
+    else:
+        place.write_bytes((folder / "00.png").read_bytes() if name == "picture.png" else b"")
+    expected = r"^expected a folder of images, a zip or tar file of them, or an npz or idx file, undamaged\. Received: "
+    with pytest.raises(ValueError, match=expected):
+        scoring.score(str(place), places[0], space=Mean())
+
+
 def test_images_of_another_shape_than_the_references_are_refused(places, reference, tmp_path):
     reference.save(tmp_path / "reference")
     with pytest.raises(ValueError, match=r"^expected images of 16x16x1, as the reference's\. Received: 16x12x1 in "):
         scoring.score(places[0], str(tmp_path / "reference"), space=Mean())
 
 
-def test_constant_images_have_scores(places, pictures, tmp_path):
-    np.savez(tmp_path / "still.npz", images=np.full_like(pictures, 7))
-    for pair in ((str(tmp_path / "still.npz"), places[0]), (str(tmp_path / "still.npz"),) * 2):
-        values = [score.value for score in scoring.score(*pair, space=Mean()).scores]
-        assert np.isfinite(values).all()
+def test_constant_images_have_scores_and_a_note(places, pictures, tmp_path):
+    still = str(tmp_path / "still.npz")
+    np.savez(still, images=np.full_like(pictures, 7))
+    for pair in ((still, places[0]), (places[0], still), (still, still)):
+        found = scoring.score(*pair, space=Mean())
+        assert np.isfinite([score.value for score in found.scores]).all()
+        assert f"All images of {still} are the same picture." in found.notes
+    assert found.scores[0].value == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_two_images_are_enough_wherever_they_lie(places, pictures, tmp_path, count):
+    few = tmp_path / "few"
+    for number, picture in enumerate(pictures[:count]):
+        place = few / ("test" if number else "train")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place / f"{number}.png")
+    np.savez(tmp_path / "few.npz", images=pictures[:count])
+    first, second = (scoring.score(str(place), places[0], space=Mean()) for place in (few, tmp_path / "few.npz"))
+    assert first.protocol["generated_count"] == count
+    assert first.scores[0].value == pytest.approx(second.scores[0].value, rel=1e-9)
+    assert np.isfinite([score.value for score in first.scores]).all()
+    assert "mostly bias" in first.notes[0]
+
+
+def test_the_same_images_twice_are_noted(places):
+    assert scoring.score(places[0], places[2], space=Mean()).notes[0] == "Both sets are the same images."
+
+
+def saved_as(place, pictures, kind):
+    """The pictures in a form that does not come through whole, or not as what it is."""
+    place.mkdir()
+    for number, picture in enumerate(pictures):
+        image, more = Image.fromarray(picture), {}
+        if kind == "transparent":
+            image.putalpha(40)
+        elif kind == "16-bit grey":
+            image = Image.fromarray(picture[..., 0].astype(np.uint16) * 257)
+        elif kind == "animated":
+            more = {"save_all": True, "append_images": [Image.fromarray(255 - picture)]}
+        elif kind == "grey" and number < 30:
+            image = image.convert("L")
+        image.save(place / f"{number:02d}.{'gif' if kind == 'animated' else 'png'}", **more)
+    if kind == "damaged":
+        (place / "07.png").write_bytes(b"nothing")
+    return str(place)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("transparent", "Of {}, 60 of 60 images: transparent: laid on white."),
+        ("16-bit grey", "Of {}, 60 of 60 images: 16-bit grey: scaled to 8 bits."),
+        ("16-bit grey", "Without colour are 100% and 0% of the images: the scores see that difference too."),
+        ("animated", "Of {}, 60 of 60 images: animated: first frame taken."),
+        ("grey", "Without colour are 50% and 0% of the images: the scores see that difference too."),
+        ("damaged", "Of {}, 1 of 60 images: left out, such as 07.png (unreadable: not an image)."),
+    ],
+)
+def test_what_images_lose_on_the_way_is_noted(places, pictures, tmp_path, kind, told):
+    place = saved_as(tmp_path / "images", pictures, kind)
+    found = scoring.score(place, places[0], space=Mean())
+    assert told.format(place) in found.notes
+    assert found.protocol["generated_count"] == 60 - (kind == "damaged")
+
+
+def test_images_of_one_pixel_have_scores(places, pictures, tmp_path):
+    np.savez(tmp_path / "tiny.npz", images=pictures[:, :1, :1])
+    found = scoring.score(str(tmp_path / "tiny.npz"), places[0], space=Mean())
+    assert np.isfinite([score.value for score in found.scores]).all()
+    assert found.notes[0].startswith("The images are of two sizes, 1x1 and 16x12")
+
+
+def test_statistics_of_another_tool_are_taken_on_trust(places, tmp_path):
+    np.savez(tmp_path / "theirs.npz", mu=np.zeros(12), sigma=np.eye(12))
+    found = scoring.score(places[0], str(tmp_path / "theirs.npz"), space=Mean())
+    assert found.notes[0] == f"{tmp_path / 'theirs.npz'} does not tell its feature space; it is taken for mean."
 
 
 def test_the_command_scores_with_the_inception_network(places, tmp_path):
@@ -180,6 +289,7 @@ def test_the_command_scores_with_the_inception_network(places, tmp_path):
     [
         ([], "expected weights of the Inception network, or the reference folder of a run"),
         (["--weights", "/nowhere.pth"], "no such file or folder"),
+        (["--weights", __file__], "the Inception weights cannot be read"),
     ],
 )
 def test_the_command_tells_a_mistake_in_one_line(options, message, places):

@@ -286,9 +286,13 @@ def test_each_split_holds_at_least_two(count, fraction, tests):
     assert held_out([str(index) for index in range(count)], fraction).count("test") == tests
 
 
-def test_too_few_images_to_split_are_refused():
-    with pytest.raises(ValueError, match=r"at least 4 images to split. Received: images=3"):
-        held_out(["a", "b", "c"], 0.5)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_images_too_few_to_split_are_all_for_training_and_refused_by_who_needs_both(count):
+    splits = held_out([str(index) for index in range(count)], 0.5)
+    assert splits == ["train"] * count
+    listing = Listing([Entry(str(index), split, None, 1) for index, split in enumerate(splits)], (), Image.open)
+    with pytest.raises(ValueError, match=rf"2 images to train on and 2 to test on\. Received: train={count}, test=0"):
+        listing.check_splits()
 
 
 # Digits.
@@ -355,10 +359,11 @@ def test_an_image_outside_the_split_folders_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("few", ["train", "test"])
-def test_a_split_folder_with_too_few_images_is_named(tmp_path, few):
+def test_a_split_folder_with_too_few_images_is_no_split(tmp_path, few):
     many = {"train": "test", "test": "train"}[few]
     source = ImageFolder(path=str(write_images(tmp_path / "images", place=lambda i: f"{many if i else few}/{i}.png")))
-    refused(source, f"at least 2 images below {few}/")
+    with pytest.raises(ValueError, match=rf"at least 2 images to train on.*Received: .*{few}=1"):
+        source.listing().check_splits()
 
 
 def test_train_alone_is_a_folder_like_any_other(tmp_path):
@@ -407,9 +412,11 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
     refused(ImageFolder(path=str(tmp_path / "image.png")), "expected a folder of images", "which is a file")
 
 
-def test_three_images_are_too_few(tmp_path):
-    folder = write_images(tmp_path / "images", IMAGES[:3])
-    refused(ImageFolder(path=str(folder)), "at least 4 images", "images=3")
+def test_three_images_are_too_few_to_prepare(tmp_path):
+    source = ImageFolder(path=str(write_images(tmp_path / "images", IMAGES[:3])))
+    with pytest.raises(ValueError, match=r"^expected at least 2 images to train on.* Received: train=3, test=0$"):
+        prepare(DataConfig(source=source), tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_a_name_that_is_not_utf8_is_prepared_like_any_other(tmp_path):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Split = Literal["train", "test"]
-MIN_IMAGES = 4
+FEWEST = 2  # images of a split
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,19 @@ class Listing:
             digest.update(f"{entry.name}\t{entry.split}\t{entry.label}\t{entry.size}\t{time}\n".encode())
         return digest.hexdigest()
 
+    def check_splits(self) -> None:
+        """Refuses what cannot be both trained and tested on.
+
+        Raises:
+            ValueError: A split holds fewer than two images.
+        """
+        train, test = (sum(entry.split == split for entry in self.entries) for split in ("train", "test"))
+        if min(train, test) < FEWEST:
+            raise ValueError(
+                f"expected at least {FEWEST} images to train on and {FEWEST} to test on. "
+                f"Received: train={train}, test={test}"
+            )
+
 
 class DataSource(Config):
     """A place that images come from. Final classes add `kind` and their settings."""
@@ -83,14 +96,11 @@ def held_out(names: Sequence[str], fraction: float) -> list[Split]:
         fraction: Share of the names for the test split, in (0, 1).
 
     Returns:
-        The split of each name; each split holds at least two.
-
-    Raises:
-        ValueError: There are too few names for two splits.
+        The split of each name; each split holds at least two, or all are for training where they are too few.
     """
-    if len(names) < MIN_IMAGES:
-        raise ValueError(f"expected at least {MIN_IMAGES} images to split. Received: images={len(names)}")
-    count = min(max(2, round(fraction * len(names))), len(names) - 2)
+    if len(names) < 2 * FEWEST:
+        return ["train" for _ in names]
+    count = min(max(FEWEST, round(fraction * len(names))), len(names) - FEWEST)
     ranked = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
     test = set(ranked[:count])
     return ["test" if index in test else "train" for index in range(len(names))]

@@ -44,7 +44,7 @@ def arrange(paths: Iterable[str], *, test_fraction: float, place: str, look_thro
         look_through: Whether a single folder that all images lie in is taken for the source itself.
 
     Raises:
-        ValueError: There are no images, too few in a split, or some outside the folders of the splits.
+        ValueError: There are no images, or some outside the folders of the splits.
     """
     visible = sorted((path for path in paths if not _hidden(path)), key=lambda path: path.split("/"))
     top = _single_folder(visible) if look_through else ""
@@ -54,7 +54,7 @@ def arrange(paths: Iterable[str], *, test_fraction: float, place: str, look_thro
     if not names:
         wanted = " ".join(sorted(SUFFIXES))
         raise ValueError(f"expected images ({wanted}), found none. Received: path={place!r}")
-    splits, below_split = _splits(names, test_folder, test_fraction, place)
+    splits, below_split = _splits(names, test_folder, test_fraction)
     classes, labels = _classes(below_split)
     ignored = sum(not path.endswith("/") for path in visible) - len(names)
     return Arrangement(names, splits, labels, classes, top, ignored)
@@ -90,7 +90,7 @@ def _split_folders(tops: set[str]) -> tuple[str | None, list[str]]:
     return present[0], present[1:]
 
 
-def _splits(names: list[str], test_folder: str | None, fraction: float, place: str) -> tuple[list[Split], list[str]]:
+def _splits(names: list[str], test_folder: str | None, fraction: float) -> tuple[list[Split], list[str]]:
     """Returns each name's split, and the names without the folder of their split."""
     if test_folder is None:
         return held_out(names, fraction), names
@@ -103,9 +103,6 @@ def _splits(names: list[str], test_folder: str | None, fraction: float, place: s
                 f"Received: image={name!r}"
             )
         splits.append("test" if top == test_folder else "train")
-    for split, folder in (("train", "train"), ("test", test_folder)):
-        if splits.count(split) < 2:  # type: ignore[arg-type]  # a tuple's item is a plain str to mypy
-            raise ValueError(f"expected at least 2 images below {folder}/. Received: path={place!r}")
     return splits, [name.partition("/")[2] for name in names]
 
 

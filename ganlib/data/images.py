@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etils import epy
 
 from ganlib import storage
-from ganlib.data.archive import Archive
+from ganlib.data.archive import PACKED, Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource, Listing, Split
 from ganlib.data.conform import Colour, UnusableImageError, opened
@@ -39,11 +41,13 @@ class Images:
         name: Where they lie, for people.
         source: A prepared dataset, or the listing of anything else.
         splits: Which of its splits are meant.
+        remarks: What was lost when images were read, and how often; grows with `batches`.
     """
 
     name: str
     source: PreparedDataset | Listing
     splits: tuple[Split, ...]
+    remarks: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def at(cls, location: str) -> Images:
@@ -91,32 +95,34 @@ class Images:
         unusable: list[str] = []
         first: tuple[str, tuple[int, ...]] | None = None
 
-        def pixels(row: int) -> NDArray[np.uint8] | UnusableImageError:
+        def pixels(row: int) -> tuple[NDArray[np.uint8], list[str]] | UnusableImageError:
             try:
-                image, _ = opened(lambda: listing.read(row), colour=colour)
+                image, remarks = opened(lambda: listing.read(row), colour=colour)
             except UnusableImageError as error:
                 return error
-            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
+            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1), remarks
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(rows), CHUNK):
                 batch = []
-                for row, image in zip(rows[start:], pool.map(pixels, rows[start : start + CHUNK]), strict=False):
+                for row, result in zip(rows[start:], pool.map(pixels, rows[start : start + CHUNK]), strict=False):
                     name = listing.entries[row].name
-                    if isinstance(image, UnusableImageError):
-                        unusable.append(f"{name} ({image})")
+                    if isinstance(result, UnusableImageError):
+                        unusable.append(f"{name} ({result})")
                         continue
+                    image, remarks = result
+                    self.remarks.update(remarks)
                     first = first or (name, image.shape)
                     if image.shape != first[1]:
                         raise ValueError(_mixed(first[0], first[1], name, image.shape))
                     batch.append(image)
                 if len(unusable) > MAX_UNUSABLE * len(rows):
-                    told = f"{len(unusable)} of {len(rows)} images in {self.name}, such as {unusable[0]}"
+                    told = f"{len(unusable)} of {len(rows)} images, such as {unusable[0]}"
                     raise ValueError(f"expected at most {MAX_UNUSABLE:.0%} unusable images. Received: {told}")
                 if batch:
                     yield np.stack(batch)
         if unusable:
-            print(f"left out {len(unusable)} unusable images of {self.name}, such as {unusable[0]}", flush=True)
+            self.remarks[f"left out, such as {unusable[0]}"] = len(unusable)
 
 
 def _source(path: Path) -> DataSource:
@@ -125,11 +131,17 @@ def _source(path: Path) -> DataSource:
         return Arrays(path=str(path)) if files else ImageFolder(path=str(path))
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
-            arrays = all(name.endswith(".npy") for name in file.namelist())
+            names = file.namelist()
+        arrays = names and all(name.endswith(".npy") for name in names)
         return Arrays(path=str(path)) if arrays else Archive(path=str(path))
     with path.open("rb") as opened_file:
-        magic = opened_file.read(4)
-    return Arrays(path=str(path)) if magic.startswith(b"\0\0\x08") or "idx" in path.name else Archive(path=str(path))
+        magic = opened_file.read(6)
+    if magic.startswith(b"\0\0\x08") or "idx" in path.name:
+        return Arrays(path=str(path))
+    if not magic.startswith(tuple(PACKED)) and not tarfile.is_tarfile(path):
+        wanted = "a folder of images, a zip or tar file of them, or an npz or idx file, undamaged"
+        raise ValueError(f"expected {wanted}. Received: path={str(path)!r}")
+    return Archive(path=str(path))
 
 
 def _mixed(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:

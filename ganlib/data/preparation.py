@@ -89,6 +89,7 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
         OSError: The disk is full or not writable.
     """
     listing = config.source.listing()
+    listing.check_splits()
     try:
         with storage.whole_folder(output) as folder:
             writing = _Writing(config, listing, folder)
@@ -199,6 +200,10 @@ class _Writing:
                     f"expected at least 2 usable images in the {split} split. "
                     f"Received: images={self.labels[split].total()}"
                 )
+            without = [name for index, name in enumerate(self.listing.classes) if not self.labels[split][index]]
+            if without:
+                told = f"{len(without)} of {len(self.listing.classes)}, such as {without[0]}"
+                print(f"note: classes without {split} images: {told}", flush=True)
         if self.set_aside:
             print(f"set aside {unusable}: {reasons}", flush=True)
 

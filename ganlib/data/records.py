@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = "gan-pipelines/tfrecord@1"
+NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "set_aside"}  # of a manifest
 NO_LABEL = -1
 IN_MEMORY_BYTES = 2 * 2**30
 SHUFFLE_RECORDS = 16_384
@@ -91,12 +92,15 @@ class PreparedDataset:
         """Opens a folder that `data.prepare` wrote.
 
         Raises:
-            ValueError: The folder holds no prepared data, or of another format, or a shard is missing.
+            ValueError: The folder holds no prepared data, or of another format, or something is missing.
         """
         folder = Path(folder)
         manifest = storage.read_json(folder / "manifest.json")
-        if manifest.get("format") != FORMAT:
-            raise ValueError(f"expected prepared data of format {FORMAT}. Received: format={manifest.get('format')!r}")
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"expected prepared data of format {FORMAT}. Received: format={found!r}")
+        if not manifest.keys() >= NEEDED:
+            raise ValueError(f"expected a whole manifest.json; prepare the data anew. Received: folder={str(folder)!r}")
         for split in manifest["splits"].values():
             for shard in split["shards"]:
                 path = folder / shard["file"]
@@ -154,10 +158,17 @@ class PreparedDataset:
         return cast("int", self.manifest["splits"][split]["count"])
 
     def read(self, split: Split) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yields batches in the stored order: uint8 [n, H, W, C] and int64 [n]."""
+        """Yields batches in the stored order: uint8 [n, H, W, C] and int64 [n].
+
+        Raises:
+            ValueError: A shard is damaged.
+        """
         records = tf.data.TFRecordDataset(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
-        for images, labels in records:
-            yield images.numpy(), labels.numpy()
+        try:
+            for images, labels in records:
+                yield images.numpy(), labels.numpy()
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(f"damaged images; prepare them anew. Received: folder={str(self.folder)!r}") from error
 
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Returns a whole split: uint8 [N, H, W, C] and int64 [N]."""

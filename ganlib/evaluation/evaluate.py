@@ -14,7 +14,7 @@ from ganlib import pixels, storage
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries
-from ganlib.evaluation.measures import CLASS_SAMPLES, memorisation
+from ganlib.evaluation.measures import CLASS_SAMPLES, check_shape, memorisation
 from ganlib.evaluation.memorisation import closeness_to_training
 from ganlib.evaluation.per_class import ClassScores, per_class
 from ganlib.evaluation.report import Contents, write_report
@@ -58,11 +58,14 @@ class Evaluation:
         """Opens a folder that `evaluate` wrote.
 
         Raises:
-            ValueError: The folder holds no scores.
+            ValueError: The folder holds no scores, or no whole ones.
         """
         saved = storage.read_json(Path(folder) / "scores.json")
-        scores = tuple(Score(**item) for item in saved["scores"])
-        return cls(Path(folder), scores, saved["protocol"], tuple(saved["notes"]))
+        try:
+            scores = tuple(Score(**item) for item in saved["scores"])
+            return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"expected scores, as `evaluate` saves them. Received: folder={str(folder)!r}") from error
 
     @property
     def values(self) -> dict[str, float]:
@@ -118,11 +121,15 @@ def evaluate(
 
     Returns:
         The scores in `output`.
+
+    Raises:
+        ValueError: The model's images have another shape than the reference's, or something cannot be read.
     """
     began = time.perf_counter()
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
     images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=config.seed)
+    check_shape(images, reference.extractor)
     drawn = Sample(*reference.extractor.all_outputs([images]), asked)
     sample = drawn.first(count)
     scores = [*reference.score(sample), *reference.class_scores(drawn)]
@@ -228,6 +235,8 @@ def _introduction(
 def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
     """What to know before the scores are trusted."""
     notes, set_aside = reference.remarks(count), dataset.manifest["set_aside"]
+    if reference.facts["dataset_sha256"] != dataset.checksum:
+        notes.append(f"The reference is of other images, {reference.facts['dataset']}, than the model was trained on.")
     met = [event for event in model.events if not event["reaction"].startswith("stopped")]  # told below
     if met:
         told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in met]
@@ -235,6 +244,11 @@ def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, 
         notes.append(f"Training met trouble: {'; '.join(told[:NAMED])}{rest}; history.jsonl tells more.")
     if model.facts["stopped"]:
         notes.append(f"Training stopped at {model.facts['stopped']}.")
+    for split, told in dataset.manifest["splits"].items():
+        without = [name for name, images in told["classes"].items() if not images]
+        if without:
+            classes = f"{len(without)} of {len(dataset.classes)}, such as {without[0]}"
+            notes.append(f"Classes without {split} images: {classes}.")
     if set_aside:
         named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
         rest = "; manifest.json of the data set names the others" if len(set_aside) > NAMED else ""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ganlib.evaluation.extractors import FittedExtractor
     from ganlib.evaluation.sample import Sample
 
+HASH_DIGITS = 16  # of the hash that tells weights apart for people
 CLASS_SAMPLES = 1000
 PAIRWISE_LIMIT = 10_000  # images of which all distances to each other are taken
 FARTHEST_NEIGHBOUR = max(precision_recall.NEIGHBOUR, density_coverage.NEIGHBOUR)
@@ -37,6 +38,19 @@ NEIGHBOUR_MEASURES = {
     },
 }
 SURE = 0.9
+
+
+def identity(space: FittedExtractor) -> str:
+    """Returns what tells a feature space from all others: statistics of two identities do not compare."""
+    weights = space.sha256[:HASH_DIGITS]
+    return f"{space.measure('fd')} (treatment {space.treatment or 'none'}, weights {weights})"
+
+
+def check_shape(images: NDArray[np.uint8], space: FittedExtractor) -> None:
+    """Refuses images [N, H, W, C] of another shape than those of a feature space that takes them as they are."""
+    if space.treatment is None and images.shape[1:] != space.network.input_shape[1:]:
+        expected, received = ("x".join(map(str, shape[1:])) for shape in (space.network.input_shape, images.shape))
+        raise ValueError(f"expected images of {expected}, as the reference's. Received: {received}")
 
 
 def distances(

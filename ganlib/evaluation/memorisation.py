@@ -36,7 +36,14 @@ ROWS = 2048
 def closeness_to_training(
     images: NDArray[np.uint8], dataset: PreparedDataset
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns `closeness` of uint8 images [N, H, W, C] to all training images of a dataset, in pixels."""
+    """Returns `closeness` of uint8 images [N, H, W, C] to all training images of a dataset, in pixels.
+
+    Raises:
+        ValueError: The dataset's images have another shape.
+    """
+    if images.shape[1:] != dataset.image_shape:
+        expected, received = ("x".join(map(str, shape)) for shape in (dataset.image_shape, images.shape[1:]))
+        raise ValueError(f"expected images of {expected}, as those of {dataset.name}. Received: {received}")
     progress = Progress("memorisation", total=dataset.count("train"), unit="training images")
 
     def training() -> Iterator[NDArray[np.float32]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import __version__, storage
+from ganlib import __version__, storage, tracking
 from ganlib.evaluation import measures
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor
@@ -36,6 +38,7 @@ CLOSENESS = "test_closeness.npy"
 NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
 INDISTINCT = 1e-5  # a distance or variance of features that is rounding
 HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
+DAMAGES = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 
 
@@ -192,17 +195,31 @@ class Reference:
         """Opens a folder that `measure_reference` wrote.
 
         Raises:
-            ValueError: The folder holds no reference, or one of an older version.
+            ValueError: The folder holds no reference, a damaged one, or one of an older version.
         """
         folder = Path(folder)
         saved = storage.read_json(folder / "reference.json")
-        if saved.get("format") != FORMAT:
+        if not isinstance(saved, dict) or saved.get("format") != FORMAT:
             raise ValueError(f"expected a reference of format {FORMAT}; measure it anew. Received: {str(folder)!r}")
+        try:
+            return cls._read(folder, saved)
+        except DAMAGES as error:  # Keras and NumPy raise almost anything on damaged files
+            told = tracking.reason(error) if isinstance(error, ValueError) else repr(error)
+            raise ValueError(
+                f"expected a whole reference; measure it anew. Received: folder={str(folder)!r} ({told})"
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path, saved: dict[str, Any]) -> Reference:
         train, test = (Sample.load(folder / f"{split}.npz") for split in ("train", "test"))
         statistics = Statistics.load(folder / "statistics.npz")
+        extractor = FittedExtractor.load(folder)
+        width = extractor.network.output_shape[0][-1]
+        if {(width,), statistics.mean.shape} | {part.features.shape[1:] for part in (train, test)} != {(width,)}:
+            raise ValueError(f"expected features of one width, {width}")
         floors = {int(count): [Score(**row) for row in rows] for count, rows in saved["floors"].items()}
         closeness = np.load(folder / CLOSENESS, allow_pickle=False) if (folder / CLOSENESS).exists() else None
-        return cls(FittedExtractor.load(folder), statistics, train, test, saved["facts"], closeness, floors)
+        return cls(extractor, statistics, train, test, dict(saved["facts"]), closeness, floors)
 
 
 def versions() -> str:
@@ -267,7 +284,7 @@ def _training(extractor: FittedExtractor, dataset: PreparedDataset) -> tuple[Sta
                 kept.append(features)
             yield features
 
-    statistics = Statistics.of(seen())
+    statistics = replace(Statistics.of(seen()), space=measures.identity(extractor))
     features = np.concatenate(kept)[: measures.PAIRWISE_LIMIT]
     labels = _labels(dataset, "train")
     return statistics, Sample(features, None, None if labels is None else labels[: len(features)])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etils import epy
 
 from ganlib import storage
+from ganlib.evaluation import npz
 
 with epy.lazy_imports():
     import numpy as np
@@ -56,10 +55,16 @@ class Sample:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: The file is absent or holds something else.
+            ValueError: The file is absent, damaged, or holds something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(**{name: file[name] for name in file.files})
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"expected the features of images. Received: path={str(path)!r} ({error})") from error
+        arrays = npz.read(path, tuple(field.name for field in fields(cls)))
+        if "features" not in arrays or len({array.shape[:1] for array in arrays.values()}) != 1:
+            shapes = {name: array.shape for name, array in arrays.items()}
+            raise ValueError(f"expected the features of images, a row each. Received: {shapes} in path={str(path)!r}")
+        sample = cls(**arrays)
+        if sample.features.ndim != 2 or len(sample) < 2 or not np.isfinite(sample.features).all():
+            raise ValueError(
+                "expected at least 2 finite feature vectors. "
+                f"Received: shape={sample.features.shape} in path={str(path)!r}"
+            )
+        return sample

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
 from ganlib import storage
+from ganlib.evaluation import npz
 
 with epy.lazy_imports():
     import numpy as np
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS = 1024  # features that are multiplied at once, at the least
+ROUNDING = 1e-4  # of a covariance, relative to its largest value: other tools store shorter numbers too
+LARGEST = 3e38  # of float32, in which features are made
+ARRAYS = ("mu", "sigma", "count", "factor", "space")
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,28 @@ class Statistics:
         covariance: float64 [D, D], unbiased.
         count: Number of feature vectors; None where a file of another tool does not tell.
         factor: float64 [R, D] with R < D and `factor.T @ factor` the covariance, where there are so few features.
+        space: What tells the feature space from others, where it is known.
+
+    Raises:
+        ValueError: The shapes do not belong together, or there are infinite or NaN values.
     """
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
     count: int | None = None
     factor: NDArray[np.float64] | None = None
+    space: str | None = None
+
+    def __post_init__(self) -> None:
+        mean, covariance, factor = self.mean, self.covariance, self.factor
+        if mean.ndim != 1 or not mean.size or covariance.shape != (mean.size, mean.size):
+            shapes = f"mu={mean.shape}, sigma={covariance.shape}"
+            raise ValueError(f"expected mu of shape [D] and sigma of shape [D, D]. Received: {shapes}")
+        if factor is not None and (factor.ndim != 2 or factor.shape[1] != mean.size):
+            raise ValueError(f"expected factor of shape [R, {mean.size}]. Received: factor={factor.shape}")
+        arrays = [array for array in (mean, covariance, factor) if array is not None]
+        if not all(array.min(initial=0.0) >= -LARGEST and array.max(initial=0.0) <= LARGEST for array in arrays):
+            raise ValueError("expected finite statistics. Received: infinite or NaN values")
 
     @classmethod
     def of(cls, batches: Iterable[NDArray[np.floating]]) -> Statistics:
@@ -73,15 +91,19 @@ class Statistics:
             return np.asarray(np.linalg.cholesky(self.covariance), np.float64).T
         except np.linalg.LinAlgError:  # singular: features that do not vary, or that hang on others
             eigenvalues, vectors = np.linalg.eigh(self.covariance)
+            if eigenvalues[0] < -ROUNDING * eigenvalues[-1]:
+                told = f"{eigenvalues[0]:.3g} beside {eigenvalues[-1]:.3g}"
+                raise ValueError(f"expected a covariance without negative eigenvalues. Received: {told}") from None
             scales: NDArray[np.float64] = np.sqrt(np.clip(eigenvalues, 0.0, None))
             return scales[:, None] * vectors.T
 
     def save(self, path: Path) -> None:
-        """Writes an npz file that is whole or absent: `mu` and `sigma` as other tools read them, and `count`."""
+        """Writes an npz file that is whole or absent: `mu` and `sigma` as other tools read them, and the rest."""
         count = {} if self.count is None else {"count": np.array(self.count)}
         factor = {} if self.factor is None else {"factor": self.factor}
+        space = {} if self.space is None else {"space": np.array(self.space)}
         with storage.whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, mu=self.mean, sigma=self.covariance, **count, **factor)
+            np.savez(file, allow_pickle=False, mu=self.mean, sigma=self.covariance, **count, **factor, **space)
 
     @classmethod
     def load(cls, path: Path) -> Statistics:
@@ -90,20 +112,13 @@ class Statistics:
         Raises:
             ValueError: The file holds no such statistics.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in ("mu", "sigma", "count", "factor") if name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"not a readable npz file: {error}. Received: path={str(path)!r}") from error
+        arrays = npz.read(path, ARRAYS)
         if not {"mu", "sigma"} <= arrays.keys():
             raise ValueError(f"expected the arrays mu and sigma. Received: path={str(path)!r} without them")
-        mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
-        if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
-            shapes = f"mu={mean.shape}, sigma={covariance.shape}"
-            raise ValueError(f"expected mu of shape [D] and sigma of shape [D, D]. Received: {shapes}")
-        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-            raise ValueError(f"expected finite statistics. Received: infinite or NaN values in path={str(path)!r}")
-        return cls(mean, covariance, int(arrays["count"]) if "count" in arrays else None, arrays.get("factor"))
+        try:
+            return _statistics(**arrays)
+        except ValueError as error:
+            raise ValueError(f"{error} in path={str(path)!r}") from error
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,36 @@ class _Sums:
         degrees = self.count - 1
         factor = None if self.factor is None else self.factor / np.sqrt(degrees)
         return Statistics(self.mean, self.scatter / degrees, self.count, factor)
+
+
+def _statistics(
+    mu: NDArray[Any],
+    sigma: NDArray[Any],
+    count: NDArray[Any] | None = None,
+    factor: NDArray[Any] | None = None,
+    space: NDArray[Any] | None = None,
+) -> Statistics:
+    """Checks and brings together what a file holds."""
+    for name, array in {"mu": mu, "sigma": sigma, "factor": factor}.items():
+        if array is not None and array.dtype.kind not in "fiu":
+            raise ValueError(f"expected real numbers as {name}. Received: dtype={array.dtype}")
+    if count is not None and (count.shape or count.dtype.kind not in "iu" or count < 2):
+        raise ValueError(f"expected a count from 2 on. Received: count={count}")
+    statistics = Statistics(
+        mu.astype(np.float64),
+        sigma.astype(np.float64),
+        None if count is None else int(count),
+        None if factor is None else factor.astype(np.float64),
+        None if space is None else str(space),
+    )
+    covariance = statistics.covariance
+    apart = np.abs(covariance - covariance.T).max()
+    if apart > ROUNDING * np.abs(covariance).max():
+        raise ValueError(f"expected a symmetric sigma. Received: values that differ by {apart:.3g}")
+    root = statistics.root  # refuses what is no covariance, now rather than when all images have been read
+    if factor is not None and not np.isclose((root**2).sum(), covariance.trace(), rtol=ROUNDING):
+        raise ValueError("expected a factor of sigma. Received: one of another matrix")
+    return statistics
 
 
 def _gathered(batches: Iterable[NDArray[np.floating]]) -> Iterator[NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,11 +49,23 @@ class TrainedModel:
             ValueError: The folder holds no trained model.
         """
         folder = Path(folder)
-        return cls(folder, storage.read_json(folder / "model.json"))
+        facts = storage.read_json(folder / "model.json")
+        try:
+            return cls(folder, facts)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"expected what `train` leaves behind. Received: folder={str(folder)!r}") from error
 
     def network(self, kept: Kept) -> keras.Model:
-        """Loads one of the two kept generators."""
-        return keras.models.load_model(self.file(kept), compile=False)
+        """Loads one of the two kept generators.
+
+        Raises:
+            ValueError: Its file is absent or damaged.
+        """
+        try:
+            return keras.models.load_model(self.file(kept), compile=False)
+        except (ValueError, LookupError, TypeError, OSError, zipfile.BadZipFile) as error:
+            told = f"path={str(self.file(kept))!r} ({tracking.reason(error)})"
+            raise ValueError(f"expected the whole Keras file of a generator. Received: {told}") from error
 
     def file(self, kept: Kept) -> Path:
         """Returns the Keras file of a kept generator."""

@@ -1,0 +1,31 @@
+"""NumPy's npz files, whole and without pickled objects."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Reads those arrays of a file that bear the names.
+
+    Raises:
+        ValueError: The file is absent, damaged, or of another kind.
+    """
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"not a readable npz file: absent, cut off, or of another kind. Received: path={str(path)!r}")
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"not a readable npz file: {error}. Received: path={str(path)!r}") from error
