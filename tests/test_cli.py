@@ -2,10 +2,10 @@
 
 import json
 import re
+import resource
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +55,16 @@ def command(*words, cwd):
 
 
 def takes_less_than(limit, *words, cwd, tries=5):
-    """Whether the best of a few processes is quick enough: the others may have met a busy machine."""
+    """Whether the best of a few processes is quick enough.
+
+    It computes all the time, so its processor time is what a user waits for; the clock's would be other tests' as well.
+    """
 
     def seconds():
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert command(*words, cwd=cwd).returncode == 0
-        return time.perf_counter() - began
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     return any(seconds() < limit for _ in range(tries))
 
