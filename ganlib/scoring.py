@@ -13,7 +13,7 @@ from etils import epy
 from ganlib import storage
 from ganlib.data import Images
 from ganlib.data.tally import Tally
-from ganlib.evaluation import FixedExtractor, Inception, Reference, Sample, Score, Statistics, measures, versions
+from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
 from ganlib.evaluation.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
@@ -94,11 +94,6 @@ def score(first: str, second: str, *, space: FixedExtractor, weights: Path | Non
     yardstick = Path(second).expanduser()
     if (yardstick / REFERENCE).is_file():
         return _against_reference(first, Reference.open(yardstick))
-    if weights is None and isinstance(space, Inception):
-        raise ValueError(
-            "expected weights of the Inception network, or the reference folder of a run as the second. "
-            f"Received: weights=null, second={second!r}"
-        )
     extractor = space.load(weights)
     one, other = (_side(location, extractor) for location in (first, second))
     scores = _scores(one, other, extractor)
@@ -243,7 +238,10 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
     if one.tally is not None and other.tally is not None:
         notes += _differences(one.tally, other.tally)
     if not extractor.canonical:
-        notes.append(f"Scores in the feature space {extractor.name} are not FID, and compare only with each other.")
+        notes.append(
+            f"Scores in the feature space {extractor.name} compare only with each other; FID needs the weights of the "
+            "Inception network."
+        )
     return notes
 
 

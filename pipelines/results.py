@@ -24,14 +24,13 @@ EXTRA = "scores need the extra [train]: pip install -r requirements/train.txt"
 @click.argument("second")
 @click.option(
     "--weights",
-    help="File of the Inception network of 2015, by which FID is defined: a path, gs:// or https:// address.",
+    help="File of the Inception network of 2015, by which FID is defined: a path, gs:// or https:// address; without "
+    "it, the features are those of a fixed random network.",
 )
 @click.option(
     "--treatment",
     type=click.Choice(["legacy", "clean"]),
-    default="legacy",
-    show_default=True,
-    help="How images reach the network's 299x299: bilinear as in 2015, or antialiased bicubic.",
+    help="How images reach that network's 299x299: bilinear as in 2015 (legacy, the default), or antialiased bicubic.",
 )
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for scores.json.")
 @click.option(
@@ -44,7 +43,7 @@ def score(
     first: str,
     second: str,
     weights: str | None,
-    treatment: str,
+    treatment: str | None,
     output: Path | None,
     statistics: Path | None,
     as_json: bool,
@@ -55,12 +54,15 @@ def score(
     the path means one split. SECOND may also be an npz file of mu and sigma, or the reference folder of a run, whose
     own feature space is then used.
     """
+    if weights is None and treatment is not None:
+        raise Stop(f"a treatment belongs to --weights. Received: --treatment {treatment} without --weights", MISTAKE)
     try:
         from ganlib import scoring, storage
-        from ganlib.evaluation import Inception
+        from ganlib.evaluation import Inception, Random
 
         place = None if weights is None else storage.fetch(weights)
-        found = scoring.score(first, second, space=Inception.model_validate({"treatment": treatment}), weights=place)
+        space = Random() if place is None else Inception.model_validate({"treatment": treatment or "legacy"})
+        found = scoring.score(first, second, space=space, weights=place)
         if output is not None:
             found.save(output)
         if statistics is not None:

@@ -72,7 +72,9 @@ def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp
     assert first.value > 3 * first.floor > 0
     assert found.protocol["treatment"] == "clean"
     assert found.protocol["generated_count"] == found.protocol["reference_count"] == 60
-    assert found.notes == ["Scores in the feature space mean are not FID, and compare only with each other."]
+    assert [note.partition("; FID")[0] for note in found.notes] == [
+        "Scores in the feature space mean compare only with each other"
+    ]
     found.save(tmp_path / "scores")
     again = Evaluation.open(tmp_path / "scores")
     assert again.values == {score.name: score.value for score in found.scores}
@@ -284,10 +286,18 @@ def test_the_command_scores_with_the_inception_network(places, tmp_path):
     assert Evaluation.open(tmp_path / "scores").protocol == told["protocol"]
 
 
+def test_the_command_scores_without_weights_in_random_features(places, tmp_path):
+    result = CliRunner().invoke(main, ["score", places[0], places[1], "-o", str(tmp_path / "scores")])
+    assert result.exit_code == 0, result.output
+    found = Evaluation.open(tmp_path / "scores")
+    assert [score.name for score in found.scores[:2]] == ["fd_random", "fd_infinity_random"]
+    assert found.protocol["treatment"] == "clean"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "expected weights of the Inception network, or the reference folder of a run"),
+        (["--treatment", "clean"], "a treatment belongs to --weights"),
         (["--weights", "/nowhere.pth"], "no such file or folder"),
         (["--weights", __file__], "the Inception weights cannot be read"),
     ],

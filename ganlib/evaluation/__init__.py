@@ -3,7 +3,7 @@
 from ganlib.evaluation.compare import compare, comparison
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
-from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception
+from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception, Random
 from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.reference import Reference, measure_reference, versions
 from ganlib.evaluation.sample import Sample
@@ -16,6 +16,7 @@ __all__ = [
     "FittedExtractor",
     "FixedExtractor",
     "Inception",
+    "Random",
     "Reference",
     "Sample",
     "Score",

@@ -7,10 +7,11 @@ from pydantic import BeforeValidator, Field
 from ganlib.evaluation.extractors.base import Extractor, FittedExtractor, FixedExtractor
 from ganlib.evaluation.extractors.classifier import Classifier
 from ganlib.evaluation.extractors.inception import Inception
+from ganlib.evaluation.extractors.random_features import Random
 from ganlib.evaluation.extractors.rotation import Rotation
 from ganlib.schema import from_word
 
-Space = Annotated[Classifier | Inception | Rotation, Field(discriminator="kind"), BeforeValidator(from_word)]
+Space = Annotated[Classifier | Inception | Random | Rotation, Field(discriminator="kind"), BeforeValidator(from_word)]
 """Every feature space there is: a new one is one file and one word here."""
 
-__all__ = ["Classifier", "Extractor", "FittedExtractor", "FixedExtractor", "Inception", "Rotation", "Space"]
+__all__ = ["Classifier", "Extractor", "FittedExtractor", "FixedExtractor", "Inception", "Random", "Rotation", "Space"]

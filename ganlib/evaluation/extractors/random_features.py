@@ -1,0 +1,61 @@
+"""Features of a network that was never trained, for images about which nothing else is at hand.
+
+Such features tell images apart by their textures and colours, and favour no data (Naeem et al. 2020,
+https://arxiv.org/abs/2002.09797, judge by them what ImageNet knows nothing of).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from etils import epy
+
+from ganlib import pixels
+from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+
+with epy.lazy_imports():
+    import keras
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIDE = 64
+WIDTHS = (8, 16, 24, 32)
+SEED = 0
+
+
+class Random(FixedExtractor):
+    """Mean and spread over the image of what each layer of a fixed random network answers."""
+
+    kind: Literal["random"] = "random"
+
+    def load(self, weights: Path | None = None) -> FittedExtractor:
+        """Draws the weights, the same ones everywhere; see the base class."""
+        if weights is not None:
+            raise ValueError(f"expected no weights for random features. Received: weights={str(weights)!r}")
+        return FittedExtractor("random", _network(), (), {"seed": SEED}, treatment="clean")
+
+
+def _network() -> keras.Model:
+    """Returns a network from images [N, SIDE, SIDE, 3] in 0..255 to features, and one empty answer."""
+    random = np.random.default_rng(SEED)
+    images = keras.Input((SIDE, SIDE, 3), name="images")
+    x = keras.layers.Rescaling(1 / pixels.HALF_RANGE, offset=-1.0)(images)
+    features = []
+    for width in WIDTHS:
+        layer = keras.layers.Conv2D(width, 3, padding="same", activation="relu")
+        depth = x.shape[-1]
+        x = layer(x)
+        layer.set_weights(_weights(random, depth, width))
+        features += [keras.ops.mean(x, axis=(1, 2)), keras.ops.std(x, axis=(1, 2))]
+        x = keras.layers.AveragePooling2D(2)(x)
+    joined = keras.ops.concatenate(features, axis=1)
+    return keras.Model(images, [joined, joined[:, :1]], name="random")
+
+
+def _weights(random: np.random.Generator, depth: int, width: int) -> list[NDArray[np.float32]]:
+    """Returns a kernel that keeps the size of what it multiplies (He et al. 2015), and a bias that bends it."""
+    kernel = random.normal(0.0, np.sqrt(2.0 / (9 * depth)), (3, 3, depth, width))
+    return [kernel.astype(np.float32), random.normal(0.0, 0.3, width).astype(np.float32)]
