@@ -45,7 +45,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "random.pth"
-        _write(weights)
+        write_weights(weights)
         ours = {
             treatment: Inception(treatment=treatment).fit(None, seed=0, weights=weights)
             for treatment in ("legacy", "clean")
@@ -62,7 +62,7 @@ def main() -> None:
     _time(candidates, images, options)
 
 
-def _write(path: Path) -> None:
+def write_weights(path: Path) -> None:
     """Writes random weights of which no activation dies or explodes."""
     random = np.random.default_rng(0)
     state = {}
