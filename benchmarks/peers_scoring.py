@@ -10,7 +10,7 @@ that of the largest process: workers that read images for a peer are not added. 
 square roots of large matrices cost; only 10,000, some 20 minutes a program, are what a user waits for.
 
 `ours` is the command, which knows more than any peer: errors, what endless images would give, density and coverage.
-The others compare like with like, and each one's ratio is to that of ours with the same measures. Values are equal where
+The others compare like with like: ratios are to ours with the same measures. Values are equal where
 the treatment of images is: ours, torch-fidelity and torchmetrics have the legacy one, clean-fid the clean one,
 pytorch-fid one of its own.
 """
