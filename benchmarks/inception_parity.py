@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import ganlib  # noqa: F401  (before TensorFlow, which looks only once whether oneDNN is to be on)
+
+# isort: split
 import numpy as np
 import tensorflow as tf
 
