@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,8 @@ def frechet_estimate(
     if blocks < jackknife.FEWEST:
         return FrechetEstimate(value)
     samples = Statistics.without_each(jackknife.blocks(sample, blocks))
-    if isinstance(reference, Statistics):
-        others = [reference] * blocks
-    else:
+    others: Iterable[Statistics] = [whole] * blocks
+    if not isinstance(reference, Statistics):
         others = Statistics.without_each(jackknife.blocks(reference, blocks, sample=1))
     partial = np.array([frechet_distance(one, other) for one, other in zip(samples, others, strict=True)])
     return FrechetEstimate(value, jackknife.error(partial), jackknife.without_bias(value, partial))

@@ -61,11 +61,11 @@ class Statistics:
         One block at a time, because the matrices of them all would fill the memory. A block is taken back from the
         whole; where few features are left, they are summed anew, for they serve as the factor.
         """
-        blocks = [_checked(block) for block in blocks]
-        whole = functools.reduce(_Sums.merge, map(_Sums.of, blocks))
-        for number, block in enumerate(blocks):
+        parts = [_checked(block) for block in blocks]
+        whole = functools.reduce(_Sums.merge, map(_Sums.of, parts))
+        for number, block in enumerate(parts):
             if whole.count - len(block) < len(whole.mean):
-                yield cls.of(blocks[:number] + blocks[number + 1 :])
+                yield cls.of(parts[:number] + parts[number + 1 :])
             else:
                 yield whole.without(_Sums.of(block)).statistics()
 
