@@ -63,12 +63,12 @@ def main() -> None:
 def prepared(folder: Path, count: int) -> list[str]:
     """Writes two folders of PNG files and a file of weights; returns their paths."""
     import numpy as np
-    from inception_parity import write_weights
     from PIL import Image
+    from random_weights import write_weights
 
-    for name, contrast in (("first", 0.8), ("second", 1.0)):
+    for name, contrast in (("first", 0.95), ("second", 1.0)):
         (folder / name).mkdir()
-        random = np.random.default_rng([count, int(10 * contrast)])
+        random = np.random.default_rng([count, int(100 * contrast)])
         for number in range(count):
             coarse = 128 + contrast * random.uniform(-128, 127, (8, 8, 3))
             picture = Image.fromarray(coarse.astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
