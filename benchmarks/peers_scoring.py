@@ -140,7 +140,9 @@ def torch_fidelity_alike(first: str, second: str, weights: str, *, pairs: bool =
     return torch_fidelity.calculate_metrics(
         input1=first,
         input2=second,
+        feature_extractor="inception-v3-compat",
         feature_extractor_weights_path=weights,
+        feature_layer_prc=str(WIDTH),  # unasked, it takes those of another network
         kid_subset_size=min(LARGEST_SUBSET, count),
         fid=True,
         kid=pairs,
