@@ -3,7 +3,7 @@
     python benchmarks/degradations.py --data FOLDER [--draws 3] [--only fashion_mnist/random ...] [--table]
 
 FOLDER holds `fashion_mnist/` with the four idx files, `cifar10_jpeg_subset.zip`, `flowers_128.zip`, and the weights of
-SqueezeNet. Real images are spoiled in five ways and five strengths each and measured against other real images of the
+SqueezeNet. Real images are spoiled in six ways and five strengths each and measured against other real images of the
 same data; those that are not spoiled are strength 0. Rows, one for each space on each data set, go to `rows.jsonl` in
 the folder of `--work`, a picture of the strengths beside it; the tables of all rows come last.
 """
@@ -48,8 +48,8 @@ def data_sets(folder: Path) -> dict[str, Data]:
 
     fashion = DataConfig.model_validate({"source": {"kind": "arrays", "path": str(folder / "fashion_mnist")}})
     return {
-        "fashion_mnist": Data("Fashion-MNIST, 28x28 grey", fashion, 20_000, 1000),
-        "cifar10": Data("CIFAR-10 subset, 32x32", colour("cifar10_jpeg_subset.zip", 32), 8000, 1000),
+        "fashion_mnist": Data("Fashion-MNIST, 28x28 grey", fashion, 20_000, 600),
+        "cifar10": Data("CIFAR-10 subset, 32x32", colour("cifar10_jpeg_subset.zip", 32), 8000, 600),
         "flowers": Data("Flowers, 64x64", colour("flowers_128.zip", 64), 1700, 450),
     }
 
@@ -88,6 +88,14 @@ def occluded(images: np.ndarray, strength: float, random: np.random.Generator) -
     return images
 
 
+def tinted(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """The first channel, red or grey, brighter by some grey levels."""
+    del random
+    images = images.astype(np.int64)
+    images[..., 0] += int(strength)
+    return np.clip(images, 0, 255).astype(np.uint8)
+
+
 def _each(images: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     changed = (np.asarray(change(Image.fromarray(np.squeeze(image)))) for image in images)
     return np.stack(list(changed)).reshape(images.shape)
@@ -98,6 +106,7 @@ SPOILED = {
     "noise": (noisy, (4, 8, 16, 32, 64)),
     "JPEG": (packed, (80, 60, 40, 20, 8)),
     "occlusion": (occluded, (0.1, 0.2, 0.3, 0.45, 0.6)),
+    "tint": (tinted, (2, 4, 8, 16, 32)),
 }
 DROPPED = (0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the classes, the rare ones first
 WAYS = (*SPOILED, "mode dropping")

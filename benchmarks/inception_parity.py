@@ -13,19 +13,24 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-
-# torchvision crashes where TensorFlow was there first.
 import torch
 import torchvision  # noqa: F401
+
+# Both before TensorFlow: torchvision crashes otherwise, and ganlib turns oneDNN on, at which TensorFlow looks once.
+import ganlib  # noqa: F401
+
+# isort: split
+import numpy as np
+import tensorflow as tf
 from cleanfid.resize import make_resizer
 from pytorch_fid import inception as pytorch_fid
+from random_weights import write_weights
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from ganlib.evaluation.extractors import Inception, inception_network
+from ganlib.evaluation.extractors import Inception
 from ganlib.evaluation.extractors.base import FittedExtractor
 from ganlib.evaluation.extractors.resizing import resized
 
@@ -45,9 +50,9 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "random.pth"
-        _write(weights)
+        write_weights(weights)
         ours = {
-            treatment: Inception(treatment=treatment).fit(None, seed=0, weights=weights)
+            treatment: replace(Inception(treatment=treatment).load(weights), batch=options.batch)
             for treatment in ("legacy", "clean")
         }
         fidelity = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(weights))
@@ -60,24 +65,6 @@ def main() -> None:
     candidates["torch-fidelity"] = lambda batch: fidelity(_channels_first(batch))
     candidates["pytorch-fid"] = lambda batch: fid(_channels_first(batch) / 255.0)
     _time(candidates, images, options)
-
-
-def _write(path: Path) -> None:
-    """Writes random weights of which no activation dies or explodes."""
-    random = np.random.default_rng(0)
-    state = {}
-    for scope, (height, width, depth, filters) in inception_network.kernel_shapes().items():
-        port = inception_network.PORTS[scope]
-        deviation = np.sqrt(2.0 / (height * width * depth))
-        state[f"{port}.conv.weight"] = random.normal(0.0, deviation, (filters, depth, height, width))
-        state[f"{port}.bn.weight"] = random.uniform(0.6, 1.3, filters)
-        state[f"{port}.bn.bias"] = random.normal(0.0, 0.1, filters)
-        state[f"{port}.bn.running_mean"] = random.normal(0.0, 0.1, filters)
-        state[f"{port}.bn.running_var"] = random.uniform(0.5, 1.5, filters)
-    state["fc.weight"] = random.normal(0.0, 0.02, (inception_network.CLASSES, inception_network.FEATURES))
-    state["fc.bias"] = random.normal(0.0, 1.0, inception_network.CLASSES)
-    tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in state.items()}
-    torch.save(tensors, path, _use_new_zipfile_serialization=False)
 
 
 def _pytorch_fid(weights: Path) -> torch.nn.Module:

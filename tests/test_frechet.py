@@ -134,13 +134,28 @@ def test_features_that_hang_on_each_other_have_a_distance(random):
     assert frechet_distance(Statistics.of([still]), moved) == pytest.approx(13.0, rel=1e-6)
 
 
-def test_statistics_without_a_block_are_those_of_the_others(random):
-    blocks = [random.normal(size=(count, 6)) for count in (5, 9, 5, 7)]
-    for index, statistics in enumerate(Statistics.without_each(blocks)):
+@pytest.mark.parametrize("width", [6, 19, 40], ids=["many", "just enough", "few"])
+def test_statistics_without_a_block_are_those_of_the_others(random, width):
+    blocks = [random.normal(size=(count, width)) for count in (5, 9, 5, 7)]
+    found = list(Statistics.without_each(blocks))
+    assert len(found) == 4
+    for index, statistics in enumerate(found):
         rest = np.concatenate([block for number, block in enumerate(blocks) if number != index])
-        np.testing.assert_allclose(statistics.covariance, np.cov(rest.T), rtol=1e-10)
+        np.testing.assert_allclose(statistics.covariance, np.cov(rest.T), rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(statistics.mean, rest.mean(axis=0), rtol=1e-10)
+        np.testing.assert_allclose(statistics.root.T @ statistics.root, statistics.covariance, atol=1e-14)
         assert statistics.count == len(rest)
+        assert (statistics.factor is not None) == (len(rest) < width)
+
+
+@pytest.mark.parametrize("decades", [2, 9], ids=["by eigenvalues", "by singular values"])
+def test_directions_that_hardly_vary_leave_the_distance_exact(random, decades):
+    """Known in closed form, for the one covariance is a multiple of the other."""
+    axes = np.linalg.qr(random.normal(size=(300, 300)))[0]
+    variances = np.logspace(0, -decades, 300)
+    first, second = (gaussian(np.zeros(300), (axes * scale) @ axes.T) for scale in (variances, 1.2 * variances))
+    expected = (np.sqrt(1.2) - 1) ** 2 * variances.sum()
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4], ids=["alike", "unlike"])

@@ -59,22 +59,25 @@ def kernel_distance(
 def _sums(first: list[NDArray[np.float64]], second: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Returns the kernel's sum over the pairs of each two parts [blocks, blocks]; an image is no pair with itself."""
     alike = first is second
+    right, starts = np.concatenate(second), np.cumsum([0, *map(len, second[:-1])])
     sums = np.zeros((len(first), len(second)))
     for row, left in enumerate(first):
-        for column in range(row if alike else 0, len(second)):
-            sums[row, column] = _sum(left, second[column])
-            if alike:
-                sums[column, row] = sums[row, column]
-        if alike:
-            sums[row, row] -= (((left**2).sum(axis=1) / left.shape[1] + 1.0) ** 3).sum()
+        column = row if alike else 0  # the other half is the same
+        start = starts[column]
+        sums[row, column:] = np.add.reduceat(_totals(left, right[start:]), starts[column:] - start)
+    if alike:
+        sums += np.triu(sums, 1).T
+        own = [(((part**2).sum(axis=1) / part.shape[1] + 1.0) ** 3).sum() for part in first]
+        sums -= np.diag(own)
     return sums
 
 
-def _sum(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    rows, total = max(1, PAIRS // len(right)), 0.0
+def _totals(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns each right row's sum [M] over the left rows; large products keep all cores busy."""
+    rows, totals = max(1, PAIRS // len(right)), np.zeros(len(right))
     for start in range(0, len(left), rows):
         base = left[start : start + rows] @ right.T
         base /= right.shape[1]
         base += 1.0
-        total += float((base * base * base).sum())  # several times as fast as the power
-    return total
+        totals += np.einsum("nm,nm,nm->m", base, base, base)  # several times as fast as the power
+    return totals

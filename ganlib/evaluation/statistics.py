@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,13 +73,19 @@ class Statistics:
         return total.statistics()
 
     @classmethod
-    def without_each(cls, blocks: Iterable[NDArray[np.floating]]) -> list[Statistics]:
-        """Returns the statistics of some blocks of features [n, D] without each of them in turn."""
-        sums = [_Sums.of(_checked(block)) for block in blocks]
-        before = itertools.accumulate(sums, _Sums.merge)
-        after = list(itertools.accumulate(reversed(sums), _Sums.merge))[::-1]
-        between = [left.merge(right) for left, right in zip(before, after[2:], strict=False)]
-        return [part.statistics() for part in (after[1], *between, functools.reduce(_Sums.merge, sums[:-1]))]
+    def without_each(cls, blocks: Sequence[NDArray[np.floating]]) -> Iterator[Statistics]:
+        """Yields the statistics of some blocks of features [n, D] without each of them in turn.
+
+        One block at a time, because the matrices of them all would fill the memory. A block is taken back from the
+        whole; where few features are left, they are summed anew, for they serve as the factor.
+        """
+        parts = [_checked(block) for block in blocks]
+        whole = functools.reduce(_Sums.merge, map(_Sums.of, parts))
+        for number, block in enumerate(parts):
+            if whole.count - len(block) < len(whole.mean):
+                yield cls.of(parts[:number] + parts[number + 1 :])
+            else:
+                yield whole.without(_Sums.of(block)).statistics()
 
     @functools.cached_property
     def root(self) -> NDArray[np.float64]:
@@ -141,12 +146,22 @@ class _Sums:
         shift = other.mean - self.mean
         mean = self.mean + shift * (other.count / count)
         weight = self.count * other.count / count
-        scatter = self.scatter + other.scatter + np.outer(shift, shift) * weight
+        scatter = self.scatter + other.scatter
+        scatter += np.outer(shift * weight, shift)
         factor = None
         if self.factor is not None and other.factor is not None:
             rows = np.concatenate([self.factor, other.factor, np.sqrt(weight) * shift[None]])
             factor = rows if len(rows) < len(mean) else None
         return _Sums(count, mean, scatter, factor)
+
+    def without(self, part: _Sums) -> _Sums:
+        """Undoes a merge, but for the factor."""
+        count = self.count - part.count
+        shift = part.mean - self.mean
+        mean = self.mean - shift * (part.count / count)
+        scatter = self.scatter - part.scatter
+        scatter -= np.outer(shift * (part.count * self.count / count), shift)
+        return _Sums(count, mean, scatter, None)
 
     def statistics(self) -> Statistics:
         degrees = self.count - 1

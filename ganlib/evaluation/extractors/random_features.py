@@ -1,7 +1,8 @@
 """Features of a network that was never trained, for images about which nothing else is at hand.
 
-Such features tell images apart by their textures and colours, and favour no data (Naeem et al. 2020,
-https://arxiv.org/abs/2002.09797, judge by them what ImageNet knows nothing of).
+Such features favour no data (Naeem et al. 2020, https://arxiv.org/abs/2002.09797, judge by them what ImageNet knows
+nothing of), but most of what they vary in is brightness, beside which blur and noise get lost. So the first kernels
+add up to zero, and the colour of an image comes in on its own, with little weight.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 SIDE = 64
 WIDTHS = (8, 16, 24, 32)
 SEED = 0
+COLOUR_WEIGHT = 0.3
+LEAST = 1e-4  # below the root, whose slope is endless at zero
 
 
 class Random(FixedExtractor):
-    """Mean and spread over the image of what each layer of a fixed random network answers."""
+    """Mean and spread over the image of what each layer of a fixed random network answers, and the mean colour."""
 
     kind: Literal["random"] = "random"
 
@@ -43,19 +46,23 @@ def _network() -> keras.Model:
     random = np.random.default_rng(SEED)
     images = keras.Input((SIDE, SIDE, 3), name="images")
     x = keras.layers.Rescaling(1 / pixels.HALF_RANGE, offset=-1.0)(images)
-    features = []
-    for width in WIDTHS:
+    features = [COLOUR_WEIGHT * keras.ops.mean(x, axis=(1, 2))]
+    for number, width in enumerate(WIDTHS):
+        if number:
+            x = keras.layers.AveragePooling2D(2)(x)
         layer = keras.layers.Conv2D(width, 3, padding="same", activation="relu")
-        depth = x.shape[-1]
+        kernel, bias = _weights(random, x.shape[-1], width)
+        if not number:
+            kernel, bias = kernel - kernel.mean(axis=(0, 1), keepdims=True), np.zeros_like(bias)
         x = layer(x)
-        layer.set_weights(_weights(random, depth, width))
-        features += [keras.ops.mean(x, axis=(1, 2)), keras.ops.std(x, axis=(1, 2))]
-        x = keras.layers.AveragePooling2D(2)(x)
+        layer.set_weights([kernel, bias])
+        measured = keras.ops.mean(x, axis=(1, 2)), keras.ops.std(x, axis=(1, 2))
+        features += [keras.ops.sqrt(value + LEAST) for value in measured]  # strong answers do not drown weak ones
     joined = keras.ops.concatenate(features, axis=1)
     return keras.Model(images, [joined, joined[:, :1]], name="random")
 
 
-def _weights(random: np.random.Generator, depth: int, width: int) -> list[NDArray[np.float32]]:
+def _weights(random: np.random.Generator, depth: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns a kernel that keeps the size of what it multiplies (He et al. 2015), and a bias that bends it."""
     kernel = random.normal(0.0, np.sqrt(2.0 / (9 * depth)), (3, 3, depth, width))
-    return [kernel.astype(np.float32), random.normal(0.0, 0.3, width).astype(np.float32)]
+    return kernel.astype(np.float32), random.normal(0.0, 0.3, width).astype(np.float32)

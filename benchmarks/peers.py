@@ -1,0 +1,246 @@
+"""Our measures against those of the peers, on the same features, interleaved.
+
+    python benchmarks/peers.py [--images 10000] [--rounds 3] [--threads 2] [--only few ...] [--out runs/peers.jsonl]
+    python benchmarks/peers.py --table
+
+Needs requirements/peers.txt. The features are synthetic, [N, 2048] and float32: not negative, as pooled ReLUs are, and
+with a spectrum that falls over six orders of magnitude. Every program gets them as it wants them; a ratio is the median
+over the rounds of its time to ours in the same round. A line of JSON is appended for each program of each comparison,
+and `--table` prints all that are there. With 10,000 images a round takes some minutes and 8 GB.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cleanfid.fid as clean_fid
+import numpy as np
+import torch
+import torchmetrics.image.fid as torchmetrics_fid
+import torchmetrics.image.kid as torchmetrics_kid
+from prdc import compute_prdc
+from pytorch_fid import fid_score as pytorch_fid
+from threadpoolctl import threadpool_limits
+from torch_fidelity import metric_fid, metric_kid, metric_prc
+from torchmetrics.image import FrechetInceptionDistance
+
+from ganlib.evaluation.density_coverage import density_coverage
+from ganlib.evaluation.frechet import frechet_distance, frechet_estimate
+from ganlib.evaluation.kernel import kernel_distance
+from ganlib.evaluation.precision_recall import precision_recall
+from ganlib.evaluation.statistics import Statistics
+
+WIDTH = 2048
+FEW = 1000  # images in the comparison where there are fewer than features
+OURS = "ours"
+EXACT = "exact"
+QUIET = {"verbose": False}
+
+Programs = dict[str, Callable[[], object]]
+
+
+class Sides(NamedTuple):
+    """Two sets of features [N, WIDTH], float32."""
+
+    first: np.ndarray
+    second: np.ndarray
+
+    def wide(self) -> "Sides":
+        """The same in float64."""
+        return Sides(*(side.astype(np.float64) for side in self))
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """The same as PyTorch has them."""
+        return tuple(map(torch.from_numpy, self))
+
+
+def main() -> None:
+    """Compares and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10_000, help="features on each side")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds")
+    parser.add_argument("--threads", type=int, default=2, help="of each program")
+    parser.add_argument("--only", nargs="+", choices=COMPARISONS, default=list(COMPARISONS), help="comparisons")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers.jsonl"), help="file that lines are added to")
+    parser.add_argument("--table", action="store_true", help="only print what the file holds")
+    options = parser.parse_args()
+    if not options.table:
+        torch.set_num_threads(options.threads)
+        sides = Sides(features(options.images, 0), features(options.images, 1, drift=0.05))
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with threadpool_limits(options.threads), options.out.open("a") as file:
+            for name in options.only:
+                for row in compared(COMPARISONS[name](sides), options.rounds):
+                    facts = {"comparison": name, "images": options.images, "threads": options.threads}
+                    print(json.dumps(facts | row), file=file, flush=True)
+    print_table(options.out)
+
+
+def features(count: int, seed: int, *, drift: float = 0.0) -> np.ndarray:
+    """Returns synthetic features; `drift` moves their means apart."""
+    shared, own = np.random.default_rng(7), np.random.default_rng([7, seed])
+    scales = np.arange(1, WIDTH + 1) ** -0.6
+    mixing = shared.normal(size=(WIDTH, WIDTH)) * scales[:, None] / np.linalg.norm(scales)
+    rows = own.normal(size=(count, WIDTH)) @ mixing
+    rows = 0.3 * rows + 0.2 + drift * shared.normal(size=WIDTH)
+    return np.maximum(rows, 0.0).astype(np.float32)
+
+
+def of_statistics(sides: Sides) -> Programs:
+    """The Frechet distance of means and covariances that are there."""
+    one, other = (Statistics.of([side]) for side in sides)
+    given = (one.mean, one.covariance, other.mean, other.covariance)
+    tensors = [torch.from_numpy(array) for array in given]
+    first, second = ({"mu": item.mean, "sigma": item.covariance} for item in (one, other))
+    return {
+        # Built anew, since roots are kept.
+        OURS: lambda: frechet_distance(*(Statistics(s.mean, s.covariance, s.count, s.factor) for s in (one, other))),
+        "pytorch-fid (sqrtm)": lambda: pytorch_fid.calculate_frechet_distance(*given),
+        "clean-fid (sqrtm)": lambda: clean_fid.frechet_distance(*given),
+        "torch-fidelity (eigvals)": lambda: metric_fid.fid_statistics_to_metric(first, second, verbose=False)[
+            metric_fid.KEY_METRIC_FID
+        ],
+        "torchmetrics (eigvals)": lambda: torchmetrics_fid._compute_fid(*tensors),  # noqa: SLF001
+    }
+
+
+def of_features(sides: Sides) -> Programs:
+    """The Frechet distance of features, mean and covariance among the work."""
+
+    def fidelity() -> object:
+        found = (metric_fid.fid_features_to_statistics(side) for side in sides.tensors())
+        return metric_fid.fid_statistics_to_metric(*found, verbose=False)[metric_fid.KEY_METRIC_FID]
+
+    def torchmetrics() -> object:
+        identity = torch.nn.Identity()
+        identity.num_features = WIDTH
+        metric = FrechetInceptionDistance(feature=identity, normalize=True)
+        for side, real in zip(sides.wide().tensors(), (False, True), strict=True):
+            metric.update(side, real=real)
+        return metric.compute()
+
+    return {
+        OURS: lambda: frechet_distance(*(Statistics.of([side]) for side in sides)),
+        "ours, with error and without bias": lambda: frechet_estimate(*sides).value,
+        "clean-fid": lambda: clean_fid.fid_from_feats(*sides),
+        "torch-fidelity": fidelity,
+        "torchmetrics": torchmetrics,
+    }
+
+
+def of_few(sides: Sides) -> Programs:
+    """The same of fewer images than features, beside what it is exactly."""
+    few = Sides(*(side[:FEW] for side in sides))
+    value = exact(few)
+    return {**of_features(few), EXACT: lambda: value}
+
+
+def kernel(sides: Sides) -> Programs:
+    """The kernel distance over all pairs."""
+    wide = sides.wide()
+    return {
+        OURS: lambda: kernel_distance(*sides)[0],
+        "torch-fidelity": lambda: metric_kid.kernel_mmd(*wide, **QUIET),
+        "torchmetrics": lambda: torchmetrics_kid.poly_mmd(*wide.tensors()),
+    }
+
+
+def kernel_as_used(sides: Sides) -> Programs:
+    """The kernel distance as each does it unasked: the peers over subsets, which have other values."""
+    return {
+        OURS: lambda: kernel_distance(*sides)[0],
+        "torch-fidelity": lambda: metric_kid.kid_features_to_metric(
+            *sides.tensors(), kid_subset_size=min(1000, len(sides.first)), **QUIET
+        )[metric_kid.KEY_METRIC_KID_MEAN],
+        "clean-fid": lambda: clean_fid.kernel_distance(sides.second, sides.first),
+    }
+
+
+def neighbours(sides: Sides) -> Programs:
+    """Precision and recall by the third neighbour."""
+
+    def fidelity(given: Sides) -> object:
+        found = metric_prc.prc_features_to_metric(*given.tensors(), **QUIET)
+        return found["precision"], found["recall"]
+
+    wide = sides.wide()
+    return {
+        OURS: lambda: precision_recall(*sides),
+        "torch-fidelity, float64": lambda: fidelity(wide),
+        "torch-fidelity": lambda: fidelity(sides),
+    }
+
+
+def density(sides: Sides) -> Programs:
+    """Precision, recall, density and coverage by the fifth neighbour."""
+
+    def prdc() -> object:
+        found = compute_prdc(sides.second.astype(np.float64), sides.first.astype(np.float64), 5)
+        return [found[name] for name in ("precision", "recall", "density", "coverage")]
+
+    return {OURS: lambda: (*precision_recall(*sides, neighbour=5), *density_coverage(*sides)), "prdc": prdc}
+
+
+COMPARISONS: dict[str, Callable[[Sides], Programs]] = {
+    "frechet": of_statistics,
+    "frechet-features": of_features,
+    "few": of_few,
+    "kernel": kernel,
+    "kernel-as-used": kernel_as_used,
+    "precision-recall": neighbours,
+    "density-coverage": density,
+}
+
+
+def exact(sides: Sides) -> float:
+    """Returns the Frechet distance to some 18 digits, by another way than anyone's.
+
+    The trace of the root is tr(U' A), where A is the product of the centred features and U its orthogonal factor. An
+    error of U enters squared, so U may come from float64, if it is made orthogonal to more digits.
+    """
+    rows = [side.astype(np.longdouble) for side in sides]
+    centred = [(side - side.mean(axis=0)) / np.sqrt(np.longdouble(len(side) - 1)) for side in rows]
+    product = centred[0] @ centred[1].T
+    left, _, right = np.linalg.svd(product.astype(np.float64))
+    turn = (left @ right).astype(np.longdouble)
+    turn = 1.5 * turn - 0.5 * turn @ (turn.T @ turn)
+    shift = rows[0].mean(axis=0) - rows[1].mean(axis=0)
+    return float(shift @ shift + sum((side**2).sum() for side in centred) - 2 * (turn * product).sum())
+
+
+def compared(programs: Programs, rounds: int) -> Iterator[dict[str, object]]:
+    """Runs programs in turn; yields what each found, in which time, and how both stand to ours."""
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    values = {}
+    for _ in range(rounds):
+        for name, run in programs.items():
+            started = time.perf_counter()
+            values[name] = np.atleast_1d(np.asarray(run(), np.float64))
+            seconds[name].append(time.perf_counter() - started)
+    for name, found in values.items():
+        yield {
+            "program": name,
+            "values": found.tolist(),
+            "difference": float(np.max(np.abs(found - values[OURS]) / np.abs(values[OURS]))),
+            "seconds": seconds[name],
+            "ratio": statistics.median(np.divide(seconds[name], seconds[OURS])),
+        }
+
+
+def print_table(path: Path) -> None:
+    """Prints the lines of a file as Markdown."""
+    print("| comparison | images | program | values | relative difference to ours | seconds | times ours |")
+    print("|---|---|---|---|---|---|---|")
+    for row in map(json.loads, path.read_text().splitlines()):
+        values = ", ".join(f"{value:.9g}" for value in row["values"])
+        time_taken = "" if row["program"] == EXACT else f"{statistics.median(row['seconds']):.2f} | {row['ratio']:.2f}"
+        facts = f"{row['comparison']} | {row['images']} | {row['program']} | {values} | {row['difference']:.1e}"
+        print(f"| {facts} | {time_taken or ' | '} |")
+
+
+if __name__ == "__main__":
+    main()
