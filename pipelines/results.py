@@ -7,7 +7,7 @@ import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -23,14 +23,19 @@ EXTRA = "scores need the extra [train]: pip install -r requirements/train.txt"
 @click.argument("first")
 @click.argument("second")
 @click.option(
+    "--space",
+    type=click.Choice(["inception", "squeezenet", "random"]),
+    help="Feature space; absent means inception with --weights, and random, which needs none, without.",
+)
+@click.option(
     "--weights",
-    help="File of the Inception network of 2015, by which FID is defined: a path, gs:// or https:// address; without "
-    "it, the features are those of a fixed random network.",
+    help="File of the network's weights: a path, gs:// or https:// address. FID is defined by the Inception network's "
+    "of 2015.",
 )
 @click.option(
     "--treatment",
     type=click.Choice(["legacy", "clean"]),
-    help="How images reach that network's 299x299: bilinear as in 2015 (legacy, the default), or antialiased bicubic.",
+    help="How images reach the Inception network's 299x299: bilinear as in 2015 (legacy, default), or bicubic.",
 )
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for scores.json.")
 @click.option(
@@ -42,8 +47,9 @@ EXTRA = "scores need the extra [train]: pip install -r requirements/train.txt"
 def score(
     first: str,
     second: str,
+    space: str | None,
     weights: str | None,
-    treatment: str | None,
+    treatment: Literal["legacy", "clean"] | None,
     output: Path | None,
     statistics: Path | None,
     as_json: bool,
@@ -54,15 +60,20 @@ def score(
     the path means one split. SECOND may also be an npz file of mu and sigma, or the reference folder of a run, whose
     own feature space is then used.
     """
-    if weights is None and treatment is not None:
-        raise Stop(f"a treatment belongs to --weights. Received: --treatment {treatment} without --weights", MISTAKE)
+    word = space or ("random" if weights is None else "inception")
+    if treatment is not None and word != "inception":
+        raise Stop(f"a treatment belongs to the space inception. Received: --treatment {treatment}, {word}", MISTAKE)
     try:
         from ganlib import scoring, storage
-        from ganlib.evaluation import Inception, Random
+        from ganlib.evaluation import Inception, Random, SqueezeNet
 
+        spaces = {
+            "inception": Inception(treatment=treatment or "legacy"),
+            "squeezenet": SqueezeNet(),
+            "random": Random(),
+        }
         place = None if weights is None else storage.fetch(weights)
-        space = Random() if place is None else Inception.model_validate({"treatment": treatment or "legacy"})
-        found = scoring.score(first, second, space=space, weights=place)
+        found = scoring.score(first, second, space=spaces[word], weights=place)
         if output is not None:
             found.save(output)
         if statistics is not None:

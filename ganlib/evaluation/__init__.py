@@ -3,7 +3,7 @@
 from ganlib.evaluation.compare import compare, comparison
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
-from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception, Random
+from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception, Random, SqueezeNet
 from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.reference import Reference, measure_reference, versions
 from ganlib.evaluation.sample import Sample
@@ -20,6 +20,7 @@ __all__ = [
     "Reference",
     "Sample",
     "Score",
+    "SqueezeNet",
     "Statistics",
     "compare",
     "comparison",

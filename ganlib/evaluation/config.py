@@ -14,8 +14,8 @@ class EvaluationConfig(Config):
     """In which feature space, and on how many samples, generated images are judged."""
 
     extractor: Space | None = None
-    """Feature space: inception, classifier or rotation; null means inception where its weights are given, else
-    classifier where there are labels, else rotation."""
+    """Feature space: inception, classifier, squeezenet, random or rotation; null means inception where its weights are
+    given, else classifier where there are labels, else random."""
     inception_weights: str | None = None
     """File of the Inception network of 2015, by which FID is defined: a path, a `gs://` or an `https://` address of
     classify_image_graph_def.pb, the .tgz that holds it, or pt_inception-2015-12-05-6726825d.pth, such as

@@ -9,9 +9,22 @@ from ganlib.evaluation.extractors.classifier import Classifier
 from ganlib.evaluation.extractors.inception import Inception
 from ganlib.evaluation.extractors.random_features import Random
 from ganlib.evaluation.extractors.rotation import Rotation
+from ganlib.evaluation.extractors.squeezenet import SqueezeNet
 from ganlib.schema import from_word
 
-Space = Annotated[Classifier | Inception | Random | Rotation, Field(discriminator="kind"), BeforeValidator(from_word)]
+Space = Annotated[
+    Classifier | Inception | Random | Rotation | SqueezeNet, Field(discriminator="kind"), BeforeValidator(from_word)
+]
 """Every feature space there is: a new one is one file and one word here."""
 
-__all__ = ["Classifier", "Extractor", "FittedExtractor", "FixedExtractor", "Inception", "Random", "Rotation", "Space"]
+__all__ = [
+    "Classifier",
+    "Extractor",
+    "FittedExtractor",
+    "FixedExtractor",
+    "Inception",
+    "Random",
+    "Rotation",
+    "Space",
+    "SqueezeNet",
+]

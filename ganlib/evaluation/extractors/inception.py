@@ -23,7 +23,7 @@ class Inception(FixedExtractor):
     def load(self, weights: Path | None = None) -> FittedExtractor:
         """Fills the network with the weights of a file; see the base class."""
         if weights is None:
-            raise ValueError("expected a file of weights. Received: evaluation.inception_weights=null")
+            raise ValueError("expected a file of weights of the Inception network. Received: weights=null")
         read = inception_weights.read(weights)
         if not read.recognised:
             print(

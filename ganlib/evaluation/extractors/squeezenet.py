@@ -1,0 +1,98 @@
+"""Features of SqueezeNet (Iandola et al. 2016, https://arxiv.org/abs/1602.07360), trained on ImageNet's photos.
+
+Three megabytes that see in colour photos what networks without such a training do not. It is not the network of FID.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+
+with epy.lazy_imports():
+    import h5py
+    import keras
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIDE = 96
+BLOCKS = range(2, 10)
+POOLED = (2, 4, 6)  # blocks before which maps are halved
+MEAN = (103.939, 116.779, 123.68)  # of ImageNet's blue, green and red
+BATCH = 100
+
+
+class SqueezeNet(FixedExtractor):
+    """Means over the last map of SqueezeNet 1.1, 512 features."""
+
+    kind: Literal["squeezenet"] = "squeezenet"
+    weights: str | None = None
+    """HDF5 file of the network without its top, squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5: a path, gs://
+    or https:// address."""
+
+    def load(self, weights: Path | None = None) -> FittedExtractor:
+        """Fills the network with the weights of a file; see the base class."""
+        if weights is None and self.weights is None:
+            raise ValueError("expected a file of weights of SqueezeNet. Received: weights=null")
+        path = weights or storage.fetch(str(self.weights))
+        try:
+            with h5py.File(path) as file:
+                network = _network(_Weights(file))
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise ValueError(
+                "expected the HDF5 file of SqueezeNet's weights, squeezenet_weights_tf_dim_ordering_tf_kernels_notop"
+                f".h5. Received: weights={str(path)!r} ({error})"
+            ) from error
+        facts = {"weights_sha256": storage.sha256(path)}
+        return FittedExtractor("squeezenet", network, (), facts, treatment="clean", batch=BATCH)
+
+
+class _Weights:
+    """The convolutions of a file by name."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def convolve(self, x: keras.KerasTensor, name: str, *, strides: int = 1, padding: str = "same") -> Any:
+        """Applies a convolution, and gives it its weights: the one array of a layer with four axes, and with one."""
+        arrays: dict[int, NDArray[np.float32]] = {}
+
+        def keep(_: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset):
+                arrays[item.ndim] = item[()]
+
+        self._file[name].visititems(keep)
+        kernel, bias = arrays[4], arrays[1]
+        layer = keras.layers.Conv2D(
+            len(bias),
+            kernel.shape[:2],
+            strides=strides,
+            padding=padding,
+            activation="relu",
+            name=name.replace("/", "_"),
+        )
+        x = layer(x)
+        layer.set_weights([kernel, bias])
+        return x
+
+
+def _network(weights: _Weights) -> keras.Model:
+    """Returns a network from images [N, SIDE, SIDE, 3] in 0..255 to features, and one empty answer."""
+    images = keras.Input((SIDE, SIDE, 3), name="images")
+    x = images[..., ::-1] - np.array(MEAN, np.float32)
+    x = weights.convolve(x, "conv1", strides=2, padding="valid")
+    for number in BLOCKS:
+        if number in POOLED:
+            x = keras.layers.MaxPooling2D(3, 2)(x)
+        x = weights.convolve(x, f"fire{number}/squeeze1x1")
+        x = keras.layers.Concatenate()(
+            [weights.convolve(x, f"fire{number}/{part}") for part in ("expand1x1", "expand3x3")]
+        )
+    features = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, [features, features[:, :1]], name="squeezenet")
