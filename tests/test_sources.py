@@ -95,6 +95,11 @@ def of_unlabelled_npz(folder):
     return Arrays(path=str(folder / "data.npz"))
 
 
+def of_nameless_npz(folder):
+    np.savez(folder / "data.npz", IMAGES, LABELS)
+    return Arrays(path=str(folder / "data.npz"))
+
+
 SOURCES = [
     of_digits,
     of_flat_folder,
@@ -108,6 +113,7 @@ SOURCES = [
     of_one_idx_file,
     of_split_npz,
     of_unlabelled_npz,
+    of_nameless_npz,
 ]
 LABELLED = [
     of_class_folders,
@@ -118,6 +124,7 @@ LABELLED = [
     of_plain_idx,
     of_one_idx_file,
     of_split_npz,
+    of_nameless_npz,
 ]
 
 

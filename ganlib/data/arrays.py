@@ -26,6 +26,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK"
 IDX_UBYTE = 0x08
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
+NAMELESS = {"arr_0": "images", "arr_1": "labels"}  # from `np.savez` without names, as samples are often kept
 SHOWN_NAMES = 8
 MAX_CLASSES = 65_536  # more is a mistake, such as serial numbers in the place of labels
 
@@ -42,8 +43,8 @@ class Arrays(DataSource):
     """Images in idx files (gzipped or not) or in an npz file.
 
     `path` is a folder with the four files of the MNIST family (`train-images-idx3-ubyte` and so on),
-    an npz file with `x_train`, `y_train`, `x_test`, `y_test` or with `images`, `labels`, or one idx
-    file of images. Pickled arrays are refused.
+    an npz file with `x_train`, `y_train`, `x_test`, `y_test` or with `images`, `labels` (or `arr_0`, `arr_1`), or one
+    idx file of images. Pickled arrays are refused.
     """
 
     kind: Literal["arrays"] = "arrays"
@@ -119,7 +120,8 @@ def _read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
 def _npz(path: Path) -> dict[Split, _Part]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in NPZ_NAMES if name in file.files}
+            names = {name: name for name in NPZ_NAMES} if set(NPZ_NAMES) & set(file.files) else NAMELESS
+            arrays = {ours: file[name] for name, ours in names.items() if name in file.files}
             found = sorted(file.files)[:SHOWN_NAMES]
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"not a readable npz file: {error}. Received: path={str(path)!r}") from error
