@@ -179,7 +179,7 @@ def test_equal_seeds_give_the_same_extractor(digits):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_without_labels_the_space_is_learned_from_turns(tmp_path):
+def test_without_labels_features_are_random_or_learned_from_turns(tmp_path):
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -192,7 +192,8 @@ def test_without_labels_the_space_is_learned_from_turns(tmp_path):
     dataset = prepare(DataConfig(source=source, name="ramps", size=16), tmp_path / "dataset")
     with pytest.raises(ValueError, match=r"needs labelled images.*Received: data='ramps' without classes"):
         Classifier().fit(dataset, seed=0)
-    measured = measure_reference(dataset, EvaluationConfig(), tmp_path / "reference")
+    assert measure_reference(dataset, EvaluationConfig(), tmp_path / "random").measure == "fd_random"
+    measured = measure_reference(dataset, EvaluationConfig(extractor="rotation"), tmp_path / "reference")
     assert measured.measure == "fd_ramps_rotation"
     assert measured.extractor.classes == ()
     assert measured.extractor.facts["test_accuracy"] > 0.9

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ganlib.evaluation.extractors import Classifier, Extractor, Inception, Rotation, Space
+from ganlib.evaluation.extractors import Classifier, Extractor, Inception, Random, Space
 from ganlib.schema import Config
 
 
@@ -49,4 +49,4 @@ class EvaluationConfig(Config):
             return self.extractor
         if self.inception_weights is not None:
             return Inception()
-        return Classifier() if labelled else Rotation()
+        return Classifier() if labelled else Random()

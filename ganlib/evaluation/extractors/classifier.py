@@ -24,7 +24,7 @@ class Classifier(Extractor):
         del weights
         if not dataset.classes:
             raise ValueError(
-                "the classifier needs labelled images; use evaluation.extractor=rotation without labels. "
+                "the classifier needs labelled images; use evaluation.extractor=random without labels. "
                 f"Received: data={dataset.name!r} without classes"
             )
         images, labels = dataset.load("train")
