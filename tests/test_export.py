@@ -129,6 +129,7 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
     assert page.count("data:image/png;base64,") == 10
     assert "the closest pairs: generated above, the nearest training image below" in page
     assert "Scores of each class" in page
+    assert "seen as asked" not in page  # nothing was asked for
     assert page.count("<svg") == 8  # distance, diversity, accuracy, terms, gradients, rates, average, speed
 
 
@@ -213,6 +214,12 @@ def test_a_class_can_be_asked_for_wherever_images_are_drawn(labelled):
     np.testing.assert_array_equal(sheet, sampler.images(100, seed=3, labels=np.repeat(np.arange(10), 10)))
     assert (sampler.images(5, seed=3, labels=np.full(5, 1)) != sampler.images(5, seed=3, labels=np.full(5, 2))).any()
     assert set(labelled[0].witness("best")[0]) == {"latent", "label"}
+
+
+def test_the_report_tells_how_often_each_class_is_seen_as_asked(labelled):
+    page = labelled[1].report.read_text()
+    assert "<th>seen as asked</th>" in page
+    assert all(row.count("<td") == 7 for row in re.findall(r"<tr><td>\d</td>.*</tr>", page))
 
 
 def test_scored_samples_have_classes_as_frequent_as_the_real_ones(labelled, digits):
