@@ -15,6 +15,7 @@ from ganlib.data import Images
 from ganlib.data.tally import Tally
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
 from ganlib.evaluation.frechet import expected_distance, frechet_distance
+from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
 
@@ -62,7 +63,8 @@ class _Side:
 
     Attributes:
         statistics: Mean and covariance.
-        sample: All its images' features; None where there are too many, or only statistics.
+        sample: Its images' features; None where there are only statistics.
+        whole: Whether the sample is of all images, which it is not where they are too many.
         facts: Parts of the protocol.
         tally: What the pixels tell, where there are images.
         notes: What to know of this set before a score is trusted.
@@ -72,6 +74,7 @@ class _Side:
     sample: Sample | None
     facts: dict[str, Any]
     tally: Tally | None = None
+    whole: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -114,12 +117,15 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
     if side.sample is None:
         raise ValueError(f"expected images beside a reference, not statistics. Received: {first!r}")
     count = reference.sample_count(len(side.sample))
-    sample = side.sample.first(count)
+    sample = side.sample.drawn(count)
     scores = [*reference.score(sample), *reference.class_scores(sample)]
     protocol = reference.protocol(count=count, generator="images", seed=0)
+    protocol |= {"generated_size": side.facts["size"], "truncation": "unknown", "seed": "unknown"}
     notes = [*side.notes, *reference.remarks(count)]
-    if count < len(side.sample):
-        notes.append(f"The first {count} of {len(side.sample)} images are scored, as many as there are test images.")
+    if count < side.facts["count"]:
+        notes.append(f"{count} of {side.facts['count']} images are scored, drawn at random: as many as test images.")
+    if reference.facts.get("size") != side.facts["size"]:
+        notes.append(_sizes(side.facts["size"], str(reference.facts.get("size"))))
     return Scoring(scores, protocol, notes, reference.statistics)
 
 
@@ -160,6 +166,10 @@ def _holds_statistics(path: Path) -> bool:
 def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
     """Reads images once: their features, as many as are kept, their statistics and a hash of their pixels."""
     kept: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    most = FEATURE_BYTES // (4 * extractor.network.output_shape[0][-1])
+    whole = images.count <= most
+    chosen = np.zeros(images.count, bool)
+    chosen[drawn_rows(images.count, most if whole else measures.PAIRWISE_LIMIT)] = True
     if images.count < FEWEST:
         raise ValueError(f"expected at least {FEWEST} images to score. Received: {images.count} in {images.name}")
     tally, seen = Tally(), 0
@@ -174,10 +184,10 @@ def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
     def features() -> Iterator[NDArray[np.float32]]:
         nonlocal seen
         for found, probabilities in extractor.outputs(read()):
+            rows = chosen[seen : seen + len(found)]
+            kept.append((found[rows], probabilities[rows]))
             seen += len(found)
             progress.update(seen)
-            if seen * found[0].nbytes <= FEATURE_BYTES:
-                kept.append((found, probabilities))
             yield found
 
     try:
@@ -185,12 +195,13 @@ def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
     except ValueError as error:
         raise ValueError(f"{error} in {images.name}") from error
     facts = {"sha256": tally.sha256, "count": statistics.count, "size": _size(tally)}
-    whole = sum(len(found) for found, _ in kept) == seen
-    sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True))) if whole else None
+    sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
     notes = [f"Of {images.name}, {many} of {images.count} images: {remark}." for remark, many in images.remarks.items()]
     if tally.still:
         notes.append(f"All images of {images.name} are the same picture.")
-    return _Side(replace(statistics, space=measures.identity(extractor)), sample, facts, tally, tuple(notes))
+    if not whole:
+        notes.append(f"Of {images.name}, {len(sample)} images, drawn at random, stand for all but in the distance.")
+    return _Side(replace(statistics, space=measures.identity(extractor)), sample, facts, tally, whole, tuple(notes))
 
 
 def _size(tally: Tally) -> str:
@@ -203,19 +214,30 @@ def _colour(extractor: FittedExtractor) -> Colour:
 
 
 def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]:
-    if one.sample is None:
+    if one.sample is None or not one.whole:
         value = frechet_distance(one.statistics, other.statistics)
         found = [Score(extractor.measure("fd"), value, None, "Frechet distance; lower is better")]
     else:
-        real = other.statistics if other.sample is None else other.sample.features
+        real = other.statistics if other.sample is None or not other.whole else other.sample.features
         found = measures.distances(one.sample.features, real, extractor)
     found = _with_expectation(found, one.statistics, other.statistics)
     if one.sample is not None and other.sample is not None:
-        found += measures.pairwise(one.sample.features, other.sample.features, extractor)
-    if one.sample is not None:
-        answers = [measures.classes(side.sample, extractor) for side in (one, other) if side.sample is not None]
-        found += with_floors(answers[0], answers[-1] if len(answers) > 1 else [])
+        count = measures.pairwise_count(len(one.sample), len(other.sample))
+        singles = measures.pairwise(one.sample.features, other.sample.features, extractor)
+        found += with_floors(singles, _halves(other.sample, count, extractor))
+        # The class score grows with the count.
+        answers = [measures.classes(sample.drawn(count), extractor) for sample in (one.sample, other.sample)]
+        found += with_floors(*answers)
+    elif one.sample is not None:
+        found += measures.classes(one.sample, extractor)
     return found
+
+
+def _halves(sample: Sample, count: int, extractor: FittedExtractor) -> list[Score]:
+    """Scores real images against others, as many as there are for both."""
+    count = min(count, len(sample) // 2)
+    first, second = (sample.drawn(count, start=start).features for start in (0, count))
+    return measures.pairwise(first, second, extractor)
 
 
 def _with_expectation(scores: list[Score], one: Statistics, other: Statistics) -> list[Score]:
@@ -233,10 +255,14 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
     if counts and min(counts) <= width:
         notes.append(
             f"Of {min(counts)} images in {width} features the distance is mostly bias and compares only at equal "
-            "counts; the one without bias, the kernel distance and the others mislead less."
+            "counts; the kernel distance and the others mislead less."
         )
     if one.tally is not None and other.tally is not None:
         notes += _differences(one.tally, other.tally)
+    if one.sample is not None and other.sample is not None:
+        half = len(other.sample) // 2
+        if half < measures.pairwise_count(len(one.sample), len(other.sample)):
+            notes.append(f"The floors but the distance's are those of two halves of the second, {half} images each.")
     if not extractor.canonical:
         notes.append(
             f"Scores in the feature space {extractor.name} compare only with each other; FID needs the weights of the "
@@ -245,14 +271,17 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
     return notes
 
 
+def _sizes(one: str, other: str) -> str:
+    return f"The images are of two sizes, {one} and {other}: the scores see the difference in sharpness too."
+
+
 def _differences(one: Tally, other: Tally) -> list[str]:
     """Returns what two sets of images are unlike in, or too much alike, beside what they show."""
     notes = []
     if one.sha256 == other.sha256:
         notes.append("Both sets are the same images.")
     if one.size != other.size:
-        sizes = f"{_size(one)} and {_size(other)}"
-        notes.append(f"The images are of two sizes, {sizes}: the scores see the difference in sharpness too.")
+        notes.append(_sizes(_size(one), _size(other)))
     shares = [tally.grey / tally.count for tally in (one, other)]
     if abs(shares[0] - shares[1]) > APART:
         told = " and ".join(f"{share:.0%}" for share in shares)

@@ -28,6 +28,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
         "reference_count": 1437,
         "treatment": "none",
         "resize": "bicubic",
+        "size": "16x16",
         "pairwise_count": 5,
         "generated_count": 5,
         "generator": "ema, best",
@@ -197,6 +198,15 @@ def test_without_labels_features_are_random_or_learned_from_turns(tmp_path):
     assert measured.measure == "fd_ramps_rotation"
     assert measured.extractor.classes == ()
     assert measured.extractor.facts["test_accuracy"] > 0.9
+
+
+def test_floors_of_classes_are_of_as_many_real_images(reference):
+    half = reference.class_scores(reference.test.first(180))
+    assert all(score.floor == score.value for score in half)
+    twice = reference.test.take(np.tile(np.arange(360), 2))
+    floors = {score.name: score.floor for score in reference.class_scores(twice)}
+    assert floors.pop("class_score_digits_classifier") is None  # it grows with the count
+    assert None not in floors.values()
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,25 @@ def test_an_estimate_of_two_images_has_no_error(random):
     assert estimate.infinity is None
 
 
+def test_no_more_images_than_features_have_no_distance_without_bias(random):
+    one, other = (random.normal(size=(60, 20)) for _ in range(2))
+    assert frechet_estimate(one, other).infinity == pytest.approx(0.0, abs=4 * frechet_estimate(one, other).error)
+    for count in (10, 20, 22):  # of 22, ten blocks leave 19 or 20
+        found = frechet_estimate(one[:count], other)
+        assert found.infinity is None
+        assert found.error > 0
+        assert frechet_estimate(one, other[:count]).infinity is None
+    assert frechet_estimate(one[:22], Statistics.of([other[:10]])).infinity is None
+    assert frechet_estimate(one[:24], Statistics.of([other])).infinity is not None
+
+
+def test_statistics_of_two_spaces_have_no_distance():
+    one, other = (Statistics(np.zeros(2), np.eye(2), 9, space=space) for space in ("fd_a", "fd_b"))
+    with pytest.raises(ValueError, match=r"^expected statistics of one feature space\. Received: fd_a and fd_b$"):
+        frechet_distance(one, other)
+    assert frechet_distance(one, replace(other, space=None)) == pytest.approx(0.0, abs=1e-12)
+
+
 def test_statistics_are_exchanged_with_other_tools(random, tmp_path):
     rows = random.normal(size=(50, 4))
     Statistics.of([rows]).save(tmp_path / "ours.npz")

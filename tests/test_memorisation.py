@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from ganlib import storage
+from ganlib.data import PreparedDataset
 from ganlib.evaluation import memorisation
+from ganlib.evaluation.measures import memorisation as memorisation_score
 from ganlib.evaluation.memorisation import closeness, closeness_to_training, memorised
 
 
@@ -44,6 +47,34 @@ def test_images_that_were_not_seen_are_no_copies_and_blur_makes_none(digits, hel
     share, error = memorised(near[:180], near[180:])
     assert abs(share - 0.05) < 3 * error
     assert memorised(closeness_to_training(blurred(images, 1.0), digits)[0], near)[0] <= 0.05
+
+
+def test_copies_are_exposed_where_real_images_occur_more_than_once():
+    random = np.random.default_rng(0)
+    once, often = random.normal(size=(300, 60)).astype("f4"), random.normal(size=(1, 60)).astype("f4")
+    training = np.concatenate([once, np.repeat(often, 40, axis=0)])
+    held_out = closeness(np.concatenate([random.normal(size=(180, 60)), once[:20]]).astype("f4"), [training])[0]
+    assert np.quantile(held_out, 0.05) == 0.0  # a tenth of these are training images
+    copies = closeness(np.concatenate([once[100:150], np.repeat(often, 50, axis=0)]), [training])[0]
+    assert memorised(copies, held_out)[0] == 1.0
+
+
+def test_mirrored_copies_are_copies_where_training_mirrors(digits, copy):
+    images = digits.load("train")[0][:50]
+    folder = copy(digits.folder)
+    manifest = storage.read_json(folder / "manifest.json")
+    manifest["preparation"]["flip"] = True
+    storage.write_json(folder / "manifest.json", manifest)
+    near, places = closeness_to_training(images[:, :, ::-1], PreparedDataset.open(folder))
+    assert near.max() < 0.01
+    np.testing.assert_array_equal(places, np.arange(50))
+    assert np.median(closeness_to_training(images[:, :, ::-1], digits)[0]) > 0.3
+
+
+def test_the_floor_is_that_of_images_which_the_threshold_does_not_know(held_out):
+    score = memorisation_score(held_out[1], held_out[1])
+    assert score.floor != 0.05
+    assert abs(score.floor - 0.05) < 3 * score.floor_error
 
 
 def test_closeness_is_that_of_plain_loops_whatever_the_blocks(monkeypatch):

@@ -1,5 +1,6 @@
 """The feature space for images about which nothing else is at hand."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -73,6 +74,28 @@ def test_noise_and_blur_are_farther_the_stronger_they_are(space, digits):
         steps = [distance(others), *(distance(spoiled(strength)) for strength in (1, 4, 16))]
         assert steps == sorted(steps)
         assert steps[-1] > 2 * steps[0]
+
+
+def test_features_are_float32_whatever_a_training_before_has_set(space):
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        found = features(Random().load(), images)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, features(space, images))
+
+
+def test_batches_are_joined_and_cut_to_the_size_that_the_network_takes(space, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (700, 8, 8, 1), np.uint8)
+    expected, seen = features(space, images), []
+    own = FittedExtractor._input
+    monkeypatch.setattr(FittedExtractor, "_input", lambda self, batch: seen.append(len(batch)) or own(self, batch))
+    found = np.concatenate([part for part, _ in space.outputs(np.array_split(images, [256, 512, 513]))])
+    assert seen == [250, 250, 250]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_weights_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import inception_files
@@ -13,7 +14,17 @@ from PIL import Image
 
 from ganlib import scoring
 from ganlib.data import Images
-from ganlib.evaluation import Evaluation, FittedExtractor, FixedExtractor, Statistics, compare
+from ganlib.evaluation import (
+    Evaluation,
+    FittedExtractor,
+    FixedExtractor,
+    Random,
+    Reference,
+    Sample,
+    Statistics,
+    compare,
+    measures,
+)
 from pipelines.cli import main
 
 
@@ -73,7 +84,8 @@ def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp
     assert found.protocol["treatment"] == "clean"
     assert found.protocol["generated_count"] == found.protocol["reference_count"] == 60
     assert [note.partition("; FID")[0] for note in found.notes] == [
-        "Scores in the feature space mean compare only with each other"
+        "The floors but the distance's are those of two halves of the second, 30 images each.",
+        "Scores in the feature space mean compare only with each other",
     ]
     found.save(tmp_path / "scores")
     again = Evaluation.open(tmp_path / "scores")
@@ -104,7 +116,54 @@ def test_a_run_brings_its_own_yardstick(digits, reference, tmp_path):
     assert found.scores[0].value == pytest.approx(found.scores[0].floor, rel=1e-4)
     assert found.protocol["dataset_sha256"] == digits.checksum
     more = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
-    assert more.notes[-1].startswith("The first 360 of 1437 images are scored")
+    assert more.notes[-1] == "360 of 1437 images are scored, drawn at random: as many as test images."
+    other = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
+    assert [score.value for score in other.scores] == [score.value for score in more.scores]
+
+
+def test_a_folder_of_class_folders_scores_as_a_shuffled_one_does(tmp_path):
+    random = np.random.default_rng(3)
+    bases = random.integers(0, 200, (4, 3))
+    for side, count in (("few", 30), ("many", 120)):
+        for label, base in enumerate(bases):
+            (tmp_path / side / str(label)).mkdir(parents=True)
+            for number in range(count):
+                picture = np.clip(base + random.normal(0, 12, (8, 8, 3)) + random.normal(0, 12, 3), 0, 255)
+                Image.fromarray(picture.astype(np.uint8)).save(tmp_path / side / str(label) / f"{number:03d}.png")
+    for first, second in (("few", "many"), ("many", "few")):
+        found = scoring.score(str(tmp_path / first), str(tmp_path / second), space=Mean())
+        scores = {score.name: score for score in found.scores}
+        kernel = scores["kd_mean"]
+        assert abs(kernel.value - kernel.floor) < 3 * np.hypot(kernel.error, kernel.floor_error)
+        for name in ("precision_mean", "recall_mean", "coverage_mean"):
+            assert scores[name].value > 0.75
+            assert abs(scores[name].value - scores[name].floor) < 0.2
+
+
+def test_of_very_many_images_some_stand_for_all_but_in_the_distance(places, pictures, tmp_path, monkeypatch):
+    np.savez(tmp_path / "darker.npz", images=pictures // 2)
+    whole = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
+    monkeypatch.setattr(scoring, "FEATURE_BYTES", 1000)
+    monkeypatch.setattr(scoring.measures, "PAIRWISE_LIMIT", 40)
+    some = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
+    assert some.scores[0].value == pytest.approx(whole.scores[0].value, rel=1e-9)
+    assert [score.name for score in some.scores] == [
+        score.name for score in whole.scores if not score.name.startswith("fd_infinity")
+    ]
+    assert "40 images beside 40 real ones" in some.scores[1].meaning
+    assert some.notes[0].endswith("40 images, drawn at random, stand for all but in the distance.")
+
+
+def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
+    space = Random().load()
+    features, probabilities = space.all_outputs([digits.load("test")[0]])
+    sample = Sample(features, probabilities)
+    statistics = replace(Statistics.of([features]), space=measures.identity(space))
+    Reference(space, statistics, sample, sample, {"size": "16x16"}).save(tmp_path / "reference")
+    np.savez(tmp_path / "large.npz", images=np.repeat(np.repeat(digits.load("test")[0][:50], 2, axis=1), 2, axis=2))
+    found = scoring.score(str(tmp_path / "large.npz"), str(tmp_path / "reference"), space=Mean())
+    assert found.notes[-1].startswith("The images are of two sizes, 32x32 and 16x16")
+    assert (found.protocol["generated_size"], found.protocol["truncation"]) == ("32x32", "unknown")
 
 
 STATISTICS = {
@@ -291,7 +350,7 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
     result = CliRunner().invoke(main, ["score", places[0], places[1], "-o", str(tmp_path / "scores")])
     assert result.exit_code == 0, result.output
     found = Evaluation.open(tmp_path / "scores")
-    assert [score.name for score in found.scores[:2]] == ["fd_random", "fd_infinity_random"]
+    assert [score.name for score in found.scores[:2]] == ["fd_random", "kd_random"]  # few images in 163 features
     assert found.protocol["treatment"] == "clean"
 
 

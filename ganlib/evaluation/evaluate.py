@@ -136,7 +136,10 @@ def evaluate(
     near = None
     if reference.test_closeness is not None:
         near = closeness_to_training(images[:count], dataset)
-        scores.append(memorisation(near[0], reference.test_closeness))
+        held_out = reference.test_closeness
+        if reference.facts["dataset_sha256"] != dataset.checksum:  # held-out images beside the same training images
+            held_out = closeness_to_training(dataset.load("test")[0], dataset)[0]
+        scores.append(memorisation(near[0], held_out))
     if config.classification_accuracy:
         scores += _accuracies(model, dataset, config)
     protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)

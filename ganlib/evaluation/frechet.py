@@ -28,7 +28,8 @@ class FrechetEstimate:
     Attributes:
         value: The distance of the sample's own statistics; larger where images are fewer.
         error: Its standard error over samples of this size, or None for fewer images than can be left out.
-        infinity: The distance that endless samples would have, or None likewise; it may come out below zero.
+        infinity: The distance that endless samples would have; it may come out below zero. None likewise, and where
+            no more images than features would be left: then the bias does not fall with one over the count.
     """
 
     value: float
@@ -44,6 +45,8 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     """
     if first.mean.shape != second.mean.shape:
         raise ValueError(f"expected features of one width. Received: {first.mean.size} and {second.mean.size}")
+    if None not in (first.space, second.space) and first.space != second.space:
+        raise ValueError(f"expected statistics of one feature space. Received: {first.space} and {second.space}")
     traces = float(np.trace(first.covariance) + np.trace(second.covariance))
     shift = first.mean - second.mean
     distance = float(shift @ shift) + traces - 2.0 * _root_trace(first, second, rounding=NEGLIGIBLE * traces)
@@ -81,7 +84,9 @@ def frechet_estimate(
     if not isinstance(reference, Statistics):
         others = Statistics.without_each(jackknife.blocks(reference, blocks, sample=1))
     partial = np.array([frechet_distance(one, other) for one, other in zip(samples, others, strict=True)])
-    return FrechetEstimate(value, jackknife.error(partial), jackknife.without_bias(value, partial))
+    sizes = [len(sample)] if isinstance(reference, Statistics) else [len(sample), len(reference)]
+    enough = min(size - -(-size // blocks) for size in sizes) > sample.shape[1]
+    return FrechetEstimate(value, jackknife.error(partial), jackknife.without_bias(value, partial) if enough else None)
 
 
 def _root_trace(first: Statistics, second: Statistics, *, rounding: float) -> float:

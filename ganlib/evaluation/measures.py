@@ -11,6 +11,7 @@ from ganlib.evaluation.class_score import SPLITS, class_score
 from ganlib.evaluation.frechet import frechet_estimate
 from ganlib.evaluation.kernel import kernel_distance
 from ganlib.evaluation.memorisation import memorised
+from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import Score, share_error
 from ganlib.evaluation.statistics import Statistics
 
@@ -74,7 +75,7 @@ def pairwise(features: NDArray[np.float32], real: NDArray[np.float32], space: Fi
     A measure that needs more images than there are is left out.
     """
     count, name = pairwise_count(len(features), len(real)), space.measure
-    features, real = features[:count], real[:count]
+    features, real = (rows[drawn_rows(len(rows), count)] for rows in (features, real))
     counts = f"{count} images beside {count} real ones"
     scores = []
     if count >= jackknife.FEWEST:
@@ -94,8 +95,12 @@ def pairwise_count(*counts: int) -> int:
 
 
 def memorisation(closeness: NDArray[np.float64], held_out: NDArray[np.float64]) -> Score:
-    """The share of images that are closer to a training image than all but a few held-out ones, by closeness [N]."""
-    (value, error), (floor, floor_error) = memorised(closeness, held_out), memorised(held_out, held_out)
+    """The share of images that are closer to a training image than all but a few held-out ones, by closeness [N].
+
+    The floor is that of a half of the held-out images beside the other.
+    """
+    value, error = memorised(closeness, held_out)
+    floor, floor_error = memorised(held_out[1::2], held_out[::2])
     meaning = (
         f"share of {len(closeness)} images that are closer to a training image, in pixels, than 95 % of held-out real "
         "images are; clearly above the floor is copying"

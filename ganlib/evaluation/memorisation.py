@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 OTHERS = 10  # next nearest training images
 TAIL = 0.05  # share of held-out images that count as close by chance
 SIDE = 32  # larger images are reduced: copies stay copies, and distances stay cheap
+REDUCED = 256  # images that are reduced at once
 TRAINING_BLOCK = 4096  # training images whose distances are in memory at once
 ROWS = 2048
+ROUNDING = 1e-6  # of a squared distance in float32, relative to the square of the image
 
 
 def closeness_to_training(
@@ -38,22 +40,31 @@ def closeness_to_training(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Returns `closeness` of uint8 images [N, H, W, C] to all training images of a dataset, in pixels.
 
+    Where training mirrors images, mirrored copies are copies too.
+
     Raises:
         ValueError: The dataset's images have another shape.
     """
     if images.shape[1:] != dataset.image_shape:
         expected, received = ("x".join(map(str, shape)) for shape in (dataset.image_shape, images.shape[1:]))
         raise ValueError(f"expected images of {expected}, as those of {dataset.name}. Received: {received}")
-    progress = Progress("memorisation", total=dataset.count("train"), unit="training images")
 
     def training() -> Iterator[NDArray[np.float32]]:
+        progress = Progress("memorisation", total=dataset.count("train"), unit="training images")
         read = 0
         for batch, _ in dataset.read("train"):
             yield _flat(batch)
             read += len(batch)
             progress.update(read)
 
-    return closeness(_flat(images), training())
+    found = closeness(_flat(images), training())
+    if not dataset.flip:
+        return found
+    mirrored = closeness(_flat(images[:, :, ::-1]), training())
+    nearer = mirrored[0] < found[0]
+    np.copyto(found[0], mirrored[0], where=nearer)
+    np.copyto(found[1], mirrored[1], where=nearer)
+    return found
 
 
 def closeness(
@@ -92,7 +103,10 @@ def closeness(
     distances = np.sqrt(best.astype(np.float64))
     nearest = distances.min(axis=1)
     further = (distances.sum(axis=1) - nearest) / OTHERS
+    # A copy of what is there many times has all its neighbours at the same distance: rounding, beside its own length.
+    nearest[nearest**2 <= ROUNDING * (images.astype(np.float64) ** 2).sum(axis=1)] = 0.0
     ratios = np.divide(nearest, further, out=np.ones(len(images)), where=further > 0)
+    ratios[nearest == 0.0] = 0.0
     return ratios, places[np.arange(len(images)), distances.argmin(axis=1)]
 
 
@@ -106,17 +120,19 @@ def memorised(generated: NDArray[np.float64], held_out: NDArray[np.float64]) -> 
     Returns:
         The share, 0.05 without memorisation, and its standard error, both samples being drawn.
     """
-    hits = int((generated < np.quantile(held_out, TAIL)).sum())
+    hits = int((generated <= np.quantile(held_out, TAIL)).sum())  # ties count, for copies may all be at 0
     error = np.hypot(share_error(hits, len(generated)), share_error(TAIL * len(held_out), len(held_out)))
     return hits / len(generated), float(error)
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Returns pixels in 0..1, float32 [N, D], of images reduced to `SIDE` if they are larger."""
-    pictures = images.astype(np.float32)
-    if max(images.shape[1:3]) > SIDE:
-        pictures = resized(images, treatment="clean", side=SIDE).numpy()[..., : images.shape[3]]
-    return pictures.reshape(len(images), -1) / 255.0
+    if max(images.shape[1:3]) <= SIDE:
+        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255.0)
+    blocks = (images[start : start + REDUCED] for start in range(0, len(images), REDUCED))
+    small = [resized(block, treatment="clean", side=SIDE).numpy()[..., : images.shape[3]] for block in blocks]
+    flat: NDArray[np.float32] = np.concatenate(small).reshape(len(images), -1)
+    return flat / np.float32(255.0)
 
 
 def _squared(rows: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import __version__, storage, tracking
+from ganlib import storage, tracking
 from ganlib.evaluation import measures
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor
@@ -21,7 +19,7 @@ from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.memorisation import OTHERS, closeness_to_training
 from ganlib.evaluation.neighbours import median_nearest
 from ganlib.evaluation.sample import Sample
-from ganlib.evaluation.scores import Score, with_floors
+from ganlib.evaluation.scores import Score, versions, with_floors
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():
@@ -39,7 +37,6 @@ NEIGHBOURS = 500  # images whose distances to each other tell whether they are a
 INDISTINCT = 1e-5  # a distance or variance of features that is rounding
 HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
 DAMAGES = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
-LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Reference:
     Attributes:
         extractor: The feature space.
         statistics: Of all real training images.
-        train: The first `measures.PAIRWISE_LIMIT` real training images.
+        train: The first `measures.PAIRWISE_LIMIT` real training images, which the preparation has shuffled.
         test: The real test images.
         facts: Dataset and protocol facts that each score repeats.
         test_closeness: How much nearer than others the nearest training image of each test image is, float64 [N]; None
@@ -156,8 +153,14 @@ class Reference:
         return self._measured(self.test.first(count))
 
     def class_scores(self, sample: Sample) -> list[Score]:
-        """Returns what the network's answers say of generated images, with those of all real test images as floors."""
-        return with_floors(*(measures.classes(images, self.extractor) for images in (sample, self.test)))
+        """Returns what the network's answers say of generated images, with those of as many test images as floors.
+
+        Where there are not so many, the class score has none, for it grows with the count.
+        """
+        floors = measures.classes(self.test.first(len(sample)), self.extractor)
+        if len(self.test) < len(sample):
+            floors = [floor for floor in floors if floor.name != self.extractor.measure("class_score")]
+        return with_floors(measures.classes(sample, self.extractor), floors)
 
     def _measured(self, sample: Sample) -> list[Score]:
         distances = measures.distances(sample.features, self.statistics, self.extractor)
@@ -217,18 +220,11 @@ class Reference:
         width = extractor.network.output_shape[0][-1]
         if {(width,), statistics.mean.shape} | {part.features.shape[1:] for part in (train, test)} != {(width,)}:
             raise ValueError(f"expected features of one width, {width}")
+        if statistics.space != measures.identity(extractor):
+            raise ValueError(f"expected statistics of {measures.identity(extractor)}, found {statistics.space}")
         floors = {int(count): [Score(**row) for row in rows] for count, rows in saved["floors"].items()}
         closeness = np.load(folder / CLOSENESS, allow_pickle=False) if (folder / CLOSENESS).exists() else None
         return cls(extractor, statistics, train, test, dict(saved["facts"]), closeness, floors)
-
-
-def versions() -> str:
-    """Names the versions of the libraries that made a score."""
-    found = {"gan-pipelines": __version__}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _share(generated: float, real: float) -> float:
@@ -258,6 +254,7 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
         "reference_split": "train",
         "reference_count": statistics.count,
         "resize": dataset.manifest["preparation"]["resize"],
+        "size": "x".join(map(str, dataset.image_shape[:2])),
     }
     enough = dataset.count("train") > OTHERS
     near = closeness_to_training(dataset.load("test")[0], dataset)[0] if enough else None

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+DRAW_SEED = 0
+
+
 @dataclass(frozen=True)
 class Sample:
     """Features of some images, and what else is known of each.
@@ -35,7 +38,7 @@ class Sample:
     def __len__(self) -> int:
         return len(self.features)
 
-    def take(self, rows: slice | NDArray[np.bool_]) -> Sample:
+    def take(self, rows: slice | NDArray[np.bool_] | NDArray[np.int64]) -> Sample:
         """Returns some of the images."""
         arrays = (self.features, self.probabilities, self.labels)
         return Sample(*(None if array is None else array[rows] for array in arrays))  # type: ignore[arg-type]  # one by one
@@ -43,6 +46,10 @@ class Sample:
     def first(self, count: int) -> Sample:
         """Returns the first so many images, or all."""
         return self.take(slice(count))
+
+    def drawn(self, count: int, *, start: int = 0) -> Sample:
+        """Returns so many of the images, the same ones always, or all; `drawn_rows` tells why not the first ones."""
+        return self.take(drawn_rows(len(self), count, start=start))
 
     def save(self, path: Path) -> None:
         """Writes an npz file that is whole or absent."""
@@ -68,3 +75,15 @@ class Sample:
                 f"Received: shape={sample.features.shape} in path={str(path)!r}"
             )
         return sample
+
+
+def drawn_rows(rows: int, count: int, *, start: int = 0) -> NDArray[np.int64]:
+    """Draws rows at random, the same ones always: the first ones of a folder may be all of one class.
+
+    Args:
+        rows: How many there are.
+        count: How many to draw; all where there are no more.
+        start: How many of the order to leave out before, for a draw without those of another.
+    """
+    order = np.random.default_rng(DRAW_SEED).permutation(rows)
+    return np.sort(order[start : start + count])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+from ganlib import __version__
+
+LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,15 @@ def share_error(hits: float, count: int) -> float:
     """Returns the standard error of a share, hits / count; not zero where none or all of them hit (Laplace's rule)."""
     share = (hits + 1.0) / (count + 2.0)
     return math.sqrt(share * (1.0 - share) / count)
+
+
+def versions() -> str:
+    """Names the versions of the libraries that made a score."""
+    found = {"gan-pipelines": __version__}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _text(value: float, error: float | None) -> str:

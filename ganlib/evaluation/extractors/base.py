@@ -63,12 +63,10 @@ class FittedExtractor:
 
     def outputs(self, batches: Uint8Batches) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Yields features [n, D] and class probabilities [n, K] of uint8 images, some at a time."""
-        for batch in batches:
-            for start in range(0, len(batch), self.batch):
-                images = batch[start : start + self.batch]
-                with true_float32():
-                    features, logits = self.network.predict_on_batch(self._input(_padded(images, self.batch)))
-                yield features[: len(images)], _softmax(logits[: len(images)])
+        for images in _rebatched(batches, self.batch):
+            with true_float32():
+                features, logits = self.network.predict_on_batch(self._input(_padded(images, self.batch)))
+            yield features[: len(images)], _softmax(logits[: len(images)])
 
     def _input(self, images: NDArray[np.uint8]) -> Any:
         if self.treatment is None:
@@ -165,6 +163,31 @@ def true_float32() -> Iterator[None]:
         yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(enabled=short)
+
+
+@contextlib.contextmanager
+def float32_layers() -> Iterator[None]:
+    """Has layers that are built meanwhile compute in float32, whatever a training in this process has set."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _rebatched(batches: Uint8Batches, size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yields batches of one size, the last one excepted: each that is filled up costs as much as a full one."""
+    waiting: list[NDArray[np.uint8]] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= size:
+            joined = np.concatenate(waiting)
+            whole = len(joined) - len(joined) % size
+            yield from (joined[start : start + size] for start in range(0, whole, size))
+            waiting = [joined[whole:]]
+    if any(map(len, waiting)):
+        yield np.concatenate(waiting)
 
 
 def _padded(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import pixels
+from ganlib.evaluation.extractors.base import float32_layers
 from ganlib.progress import Progress
 from ganlib.schema import Config
 
@@ -66,7 +67,8 @@ class NetworkSettings(Config):
         """
         tf.config.experimental.enable_op_determinism()  # the weights' hash is part of every score
         keras.utils.set_random_seed(seed)
-        network = self._build(images.shape[1:], classes)
+        with float32_layers():
+            network = self._build(images.shape[1:], classes)
         batch = min(self.batch_size, len(images))
         steps = steps or self.steps(len(images))
         optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(self.learning_rate, steps))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from etils import epy
 
 from ganlib import pixels
-from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor, float32_layers
 
 with epy.lazy_imports():
     import keras
@@ -38,7 +38,9 @@ class Random(FixedExtractor):
         """Draws the weights, the same ones everywhere; see the base class."""
         if weights is not None:
             raise ValueError(f"expected no weights for random features. Received: weights={str(weights)!r}")
-        return FittedExtractor("random", _network(), (), {"seed": SEED}, treatment="clean")
+        with float32_layers():
+            network = _network()
+        return FittedExtractor("random", network, (), {"seed": SEED}, treatment="clean")
 
 
 def _network() -> keras.Model:

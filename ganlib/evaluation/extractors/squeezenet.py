@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from etils import epy
 
 from ganlib import storage
-from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor, float32_layers
 
 with epy.lazy_imports():
     import h5py
@@ -42,7 +42,7 @@ class SqueezeNet(FixedExtractor):
             raise ValueError("expected a file of weights of SqueezeNet. Received: weights=null")
         path = weights or storage.fetch(str(self.weights))
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path) as file, float32_layers():
                 network = _network(_Weights(file))
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise ValueError(
