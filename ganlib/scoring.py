@@ -159,8 +159,11 @@ def _check_space(statistics: Statistics, extractor: FittedExtractor, location: s
 def _holds_statistics(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as file:
-        return not {"mu.npy", "sigma.npy"}.isdisjoint(file.namelist())
+    try:
+        with zipfile.ZipFile(path) as file:
+            return not {"mu.npy", "sigma.npy"}.isdisjoint(file.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError):  # of which the reader of images tells
+        return False
 
 
 def _of_images(images: Images, extractor: FittedExtractor) -> _Side:

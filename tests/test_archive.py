@@ -16,6 +16,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import damaged_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -276,6 +277,22 @@ def test_a_damaged_header_is_not_taken_for_the_end_of_a_tar_archive(tmp_path):
     data[4 * 1024 + 20] ^= 0xFF
     Path(source.path).write_bytes(data)
     refused(source, "damaged or cut off at byte 4096")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", damaged_files.TARS)
+def test_a_size_that_no_file_can_have_is_refused_at_once(tmp_path, kind, packed):
+    data = damaged_files.tar(kind)
+    (tmp_path / "images.tar").write_bytes(gzip.compress(data) if packed else data)
+    refused(Archive(path=str(tmp_path / "images.tar")), "not a readable zip or tar file: ")
+
+
+def test_a_hole_of_any_size_is_set_aside_unread(tmp_path):
+    (tmp_path / "images.tar").write_bytes(damaged_files.tar("one hole"))
+    listing = Archive(path=str(tmp_path / "images.tar")).listing()
+    assert [entry.name for entry in listing.entries] == ["a.png", "b.png"]
+    with pytest.raises(ValueError, match="a file with holes"):
+        listing.read(1)
 
 
 @pytest.mark.parametrize("opener", [gzip, bz2, lzma], ids=lambda module: module.__name__)

@@ -3,6 +3,7 @@
 import gzip
 from dataclasses import replace
 
+import damaged_files
 import numpy as np
 import pytest
 
@@ -244,6 +245,17 @@ def test_statistics_are_exchanged_with_other_tools(random, tmp_path):
 def test_files_that_hold_no_statistics_are_refused(arrays, message, tmp_path):
     path = tmp_path / "s.npz"
     path.write_bytes(b"nothing") if arrays is None else np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=message) as raised:
+        Statistics.load(path)
+    assert len(str(raised.value).splitlines()) == 1
+    assert repr(str(path)) in str(raised.value)
+
+
+@pytest.mark.parametrize("damage", damaged_files.NPZ)
+def test_files_that_claim_what_is_not_so_are_refused(damage, tmp_path):
+    path = tmp_path / "s.npz"
+    damaged_files.write_npz(path, damage, mu=np.zeros(3), sigma=np.eye(3))
+    message = "expected the arrays mu and sigma" if damage == "no array" else "not a readable npz file"
     with pytest.raises(ValueError, match=message) as raised:
         Statistics.load(path)
     assert len(str(raised.value).splitlines()) == 1

@@ -1,9 +1,11 @@
 """The canonical Inception network: its shapes, its arithmetic, what it is filled from, and how it is recognised."""
 
+import gzip
 import hashlib
 import json
 import os
 
+import damaged_files
 import keras
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from inception_files import archive, graph_file, port_file, random_weights
 from ganlib.evaluation.extractors import FittedExtractor, Inception, inception_network, inception_weights, torch_file
 from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.kernel import kernel_distance
+from ganlib.evaluation.precision_recall import precision_recall
 from ganlib.evaluation.statistics import Statistics
 
 GENUINE = os.environ.get("GAN_PIPELINES_INCEPTION")  # before a fixture clears the environment
@@ -232,6 +235,7 @@ def test_other_weights_are_said_to_be_others_and_their_scores_are_not_called_fid
     assert str(files / "graph.pb") in line
     assert not space.canonical
     assert not space.facts["recognised"]
+    assert space.facts["fingerprints"] == "13 of 472 tensors"
     assert space.measure("fd") == "fd_inception_legacy"
 
 
@@ -242,7 +246,9 @@ def test_weights_with_the_known_fingerprints_make_the_space_of_fid(files, weight
     assert space.canonical
     assert (space.measure("fd"), space.measure("kd")) == ("fid_clean", "kid_clean")
     assert not capsys.readouterr().out
-    assert not inception_weights.read(files / "port.pth").recognised  # for its own hash is published too
+    port = inception_weights.read(files / "port.pth")
+    assert not port.recognised  # for its own hash is published too
+    assert port.fingerprints == "13 of 472 tensors, and 8 digits of the file's SHA-256"
 
 
 def test_the_fingerprints_recognise_what_is_there_of_the_genuine_file(shared_data):
@@ -264,6 +270,15 @@ def test_the_genuine_file_cut_off_gets_one_line(shared_data):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [*damaged_files.TARS, "one hole"])
+def test_an_archive_that_claims_what_is_not_so_gets_one_line(kind, tmp_path):
+    graph = "classify_image_graph_def.pb"
+    (tmp_path / "archive.tgz").write_bytes(gzip.compress(damaged_files.tar(kind, graph)))
+    with pytest.raises(ValueError, match=r"the archive is damaged or cut off: .* Received: path=") as caught:
+        inception_weights.read(tmp_path / "archive.tgz")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def genuine():
     if not GENUINE:
@@ -275,11 +290,25 @@ def test_the_genuine_weights_are_recognised(genuine):
     assert inception_weights.read(genuine).recognised
 
 
-def test_cifar10_has_the_fid_and_kid_that_others_measure(genuine):
+@pytest.fixture(scope="module")
+def cifar10(genuine):
+    """Features of all of CIFAR-10, [50,000, 2048] and [10,000, 2048]."""
     if not CIFAR10:
         pytest.skip("needs lossless CIFAR-10: GAN_PIPELINES_CIFAR10 is not set")
     space = Inception().fit(None, seed=0, weights=genuine)
     with np.load(CIFAR10, allow_pickle=False) as data:
-        train, test = (space.all_outputs([data[name][:5000]])[0] for name in ("x_train", "x_test"))
+        return [space.all_outputs([data[name]])[0] for name in ("x_train", "x_test")]
+
+
+def test_five_thousand_of_cifar10_have_the_scores_that_others_measure(cifar10):
+    train, test = (features[:5000] for features in cifar10)
     assert frechet_distance(Statistics.of([train]), Statistics.of([test])) == pytest.approx(10.3233274, abs=1e-3)
     assert kernel_distance(train, test)[0] == pytest.approx(-2.9e-5, abs=2e-5)
+    precision, recall = precision_recall(train, test)
+    assert precision == pytest.approx(0.6852, abs=2e-3)
+    assert recall == pytest.approx(0.6908, abs=2e-3)
+
+
+def test_all_of_cifar10_has_the_fid_that_others_measure(cifar10):
+    train, test = (Statistics.of([features]) for features in cifar10)
+    assert frechet_distance(train, test) == pytest.approx(3.1, abs=0.1)

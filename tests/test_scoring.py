@@ -6,6 +6,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import damaged_files
 import inception_files
 import numpy as np
 import pytest
@@ -243,6 +244,26 @@ def test_a_file_that_holds_no_set_of_images_is_refused_by_what_was_expected(name
     expected = r"^expected a folder of images, a zip or tar file of them, or an npz or idx file, undamaged\. Received: "
     with pytest.raises(ValueError, match=expected):
         scoring.score(str(place), places[0], space=Mean())
+
+
+@pytest.mark.parametrize("damage", damaged_files.NPZ)
+@pytest.mark.parametrize("kind", ["images.npz", "images.zip", "statistics.npz"])
+def test_a_file_that_claims_what_is_not_so_is_refused_in_one_line(kind, damage, places, pictures, tmp_path):
+    arrays = {"mu": np.zeros(12), "sigma": np.eye(12)} if kind.startswith("statistics") else {"images": pictures}
+    place = tmp_path / kind
+    damaged_files.write_npz(place.with_suffix(".npz"), damage, **arrays)
+    place.with_suffix(".npz").rename(place)
+    with pytest.raises(ValueError, match=f"Received: path={str(place)!r}") as raised:
+        scoring.score(str(place), places[0], space=Mean())
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", damaged_files.TARS)
+def test_a_tar_that_claims_what_is_not_so_is_refused_in_one_line(kind, places, tmp_path):
+    (tmp_path / "images.tar").write_bytes(damaged_files.tar(kind))
+    with pytest.raises(ValueError, match=r"Received: path='\S+images\.tar'") as raised:
+        scoring.score(str(tmp_path / "images.tar"), places[0], space=Mean())
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_images_of_another_shape_than_the_references_are_refused(places, reference, tmp_path):

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import damaged_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -559,6 +560,12 @@ def test_a_damaged_npz_is_refused(tmp_path, damage):
     for position in range(90, 110):
         data[position] ^= 0xFF
     (tmp_path / "data.npz").write_bytes(data)
+    refused(Arrays(path=str(tmp_path / "data.npz")), "not a readable npz file", "data.npz'")
+
+
+@pytest.mark.parametrize("damage", damaged_files.NPZ)
+def test_an_npz_that_claims_what_is_not_so_is_refused(tmp_path, damage):
+    damaged_files.write_npz(tmp_path / "data.npz", damage, images=IMAGES)
     refused(Arrays(path=str(tmp_path / "data.npz")), "not a readable npz file", "data.npz'")
 
 

@@ -111,6 +111,58 @@ def test_a_file_that_lacks_something_is_refused(name, weights, tmp_path):
             SqueezeNet().load(path)
 
 
+def spoil(file, what, other):
+    """Puts something else in the place of the first kernel of a file."""
+    kernel = file["conv1/uniform1"][()]
+    del file["conv1/uniform1"]
+    if what == "claims 1 PiB":
+        file.create_dataset("conv1/uniform1", (2**12, 2**12, 2**12, 2**12), "f4")
+    elif what == "doubles":
+        file["conv1/uniform1"] = kernel.astype("f8")
+    elif what == "packed":
+        file.create_dataset("conv1/uniform1", data=kernel, compression="gzip")
+    elif what == "link within":
+        file["elsewhere"] = kernel
+        file["conv1/uniform1"] = h5py.SoftLink("/elsewhere")
+    elif what == "link to another file":
+        file["conv1/uniform1"] = h5py.ExternalLink(str(other), "/conv1/uniform1")
+    elif what == "bytes of another file":
+        other.with_suffix(".raw").write_bytes(kernel.tobytes())
+        place = [(str(other.with_suffix(".raw")), 0, kernel.nbytes)]
+        file.create_dataset("conv1/uniform1", kernel.shape, "f4", external=place)
+    elif what == "array of another file":
+        layout = h5py.VirtualLayout(kernel.shape, "f4")
+        layout[...] = h5py.VirtualSource(str(other), "conv1/uniform1", kernel.shape)
+        file.create_virtual_dataset("conv1/uniform1", layout)
+    else:
+        kernel[0, 0, 0, 0] = float(what)
+        file["conv1/uniform1"] = kernel
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "claims 1 PiB",
+        "doubles",
+        "packed",
+        "link within",
+        "link to another file",
+        "bytes of another file",
+        "array of another file",
+        "nan",
+        "inf",
+    ],
+)
+def test_weights_that_do_not_lie_in_the_file_as_they_should_are_refused(what, file, weights, tmp_path):
+    path = tmp_path / FILE
+    write(path, weights)
+    with h5py.File(path, "a") as opened:
+        spoil(opened, what, file)
+    told = "finite numbers in conv1/uniform1" if what in ("nan", "inf") else r"float32 \[3, 3, 3, 64\] in conv1"
+    with pytest.raises(ValueError, match=rf"^expected the HDF5 file of SqueezeNet's weights.* \(expected {told}\)$"):
+        SqueezeNet().load(path)
+
+
 def test_no_file_is_refused():
     with pytest.raises(ValueError, match="expected a file of weights of SqueezeNet"):
         SqueezeNet().load()

@@ -45,6 +45,7 @@ DAMAGES = (
     UnicodeDecodeError,
     NotImplementedError,  # a zip file of a later version of the format
 )
+CLAIMS = (MemoryError, OverflowError, RecursionError, ValueError)  # of what tarfile believes of a header
 
 
 class Archive(DataSource):
@@ -125,11 +126,16 @@ class _Tar:
             _unpack(packed, self._file, path)
         self.sizes: dict[str, int] = {}
         self._offsets: dict[str, int] = {}
-        self._index()
+        try:
+            self._index()
+        except CLAIMS as error:
+            raise tarfile.ReadError(f"damaged: {error}") from error
 
     def _index(self) -> None:
         with tarfile.open(fileobj=self._file, mode="r:") as archive:
             for member in archive:
+                if member.size < 0 or archive.offset < member.offset_data:  # tarfile would read it again and again
+                    raise tarfile.ReadError(f"damaged at byte {member.offset}")
                 name = _tidy(printable(f"{member.name}/" if member.isdir() else member.name))
                 self.sizes[name] = member.size
                 self._offsets.pop(name, None)  # of an earlier member that this one replaces

@@ -123,8 +123,11 @@ def _npz(path: Path) -> dict[Split, _Part]:
             names = {name: name for name in NPZ_NAMES} if set(NPZ_NAMES) & set(file.files) else NAMELESS
             arrays = {ours: file[name] for name, ours in names.items() if name in file.files}
             found = sorted(file.files)[:SHOWN_NAMES]
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"not a readable npz file: {error}. Received: path={str(path)!r}") from error
+    except Exception as error:  # zipfile and NumPy raise almost anything on damaged files, down to MemoryError
+        raise ValueError(f"not a readable npz file: {error!r}. Received: path={str(path)!r}") from error
+    bare = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if bare:  # NumPy gives the bytes of what begins otherwise than an array
+        raise ValueError(f"not a readable npz file: {bare[0]} is no array. Received: path={str(path)!r}")
     if "x_train" in arrays and "x_test" in arrays:
         return {
             "train": _part(arrays["x_train"], arrays.get("y_train"), path),

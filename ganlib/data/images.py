@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
-from ganlib.data.archive import PACKED, Archive
+from ganlib.data.archive import CLAIMS, DAMAGES, PACKED, Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource, Listing, Split
 from ganlib.data.conform import Colour, UnusableImageError, opened
@@ -130,18 +130,31 @@ def _source(path: Path) -> DataSource:
         files = any(path.glob("*-idx3-ubyte*"))
         return Arrays(path=str(path)) if files else ImageFolder(path=str(path))
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            names = file.namelist()
-        arrays = names and all(name.endswith(".npy") for name in names)
-        return Arrays(path=str(path)) if arrays else Archive(path=str(path))
+        return Arrays(path=str(path)) if _holds_arrays(path) else Archive(path=str(path))
     with path.open("rb") as opened_file:
         magic = opened_file.read(6)
     if magic.startswith(b"\0\0\x08") or "idx" in path.name:
         return Arrays(path=str(path))
-    if not magic.startswith(tuple(PACKED)) and not tarfile.is_tarfile(path):
+    if not magic.startswith(tuple(PACKED)) and not _is_tar(path):
         wanted = "a folder of images, a zip or tar file of them, or an npz or idx file, undamaged"
         raise ValueError(f"expected {wanted}. Received: path={str(path)!r}")
     return Archive(path=str(path))
+
+
+def _holds_arrays(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = file.namelist()
+    except DAMAGES:  # of which the archive's own reader tells
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except CLAIMS:
+        return False
 
 
 def _mixed(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:

@@ -40,10 +40,13 @@ def unpacked(data: bytes) -> bytes:
             raise ValueError(f"the archive unpacks to more than {MOST_UNPACKED} bytes")
         with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
             for member in archive:
+                sized = 0 <= member.size <= MOST_UNPACKED and archive.offset >= member.offset_data
+                if not sized or member.issparse():  # a hole may be of any size, and tarfile may go backwards
+                    raise tarfile.ReadError(f"a member of {member.size} bytes at byte {member.offset}")
                 if member.isreg() and member.name.rpartition("/")[2] == GRAPH:
                     graph = archive.extractfile(member)
                     return graph.read() if graph else b""
-    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+    except (EOFError, OverflowError, RecursionError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
         raise ValueError(f"the archive is damaged or cut off: {error}") from error
     raise ValueError(f"expected {GRAPH} in the archive")
 

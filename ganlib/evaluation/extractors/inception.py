@@ -37,7 +37,11 @@ class Inception(FixedExtractor):
             name=f"inception_{self.treatment}",
             network=network,
             classes=(),
-            facts={"weights_sha256": read.sha256, "recognised": read.recognised},
+            facts={
+                "weights_sha256": read.sha256,
+                "recognised": read.recognised,
+                "fingerprints": read.fingerprints,
+            },
             treatment=self.treatment,
             canonical=read.recognised,
             batch=BATCH,

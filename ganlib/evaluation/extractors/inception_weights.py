@@ -1,4 +1,8 @@
-"""Weights of the network of 2015, from any of the files in which the world keeps them."""
+"""Weights of the network of 2015, from any of the files in which the world keeps them.
+
+Whether they are the canonical ones is told from the hashes of 13 of the 472 tensors, those that were at hand: a file in
+which only others were changed passes. Of PyTorch's file the first digits of its own hash are known too, and must agree.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +58,7 @@ FINGERPRINTS = {
     "mixed_8/tower/conv/batchnorm/beta": "5beba012f202a29daa9e1a22e32d714231c2d2c55f2f034ef4884ced07e7f2c1",
 }
 """SHA-256 of some genuine tensors, float32 in the graph's layout."""
+COMPARED = f"{len(FINGERPRINTS)} of {len(PORT_NAMES)} tensors"
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,14 @@ class Weights:
         tensors: All of the network's, float32, by name and in layout as the original graph has them: kernels height,
             width, channels in, channels out.
         sha256: Of the file.
-        recognised: Whether they are the canonical ones.
+        recognised: Whether they are the canonical ones, as far as can be told.
+        fingerprints: What was compared with the canonical ones to tell.
     """
 
     tensors: Tensors
     sha256: str
     recognised: bool
+    fingerprints: str
 
     def fill(self, network: keras.Model) -> None:
         """Puts the weights into a network that `inception_network.build` made; batch norms go into the convolutions."""
@@ -101,8 +108,11 @@ def read(path: Path) -> Weights:
     except ValueError as error:
         raise ValueError(f"the Inception weights cannot be read: {error}. Received: path={str(path)!r}") from error
     sha256 = hashlib.sha256(data).hexdigest()
-    genuine_port = sha256.startswith(PORT_SHA256) or not data.startswith(torch_file.MAGIC)
-    return Weights(tensors, sha256, recognised=genuine_port and not unfamiliar(tensors))
+    recognised, compared = not unfamiliar(tensors), COMPARED
+    if data.startswith(torch_file.MAGIC):
+        recognised = recognised and sha256.startswith(PORT_SHA256)
+        compared = f"{COMPARED}, and {len(PORT_SHA256)} digits of the file's SHA-256"
+    return Weights(tensors, sha256, recognised, compared)
 
 
 def in_graph_layout(tensors: Tensors) -> dict[str, NDArray[Any]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIDE = 96
-BLOCKS = range(2, 10)
+SQUEEZED = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}  # channels of each block's first convolution
 POOLED = (2, 4, 6)  # blocks before which maps are halved
 MEAN = (103.939, 116.779, 123.68)  # of ImageNet's blue, green and red
 BATCH = 100
@@ -44,7 +44,7 @@ class SqueezeNet(FixedExtractor):
         try:
             with h5py.File(path) as file, float32_layers():
                 network = _network(_Weights(file))
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise ValueError(
                 "expected the HDF5 file of SqueezeNet's weights, squeezenet_weights_tf_dim_ordering_tf_kernels_notop"
                 f".h5. Received: weights={str(path)!r} ({error})"
@@ -57,42 +57,52 @@ class _Weights:
     """The convolutions of a file by name."""
 
     def __init__(self, file: h5py.File) -> None:
-        self._file = file
+        self._datasets: dict[str, h5py.Dataset] = {}
 
-    def convolve(self, x: keras.KerasTensor, name: str, *, strides: int = 1, padding: str = "same") -> Any:
-        """Applies a convolution, and gives it its weights: the one array of a layer with four axes, and with one."""
-        arrays: dict[int, NDArray[np.float32]] = {}
-
-        def keep(_: str, item: h5py.Dataset | h5py.Group) -> None:
+        def keep(name: str, item: h5py.Dataset | h5py.Group) -> None:
             if isinstance(item, h5py.Dataset):
-                arrays[item.ndim] = item[()]
+                self._datasets[name] = item
 
-        self._file[name].visititems(keep)
-        kernel, bias = arrays[4], arrays[1]
+        file.visititems(keep)  # follows no link, and so does not leave the file
+
+    def convolve(
+        self, x: keras.KerasTensor, name: str, width: int, *, side: int = 1, strides: int = 1, padding: str = "same"
+    ) -> Any:
+        """Applies a convolution to that many channels, and gives it its weights."""
         layer = keras.layers.Conv2D(
-            len(bias),
-            kernel.shape[:2],
-            strides=strides,
-            padding=padding,
-            activation="relu",
-            name=name.replace("/", "_"),
+            width, side, strides=strides, padding=padding, activation="relu", name=name.replace("/", "_")
         )
+        channels = x.shape[-1]
         x = layer(x)
-        layer.set_weights([kernel, bias])
+        layer.set_weights([self._array(name, shape) for shape in ((side, side, channels, width), (width,))])
         return x
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Returns the array of a layer that has a shape; nothing of another shape or type is read."""
+        for path, item in self._datasets.items():
+            if path.startswith(f"{name}/") and item.shape == shape and _lies_whole(item):
+                array: NDArray[np.float32] = item[()]
+                if not np.isfinite(array).all():
+                    raise ValueError(f"expected finite numbers in {path}")
+                return array
+        raise ValueError(f"expected float32 {list(shape)} in {name}")
+
+
+def _lies_whole(item: h5py.Dataset) -> bool:
+    """Whether its bytes lie in the file one after another: not packed, and not in another file."""
+    return item.dtype == np.float32 and not (item.chunks or item.external or item.is_virtual)
 
 
 def _network(weights: _Weights) -> keras.Model:
     """Returns a network from images [N, SIDE, SIDE, 3] in 0..255 to features, and one empty answer."""
     images = keras.Input((SIDE, SIDE, 3), name="images")
     x = images[..., ::-1] - np.array(MEAN, np.float32)
-    x = weights.convolve(x, "conv1", strides=2, padding="valid")
-    for number in BLOCKS:
+    x = weights.convolve(x, "conv1", 64, side=3, strides=2, padding="valid")
+    for number, width in SQUEEZED.items():
         if number in POOLED:
             x = keras.layers.MaxPooling2D(3, 2)(x)
-        x = weights.convolve(x, f"fire{number}/squeeze1x1")
-        x = keras.layers.Concatenate()(
-            [weights.convolve(x, f"fire{number}/{part}") for part in ("expand1x1", "expand3x3")]
-        )
+        x = weights.convolve(x, f"fire{number}/squeeze1x1", width)
+        expanded = [weights.convolve(x, f"fire{number}/expand{n}x{n}", 4 * width, side=n) for n in (1, 3)]
+        x = keras.layers.Concatenate()(expanded)
     features = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(images, [features, features[:, :1]], name="squeezenet")
