@@ -1,14 +1,16 @@
 """Copies of training images are exposed; blur, and real images that were not seen, are no copies."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from ganlib import storage
+from ganlib import pixels, storage
 from ganlib.data import PreparedDataset
-from ganlib.evaluation import memorisation
+from ganlib.evaluation import EvaluationConfig, evaluate, memorisation
 from ganlib.evaluation.measures import memorisation as memorisation_score
 from ganlib.evaluation.memorisation import closeness, closeness_to_training, memorised
+from ganlib.training import TrainedModel
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,22 @@ def test_images_that_were_not_seen_are_no_copies_and_blur_makes_none(digits, hel
     share, error = memorised(near[:180], near[180:])
     assert abs(share - 0.05) < 3 * error
     assert memorised(closeness_to_training(blurred(images, 1.0), digits)[0], near)[0] <= 0.05
+
+
+def test_a_run_whose_generator_has_its_images_by_heart_is_exposed(trained, digits, reference, copy, tmp_path):
+    model = TrainedModel.open(copy(trained.folder))
+    known = pixels.to_model_range(digits.load("train")[0][:200]).numpy()
+    latent = keras.Input((8,), name="latent")
+    choice, pictures = (keras.layers.Dense(size, use_bias=False) for size in (200, known[0].size))
+    images = keras.layers.Reshape(digits.image_shape)(pictures(keras.layers.Softmax()(1000 * choice(latent))))
+    choice.set_weights([np.random.default_rng(0).normal(size=(8, 200))])
+    pictures.set_weights([known.reshape(200, -1)])
+    keras.Model({"latent": latent}, images).save(model.file("last"))
+    for generator, copied in (("last", True), ("best", False)):
+        found = evaluate(model, digits, reference, EvaluationConfig(generator=generator), tmp_path / generator)
+        score = next(score for score in found.scores if score.name == "memorised_pixels")
+        assert (score.value > 0.95) is copied
+        assert (score.value < score.floor + 3 * score.floor_error) is not copied
 
 
 def test_copies_are_exposed_where_real_images_occur_more_than_once():
