@@ -1,9 +1,7 @@
 # Two commands on a fresh machine with Python 3.11: `make run` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
-# Python compiles what it imports, which is less than half of what is installed: setting up takes half a
-# minute less, the first imports counted.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: run test every-pair lint format bench clean
 
