@@ -12,7 +12,7 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.data import Images
-from ganlib.data.tally import Tally
+from ganlib.data.tally import Tally, differences, sizes
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
 from ganlib.evaluation.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.sample import drawn_rows
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 FEATURE_BYTES = 2**30  # of the features of one set that are kept; of more images only mean and covariance are
 REFERENCE = "reference.json"
 FEWEST = 2  # images that have a covariance
-APART = 0.05  # difference of two sets' shares of grey images that scores will see
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,8 @@ def score(first: str, second: str, *, space: FixedExtractor, weights: Path | Non
     if (yardstick / REFERENCE).is_file():
         return _against_reference(first, Reference.open(yardstick))
     extractor = space.load(weights)
-    one, other = (_side(location, extractor) for location in (first, second))
+    places = [_opened(location, extractor) for location in (first, second)]  # both, before either takes its time
+    one, other = (_measured(place, extractor) for place in places)
     scores = _scores(one, other, extractor)
     protocol = {
         "measure": extractor.measure("fd"),
@@ -113,7 +113,7 @@ def score(first: str, second: str, *, space: FixedExtractor, weights: Path | Non
 
 def _against_reference(first: str, reference: Reference) -> Scoring:
     """Scores images by a run's own yardstick."""
-    side = _side(first, reference.extractor)
+    side = _measured(_opened(first, reference.extractor), reference.extractor)
     if side.sample is None:
         raise ValueError(f"expected images beside a reference, not statistics. Received: {first!r}")
     count = reference.sample_count(len(side.sample))
@@ -125,17 +125,21 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
     if count < side.facts["count"]:
         notes.append(f"{count} of {side.facts['count']} images are scored, drawn at random: as many as test images.")
     if reference.facts.get("size") != side.facts["size"]:
-        notes.append(_sizes(side.facts["size"], str(reference.facts.get("size"))))
+        notes.append(sizes(side.facts["size"], str(reference.facts.get("size"))))
     return Scoring(scores, protocol, notes, reference.statistics)
 
 
-def _side(location: str, extractor: FittedExtractor) -> _Side:
+def _opened(location: str, extractor: FittedExtractor) -> _Side | Images:
+    """Finds a set, and refuses what can be seen to be wrong without looking at the images."""
     path = storage.fetch(location) if location.endswith(".npz") else None
     if path is not None and _holds_statistics(path):
         statistics = Statistics.load(path)
         facts = {"sha256": storage.sha256(path), "count": statistics.count}
         return _Side(statistics, None, facts, notes=_check_space(statistics, extractor, location))
-    return _of_images(Images.at(location), extractor)
+    images = Images.at(location)
+    if images.count < FEWEST:
+        raise ValueError(f"expected at least {FEWEST} images to score. Received: {images.count} in {images.name}")
+    return images
 
 
 def _check_space(statistics: Statistics, extractor: FittedExtractor, location: str) -> tuple[str, ...]:
@@ -166,15 +170,15 @@ def _holds_statistics(path: Path) -> bool:
         return False
 
 
-def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
+def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
     """Reads images once: their features, as many as are kept, their statistics and a hash of their pixels."""
+    if isinstance(images, _Side):
+        return images
     kept: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     most = FEATURE_BYTES // (4 * extractor.network.output_shape[0][-1])
     whole = images.count <= most
     chosen = np.zeros(images.count, bool)
     chosen[drawn_rows(images.count, most if whole else measures.PAIRWISE_LIMIT)] = True
-    if images.count < FEWEST:
-        raise ValueError(f"expected at least {FEWEST} images to score. Received: {images.count} in {images.name}")
     tally, seen = Tally(), 0
     progress = Progress(f"features of {images.name}", total=images.count, unit="images")
 
@@ -197,7 +201,7 @@ def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
         statistics = Statistics.of(features())
     except ValueError as error:
         raise ValueError(f"{error} in {images.name}") from error
-    facts = {"sha256": tally.sha256, "count": statistics.count, "size": _size(tally)}
+    facts = {"sha256": tally.sha256, "count": statistics.count, "size": tally.size_text}
     sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
     notes = [f"Of {images.name}, {many} of {images.count} images: {remark}." for remark, many in images.remarks.items()]
     if tally.still:
@@ -205,10 +209,6 @@ def _of_images(images: Images, extractor: FittedExtractor) -> _Side:
     if not whole:
         notes.append(f"Of {images.name}, {len(sample)} images, drawn at random, stand for all but in the distance.")
     return _Side(replace(statistics, space=measures.identity(extractor)), sample, facts, tally, whole, tuple(notes))
-
-
-def _size(tally: Tally) -> str:
-    return "x".join(map(str, tally.size or ()))
 
 
 def _colour(extractor: FittedExtractor) -> Colour:
@@ -261,7 +261,7 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
             "counts; the kernel distance and the others mislead less."
         )
     if one.tally is not None and other.tally is not None:
-        notes += _differences(one.tally, other.tally)
+        notes += differences(one.tally, other.tally)
     if one.sample is not None and other.sample is not None:
         half = len(other.sample) // 2
         if half < measures.pairwise_count(len(one.sample), len(other.sample)):
@@ -271,22 +271,4 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
             f"Scores in the feature space {extractor.name} compare only with each other; FID needs the weights of the "
             "Inception network."
         )
-    return notes
-
-
-def _sizes(one: str, other: str) -> str:
-    return f"The images are of two sizes, {one} and {other}: the scores see the difference in sharpness too."
-
-
-def _differences(one: Tally, other: Tally) -> list[str]:
-    """Returns what two sets of images are unlike in, or too much alike, beside what they show."""
-    notes = []
-    if one.sha256 == other.sha256:
-        notes.append("Both sets are the same images.")
-    if one.size != other.size:
-        notes.append(_sizes(_size(one), _size(other)))
-    shares = [tally.grey / tally.count for tally in (one, other)]
-    if abs(shares[0] - shares[1]) > APART:
-        told = " and ".join(f"{share:.0%}" for share in shares)
-        notes.append(f"Without colour are {told} of the images: the scores see that difference too.")
     return notes

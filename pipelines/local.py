@@ -264,6 +264,7 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
     evaluation = Evaluation.open(outputs["scores"].path)
     places = {
         "dataset": Path(outputs["dataset"].path),
+        "reference": Path(outputs["reference"].path),
         "report.html": Path(outputs["report"].path),
         "scores": evaluation.folder,
         "samples.png": evaluation.samples,

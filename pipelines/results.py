@@ -54,15 +54,17 @@ def score(
     statistics: Path | None,
     as_json: bool,
 ) -> None:
-    """Scores images FIRST against images SECOND.
+    """Scores images FIRST, the generated ones, against images SECOND, the real ones.
 
-    Each is a folder, an archive, an npz or idx file of images, or a prepared data set, of which #train or #test behind
-    the path means one split. SECOND may also be an npz file of mu and sigma, or the reference folder of a run, whose
-    own feature space is then used.
+    Each is a folder, an archive, an npz file (uint8 [N, H, W] or [N, H, W, C] under `images`) or idx file of images, or
+    a prepared data set; #train or #test behind the path means one split. SECOND may also be an npz file of mu and
+    sigma, or the folder `reference` of a run, whose own feature space is then used.
     """
     word = space or ("random" if weights is None else "inception")
     if treatment is not None and word != "inception":
         raise Stop(f"a treatment belongs to the space inception. Received: --treatment {treatment}, {word}", MISTAKE)
+    if word != "random" and weights is None:
+        raise Stop(f"expected --weights FILE, the network's weights, beside --space {word}. Received: none", MISTAKE)
     try:
         from ganlib import scoring, storage
         from ganlib.evaluation import Inception, Random, SqueezeNet
@@ -76,8 +78,10 @@ def score(
         found = scoring.score(first, second, space=spaces[word], weights=place)
         if output is not None:
             found.save(output)
+            click.echo(f"wrote {output / 'scores.json'}")
         if statistics is not None:
             found.second.save(statistics)
+            click.echo(f"wrote {statistics}, mean and covariance of {second}")
     except ModuleNotFoundError as error:
         raise Stop(f"{error.name} is missing: {EXTRA}", MISTAKE) from error
     except ValueError as error:
@@ -108,7 +112,8 @@ def compare(folders: tuple[Path, ...]) -> None:
     try:
         # A run's folder, or what the step that scores left.
         places = [folder / "scores" if (folder / "scores").exists() else folder for folder in folders]
-        click.echo(comparison([folder.name for folder in folders], [Evaluation.open(place) for place in places]))
+        titles = [folder.absolute().parent.name if folder.name == "scores" else folder.name for folder in folders]
+        click.echo(comparison(titles, [Evaluation.open(place) for place in places]))
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
 

@@ -146,6 +146,7 @@ def test_a_person_reads_scores_floors_times_and_places(finished):
     assert Path(places["report"]).is_file()
     assert Path(places["log"]).is_file()
     assert (finished.root / "tiny" / "dataset" / "manifest.json").is_file()
+    assert (finished.root / "tiny" / "reference" / "reference.json").is_file()
     assert (Path(places["model"]) / "saved_model").is_dir()
     with Image.open(places["pictures"]) as picture:
         assert picture.width > 100

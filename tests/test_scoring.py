@@ -301,6 +301,24 @@ def test_the_same_images_twice_are_noted(places):
     assert scoring.score(places[0], places[2], space=Mean()).notes[0] == "Both sets are the same images."
 
 
+def test_images_that_are_in_both_sets_are_counted_whatever_their_order_and_their_file(places, pictures, tmp_path):
+    others = np.roll(pictures[:10], 1, axis=1)
+    np.savez(tmp_path / "copied.npz", images=np.concatenate([pictures[:30][::-1], others]))
+    np.savez(tmp_path / "own.npz", images=others)
+    copied, own = (scoring.score(str(tmp_path / name), places[0], space=Mean()) for name in ("copied.npz", "own.npz"))
+    assert copied.notes[0] == "30 of the first 40 images are among the second ones too, pixel for pixel."
+    assert not any("pixel for pixel" in note for note in own.notes)
+
+
+def test_both_sets_are_looked_up_before_either_takes_its_time(places, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(5), sigma=np.eye(5))
+    for wrong in ("nowhere", "empty", "statistics.npz"):
+        with pytest.raises(ValueError, match="Received"):
+            scoring.score(places[0], str(tmp_path / wrong), space=Mean())
+    assert "features of" not in capsys.readouterr().out
+
+
 def saved_as(place, pictures, kind):
     """The pictures in a form that does not come through whole, or not as what it is."""
     place.mkdir()
@@ -368,8 +386,10 @@ def test_the_command_scores_with_the_inception_network(places, tmp_path):
 
 
 def test_the_command_scores_without_weights_in_random_features(places, tmp_path):
-    result = CliRunner().invoke(main, ["score", places[0], places[1], "-o", str(tmp_path / "scores")])
+    written = ["-o", str(tmp_path / "scores"), "--statistics", str(tmp_path / "second.npz")]
+    result = CliRunner().invoke(main, ["score", places[0], places[1], *written])
     assert result.exit_code == 0, result.output
+    assert f"wrote {tmp_path / 'second.npz'}, mean and covariance of {places[1]}" in result.output
     found = Evaluation.open(tmp_path / "scores")
     assert [score.name for score in found.scores[:2]] == ["fd_random", "kd_random"]  # few images in 163 features
     assert found.protocol["treatment"] == "clean"
@@ -379,8 +399,8 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
     ("options", "message"),
     [
         (["--treatment", "clean"], "a treatment belongs to the space inception"),
-        (["--space", "inception"], "expected a file of weights of the Inception network"),
-        (["--space", "squeezenet"], "expected a file of weights of SqueezeNet"),
+        (["--space", "inception"], "expected --weights FILE"),
+        (["--space", "squeezenet"], "expected --weights FILE"),
         (["--space", "squeezenet", "--weights", __file__], "expected the HDF5 file of SqueezeNet's weights"),
         (["--weights", __file__, "--space", "random"], "expected no weights for random features"),
         (["--weights", "/nowhere.pth"], "no such file or folder"),

@@ -135,7 +135,9 @@ def _npz(path: Path) -> dict[Split, _Part]:
         }
     if "images" in arrays:
         return {"train": _part(arrays["images"], arrays.get("labels"), path)}
-    raise ValueError(f"expected the arrays x_train and x_test, or images. Received: arrays={found}")
+    raise ValueError(
+        f"expected the arrays x_train and x_test, or images, or one array without a name. Received: arrays={found}"
+    )
 
 
 def _part(images: NDArray[np.uint8], labels: NDArray[np.integer] | None, path: Path) -> _Part:

@@ -1,4 +1,4 @@
-"""What the pixels of a set of images tell, a batch at a time."""
+"""What the pixels of a set of images tell, a batch at a time, and what those of two sets tell of each other."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ with epy.lazy_imports():
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+APART = 0.05  # difference of two sets' shares of grey images that scores will see
+FINGERPRINT = 8  # bytes: two of a million images share one by chance once in 40 million sets
 
 
 class Tally:
@@ -30,6 +34,7 @@ class Tally:
         self.size: tuple[int, ...] | None = None
         self._digest = hashlib.sha256()
         self._first: NDArray[np.uint8] | None = None
+        self._fingerprints = bytearray()
 
     def add(self, batch: NDArray[np.uint8]) -> None:
         """Takes in uint8 [n, H, W, C]."""
@@ -38,9 +43,46 @@ class Tally:
         self.count += len(batch)
         self.grey += int((batch == batch[..., :1]).all(axis=(1, 2, 3)).sum())
         self.still = self.still and bool((batch == self._first).all())
-        self._digest.update(np.ascontiguousarray(batch).tobytes())
+        for image in np.ascontiguousarray(batch):
+            self._digest.update(image)
+            self._fingerprints += hashlib.blake2b(image, digest_size=FINGERPRINT).digest()
 
     @property
     def sha256(self) -> str:
         """Hash of all pixels in their order."""
         return self._digest.hexdigest()
+
+    @property
+    def size_text(self) -> str:
+        """Height and width as people read them."""
+        return "x".join(map(str, self.size or ()))
+
+    @property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """A short hash of each image's pixels [N]."""
+        return np.frombuffer(bytes(self._fingerprints), np.uint64)
+
+    def among(self, other: Tally) -> int:
+        """Counts the images that are also among those of another set, pixel for pixel."""
+        return int(np.isin(self.fingerprints, other.fingerprints).sum()) if self.size == other.size else 0
+
+
+def differences(first: Tally, second: Tally) -> list[str]:
+    """Returns what two sets of images are unlike in, or too much alike, beside what they show."""
+    notes = []
+    if first.sha256 == second.sha256:
+        notes.append("Both sets are the same images.")
+    elif common := first.among(second):
+        notes.append(f"{common} of the first {first.count} images are among the second ones too, pixel for pixel.")
+    if first.size != second.size:
+        notes.append(sizes(first.size_text, second.size_text))
+    shares = [tally.grey / tally.count for tally in (first, second)]
+    if abs(shares[0] - shares[1]) > APART:
+        told = " and ".join(f"{share:.0%}" for share in shares)
+        notes.append(f"Without colour are {told} of the images: the scores see that difference too.")
+    return notes
+
+
+def sizes(first: str, second: str) -> str:
+    """Returns the sentence on images of two sizes, such as `28x28` and `32x32`."""
+    return f"The images are of two sizes, {first} and {second}: the scores see the difference in sharpness too."

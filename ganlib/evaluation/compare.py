@@ -32,7 +32,7 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, tuple[Score, Sco
 
 
 def comparison(names: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
-    """Returns a table of the scores that all evaluations have in common, a column for each, and of the floors.
+    """Returns a table of scores, a column for each evaluation and one of floors; a dash where one has no such score.
 
     Args:
         names: Titles of the columns.
@@ -41,13 +41,14 @@ def comparison(names: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
     Raises:
         ValueError: Two protocols differ.
     """
-    first, *others = evaluations
-    shared = [compare(first, other) for other in others]
+    for other in evaluations[1:]:
+        compare(evaluations[0], other)
+    columns = [{score.name: score for score in evaluation.scores} for evaluation in evaluations]
     rows = [["score", *names, "real images"]]
-    for score in first.scores:
-        if all(score.name in scores for scores in shared):
-            others_text = [scores[score.name][1].text for scores in shared]
-            rows.append([score.name, score.text, *others_text, score.floor_text])
+    for name in dict.fromkeys(name for column in columns for name in column):
+        found = [column.get(name) for column in columns]
+        floors = [score.floor_text for score in found if score]
+        rows.append([name, *(score.text if score else "-" for score in found), floors[0]])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

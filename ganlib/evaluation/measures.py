@@ -63,7 +63,7 @@ def distances(
     meaning = f"Frechet distance of {len(features)} images to {count or 'the'} real ones; lower is better"
     scores = [Score(space.measure("fd"), found.value, None, meaning, found.error)]
     if found.infinity is not None:
-        few = "few generated images" if isinstance(real, Statistics) else "few images"
+        few = "few generated images" if isinstance(real, Statistics) else "few images on either side"
         meaning = f"the same without the bias of {few}; at 0 or below, nothing is left of the distance"
         scores.append(Score(space.measure("fd_infinity"), found.infinity, None, meaning, found.error))
     return scores

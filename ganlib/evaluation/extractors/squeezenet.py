@@ -41,6 +41,8 @@ class SqueezeNet(FixedExtractor):
         if weights is None and self.weights is None:
             raise ValueError("expected a file of weights of SqueezeNet. Received: weights=null")
         path = weights or storage.fetch(str(self.weights))
+        if path.is_dir():
+            raise ValueError(f"expected a file of SqueezeNet's weights. Received: weights={str(path)!r}, a folder")
         try:
             with h5py.File(path) as file, float32_layers():
                 network = _network(_Weights(file))
