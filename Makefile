@@ -1,15 +1,24 @@
 # Two commands on a fresh machine with Python 3.11: `make run` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
+ENGINE ?= $(shell command -v docker || command -v podman)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ganlib/__init__.py)
+BUILD = $(ENGINE) build --file docker/Dockerfile --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test every-pair lint format bench clean
+.PHONY: run test image image-gpu every-pair lint format bench clean
 
 run: .venv/train  ## The main job on the embedded digits, from data preparation to an exported model.
 	$(BIN)/gan-pipelines run --preset digits
 
 test: .venv/dev  ## The whole test suite, in two processes.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+image:  ## The container image of the steps, for CPU.
+	$(BUILD) --target cpu --tag gan-pipelines:$(VERSION)-python3.11 .
+
+image-gpu:  ## The same with CUDA.
+	$(BUILD) --target gpu --tag gan-pipelines:$(VERSION)-python3.11-gpu .
 
 every-pair: .venv/dev  ## Every game on every network under both conditions, in half an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py -k "moves_its_own or replicas_make or resumed"

@@ -58,6 +58,14 @@ def main() -> None:
 @_config_options
 @click.option("--name", help="Name of the run; absent means the preset's with a few digits for the settings.")
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True)
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="What each step runs in: a process of this installation, or a container.",
+)
+@click.option("--image", help="Image of the containers, if it is not the one that `make image` builds.")
 @click.option("--dry-run", is_flag=True, help="Check and print the config, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 def run(
@@ -66,18 +74,21 @@ def run(
     assignments: tuple[str, ...],
     name: str | None,
     root: Path,
+    runner: str,
+    image: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Runs the whole pipeline on this machine; the same command again resumes it."""
     try:
+        image = _image(runner, image)
         config = _resolved(chosen, file, assignments)
         name = _run_name(name, chosen, file, config)
         if dry_run:
             shown = config.to_parameters()
             click.echo(json.dumps({"run": name, **shown}) if as_json else f"# run: {name}\n{_yaml(shown)}")
             return
-        result = _run(config, name, root)
+        result = _run(config, name, root, image)
     except Stop as stop:
         if as_json:
             click.echo(json.dumps({"run": name, "status": "failed", "error": str(stop)}))
@@ -101,12 +112,23 @@ def _run_name(name: str | None, chosen: tuple[str, ...], file: Path | None, conf
     return name
 
 
-def _run(config: Any, name: str, root: Path) -> Any:
+def _image(runner: str, image: str | None) -> str | None:
+    """Returns the image that the steps run in, if they run in containers."""
+    from pipelines.gan_training import DEFAULT_IMAGE
+
+    if runner == "docker":
+        return image or DEFAULT_IMAGE
+    if image is not None:
+        raise Stop(f"an image belongs to --runner docker. Received: --image {image} --runner {runner}", MISTAKE)
+    return None
+
+
+def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
     """Runs, and turns what ends the run into a `Stop`."""
     from pipelines import local
 
     try:
-        return local.run(config, name=name, root=root)
+        return local.run(config, name=name, root=root, image=image)
     except ModuleNotFoundError as error:
         extra = "running needs the extra [train]: pip install -r requirements/train.txt"
         raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error

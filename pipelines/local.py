@@ -1,15 +1,12 @@
-"""The pipeline on this machine: KFP's subprocess runner, a local MLflow store, and a summary."""
+"""The pipeline on this machine: KFP's local runners, a local MLflow store, and a summary."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,9 @@ from kfp import local
 from ganlib import steps, storage, tracking
 from ganlib.config import RunConfig
 from ganlib.evaluation import Evaluation
-from pipelines.gan_training import build_pipeline
+from pipelines import containers
+from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
+from pipelines.summary import Result
 from pipelines.terminal import step_log
 
 STEPS = {
@@ -45,78 +44,14 @@ class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the 
         self.code = code
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a finished run left behind.
-
-    Attributes:
-        name: Name of the run.
-        folder: Its folder.
-        evaluation: Scores and report.
-        training: Best and last step, rollbacks, and why it stopped early if it did.
-        seconds: Wall time by step.
-        cached: Steps that an earlier run had finished.
-        mlflow_run_id: Run that everything was logged to, if the server was there.
-        mlflow_tracking_uri: Its store.
-    """
-
-    name: str
-    folder: Path
-    evaluation: Evaluation
-    training: dict[str, Any]
-    seconds: dict[str, float]
-    cached: tuple[str, ...]
-    mlflow_run_id: str | None
-    mlflow_tracking_uri: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the object that `run --json` prints."""
-        return {
-            "run": self.name,
-            "status": "succeeded",
-            "scores": self.evaluation.values,
-            "floors": self.evaluation.floors,
-            "notes": list(self.evaluation.notes),
-            "training": self.training,
-            "seconds": self.seconds,
-            "cached": list(self.cached),
-            "model": str(self.folder / "model"),
-            "report": str(self.folder / "report.html"),
-            "mlflow_run_id": self.mlflow_run_id,
-            "mlflow_tracking_uri": self.mlflow_tracking_uri,
-        }
-
-    def to_text(self) -> str:
-        """Returns what a person reads at the end."""
-        spent = sum(seconds for step, seconds in self.seconds.items() if step not in self.cached)
-        lines = [f"\n{self.name}: done in {spent:.0f} s\n"]
-        width = max(34, *(len(score.name) for score in self.evaluation.scores))
-        widest = max(len(score.text) for score in self.evaluation.scores)
-        for score in self.evaluation.scores:
-            floor = "" if score.floor is None else f"   real images: {score.floor_text}"
-            lines.append(f"  {score.name:<{width}} {score.text:<{widest}}{floor}")
-        lines += [f"  note: {note}" for note in self.evaluation.notes]
-        lines.append("")
-        for step, seconds in self.seconds.items():
-            lines.append(f"  {step:<{width}} {seconds:>7.1f}s{'   (from the cache)' if step in self.cached else ''}")
-        lines += [
-            "",
-            f"  report    {self.folder / 'report.html'}",
-            f"  log       {self.folder / 'log.txt'}",
-            f"  pictures  {self.folder / 'samples.png'}",
-            f"  model     {self.folder / 'model'}",
-            f"  MLflow    {mlflow_command(self.mlflow_tracking_uri)}",
-        ]
-        return "\n".join(lines)
-
-
-def run(config: RunConfig, *, name: str, root: Path) -> Result:
-    """Runs the pipeline in subprocesses, resuming what an interrupted run of this name began.
+def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -> Result:
+    """Runs the pipeline on this machine, resuming what an interrupted run of this name began.
 
     Args:
         config: The run.
         name: Its name; its folder is `root/name`.
         root: Folder of all runs, of their cache and of the MLflow store.
+        image: Container image that the steps run in; None means subprocesses of this one.
 
     Raises:
         StepFailed: A step failed; the message is its own.
@@ -131,17 +66,23 @@ def run(config: RunConfig, *, name: str, root: Path) -> Result:
     failure = folder / "failure.json"
     failure.unlink(missing_ok=True)
     began = time.time()
+    inherited = _inherited(failure, uri)
+    if image is None:
+        runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
+    else:
+        containers.share(root, folder)
+        runner, code = containers.runner(root, reads=_read(config), environment=inherited), containers.image_id(image)
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        runner,
         pipeline_root=str(folder / "steps"),
         enable_caching=True,
-        cache_root=str(root / ".cache" / _code_digest()),
+        cache_root=str(root / ".cache" / code),
     )
     arguments = config.to_parameters()
     arguments["export_settings"] = arguments.pop("export")
-    with _environment(_inherited(failure, uri)), step_log(folder / "log.txt"):
+    with _environment(inherited), step_log(folder / "log.txt"), containers.followed_to_their_end():
         try:
-            outputs = build_pipeline(config)(**arguments).outputs
+            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE)(**arguments).outputs
         except RuntimeError as error:
             if not failure.exists():
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error
@@ -153,14 +94,6 @@ def run(config: RunConfig, *, name: str, root: Path) -> Result:
         cached = tuple(step for step, output in STEPS.items() if _made(outputs[output]) < began)
         _settle(folder)
     return _result(name, folder, outputs, cached, uri)
-
-
-def mlflow_command(uri: str) -> str:
-    """Returns the command that opens the MLflow UI on a store."""
-    program = Path(sys.executable).with_name("mlflow")
-    if uri.startswith(("http://", "https://")):
-        return uri
-    return f"{shlex.quote(str(program))} ui --backend-store-uri {shlex.quote(uri)} --port 5000"
 
 
 def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
@@ -175,7 +108,18 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     fingerprint = listing.checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
     training = config.training.model_copy(update={"run_name": name, "home": str(home)})
-    return config.model_copy(update={"data": data, "training": training})
+    weights = config.evaluation.inception_weights
+    if weights is not None and not storage.is_remote(weights):
+        weights = str(Path(weights).expanduser().resolve())
+    evaluation = config.evaluation.model_copy(update={"inception_weights": weights})
+    return config.model_copy(update={"data": data, "training": training, "evaluation": evaluation})
+
+
+def _read(config: RunConfig) -> list[Path]:
+    """Returns the files and folders of this machine that the steps read."""
+    source = config.data.source
+    given = [getattr(source, "path", None), getattr(source, "labels", None), config.evaluation.inception_weights]
+    return [Path(path) for path in given if path is not None and not storage.is_remote(path)]
 
 
 def _found(name: str, path: str) -> str:

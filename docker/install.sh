@@ -1,0 +1,11 @@
+#!/bin/sh
+# Installs pinned requirements into /opt/venv and leaves only what steps run: no installer, no C++ headers and compilers'
+# libraries (wheels bring them for those who extend TensorFlow), and no other people's tests. (Folders that are called
+# `test` stay: some are public modules.)
+set -eu
+python3 -m venv /opt/venv
+/opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check -r "/opt/install/$1"
+/opt/venv/bin/pip uninstall --quiet --yes libclang setuptools wheel pip
+packages=/opt/venv/lib/python3.11/site-packages
+rm -rf "$packages/tensorflow/include"
+find "$packages" -type d -name tests -prune -exec rm -rf {} +

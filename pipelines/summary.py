@@ -1,0 +1,84 @@
+"""What a finished run on this machine tells people and programs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganlib.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left behind.
+
+    Attributes:
+        name: Name of the run.
+        folder: Its folder.
+        evaluation: Scores and report.
+        training: Best and last step, rollbacks, and why it stopped early if it did.
+        seconds: Wall time by step.
+        cached: Steps that an earlier run had finished.
+        mlflow_run_id: Run that everything was logged to, if the server was there.
+        mlflow_tracking_uri: Its store.
+    """
+
+    name: str
+    folder: Path
+    evaluation: Evaluation
+    training: dict[str, Any]
+    seconds: dict[str, float]
+    cached: tuple[str, ...]
+    mlflow_run_id: str | None
+    mlflow_tracking_uri: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object that `run --json` prints."""
+        return {
+            "run": self.name,
+            "status": "succeeded",
+            "scores": self.evaluation.values,
+            "floors": self.evaluation.floors,
+            "notes": list(self.evaluation.notes),
+            "training": self.training,
+            "seconds": self.seconds,
+            "cached": list(self.cached),
+            "model": str(self.folder / "model"),
+            "report": str(self.folder / "report.html"),
+            "mlflow_run_id": self.mlflow_run_id,
+            "mlflow_tracking_uri": self.mlflow_tracking_uri,
+        }
+
+    def to_text(self) -> str:
+        """Returns what a person reads at the end."""
+        spent = sum(seconds for step, seconds in self.seconds.items() if step not in self.cached)
+        lines = [f"\n{self.name}: done in {spent:.0f} s\n"]
+        width = max(34, *(len(score.name) for score in self.evaluation.scores))
+        widest = max(len(score.text) for score in self.evaluation.scores)
+        for score in self.evaluation.scores:
+            floor = "" if score.floor is None else f"   real images: {score.floor_text}"
+            lines.append(f"  {score.name:<{width}} {score.text:<{widest}}{floor}")
+        lines += [f"  note: {note}" for note in self.evaluation.notes]
+        lines.append("")
+        for step, seconds in self.seconds.items():
+            lines.append(f"  {step:<{width}} {seconds:>7.1f}s{'   (from the cache)' if step in self.cached else ''}")
+        lines += [
+            "",
+            f"  report    {self.folder / 'report.html'}",
+            f"  log       {self.folder / 'log.txt'}",
+            f"  pictures  {self.folder / 'samples.png'}",
+            f"  model     {self.folder / 'model'}",
+            f"  MLflow    {mlflow_command(self.mlflow_tracking_uri)}",
+        ]
+        return "\n".join(lines)
+
+
+def mlflow_command(uri: str) -> str:
+    """Returns the command that opens the MLflow UI on a store."""
+    program = Path(sys.executable).with_name("mlflow")
+    if uri.startswith(("http://", "https://")):
+        return uri
+    return f"{shlex.quote(str(program))} ui --backend-store-uri {shlex.quote(uri)} --port 5000"
