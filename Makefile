@@ -3,7 +3,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 ENGINE ?= $(shell command -v docker || command -v podman)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ganlib/__init__.py)
-BUILD = $(ENGINE) build --file docker/Dockerfile --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
+LABEL = --label org.opencontainers.image
+BUILD = $(ENGINE) build --file docker/Dockerfile $(LABEL).version=$(VERSION) $(LABEL).revision=$(shell git rev-parse HEAD)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: run test image image-gpu every-pair lint format bench clean

@@ -114,9 +114,9 @@ def _run_name(name: str | None, chosen: tuple[str, ...], file: Path | None, conf
 
 def _image(runner: str, image: str | None) -> str | None:
     """Returns the image that the steps run in, if they run in containers."""
-    from pipelines.gan_training import DEFAULT_IMAGE
-
     if runner == "docker":
+        from pipelines.gan_training import DEFAULT_IMAGE
+
         return image or DEFAULT_IMAGE
     if image is not None:
         raise Stop(f"an image belongs to --runner docker. Received: --image {image} --runner {runner}", MISTAKE)

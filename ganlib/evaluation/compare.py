@@ -19,6 +19,12 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, tuple[Score, Sco
     Raises:
         ValueError: Their protocols differ in more than the seed; the message names each difference.
     """
+    _check_alike(first, second)
+    others = {score.name: score for score in second.scores}
+    return {score.name: (score, others[score.name]) for score in first.scores if score.name in others}
+
+
+def _check_alike(first: Evaluation, second: Evaluation) -> None:
     names = dict.fromkeys([*first.protocol, *second.protocol])
     unlike = [
         f"{name}={first.protocol.get(name)!r} and {second.protocol.get(name)!r}"
@@ -27,8 +33,6 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, tuple[Score, Sco
     ]
     if unlike:
         raise ValueError(f"expected scores of one protocol, for others do not compare. Received: {'; '.join(unlike)}")
-    others = {score.name: score for score in second.scores}
-    return {score.name: (score, others[score.name]) for score in first.scores if score.name in others}
 
 
 def comparison(names: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
@@ -42,7 +46,7 @@ def comparison(names: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
         ValueError: Two protocols differ.
     """
     for other in evaluations[1:]:
-        compare(evaluations[0], other)
+        _check_alike(evaluations[0], other)
     columns = [{score.name: score for score in evaluation.scores} for evaluation in evaluations]
     rows = [["score", *names, "real images"]]
     for name in dict.fromkeys(name for column in columns for name in column):
