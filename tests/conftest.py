@@ -5,10 +5,13 @@ import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
+import contextlib
 import shutil
 from pathlib import Path
 
+import buckets
 import pytest
+from google.cloud import storage as google_storage
 
 from ganlib.data import DataConfig, PreparedDataset, prepare
 from ganlib.evaluation import EvaluationConfig, Reference, measure_reference
@@ -91,3 +94,34 @@ def trained(digits, reference, tmp_path_factory) -> TrainedModel:
         config=config,
         output=tmp_path_factory.mktemp("trained") / "model",
     )
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory):
+    """Port of an emulator of Google Cloud Storage, a process of its own, and the folder of its objects."""
+    folder = tmp_path_factory.mktemp("emulator")
+    with buckets.emulator(folder) as port:
+        yield port, folder
+
+
+@pytest.fixture
+def traffic(emulator, monkeypatch):
+    """What passes between this process and the emulator, where faults can be set; the bucket `bucket` is empty."""
+    buckets.create(emulator[0], "bucket")
+    with buckets.proxy(emulator[0]) as (address, traffic):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        monkeypatch.setenv("no_proxy", "*")
+        yield traffic
+
+
+@pytest.fixture
+def bucket(traffic):
+    """The empty bucket as `gs://` address."""
+    return "gs://bucket"
+
+
+@pytest.fixture
+def objects(bucket):
+    """The same bucket through Google's own client."""
+    with contextlib.closing(google_storage.Client(project="test")) as client:
+        yield client.bucket("bucket")

@@ -1,4 +1,4 @@
-"""Single files at an address: what is known of one beforehand, and its download."""
+"""Files at an address, and folders that are kept in a bucket."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import urllib.parse
 
 from ganlib.remote import gs, https
 from ganlib.remote.file import RemoteFile
+from ganlib.remote.gs import TakenOver
+from ganlib.remote.mirror import Mirror
 
-__all__ = ["RemoteFile", "file_name", "opened"]
+__all__ = ["Mirror", "RemoteFile", "TakenOver", "file_name", "opened"]
 
 LONGEST_NAME = 100
 

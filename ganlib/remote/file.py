@@ -19,6 +19,7 @@ with epy.lazy_imports():
     import google_crc32c
 
 PATIENCE = 30.0  # seconds without an answer
+TRIES = 3  # for bytes that arrive damaged
 CHUNK = 2**20
 MEGABYTE = 10**6
 
@@ -69,6 +70,16 @@ class RemoteFile:
                 f"expected {self.size} bytes of free disk space in {path.parent}. "
                 f"Received: path={self.location!r}, free={free}"
             )
+        for _ in range(TRIES):
+            self._copy_to(path)
+            if self.crc32c in (None, _crc32c(path)):
+                break
+        else:
+            raise OSError(f"the checksum of what arrived is not the object's. Received: path={self.location!r}")
+        if self.modified is not None:
+            os.utime(path, ns=(self.modified, self.modified))
+
+    def _copy_to(self, path: Path) -> None:
         with path.open("wb") as file:
             meter = _Meter(file, self.size)
             self.copy(meter)
@@ -76,15 +87,19 @@ class RemoteFile:
             raise OSError(
                 f"the download broke off after {meter.done} of {self.size} bytes. Received: path={self.location!r}"
             )
-        if self.crc32c not in (None, _crc32c(path)):
-            raise OSError(f"the checksum of what arrived is not the object's. Received: path={self.location!r}")
-        if self.modified is not None:
-            os.utime(path, ns=(self.modified, self.modified))
 
 
 def first_line(error: object) -> str:
     """Returns the first line of what an error says, or its kind if it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def checksum(file: BinaryIO) -> str:
+    """Returns the CRC32C of a file's bytes in base64, as the storage tells it."""
+    crc = 0
+    while data := file.read(CHUNK):
+        crc = google_crc32c.extend(crc, data)
+    return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
 class _Meter:
@@ -105,8 +120,5 @@ class _Meter:
 
 
 def _crc32c(path: Path) -> str:
-    checksum = 0
     with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            checksum = google_crc32c.extend(checksum, data)
-    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
+        return checksum(file)

@@ -1,47 +1,216 @@
-"""Objects of Google Cloud Storage; STORAGE_EMULATOR_HOST leads to another server that speaks its language."""
+"""Objects of Google Cloud Storage; STORAGE_EMULATOR_HOST leads to another server that speaks its language.
+
+Google's `transfer_manager` is not used: it takes no precondition for each object, does not go on where a download
+broke off, and a file whose download failed lies there half under its own name.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import errno
+import io
+import mimetypes
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 from etils import epy
 
-from ganlib.remote.file import PATIENCE, RemoteFile, Sink, first_line
+from ganlib.remote.file import PATIENCE, TRIES, RemoteFile, Sink, checksum, first_line
 
 with epy.lazy_imports():
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
     from google.cloud import storage
 
+THREADS = 10  # as many connections as a session of requests keeps
+PART = 8 * 2**20  # bytes of one request of a large upload
+FIELDS = "items(name,size,crc32c,generation,updated),nextPageToken"
+
+T = TypeVar("T")
+
+
+class TakenOver(OSError):  # noqa: N818  # it says what happened
+    """Another process wrote to the same place since this one looked there."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """What is known of an object.
+
+    Attributes:
+        name: Its name in the bucket.
+        size: Bytes as they are stored.
+        modified: When it was written, by the server's clock, in nanoseconds.
+        crc32c: Checksum in base64 (RFC 3720), or None if it is not known.
+        generation: Number of this content, or None for whatever is there.
+    """
+
+    name: str
+    size: int
+    modified: int = 0
+    crc32c: str | None = None
+    generation: int | None = None
+
+
+class Bucket:
+    """What this project asks of a bucket; several threads may ask at once.
+
+    What fails by a transient fault (408, 429, 5xx, a broken or silent connection) is tried anew for PATIENCE seconds.
+    A call raises `ValueError` for what the user must mend (nothing there, no permission), `TakenOver` where another
+    generation is there than was expected, and `OSError` otherwise.
+
+    Attributes:
+        name: Its name.
+    """
+
+    def __init__(self, name: str, client: storage.Client) -> None:
+        self.name = name
+        self._bucket = client.bucket(name)
+        self._client = client
+
+    def address(self, name: str) -> str:
+        """Returns the address of an object."""
+        return f"gs://{self.name}/{name}"
+
+    def find(self, name: str) -> Object | None:
+        """Looks for an object; None if it, or the bucket, is not there."""
+        with explained(self.address(name)):
+            blob = self._bucket.get_blob(name, **_patience())
+        return _object(blob) if blob else None
+
+    def below(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
+        """Lists the objects whose names begin with a prefix."""
+        with explained(self.address(prefix).rstrip("/")):
+            for blob in self._client.list_blobs(
+                self.name, prefix=prefix, fields=FIELDS, max_results=most, **_patience()
+            ):
+                yield _object(blob)
+
+    def copy(self, item: Object, sink: Sink, *, start: int = 0) -> None:
+        """Writes the bytes of an object from `start` on, as they are stored; a broken connection is taken up again."""
+        blob = self._bucket.blob(item.name, generation=item.generation)
+        arrival = _Arrival(sink, start, item.size)
+        with explained(self.address(item.name)):
+            while arrival.done < item.size:
+                before = arrival.done
+                try:
+                    blob.download_to_file(
+                        arrival, start=before or None, raw_download=True, checksum=None, **_patience()
+                    )
+                except api.RetryError:
+                    if arrival.done == before:
+                        raise
+                if arrival.done == before:
+                    raise OSError(f"the server sent nothing after {before} of {item.size} bytes")
+
+    def read(self, item: Object, *, limit: int) -> bytes:
+        """Returns the bytes of an object, whose checksum is right; one of more than `limit` bytes is refused."""
+        if item.size > limit:
+            raise ValueError(
+                f"expected an object of at most {limit} bytes. "
+                f"Received: path={self.address(item.name)!r}, bytes={item.size}"
+            )
+        for _ in range(TRIES):
+            self.copy(item, sink := io.BytesIO())
+            if item.crc32c in (None, checksum(io.BytesIO(sink.getvalue()))):
+                return sink.getvalue()
+        raise damaged(self.address(item.name))
+
+    def upload(self, source: Path | bytes, name: str, *, generation: int, crc32c: str) -> Object:
+        """Writes an object, in parts if it is large; the server refuses what arrives damaged.
+
+        Args:
+            source: The file, or its bytes.
+            name: Name of the object.
+            generation: The one that is replaced, 0 if none is there.
+            crc32c: Checksum of the bytes.
+
+        Raises:
+            TakenOver: Another generation with other bytes is there.
+        """
+        with explained(self.address(name), done="written"), _reading(source) as file:
+            size = file.seek(0, io.SEEK_END)
+            for _ in range(TRIES):
+                blob = self._bucket.blob(name, chunk_size=PART)
+                blob.crc32c = crc32c
+                try:
+                    blob.upload_from_file(
+                        file,
+                        rewind=True,
+                        size=size,
+                        content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+                        if_generation_match=generation,
+                        checksum=None,
+                        **_patience(),
+                    )
+                except api.PreconditionFailed:
+                    there = self.find(name)  # perhaps it is this very upload, whose answer was lost
+                    if there is None or (there.crc32c, there.size) != (crc32c, size):
+                        raise
+                    return there
+                except api.BadRequest as error:
+                    if "CRC32C" not in str(error):
+                        raise
+                    continue
+                if blob.crc32c == crc32c:
+                    return _object(blob)
+                generation = blob.generation
+        raise damaged(self.address(name))
+
+    def delete(self, item: Object) -> None:
+        """Removes an object of this generation; it may be gone already."""
+        with explained(self.address(item.name), done="removed"), contextlib.suppress(api.NotFound):
+            self._bucket.blob(item.name).delete(if_generation_match=item.generation, **_patience())
+
+
+@contextlib.contextmanager
+def bucket(location: str) -> Iterator[tuple[Bucket, str]]:
+    """Gives the bucket of an address, and the name in it, which may be empty."""
+    name, _, path = location.removeprefix("gs://").partition("/")
+    if not location.startswith("gs://") or not name:
+        raise ValueError(f"expected an address of the form gs://bucket/name. Received: path={location!r}")
+    with explained(location):
+        client = storage.Client(project=None)
+    with contextlib.closing(client):
+        yield Bucket(name, client), path
+
 
 @contextlib.contextmanager
 def opened(location: str) -> Iterator[RemoteFile]:
     """Asks for an object; see `ganlib.remote.opened`."""
-    bucket, _, name = location.removeprefix("gs://").partition("/")
-    if not name or name.endswith("/"):
-        raise ValueError(f"only single files can be fetched so far, not folders. Received: path={location!r}")
-    retry = storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE)
-    with _explained(location):
-        client = storage.Client(project=None)
-    with contextlib.closing(client):
-        with _explained(location):
-            blob = client.bucket(bucket).get_blob(name, retry=retry)
-            below = [] if blob else list(client.list_blobs(bucket, prefix=f"{name}/", max_results=1, retry=retry))
-        if below:
+    with bucket(location) as (place, name):
+        if not name or name.endswith("/"):
             raise ValueError(f"only single files can be fetched so far, not folders. Received: path={location!r}")
-        if blob is None:
+        item = place.find(name)
+        if item is None and any(place.below(f"{name}/", most=1)):
+            raise ValueError(f"only single files can be fetched so far, not folders. Received: path={location!r}")
+        if item is None:
             raise ValueError(f"no such object. Received: path={location!r}")
+        found = item
+        yield RemoteFile(location, item.size, item.modified, item.crc32c, lambda sink: place.copy(found, sink))
 
-        def copy(sink: Sink) -> None:
-            with _explained(location):  # as it is stored, since that is what size and checksum are of
-                blob.download_to_file(sink, raw_download=True, checksum=None, retry=retry)
 
-        yield RemoteFile(location, blob.size, round(blob.updated.timestamp() * 10**6) * 1000, blob.crc32c, copy)
+def parallel(work: Callable[[T], object], items: Iterable[T]) -> None:
+    """Does the work for every item, several at once; the first failure ends it."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for done in as_completed([pool.submit(work, item) for item in items]):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def damaged(location: str) -> OSError:
+    """Returns the error for bytes that are not what they should be."""
+    return OSError(f"the checksum of what arrived is not the object's. Received: path={location!r}")
 
 
 @contextlib.contextmanager
-def _explained(location: str) -> Iterator[None]:
+def explained(location: str, *, done: str = "read") -> Iterator[None]:
     """Turns what Google's libraries raise into one line."""
     try:
         yield
@@ -54,5 +223,49 @@ def _explained(location: str) -> Iterator[None]:
         raise ValueError(f"access is denied ({error.code}). Received: path={location!r}") from error
     except api.NotFound as error:
         raise ValueError(f"no such bucket or object. Received: path={location!r}") from error
+    except api.PreconditionFailed as error:
+        raise TakenOver(f"another process has written there meanwhile. Received: path={location!r}") from error
     except (api.GoogleAPIError, auth.GoogleAuthError, OSError) as error:
-        raise OSError(f"cannot be read: {first_line(error)}. Received: path={location!r}") from error
+        raise OSError(f"cannot be {done}: {_reason(error)}. Received: path={location!r}") from error
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, api.RetryError):
+        response = getattr(error.cause, "response", None)
+        lasting = f"the server answers {response.status_code}" if response is not None else first_line(error.cause)
+        return f"{lasting}, for {PATIENCE:g} s"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on this machine's disk"
+    return first_line(error)
+
+
+def _patience() -> dict[str, Any]:
+    """Returns how long each call tries, and how long it waits for a byte."""
+    retry = storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE).with_delay(initial=0.25, maximum=8.0)
+    return {"retry": retry, "timeout": PATIENCE / 3}
+
+
+def _object(blob: storage.Blob) -> Object:
+    modified = round(blob.updated.timestamp() * 10**6) * 1000
+    return Object(blob.name, blob.size, modified, blob.crc32c, blob.generation)
+
+
+@contextlib.contextmanager
+def _reading(source: Path | bytes) -> Iterator[Any]:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        yield file
+
+
+class _Arrival:
+    """Passes bytes on, counts them, and takes no more than there are."""
+
+    def __init__(self, sink: Sink, done: int, size: int) -> None:
+        self.done = done
+        self._sink, self._size = sink, size
+
+    def write(self, data: bytes, /) -> int:
+        if self.done + len(data) > self._size:
+            raise OSError(f"more than {self._size} bytes arrived")
+        self._sink.write(data)
+        self.done += len(data)
+        return len(data)

@@ -1,0 +1,157 @@
+"""Files of this machine that are whole or absent.
+
+Every file that another process may read is written under a temporary name in the same folder,
+flushed to the disk, and renamed: a killed process leaves the old file or the new one, never half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
+    """Holds a folder for one process at a time; the lock goes with the process, however it ends.
+
+    Args:
+        folder: Created if need be.
+        patience: Seconds to wait for another process to end.
+
+    Raises:
+        OSError: Another process still works there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    with (folder / ".lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise OSError(f"another process works in this folder. Received: folder={str(folder)!r}") from error
+                time.sleep(0.5)
+        yield
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary path that becomes `path` when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    outgoing = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _flush(file)
+        temporary.chmod(0o755)
+        if path.is_dir():
+            os.replace(path, outgoing)  # in one move: whoever looks meanwhile finds a whole folder or none
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        for leftover in (temporary, outgoing):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes the files that killed processes left half-written in a folder where nobody else writes."""
+    for leftover in folder.glob(".*.partial"):
+        if leftover.is_file():
+            leftover.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file that is whole or absent."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        ValueError: The file is absent or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"expected the file {path.name}. Received: folder={str(path.parent)!r}") from error
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"not a JSON file: {error}. Received: path={str(path)!r}") from error
+
+
+def as_text(value: Any) -> str:
+    """Returns the one JSON text of a value: equal values give equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Appends one JSON line, in the place of a last line left unfinished, and flushes it to the disk."""
+    with path.open("ab+") as file:
+        _drop_unfinished_line(file)
+        file.write(json.dumps(value).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _drop_unfinished_line(file: BinaryIO) -> None:
+    end = file.seek(0, os.SEEK_END)
+    if end == 0 or os.pread(file.fileno(), 1, end - 1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads JSON lines; a last line that a killed process left unfinished is dropped."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Replaces a file of JSON lines as a whole."""
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes as lower-case hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

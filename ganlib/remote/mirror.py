@@ -1,0 +1,241 @@
+"""A folder that is kept in a bucket as a whole, so that a process on another machine can go on with it.
+
+Below the location lie `objects/<sha256>`, each file's content under its hash, and `snapshot.json`, which says which
+files there are. An object never changes, and the snapshot is written last, on the condition that it is still the one
+that this writer left or found there. So a killed push leaves the old snapshot with all its objects, and of two writers
+the first one learns of the second.
+
+Which objects may go? A push removes those that neither its own snapshot nor the one before names, and that are older
+than the one before, by the server's clock. A reader that is overtaken by one push keeps its objects; one overtaken by
+two begins anew with the later snapshot. A second writer that began after the one before loses nothing it has uploaded;
+and it uploads again what lies there unnamed and older than the snapshot it began from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from ganlib.files import sha256
+from ganlib.remote import gs
+from ganlib.remote.file import TRIES, checksum
+from ganlib.remote.gs import Bucket, Object, TakenOver
+from ganlib.remote.snapshot import Snapshot, parsed, storable, written
+
+SNAPSHOT = "snapshot.json"
+MAX_SNAPSHOT = 64 * 2**20  # bytes
+ARRIVING = ".pull"  # folder of what is not in its place yet; a later pull goes on with it
+
+
+class Mirror:
+    """A folder and its copy in a bucket. Hidden files, and those in hidden folders, have no part in it.
+
+    Files may be replaced, or grow, between two pushes. A file whose inode, size and time are those of the last push is
+    not read again.
+
+    Args:
+        location: `gs://` address below which the copy lies.
+        folder: The folder of this machine.
+    """
+
+    def __init__(self, location: str, folder: Path) -> None:
+        self.location, self.folder = location.rstrip("/"), folder
+        self._writer = uuid.uuid4().hex
+        self._last: Snapshot | None = None
+        self._lost = False
+        self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
+
+    def pull(self) -> bool:
+        """Makes the folder equal to the last snapshot; other files are removed, and every file is verified.
+
+        Returns:
+            Whether there is a snapshot; if not, the folder is left alone.
+
+        Raises:
+            ValueError: No such bucket, no permission, or what is there is no snapshot.
+            OSError: It could not be read, or the disk is too small. The folder is then as it was, or what has arrived
+                waits for the next pull.
+        """
+        with self._place() as (bucket, prefix):
+            for _ in range(TRIES):
+                self._last, self._lost = self._read(bucket, prefix), False
+                if self._last is None:
+                    next(bucket.below(prefix, most=1), None)  # raises where there is no bucket
+                    return False
+                if self._collect(bucket, prefix, self._last):
+                    self._arrange(self._last)
+                    return True
+        raise OSError(f"the copy is changed faster than it can be read. Received: path={self.location!r}")
+
+    def push(self) -> None:
+        """Uploads what changed, and then the snapshot.
+
+        Raises:
+            TakenOver: Another process has written a snapshot since this one read or wrote the last. Then, and at every
+                later push, nothing is uploaded.
+            ValueError: No such bucket, no permission, or a file's name cannot be an object's.
+            OSError: It could not be written; the snapshot is the old one, and another push may succeed.
+        """
+        with self._place() as (bucket, prefix):
+            self._check_alone(bucket, prefix)
+            files = {storable(name): (self._digest(path), path.stat().st_size) for name, path in self._visible()}
+            before = self._last
+            if before and before.files == files:
+                return
+            known = before.digests if before else set()
+            new = {digest: self.folder / name for name, (digest, _) in files.items() if digest not in known}
+            gs.parallel(lambda digest: self._upload(bucket, f"{prefix}objects/{digest}", new[digest]), new)
+            self._last = self._write(bucket, prefix, files)
+            if before:
+                self._tidy(bucket, prefix, before)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[tuple[Bucket, str]]:
+        with gs.bucket(self.location) as (bucket, name):
+            yield bucket, f"{name}/" if name else ""
+
+    def _visible(self) -> Iterator[tuple[str, Path]]:
+        for path in sorted(self.folder.rglob("*")):
+            parts = path.relative_to(self.folder).parts
+            if path.is_file() and not any(part.startswith(".") for part in parts):
+                yield "/".join(parts), path
+
+    def _digest(self, path: Path) -> str:
+        stat = path.stat()
+        state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if path not in self._known or self._known[path][0] != state:
+            self._known[path] = (state, sha256(path))
+        return self._known[path][1]
+
+    # Writing.
+
+    def _check_alone(self, bucket: Bucket, prefix: str) -> None:
+        there = None if self._lost else bucket.find(prefix + SNAPSHOT)
+        expected = self._last.generation if self._last else None
+        if not self._lost and (there.generation if there else None) != expected:
+            snapshot = self._read(bucket, prefix)
+            self._lost = snapshot is None or snapshot.writer != self._writer
+            self._last = self._last if self._lost else snapshot  # a push of this process whose answer was lost
+        if self._lost:
+            raise TakenOver(f"another process has written there meanwhile. Received: path={self.location!r}")
+
+    def _upload(self, bucket: Bucket, name: str, path: Path) -> None:
+        with path.open("rb") as file:
+            crc32c = checksum(file)
+        for _ in range(TRIES):
+            there = bucket.find(name)
+            safe = there and (not self._last or there.modified >= self._last.modified)
+            if there and safe and (there.size, there.crc32c) == (path.stat().st_size, crc32c):
+                return  # of a push that was killed
+            with contextlib.suppress(TakenOver):  # or removed
+                bucket.upload(path, name, generation=there.generation or 0 if there else 0, crc32c=crc32c)
+                return
+        raise OSError(f"others change this object all the time. Received: path={bucket.address(name)!r}")
+
+    def _write(self, bucket: Bucket, prefix: str, files: dict[str, tuple[str, int]]) -> Snapshot:
+        after = self._last.generation if self._last else 0
+        data = written(files, writer=self._writer, after=after)
+        crc32c = checksum(io.BytesIO(data))
+        try:
+            item = bucket.upload(data, prefix + SNAPSHOT, generation=after, crc32c=crc32c)
+        except TakenOver:
+            self._lost = True
+            raise
+        return Snapshot(files, self._writer, item.generation or 0, item.modified)
+
+    def _tidy(self, bucket: Bucket, prefix: str, before: Snapshot) -> None:
+        kept = {f"{prefix}objects/{digest}" for digest in before.digests | (self._last or before).digests}
+
+        def remove(item: Object) -> None:
+            with contextlib.suppress(TakenOver):  # a second writer has uploaded it again
+                bucket.delete(item)
+
+        try:
+            objects = bucket.below(f"{prefix}objects/")
+            gs.parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
+        except (OSError, ValueError) as error:  # the snapshot is written; the next push tries again
+            print(f"mirror: old objects stay: {error}", flush=True)
+
+    # Reading.
+
+    def _read(self, bucket: Bucket, prefix: str) -> Snapshot | None:
+        item = bucket.find(prefix + SNAPSHOT)
+        if item is None:
+            return None
+        data = bucket.read(item, limit=MAX_SNAPSHOT)
+        try:
+            return parsed(data, generation=item.generation or 0, modified=item.modified)
+        except ValueError as error:
+            raise ValueError(
+                f"expected a snapshot that this program wrote: {error}. Received: path={bucket.address(item.name)!r}"
+            ) from error
+
+    def _collect(self, bucket: Bucket, prefix: str, snapshot: Snapshot) -> bool:
+        """Downloads what the folder lacks; returns False if a later push has removed some of it."""
+        arriving = self.folder / ARRIVING
+        arriving.mkdir(parents=True, exist_ok=True)
+        missing = {d: size for name, (d, size) in snapshot.files.items() if not self._is_here(name, d)}
+        waiting = sum(path.stat().st_size for path in arriving.iterdir())
+        free = shutil.disk_usage(self.folder).free
+        if sum(missing.values()) - waiting > free:
+            raise OSError(
+                f"expected {sum(missing.values()) - waiting} bytes of free disk space in {self.folder}. "
+                f"Received: path={self.location!r}, free={free}"
+            )
+        try:
+            gs.parallel(
+                lambda digest: _download(bucket, f"{prefix}objects/{digest}", missing[digest], arriving / digest),
+                missing,
+            )
+        except ValueError:
+            now = bucket.find(prefix + SNAPSHOT)
+            if now is None or now.generation == snapshot.generation:
+                raise
+            return False
+        return True
+
+    def _is_here(self, name: str, digest: str) -> bool:
+        path = self.folder / name
+        return path.is_file() and not path.is_symlink() and self._digest(path) == digest
+
+    def _arrange(self, snapshot: Snapshot) -> None:
+        """Removes what is not in the snapshot, and moves what has arrived to its place."""
+        waiting: dict[str, list[str]] = defaultdict(list)
+        for name, (digest, _) in snapshot.files.items():
+            if not self._is_here(name, digest):
+                waiting[digest].append(name)
+        for name, path in list(self._visible()):
+            if name not in snapshot.files or name in waiting[snapshot.files[name][0]]:
+                path.unlink()
+        for path in sorted(self.folder.rglob("[!.]*"), reverse=True):
+            if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+                path.rmdir()
+        for digest, (first, *others) in ((d, names) for d, names in waiting.items() if names):
+            for name in (first, *others):
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            for name in others:
+                shutil.copyfile(self.folder / ARRIVING / digest, self.folder / name)
+            os.replace(self.folder / ARRIVING / digest, self.folder / first)
+        shutil.rmtree(self.folder / ARRIVING)
+
+
+def _download(bucket: Bucket, name: str, size: int, path: Path) -> None:
+    """Brings an object's content, named by its hash, to a file; what has arrived before is not asked for again."""
+    digest = path.name
+    for _ in range(TRIES):
+        start = path.stat().st_size if path.exists() else 0
+        if start > size:
+            path.unlink()
+            start = 0
+        with path.open("ab") as file:
+            bucket.copy(Object(name, size), file, start=start)
+        if sha256(path) == digest:
+            return
+        path.unlink()
+    raise gs.damaged(bucket.address(name))
