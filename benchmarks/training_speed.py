@@ -93,8 +93,8 @@ def _ours(
     from ganlib.objectives import NonSaturating
     from ganlib.tasks import Generation
     from ganlib.training import TrainConfig
+    from ganlib.training.state import build_state
     from ganlib.training.strategy import resolve_strategy
-    from ganlib.training.train import build_state
     from ganlib.training.trainer import Trainer
 
     # Determinism is left off here, since the tutorial's loop has none: `deterministic` is a setting of its own.

@@ -38,7 +38,9 @@ def train_gan(
 
     with steps.step("train_gan", trained):
         config = TrainConfig.model_validate(training)
-        resolve_strategy(config.replicas)  # logical devices are set up before anything touches TensorFlow
+        resolve_strategy(
+            config.replicas, config.strategy
+        )  # logical devices are set up before anything touches TensorFlow
         result = train(
             PreparedDataset.open(dataset.path),
             Reference.open(reference.path),

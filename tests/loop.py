@@ -5,8 +5,8 @@ import numpy as np
 from ganlib.models import Dcgan
 from ganlib.tasks import Generation
 from ganlib.training import TrainConfig
+from ganlib.training.state import build_state
 from ganlib.training.strategy import resolve_precision, resolve_strategy
-from ganlib.training.train import build_state
 from ganlib.training.trainer import Trainer
 
 TASK, MODEL = Generation(latent_dim=8), Dcgan(width=4)

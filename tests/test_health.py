@@ -15,9 +15,10 @@ from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
 from ganlib.tracking import Tracker
 from ganlib.training import Adam, HealthConfig, RmsProp, TrainConfig, TrainedModel, TrainingDiverged, health, train
+from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.guard import Guard, Judge
 from ganlib.training.health import Finding
-from ganlib.training.state import Checkpoints, TrainState
+from ganlib.training.state import TrainState
 
 QUICK = {
     "steps": 12,

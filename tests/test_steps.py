@@ -13,9 +13,10 @@ from ganlib.steps import FAILURE_FILE, step
 from ganlib.tasks import Networks
 from ganlib.tracking import Tracker
 from ganlib.training import HealthConfig, TrainConfig
+from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.guard import Guard
 from ganlib.training.health import non_finite
-from ganlib.training.state import Checkpoints, TrainState
+from ganlib.training.state import TrainState
 
 
 @pytest.fixture(autouse=True)

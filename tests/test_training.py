@@ -1,12 +1,7 @@
 """The loop: exact repetition, exact resume, replicas that agree, and what a run leaves behind."""
 
-import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +12,7 @@ from ganlib import storage
 from ganlib.models import Dcgan
 from ganlib.objectives import Minimax, NonSaturating
 from ganlib.training import Adam, TrainConfig, TrainedModel, TrainingDiverged, train
-from ganlib.training.state import Checkpoints
+from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.strategy import resolve_strategy
 
 QUICK = {
@@ -260,73 +255,6 @@ def test_more_replicas_than_set_up_are_refused():
     tf.constant(0)  # TensorFlow is running now
     with pytest.raises(ValueError, match=r"fixed once TensorFlow runs.*Received: training\.replicas=5"):
         resolve_strategy(5)
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from ganlib.data import PreparedDataset
-from ganlib.evaluation import Reference
-from ganlib.models import Dcgan
-from ganlib.objectives import NonSaturating
-from ganlib.tasks import Generation
-from ganlib.training import TrainConfig, train
-dataset, reference, home, output = sys.argv[1:]
-config = TrainConfig(steps=60, batch_size=8, steps_per_loop=1, score_every=20, sample_every=20, checkpoint_every=7,
-                     score_samples=50, precision="float32", home=home)
-train(PreparedDataset.open(dataset), Reference.open(reference), task=Generation(latent_dim=8), model=Dcgan(width=4),
-      objective=NonSaturating(), config=config, output=Path(output))
-"""
-
-
-def start(digits, reference_folder, home, output, environment):
-    command = [sys.executable, "-c", SCRIPT, str(digits.folder), str(reference_folder), str(home), str(output)]
-    return subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-
-
-def wait_for_step(home: Path, step: int, process) -> None:
-    """Returns once the history has reached a step."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        rows = storage.read_lines(home / "history.jsonl")
-        if rows and rows[-1]["step"] >= step:
-            return
-        assert process.poll() is None, "training ended early"
-        time.sleep(0.01)
-    pytest.fail("training did not get far enough")
-
-
-def test_a_run_killed_at_arbitrary_steps_ends_with_the_same_bits_and_a_whole_history(digits, reference, tmp_path):
-    from mlflow import MlflowClient
-
-    from ganlib import tracking
-
-    reference.save(tmp_path / "reference")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    tracking.initialise(uri, experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
-    whole = start(digits, tmp_path / "reference", tmp_path / "one", tmp_path / "whole", {})
-    for step in (10, 33):
-        process = start(digits, tmp_path / "reference", tmp_path / "two", tmp_path / "x", {"MLFLOW_TRACKING_URI": uri})
-        wait_for_step(tmp_path / "two", step, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    last = start(digits, tmp_path / "reference", tmp_path / "two", tmp_path / "killed", {"MLFLOW_TRACKING_URI": uri})
-    assert last.wait() == whole.wait() == 0
-    models = [TrainedModel.open(tmp_path / name) for name in ("whole", "killed")]
-    assert all((a == b).all() for a, b in zip(weights(models[0]), weights(models[1]), strict=True))
-    assert [row["step"] for row in models[1].history] == list(range(1, 61))
-    client = MlflowClient(uri)
-    runs = client.search_runs([client.get_experiment_by_name("gan-pipelines").experiment_id])
-    assert len(runs) == 1
-    for name in runs[0].data.metrics:
-        points = [(point.step, point.value) for point in client.get_metric_history(runs[0].info.run_id, name)]
-        recorded = [(row["step"], row[name]) for row in models[1].history if name in row]
-        assert sorted(step for step, _ in points) == [step for step, _ in recorded]
-        if not name.startswith("speed/"):
-            assert sorted(points) == recorded
-    pictures = client.list_artifacts(runs[0].info.run_id, "images")
-    full_size = [item.path for item in pictures if item.path.endswith(".png")]
-    assert len(full_size) == 4, json.dumps(full_size)
 
 
 COMPONENT = """

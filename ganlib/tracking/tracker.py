@@ -24,9 +24,12 @@ class Tracker:
         folder: Where the lines go; what is there already is kept, and delivered if it was not.
         run_name: Name of the MLflow run, if it must be created.
         belongs_to: A tracked folder whose MLflow run this folder's lines go to.
+        delivers: Whether MLflow gets the lines; of several workers one delivers.
     """
 
-    def __init__(self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None, delivers: bool = True
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         if not (folder / IDENTITY).exists():
@@ -35,10 +38,11 @@ class Tracker:
             storage.write_json(folder / IDENTITY, {**identity, **own})
         self._seen = {fingerprint(line) for line in storage.read_lines(folder / JOURNAL)}
         self._courier: Courier | None = None
+        self._delivers = delivers
 
     def __enter__(self) -> Self:
         """Starts the courier, if there is a server to deliver to."""
-        if os.environ.get("MLFLOW_TRACKING_URI"):
+        if self._delivers and os.environ.get("MLFLOW_TRACKING_URI"):
             self._courier = Courier(self.folder)
             self._courier.start()
         return self
@@ -102,7 +106,7 @@ class Tracker:
         self._write({"do": "model", "file": str(file.relative_to(self.folder)), "requirements": requirements})
 
     def status(self, status: str, *, reason: str = "") -> None:
-        """Records how the run ended, `FINISHED` or `FAILED`, or that it goes on, `RUNNING`."""
+        """Records how the run ended, `FINISHED`, `FAILED` or `KILLED`, or that it goes on, `RUNNING`."""
         self._write({"do": "status", "status": status, "reason": reason, "time": time.time()})
 
     def _write(self, line: Line) -> None:

@@ -11,6 +11,7 @@ from etils import epy
 from ganlib import pixels
 from ganlib.progress import Progress
 from ganlib.training.health import NEAREST, VARIANCE
+from ganlib.training.strategy import is_chief, summed
 
 with epy.lazy_imports():
     import numpy as np
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from ganlib.evaluation import Reference
     from ganlib.tasks import Task
     from ganlib.tracking import Tracker
-    from ganlib.training.state import Checkpoints, TrainState
-    from ganlib.training.trainer import Row
+    from ganlib.training.checkpoints import Checkpoints
+    from ganlib.training.home import Home
+    from ganlib.training.state import TrainState
+    from ganlib.training.trainer import Callback, Row
 
 SAMPLE_BATCH = 100
 SAMPLE_COLUMNS = 10
@@ -89,17 +92,26 @@ class Score:
         reference: Yardstick.
         sampler: Draws from the averaged generator.
         checkpoints: Where the state at the best score is kept.
+        strategy: Of its workers the chief measures for all.
         every: Steps between two scores.
         count: Samples of a score.
         seed: Seed of the samples, the same for every score.
     """
 
     def __init__(
-        self, reference: Reference, sampler: Sampler, checkpoints: Checkpoints, *, every: int, count: int, seed: int
+        self,
+        reference: Reference,
+        sampler: Sampler,
+        checkpoints: Checkpoints,
+        *,
+        strategy: tf.distribute.Strategy,
+        every: int,
+        count: int,
+        seed: int,
     ) -> None:
         self.every: int | None = every
         self._reference, self._sampler, self._checkpoints = reference, sampler, checkpoints
-        self._count, self._seed = count, seed
+        self._strategy, self._count, self._seed = strategy, count, seed
 
     @property
     def measure(self) -> str:
@@ -109,13 +121,17 @@ class Score:
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Adds the distance and the diversity to the row."""
         del step
-        images = (images for images, _ in self._sampler.batches(self._count, seed=self._seed))
-        features = self._reference.features(images)
-        row[self.measure] = self._reference.distance_of(features)
-        row[VARIANCE], row[NEAREST] = self._reference.diversity(features)
+        measured = self._measured() if is_chief(self._strategy) else (0.0, 0.0, 0.0)
+        row[self.measure], row[VARIANCE], row[NEAREST] = summed(self._strategy, measured)
         state.scores += 1
         if state.keep_best(row[self.measure]):
             self._checkpoints.save_best(state)
+
+    def _measured(self) -> tuple[float, float, float]:
+        images = (images for images, _ in self._sampler.batches(self._count, seed=self._seed))
+        features = self._reference.features(images)
+        variance, nearest = self._reference.diversity(features)
+        return self._reference.distance_of(features), variance, nearest
 
 
 class Samples:
@@ -196,3 +212,37 @@ class Save:
         """Writes the state."""
         del step, row
         self._checkpoints.save(state)
+
+
+class Keep:
+    """Writes a checkpoint on a timer, and when the process shall end, and takes the run to where it outlives both.
+
+    Args:
+        checkpoints: Where the checkpoint goes.
+        home: What is kept.
+        minutes: Minutes of training between two times.
+        seconds: Those that training has taken already.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, home: Home, *, minutes: float, seconds: float) -> None:
+        self.every: int | None = None
+        self._checkpoints, self._home = checkpoints, home
+        self._seconds, self._kept = 60.0 * minutes, seconds
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Keeps the run if it is time."""
+        del step, row
+        if state.interrupted or state.seconds - self._kept >= self._seconds:
+            self._checkpoints.save(state)
+            self._home.keep()
+            self._kept = state.seconds
+
+
+class Left:
+    """Does nothing when a callback would be due that the chief alone calls; all workers look at the same steps."""
+
+    def __init__(self, callback: Callback) -> None:
+        self.every: int | None = callback.every
+
+    def __call__(self, step: int, row: Row, state: TrainState) -> None:
+        """Does nothing."""

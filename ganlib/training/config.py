@@ -14,6 +14,7 @@ from ganlib.training.schedules import Schedule
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["alternating", "simultaneous"]
+Distribution = Literal["auto", "mirrored"]
 
 
 class TrainConfig(Config):
@@ -48,7 +49,9 @@ class TrainConfig(Config):
     precision: Precision = "auto"
     """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively."""
     replicas: int | None = Field(default=None, ge=1, le=64)
-    """Replicas of MirroredStrategy; null means all GPUs or one CPU. Without GPUs, logical CPU devices."""
+    """Replicas in all; null means all GPUs or one CPU. Without GPUs, logical CPU devices."""
+    strategy: Distribution = "auto"
+    """auto: several workers where TF_CONFIG names them, else mirrored; mirrored: the replicas of one machine."""
     deterministic: bool = True
     """Whether equal seeds give equal bits (float32, one replica); GPUs may be slower for it."""
     steps_per_loop: int = Field(default=50, ge=1)
@@ -63,12 +66,14 @@ class TrainConfig(Config):
     """Which troubles training looks out for, and what it does about them."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
+    checkpoint_minutes: float = Field(default=10.0, gt=0.0)
+    """Minutes of training after which a checkpoint is written, too, and what is new is taken to a home in a bucket."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints that are kept."""
     run_name: str = Field(default="gan", min_length=1, max_length=120)
     """Name of the run in MLflow."""
     home: str | None = None
-    """Folder that outlives the step and holds the checkpoints; training goes on from what is found there."""
+    """Folder or gs:// address that outlives the step and holds the checkpoints; training goes on from there."""
 
     @model_validator(mode="after")
     def _check_replicas(self) -> TrainConfig:

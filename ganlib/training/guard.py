@@ -9,8 +9,9 @@ from ganlib.training.health import Finding, HealthConfig, TrainingDiverged
 
 if TYPE_CHECKING:
     from ganlib.tracking import Tracker
+    from ganlib.training.checkpoints import Checkpoints
     from ganlib.training.config import TrainConfig
-    from ganlib.training.state import Checkpoints, TrainState
+    from ganlib.training.state import TrainState
     from ganlib.training.trainer import Row
 
 DONE = {"note": "noted", "roll_back": "rolled back", "stop": "stopped", "fail": "failed"}

@@ -1,4 +1,4 @@
-"""All that a checkpoint holds, and the folder of checkpoints."""
+"""All that a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.tasks import Networks
+from ganlib.training.strategy import seed_everything
 
 with epy.lazy_imports():
     import keras
     import numpy as np
+    import tensorflow as tf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from ganlib.models import Architecture
+    from ganlib.tasks import Task
+    from ganlib.training.config import TrainConfig
+    from ganlib.training.optimizers import OptimizerConfig
 
 FACTS = "facts.json"
 BEST = "best"
@@ -60,6 +67,7 @@ class TrainState:
         events: How often each trouble was reacted to.
         stopped: Why training ended before its last step, in a word, or None.
         stop_text: The same in a sentence.
+        interrupted: Whether this process was asked to end; no part of a checkpoint.
     """
 
     networks: Networks
@@ -80,6 +88,7 @@ class TrainState:
     events: dict[str, int] = field(default_factory=dict)
     stopped: str | None = None
     stop_text: str | None = None
+    interrupted: bool = False
 
     @property
     def noise_seed(self) -> int:
@@ -171,75 +180,31 @@ def _named(models: dict[str, keras.Model]) -> Iterator[tuple[str, keras.Variable
             yield f"{name}/{index:03d}", variable
 
 
-class Checkpoints:
-    """The newest checkpoints of a run in a folder, and the one of its best score.
-
-    Args:
-        folder: Where they lie.
-        keep: How many of the newest are kept.
-    """
-
-    def __init__(self, folder: Path, *, keep: int) -> None:
-        self.folder, self._keep = folder, keep
-
-    def save(self, state: TrainState) -> None:
-        """Adds a checkpoint and removes those that are too old."""
-        state.save(self.folder / f"step-{state.step:09d}.npz")
-        for path in self._all()[: -self._keep]:
-            path.unlink()
-        # A run that goes on from any of the rest may roll back to the best state that it knew then.
-        known = {_best_step(path) for path in self._all()}
-        for path in self.folder.glob("best-*.npz"):
-            if path not in {self._best(step) for step in known}:
-                path.unlink()
-
-    def save_best(self, state: TrainState) -> None:
-        """Keeps the state, whose score is the best so far, for a rollback."""
-        state.save(self._best(state.best_step))
-
-    def roll_back(self, state: TrainState) -> int:
-        """Takes the networks and optimizers at the best score back, and returns the step that they had.
-
-        Raises:
-            ValueError: The checkpoint of that step is damaged or gone.
-        """
-        went_on = {name: getattr(state, name) for name in RUNNING}
-        state.restore(self._best(state.best_step))
-        best = state.step
-        for name, value in went_on.items():
-            setattr(state, name, value)
-        return best
-
-    def restore(self, state: TrainState) -> bool:
-        """Restores the newest checkpoint that is whole, if there is any; says which ones are not.
-
-        Raises:
-            ValueError: There are checkpoints and all are damaged, or they are of other networks.
-        """
-        found = self._all()
-        for path in reversed(found):
-            try:
-                state.restore(path)
-                return True
-            except DamagedCheckpointError as error:
-                print(f"train: {error}", flush=True)
-        if found:
-            raise ValueError(f"every checkpoint is damaged. Remove them to begin anew. Received: {self.folder}")
-        return False
-
-    def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.npz"))
-
-    def _best(self, step: int | None) -> Path:
-        """Where the state of the best score lies; before any score, that of the beginning."""
-        return self.folder / f"best-{step or 0:09d}.npz"
+def build_state(
+    strategy: tf.distribute.Strategy,
+    *,
+    task: Task,
+    model: Architecture,
+    config: TrainConfig,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    dtype: str,
+) -> TrainState:
+    """Builds networks, averages and optimizers; the same seed gives the same weights."""
+    seed_everything(config.seed, deterministic=config.deterministic)
+    with strategy.scope():
+        networks = task.build(model, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
+        generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
+        discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
+    # Outside the scope: the averages live on one device, and are drawn from there without a strategy. In
+    # float32, so that what is scored and shipped does not depend on the precision of the training hardware.
+    averaged = task.build(model, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed).generators
+    for name, network in averaged.items():
+        network.set_weights(networks.generators[name].get_weights())
+    return TrainState(networks, averaged, generator_optimizer, discriminator_optimizer, seed=config.seed)
 
 
-def _best_step(path: Path) -> int | None:
-    """Returns which step was the best so far when a checkpoint was written; None where that cannot be read."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            step: int | None = json.loads(file[FACTS].tobytes())["best_step"]
-            return step
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
+def _optimizer(config: OptimizerConfig, models: dict[str, keras.Model]) -> keras.optimizers.Optimizer:
+    optimizer = config.build()
+    optimizer.build([variable for model in models.values() for variable in model.trainable_variables])
+    return optimizer

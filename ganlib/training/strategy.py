@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from etils import epy
 
-from ganlib.training.config import Precision
+from ganlib.training.config import Distribution, Precision
 
 with epy.lazy_imports():
     import keras
@@ -17,15 +20,35 @@ NATIVE_BFLOAT16_CPU = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 NATIVE_BFLOAT16_GPU = (8, 0)  # compute capability from which NVIDIA's tensor cores take bfloat16
 
 
-def resolve_strategy(replicas: int | None) -> tf.distribute.Strategy:
+CLUSTER = "TF_CONFIG"
+TRAINERS = ("chief", "worker")  # the tasks of a cluster that train
+
+
+def resolve_strategy(replicas: int | None, distribution: Distribution = "auto") -> tf.distribute.Strategy:
     """Returns the strategy for a number of replicas; None means all GPUs, or one CPU.
+
+    Where `TF_CONFIG` names several workers, as TFJob and Vertex AI set it, it is that of all of them together
+    (MultiWorkerMirroredStrategy), and this call waits for the others.
 
     Several replicas without GPUs run on logical CPU devices, which must be set up before TensorFlow
     touches a device: the first call in a process decides how many there are.
 
+    Args:
+        replicas: Replicas in all.
+        distribution: `mirrored` leaves `TF_CONFIG` unread.
+
     Raises:
-        ValueError: More replicas are asked for than there are GPUs, or than this process set up.
+        ValueError: More replicas are asked for than there are GPUs, than this process set up, or other than the
+            workers have; or `TF_CONFIG` cannot be used.
     """
+    if distribution == "auto" and _workers_named() > 1:
+        strategy = _of_workers()
+        if replicas not in (None, strategy.num_replicas_in_sync):
+            raise ValueError(
+                f"expected the {strategy.num_replicas_in_sync} replicas of the workers in {CLUSTER}, or null. "
+                f"Received: training.replicas={replicas}"
+            )
+        return strategy
     gpus = tf.config.list_physical_devices("GPU")
     count = replicas or max(1, len(gpus))
     if gpus:
@@ -35,6 +58,57 @@ def resolve_strategy(replicas: int | None) -> tf.distribute.Strategy:
         _set_up_logical_cpus(count)
     # One device needs no MirroredStrategy: the default strategy runs the same code without its copies.
     return tf.distribute.get_strategy() if count == 1 else _mirrored(count, "GPU" if gpus else "CPU")
+
+
+def _workers_named() -> int:
+    """Returns how many processes `TF_CONFIG` names that train together with this one; 0 without it."""
+    text = os.environ.get(CLUSTER)
+    if not text:
+        return 0
+    try:
+        told = json.loads(text)
+        kind = told["task"]["type"]
+        workers = [address for name in TRAINERS for address in told["cluster"].get(name, ())]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"expected JSON with `cluster` and `task` in the variable {CLUSTER}. Received: {text[:200]!r}"
+        ) from error
+    if kind not in TRAINERS:
+        raise ValueError(f"expected a task of the kind {' or '.join(TRAINERS)} in {CLUSTER}. Received: type={kind!r}")
+    return len(workers)
+
+
+@functools.cache
+def _of_workers() -> tf.distribute.Strategy:
+    """The one strategy of all workers; it must be made before TensorFlow computes anything."""
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Says whether this process is the one that scores, records and saves; alone, it is."""
+    cluster = strategy.cluster_resolver
+    if cluster is None:
+        return True
+    leader = "chief" if "chief" in cluster.cluster_spec().jobs else "worker"
+    return bool(cluster.task_type == leader and cluster.task_id == 0)
+
+
+def summed(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[float]:
+    """Returns the sums of values over all workers, so that every worker decides alike; alone, the values.
+
+    What only the chief shall say is zero on the others.
+    """
+    if strategy.cluster_resolver is None:
+        return list(values)
+    own_replicas = strategy.num_replicas_in_sync // _workers_named()
+
+    def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+        first = context.replica_id_in_sync_group % own_replicas == 0
+        return tf.constant([*values] if first else [0.0] * len(values), tf.float64)
+
+    spread = strategy.experimental_distribute_values_from_function(own)
+    totals: list[float] = strategy.reduce(tf.distribute.ReduceOp.SUM, spread, axis=None).numpy().tolist()
+    return totals
 
 
 @functools.cache

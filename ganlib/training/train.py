@@ -11,29 +11,37 @@ from etils import epy
 
 from ganlib import __version__, storage
 from ganlib.tracking import Tracker, flattened
-from ganlib.training.callbacks import SAMPLES_FOLDER, Record, Report, Sampler, Samples, Save, Score, later_pictures
+from ganlib.training.callbacks import (
+    SAMPLES_FOLDER,
+    Keep,
+    Left,
+    Record,
+    Report,
+    Sampler,
+    Samples,
+    Save,
+    Score,
+    later_pictures,
+)
+from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
 from ganlib.training.guard import Guard, Judge, Limit, Watch, lift
-from ganlib.training.home import claim
+from ganlib.training.home import CHECKPOINTS, Home, claim
+from ganlib.training.interruption import Interruption
 from ganlib.training.model import TrainedModel, write_model
-from ganlib.training.optimizers import OptimizerConfig
-from ganlib.training.state import Checkpoints, TrainState
-from ganlib.training.strategy import resolve_precision, resolve_strategy, seed_everything
+from ganlib.training.state import TrainState, build_state
+from ganlib.training.strategy import is_chief, resolve_precision, resolve_strategy
 from ganlib.training.trainer import Callback, Trainer
 
 with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    import keras
-
     from ganlib.data import PreparedDataset
     from ganlib.evaluation import Reference
     from ganlib.models import Architecture
     from ganlib.objectives import Objective
     from ganlib.tasks import Task
-
-LOCK_SECONDS = 60.0
 
 
 def train(
@@ -47,6 +55,9 @@ def train(
     output: Path,
 ) -> TrainedModel:
     """Trains a GAN, or goes on with it where `config.home` holds checkpoints.
+
+    Asked to end by SIGTERM, it writes a checkpoint first. Of several workers each returns the same model; the chief's
+    lies in `output`.
 
     Args:
         dataset: Prepared real images.
@@ -63,26 +74,26 @@ def train(
     Raises:
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
         TrainingDiverged: The game failed, and the reaction to that is to fail.
+        RuntimeError: The process was asked to end.
+        storage.TakenOver: Another process goes on with this run.
     """
     model.check(dataset.image_shape)
     task.check(classes=len(dataset.classes))
     objective.check(judges_batches=model.judges_batches)
-    strategy = resolve_strategy(config.replicas)
+    strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
-    home = Path(config.home) if config.home else output.with_name(f"{output.name}.home")
-    run = _Run(
-        dataset=dataset,
-        reference=reference,
-        task=task,
-        model=model,
-        objective=objective,
-        config=config,
-        strategy=strategy,
-        home=home,
-    )
-    # A killed command may leave its training step alive until that prints its next line.
-    with storage.sole_user(home, patience=LOCK_SECONDS):
-        return run.to_end(output)
+    with Home(config.home, output, chief=is_chief(strategy)) as home:
+        run = _Run(
+            dataset=dataset,
+            reference=reference,
+            task=task,
+            model=model,
+            objective=objective,
+            config=config,
+            strategy=strategy,
+            kept=home,
+        )
+        return run.to_end(output if run.chief else home.folder / output.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +107,27 @@ class _Run:
     objective: Objective
     config: TrainConfig
     strategy: tf.distribute.Strategy
-    home: Path
+    kept: Home
+
+    @property
+    def home(self) -> Path:
+        """Folder of the run on this machine."""
+        return self.kept.folder
+
+    @functools.cached_property
+    def chief(self) -> bool:
+        """Whether this process scores, records and saves."""
+        return is_chief(self.strategy)
 
     def to_end(self, output: Path) -> TrainedModel:
         """Trains from wherever the home's checkpoints stand to the last step."""
         settings = flattened({**self.settings, "resolved": self.resolved, **self.origin})
         claim(self.home, settings, steps_are_free=self.config.schedule == "constant")
-        checkpoints = Checkpoints(self.home / "checkpoints", keep=self.config.keep_checkpoints)
+        checkpoints = Checkpoints(self.home / CHECKPOINTS, keep=self.config.keep_checkpoints)
         state, resumed = self._state(checkpoints)
-        with Tracker(self.home, run_name=self.config.run_name) as tracker:
+        tracker = Tracker(self.home, run_name=self.config.run_name, delivers=self.chief)
+        self.kept.begin()  # whose MLflow run it is must outlive this machine before there is one
+        with tracker, Interruption() as interruption:
             tracker.rewind(state.step)
             self._introduce(tracker)
             sampler = Sampler(self.task, self.task.sampler(state.averaged), shares=self.facts["class_shares"])
@@ -117,7 +140,12 @@ class _Run:
                 pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
                 checkpoints.save_best(state)  # where a run without any score rolls back to
             trainer = Trainer(
-                state, task=self.task, objective=self.objective, strategy=self.strategy, config=self.config
+                state,
+                task=self.task,
+                objective=self.objective,
+                strategy=self.strategy,
+                config=self.config,
+                asked_to_end=lambda: bool(interruption),
             )
             trainer.run(
                 lambda start: self.dataset.batches(
@@ -128,7 +156,10 @@ class _Run:
             )
             if state.stop_text:
                 print(f"train: stopped at {state.stop_text}", flush=True)
-            tracker.status("FINISHED")
+            ended = state.stopped is not None or state.step == self.config.steps
+            tracker.status("FINISHED" if ended else "KILLED")
+        if not ended:
+            raise RuntimeError(f"interrupted at step {state.step} (SIGTERM); started again, it goes on from there")
         return write_model(output, state, self.task, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
@@ -159,18 +190,30 @@ class _Run:
         """What happens on the way, in this order."""
         config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
         every, seed = config.score_every, config.seed
-        score = Score(self.reference, sampler, checkpoints, every=every, count=self.score_count, seed=seed)
-        return [
+        score = Score(
+            self.reference,
+            sampler,
+            checkpoints,
+            strategy=self.strategy,
+            every=every,
+            count=self.score_count,
+            seed=seed,
+        )
+        decisions: list[Callback] = [
             Watch(guard, start=state.step),
             Limit("max_minutes", config),  # before the score, so that the last generator has one
             score,
             Judge(guard, measure=score.measure, every=every),
             Limit("target_score", config),
+        ]
+        records: list[Callback] = [
             pictures,
             Record(tracker),
             Report(steps=config.steps, start=state.step, images=config.batch_size * self.objective.discriminator_steps),
             Save(checkpoints, every=config.checkpoint_every),
+            Keep(checkpoints, self.kept, minutes=config.checkpoint_minutes, seconds=state.seconds),
         ]
+        return decisions + (records if self.chief else [Left(record) for record in records])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -227,36 +270,6 @@ class _Run:
             source=str(dataset.manifest["source"].get("path", dataset.name)),
             profile={**counts, "image_shape": list(dataset.image_shape), "classes": len(dataset.classes)},
         )
-
-
-def build_state(
-    strategy: tf.distribute.Strategy,
-    *,
-    task: Task,
-    model: Architecture,
-    config: TrainConfig,
-    image_shape: tuple[int, int, int],
-    classes: int,
-    dtype: str,
-) -> TrainState:
-    """Builds networks, averages and optimizers; the same seed gives the same weights."""
-    seed_everything(config.seed, deterministic=config.deterministic)
-    with strategy.scope():
-        networks = task.build(model, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
-        generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
-        discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
-    # Outside the scope: the averages live on one device, and are drawn from there without a strategy. In
-    # float32, so that what is scored and shipped does not depend on the precision of the training hardware.
-    averaged = task.build(model, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed).generators
-    for name, network in averaged.items():
-        network.set_weights(networks.generators[name].get_weights())
-    return TrainState(networks, averaged, generator_optimizer, discriminator_optimizer, seed=config.seed)
-
-
-def _optimizer(config: OptimizerConfig, models: dict[str, keras.Model]) -> keras.optimizers.Optimizer:
-    optimizer = config.build()
-    optimizer.build([variable for model in models.values() for variable in model.trainable_variables])
-    return optimizer
 
 
 def _data_settings(dataset: PreparedDataset) -> dict[str, Any]:

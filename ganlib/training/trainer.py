@@ -10,6 +10,7 @@ from etils import epy
 
 from ganlib.training import augmentation
 from ganlib.training.schedules import ema_decay, learning_rate_factor
+from ganlib.training.strategy import is_chief, summed
 from ganlib.training.updates import AUGMENTATION, CHANCE, Updates
 
 with epy.lazy_imports():
@@ -50,6 +51,7 @@ class Trainer:
         objective: The game's terms.
         strategy: Where it runs.
         config: How it is trained.
+        asked_to_end: Says whether this process shall end before training does.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Trainer:
         objective: Objective,
         strategy: tf.distribute.Strategy,
         config: TrainConfig,
+        asked_to_end: Callable[[], bool] = lambda: False,
     ) -> None:
         self.state = state
+        self._asked_to_end = asked_to_end
         self._task, self._objective, self._strategy, self._config = task, objective, strategy, config
         self._updates = Updates(
             state, task=task, objective=objective, config=config, replicas=strategy.num_replicas_in_sync
@@ -75,7 +79,7 @@ class Trainer:
         self._loop = tf.function(self._steps, autograph=False)
 
     def run(self, make_batches: Callable[[int], tf.data.Dataset], *, steps: int, callbacks: Sequence[Callback]) -> None:
-        """Trains from wherever the state stands up to a step, or until a callback stops the state.
+        """Trains from wherever the state stands up to a step, or until it is stopped or interrupted.
 
         Args:
             make_batches: Returns the batches of `images` and `labels` from a batch number on.
@@ -84,7 +88,7 @@ class Trainer:
         """
         state, iterator, noise_seed = self.state, None, None
         looked = time.perf_counter()
-        while state.step < steps and state.stopped is None:
+        while state.step < steps and state.stopped is None and not state.interrupted:
             if noise_seed != state.noise_seed:  # at the beginning and after each rollback
                 iterator, noise_seed = iter(self._drawn(make_batches)), state.noise_seed
             first, count = state.step, self._stretch(steps, callbacks)
@@ -95,12 +99,20 @@ class Trainer:
             row: Row = dict(zip(self._names, (float(value) / count for value in values), strict=True))
             row["speed/steps_per_second"] = count / seconds
             state.step = first + count
-            now = time.perf_counter()
-            state.seconds, looked = state.seconds + now - looked, now
+            looked = self._tell_time(looked)
             for callback in callbacks:
                 ends = state.step == steps or state.stopped is not None
                 if callback.every is None or state.step % callback.every == 0 or ends:
                     callback(state.step, row, state)
+
+    def _tell_time(self, before: float) -> float:
+        """Counts the time since a moment, by the chief's clock, and hears whether any worker shall end."""
+        now = time.perf_counter()
+        spent = now - before if is_chief(self._strategy) else 0.0
+        seconds, asked = summed(self._strategy, [spent, float(self._asked_to_end())])
+        self.state.seconds += seconds
+        self.state.interrupted = asked > 0.0
+        return now
 
     def _stretch(self, steps: int, callbacks: Sequence[Callback]) -> int:
         """Steps until Python must look again. Depends on the step alone, so a resumed run looks at the same ones."""

@@ -1,0 +1,281 @@
+"""Training processes that are killed, asked to end, thrown off their machine, or spread over several of them.
+
+The bucket is an emulator's (see `buckets.py`), MLflow's store a real one, and every process a real one.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+from google.api_core.exceptions import NotFound
+from google.cloud import storage as google_storage
+
+from ganlib import storage, tracking
+from ganlib.models import Dcgan
+from ganlib.objectives import NonSaturating
+from ganlib.tasks import Generation
+from ganlib.tracking import Tracker
+from ganlib.training import TrainConfig, TrainedModel, train
+from ganlib.training.strategy import resolve_strategy
+
+SETTINGS = {
+    "steps": 60,
+    "batch_size": 8,
+    "steps_per_loop": 1,
+    "score_every": 20,
+    "sample_every": 20,
+    "checkpoint_every": 7,
+    "score_samples": 50,
+    "precision": "float32",
+}
+PARTS = {"task": Generation(latent_dim=8), "model": Dcgan(width=4, dropout=0.3), "objective": NonSaturating()}
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from ganlib import steps
+from ganlib.data import PreparedDataset
+from ganlib.evaluation import Reference
+from ganlib.models import Dcgan
+from ganlib.objectives import NonSaturating
+from ganlib.tasks import Generation
+from ganlib.training import TrainConfig, resolve_strategy, train
+class Artifact: metadata = {}
+with steps.step("train_gan", Artifact):
+    dataset, reference, output, settings = sys.argv[1:]
+    config = TrainConfig(**json.loads(settings))
+    resolve_strategy(config.replicas, config.strategy)
+    train(PreparedDataset.open(dataset), Reference.open(reference), task=Generation(latent_dim=8),
+          model=Dcgan(width=4, dropout=0.3), objective=NonSaturating(), config=config, output=Path(output))
+"""
+
+
+@pytest.fixture(scope="module")
+def yardstick(reference, tmp_path_factory):
+    """Folder of the reference, for other processes."""
+    folder = tmp_path_factory.mktemp("yardstick") / "reference"
+    reference.save(folder)
+    return folder
+
+
+@pytest.fixture
+def start(digits, yardstick):
+    """Starts a training process; its lines go to a file beside its output."""
+
+    def begin(output, environment, **settings):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        words = [str(digits.folder), str(yardstick), str(output), json.dumps({**SETTINGS, **settings})]
+        with output.with_suffix(".log").open("w") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, *words], env={**os.environ, **environment}, stdout=log, stderr=log
+            )
+
+    return begin
+
+
+def log_of(output):
+    return output.with_suffix(".log").read_text()
+
+
+def trained(digits, reference, output, **settings):
+    """The same training in this process."""
+    config = TrainConfig(**{**SETTINGS, **settings})
+    return train(digits, reference, **PARTS, config=config, output=output)
+
+
+def assert_equal_bits(first: TrainedModel, second: TrainedModel):
+    for kept in ("best", "last"):
+        pairs = zip(first.network(kept).get_weights(), second.network(kept).get_weights(), strict=True)
+        assert all((one == other).all() for one, other in pairs)
+    assert first.facts["best_step"] == second.facts["best_step"]
+    without_time = [
+        [{name: value for name, value in row.items() if name not in ("time", "speed/steps_per_second")} for row in rows]
+        for rows in (first.history, second.history)
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def wait_for(condition, process, *, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the process ended early"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def kept_steps(bucket):
+    """Steps of the checkpoints that the last snapshot in a bucket holds."""
+    blob = google_storage.Client(project="test").bucket("bucket").blob("runs/digits/snapshot.json")
+    try:
+        names = json.loads(blob.download_as_bytes(checksum=None))["files"]
+    except NotFound:
+        return []
+    return [int(name.partition("step-")[2].removesuffix(".npz")) for name in names if "checkpoints/step-" in name]
+
+
+def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_mlflow_run(
+    start, digits, reference, bucket, tmp_path
+):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracking.initialise(uri, experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
+    often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6}
+    chance, reached = random.Random(), 0
+    for attempt in range(3):
+        disk = tmp_path / f"disk-{attempt}"
+        process = start(disk / "model", {"MLFLOW_TRACKING_URI": uri}, **often)
+        wait_for(lambda: max(kept_steps(bucket), default=0) >= reached + 10, process)  # noqa: B023
+        time.sleep(chance.uniform(0.0, 0.5))
+        process.kill()
+        process.wait()
+        reached = max(kept_steps(bucket))
+        shutil.rmtree(disk)
+    last = start(tmp_path / "last" / "model", {"MLFLOW_TRACKING_URI": uri}, **often)
+    whole = trained(digits, reference, tmp_path / "whole")
+    assert last.wait() == 0, log_of(tmp_path / "last" / "model")
+    assert f"goes on from step {reached}" in log_of(tmp_path / "last" / "model")
+    model = TrainedModel.open(tmp_path / "last" / "model")
+    assert_equal_bits(whole, model)
+    assert [row["step"] for row in model.history] == list(range(1, 61))
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("gan-pipelines").experiment_id])
+    assert run.info.status == "FINISHED"
+    for name in run.data.metrics:
+        points = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        recorded = [(row["step"], row[name]) for row in model.history if name in row]
+        assert sorted(step for step, _ in points) == [step for step, _ in recorded]
+        if not name.startswith("speed/"):
+            assert sorted(points) == recorded
+    pictures = client.list_artifacts(run.info.run_id, "images")
+    full_size = [item.path for item in pictures if item.path.endswith(".png")]
+    assert len(full_size) == 4, json.dumps(full_size)
+
+
+def ports(count):
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    found = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return found
+
+
+def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_two_replicas(
+    start, digits, reference, tmp_path
+):
+    whole = trained(digits, reference, tmp_path / "whole", replicas=2)
+    home, outputs = tmp_path / "home", [tmp_path / f"worker-{index}" / "model" for index in range(2)]
+
+    def both():
+        addresses = [f"localhost:{port}" for port in ports(2)]
+        return [
+            start(
+                output,
+                {
+                    "TF_CONFIG": json.dumps(
+                        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+                    )
+                },
+                home=str(home),
+            )
+            for index, output in enumerate(outputs)
+        ]
+
+    first = both()
+    wait_for(lambda: len(storage.read_lines(home / "history.jsonl")) >= 9, first[0])
+    first[1].send_signal(signal.SIGTERM)  # not the chief
+    assert [process.wait(60) for process in first] == [1, 1]
+    assert storage.read_lines(home / "tracking.jsonl")[-1]["status"] == "KILLED"
+    assert "asked to end (SIGTERM)" in log_of(outputs[1])
+    (reached,) = {line for output in outputs for line in log_of(output).splitlines() if "interrupted at" in line}
+    step = int(reached.partition("at step ")[2].split()[0])
+    assert 9 <= step < 60
+    assert (home / "checkpoints" / f"step-{step:09d}.npz").exists()
+    second = both()
+    assert [process.wait(120) for process in second] == [0, 0], log_of(outputs[0])
+    assert f"goes on from step {step}" in log_of(outputs[0])
+    assert "images/s" not in log_of(outputs[1])  # one tells of progress
+    assert_equal_bits(whole, TrainedModel.open(outputs[0]))
+    assert not outputs[1].exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", r"expected JSON with `cluster` and `task`"),
+        ('{"cluster": {}}', r"expected JSON with `cluster` and `task`"),
+        ('{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}, "task": {"type": "ps", "index": 0}}', "type='ps'"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_refused(monkeypatch, text, complaint):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match=complaint):
+        resolve_strategy(None)
+    assert isinstance(resolve_strategy(None, "mirrored"), tf.distribute.Strategy)
+
+
+def test_a_cluster_of_one_is_no_cluster(monkeypatch):
+    one = {"cluster": {"chief": ["localhost:1"]}, "task": {"type": "chief", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(one))
+    assert resolve_strategy(None).num_replicas_in_sync == 1
+
+
+def test_a_bucket_that_is_away_for_a_while_costs_the_run_nothing(
+    digits, reference, bucket, traffic, tmp_path, capsys, monkeypatch
+):
+    fault = None
+
+    def breaks(step):
+        nonlocal fault
+        if step == 4:
+            fault = traffic.fail("status", times=10**6, status=403)
+        if step == 8:
+            traffic.faults.clear()
+
+    watched = Tracker.metrics
+
+    def metrics(tracker, step, values):
+        breaks(step)
+        watched(tracker, step, values)
+
+    monkeypatch.setattr(Tracker, "metrics", metrics)
+    often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6, "steps": 12}
+    model = trained(digits, reference, tmp_path / "model", **often)
+    assert fault.met >= 4
+    assert capsys.readouterr().out.count("what is new is not kept for now: access is denied (403)") == 4
+    assert model.facts["last_step"] == max(kept_steps(bucket)) == 12
+
+
+def test_a_bucket_that_may_not_be_written_to_is_told_before_training(digits, reference, bucket, traffic, tmp_path):
+    traffic.fail("status", times=10**6, status=403, method="POST")
+    with pytest.raises(ValueError, match=r"access is denied \(403\)"):
+        trained(digits, reference, tmp_path / "model", home=f"{bucket}/runs/digits")
+    assert not (tmp_path / "model.home" / "history.jsonl").exists()
+
+
+def test_a_process_whose_run_another_one_took_over_ends_and_writes_no_more(start, bucket, tmp_path):
+    often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6, "steps": 10_000}
+    first = start(tmp_path / "first" / "model", {}, **often)
+    wait_for(lambda: max(kept_steps(bucket), default=0) >= 3, first)
+    second = storage.Mirror(often["home"], tmp_path / "second")
+    while first.poll() is None:  # which is quick, too
+        with contextlib.suppress(storage.TakenOver):
+            second.pull()
+            (tmp_path / "second" / "done").write_text("by the second")
+            second.push()
+            break
+    assert first.wait(60) == 1
+    [complaint] = [line for line in log_of(tmp_path / "first" / "model").splitlines() if line.startswith("error:")]
+    assert complaint.startswith("error: train_gan: another process has written there meanwhile")
+    assert second.pull()
+    assert (tmp_path / "second" / "done").read_text() == "by the second"
