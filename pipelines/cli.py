@@ -156,7 +156,7 @@ def compile_(
     if output.suffix not in (".yaml", ".yml"):
         raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
     try:
-        compile_pipeline(config, output, image=image or DEFAULT_IMAGE)
+        compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
     except OSError as error:
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
@@ -166,12 +166,12 @@ def compile_(
 @click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
 def config(schema: bool) -> None:
     """Prints every field of the config with its type, default and meaning."""
-    from ganlib.config import RunConfig
+    from pipelines.platform import PipelineConfig
 
     if schema:
-        click.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+        click.echo(json.dumps(PipelineConfig.model_json_schema(), indent=2))
         return
-    rows = list(_fields(RunConfig.model_json_schema()))
+    rows = list(_fields(PipelineConfig.model_json_schema()))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for *cells, meaning in rows:
         click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), meaning]))
@@ -246,8 +246,8 @@ def _kind(field: dict[str, Any], below: list[dict[str, Any]]) -> str:
         return f"list of {_kind(field['items'], [])}"
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
-    options = [option.get("type", "") for option in field.get("anyOf", [field])]
-    return " | ".join(options)
+    options = field.get("anyOf", [field])
+    return " | ".join(" | ".join(option.get("enum", [option.get("type", "section")])) for option in options)
 
 
 def _default(field: dict[str, Any]) -> str:
@@ -255,5 +255,5 @@ def _default(field: dict[str, Any]) -> str:
         return "required"
     default = field["default"]
     if isinstance(default, dict):
-        return str(default.get("kind", ""))
+        return str(default.get("kind", "" if default else "{}"))
     return json.dumps(default)
