@@ -56,6 +56,19 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
         values = _merged(values, layer)
     if file is not None:
         values = _merged(values, _mapping(_text(file), str(file)))
+    return changed(values, assignments)
+
+
+def changed(values: Mapping[str, Any], assignments: Iterable[str]) -> PipelineConfig:
+    """Puts `section.field=value` options over sections.
+
+    Args:
+        values: One mapping a section.
+        assignments: Single fields.
+
+    Raises:
+        SettingsError: Anything is wrong with any of them.
+    """
     # What names a variant goes first: another variant takes the fields of the one before away.
     for assignment in sorted(assignments, key=_names_no_variant):
         values = _assigned(values, assignment)
