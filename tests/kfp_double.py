@@ -74,7 +74,9 @@ class Kfp:
         if (method, resource) == ("POST", "experiments"):
             known(body, api.V2beta1Experiment)
             self.may(body.get("namespace"))
-            made = api.V2beta1Experiment(experiment_id=f"exp-{len(self.experiments)}", display_name=body["display_name"])
+            made = api.V2beta1Experiment(
+                experiment_id=f"exp-{len(self.experiments)}", display_name=body["display_name"]
+            )
             self.experiments[made.experiment_id] = made
             return made
         if (method, resource) == ("POST", "runs"):
@@ -83,7 +85,10 @@ class Kfp:
             return api.V2beta1Run(run_id=f"run-{len(self.runs)}", display_name=body["display_name"], state="PENDING")
         if (method, resource) == ("POST", "recurringruns"):
             self.take(body, api.V2beta1RecurringRun)
-            if body["trigger"].keys() != {"cron_schedule"} or len(body["trigger"]["cron_schedule"]["cron"].split()) != 6:
+            if (
+                body["trigger"].keys() != {"cron_schedule"}
+                or len(body["trigger"]["cron_schedule"]["cron"].split()) != 6
+            ):
                 raise Refusal(INVALID, "Schedule cron is not a supported format")
             if not 1 <= int(body["max_concurrency"]) <= 10 or body["mode"] != "ENABLE":
                 raise Refusal(INVALID, "The max concurrency must be between 1 and 10")
