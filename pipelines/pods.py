@@ -62,9 +62,8 @@ def _machine(task: dsl.PipelineTask, step: str, platform: Platform) -> None:
 
 
 def _variables(platform: Platform) -> dict[str, str]:
-    """Returns the environment of every step."""
+    """Returns the environment of every step, beside what the image says."""
     variables = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
         "MLFLOW_TRACKING_URI": platform.mlflow_tracking_uri,
         "MLFLOW_EXPERIMENT_NAME": platform.mlflow_experiment,
     }

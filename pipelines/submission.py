@@ -13,7 +13,7 @@ from pipelines.server import Server, Unavailable
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 PATIENCE = 600.0  # seconds in which a server that is away while a run is followed must be back
-LONGEST_PAUSE = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def reasons(run: api.V2beta1Run) -> list[str]:
 
 
 def _patiently(question: Callable[[], Any]) -> Any:
-    pause, deadline = 1.0, time.monotonic() + PATIENCE
+    pause, deadline = FIRST_PAUSE, time.monotonic() + PATIENCE
     while True:
         try:
             return question()

@@ -29,7 +29,7 @@ FIELDS = {
 }
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """An error of the server."""
 
     def __init__(self, kind, message):
@@ -44,8 +44,10 @@ class Kfp:
     Attributes:
         looks: One (state of the run, {task: state}) for each time it is asked for a run; the last one stays.
         errors: Messages of tasks that failed.
-        faults: Status codes that the next requests get instead of an answer, or callables that break the connection.
-        login: Answers with a page for people, or with a redirect to one.
+        faults: What the next requests get instead of an answer: a status code, or "reset", a connection that breaks.
+        login: "page" or "redirect": what stands between the server and those who have not logged in.
+        asked: How often it was asked for a run.
+        requests: How often it was asked at all.
     """
 
     url: str = ""
@@ -58,13 +60,14 @@ class Kfp:
     runs: list = field(default_factory=list)
     schedules: list = field(default_factory=list)
     asked: int = 0
+    requests: int = 0
 
     def answer(self, method, path, query, body, headers):
         if headers.get("Authorization") != f"Bearer {TOKEN}" and headers.get("Cookie") != COOKIE:
-            raise Refusal(UNAUTHENTICATED, "Request header error: there is no user identity header.")
+            raise RefusedError(UNAUTHENTICATED, "Request header error: there is no user identity header.")
         resource, _, identifier = path.removeprefix("/apis/v2beta1/").partition("/")
         if not path.startswith("/apis/v2beta1/"):
-            raise Refusal(NOT_FOUND, "Not Found")
+            raise RefusedError(NOT_FOUND, "Not Found")
         if (method, resource) == ("GET", "experiments"):
             self.may(query.get("namespace", [None])[0])
             [wanted] = json.loads(query["filter"][0])["predicates"]
@@ -89,27 +92,31 @@ class Kfp:
                 body["trigger"].keys() != {"cron_schedule"}
                 or len(body["trigger"]["cron_schedule"]["cron"].split()) != 6
             ):
-                raise Refusal(INVALID, "Schedule cron is not a supported format")
+                raise RefusedError(INVALID, "Schedule cron is not a supported format")
             if not 1 <= int(body["max_concurrency"]) <= 10 or body["mode"] != "ENABLE":
-                raise Refusal(INVALID, "The max concurrency must be between 1 and 10")
+                raise RefusedError(INVALID, "The max concurrency must be between 1 and 10")
             self.schedules.append(body)
             return api.V2beta1RecurringRun(recurring_run_id=f"schedule-{len(self.schedules)}", status="ENABLED")
         if (method, resource, identifier) == ("GET", "runs", f"run-{len(self.runs)}"):
             return self.look()
-        raise Refusal(NOT_FOUND, f"{resource} {identifier} not found.")
+        raise RefusedError(NOT_FOUND, f"{resource} {identifier} not found.")
+
+    def fail(self, status):
+        if status:
+            raise RefusedError((status, 14), "upstream connect error")
 
     def may(self, namespace):
         if self.multi_user and namespace != NAMESPACE:
-            raise Refusal(DENIED, f"User 'user' is not authorized with reason: (namespace: {namespace or ''})")
+            raise RefusedError(DENIED, f"User 'user' is not authorized with reason: (namespace: {namespace or ''})")
 
     def take(self, body, model):
         """Refuses what the real server would."""
         known(body, model)
         known(body["runtime_config"], api.V2beta1RuntimeConfig)
         if not body.get("display_name"):
-            raise Refusal(INVALID, "The run name is empty. Please specify a valid name")
+            raise RefusedError(INVALID, "The run name is empty. Please specify a valid name")
         if body.get("experiment_id") not in self.experiments:
-            raise Refusal(NOT_FOUND, f"Experiment {body.get('experiment_id')} not found.")
+            raise RefusedError(NOT_FOUND, f"Experiment {body.get('experiment_id')} not found.")
         sent = body["pipeline_spec"]
         spec = sent.get("pipeline_spec", sent)
         try:
@@ -120,17 +127,8 @@ class Kfp:
                     wanted = json_format.MessageToDict(executor)
                     json_format.ParseDict(wanted, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
         except json_format.ParseError as error:
-            raise Refusal(INVALID, f"invalid v2 pipeline spec: {error}") from error
-        defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        given = body["runtime_config"].get("parameters", {})
-        for name, value in given.items():
-            if name not in defined:
-                raise Refusal(INVALID, f"parameter(s) provided are not required by pipeline: {name}")
-            if not isinstance(value, FIELDS[defined[name]["parameterType"]]):
-                raise Refusal(INVALID, f"input parameter {name} requires another type")
-        for name, definition in defined.items():
-            if name not in given and "defaultValue" not in definition and not definition.get("isOptional"):
-                raise Refusal(INVALID, f"parameter {name} is not optional, yet has neither default value nor user's")
+            raise RefusedError(INVALID, f"invalid v2 pipeline spec: {error}") from error
+        fits(spec, body)
 
     def look(self):
         state, tasks = self.looks[min(self.asked, len(self.looks) - 1)]
@@ -153,10 +151,25 @@ class Kfp:
         )
 
 
+def fits(spec, body):
+    """Refuses arguments that are not those of the pipeline."""
+    defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    given = body["runtime_config"].get("parameters", {})
+    for name, value in given.items():
+        if name not in defined:
+            raise RefusedError(INVALID, f"parameter(s) provided are not required by pipeline: {name}")
+        if not isinstance(value, FIELDS[defined[name]["parameterType"]]):
+            raise RefusedError(INVALID, f"input parameter {name} requires another type")
+    for name, definition in defined.items():
+        if name not in given and "defaultValue" not in definition and not definition.get("isOptional"):
+            raise RefusedError(INVALID, f"parameter {name} is not optional, yet has neither default value nor user's")
+
+
 def known(body, model):
+    """Refuses fields that the API does not have."""
     unknown = set(body) - set(model.attribute_map.values())
     if unknown:
-        raise Refusal(INVALID, f"unknown field {unknown}")
+        raise RefusedError(INVALID, f"unknown field {unknown}")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -172,6 +185,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one(self, method, body):
         kfp, parts = self.kfp, urlsplit(self.path)
+        kfp.requests += 1
         fault = kfp.faults.pop(0) if kfp.faults else None
         if fault == "reset":
             self.connection.close()
@@ -180,11 +194,10 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(302 if kfp.login == "redirect" else 200, b"<html>Log in</html>", "text/html")
             return
         try:
-            if fault:
-                raise Refusal((fault, 14), "upstream connect error")
+            kfp.fail(fault)
             answer = kfp.answer(method, parts.path, parse_qs(parts.query), body, self.headers)
             self.reply(200, json.dumps(api.ApiClient().sanitize_for_serialization(answer)).encode())
-        except Refusal as error:
+        except RefusedError as error:
             details = [{"@type": "type.googleapis.com/google.rpc.Status", "code": error.code, "message": str(error)}]
             told = {"code": error.code, "message": f"Failed to do it: {error}: and again {error}", "details": details}
             self.reply(error.status, json.dumps(told).encode())
