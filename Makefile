@@ -47,6 +47,9 @@ clean:
 	$(PIP) --no-deps --editable .
 	touch $@
 
-.venv/dev: .venv/train requirements/dev.txt
+.venv/dev: .venv/train requirements/dev.txt requirements/backends.txt
 	$(PIP) -r requirements/dev.txt
+	for pin in $$(grep -v '^#' requirements/backends.txt); do \
+		$(PIP) --no-deps --upgrade --target .venv/backends/$$pin $$pin || exit 1; \
+	done
 	touch $@

@@ -10,6 +10,7 @@ def train_gan(
     model: dict,
     objective: dict,
     training: dict,
+    job: str,
     trained: dsl.Output[dsl.Model],
     samples: dsl.Output[dsl.HTML],
 ):
@@ -22,6 +23,7 @@ def train_gan(
         model: Section model of the config.
         objective: Section objective of the config.
         training: Section training of the config.
+        job: Identifier of the pipeline job, whose folder holds the checkpoints; may be empty.
         trained: Both generators, history, sample pictures.
         samples: Page with the last sample picture.
     """
@@ -37,10 +39,8 @@ def train_gan(
     from ganlib.training import TrainConfig, resolve_strategy, train
 
     with steps.step("train_gan", trained):
-        config = TrainConfig.model_validate(training)
-        resolve_strategy(
-            config.replicas, config.strategy
-        )  # logical devices are set up before anything touches TensorFlow
+        config = TrainConfig.model_validate(training).at_home_of(job)
+        resolve_strategy(config.replicas, config.strategy)  # before anything touches TensorFlow
         result = train(
             PreparedDataset.open(dataset.path),
             Reference.open(reference.path),

@@ -58,4 +58,4 @@ class RunConfig(Config):
 
     def to_parameters(self) -> dict[str, dict[str, Any]]:
         """Returns one dict a section, the parameters of the pipeline."""
-        return {name: getattr(self, name).to_parameter() for name in type(self).model_fields}
+        return {name: getattr(self, name).to_parameter() for name in RunConfig.model_fields}

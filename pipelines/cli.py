@@ -4,48 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ganlib import __version__
+from pipelines.choices import config_options, resolved, run_name
+from pipelines.cluster import submit
 from pipelines.results import compare, deliver, score
 from pipelines.stops import FAILURE, MISTAKE, Commands, Stop
-
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs, with SQLite's own files beside
-
-
-def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that choose a config."""
-    options = (
-        click.option(
-            "--preset",
-            "chosen",
-            multiple=True,
-            help="Named config to start from, digits if there is no --config; may be repeated: data, then a game. "
-            "`gan-pipelines presets` lists them.",
-        ),
-        click.option(
-            "--config",
-            "file",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="YAML file with sections, put over the preset.",
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="SECTION.FIELD=VALUE",
-            help="Sets one field; may be repeated.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,7 +24,7 @@ def main() -> None:
 
 
 @main.command()
-@_config_options
+@config_options
 @click.option("--name", help="Name of the run; absent means the preset's with a few digits for the settings.")
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True)
 @click.option(
@@ -82,8 +51,8 @@ def run(
     """Runs the whole pipeline on this machine; the same command again resumes it."""
     try:
         image = _image(runner, image)
-        config = _resolved(chosen, file, assignments)
-        name = _run_name(name, chosen, file, config)
+        config = resolved(chosen, file, assignments)
+        name = run_name(name, chosen, file, config)
         if dry_run:
             shown = config.to_parameters()
             click.echo(json.dumps({"run": name, **shown}) if as_json else f"# run: {name}\n{_yaml(shown)}")
@@ -96,20 +65,6 @@ def run(
     click.echo(result.to_text())
     if as_json:
         click.echo(json.dumps(result.to_json()))
-
-
-def _run_name(name: str | None, chosen: tuple[str, ...], file: Path | None, config: Any) -> str:
-    """Returns the given name, or one that tells where the config came from and what it says."""
-    from pipelines import settings
-
-    if name is None:
-        plain = re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-") if file else settings.DEFAULT_PRESET
-        title = "-".join(settings.ordered(chosen, alone=file is None)) or plain or "run"
-        return f"{title[:100]}-{settings.digest(config)}"
-    if not RUN_NAME.fullmatch(name) or name.startswith(TAKEN):
-        wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
-        raise Stop(f"expected {wanted}, nor with {' or '.join(TAKEN)}. Received: name={name!r}", MISTAKE)
-    return name
 
 
 def _image(runner: str, image: str | None) -> str | None:
@@ -143,20 +98,20 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
 
 
 @main.command(name="compile")
-@_config_options
+@config_options
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML to write.")
-@click.option("--image", help="Container image of the steps, best named by its digest.")
+@click.option("--image", envvar="GAN_PIPELINES_IMAGE", help="Container image of the steps, best named by its digest.")
 def compile_(
     chosen: tuple[str, ...], file: Path | None, assignments: tuple[str, ...], output: Path, image: str | None
 ) -> None:
     """Compiles the pipeline for Kubeflow, with the config as its default parameters."""
-    config = _resolved(chosen, file, assignments)
+    config = resolved(chosen, file, assignments)
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
     if output.suffix not in (".yaml", ".yml"):
         raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
     try:
-        compile_pipeline(config, output, image=image or DEFAULT_IMAGE)
+        compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
     except OSError as error:
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
@@ -166,12 +121,12 @@ def compile_(
 @click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
 def config(schema: bool) -> None:
     """Prints every field of the config with its type, default and meaning."""
-    from ganlib.config import RunConfig
+    from pipelines.platform import PipelineConfig
 
     if schema:
-        click.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+        click.echo(json.dumps(PipelineConfig.model_json_schema(), indent=2))
         return
-    rows = list(_fields(RunConfig.model_json_schema()))
+    rows = list(_fields(PipelineConfig.model_json_schema()))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for *cells, meaning in rows:
         click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), meaning]))
@@ -194,18 +149,8 @@ def presets() -> None:
     click.echo("\n".join(sorted(rows)))
 
 
-for command in (compare, deliver, score):
+for command in (compare, deliver, score, submit):
     main.add_command(command)
-
-
-def _resolved(chosen: tuple[str, ...], file: Path | None, assignments: tuple[str, ...]) -> Any:
-    from pipelines import settings
-
-    chosen = chosen if chosen or file else (settings.DEFAULT_PRESET,)
-    try:
-        return settings.resolve(chosen=chosen, file=file, assignments=assignments)
-    except (settings.SettingsError, OSError) as error:
-        raise Stop(str(error), MISTAKE) from error
 
 
 def _yaml(values: dict[str, Any]) -> str:
@@ -246,8 +191,8 @@ def _kind(field: dict[str, Any], below: list[dict[str, Any]]) -> str:
         return f"list of {_kind(field['items'], [])}"
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
-    options = [option.get("type", "") for option in field.get("anyOf", [field])]
-    return " | ".join(options)
+    options = field.get("anyOf", [field])
+    return " | ".join(" | ".join(option.get("enum", [option.get("type", "section")])) for option in options)
 
 
 def _default(field: dict[str, Any]) -> str:
@@ -255,5 +200,5 @@ def _default(field: dict[str, Any]) -> str:
         return "required"
     default = field["default"]
     if isinstance(default, dict):
-        return str(default.get("kind", ""))
+        return str(default.get("kind", "" if default else "{}"))
     return json.dumps(default)

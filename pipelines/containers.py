@@ -24,6 +24,7 @@ SHARED_MEMORY = "1g"  # Docker's own 64 MB are too few for readers of images
 SCRATCH = {"/tmp": "rw,exec,mode=1777"}  # noqa: S108  # a path of the container's
 NOBODY = "10001:0"  # in root's group, which root's folders can be opened to
 OURS = ("MLFLOW_", "GAN_PIPELINES_", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
+NOT_OF_STEPS = "GAN_PIPELINES_KFP_"  # how a cluster is reached, with a token
 
 
 def runner(root: Path, *, reads: Sequence[Path], environment: Mapping[str, str]) -> local.DockerRunner:
@@ -34,7 +35,9 @@ def runner(root: Path, *, reads: Sequence[Path], environment: Mapping[str, str])
         reads: Further files and folders, which the steps may read only.
         environment: Variables of the steps, beside those of MLflow, of this project and of Google's libraries.
     """
-    passed = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
+    passed = {
+        name: value for name, value in os.environ.items() if name.startswith(OURS) and not name.startswith(NOT_OF_STEPS)
+    }
     key = passed.get("GOOGLE_APPLICATION_CREDENTIALS")
     reads = [*reads, *([Path(key).resolve()] if key else [])]
     bind = docker.types.Mount

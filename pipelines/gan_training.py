@@ -15,13 +15,15 @@ from components.prepare_data import prepare_data
 from components.train_gan import train_gan
 from ganlib import __version__
 from ganlib.config import RunConfig
+from pipelines.platform import Kubernetes, Platform, Vertex
+from pipelines.pods import place
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*) \[Default: .*\]$", re.MULTILINE)
 
 
-def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComponent:
+def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None) -> BaseComponent:
     """Builds the pipeline with a config's values as its defaults.
 
     A factory, because KFP traces a pipeline's body when it is decorated: everything that the body
@@ -31,13 +33,19 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComp
         config: Defaults of the parameters, one dict a section: a change in one section leaves the
             cached steps of the others valid.
         image: Container image of every step; the cache key holds it, so name it by digest.
+        platform: Where the steps run and with what; None means on this machine.
 
     Returns:
         The pipeline, ready to be compiled or called under `kfp.local`.
     """
     defaults = config.to_parameters()
+    job = ""
+    if platform is not None and platform.checkpoints:
+        defaults["training"].setdefault("home", platform.checkpoints)
+        # On Vertex nothing but a parameter tells a step its job; elsewhere it would spoil the step's cache key.
+        job = dsl.PIPELINE_JOB_ID_PLACEHOLDER if isinstance(platform, Vertex) else ""
     prepare, measure, train, evaluate, export = (
-        _component(function, image)
+        _component(function, image, platform)
         for function in (prepare_data, measure_reference, train_gan, evaluate_gan, export_model)
     )
 
@@ -70,6 +78,7 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComp
             model=model,
             objective=objective,
             training=training,
+            job=job,
         )
         scored = evaluate(
             trained=trained.outputs["trained"],
@@ -91,15 +100,21 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComp
     return dsl.pipeline(name=NAME, description="Trains, judges and exports a GAN.")(pipeline)
 
 
-def compile_pipeline(config: RunConfig, output: Path, *, image: str = DEFAULT_IMAGE) -> None:
+def compile_pipeline(
+    config: RunConfig, output: Path, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None
+) -> None:
     """Writes the pipeline as YAML: ASCII, and the same bytes for the same config.
+
+    Settings of pods make a second document in the file; for Vertex, whose client cannot read one, there is none.
 
     Args:
         config: Defaults of the parameters.
         output: File to write; its name ends in `.yaml`.
         image: Container image of every step.
+        platform: Where the steps run and with what; None means a Kubernetes cluster's own choices.
     """
-    compiler.Compiler().compile(build_pipeline(config, image=image), str(output))
+    pipeline = build_pipeline(config, image=image, platform=platform or Kubernetes())
+    compiler.Compiler().compile(pipeline, str(output))
     # KFP repeats the defaults in a comment, in an order that changes from process to process, and unescaped.
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text(encoding="utf-8")), encoding="ascii")
 
@@ -115,7 +130,14 @@ class Outputs(NamedTuple):
     exported: dsl.Model
 
 
-def _component(function: Callable[..., Any], image: str) -> Callable[..., Any]:
+def _component(function: Callable[..., Any], image: str, platform: Platform | None) -> Callable[..., dsl.PipelineTask]:
     # The image holds kfp already: without install_kfp_package=False every pod would run pip.
-    component: Callable[..., Any] = dsl.component(function, base_image=image, install_kfp_package=False)
-    return component
+    component = dsl.component(function, base_image=image, install_kfp_package=False)
+
+    def placed(**inputs: Any) -> dsl.PipelineTask:
+        task = component(**inputs)
+        if platform is not None:
+            place(task, step=function.__name__, platform=platform)
+        return task
+
+    return placed

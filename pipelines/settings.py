@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import problems
+from pipelines.platform import PipelineConfig
 
 DEFAULT_PRESET = "digits"
 DIGEST_DIGITS = 6
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
-VARIANT_FIELDS = ("kind", "source", "task", "model", "objective", "extractor", *OPTIMIZERS)
+VARIANT_FIELDS = ("kind", "source", "platform", "task", "model", "objective", "extractor", *OPTIMIZERS)
 
 
 class SettingsError(ValueError):
@@ -32,7 +33,7 @@ def presets() -> dict[str, str]:
     return {name: files[name].read_text() for name in sorted(files)}
 
 
-def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[str]) -> RunConfig:
+def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[str]) -> PipelineConfig:
     """Puts presets, file and `section.field=value` options over each other, in this order.
 
     Args:
@@ -44,7 +45,7 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
         SettingsError: Anything is wrong with any of them.
     """
     # The defaults lie below everything, so that a field of the default variant can be set by itself.
-    values: dict[str, Any] = RunConfig().to_parameters()
+    values: dict[str, Any] = PipelineConfig().to_sections()
     layers = [_preset(name) for name in ordered(chosen, alone=file is None)]
     if len(layers) > 1 and len({is_data(layer) for layer in layers}) < len(layers):
         raise SettingsError(
@@ -55,11 +56,24 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
         values = _merged(values, layer)
     if file is not None:
         values = _merged(values, _mapping(_text(file), str(file)))
+    return changed(values, assignments)
+
+
+def changed(values: Mapping[str, Any], assignments: Iterable[str]) -> PipelineConfig:
+    """Puts `section.field=value` options over sections.
+
+    Args:
+        values: One mapping a section.
+        assignments: Single fields.
+
+    Raises:
+        SettingsError: Anything is wrong with any of them.
+    """
     # What names a variant goes first: another variant takes the fields of the one before away.
     for assignment in sorted(assignments, key=_names_no_variant):
         values = _assigned(values, assignment)
     try:
-        return RunConfig.model_validate(values)
+        return PipelineConfig.model_validate(values)
     except ValidationError as error:
         raise SettingsError("\n".join(problems(error))) from error
 

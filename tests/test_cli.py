@@ -15,12 +15,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ganlib import __version__
-from ganlib.config import RunConfig
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
 from ganlib.training import Adam
 from pipelines import settings
 from pipelines.cli import main
+from pipelines.platform import Kubernetes, PipelineConfig
 
 HEAVY = ("tensorflow", "keras", "mlflow", "sklearn", "numpy", "PIL", "matplotlib")
 
@@ -144,13 +144,14 @@ VARIED = {
     "model": Dcgan.model_fields,
     "objective": NonSaturating.model_fields,
     "training.generator_optimizer": Adam.model_fields,
+    "platform": Kubernetes.model_fields,
 }
 
 
 def test_config_lists_every_field_with_type_default_and_meaning(call):
     lines = call("config").stdout.splitlines()
     named = {line.split()[0]: line for line in lines}
-    written = {f"{section}.{name}" for section, value in RunConfig() for name, _ in value if name != "kind"}
+    written = {f"{section}.{name}" for section, value in PipelineConfig() for name, _ in value if name != "kind"}
     written |= {f"training.generator_optimizer[adam].{name}" for name in Adam.model_fields if name != "kind"}
     assert len(written) > 35
     # What several variants share stands below each of them.
@@ -172,7 +173,7 @@ def test_config_prints_a_json_schema_that_names_every_section(call):
     schema = json.loads(call("config", "--schema").stdout)
     assert schema["type"] == "object"
     assert schema["additionalProperties"] is False
-    assert list(schema["properties"]) == list(RunConfig.model_fields)
+    assert list(schema["properties"]) == list(PipelineConfig.model_fields)
     text = json.dumps(schema)
     assert all(f'"#/$defs/{name}"' in text for name in schema["$defs"])  # none is left over
     references = [part.split('"')[0] for part in text.split('"$ref": "#/$defs/')[1:]]
@@ -185,7 +186,7 @@ def test_a_dry_run_prints_the_config_that_would_run_and_leaves_nothing(call, tmp
     assert result.stdout.startswith("# run: digits-")
     printed = yaml.safe_load(result.stdout)
     expected = settings.resolve(chosen=["digits"], file=None, assignments=["training.steps=12"])
-    assert RunConfig.model_validate(printed) == expected
+    assert PipelineConfig.model_validate(printed) == expected
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "mine.yaml").write_text(result.stdout)
     assert call("run", "--dry-run", "--config", "mine.yaml").stdout.splitlines()[1:] == result.stdout.splitlines()[1:]

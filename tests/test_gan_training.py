@@ -102,7 +102,11 @@ def test_a_component_has_no_defaults_of_its_own(spec):
 
 def test_each_step_gets_its_sections_and_waits_for_what_it_needs(tasks):
     given = {
-        name: {value.get("componentInputParameter") for value in task.get("inputs", {}).get("parameters", {}).values()}
+        name: {
+            value["componentInputParameter"]
+            for value in task.get("inputs", {}).get("parameters", {}).values()
+            if "componentInputParameter" in value
+        }
         for name, task in tasks.items()
     }
     assert given == FEEDS

@@ -252,21 +252,29 @@ def test_the_same_command_again_takes_every_step_from_the_cache(finished):
 
 
 def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
-    """Training is new here; what comes before it is taken from the cache of the first run."""
+    """Training is new here; what comes before it is taken from the cache of the first run.
+
+    The file is one for a cluster, whose settings of pods mean nothing here; the variable is what a pod would get.
+    """
+    pods = ["gpus=1", "memory=4Gi", "spot=true", "shared_memory=1Gi", "checkpoints=/place", "checkpoints_volume=claim"]
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
+    assignments += [f"training.home={tmp_path / 'home'}", *(f"platform.{assignment}" for assignment in pods)]
     config = settings.resolve(chosen=["digits"], file=None, assignments=assignments)
     config = config.model_copy(update={"data": local._bound(config, name="x", home=tmp_path).data})
-    compile_pipeline(config, tmp_path / "pipeline.yaml")
+    compile_pipeline(config, tmp_path / "pipeline.yaml", platform=config.platform)
     [cache] = (finished.root / ".cache").iterdir()
     empty = tmp_path / "empty"
     empty.mkdir()
     command = [sys.executable, "-c", RUNNING, str(tmp_path / "pipeline.yaml"), str(tmp_path / "steps"), str(cache)]
-    done = subprocess.run(command, cwd=empty, env=environment(), capture_output=True, text=True, check=False)
+    pod = {**environment(), "GAN_PIPELINES_JOB": "job-1"}
+    done = subprocess.run(command, cwd=empty, env=pod, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     [line] = [line for line in done.stdout.splitlines() if line.startswith("exported: ")]
     exported = Path(line.removeprefix("exported: "))
     assert (exported / "saved_model").is_dir()
     assert exported.is_relative_to(tmp_path)
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["job-1"]
+    assert (tmp_path / "home" / "job-1" / "checkpoints").is_dir()
     assert list(empty.iterdir()) == []
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ganlib.config import RunConfig
 from pipelines import settings
+from pipelines.platform import PipelineConfig
 from pipelines.settings import SettingsError, resolve
 
 DATA = ["digits", "fashion_mnist", "folder"]
@@ -32,14 +32,14 @@ def write(tmp_path):
 
 
 def test_nothing_chosen_means_the_defaults():
-    assert resolved() == RunConfig()
+    assert resolved() == PipelineConfig()
 
 
 @pytest.mark.parametrize("name", list(settings.presets()))
 def test_every_preset_is_a_valid_config_and_says_what_it_is(name):
     assert settings.presets()[name].startswith("# ")
     config = resolved(*PLACE.get(name, []), preset=name)
-    assert config != RunConfig()
+    assert config != PipelineConfig()
     assert config.data.name == (name if name in DATA else "digits")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,6 +13,7 @@ from ganlib.training.health import HealthConfig
 from ganlib.training.optimizers import Adam, Optimizer
 from ganlib.training.schedules import Schedule
 
+JOB_VARIABLE = "GAN_PIPELINES_JOB"
 Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["alternating", "simultaneous"]
 Distribution = Literal["auto", "mirrored"]
@@ -88,6 +90,18 @@ class TrainConfig(Config):
                 f"decay_from is of no use with schedule=constant. Received: decay_from={self.decay_from:g}"
             )
         return self
+
+    def at_home_of(self, job: str) -> TrainConfig:
+        """Returns the config with a home of the pipeline job's own, so that a retried step finds what it left there.
+
+        Args:
+            job: Identifier of the job; where it is empty, that in the environment variable GAN_PIPELINES_JOB counts,
+                which unlike a parameter is no part of the step's cache key.
+        """
+        job = job or os.environ.get(JOB_VARIABLE, "")
+        if not job or self.home is None:
+            return self
+        return self.model_copy(update={"home": f"{self.home.rstrip('/')}/{job}"})
 
     def check_shares(self, replicas: int) -> None:
         """Refuses a number of replicas that cannot share a batch evenly.

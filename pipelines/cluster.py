@@ -1,0 +1,248 @@
+"""The command that hands the pipeline to a Kubeflow cluster."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.choices import config_options, resolved, run_name
+from pipelines.stops import FAILURE, MISTAKE, Stop
+
+if TYPE_CHECKING:
+    from pipelines.package import Package
+    from pipelines.server import Access, Server
+    from pipelines.submission import Order
+
+VARIABLES = "GAN_PIPELINES_KFP_"
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+VERTEX = (
+    "submit speaks to Kubeflow. For Vertex AI, compile the pipeline and hand the file to PipelineJob of "
+    "google-cloud-aiplatform. Received: platform=vertex"
+)
+
+
+def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say where the server is and who asks; each may come from the environment."""
+    options = (
+        ("--host", str, "Address of KFP as the browser shows it; in Kubeflow it ends in /pipeline."),
+        ("--namespace", str, "Namespace of the user, where KFP serves several."),
+        ("--token", str, "Bearer token."),
+        ("--token-file", Path, "File with the token; read anew for every request."),
+        ("--cookies", str, "Cookies of a session, such as authservice_session=..."),
+        ("--ca", FILE, "Certificates that the server's is trusted by."),
+        ("--service-account", str, "Kubernetes service account of the pods."),
+        ("--experiment", str, "Experiment of KFP, made if there is none."),
+        ("--pipeline-root", str, "Where KFP keeps artifacts, such as gs://bucket/prefix."),
+    )
+    for name, kind, text in reversed(options):
+        variable = VARIABLES + name.removeprefix("--").upper().replace("-", "_")
+        default = "gan-pipelines" if name == "--experiment" else None
+        command = click.option(
+            name, type=kind, envvar=variable, show_envvar=True, default=default, show_default=True, help=text
+        )(command)
+    return command
+
+
+@click.command()
+@config_options
+@click.option("--image", envvar="GAN_PIPELINES_IMAGE", show_envvar=True, help="Container image, best by its digest.")
+@click.option("--pipeline", "compiled", type=FILE, help="Compiled pipeline to run instead; --set changes its defaults.")
+@click.option("--argument", "given", multiple=True, metavar="NAME=JSON", help="One whole parameter; may be repeated.")
+@_server_options
+@click.option("--name", envvar=f"{VARIABLES}RUN_NAME", show_envvar=True, help="Name of the run.")
+@click.option(
+    "--cache/--no-cache", default=None, envvar=f"{VARIABLES}CACHE", help="Whether steps may come from the cache."
+)
+@click.option("--cron", metavar="LINE", help="Run at these times instead: minute, hour, day, month, day of the week.")
+@click.option("--wait", is_flag=True, help="Follow the run to its end, and exit accordingly.")
+@click.option(
+    "--poll", type=click.FloatRange(min=0.1), default=15.0, show_default=True, help="Seconds between two looks."
+)
+@click.option("--dry-run", is_flag=True, help="Print the request, and send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def submit(
+    chosen: tuple[str, ...],
+    file: Path | None,
+    assignments: tuple[str, ...],
+    image: str | None,
+    compiled: Path | None,
+    given: tuple[str, ...],
+    host: str | None,
+    namespace: str | None,
+    token: str | None,
+    token_file: Path | None,
+    cookies: str | None,
+    ca: Path | None,
+    service_account: str | None,
+    experiment: str,
+    pipeline_root: str | None,
+    name: str | None,
+    cache: bool | None,
+    cron: str | None,
+    wait: bool,
+    poll: float,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Hands the pipeline to a Kubeflow cluster, once or at times of its own.
+
+    The arguments are checked before anything is sent.
+    """
+    told: dict[str, Any] = {"run": name, "status": "failed"}
+    try:
+        with _stops():
+            package, arguments, name = _chosen(chosen, file, assignments, image, compiled, given, name)
+            from pipelines.server import Access
+            from pipelines.submission import Order
+
+            access = Access(
+                host=host or "", namespace=namespace, token=token, token_file=token_file, cookies=cookies, ca=ca
+            )
+            order = Order(
+                name=name,
+                pipeline=(package if cache is None else package.cached(cache)).body(),
+                arguments=arguments,
+                pipeline_root=pipeline_root,
+                service_account=service_account,
+            )
+            told["run"] = name
+            _send(order, package, access, experiment, cron, told, poll=poll if wait else None, dry_run=dry_run)
+    except Stop as stop:
+        if as_json:
+            click.echo(json.dumps({**told, "error": str(stop)}))
+        raise
+    if as_json and not dry_run:
+        click.echo(json.dumps(told))
+
+
+def _chosen(
+    chosen: tuple[str, ...],
+    file: Path | None,
+    assignments: tuple[str, ...],
+    image: str | None,
+    compiled: Path | None,
+    given: tuple[str, ...],
+    name: str | None,
+) -> tuple[Package, dict[str, Any], str]:
+    """Returns the pipeline, its arguments and the name of the run."""
+    from pipelines.package import Package
+
+    if compiled is not None:
+        if chosen or file is not None:
+            raise Stop(
+                "a compiled pipeline has its config already. Received: --pipeline with --preset or --config", MISTAKE
+            )
+        package = Package.read(compiled)
+        arguments = {**package.changed(assignments), **package.arguments(given)}
+        name = name or package.name
+    else:
+        config = resolved(chosen, file, assignments)
+        if config.platform.kind == "vertex":
+            raise Stop(VERTEX, MISTAKE)
+        if image is None:
+            raise Stop("expected --image, one that the cluster can fetch. Received: none", MISTAKE)
+        name = run_name(name, chosen, file, config)
+        package = _compiled(config, image)
+        arguments = {**package.defaults, **package.arguments(given)}
+    package.check(arguments)
+    return package, arguments, name
+
+
+def _compiled(config: Any, image: str) -> Package:
+    from pipelines.gan_training import compile_pipeline
+    from pipelines.package import Package
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compile_pipeline(config, path, image=image, platform=config.platform)
+        return Package.read(path)
+
+
+def _send(
+    order: Order,
+    package: Package,
+    access: Access,
+    experiment: str,
+    cron: str | None,
+    told: dict[str, Any],
+    *,
+    poll: float | None,
+    dry_run: bool,
+) -> None:
+    """Sends the request, tells where to look, and follows the run if that is wanted."""
+    from pipelines.server import Server
+    from pipelines.submission import cron_line
+
+    times = None if cron is None else cron_line(cron)
+    if times and poll is not None:
+        raise Stop("only a single run can be waited for. Received: --cron with --wait", MISTAKE)
+    if not access.host:
+        raise Stop(f"expected --host or the environment variable {VARIABLES}HOST. Received: none", MISTAKE)
+    server = Server(access)
+    if dry_run:
+        _show(server, access, order, experiment, times)
+        return
+    found = server.experiment(experiment)
+    if times:
+        identifier = server.schedule(order.recurring_run(found, times))
+        told.update(status="scheduled", recurring_run_id=identifier, cron=times)
+        told["url"] = server.page(identifier, of="recurringrun")
+    else:
+        identifier = server.start(order.run(found))
+        told.update(status="submitted", run_id=identifier, url=server.page(identifier))
+    told["mlflow_tracking_uri"] = package.variable("MLFLOW_TRACKING_URI")
+    click.echo(f"{order.name}: {told['status']}")
+    click.echo(f"  KFP     {told['url']}")
+    if told["mlflow_tracking_uri"]:
+        of = package.variable("MLFLOW_EXPERIMENT_NAME") or "gan-pipelines"
+        click.echo(f"  MLflow  {told['mlflow_tracking_uri']} (experiment {of})")
+    if poll is not None:
+        _wait(server, identifier, package.steps, poll, told)
+
+
+def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, told: dict[str, Any]) -> None:
+    """Follows a run to its end."""
+    from pipelines.submission import follow, reasons
+
+    def tell(step: str, state: str) -> None:
+        click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {state.lower()}")
+
+    try:
+        run = follow(server, identifier, steps=steps, poll=poll, tell=tell)
+    except KeyboardInterrupt as error:
+        raise Stop(f"interrupted; the run goes on: {told['url']}", FAILURE) from error
+    except (ValueError, OSError) as error:
+        raise Stop(f"{error}\nthe run goes on unwatched: {told['url']}", FAILURE) from error
+    told["status"] = run.state.lower()
+    if run.state != "SUCCEEDED":
+        raise Stop("\n".join([*reasons(run), f"the run ended {told['status']}: {told['url']}"]), FAILURE)
+    click.echo(f"{told['run']}: {told['status']}")
+
+
+def _show(server: Server, access: Access, order: Order, experiment: str, times: str | None) -> None:
+    """Prints the request; secrets are no part of it."""
+    import yaml
+
+    place = "recurringruns" if times else "runs"
+    body = order.recurring_run("...", times) if times else order.run("...")
+    click.echo(f"# POST {access.url}/apis/v2beta1/{place}")
+    click.echo(f"# experiment: {experiment}, whose identifier is asked for first")
+    click.echo(yaml.safe_dump(server.request(body), sort_keys=False).rstrip())
+
+
+@contextmanager
+def _stops() -> Iterator[None]:
+    """Turns what was written for people into the end of the command."""
+    try:
+        yield
+    except ValueError as error:
+        raise Stop(str(error), MISTAKE) from error
+    except OSError as error:
+        raise Stop(str(error), FAILURE) from error

@@ -1,0 +1,141 @@
+"""One task of the pipeline as the section `platform` wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from kfp import dsl, kubernetes
+
+from ganlib.training.config import JOB_VARIABLE
+from pipelines.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, Kubernetes, Platform
+
+Value = TypeVar("Value")
+KEY_FOLDER = "/var/run/secrets/gcs"
+SPOT = "cloud.google.com/gke-spot"
+# KFP's own default, an hour, counts from the start of the first attempt: a step that had run for longer would never be
+# started again, and the attempts after the first would be ended then.
+NEVER_TOO_LATE = f"{30 * 24 * 3600}s"
+
+
+def place(task: dsl.PipelineTask, *, step: str, platform: Platform) -> None:
+    """Gives a task its machine, and on Kubernetes its pod.
+
+    Args:
+        task: What the step's component returned.
+        step: Name of the step.
+        platform: Where the pipeline is compiled for. Nothing of Kubernetes is written for others, because their
+            clients cannot read files with a second document.
+    """
+    _machine(task, step, platform)
+    for name, value in _variables(platform).items():
+        task.set_env_variable(name, value)
+    if isinstance(platform, Kubernetes):
+        _nodes(task, step, platform)
+        _volumes(task, step, platform)
+        _secrets(task, platform)
+        _pod(task, step, platform)
+
+
+def _machine(task: dsl.PipelineTask, step: str, platform: Platform) -> None:
+    cpu, memory = _of(step, platform.cpu), _of(step, platform.memory)
+    if cpu:
+        task.set_cpu_limit(cpu)
+    if memory:
+        task.set_memory_limit(memory)
+    if isinstance(platform, Kubernetes):
+        # What is granted is also reserved: a pod that was promised less than it uses is the first to be evicted.
+        if cpu:
+            task.set_cpu_request(cpu)
+        if memory:
+            task.set_memory_request(memory)
+    if _has_gpu(step, platform):
+        kind = platform.gpu_resource if isinstance(platform, Kubernetes) else platform.gpu_type
+        task.set_accelerator_type(kind).set_accelerator_limit(platform.gpus)
+    if platform.attempts():
+        task.set_retry(
+            platform.attempts(),
+            backoff_duration=f"{platform.retry_seconds}s",
+            backoff_factor=2,
+            backoff_max_duration=NEVER_TOO_LATE,
+        )
+
+
+def _variables(platform: Platform) -> dict[str, str]:
+    """Returns the environment of every step, beside what the image says."""
+    variables = {
+        "MLFLOW_TRACKING_URI": platform.mlflow_tracking_uri,
+        "MLFLOW_EXPERIMENT_NAME": platform.mlflow_experiment,
+    }
+    if isinstance(platform, Kubernetes):
+        if platform.scratch:
+            variables["HOME"] = "/tmp"  # noqa: S108  # a path of the pod's
+        if platform.gcs_secret:
+            variables["GOOGLE_APPLICATION_CREDENTIALS"] = f"{KEY_FOLDER}/{platform.gcs_secret_key}"
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _nodes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
+    selector = dict(platform.node_selector)
+    if platform.gpu_type and _has_gpu(step, platform):
+        selector[platform.gpu_label] = platform.gpu_type
+    if platform.spot:
+        selector[SPOT] = "true"
+        kubernetes.add_toleration(task, key=SPOT, operator="Equal", value="true", effect="NoSchedule")
+    for key, value in sorted(selector.items()):
+        kubernetes.add_node_selector(task, key, value)
+    for taint in platform.tolerations:
+        kubernetes.add_toleration(task, key=taint.key, operator=taint.operator, value=taint.value, effect=taint.effect)
+
+
+def _volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
+    if platform.shared_memory:
+        kubernetes.empty_dir_mount(
+            task,
+            "shared-memory",
+            mount_path="/dev/shm",  # noqa: S108  # a path of the pod's
+            medium="Memory",
+            size_limit=platform.shared_memory,
+        )
+    if platform.scratch:
+        kubernetes.empty_dir_mount(task, "scratch", mount_path="/tmp", size_limit=platform.scratch)  # noqa: S108
+    if step == "train_gan" and platform.checkpoints:
+        if platform.checkpoints_volume:
+            kubernetes.mount_pvc(task, platform.checkpoints_volume, mount_path=platform.checkpoints)
+        # The run's identifier as a variable, not as a parameter: it would be part of the step's cache key.
+        kubernetes.use_field_path_as_env(task, JOB_VARIABLE, f"metadata.labels['{RUN_LABEL}']")
+
+
+def _secrets(task: dsl.PipelineTask, platform: Kubernetes) -> None:
+    if platform.gcs_secret:
+        kubernetes.use_secret_as_volume(task, platform.gcs_secret, mount_path=KEY_FOLDER)
+    if platform.mlflow_secret:
+        keys = {key: key for key in platform.mlflow_secret_keys}
+        kubernetes.use_secret_as_env(task, platform.mlflow_secret, keys, optional=platform.optional_secrets)
+        if platform.before(OPTIONAL_SECRETS_SINCE):
+            # KFP writes the field even where it says nothing, and a backend that does not know it drops the document.
+            for reference in task.platform_config["kubernetes"]["secretAsEnv"]:
+                reference.pop("optional")
+    if platform.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(platform.image_pull_secrets))
+
+
+def _pod(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
+    minutes = _of(step, platform.timeout_minutes)
+    if minutes:
+        kubernetes.set_timeout(task, minutes * 60)
+    if platform.image_pull_policy:
+        kubernetes.set_image_pull_policy(task, platform.image_pull_policy)
+    user, group, non_root = platform.run_as_user, platform.run_as_group, platform.run_as_non_root
+    if (user, group, non_root) != (None, None, None):
+        kubernetes.set_security_context(task, run_as_user=user, run_as_group=group, run_as_non_root=non_root)
+    for key, value in sorted(platform.pod_labels.items()):
+        kubernetes.add_pod_label(task, key, value)
+
+
+def _has_gpu(step: str, platform: Platform) -> bool:
+    return platform.gpus > 0 and step in platform.gpu_steps
+
+
+def _of(step: str, by_step: Mapping[Any, Value]) -> Value | None:
+    return by_step.get(step, by_step.get("others"))

@@ -1,0 +1,130 @@
+"""What is handed to a KFP server, and how the run is followed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import kfp_server_api as api
+
+from pipelines.server import Server, Unavailable
+
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+PATIENCE = 600.0  # seconds in which a server that is away while a run is followed must be back
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What shall be run.
+
+    Attributes:
+        name: Name of the run, which people read.
+        pipeline: Body of the request's `pipeline_spec`.
+        arguments: The pipeline's parameters.
+        pipeline_root: Where KFP keeps artifacts; None means the server's own choice.
+        service_account: Kubernetes service account of the pods; None means the server's own choice.
+    """
+
+    name: str
+    pipeline: dict[str, Any]
+    arguments: dict[str, Any]
+    pipeline_root: str | None = None
+    service_account: str | None = None
+
+    def run(self, experiment: str) -> api.V2beta1Run:
+        """Returns the request for one run."""
+        return api.V2beta1Run(
+            display_name=self.name,
+            experiment_id=experiment,
+            pipeline_spec=self.pipeline,
+            runtime_config=self._runtime(),
+            service_account=self.service_account,
+        )
+
+    def recurring_run(self, experiment: str, cron: str) -> api.V2beta1RecurringRun:
+        """Returns the request for runs at the times of a cron line; one that was missed is not made up for."""
+        return api.V2beta1RecurringRun(
+            display_name=self.name,
+            experiment_id=experiment,
+            pipeline_spec=self.pipeline,
+            runtime_config=self._runtime(),
+            service_account=self.service_account,
+            trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
+            mode=api.RecurringRunMode.ENABLE,
+            max_concurrency="1",
+            no_catchup=True,
+        )
+
+    def _runtime(self) -> api.V2beta1RuntimeConfig:
+        return api.V2beta1RuntimeConfig(parameters=self.arguments, pipeline_root=self.pipeline_root)
+
+
+def cron_line(text: str) -> str:
+    """Returns a cron line as KFP reads it: with seconds first, so that the usual five fields get a zero before them.
+
+    Left as they are, five fields would be read as second, minute, hour, day and month.
+
+    Raises:
+        ValueError: It has neither five nor six fields.
+    """
+    fields = text.split()
+    if len(fields) not in (5, 6):
+        raise ValueError(
+            "expected five fields (minute, hour, day, month, day of the week), or six with seconds first. "
+            f"Received: --cron {text!r}"
+        )
+    return " ".join(["0", *fields] if len(fields) == 5 else fields)
+
+
+def follow(
+    server: Server, identifier: str, *, steps: tuple[str, ...], poll: float, tell: Callable[[str, str], None]
+) -> api.V2beta1Run:
+    """Waits for the end of a run.
+
+    Args:
+        server: Where it runs.
+        identifier: Of the run.
+        steps: Names of the tasks whose states are told.
+        poll: Seconds between two looks.
+        tell: Called with a step and its state whenever that changes.
+
+    Returns:
+        The run in one of the states ENDED.
+
+    Raises:
+        Unavailable: The server was away for longer than PATIENCE.
+        Refused: It does not answer this user any more, such as when a token has expired.
+    """
+    known: dict[str, str] = {}
+    while True:
+        run = _patiently(lambda: server.run(identifier))
+        for task in (run.run_details.task_details if run.run_details else None) or ():
+            name, state = task.display_name, task.state
+            if name in steps and state and known.get(name) != state:
+                known[name] = state
+                tell(name, state)
+        if run.state in ENDED:
+            return run
+        time.sleep(poll)
+
+
+def reasons(run: api.V2beta1Run) -> list[str]:
+    """Returns what the server says about the failure of a run, the run's own error last."""
+    tasks = (run.run_details.task_details if run.run_details else None) or ()
+    told = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
+    return told + ([run.error.message] if run.error and run.error.message else [])
+
+
+def _patiently(question: Callable[[], Any]) -> Any:
+    pause, deadline = FIRST_PAUSE, time.monotonic() + PATIENCE
+    while True:
+        try:
+            return question()
+        except Unavailable:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

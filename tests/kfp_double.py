@@ -1,0 +1,231 @@
+"""A test double of a KFP server, and no KFP: it speaks the API v2beta1 over HTTP and runs nothing.
+
+Answers are made of the models of `kfp_server_api` and written as the real server's are (names with underscores, empty
+fields left out, errors as google.rpc.Status with the message for users among its details). Requests are held to what
+the real server holds them to: unknown fields are refused, and so are pipelines and arguments that do not parse.
+"""
+
+import contextlib
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import kfp_server_api as api
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+TOKEN, COOKIE, NAMESPACE = "token-of-a-user", "session=of-a-user", "team"
+UNAUTHENTICATED, DENIED, NOT_FOUND, INVALID, UNAVAILABLE = (401, 16), (403, 7), (404, 5), (400, 3), (503, 14)
+FIELDS = {
+    "STRUCT": dict,
+    "LIST": list,
+    "STRING": str,
+    "BOOLEAN": bool,
+    "NUMBER_DOUBLE": (int, float),
+    "NUMBER_INTEGER": (int, float),
+}
+
+
+class RefusedError(Exception):
+    """An error of the server."""
+
+    def __init__(self, kind, message):
+        super().__init__(message)
+        self.status, self.code = kind
+
+
+@dataclass
+class Kfp:
+    """What the server holds, and how it shall behave.
+
+    Attributes:
+        looks: One (state of the run, {task: state}) for each time it is asked for a run; the last one stays.
+        errors: Messages of tasks that failed.
+        faults: What the next requests get instead of an answer: a status code, or "reset", a connection that breaks.
+        login: "page" or "redirect": what stands between the server and those who have not logged in.
+        asked: How often it was asked for a run.
+        requests: How often it was asked at all.
+    """
+
+    url: str = ""
+    multi_user: bool = True
+    looks: list = field(default_factory=lambda: [("SUCCEEDED", {})])
+    errors: dict = field(default_factory=dict)
+    faults: list = field(default_factory=list)
+    login: str | None = None
+    experiments: dict = field(default_factory=dict)
+    runs: list = field(default_factory=list)
+    schedules: list = field(default_factory=list)
+    asked: int = 0
+    requests: int = 0
+
+    def answer(self, method, path, query, body, headers):
+        if headers.get("Authorization") != f"Bearer {TOKEN}" and headers.get("Cookie") != COOKIE:
+            raise RefusedError(UNAUTHENTICATED, "Request header error: there is no user identity header.")
+        resource, _, identifier = path.removeprefix("/apis/v2beta1/").partition("/")
+        if not path.startswith("/apis/v2beta1/"):
+            raise RefusedError(NOT_FOUND, "Not Found")
+        if (method, resource) == ("GET", "experiments"):
+            self.may(query.get("namespace", [None])[0])
+            [wanted] = json.loads(query["filter"][0])["predicates"]
+            assert wanted.keys() == {"operation", "key", "stringValue"}
+            found = [one for one in self.experiments.values() if one.display_name == wanted["stringValue"]]
+            return api.V2beta1ListExperimentsResponse(experiments=found or None)
+        if (method, resource) == ("POST", "experiments"):
+            known(body, api.V2beta1Experiment)
+            self.may(body.get("namespace"))
+            made = api.V2beta1Experiment(
+                experiment_id=f"exp-{len(self.experiments)}", display_name=body["display_name"]
+            )
+            self.experiments[made.experiment_id] = made
+            return made
+        if (method, resource) == ("POST", "runs"):
+            self.take(body, api.V2beta1Run)
+            self.runs.append(body)
+            return api.V2beta1Run(run_id=f"run-{len(self.runs)}", display_name=body["display_name"], state="PENDING")
+        if (method, resource) == ("POST", "recurringruns"):
+            self.take(body, api.V2beta1RecurringRun)
+            if (
+                body["trigger"].keys() != {"cron_schedule"}
+                or len(body["trigger"]["cron_schedule"]["cron"].split()) != 6
+            ):
+                raise RefusedError(INVALID, "Schedule cron is not a supported format")
+            if not 1 <= int(body["max_concurrency"]) <= 10 or body["mode"] != "ENABLE":
+                raise RefusedError(INVALID, "The max concurrency must be between 1 and 10")
+            self.schedules.append(body)
+            return api.V2beta1RecurringRun(recurring_run_id=f"schedule-{len(self.schedules)}", status="ENABLED")
+        if (method, resource, identifier) == ("GET", "runs", f"run-{len(self.runs)}"):
+            return self.look()
+        raise RefusedError(NOT_FOUND, f"{resource} {identifier} not found.")
+
+    def fail(self, status):
+        if status:
+            raise RefusedError((status, 14), "upstream connect error")
+
+    def may(self, namespace):
+        if self.multi_user and namespace != NAMESPACE:
+            raise RefusedError(DENIED, f"User 'user' is not authorized with reason: (namespace: {namespace or ''})")
+
+    def take(self, body, model):
+        """Refuses what the real server would."""
+        known(body, model)
+        known(body["runtime_config"], api.V2beta1RuntimeConfig)
+        if not body.get("display_name"):
+            raise RefusedError(INVALID, "The run name is empty. Please specify a valid name")
+        if body.get("experiment_id") not in self.experiments:
+            raise RefusedError(NOT_FOUND, f"Experiment {body.get('experiment_id')} not found.")
+        sent = body["pipeline_spec"]
+        spec = sent.get("pipeline_spec", sent)
+        try:
+            json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+            pods = json_format.ParseDict(sent.get("platform_spec", {}), pipeline_spec_pb2.PlatformSpec())
+            for platform in pods.platforms.values():
+                for executor in platform.deployment_spec.executors.values():
+                    wanted = json_format.MessageToDict(executor)
+                    json_format.ParseDict(wanted, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+        except json_format.ParseError as error:
+            raise RefusedError(INVALID, f"invalid v2 pipeline spec: {error}") from error
+        fits(spec, body)
+
+    def look(self):
+        state, tasks = self.looks[min(self.asked, len(self.looks) - 1)]
+        self.asked += 1
+        details = [
+            api.V2beta1PipelineTaskDetail(
+                task_id=name,
+                display_name=name,
+                state=of,
+                error=api.GoogleRpcStatus(code=13, message=self.errors[name]) if name in self.errors else None,
+            )
+            for name, of in {"root": "RUNNING", "root-driver": "SUCCEEDED", **tasks}.items()
+        ]
+        failed = api.GoogleRpcStatus(code=13, message="the run failed") if state == "FAILED" else None
+        return api.V2beta1Run(
+            run_id=f"run-{len(self.runs)}",
+            state=state,
+            error=failed,
+            run_details=api.V2beta1RunDetails(task_details=details),
+        )
+
+
+def fits(spec, body):
+    """Refuses arguments that are not those of the pipeline."""
+    defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    given = body["runtime_config"].get("parameters", {})
+    for name, value in given.items():
+        if name not in defined:
+            raise RefusedError(INVALID, f"parameter(s) provided are not required by pipeline: {name}")
+        if not isinstance(value, FIELDS[defined[name]["parameterType"]]):
+            raise RefusedError(INVALID, f"input parameter {name} requires another type")
+    for name, definition in defined.items():
+        if name not in given and "defaultValue" not in definition and not definition.get("isOptional"):
+            raise RefusedError(INVALID, f"parameter {name} is not optional, yet has neither default value nor user's")
+
+
+def known(body, model):
+    """Refuses fields that the API does not have."""
+    unknown = set(body) - set(model.attribute_map.values())
+    if unknown:
+        raise RefusedError(INVALID, f"unknown field {unknown}")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    kfp: Kfp
+
+    def do_GET(self):
+        self.handle_one("GET", None)
+
+    def do_POST(self):
+        self.handle_one("POST", json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def handle_one(self, method, body):
+        kfp, parts = self.kfp, urlsplit(self.path)
+        kfp.requests += 1
+        fault = kfp.faults.pop(0) if kfp.faults else None
+        if fault == "reset":
+            self.connection.close()
+            return
+        if kfp.login:
+            self.reply(302 if kfp.login == "redirect" else 200, b"<html>Log in</html>", "text/html")
+            return
+        try:
+            kfp.fail(fault)
+            answer = kfp.answer(method, parts.path, parse_qs(parts.query), body, self.headers)
+            self.reply(200, json.dumps(api.ApiClient().sanitize_for_serialization(answer)).encode())
+        except RefusedError as error:
+            details = [{"@type": "type.googleapis.com/google.rpc.Status", "code": error.code, "message": str(error)}]
+            told = {"code": error.code, "message": f"Failed to do it: {error}: and again {error}", "details": details}
+            self.reply(error.status, json.dumps(told).encode())
+
+    def reply(self, status, content, kind="application/json"):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        if status == 302:
+            self.send_header("Location", "/dex/auth")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+@contextlib.contextmanager
+def serving():
+    """Gives a server that listens on this machine."""
+    kfp = Kfp()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"kfp": kfp}))
+    kfp.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield kfp
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

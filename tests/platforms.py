@@ -1,0 +1,55 @@
+"""Platforms that files are compiled for: `python tests/platforms.py FOLDER` compiles one for each."""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from pipelines.gan_training import compile_pipeline
+from pipelines.platform import Kubernetes, PipelineConfig, Vertex
+
+IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
+
+EVERYTHING = """
+gpus: 2
+gpu_type: nvidia-l4
+gpu_steps: [train_gan, evaluate_gan]
+cpu: {train_gan: 8, others: 500m}
+memory: 16Gi
+checkpoints: gs://bucket/checkpoints
+mlflow_tracking_uri: http://mlflow.tracking:5000
+mlflow_experiment: digits
+spot: true
+node_selector: {pool: gan}
+tolerations: [{key: nvidia.com/gpu}, {key: dedicated, operator: Equal, value: gan, effect: NoSchedule}]
+shared_memory: 4Gi
+scratch: 20Gi
+timeout_minutes: {train_gan: 600, others: 60}
+image_pull_policy: IfNotPresent
+image_pull_secrets: registry
+mlflow_secret: mlflow
+gcs_secret: gcs
+pod_labels: {team: vision}
+"""
+NEWER = "{backend: 2.16, optional_secrets: true, run_as_user: 10001, run_as_group: 0, run_as_non_root: true}"
+MADE_FOR = {
+    "kubernetes": Kubernetes(),
+    "kubernetes_everything": Kubernetes(**yaml.safe_load(EVERYTHING)),
+    "kubernetes_2.16": Kubernetes(
+        **{**yaml.safe_load(EVERYTHING), **yaml.safe_load(NEWER), "checkpoints": "/checkpoints"},
+        checkpoints_volume="checkpoints",
+    ),
+    "vertex": Vertex(
+        gpus=1,
+        gpu_type="NVIDIA_L4",
+        cpu=8,
+        memory="32Gi",
+        retries=3,
+        checkpoints="gs://bucket/checkpoints",
+        mlflow_tracking_uri="https://mlflow.example",
+    ),
+}
+
+if __name__ == "__main__":
+    for word, made_for in MADE_FOR.items():
+        compile_pipeline(PipelineConfig(), Path(sys.argv[1]) / f"{word}.yaml", image=IMAGE, platform=made_for)

@@ -1,0 +1,280 @@
+"""The section `platform`, and the files that are compiled from it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from platforms import IMAGE, MADE_FOR
+
+from ganlib.training import TrainConfig
+from pipelines import settings
+from pipelines.gan_training import compile_pipeline
+from pipelines.platform import Vertex
+from pipelines.settings import SettingsError
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+RENEW = "GAN_PIPELINES_RENEW_GOLDEN" in os.environ  # how the golden files are written anew
+BACKENDS = Path(os.environ.get("GAN_PIPELINES_BACKENDS", ROOT / ".venv" / "backends"))
+SECRET = "word-that-no-file-may-hold"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """One compiled file a platform."""
+    folder = tmp_path_factory.mktemp("compiled")
+    # In a process of its own: KFP looks at the whole stack at every setting, which is slow below pytest and TensorFlow.
+    subprocess.run([sys.executable, Path(__file__).with_name("platforms.py"), folder], check=True)
+    return {name: folder / f"{name}.yaml" for name in MADE_FOR}
+
+
+@pytest.fixture(scope="module")
+def documents(files):
+    """The documents of each."""
+    return {name: list(yaml.safe_load_all(path.read_text(encoding="ascii"))) for name, path in files.items()}
+
+
+def pods(documents, name):
+    return documents[name][1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def compiled(tmp_path, *assignments):
+    config = settings.resolve(chosen=[], file=None, assignments=assignments)
+    compile_pipeline(config, tmp_path / "p.yaml", image=IMAGE, platform=config.platform)
+    return list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
+
+
+def refusal(*assignments):
+    with pytest.raises(SettingsError) as caught:
+        settings.resolve(chosen=[], file=None, assignments=assignments)
+    [line] = str(caught.value).splitlines()
+    assert "Received: " in line
+    return line
+
+
+def essence(documents):
+    """What of a compiled file depends on the platform: tasks, containers without their programs, and pods."""
+    [spec, *rest] = json.loads(json.dumps(documents))
+    tasks, executors = spec["root"]["dag"]["tasks"], spec["deploymentSpec"]["executors"]
+    for task in tasks.values():
+        task.pop("inputs", None)
+    for executor in executors.values():
+        executor["container"]["command"] = ["..."]
+    return yaml.safe_dump_all([{"tasks": tasks, "executors": executors}, *rest], sort_keys=True)
+
+
+@pytest.mark.parametrize("name", MADE_FOR)
+def test_each_platform_gets_the_file_that_was_looked_at_once(name, documents):
+    """After a change that is meant: GAN_PIPELINES_RENEW_GOLDEN=1 pytest tests/test_platform.py, and read the diff."""
+    path = GOLDEN / f"{name}.yaml"
+    if RENEW:
+        path.write_text(essence(documents[name]))
+    assert path.read_text() == essence(documents[name])
+
+
+def test_only_kubernetes_with_settings_gets_a_second_document(documents):
+    assert {name: len(found) for name, found in documents.items()} == {
+        "kubernetes": 1,
+        "kubernetes_everything": 2,
+        "kubernetes_2.16": 2,
+        "vertex": 1,
+    }
+
+
+@pytest.mark.parametrize("name", MADE_FOR)
+def test_what_the_server_demands_of_a_pipeline_holds(name, files, documents):
+    text, spec = files[name].read_text(encoding="ascii"), documents[name][0]
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", spec["pipelineInfo"]["name"])
+    assert spec["schemaVersion"] == "2.1.0"
+    for parameter in spec["root"]["inputDefinitions"]["parameters"].values():
+        assert "defaultValue" in parameter
+    tasks = spec["root"]["dag"]["tasks"]
+    assert not {f"{task}-driver" for task in tasks} & set(tasks)
+    assert all(len(task["taskInfo"]["name"]) <= 255 for task in tasks.values())
+    for task in tasks.values():
+        wanted = spec["components"][task["componentRef"]["name"]]["inputDefinitions"].get("parameters", {})
+        assert set(wanted) == set(task["inputs"].get("parameters", {}))
+    for executor in spec["deploymentSpec"]["executors"].values():
+        words = executor["container"]["command"] + executor["container"]["args"]
+        assert all(len(word) < 128 * 1024 for word in words)
+    assert len(text) < 60_000, "a run's workflow holds it more than once, and Kubernetes takes 1 MiB"
+
+
+@pytest.mark.parametrize("backend", ["2.14", "2.15", "2.16", "2.17"])
+def test_every_backend_that_a_file_is_made_for_knows_all_its_fields(backend, files):
+    pins = [line for line in (ROOT / "requirements" / "backends.txt").read_text().splitlines() if line[0] != "#"]
+    folders = [BACKENDS / pin for pin in pins if pin.partition("==")[2].startswith(f"{backend}.")]
+    assert [folder.name.partition("==")[0] for folder in folders] == ["kfp-kubernetes", "kfp-pipeline-spec"]
+    absent = [folder for folder in folders if not folder.is_dir()]
+    assert not absent, f"{absent} are made by `make .venv/dev`, or GAN_PIPELINES_BACKENDS says where they are"
+
+    command = [sys.executable, Path(__file__).parent / "backends.py", *folders, *files.values()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    parsed = json.loads(done.stdout)
+    if backend in ("2.14", "2.15"):  # what is made for newer ones they do not know, so the test can tell
+        assert "has no field named" in parsed.pop("kubernetes_2.16")
+    for name, found in parsed.items():
+        assert len(found) == (5 if name.startswith("kubernetes_") else 0)
+        assert all(len(fields) >= 9 for fields in found.values())
+
+
+def test_training_alone_gets_a_gpu_unless_other_steps_are_named(documents, tmp_path):
+    def accelerators(spec):
+        executors = spec["deploymentSpec"]["executors"].items()
+        found = {name: one["container"].get("resources", {}).get("accelerator") for name, one in executors}
+        return {name: (one["resourceType"], one["resourceCount"]) for name, one in found.items() if one}
+
+    [spec] = compiled(tmp_path, "platform.gpus=4")
+    assert accelerators(spec) == {"exec-train-gan": ("nvidia.com/gpu", "4")}
+    assert accelerators(documents["kubernetes_everything"][0]).keys() == {"exec-train-gan", "exec-evaluate-gan"}
+    assert accelerators(documents["vertex"][0]) == {"exec-train-gan": ("NVIDIA_L4", "1")}
+    label = "cloud.google.com/gke-accelerator"
+    found = pods(documents, "kubernetes_everything")
+    assert {name for name, pod in found.items() if label in pod["nodeSelector"]["labels"]} == {
+        "exec-train-gan",
+        "exec-evaluate-gan",
+    }
+
+
+def test_a_value_by_step_lets_others_have_their_own(documents):
+    executors = documents["kubernetes_everything"][0]["deploymentSpec"]["executors"]
+    cpus = {name: one["container"]["resources"]["resourceCpuLimit"] for name, one in executors.items()}
+    assert cpus.pop("exec-train-gan") == "8"
+    assert set(cpus.values()) == {"500m"}
+    minutes = {
+        name: int(pod["activeDeadlineSeconds"]) // 60 for name, pod in pods(documents, "kubernetes_everything").items()
+    }
+    assert minutes.pop("exec-train-gan") == 600
+    assert set(minutes.values()) == {60}
+
+
+def test_spot_nodes_bring_retries_that_a_long_training_outlives(documents, tmp_path):
+    for task in documents["kubernetes_everything"][0]["root"]["dag"]["tasks"].values():
+        retry = task["retryPolicy"]
+        assert retry["maxRetryCount"] == 3
+        # It counts from the first attempt's start: KFP's hour would end a training of a day at its first eviction.
+        assert int(retry["backoffMaxDuration"].rstrip("s")) >= 7 * 24 * 3600
+    [spec, _] = compiled(tmp_path, "platform.spot=true", "platform.retries=0")
+    assert not any("retryPolicy" in task for task in spec["root"]["dag"]["tasks"].values())
+
+
+def test_the_runs_identifier_reaches_training_without_entering_its_cache_key(documents):
+    def job(name):
+        return documents[name][0]["root"]["dag"]["tasks"]["train-gan"]["inputs"]["parameters"]["job"]
+
+    constant = {"runtimeValue": {"constant": ""}}
+    assert job("kubernetes") == job("kubernetes_everything") == job("kubernetes_2.16") == constant
+    assert job("vertex") == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+    variable = [{"name": "GAN_PIPELINES_JOB", "fieldPath": "metadata.labels['pipeline/runid']"}]
+    for name in ("kubernetes_everything", "kubernetes_2.16"):
+        found = {step: pod.get("fieldPathAsEnv") for step, pod in pods(documents, name).items()}
+        assert found.pop("exec-train-gan") == variable
+        assert set(found.values()) == {None}
+
+
+def test_a_place_for_checkpoints_becomes_trainings_home_unless_it_has_one(documents, tmp_path):
+    def home(spec):
+        return spec["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"].get("home")
+
+    assert home(documents["kubernetes"][0]) is None
+    assert home(documents["vertex"][0]) == home(documents["kubernetes_everything"][0]) == "gs://bucket/checkpoints"
+    assert home(documents["kubernetes_2.16"][0]) == "/checkpoints"
+    mounted = {name: pod.get("pvcMount") for name, pod in pods(documents, "kubernetes_2.16").items()}
+    [mount] = mounted.pop("exec-train-gan")
+    assert (mount["constant"], mount["mountPath"]) == ("checkpoints", "/checkpoints")
+    assert set(mounted.values()) == {None}
+    [spec, _] = compiled(tmp_path, "platform.checkpoints=gs://bucket/here", "training.home=gs://bucket/mine")
+    assert home(spec) == "gs://bucket/mine"
+
+
+def test_a_job_gets_a_folder_of_its_own_in_trainings_home(monkeypatch):
+    config = TrainConfig(home="gs://bucket/checkpoints/")
+    assert config.at_home_of("") == config
+    assert config.at_home_of("1234").home == "gs://bucket/checkpoints/1234"
+    monkeypatch.setenv("GAN_PIPELINES_JOB", "run-of-the-pod")
+    assert config.at_home_of("").home == "gs://bucket/checkpoints/run-of-the-pod"
+    assert config.at_home_of("1234").home == "gs://bucket/checkpoints/1234"
+    assert TrainConfig().at_home_of("1234") == TrainConfig()
+
+
+def test_no_file_holds_a_secret(files, monkeypatch, tmp_path):
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "GAN_PIPELINES_KFP_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{SECRET}@mlflow")
+    compiled(tmp_path, "platform.mlflow_secret=mlflow", "platform.gcs_secret=gcs")
+    assert SECRET not in (tmp_path / "p.yaml").read_text()
+    line = refusal(f"platform.mlflow_tracking_uri=http://user:{SECRET}@mlflow:5000")
+    assert SECRET not in line
+    assert line.startswith("platform: credentials do not belong into a compiled file")
+
+
+def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documents, tmp_path):
+    [reference] = pods(documents, "kubernetes_everything")["exec-train-gan"]["secretAsEnv"]
+    assert "optional" not in reference
+    [reference] = pods(documents, "kubernetes_2.16")["exec-train-gan"]["secretAsEnv"]
+    assert reference["optional"] is True
+    assert [pair["envVar"] for pair in reference["keyToEnv"]] == [
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "told"),
+    [
+        (["cpu=four"], "platform.cpu.others: String should match pattern"),
+        (["memory=16GB"], "platform.memory.others: String should match pattern"),
+        (["memory={train: 1Gi}"], "platform.memory.train"),
+        (["shared_memory=0Gi"], "platform.shared_memory: String should match pattern"),
+        (["pod_labels={a b: c}"], "platform.pod_labels"),
+        (["pod_labels={pipeline/runid: mine}"], "platform: this label is KFP's own"),
+        (["node_selector={a: -b}"], "platform.node_selector.a: String should match pattern"),
+        (["mlflow_secret=My_Secret"], "platform.mlflow_secret: String should match pattern"),
+        (["mlflow_tracking_uri=sqlite:///mlflow.db"], "platform: expected an http:// or https:// address"),
+        (["checkpoints=here"], "platform: expected gs://bucket/prefix alone, or an absolute path with checkpoints_vol"),
+        (["checkpoints=gs://"], "platform: expected gs://bucket/prefix alone"),
+        (["checkpoints=/checkpoints"], "platform: expected gs://bucket/prefix alone"),
+        (["checkpoints_volume=claim"], "platform: expected gs://bucket/prefix alone"),
+        (["checkpoints=gs://bucket", "checkpoints_volume=claim"], "platform: expected gs://bucket/prefix alone"),
+        (["gpu_type=nvidia-l4"], "platform: expected gpus of at least 1"),
+        (["backend=2.13"], "platform.backend: Input should be '2.14', '2.15', '2.16' or '2.17'"),
+        (["run_as_user=0"], "platform: run_as_user needs backend=2.16 or newer"),
+        (["run_as_non_root=false", "backend=2.16"], None),
+        (["optional_secrets=true"], "platform: optional_secrets needs backend=2.15 or newer"),
+        (["optional_secrets=true", "backend=2.15"], None),
+        (["tolerations=[{key: a, operator: Equal}]"], "platform.tolerations.0: expected key and value with operator="),
+        (["kind=vertex", "spot=true"], "platform.spot: unknown option"),
+        (["kind=vertex", "gpus=1"], "platform: expected gpu_type, such as NVIDIA_L4"),
+        (["kind=vertex", "checkpoints=/here"], "platform: expected gs://bucket/prefix. Received: checkpoints='/here'"),
+        (["kind=borg"], "platform: expected one of 'kubernetes', 'vertex'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_with_its_field(assignments, told):
+    assignments = [f"platform.{assignment}" for assignment in assignments]
+    if told is None:
+        settings.resolve(chosen=[], file=None, assignments=assignments)
+    else:
+        assert refusal(*assignments).startswith(told)
+
+
+def test_a_platform_can_be_named_by_a_word_and_its_fields_set_beside_it():
+    config = settings.resolve(
+        chosen=["digits"], file=None, assignments=["platform.memory=4Gi", "platform=vertex", "platform.cpu=0.5"]
+    )
+    assert config.platform == Vertex(memory={"others": "4Gi"}, cpu={"others": "0.5"})
+    assert settings.resolve(chosen=[], file=None, assignments=["platform.backend=2.17"]).platform.backend == "2.17"
+
+
+def test_a_run_on_this_machine_does_not_depend_on_the_platform():
+    plain = settings.resolve(chosen=["digits"], file=None, assignments=[])
+    other = settings.resolve(chosen=["digits"], file=None, assignments=["platform.gpus=2"])
+    assert plain.to_parameters() == other.to_parameters()
+    assert "platform" not in plain.to_parameters()
+    assert settings.digest(plain) == settings.digest(other)

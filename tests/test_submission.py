@@ -1,0 +1,407 @@
+"""Submission, against a test double of KFP's server: it speaks its API over HTTP and runs nothing."""
+
+import functools
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from kfp_double import COOKIE, NAMESPACE, TOKEN, serving
+
+from ganlib.config import RunConfig
+from pipelines import submission
+from pipelines.cli import main
+from pipelines.gan_training import compile_pipeline
+
+IMAGE = "example/gan-pipelines@sha256:" + "0" * 64
+OTHERS = """
+components:
+  comp-print:
+    executorLabel: exec-print
+    inputDefinitions: {parameters: {text: {parameterType: STRING}}}
+deploymentSpec: {executors: {exec-print: {container: {image: python, command: [echo]}}}}
+pipelineInfo: {name: somebody-elses}
+root:
+  dag:
+    tasks:
+      print:
+        componentRef: {name: comp-print}
+        taskInfo: {name: print}
+        inputs: {parameters: {text: {componentInputParameter: text}}}
+  inputDefinitions:
+    parameters:
+      text: {parameterType: STRING}
+      count: {parameterType: NUMBER_INTEGER, defaultValue: 1.0}
+      share: {parameterType: NUMBER_DOUBLE, isOptional: true}
+      names: {parameterType: LIST, isOptional: true}
+      loud: {parameterType: BOOLEAN, isOptional: true}
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.17.0
+"""
+
+
+@pytest.fixture
+def kfp():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Runs `submit` in this process, from an empty directory and home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GAN_PIPELINES_IMAGE", IMAGE)
+    return lambda *words: CliRunner().invoke(main, ["submit", *words])
+
+
+@pytest.fixture
+def submit(kfp, call):
+    """The same as a user of the server."""
+    return functools.partial(call, "--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """The pipeline of this project, compiled once."""
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    compile_pipeline(RunConfig(), path, image=IMAGE)
+    return path
+
+
+@pytest.fixture
+def resubmit(submit, compiled):
+    """The same with that file, which is quicker than compiling."""
+    return functools.partial(submit, "--pipeline", str(compiled))
+
+
+@pytest.fixture
+def refused(kfp, submit, tmp_path):
+    """Submits what must be refused before anything is sent."""
+
+    def told(*words):
+        result = submit(*words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert isinstance(result.exception, SystemExit)
+        assert kfp.requests == 0
+        return result.stderr.splitlines()
+
+    return told
+
+
+@pytest.fixture
+def others(tmp_path):
+    (tmp_path / "others.yaml").write_text(OTHERS)
+    return "--pipeline", "others.yaml"
+
+
+def test_a_run_is_submitted_with_the_config_as_its_arguments(kfp, submit, tmp_path):
+    result = submit("--set", "training.steps=7", "--set", "platform.mlflow_tracking_uri=http://mlflow:5000", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    [run] = kfp.runs
+    sections = {name.removesuffix("_settings"): value for name, value in run["runtime_config"]["parameters"].items()}
+    assert RunConfig.model_validate(sections).training.steps == 7
+    assert kfp.experiments[run["experiment_id"]].display_name == "gan-pipelines"
+    assert "service_account" not in run
+    assert "pipeline_root" not in run["runtime_config"]
+    *lines, last = result.stdout.splitlines()
+    url = f"{kfp.url}/#/runs/details/run-1"
+    assert lines == [
+        f"{run['display_name']}: submitted",
+        f"  KFP     {url}",
+        "  MLflow  http://mlflow:5000 (experiment gan-pipelines)",
+    ]
+    assert json.loads(last) == {
+        "run": run["display_name"],
+        "status": "submitted",
+        "run_id": "run-1",
+        "url": url,
+        "mlflow_tracking_uri": "http://mlflow:5000",
+    }
+    assert list(tmp_path.iterdir()) == []  # nothing in the user's home
+
+
+def test_everything_that_the_command_line_says_can_come_from_the_environment(kfp, call, monkeypatch, tmp_path):
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    values = {
+        "HOST": kfp.url,
+        "NAMESPACE": NAMESPACE,
+        "TOKEN_FILE": str(tmp_path / "token"),
+        "SERVICE_ACCOUNT": "trainer",
+        "EXPERIMENT": "digits",
+        "RUN_NAME": "mine",
+        "PIPELINE_ROOT": "gs://bucket/root",
+        "CACHE": "false",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"GAN_PIPELINES_KFP_{name}", value)
+    assert call().exit_code == 0
+    [run] = kfp.runs
+    assert kfp.experiments[run["experiment_id"]].display_name == "digits"
+    assert (run["service_account"], run["display_name"]) == ("trainer", "mine")
+    assert run["runtime_config"]["pipeline_root"] == "gs://bucket/root"
+    tasks = run["pipeline_spec"]["root"]["dag"]["tasks"].values()
+    assert [task["cachingOptions"] for task in tasks] == [{}] * len(tasks)
+
+
+def test_an_experiment_is_made_once(kfp, resubmit):
+    assert [resubmit("--experiment", name).exit_code for name in ("a", "b", "a")] == [0, 0, 0]
+    assert len(kfp.experiments) == 2
+    assert [run["experiment_id"] for run in kfp.runs] == ["exp-0", "exp-1", "exp-0"]
+
+
+def test_settings_of_pods_are_sent_beside_the_pipeline(kfp, submit):
+    assert submit("--set", "platform.spot=true", "--set", "platform.shared_memory=2Gi").exit_code == 0
+    [run] = kfp.runs
+    assert run["pipeline_spec"].keys() == {"pipeline_spec", "platform_spec"}
+    executors = run["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert len(executors) == 5
+
+
+def test_a_session_of_the_browser_will_do_for_a_token(kfp, call):
+    assert call("--host", kfp.url, "--cookies", COOKIE, "--namespace", NAMESPACE).exit_code == 0
+
+
+def test_a_cron_line_means_what_it_means_elsewhere(kfp, resubmit):
+    result = resubmit("--cron", "30 3 * * 1", "--json")
+    assert result.exit_code == 0
+    [schedule] = kfp.schedules
+    assert schedule["trigger"] == {"cron_schedule": {"cron": "0 30 3 * * 1"}}
+    assert (schedule["no_catchup"], schedule["max_concurrency"], kfp.runs) == (True, "1", [])
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert (said["status"], said["cron"]) == ("scheduled", "0 30 3 * * 1")
+    assert said["url"] == f"{kfp.url}/#/recurringrun/details/schedule-1"
+
+
+LOOKS = [
+    ("PENDING", {}),
+    ("RUNNING", {"prepare-data": "RUNNING"}),
+    ("RUNNING", {"prepare-data": "SUCCEEDED", "measure-reference": "SKIPPED", "train-gan": "RUNNING"}),
+]
+
+
+def test_a_run_is_followed_with_its_steps_to_its_success(kfp, resubmit):
+    kfp.looks = [*LOOKS, ("SUCCEEDED", {"train-gan": "SUCCEEDED"})]
+    result = resubmit("--wait", "--poll", "0.1", "--name", "mine")
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("  ") and ":" in line[:6]]
+    assert told == [
+        ["prepare-data", "running"],
+        ["prepare-data", "succeeded"],
+        ["measure-reference", "skipped"],
+        ["train-gan", "running"],
+        ["train-gan", "succeeded"],
+    ]
+    assert result.stdout.splitlines()[-1] == "mine: succeeded"
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
+def test_a_run_that_ends_otherwise_ends_the_command_with_a_failure(kfp, resubmit, state):
+    kfp.looks = [*LOOKS, ("CANCELING", {}), (state, {"train-gan": state})]
+    if state == "FAILED":
+        kfp.errors["train-gan"] = "main: exit code 2"
+    result = resubmit("--wait", "--poll", "0.1", "--json")
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    assert lines[-1] == f"error: the run ended {state.lower()}: {kfp.url}/#/runs/details/run-1"
+    assert lines[:-1] == (["error: train-gan: main: exit code 2", "error: the run failed"] if state == "FAILED" else [])
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert (said["status"], said["run_id"]) == (state.lower(), "run-1")
+
+
+def test_a_server_that_is_away_for_a_moment_does_not_end_the_watch(kfp, resubmit, monkeypatch):
+    monkeypatch.setattr(submission, "FIRST_PAUSE", 0.01)
+    kfp.looks = [*LOOKS, ("SUCCEEDED", {})]
+    kfp.faults = [None, None, None, None, 503, "reset", 429, 502, None, 500]
+    assert resubmit("--wait", "--poll", "0.1").exit_code == 0
+    assert kfp.faults == []
+
+
+def test_a_server_that_stays_away_ends_the_watch_and_tells_that_the_run_goes_on(kfp, resubmit, monkeypatch):
+    monkeypatch.setattr(submission, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(submission, "PATIENCE", 0.1)
+    kfp.faults = [None, None, None, *[503] * 20]
+    result = resubmit("--wait", "--poll", "0.1")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"error: the KFP server at {kfp.url} fails (503): upstream connect error",
+        f"error: the run goes on unwatched: {kfp.url}/#/runs/details/run-1",
+    ]
+
+
+def test_a_token_that_expires_during_the_watch_is_told_at_once(kfp, resubmit):
+    kfp.faults = [None, None, None, 401]
+    result = resubmit("--wait", "--poll", "0.1")
+    assert result.exit_code == 1
+    assert "the token has expired" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: the run goes on unwatched: ")
+
+
+def test_an_interrupted_watch_tells_that_the_run_goes_on(kfp, tmp_path):
+    kfp.looks = LOOKS
+    words = ["submit", "--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--image", IMAGE, "--wait"]
+    command = [sys.executable, "-m", "pipelines", *words, "--poll", "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while kfp.asked < 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert told == f"error: interrupted; the run goes on: {kfp.url}/#/runs/details/run-1\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--token", "wrong"], 2, "URL does not know who asks, or the token has expired: expected --token, "),
+        (
+            ["--namespace", "others"],
+            2,
+            "this user may not do that, expected another --namespace or rights in it: User ",
+        ),
+        (
+            ["--host", "URL/kfp"],
+            2,
+            "no KFP is there, expected its address (in Kubeflow it ends in /pipeline). Received: ",
+        ),
+        (["--host", "http://127.0.0.1:9"], 1, "no KFP server answers at http://127.0.0.1:9: Connection refused"),
+        (["--host", "http://kfp.invalid"], 1, "no KFP server answers at http://kfp.invalid: "),
+        (["--host", "127.0.0.1:9"], 1, "no KFP server answers at https://127.0.0.1:9: Connection refused"),
+        (["--host", "TLS"], 1, "no TLS with TLS, expected --ca with what its certificate is trusted by: SSLError "),
+        (["--host", "http://["], 1, "no KFP server answers at http://[: "),
+        (["--token-file", "absent", "--token", ""], 2, "cannot read the token: No such file or directory. Received: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_server_that_cannot_be_used_is_told_in_one_line(kfp, resubmit, words, code, told):
+    places = {"URL": kfp.url, "TLS": kfp.url.replace("http://", "https://")}
+
+    def placed(text):
+        for name, place in places.items():
+            text = text.replace(name, place) if name == "URL" or "TLS" in words else text
+        return text.replace(f"no {places['TLS']} with", "no TLS with")
+
+    result = resubmit(*map(placed, words), "--json")
+    assert result.exit_code == code
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"error: {placed(told)}")
+    assert TOKEN not in result.output
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said["status"] == "failed"
+    assert line == f"error: {said['error']}"
+    assert kfp.runs == []
+
+
+@pytest.mark.parametrize("login", ["page", "redirect"])
+def test_a_login_in_the_way_is_told(kfp, resubmit, login):
+    kfp.login = login
+    result = resubmit()
+    assert result.exit_code == 2
+    [line] = result.stderr.splitlines()
+    assert "login: expected --token, --token-file or --cookies of a session" in line
+
+
+def test_a_request_that_starts_a_run_is_sent_once_even_if_no_answer_comes(kfp, resubmit):
+    kfp.faults = [None, None, "reset"]
+    result = resubmit()
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: no KFP server answers at {kfp.url}: ")
+    assert kfp.requests == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--argument", "colour={}"], ["expected one of the pipeline's parameters data, ", "Received: colour"]),
+        (["--argument", "training=3"], ["training: expected an object. ", "Received: training=3"]),
+        (["--argument", "training=[1]"], ["training: expected an object. ", "Received: training=[1]"]),
+        (["--argument", "training={"], ["the value is not JSON: ", "Received: --argument 'training={'"]),
+        (["--argument", "training"], ["expected name=JSON. ", "Received: --argument 'training'"]),
+        (["--argument", 'training={"stps": 5}'], ["training.stps: unknown option. ", "Received: stps=5"]),
+        (["--argument", 'training={"steps": "x"}'], ["training.steps: ", "Received: steps='x'"]),
+        (["--set", "training.steps=0"], ["training.steps: ", "Received: steps=0"]),
+        (["--set", "platform=vertex"], ["submit speaks to Kubeflow. ", "Received: platform=vertex"]),
+        (["--cron", "0 3 *"], ["expected five fields ", "Received: --cron '0 3 *'"]),
+        (["--cron", "0 3 * * *", "--wait"], ["only a single run can be waited for. ", "Received: --cron with --wait"]),
+        (["--name", "a/b"], ["expected a name of at most 120 letters", "Received: name='a/b'"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value[0], str) and value[0].startswith("--") else "",
+)
+def test_a_mistake_is_refused_before_anything_is_sent(refused, words, told):
+    [line] = refused(*words)
+    assert line.startswith(f"error: {told[0]}")
+    assert line.endswith(told[1])
+
+
+def test_all_mistaken_arguments_are_told_at_once(refused, others):
+    words = ["count=1.5", "share=true", "names={}", "loud=1", "more=1"]
+    lines = refused(*others, *(part for word in words for part in ("--argument", word)))
+    assert lines == [
+        "error: expected one of the pipeline's parameters text, count, share, names, loud. Received: more",
+        "error: text: this argument must be given. Received: nothing",
+        "error: count: expected a whole number. Received: count=1.5",
+        "error: share: expected a number. Received: share=true",
+        "error: names: expected a list. Received: names={}",
+        "error: loud: expected true or false. Received: loud=1",
+    ]
+
+
+def test_a_pipeline_of_somebody_else_can_be_submitted_too(kfp, submit, others):
+    assert submit(*others, "--argument", "text=1", "--argument", "count=3", "--argument", "loud=true").exit_code == 0
+    [run] = kfp.runs
+    assert run["runtime_config"]["parameters"] == {"text": "1", "count": 3, "loud": True}
+    assert run["display_name"] == "somebody-elses"
+
+
+def test_a_file_that_was_compiled_before_is_submitted_with_its_own_defaults(kfp, submit, call, refused):
+    runner = CliRunner()
+    words = ["compile", "--preset", "sngan", "-o", "p.yaml", "--set", "platform.gpus=1", "--set", "platform.spot=true"]
+    assert runner.invoke(main, words).exit_code == 0
+    for mistake, told in (
+        (["--preset", "dcgan"], "a compiled pipeline has its config already"),
+        (["--set", "platform.gpus=2"], "the platform is part of the compiled file"),
+        (["--set", "training.stps=2"], "training.stps: unknown option"),
+    ):
+        [line] = refused("--pipeline", "p.yaml", *mistake)
+        assert line.startswith(f"error: {told}")
+    assert submit("--pipeline", "p.yaml", "--set", "training.steps=5").exit_code == 0
+    [run] = kfp.runs
+    assert run["runtime_config"]["parameters"].keys() == {"training"}
+    documents = list(yaml.safe_load_all(Path("p.yaml").read_text()))
+    sent = run["pipeline_spec"]
+    assert [sent["pipeline_spec"], sent["platform_spec"]] == documents
+    default = documents[0]["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"]
+    assert run["runtime_config"]["parameters"]["training"] == {**default, "steps": 5}
+
+
+@pytest.mark.parametrize("text", ["a: [", "just: this", "", "pipelineInfo: {name: a}\n---\nb: c"])
+def test_a_file_that_is_no_pipeline_is_refused(refused, tmp_path, text):
+    (tmp_path / "no.yaml").write_text(text)
+    [line] = refused("--pipeline", "no.yaml")
+    assert "no.yaml" in line
+
+
+def test_a_dry_run_prints_the_request_without_secrets_and_sends_nothing(kfp, submit):
+    result = submit("--dry-run", "--service-account", "trainer", "--cookies", "a=secret")
+    assert result.exit_code == 0
+    assert kfp.requests == 0
+    assert result.stdout.splitlines()[0] == f"# POST {kfp.url}/apis/v2beta1/runs"
+    assert TOKEN not in result.stdout
+    assert "secret" not in result.stdout
+    shown = yaml.safe_load(result.stdout)
+    assert submit("--service-account", "trainer").exit_code == 0
+    assert {**shown, "experiment_id": "exp-0"} == kfp.runs[0]
+
+
+def test_without_a_host_or_an_image_the_command_says_what_it_needs(call, monkeypatch):
+    assert (
+        call().stderr == "error: expected --host or the environment variable GAN_PIPELINES_KFP_HOST. Received: none\n"
+    )
+    monkeypatch.delenv("GAN_PIPELINES_IMAGE")
+    assert call().stderr == "error: expected --image, one that the cluster can fetch. Received: none\n"
