@@ -429,11 +429,16 @@ def test_a_kept_file_that_was_damaged_is_fetched_anew(bucket):
     assert storage.fetch(location).read_bytes() == DATA
 
 
-def test_an_object_that_was_damaged_where_it_lies_is_noticed(bucket, emulator):
+def test_an_object_that_arrives_damaged_again_and_again_is_noticed(bucket, traffic):
     location = put(bucket, "damaged.npz", DATA)
-    [stored] = [path for path in emulator[1].rglob("*") if path.name == "damaged.npz"]
-    stored.write_bytes(DATA[::-1])
+    traffic.fail("spoil", path="/download/storage/v1/b/bucket/o/damaged.npz", times=3)
     refused(location, "the checksum of what arrived is not the object's", OSError)
+
+
+def test_an_object_that_arrives_damaged_is_fetched_again(bucket, traffic):
+    location = put(bucket, "damaged.npz", DATA)
+    traffic.fail("spoil", path="/download/storage/v1/b/bucket/o/damaged.npz", times=2)
+    assert storage.fetch(location).read_bytes() == DATA
 
 
 def test_a_packed_object_arrives_as_it_is_stored(monkeypatch):
