@@ -22,16 +22,19 @@ from ganlib.files import (
     write_json,
     write_lines,
 )
-from ganlib.remote import Mirror, TakenOver
+from ganlib.remote import Mirror, RemoteError, RemoteFolder, TakenOver, listed
 
 __all__ = [
     "Mirror",
+    "RemoteError",
+    "RemoteFolder",
     "TakenOver",
     "append_line",
     "as_text",
     "cache_folder",
     "fetch",
     "is_remote",
+    "listed",
     "publish",
     "read_json",
     "read_lines",
@@ -53,12 +56,13 @@ def is_remote(location: str) -> bool:
 def fetch(location: str) -> Path:
     """Returns a local path for a location; what is remote is downloaded once and kept in `cache_folder`.
 
-    A kept file is downloaded anew if the other side has another one: by the object's checksum for `gs://`, by
-    size and Last-Modified for `https://` as far as the server tells them. Where the other side cannot be
-    reached, the kept file is taken.
+    What is kept is downloaded anew if the other side has something else: by the objects' checksums for `gs://`, by
+    size and Last-Modified for `https://` as far as the server tells them. Of a folder only what has changed is; a
+    download that broke off goes on where it was. Where the other side cannot be reached, what is kept is taken.
 
     Args:
-        location: A path of this machine, `~` being expanded, or the `https://` or `gs://` address of a single file.
+        location: A path of this machine, `~` being expanded; the `https://` address of a file; or the `gs://` address
+            of an object or of a folder. One that `publish` is writing, or has not written to the end, is refused.
 
     Raises:
         ValueError: Nothing is there, it may not be read, or the address is of another kind.
@@ -80,32 +84,54 @@ def cache_folder() -> Path:
 
 
 def _fetched(location: str) -> Path:
-    digest = hashlib.sha256(location.encode()).hexdigest()[:16]
-    kept = cache_folder() / f"{digest}-{remote.file_name(location)}"
+    folder = f"{location.rstrip('/')}/"
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(remote.opened(location))
+            found = stack.enter_context(remote.opened(location))
         except OSError as error:
-            if not kept.exists():
-                raise
-            print(f"fetch: {error}; the file downloaded before is taken: {kept}", flush=True)
-            return kept
-        if kept.exists() and file.matches(kept):
+            for kept in (_kept(location), _kept(folder)):
+                if kept.exists():
+                    print(f"fetch: {error}; what was downloaded before is taken: {kept}", flush=True)
+                    return kept
+            raise
+        kept = _kept(location if isinstance(found, remote.RemoteFile) else folder)
+        if kept.exists() and found.matches(kept):
             print(f"fetch: {location} is here already: {kept}", flush=True)
             return kept
         print(f"fetch: {location}", flush=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(found, remote.RemoteFolder):
+            found.download(kept)
+            return kept
         with whole_file(kept) as temporary:
-            file.download(temporary)
+            found.download(temporary)
     return kept
 
 
-def publish(source: Path, target: Path) -> None:
+def _kept(location: str) -> Path:
+    digest = hashlib.sha256(location.encode()).hexdigest()[:16]
+    return cache_folder() / f"{digest}-{remote.file_name(location)}"
+
+
+def publish(source: Path, target: Path | str) -> None:
     """Copies a file or folder to its place so that it appears there whole, replacing what was there.
+
+    In a bucket the objects bear plain names; a folder has one more, `.published.json`, which tells whether it is whole
+    (`ganlib.remote.publication` says how), and what others put into the folder stays there.
 
     Args:
         source: File or folder to copy.
-        target: Where it shall stand.
+        target: Where it shall stand: a path of this machine, or a `gs://` address.
+
+    Raises:
+        ValueError: The address is of another kind, its bucket is not there, or it may not be written to.
+        TakenOver: Another process publishes there at the same time.
+        OSError: It could not be written.
     """
+    if isinstance(target, str) and is_remote(target):
+        remote.publish(source, target)
+        return
+    target = Path(target).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
         with whole_file(target) as temporary:

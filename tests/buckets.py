@@ -186,12 +186,12 @@ def _spoilt(data):
 
 
 @contextlib.contextmanager
-def emulator(folder):
-    """Runs an emulator that keeps its objects in a folder; gives its port."""
+def emulator():
+    """Runs an emulator that keeps its objects in memory, as a process of its own; gives its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["--data-dir", folder, "start", "--host", "127.0.0.1", "--port", str(port), "-q"]
+    words = ["start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "-q"]
     process = subprocess.Popen([sys.executable, "-m", "gcp_storage_emulator", *words], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30

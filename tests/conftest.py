@@ -97,18 +97,17 @@ def trained(digits, reference, tmp_path_factory) -> TrainedModel:
 
 
 @pytest.fixture(scope="session")
-def emulator(tmp_path_factory):
-    """Port of an emulator of Google Cloud Storage, a process of its own, and the folder of its objects."""
-    folder = tmp_path_factory.mktemp("emulator")
-    with buckets.emulator(folder) as port:
-        yield port, folder
+def emulator():
+    """Port of an emulator of Google Cloud Storage, a process of its own."""
+    with buckets.emulator() as port:
+        yield port
 
 
 @pytest.fixture
 def traffic(emulator, monkeypatch):
     """What passes between this process and the emulator, where faults can be set; the bucket `bucket` is empty."""
-    buckets.create(emulator[0], "bucket")
-    with buckets.proxy(emulator[0]) as (address, traffic):
+    buckets.create(emulator, "bucket")
+    with buckets.proxy(emulator) as (address, traffic):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         monkeypatch.setenv("no_proxy", "*")
         yield traffic

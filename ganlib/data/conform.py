@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 
+from ganlib import storage
+
 with epy.lazy_imports():
     import numpy as np
     from PIL import Image, ImageOps
@@ -65,12 +67,15 @@ def opened(read: Callable[[], Image.Image], *, colour: Colour, min_side: int = 1
 
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
+        RemoteError: It lies in a bucket that cannot be read.
     """
     try:
         with read() as source:
             remarks = ["animated: first frame taken"] if getattr(source, "n_frames", 1) > 1 else []
             source.load()
             image = ImageOps.exif_transpose(source)
+    except storage.RemoteError:  # says nothing of the image
+        raise
     except Image.DecompressionBombError as error:
         raise UnusableImageError("too many pixels to be opened safely") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files: the reason is recorded

@@ -86,7 +86,7 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
 
     Raises:
         ValueError: The source holds nothing usable, or too many images had to be set aside.
-        OSError: The disk is full or not writable.
+        OSError: The disk is full or not writable, or the source cannot be read any more.
     """
     listing = config.source.listing()
     listing.check_splits()
@@ -95,6 +95,8 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
             writing = _Writing(config, listing, folder)
             writing.run()
             storage.write_json(folder / "manifest.json", writing.manifest())
+    except storage.RemoteError:  # of reading
+        raise
     except OSError as error:
         reason = error.strerror or error
         raise OSError(f"cannot write prepared images: {reason}. Received: output={str(output)!r}") from error

@@ -6,18 +6,30 @@ import contextlib
 import re
 import urllib.parse
 
-from ganlib.remote import gs, https
-from ganlib.remote.file import RemoteFile
+from ganlib.remote import folder, https
+from ganlib.remote.file import RemoteError, RemoteFile
+from ganlib.remote.folder import RemoteFolder, listed
 from ganlib.remote.gs import TakenOver
 from ganlib.remote.mirror import Mirror
+from ganlib.remote.publication import publish
 
-__all__ = ["Mirror", "RemoteFile", "TakenOver", "file_name", "opened"]
+__all__ = [
+    "Mirror",
+    "RemoteError",
+    "RemoteFile",
+    "RemoteFolder",
+    "TakenOver",
+    "file_name",
+    "listed",
+    "opened",
+    "publish",
+]
 
 LONGEST_NAME = 100
 
 
-def opened(location: str) -> contextlib.AbstractContextManager[RemoteFile]:
-    """Asks for a file; its bytes can be read while the context lasts.
+def opened(location: str) -> contextlib.AbstractContextManager[RemoteFile | RemoteFolder]:
+    """Asks for a file, or a folder of a bucket; its bytes can be read while the context lasts.
 
     Args:
         location: Address that begins with `https://` or `gs://`.
@@ -30,7 +42,7 @@ def opened(location: str) -> contextlib.AbstractContextManager[RemoteFile]:
     if scheme == "https":
         return https.opened(location)
     if scheme == "gs":
-        return gs.opened(location)
+        return folder.opened(location)
     if scheme == "http":
         raise ValueError(
             f"http:// is refused, since anyone on the way could change the file. Received: path={location!r}"

@@ -31,6 +31,10 @@ class Sink(Protocol):
         """Takes some bytes and returns how many."""
 
 
+class RemoteError(OSError):
+    """What is at an address could not be read or written, through no fault of what it holds."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """A file at an address that has answered.
@@ -55,7 +59,7 @@ class RemoteFile:
         if self.size not in (None, stat.st_size):
             return False
         if self.crc32c is not None:
-            return self.crc32c == _crc32c(path)
+            return self.crc32c == crc32c(path)
         return self.modified in (None, stat.st_mtime_ns)
 
     def download(self, path: Path) -> None:
@@ -72,7 +76,7 @@ class RemoteFile:
             )
         for _ in range(TRIES):
             self._copy_to(path)
-            if self.crc32c in (None, _crc32c(path)):
+            if self.crc32c in (None, crc32c(path)):
                 break
         else:
             raise OSError(f"the checksum of what arrived is not the object's. Received: path={self.location!r}")
@@ -119,6 +123,7 @@ class _Meter:
         return len(data)
 
 
-def _crc32c(path: Path) -> str:
+def crc32c(path: Path) -> str:
+    """Returns the same of a file on disk."""
     with path.open("rb") as file:
         return checksum(file)

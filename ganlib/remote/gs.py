@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 from etils import epy
 
-from ganlib.remote.file import PATIENCE, TRIES, RemoteFile, Sink, checksum, first_line
+from ganlib.progress import Progress
+from ganlib.remote.file import PATIENCE, TRIES, RemoteError, Sink, checksum, first_line
 
 with epy.lazy_imports():
     from google.api_core import exceptions as api
@@ -32,11 +33,11 @@ FIELDS = "items(name,size,crc32c,generation,updated),nextPageToken"
 T = TypeVar("T")
 
 
-class TakenOver(OSError):  # noqa: N818  # it says what happened
+class TakenOver(RemoteError):  # noqa: N818  # it says what happened
     """Another process wrote to the same place since this one looked there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Object:
     """What is known of an object.
 
@@ -60,7 +61,7 @@ class Bucket:
 
     What fails by a transient fault (408, 429, 5xx, a broken or silent connection) is tried anew for PATIENCE seconds.
     A call raises `ValueError` for what the user must mend (nothing there, no permission), `TakenOver` where another
-    generation is there than was expected, and `OSError` otherwise.
+    generation is there than was expected, and `RemoteError` otherwise.
 
     Attributes:
         name: Its name.
@@ -70,6 +71,10 @@ class Bucket:
         self.name = name
         self._bucket = client.bucket(name)
         self._client = client
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
 
     def address(self, name: str) -> str:
         """Returns the address of an object."""
@@ -93,7 +98,7 @@ class Bucket:
         """Writes the bytes of an object from `start` on, as they are stored; a broken connection is taken up again."""
         blob = self._bucket.blob(item.name, generation=item.generation)
         arrival = _Arrival(sink, start, item.size)
-        with explained(self.address(item.name)):
+        with explained(self.address(item.name)), _as_listed(self.address(item.name), item.generation):
             while arrival.done < item.size:
                 before = arrival.done
                 try:
@@ -119,13 +124,13 @@ class Bucket:
                 return sink.getvalue()
         raise damaged(self.address(item.name))
 
-    def upload(self, source: Path | bytes, name: str, *, generation: int, crc32c: str) -> Object:
+    def upload(self, source: Path | bytes, name: str, *, replaces: Object | None, crc32c: str) -> Object:
         """Writes an object, in parts if it is large; the server refuses what arrives damaged.
 
         Args:
             source: The file, or its bytes.
             name: Name of the object.
-            generation: The one that is replaced, 0 if none is there.
+            replaces: What is there, or None.
             crc32c: Checksum of the bytes.
 
         Raises:
@@ -133,6 +138,7 @@ class Bucket:
         """
         with explained(self.address(name), done="written"), _reading(source) as file:
             size = file.seek(0, io.SEEK_END)
+            generation = 0 if replaces is None else replaces.generation
             for _ in range(TRIES):
                 blob = self._bucket.blob(name, chunk_size=PART)
                 blob.crc32c = crc32c
@@ -166,47 +172,40 @@ class Bucket:
             self._bucket.blob(item.name).delete(if_generation_match=item.generation, **_patience())
 
 
-@contextlib.contextmanager
-def bucket(location: str) -> Iterator[tuple[Bucket, str]]:
-    """Gives the bucket of an address, and the name in it, which may be empty."""
+def connected(location: str) -> tuple[Bucket, str]:
+    """Returns the bucket of an address, and the name in it, which may be empty."""
     name, _, path = location.removeprefix("gs://").partition("/")
     if not location.startswith("gs://") or not name:
         raise ValueError(f"expected an address of the form gs://bucket/name. Received: path={location!r}")
     with explained(location):
         client = storage.Client(project=None)
-    with contextlib.closing(client):
-        yield Bucket(name, client), path
+    return Bucket(name, client), path
 
 
 @contextlib.contextmanager
-def opened(location: str) -> Iterator[RemoteFile]:
-    """Asks for an object; see `ganlib.remote.opened`."""
-    with bucket(location) as (place, name):
-        if not name or name.endswith("/"):
-            raise ValueError(f"only single files can be fetched so far, not folders. Received: path={location!r}")
-        item = place.find(name)
-        if item is None and any(place.below(f"{name}/", most=1)):
-            raise ValueError(f"only single files can be fetched so far, not folders. Received: path={location!r}")
-        if item is None:
-            raise ValueError(f"no such object. Received: path={location!r}")
-        found = item
-        yield RemoteFile(location, item.size, item.modified, item.crc32c, lambda sink: place.copy(found, sink))
+def bucket(location: str) -> Iterator[tuple[Bucket, str]]:
+    """Gives the bucket of an address, and the name in it; its connections are closed at the end."""
+    place, path = connected(location)
+    with contextlib.closing(place):
+        yield place, path
 
 
-def parallel(work: Callable[[T], object], items: Iterable[T]) -> None:
+def parallel(work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None) -> None:
     """Does the work for every item, several at once; the first failure ends it."""
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for done in as_completed([pool.submit(work, item) for item in items]):
+            for count, done in enumerate(as_completed([pool.submit(work, item) for item in items]), start=1):
                 done.result()
+                if progress:
+                    progress.update(count)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def damaged(location: str) -> OSError:
+def damaged(location: str) -> RemoteError:
     """Returns the error for bytes that are not what they should be."""
-    return OSError(f"the checksum of what arrived is not the object's. Received: path={location!r}")
+    return RemoteError(f"the checksum of what arrived is not the object's. Received: path={location!r}")
 
 
 @contextlib.contextmanager
@@ -214,6 +213,8 @@ def explained(location: str, *, done: str = "read") -> Iterator[None]:
     """Turns what Google's libraries raise into one line."""
     try:
         yield
+    except RemoteError:
+        raise
     except auth.DefaultCredentialsError as error:
         raise ValueError(
             "no credentials: expected those of `gcloud auth application-default login`, or a key file in "
@@ -226,7 +227,17 @@ def explained(location: str, *, done: str = "read") -> Iterator[None]:
     except api.PreconditionFailed as error:
         raise TakenOver(f"another process has written there meanwhile. Received: path={location!r}") from error
     except (api.GoogleAPIError, auth.GoogleAuthError, OSError) as error:
-        raise OSError(f"cannot be {done}: {_reason(error)}. Received: path={location!r}") from error
+        raise RemoteError(f"cannot be {done}: {_reason(error)}. Received: path={location!r}") from error
+
+
+@contextlib.contextmanager
+def _as_listed(location: str, generation: int | None) -> Iterator[None]:
+    try:
+        yield
+    except api.NotFound as error:
+        if generation is None:
+            raise
+        raise RemoteError(f"it was changed or removed since it was looked up. Received: path={location!r}") from error
 
 
 def _reason(error: object) -> str:

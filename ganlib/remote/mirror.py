@@ -24,9 +24,10 @@ from pathlib import Path
 
 from ganlib.files import sha256
 from ganlib.remote import gs
-from ganlib.remote.file import TRIES, checksum
+from ganlib.remote.file import TRIES, RemoteError, checksum, crc32c
 from ganlib.remote.gs import Bucket, Object, TakenOver
-from ganlib.remote.snapshot import Snapshot, parsed, storable, written
+from ganlib.remote.names import storable
+from ganlib.remote.snapshot import Snapshot, parsed, written
 
 SNAPSHOT = "snapshot.json"
 MAX_SNAPSHOT = 64 * 2**20  # bytes
@@ -71,7 +72,7 @@ class Mirror:
                 if self._collect(bucket, prefix, self._last):
                     self._arrange(self._last)
                     return True
-        raise OSError(f"the copy is changed faster than it can be read. Received: path={self.location!r}")
+        raise RemoteError(f"the copy is changed faster than it can be read. Received: path={self.location!r}")
 
     def push(self) -> None:
         """Uploads what changed, and then the snapshot.
@@ -126,24 +127,24 @@ class Mirror:
             raise TakenOver(f"another process has written there meanwhile. Received: path={self.location!r}")
 
     def _upload(self, bucket: Bucket, name: str, path: Path) -> None:
-        with path.open("rb") as file:
-            crc32c = checksum(file)
+        expected = (path.stat().st_size, crc32c(path))
         for _ in range(TRIES):
             there = bucket.find(name)
             safe = there and (not self._last or there.modified >= self._last.modified)
-            if there and safe and (there.size, there.crc32c) == (path.stat().st_size, crc32c):
+            if there and safe and (there.size, there.crc32c) == expected:
                 return  # of a push that was killed
             with contextlib.suppress(TakenOver):  # or removed
-                bucket.upload(path, name, generation=there.generation or 0 if there else 0, crc32c=crc32c)
+                bucket.upload(path, name, replaces=there, crc32c=expected[1])
                 return
-        raise OSError(f"others change this object all the time. Received: path={bucket.address(name)!r}")
+        raise RemoteError(f"others change this object all the time. Received: path={bucket.address(name)!r}")
 
     def _write(self, bucket: Bucket, prefix: str, files: dict[str, tuple[str, int]]) -> Snapshot:
-        after = self._last.generation if self._last else 0
-        data = written(files, writer=self._writer, after=after)
-        crc32c = checksum(io.BytesIO(data))
+        name, before = prefix + SNAPSHOT, None
+        if self._last:
+            before = Object(name, 0, generation=self._last.generation)
+        data = written(files, writer=self._writer, after=self._last.generation if self._last else 0)
         try:
-            item = bucket.upload(data, prefix + SNAPSHOT, generation=after, crc32c=crc32c)
+            item = bucket.upload(data, name, replaces=before, crc32c=checksum(io.BytesIO(data)))
         except TakenOver:
             self._lost = True
             raise

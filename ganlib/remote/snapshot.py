@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
-from typing import Any
+
+from ganlib.remote.names import misplaced
 
 FORMAT = 1
-LONGEST = 900  # bytes of a name; Google takes 1,024, the location included
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -55,30 +54,10 @@ def parsed(data: bytes, *, generation: int, modified: int) -> Snapshot:
         raise ValueError(f"{type(error).__name__} {error}") from error
     if value["format"] != FORMAT:
         raise ValueError(f"format {value['format']}")
+    bad = misplaced(files, files)
+    if bad is not None:
+        raise ValueError(f"file {bad!r}")
     for name, (digest, size) in files.items():
-        if not _stays_below(name, files) or not DIGEST.fullmatch(digest) or size < 0:
+        if any(part.startswith(".") for part in name.split("/")) or not DIGEST.fullmatch(digest) or size < 0:
             raise ValueError(f"file {name!r}")
     return snapshot
-
-
-def storable(name: str) -> str:
-    """Returns a name that an object can bear.
-
-    Raises:
-        ValueError: It cannot.
-    """
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise ValueError(f"expected a name in UTF-8. Received: file={os.fsencode(name)!r}") from error
-    if "\n" in name or "\r" in name or length > LONGEST:
-        raise ValueError(f"expected a name of one line and at most {LONGEST} bytes. Received: file={name!r}")
-    return name
-
-
-def _stays_below(name: str, names: dict[str, Any]) -> bool:
-    """Says whether a name is a visible file's below a folder, and needs no other file to be a folder."""
-    parts = name.split("/")
-    above = ("/".join(parts[:end]) for end in range(1, len(parts)))
-    hidden_or_empty = any(not part or part.startswith(".") for part in parts)
-    return not (hidden_or_empty or "\0" in name or any(folder in names for folder in above))

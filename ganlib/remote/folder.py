@@ -1,0 +1,208 @@
+"""The objects below an address, read one by one or brought to this machine as a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganlib.files import sole_user
+from ganlib.progress import Progress
+from ganlib.remote import gs, publication
+from ganlib.remote.file import TRIES, RemoteError, RemoteFile, crc32c
+from ganlib.remote.gs import Bucket, Object
+from ganlib.remote.names import misplaced
+
+OTHERS = 600.0  # seconds to wait for another process that brings the same folder
+MAX_READ = 256 * 2**20  # bytes of an object that is read as a whole
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """The objects below an address, as they were when it was asked.
+
+    Attributes:
+        location: The address, with a `/` at its end.
+        bucket: Where they lie.
+        files: The objects, by their names below the address.
+        folders: Objects that stand for a folder, by names that end in `/`.
+    """
+
+    location: str
+    bucket: Bucket
+    files: Mapping[str, Object]
+    folders: frozenset[str]
+
+    @classmethod
+    def find(cls, bucket: Bucket, path: str) -> RemoteFolder | None:
+        """Lists what lies below a path of a bucket; None if that is nothing.
+
+        Raises:
+            RemoteError: It was published, and not as a whole.
+        """
+        prefix = f"{path.rstrip('/')}/" if path else ""
+        below = {item.name.removeprefix(prefix): item for item in bucket.below(prefix)}
+        if not below:
+            return None
+        folders = frozenset(name for name in below if name.endswith("/") or not name)
+        files = {name: item for name, item in below.items() if name not in folders}
+        location = bucket.address(prefix)
+        return cls(location, bucket, publication.of_the_whole(bucket, location, files), folders - {""})
+
+    def read(self, name: str) -> bytes:
+        """Returns the bytes of a file, verified.
+
+        Raises:
+            ValueError: It is larger than `MAX_READ`.
+            RemoteError: It could not be read, or is not the one that was listed any more.
+        """
+        item = self.files[name]
+        if item.size > MAX_READ:
+            raise ValueError(f"larger than any image, {item.size} bytes")
+        try:
+            return self.bucket.read(item, limit=MAX_READ)
+        except ValueError as error:  # it could be read when it was listed
+            raise RemoteError(str(error)) from error
+
+    def matches(self, folder: Path) -> bool:
+        """Says whether a folder holds these files and no others, by their checksums."""
+        here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        if here != set(self.files):
+            return False
+        return all(_is_here(item, folder / name) for name, item in self.files.items())
+
+    def download(self, target: Path) -> None:
+        """Brings all files, several at once, to a folder that appears whole, in the place of what was there.
+
+        What an earlier download has brought is not asked for again, nor the beginning of a file that broke off. They
+        wait in a hidden folder beside the target. Nothing is flushed to the disk: every fetch verifies what is there.
+
+        Raises:
+            ValueError: An object's name cannot be that of a file below a folder.
+            OSError: It could not be read, or the disk is too small.
+        """
+        name = misplaced(self.files, self.files)
+        if name is not None:
+            raise ValueError(
+                f"expected objects whose names can be those of files. Received: path={self.location!r}, object={name!r}"
+            )
+        home = target.with_name(f".{target.name}.arriving")
+        with sole_user(home, patience=OTHERS):
+            arrival = _Arrival(self, home, target)
+            arrival.run()
+            if target.exists():
+                os.replace(target, home / "old")
+            os.replace(arrival.whole, target)
+            for leftover in (home / "old", arrival.parts):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+class _Arrival:
+    """A download under way: `whole` holds the files that have arrived, `parts` those that have begun to."""
+
+    def __init__(self, folder: RemoteFolder, home: Path, target: Path) -> None:
+        self.folder, self.target = folder, target
+        self.whole, self.parts = home / "whole", home / "parts"
+
+    def run(self) -> None:
+        for folder in (self.whole, self.parts):
+            folder.mkdir(exist_ok=True)
+        for path in sorted(self.whole.rglob("*"), reverse=True):  # of an earlier download: what has changed meanwhile
+            name = path.relative_to(self.whole).as_posix()
+            if path.is_dir():
+                with contextlib.suppress(OSError):  # it holds something
+                    path.rmdir()
+            elif name not in self.folder.files or not _is_here(self.folder.files[name], path):
+                path.unlink()
+        missing = [name for name in self.folder.files if not self._have(name)]
+        self._check_room(missing)
+        gs.parallel(self._bring, missing, progress=Progress("fetch", total=len(missing), unit="files"))
+
+    def _have(self, name: str) -> bool:
+        """Says whether a file has arrived, or is here from an earlier fetch."""
+        path, kept = self.whole / name, self.target / name
+        if path.exists():
+            return True
+        if not _is_here(self.folder.files[name], kept):
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(kept, path)
+        return True
+
+    def _part(self, name: str) -> Path:
+        item = self.folder.files[name]
+        return self.parts / hashlib.sha256(f"{item.generation}/{name}".encode()).hexdigest()
+
+    def _check_room(self, missing: list[str]) -> None:
+        parts = [self._part(name) for name in missing]
+        needed = sum(self.folder.files[name].size for name in missing)
+        needed -= sum(path.stat().st_size for path in parts if path.exists())
+        free = shutil.disk_usage(self.whole).free
+        if needed > free:
+            raise OSError(
+                f"expected {needed} bytes of free disk space in {self.target.parent}. "
+                f"Received: path={self.folder.location!r}, free={free}"
+            )
+
+    def _bring(self, name: str) -> None:
+        item, part, path = self.folder.files[name], self._part(name), self.whole / name
+        bring(self.folder.bucket, item, part)
+        os.utime(part, ns=(item.modified, item.modified))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(part, path)
+
+
+def bring(bucket: Bucket, item: Object, path: Path) -> None:
+    """Brings an object to a file; what the file holds already is taken for its beginning.
+
+    Raises:
+        RemoteError: It could not be read, or arrived damaged again and again.
+        OSError: The disk is full.
+    """
+    for _ in range(TRIES):
+        start = path.stat().st_size if path.exists() else 0
+        if start <= item.size:
+            with path.open("ab") as file:
+                bucket.copy(item, file, start=start)
+            if item.crc32c in (None, crc32c(path)):
+                return
+        path.unlink()
+    raise gs.damaged(bucket.address(item.name))
+
+
+def _is_here(item: Object, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == item.size and crc32c(path) == item.crc32c
+
+
+@contextlib.contextmanager
+def opened(location: str) -> Iterator[RemoteFile | RemoteFolder]:
+    """Asks for an object, or for all below a folder; see `ganlib.remote.opened`."""
+    with gs.bucket(location) as (bucket, path):
+        item = None if not path or path.endswith("/") else bucket.find(path)
+        if item is not None:
+            found = item
+            yield RemoteFile(location, item.size, item.modified, item.crc32c, lambda sink: bucket.copy(found, sink))
+            return
+        folder = RemoteFolder.find(bucket, path)
+        if folder is None:
+            raise ValueError(f"no such object or folder. Received: path={location!r}")
+        yield folder
+
+
+def listed(location: str) -> RemoteFolder:
+    """Lists what lies below an address, to be read one by one while the result is kept.
+
+    Raises:
+        ValueError: Nothing is there, or it is a single object.
+        RemoteError: It could not be listed.
+    """
+    bucket, path = gs.connected(location)
+    folder = RemoteFolder.find(bucket, path)
+    if folder is None:
+        kind = "which is a file" if path and bucket.find(path) else "where nothing is"
+        raise ValueError(f"expected a folder of a bucket. Received: path={location!r}, {kind}")
+    return folder

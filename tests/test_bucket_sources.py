@@ -1,0 +1,194 @@
+"""Images in a bucket: the same listing as that of this machine, read one by one, and no image lost to a fault."""
+
+import io
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganlib import remote, storage
+from ganlib.data import Archive, DataConfig, Digits, ImageFolder, prepare
+
+COUNT = 16
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def digits_folder(tmp_path_factory):
+    """The first embedded digits as PNG files in folders of splits and classes, with what does not count."""
+    folder = tmp_path_factory.mktemp("digits")
+    listing = Digits().listing()
+    for index in range(COUNT):
+        entry = listing.entries[index]
+        place = folder / ("test" if index % 4 == 0 else "train") / str(entry.label % 2) / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with listing.read(index) as image:
+            image.save(place)
+    (folder / "train/notes.txt").write_text("no image")
+    (folder / "train/.hidden.png").write_bytes(b"x")
+    (folder / "train/empty").mkdir()
+    return folder
+
+
+@pytest.fixture
+def filled(digits_folder, objects):
+    """Puts the folder into the bucket as other programs do, and an archive of it."""
+    for path in sorted(digits_folder.rglob("*")):
+        name = f"digits/{path.relative_to(digits_folder)}"
+        objects.blob(f"{name}/" if path.is_dir() else name).upload_from_string(
+            path.read_bytes() if path.is_file() else b""
+        )
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        for path in sorted(digits_folder.rglob("*")):
+            file.write(path, path.relative_to(digits_folder))
+    objects.blob("digits.zip").upload_from_string(data.getvalue())
+    return "gs://bucket/digits"
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(remote.gs, "PATIENCE", 0.6)
+
+
+def pixels(listing):
+    images = []
+    for index in range(len(listing.entries)):
+        with listing.read(index) as image:
+            images.append(np.asarray(image))
+    return np.stack(images)
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_folder_and_an_archive_in_a_bucket_are_listed_and_read_as_here(digits_folder, filled, traffic, end):
+    traffic.page = 7
+    here = ImageFolder(path=str(digits_folder)).listing()
+    assert here.ignored == 1
+    for source in (ImageFolder(path=filled + end), Archive(path=f"{filled}.zip")):
+        listing = source.listing()
+        assert listing.checksum() == here.checksum()
+        assert (listing.classes, listing.ignored) == (here.classes, here.ignored)
+        np.testing.assert_array_equal(pixels(listing), pixels(here))
+
+
+def test_images_are_prepared_from_a_bucket_as_from_here(digits_folder, filled, tmp_path):
+    prepared = [
+        prepare(DataConfig(source=ImageFolder(path=path), size=8, name="digits"), tmp_path / name)
+        for path, name in ((str(digits_folder), "here"), (filled, "there"))
+    ]
+    assert prepared[0].checksum == prepared[1].checksum
+
+
+def test_only_the_listing_is_asked_for_until_an_image_is_read(filled, traffic):
+    traffic.asked.clear()
+    listing = ImageFolder(path=filled).listing()
+    asked = [asked for asked in traffic.asked if asked != "GET /storage/v1/b/bucket"]  # for Google's own tracing
+    assert asked == ["GET /storage/v1/b/bucket/o"]
+    with listing.read(0):
+        assert traffic.count("GET /download") == 1
+
+
+def test_a_source_can_be_sent_to_another_process(filled):
+    source = pickle.loads(pickle.dumps(ImageFolder(path=filled)))
+    assert source.listing().checksum(with_times=True) == ImageFolder(path=filled).listing().checksum(with_times=True)
+
+
+def test_a_changed_image_changes_the_checksum_with_times_and_is_not_read_by_the_old_listing(filled, objects):
+    old = ImageFolder(path=filled).listing()
+    name = f"digits/{old.entries[0].name}"
+    data = bytearray(objects.blob(name).download_as_bytes())
+    data[-1] ^= 1
+    objects.blob(name).upload_from_string(bytes(data))
+    assert ImageFolder(path=filled).listing().checksum(with_times=True) != old.checksum(with_times=True)
+    with pytest.raises(storage.RemoteError, match="it was changed or removed since it was looked up"):
+        old.read(0)
+    objects.blob(f"digits/{old.entries[1].name}").delete()
+    with pytest.raises(storage.RemoteError, match="it was changed or removed since it was looked up"):
+        old.read(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("status", {"times": 3}),
+        ("status", {"times": 3, "status": 429}),
+        ("cut", {"times": 2}),
+        ("lose", {}),
+        ("spoil", {}),
+    ],
+    ids=lambda value: str(value).replace("'", ""),
+)
+def test_no_image_is_lost_to_a_passing_fault(digits_folder, filled, tmp_path, traffic, kind, settings):
+    traffic.fail(kind, path="/download/", **settings)
+    dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, name="digits"), tmp_path / "dataset")
+    assert traffic.faults[0].met == traffic.faults[0].times
+    assert dataset.count("train") + dataset.count("test") == COUNT
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "told"),
+    [
+        ("status", 503, "cannot be read: the server answers 503, for 0.6 s"),
+        ("status", 403, "access is denied (403)"),
+        ("spoil", None, "the checksum of what arrived is not the object's"),
+    ],
+)
+def test_a_lasting_fault_ends_the_preparation_and_sets_no_image_aside(
+    filled, tmp_path, traffic, hurried, kind, status, told
+):
+    traffic.fail(kind, path="/download/storage/v1/b/bucket/o/digits/train/0", status=status, times=1000)
+    config = DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=1.0)
+    with pytest.raises(storage.RemoteError) as caught:
+        prepare(config, tmp_path / "dataset")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "Received: path='gs://bucket/digits/train/0/" in str(caught.value)
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_an_object_that_is_no_image_is_set_aside_with_its_reason(filled, objects, tmp_path, monkeypatch):
+    objects.blob("digits/train/0/bad.png").upload_from_string(b"no image")
+    objects.blob("digits/train/1/large.png").upload_from_string(bytes(3000))
+    monkeypatch.setattr(remote.folder, "MAX_READ", 2999)
+    dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=0.2), tmp_path / "dataset")
+    aside = {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
+    assert aside == {
+        "train/1/large.png": "unreadable: larger than any image, 3000 bytes",
+        "train/0/bad.png": "unreadable: not an image",
+    }
+
+
+def test_names_that_no_file_can_bear_are_only_names(objects, traffic):
+    data = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(data, "png")
+    names = ["a//y.png", "a/z\u00e9.png", "a", "a/w.png", "/v.png"]
+    for name in names:
+        objects.blob(f"odd/{name}").upload_from_string(data.getvalue())
+    listing = ImageFolder(path="gs://bucket/odd").listing()
+    assert {entry.name for entry in listing.entries} == {"a//y.png", "a/z\u00e9.png", "a/w.png", "/v.png"}
+    assert pixels(listing).shape == (4, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (
+            "gs://bucket/digits.zip",
+            "expected a folder of a bucket. Received: path='gs://bucket/digits.zip', which is a file",
+        ),
+        ("gs://bucket/gone", "expected a folder of a bucket. Received: path='gs://bucket/gone', where nothing is"),
+        ("gs://bucket/digits/train/empty", "expected images ("),
+        ("gs://gone/digits", "no such bucket or object. Received: path={}"),
+    ],
+)
+def test_a_place_without_images_is_told_in_one_line(filled, path, told):
+    with pytest.raises(ValueError, match="Received: path=") as caught:
+        ImageFolder(path=path).listing()
+    assert told.format(repr(path)) in str(caught.value)
+    assert "\n" not in str(caught.value)
