@@ -15,6 +15,7 @@ from pipelines.choices import config_options, resolved, run_name
 from pipelines.cluster import submit
 from pipelines.results import compare, deliver, score
 from pipelines.stops import FAILURE, MISTAKE, Commands, Stop
+from pipelines.workers import train
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -149,7 +150,7 @@ def presets() -> None:
     click.echo("\n".join(sorted(rows)))
 
 
-for command in (compare, deliver, score, submit):
+for command in (compare, deliver, score, submit, train):
     main.add_command(command)
 
 

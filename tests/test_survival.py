@@ -16,6 +16,7 @@ import time
 
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from google.api_core.exceptions import NotFound
 from google.cloud import storage as google_storage
 
@@ -26,6 +27,7 @@ from ganlib.tasks import Generation
 from ganlib.tracking import Tracker
 from ganlib.training import TrainConfig, TrainedModel, train
 from ganlib.training.strategy import resolve_strategy
+from pipelines.cli import main
 
 SETTINGS = {
     "steps": 60,
@@ -279,3 +281,21 @@ def test_a_process_whose_run_another_one_took_over_ends_and_writes_no_more(start
     assert complaint.startswith("error: train_gan: another process has written there meanwhile")
     assert second.pull()
     assert (tmp_path / "second" / "done").read_text() == "by the second"
+
+
+def test_the_command_trains_from_a_bucket_into_a_bucket(digits, yardstick, bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
+    storage.publish(digits.folder, f"{bucket}/dataset")
+    storage.publish(yardstick, f"{bucket}/reference")
+    settings = ["steps=2", "batch_size=8", "score_samples=20", "precision=float32", f"home={bucket}/home"]
+    words = ["train", "--set", "model.width=4", *(word for text in settings for word in ("--set", f"training.{text}"))]
+    places = [f"--dataset={bucket}/dataset", f"--reference={bucket}/reference", f"--output={bucket}/model"]
+    done = CliRunner().invoke(main, [*words, *places], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == f"trained: {bucket}/model"
+    model = TrainedModel.open(storage.fetch(f"{bucket}/model"))
+    assert model.facts["last_step"] == 2
+    assert storage.Mirror(f"{bucket}/home", tmp_path / "home").pull()
+    refused = CliRunner().invoke(main, [*words, places[0], places[2], f"--reference={bucket}/nowhere"])
+    assert refused.exit_code == 2
+    assert "error: no such object" in refused.output
