@@ -7,7 +7,7 @@ LABEL = --label org.opencontainers.image
 BUILD = $(ENGINE) build --file docker/Dockerfile $(LABEL).version=$(VERSION) $(LABEL).revision=$(shell git rev-parse HEAD)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test image image-gpu every-pair lint format bench clean
+.PHONY: run test image image-gpu image-server every-pair lint format bench clean
 
 run: .venv/train  ## The main job on the embedded digits, from data preparation to an exported model.
 	$(BIN)/gan-pipelines run --preset digits
@@ -20,6 +20,9 @@ image:  ## The container image of the steps, for CPU.
 
 image-gpu:  ## The same with CUDA.
 	$(BUILD) --target gpu --tag gan-pipelines:$(VERSION)-python3.11-gpu .
+
+image-server:  ## The MLflow server of docker/compose.yaml.
+	$(BUILD) --target server --tag gan-pipelines-mlflow:$(VERSION) .
 
 every-pair: .venv/dev  ## Every game on every network under both conditions, in half an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py -k "moves_its_own or replicas_make or resumed"

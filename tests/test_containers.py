@@ -1,6 +1,8 @@
 """Steps in containers: what they may do, and how their end is told. Real containers, where an engine answers."""
 
 import gc
+import io
+import json
 import os
 import signal
 import subprocess
@@ -11,14 +13,29 @@ from pathlib import Path
 
 import docker
 import kfp
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from kfp.local import docker_task_handler
 
-from pipelines import containers
+from pipelines import containers, local
 from pipelines.cli import main
 
 BASE = "python:3.11-slim"
+REPOSITORY = Path(__file__).parent.parent
+LIBRARIES = Path(np.__file__).resolve().parents[1]
+TINY = [
+    "training.steps=2",
+    "training.batch_size=8",
+    "training.score_samples=20",
+    "training.precision=float32",
+    "model.width=4",
+    "task.latent_dim=4",
+    "evaluation.samples=50",
+    "evaluation.extractor.network.epochs=1",
+    "evaluation.extractor.network.width=4",
+    "data.size=16",
+]
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +160,46 @@ def test_a_mistake_is_told_in_one_line(options, host, code, message, tmp_path, m
 def test_an_image_that_is_not_there_is_named(engine):
     with pytest.raises(ValueError, match=r"`make image` builds one. Received: image='nothere:1'"):
         containers.image_id("nothere:1")
+
+
+@pytest.fixture
+def borrowing(engine, tmp_path, monkeypatch):
+    """An image without libraries, which takes those of this installation: what `make image` builds takes minutes."""
+    where = "import site; print(site.getsitepackages()[0])"  # read by isolated processes, too, as PYTHONPATH is not
+    lines = f"""FROM {BASE}
+ENV HOME=/tmp LOGNAME=gan PYTHONDONTWRITEBYTECODE=1
+RUN printf '{LIBRARIES}\\n{REPOSITORY}\\n' > "$(python3 -c '{where}')/borrowed.pth"
+"""
+    name = "gan-pipelines-borrowing:python3.11"
+    engine.images.build(fileobj=io.BytesIO(lines.encode()), tag=name)
+    read = local._read
+    monkeypatch.setattr(local, "_read", lambda config: [*read(config), LIBRARIES, REPOSITORY])
+    yield name
+    engine.images.remove(name, force=True)
+
+
+def run_in_containers(root, image, *settings):
+    options = [word for setting in (*TINY, *settings) for word in ("--set", setting)]
+    command = ["run", "--runner", "docker", "--image", image, "--root", str(root), "--name", "digits", "--json"]
+    result = CliRunner().invoke(main, [*command, *options])
+    return result, json.loads(result.stdout.splitlines()[-1])
+
+
+def test_the_digits_pipeline_runs_to_its_end_in_containers(borrowing, tmp_path):
+    result, said = run_in_containers(tmp_path, borrowing)
+    assert result.exit_code == 0, result.output
+    assert said["status"] == "succeeded"
+    model = tmp_path / "digits" / "model"
+    assert {path.name for path in model.iterdir()} >= {"saved_model", "generator.keras"}
+    assert model.resolve().stat().st_uid == (os.getuid() or 10001)
+
+
+def test_a_step_that_fails_in_its_container_fails_the_run_with_its_own_line(borrowing, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(8):
+        (images / f"{number}.png").write_bytes(b"no image")
+    settings = ["data.source.kind=image_folder", f"data.source.path={images}"]
+    result, said = run_in_containers(tmp_path / "runs", borrowing, *settings)
+    assert result.exit_code == 2
+    assert said["error"].startswith("prepare_data: 8 of 8 images cannot be used")
