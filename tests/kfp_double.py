@@ -7,6 +7,7 @@ the real server holds them to: unknown fields are refused, and so are pipelines 
 
 import contextlib
 import json
+import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -183,6 +184,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.handle_one("POST", json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
+    def handle(self):
+        with contextlib.suppress(ssl.SSLError):  # whoever does not trust the certificate
+            super().handle()
+
     def handle_one(self, method, body):
         kfp, parts = self.kfp, urlsplit(self.path)
         kfp.requests += 1
@@ -216,11 +221,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving():
-    """Gives a server that listens on this machine."""
+def serving(certificate=None):
+    """Gives a server that listens on this machine, over TLS with a file that holds a certificate and its key."""
     kfp = Kfp()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"kfp": kfp}))
-    kfp.url = f"http://127.0.0.1:{server.server_port}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    kfp.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -80,7 +80,15 @@ def test_compile_takes_less_than_three_seconds(tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["compile", "-o", "p.yaml"], ["config"], ["presets"], ["run", "--dry-run"], ["run", "--preset", "no"]],
+    [
+        ["--help"],
+        ["compile", "-o", "p.yaml"],
+        ["config"],
+        ["presets"],
+        ["run", "--dry-run"],
+        ["submit", "--host", "kfp", "--image", "image", "--dry-run"],
+        ["run", "--preset", "no"],
+    ],
     ids=" ".join,
 )
 def test_nothing_but_a_run_imports_what_a_run_needs(words, tmp_path):
@@ -101,7 +109,7 @@ def test_the_console_script_is_the_module(tmp_path):
 
 def test_help_names_every_command(call):
     told = call("--help").stdout
-    assert all(f"  {name} " in told for name in ("run", "compile", "config", "presets", "compare", "deliver"))
+    assert all(f"  {name} " in told for name in ("run", "compile", "submit", "config", "presets", "compare", "deliver"))
     options = call("run", "--help").stdout
     assert all(name in options for name in ("--preset", "--config", "--set", "--name", "--root", "--dry-run", "--json"))
 

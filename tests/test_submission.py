@@ -1,16 +1,23 @@
 """Submission, against a test double of KFP's server: it speaks its API over HTTP and runs nothing."""
 
 import functools
+import ipaddress
 import json
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from kfp_double import COOKIE, NAMESPACE, TOKEN, serving
 
 from ganlib.config import RunConfig
@@ -72,6 +79,22 @@ def compiled(tmp_path_factory):
     path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     compile_pipeline(RunConfig(), path, image=IMAGE)
     return path
+
+
+@pytest.fixture
+def self_signed(tmp_path):
+    """A file with a certificate for this machine, signed by nobody else, and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kfp")])
+    now, here = datetime.now(UTC), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([here]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "server.pem").write_bytes(pem + certificate.public_bytes(Encoding.PEM))
+    return tmp_path / "server.pem"
 
 
 @pytest.fixture
@@ -296,6 +319,23 @@ def test_a_server_that_cannot_be_used_is_told_in_one_line(kfp, resubmit, words, 
     assert said["status"] == "failed"
     assert line == f"error: {said['error']}"
     assert kfp.runs == []
+
+
+def test_a_certificate_is_trusted_when_it_is_named(call, compiled, self_signed):
+    with serving(self_signed) as kfp:
+        words = ["--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--pipeline", str(compiled)]
+        result = call(*words)
+        assert result.exit_code == 1
+        [line] = result.stderr.splitlines()
+        assert line.startswith(f"error: no TLS with {kfp.url}, expected --ca with what its certificate is trusted by: ")
+        assert "certificate verify failed: self-signed certificate" in line
+        assert call(*words, "--ca", str(self_signed)).exit_code == 0
+        assert len(kfp.runs) == 1
+
+
+def test_a_server_of_one_user_needs_no_namespace(kfp, call, compiled):
+    kfp.multi_user = False
+    assert call("--host", kfp.url, "--token", TOKEN, "--pipeline", str(compiled)).exit_code == 0
 
 
 @pytest.mark.parametrize("login", ["page", "redirect"])

@@ -265,7 +265,7 @@ dataset, reference, output = (SimpleNamespace(path=path, metadata={}) for path i
 page = SimpleNamespace(path=sys.argv[3] + ".html", metadata={})
 quick = {"steps": 2.0, "batch_size": 8.0, "replicas": 2.0, "score_samples": 20.0, "precision": "bfloat16"}
 train_gan(dataset, reference, {"kind": "generation", "latent_dim": 4.0}, {"kind": "dcgan", "width": 4.0},
-                      {"kind": "non_saturating"}, quick, output, page)
+                      {"kind": "non_saturating"}, quick, "", output, page)
 print(output.metadata["replicas"], output.metadata["precision"])
 """
 
