@@ -23,7 +23,7 @@ def train_gan(
         model: Section model of the config.
         objective: Section objective of the config.
         training: Section training of the config.
-        job: Identifier of the pipeline job, whose folder holds the checkpoints; may be empty.
+        job: Identifier of the pipeline job, which its checkpoints and its run bear; may be empty.
         trained: Both generators, history, sample pictures.
         samples: Page with the last sample picture.
     """
@@ -39,7 +39,7 @@ def train_gan(
     from ganlib.training import TrainConfig, resolve_strategy, train
 
     with steps.step("train_gan", trained):
-        config = TrainConfig.model_validate(training).at_home_of(job)
+        config = TrainConfig.model_validate(training).of_job(job)
         resolve_strategy(config.replicas, config.strategy)  # before anything touches TensorFlow
         result = train(
             PreparedDataset.open(dataset.path),

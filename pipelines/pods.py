@@ -99,9 +99,9 @@ def _volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
         )
     if platform.scratch:
         kubernetes.empty_dir_mount(task, "scratch", mount_path="/tmp", size_limit=platform.scratch)  # noqa: S108
-    if step == "train_gan" and platform.checkpoints:
-        if platform.checkpoints_volume:
-            kubernetes.mount_pvc(task, platform.checkpoints_volume, mount_path=platform.checkpoints)
+    if step == "train_gan" and platform.checkpoints_volume and platform.checkpoints:
+        kubernetes.mount_pvc(task, platform.checkpoints_volume, mount_path=platform.checkpoints)
+    if step == "train_gan" and (platform.checkpoints or platform.mlflow_tracking_uri):
         # The run's identifier as a variable, not as a parameter: it would be part of the step's cache key.
         kubernetes.use_field_path_as_env(task, JOB_VARIABLE, f"metadata.labels['{RUN_LABEL}']")
 

@@ -195,12 +195,14 @@ def test_a_place_for_checkpoints_becomes_trainings_home_unless_it_has_one(docume
 
 def test_a_job_gets_a_folder_of_its_own_in_trainings_home(monkeypatch):
     config = TrainConfig(home="gs://bucket/checkpoints/")
-    assert config.at_home_of("") == config
-    assert config.at_home_of("1234").home == "gs://bucket/checkpoints/1234"
+    assert config.of_job("") == config
+    assert config.of_job("1234").home == "gs://bucket/checkpoints/1234"
+    assert config.of_job("0123456789").run_name == "gan-01234567"
     monkeypatch.setenv("GAN_PIPELINES_JOB", "run-of-the-pod")
-    assert config.at_home_of("").home == "gs://bucket/checkpoints/run-of-the-pod"
-    assert config.at_home_of("1234").home == "gs://bucket/checkpoints/1234"
-    assert TrainConfig().at_home_of("1234") == TrainConfig()
+    assert config.of_job("").home == "gs://bucket/checkpoints/run-of-the-pod"
+    assert config.of_job("1234").home == "gs://bucket/checkpoints/1234"
+    assert config.of_job("0123456789").run_name == "gan-01234567"
+    assert TrainConfig().of_job("1234") == TrainConfig(run_name="gan-1234")
 
 
 def test_no_file_holds_a_secret(files, monkeypatch, tmp_path):

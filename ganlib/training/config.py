@@ -14,6 +14,7 @@ from ganlib.training.optimizers import Adam, Optimizer
 from ganlib.training.schedules import Schedule
 
 JOB_VARIABLE = "GAN_PIPELINES_JOB"
+JOB_DIGITS = 8  # of its identifier, which tell jobs apart
 Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["alternating", "simultaneous"]
 Distribution = Literal["auto", "mirrored"]
@@ -91,17 +92,20 @@ class TrainConfig(Config):
             )
         return self
 
-    def at_home_of(self, job: str) -> TrainConfig:
-        """Returns the config with a home of the pipeline job's own, so that a retried step finds what it left there.
+    def of_job(self, job: str) -> TrainConfig:
+        """Returns the config with the pipeline job in the name of the run, and in the home, if there is one.
+
+        So a retried step finds what it left there, and a run of MLflow leads to the job that made it.
 
         Args:
             job: Identifier of the job; where it is empty, that in the environment variable GAN_PIPELINES_JOB counts,
                 which unlike a parameter is no part of the step's cache key.
         """
         job = job or os.environ.get(JOB_VARIABLE, "")
-        if not job or self.home is None:
+        if not job:
             return self
-        return self.model_copy(update={"home": f"{self.home.rstrip('/')}/{job}"})
+        home = self.home and f"{self.home.rstrip('/')}/{job}"
+        return self.model_copy(update={"home": home, "run_name": f"{self.run_name}-{job[:JOB_DIGITS]}"})
 
     def check_shares(self, replicas: int) -> None:
         """Refuses a number of replicas that cannot share a batch evenly.
