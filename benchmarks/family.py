@@ -146,9 +146,7 @@ def configured(data: str, game: str, images: int, seed: int, options: argparse.N
     preset, extra = {LONGER: "conditional"}.get(game, game), []
     if game in AUGMENTATIONS:
         preset, extra = "dcgan", [f"data.train_images={FEW}", f"training.augmentation={AUGMENTATIONS[game]}"]
-    config = resolve(
-        chosen=[DATA[data].preset, preset], file=None, assignments=[*source(data, options), *extra, *options.set]
-    )
+    config = resolve(chosen=[DATA[data].preset, preset], assignments=[*source(data, options), *extra, *options.set])
     steps = images // images_a_step(config)
     rhythm = -(-steps // MEASUREMENTS)
     changed = {"seed": seed, "steps": steps, "steps_per_loop": min(50, rhythm), **dict.fromkeys(RHYTHMS, rhythm)}
@@ -174,7 +172,7 @@ def yardstick(data: str, options: argparse.Namespace) -> tuple[PreparedDataset, 
     """
     work = options.work / f"yardstick-{data}"
     if not (work / "reference").exists():
-        config = resolve(chosen=[DATA[data].preset], file=None, assignments=source(data, options))
+        config = resolve(chosen=[DATA[data].preset], assignments=source(data, options))
         measure_reference(prepared(config, work / "dataset"), config.evaluation, work / "reference")
     return PreparedDataset.open(work / "dataset"), Reference.open(work / "reference")
 
@@ -273,7 +271,7 @@ def parts(game: str) -> tuple[str, str]:
     """The objective and the networks of a preset, as they are set."""
     if game not in GAMES:
         return "", ""
-    config = resolve(chosen=[game], file=None, assignments=[])
+    config = resolve(chosen=[game], assignments=[])
     norm = getattr(config.model, "discriminator_norm", "none")
     return f"`{config.objective.kind}`", f"`{config.model.kind}`" + (f", {norm} norm" if norm != "none" else "")
 

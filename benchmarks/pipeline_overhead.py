@@ -24,7 +24,7 @@ from ganlib.export import export
 from ganlib.training import train
 from pipelines.settings import resolve
 out = Path.cwd()
-config = resolve(chosen=["digits"], file=None, assignments=sys.argv[1:])
+config = resolve(chosen=["digits"], assignments=sys.argv[1:])
 tracking.initialise(f"sqlite:///{out / 'mlflow.db'}", experiment="gan-pipelines", artifacts=out / "artifacts")
 dataset = prepare(config.data, out / "dataset")
 reference = measure_reference(dataset, config.evaluation, out / "reference")

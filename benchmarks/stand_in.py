@@ -58,7 +58,7 @@ def main() -> None:
 def play(preset: str, settings: list[str], data: Path, folder: Path) -> None:
     """Prepares, measures, trains and scores, unless that was done."""
     assignments = [f"data.source.path={data}", *settings]
-    config = resolve(chosen=["fashion_mnist", preset], file=None, assignments=assignments)
+    config = resolve(chosen=["fashion_mnist", preset], assignments=assignments)
     dataset, reference, model, scores = (folder / name for name in ("dataset", "reference", "model", "scores"))
     if not dataset.exists():
         prepare(config.data, dataset)

@@ -27,9 +27,10 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--config",
-            "file",
+            "files",
+            multiple=True,
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="YAML file with sections, put over the preset.",
+            help="YAML file with sections, put over the preset; may be repeated, later ones over earlier ones.",
         ),
         click.option(
             "--set",
@@ -44,24 +45,24 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def resolved(chosen: tuple[str, ...], file: Path | None, assignments: tuple[str, ...]) -> Any:
+def resolved(chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...]) -> Any:
     """Returns the config of presets, a file and single fields."""
     from pipelines import settings
 
-    chosen = chosen if chosen or file else (settings.DEFAULT_PRESET,)
+    chosen = chosen if chosen or files else (settings.DEFAULT_PRESET,)
     try:
-        return settings.resolve(chosen=chosen, file=file, assignments=assignments)
+        return settings.resolve(chosen=chosen, files=files, assignments=assignments)
     except (settings.SettingsError, OSError) as error:
         raise Stop(str(error), MISTAKE) from error
 
 
-def run_name(name: str | None, chosen: tuple[str, ...], file: Path | None, config: Any) -> str:
+def run_name(name: str | None, chosen: tuple[str, ...], files: tuple[Path, ...], config: Any) -> str:
     """Returns the given name, or one that tells where the config came from and what it says."""
     from pipelines import settings
 
     if name is None:
-        plain = re.sub(r"[^A-Za-z0-9]+", "-", file.stem).strip("-") if file else settings.DEFAULT_PRESET
-        title = "-".join(settings.ordered(chosen, alone=file is None)) or plain or "run"
+        plain = re.sub(r"[^A-Za-z0-9]+", "-", files[0].stem).strip("-") if files else settings.DEFAULT_PRESET
+        title = "-".join(settings.ordered(chosen, alone=not files)) or plain or "run"
         return f"{title[:100]}-{settings.digest(config)}"
     if not RUN_NAME.fullmatch(name) or name.startswith(TAKEN):
         wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"

@@ -40,7 +40,7 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 def run(
     chosen: tuple[str, ...],
-    file: Path | None,
+    files: tuple[Path, ...],
     assignments: tuple[str, ...],
     name: str | None,
     root: Path,
@@ -52,8 +52,8 @@ def run(
     """Runs the whole pipeline on this machine; the same command again resumes it."""
     try:
         image = _image(runner, image)
-        config = resolved(chosen, file, assignments)
-        name = run_name(name, chosen, file, config)
+        config = resolved(chosen, files, assignments)
+        name = run_name(name, chosen, files, config)
         if dry_run:
             shown = config.to_parameters()
             click.echo(json.dumps({"run": name, **shown}) if as_json else f"# run: {name}\n{_yaml(shown)}")
@@ -103,10 +103,10 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML to write.")
 @click.option("--image", envvar="GAN_PIPELINES_IMAGE", help="Container image of the steps, best named by its digest.")
 def compile_(
-    chosen: tuple[str, ...], file: Path | None, assignments: tuple[str, ...], output: Path, image: str | None
+    chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...], output: Path, image: str | None
 ) -> None:
     """Compiles the pipeline for Kubeflow, with the config as its default parameters."""
-    config = resolved(chosen, file, assignments)
+    config = resolved(chosen, files, assignments)
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
     if output.suffix not in (".yaml", ".yml"):

@@ -69,7 +69,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 def submit(
     chosen: tuple[str, ...],
-    file: Path | None,
+    files: tuple[Path, ...],
     assignments: tuple[str, ...],
     image: str | None,
     compiled: Path | None,
@@ -98,7 +98,7 @@ def submit(
     told: dict[str, Any] = {"run": name, "status": "failed"}
     try:
         with _stops():
-            package, arguments, name = _chosen(chosen, file, assignments, image, compiled, given, name)
+            package, arguments, name = _chosen(chosen, files, assignments, image, compiled, given, name)
             from pipelines.server import Access
             from pipelines.submission import Order
 
@@ -124,7 +124,7 @@ def submit(
 
 def _chosen(
     chosen: tuple[str, ...],
-    file: Path | None,
+    files: tuple[Path, ...],
     assignments: tuple[str, ...],
     image: str | None,
     compiled: Path | None,
@@ -135,7 +135,7 @@ def _chosen(
     from pipelines.package import Package
 
     if compiled is not None:
-        if chosen or file is not None:
+        if chosen or files:
             raise Stop(
                 "a compiled pipeline has its config already. Received: --pipeline with --preset or --config", MISTAKE
             )
@@ -143,12 +143,12 @@ def _chosen(
         arguments = {**package.changed(assignments), **package.arguments(given)}
         name = name or package.name
     else:
-        config = resolved(chosen, file, assignments)
+        config = resolved(chosen, files, assignments)
         if config.platform.kind == "vertex":
             raise Stop(VERTEX, MISTAKE)
         if image is None:
             raise Stop("expected --image, one that the cluster can fetch. Received: none", MISTAKE)
-        name = run_name(name, chosen, file, config)
+        name = run_name(name, chosen, files, config)
         package = _compiled(config, image)
         arguments = {**package.defaults, **package.arguments(given)}
     package.check(arguments)

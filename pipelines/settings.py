@@ -33,12 +33,12 @@ def presets() -> dict[str, str]:
     return {name: files[name].read_text() for name in sorted(files)}
 
 
-def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[str]) -> PipelineConfig:
-    """Puts presets, file and `section.field=value` options over each other, in this order.
+def resolve(*, chosen: Sequence[str], files: Sequence[Path] = (), assignments: Iterable[str]) -> PipelineConfig:
+    """Puts presets, files and `section.field=value` options over each other, in this order.
 
     Args:
         chosen: Names of presets.
-        file: YAML file with sections.
+        files: YAML files with sections.
         assignments: Single fields.
 
     Raises:
@@ -46,7 +46,7 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
     """
     # The defaults lie below everything, so that a field of the default variant can be set by itself.
     values: dict[str, Any] = PipelineConfig().to_sections()
-    layers = [_preset(name) for name in ordered(chosen, alone=file is None)]
+    layers = [_preset(name) for name in ordered(chosen, alone=not files)]
     if len(layers) > 1 and len({is_data(layer) for layer in layers}) < len(layers):
         raise SettingsError(
             "expected at most one preset of data and one of a game (a game's parts are set by task, model and "
@@ -54,7 +54,7 @@ def resolve(*, chosen: Sequence[str], file: Path | None, assignments: Iterable[s
         )
     for layer in layers:
         values = _merged(values, layer)
-    if file is not None:
+    for file in files:
         values = _merged(values, _mapping(_text(file), str(file)))
     return changed(values, assignments)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--output", required=True, help="Folder or gs:// address of the trained model; the chief writes it.")
 def train(
     chosen: tuple[str, ...],
-    file: Path | None,
+    files: tuple[Path, ...],
     assignments: tuple[str, ...],
     dataset: str,
     reference: str,
@@ -33,7 +33,7 @@ def train(
     All of them are given the same options, and a training.home that all of them reach: from there a job that is
     started again goes on.
     """
-    config = resolved(chosen, file, assignments)
+    config = resolved(chosen, files, assignments)
     try:
         _train(config, dataset, reference, output)
     except ModuleNotFoundError as error:

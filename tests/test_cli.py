@@ -193,7 +193,7 @@ def test_a_dry_run_prints_the_config_that_would_run_and_leaves_nothing(call, tmp
     assert result.exit_code == 0
     assert result.stdout.startswith("# run: digits-")
     printed = yaml.safe_load(result.stdout)
-    expected = settings.resolve(chosen=["digits"], file=None, assignments=["training.steps=12"])
+    expected = settings.resolve(chosen=["digits"], assignments=["training.steps=12"])
     assert PipelineConfig.model_validate(printed) == expected
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "mine.yaml").write_text(result.stdout)

@@ -259,7 +259,7 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     pods = ["gpus=1", "memory=4Gi", "spot=true", "shared_memory=1Gi", "checkpoints=/place", "checkpoints_volume=claim"]
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
     assignments += [f"training.home={tmp_path / 'home'}", *(f"platform.{assignment}" for assignment in pods)]
-    config = settings.resolve(chosen=["digits"], file=None, assignments=assignments)
+    config = settings.resolve(chosen=["digits"], assignments=assignments)
     config = config.model_copy(update={"data": local._bound(config, name="x", home=tmp_path).data})
     compile_pipeline(config, tmp_path / "pipeline.yaml", platform=config.platform)
     [cache] = (finished.root / ".cache").iterdir()
@@ -299,7 +299,7 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
     for index in range(4):
         Image.new("L", (16, 16), index).save(folder / f"{index}.png")
     config = settings.resolve(
-        chosen=["digits"], file=None, assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}"]
+        chosen=["digits"], assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}"]
     )
     first = local._bound(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())

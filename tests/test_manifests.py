@@ -31,7 +31,7 @@ def assert_command_fits(words):
     with train.make_context("train", list(words[1:])) as context:
         given = context.params
     assert {given[name].partition("://")[0] for name in ("dataset", "reference", "output")} == {"gs"}
-    config = settings.resolve(chosen=given["chosen"], file=None, assignments=given["assignments"])
+    config = settings.resolve(chosen=given["chosen"], assignments=given["assignments"])
     assert config.training.home == "gs://bucket/homes/gan"
     assert config.training.strategy == "auto"
 

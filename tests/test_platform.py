@@ -44,14 +44,14 @@ def pods(documents, name):
 
 
 def compiled(tmp_path, *assignments):
-    config = settings.resolve(chosen=[], file=None, assignments=assignments)
+    config = settings.resolve(chosen=[], assignments=assignments)
     compile_pipeline(config, tmp_path / "p.yaml", image=IMAGE, platform=config.platform)
     return list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
 
 
 def refusal(*assignments):
     with pytest.raises(SettingsError) as caught:
-        settings.resolve(chosen=[], file=None, assignments=assignments)
+        settings.resolve(chosen=[], assignments=assignments)
     [line] = str(caught.value).splitlines()
     assert "Received: " in line
     return line
@@ -261,22 +261,22 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
 def test_a_mistake_is_told_with_its_field(assignments, told):
     assignments = [f"platform.{assignment}" for assignment in assignments]
     if told is None:
-        settings.resolve(chosen=[], file=None, assignments=assignments)
+        settings.resolve(chosen=[], assignments=assignments)
     else:
         assert refusal(*assignments).startswith(told)
 
 
 def test_a_platform_can_be_named_by_a_word_and_its_fields_set_beside_it():
     config = settings.resolve(
-        chosen=["digits"], file=None, assignments=["platform.memory=4Gi", "platform=vertex", "platform.cpu=0.5"]
+        chosen=["digits"], assignments=["platform.memory=4Gi", "platform=vertex", "platform.cpu=0.5"]
     )
     assert config.platform == Vertex(memory={"others": "4Gi"}, cpu={"others": "0.5"})
-    assert settings.resolve(chosen=[], file=None, assignments=["platform.backend=2.17"]).platform.backend == "2.17"
+    assert settings.resolve(chosen=[], assignments=["platform.backend=2.17"]).platform.backend == "2.17"
 
 
 def test_a_run_on_this_machine_does_not_depend_on_the_platform():
-    plain = settings.resolve(chosen=["digits"], file=None, assignments=[])
-    other = settings.resolve(chosen=["digits"], file=None, assignments=["platform.gpus=2"])
+    plain = settings.resolve(chosen=["digits"], assignments=[])
+    other = settings.resolve(chosen=["digits"], assignments=["platform.gpus=2"])
     assert plain.to_parameters() == other.to_parameters()
     assert "platform" not in plain.to_parameters()
     assert settings.digest(plain) == settings.digest(other)

@@ -12,7 +12,11 @@ PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "
 
 
 def resolved(*assignments, preset=None, file=None):
-    return resolve(chosen=[preset] if isinstance(preset, str) else preset or [], file=file, assignments=assignments)
+    return resolve(
+        chosen=[preset] if isinstance(preset, str) else preset or [],
+        files=[file] if file else [],
+        assignments=assignments,
+    )
 
 
 def refusal(*assignments, preset=None, file=None):
@@ -236,3 +240,12 @@ def test_the_digest_tells_configs_apart_and_is_short():
     assert settings.digest(first) != settings.digest(second)
     assert settings.digest(first) == settings.digest(resolved(preset="digits"))
     assert len(settings.digest(first)) == settings.DIGEST_DIGITS
+
+
+def test_a_later_file_lies_over_an_earlier_one(tmp_path):
+    mine, cluster = tmp_path / "mine.yaml", tmp_path / "cluster.yaml"
+    mine.write_text("training: {steps: 7, seed: 3}\nplatform: {gpus: 1}\n")
+    cluster.write_text("training: {steps: 9}\nplatform: {gpus: 2, spot: true}\n")
+    config = resolve(chosen=["digits"], files=[mine, cluster], assignments=[])
+    assert (config.training.steps, config.training.seed) == (9, 3)
+    assert (config.platform.gpus, config.platform.spot) == (2, True)
