@@ -355,3 +355,36 @@ def test_a_storage_that_is_silent_is_told_in_one_line(bucket, there, traffic, hu
     with pytest.raises(OSError, match="cannot be read: ") as caught:
         storage.fetch(f"{there}/")
     one_line(caught, there)
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from ganlib import storage
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+source = Path(sys.argv[1])
+storage.publish(source / "small", "gs://bucket/small")
+storage.fetch("gs://bucket/small")
+before = peak()
+storage.publish(source / "large", "gs://bucket/large")
+storage.fetch("gs://bucket/large")
+print("more:", peak() - before)
+"""
+
+
+def test_a_large_file_is_not_held_in_memory(bucket, tmp_path):
+    write(tmp_path, {"small/file": b"x", "large/file": os.urandom(2**20) * 64})
+    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True, check=True)
+    assert int(done.stdout.partition("more:")[2]) < 32  # megabytes, of a file of 64
+
+
+def test_where_one_file_cannot_be_had_the_others_are_not_waited_for(objects, there, traffic):
+    put(objects, {f"there/{index}": os.urandom(2_000_000) for index in range(3)})
+    refused = traffic.fail("status", status=403, path="there/0", method="GET", times=9)
+    traffic.pace = 0.2  # seconds for each tenth of an answer
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="access is denied"):
+        storage.fetch(there)
+    assert refused.met == 1
+    assert time.monotonic() - began < 1.5

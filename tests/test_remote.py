@@ -356,6 +356,7 @@ def test_a_certificate_of_another_host_is_refused(server):
         ("http://localhost/x.npz", "http:// is refused, since anyone on the way could change the file", ValueError),
         ("ftp://localhost/x.npz", "expected a path of this machine, https:// or gs://", ValueError),
         ("gs://", "expected an address of the form gs://bucket/name", ValueError),
+        ("gs://a b/folder/", "expected an address of the form gs://bucket/name", ValueError),
         ("gs:///folder/", "expected an address of the form gs://bucket/name", ValueError),
     ],
 )

@@ -91,7 +91,7 @@ class Mirror:
                 return
             known = before.digests if before else set()
             new = {digest: self.folder / name for name, (digest, _) in files.items() if digest not in known}
-            gs.parallel(lambda digest: self._upload(bucket, f"{prefix}objects/{digest}", new[digest]), new)
+            bucket.parallel(lambda digest: self._upload(bucket, f"{prefix}objects/{digest}", new[digest]), new)
             self._last = self._write(bucket, prefix, files)
             if before:
                 self._tidy(bucket, prefix, before)
@@ -159,7 +159,7 @@ class Mirror:
 
         try:
             objects = bucket.below(f"{prefix}objects/")
-            gs.parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
+            bucket.parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
         except (OSError, ValueError) as error:  # the snapshot is written; the next push tries again
             print(f"mirror: old objects stay: {error}", flush=True)
 
@@ -190,7 +190,7 @@ class Mirror:
                 f"Received: path={self.location!r}, free={free}"
             )
         try:
-            gs.parallel(
+            bucket.parallel(
                 lambda digest: _download(bucket, f"{prefix}objects/{digest}", missing[digest], arriving / digest),
                 missing,
             )
