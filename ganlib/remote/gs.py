@@ -31,6 +31,8 @@ with epy.lazy_imports():
 THREADS = 10  # as many connections as a session of requests keeps
 PART = 8 * 2**20  # bytes of one request of a large upload
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]")  # of a bucket
+SILENCE = 10.0  # seconds that one try waits for a byte
+SENDING = 60.0  # seconds in which one try must have sent a part
 FIRST_PAUSE = 0.25  # seconds before a second try; each later one is twice as long
 FIELDS = "items(name,size,crc32c,generation,updated),nextPageToken"
 
@@ -162,7 +164,7 @@ class Bucket:
                         content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
                         if_generation_match=generation,
                         checksum=None,
-                        **_patience(),
+                        **_patience(SENDING),
                     )
                 except api.PreconditionFailed:
                     there = self.find(name)  # perhaps it is this very upload, whose answer was lost
@@ -253,10 +255,10 @@ def _reason(error: object) -> str:
     return first_line(error)
 
 
-def _patience() -> dict[str, Any]:
-    """Returns how long each call tries, and how long it waits for a byte."""
+def _patience(timeout: float | None = None) -> dict[str, Any]:
+    """Returns how long each call tries, and how long one try may be silent."""
     retry = storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE).with_delay(initial=FIRST_PAUSE, maximum=8.0)
-    return {"retry": retry, "timeout": PATIENCE / 3}
+    return {"retry": retry, "timeout": timeout or SILENCE}
 
 
 def _object(blob: storage.Blob) -> Object:
