@@ -270,14 +270,18 @@ def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
     kind = "status" if isinstance(fault, int) else fault
     path = f"runs/one/objects/{storage.sha256(here / 'state')}"
     traffic.fail(kind, path=path, method="GET", times=1000, **settings)
+    mirror = storage.Mirror(place, there)
     with pytest.raises(error) as caught:
-        storage.Mirror(place, there).pull()
+        mirror.pull()
     assert told in one_line(caught)
     visible = {name: data for name, data in read(there).items() if not name.startswith(".")}
     assert visible == {"state": b"mine", "other": b"other"}
     traffic.faults.clear()
-    assert storage.Mirror(place, there).pull()
+    with pytest.raises(storage.TakenOver):  # whoever goes on without what could not be read does not write over it
+        mirror.push()
+    assert mirror.pull()
     assert read(there) == read(here)
+    mirror.push()
 
 
 def run(code, *words):
@@ -393,6 +397,35 @@ def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there,
             mirror.push()
         assert slow.result()
     assert read(there) == read(here)
+
+
+def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_anew(place, here, there, traffic):
+    mirror = storage.Mirror(place, here)
+    mirror.push()
+    waiting = traffic.fail("wait", method="GET", path="/download/storage/v1/b/bucket/o/runs/one/snapshot", seconds=0.6)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(storage.Mirror(place, there).pull)
+        while not waiting.met:
+            time.sleep(0.01)
+        write(here, state=b"further")
+        mirror.push()
+        assert slow.result()
+    assert read(there) == read(here)
+
+
+def test_a_full_disk_is_told_in_one_line(place, here, there, traffic):
+    storage.Mirror(place, here).push()
+    (there / ".pull").mkdir(parents=True)
+    (there / ".pull" / storage.sha256(here / "state")).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="cannot be read: no space left on this machine's disk") as caught:
+        storage.Mirror(place, there).pull()
+    one_line(caught)
+
+
+def test_a_folder_that_is_not_there_is_not_pushed_as_an_empty_one(place, there, objects):
+    with pytest.raises(ValueError, match="no such folder"):
+        storage.Mirror(place, there).push()
+    assert kept(objects) == set()
 
 
 def test_an_object_that_is_lost_is_told(place, here, there, objects):

@@ -450,7 +450,7 @@ def test_a_packed_object_arrives_as_it_is_stored(monkeypatch):
     class Packed(Quiet):  # the emulator does not tell of an encoding
         def do_GET(self):
             media = "alt=media" in self.path
-            data = packed if media else json.dumps(known | {"updated": "2026-03-03T10:20:30.123Z"}).encode()
+            data = packed if media else json.dumps(known | {"timeCreated": "2026-03-03T10:20:30.123Z"}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             if media:

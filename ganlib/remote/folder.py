@@ -169,7 +169,7 @@ def bring(bucket: Bucket, item: Object, path: Path) -> None:
     for _ in range(TRIES):
         start = path.stat().st_size if path.exists() else 0
         if start <= item.size:
-            with path.open("ab") as file:
+            with gs.explained(bucket.address(item.name)), path.open("ab") as file:
                 bucket.copy(item, file, start=start)
             if item.crc32c in (None, crc32c(path)):
                 return

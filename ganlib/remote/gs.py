@@ -34,7 +34,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]")  # of a bucket
 SILENCE = 10.0  # seconds that one try waits for a byte
 SENDING = 60.0  # seconds in which one try must have sent a part
 FIRST_PAUSE = 0.25  # seconds before a second try; each later one is twice as long
-FIELDS = "items(name,size,crc32c,generation,updated),nextPageToken"
+FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Object:
     Attributes:
         name: Its name in the bucket.
         size: Bytes as they are stored.
-        modified: When it was written, by the server's clock, in nanoseconds.
+        modified: When this content was written, by the server's clock, in nanoseconds.
         crc32c: Checksum in base64 (RFC 3720), or None if it is not known.
         generation: Number of this content, or None for whatever is there.
     """
@@ -262,7 +262,7 @@ def _patience(timeout: float | None = None) -> dict[str, Any]:
 
 
 def _object(blob: storage.Blob) -> Object:
-    modified = round(blob.updated.timestamp() * 10**6) * 1000
+    modified = round(blob.time_created.timestamp() * 10**6) * 1000
     return Object(blob.name, blob.size, modified, blob.crc32c, blob.generation)
 
 
