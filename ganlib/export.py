@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ganlib import pixels, storage
 from ganlib.schema import Config
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ganlib.training import TrainedModel
     from ganlib.training.model import Kept
 
+PARITY = "parity.json"
 PARITY_SECONDS = 300
 
 # Runs in a fresh interpreter that knows nothing of this project.
@@ -54,10 +55,19 @@ print(json.dumps({
 
 
 class ExportConfig(Config):
-    """What the exported generator must satisfy."""
+    """What the exported generator must satisfy, and where it goes."""
 
     tolerance: float = Field(default=1e-4, gt=0.0)
     """Largest difference, on the range -1..1, between an exported image and the one made in training."""
+    target: str | None = Field(default=None, min_length=1)
+    """gs:// address or folder to which the exported model is published too; a later export replaces it there."""
+
+    @field_validator("target")
+    @classmethod
+    def _can_be_written(cls, target: str | None) -> str | None:
+        if target is not None and storage.is_remote(target) and not target.startswith("gs://"):
+            raise ValueError(f"expected a gs:// address or a folder. Received: target={target!r}")
+        return target
 
 
 @dataclass(frozen=True)
@@ -67,15 +77,19 @@ class ExportedModel:
     Attributes:
         folder: Where it lies.
         parity: Differences that the check in a fresh process found.
+        target: Where it was published too, if anywhere.
     """
 
     folder: Path
     parity: dict[str, Any]
+    target: str | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
         """What a KFP artifact of this model says of it."""
-        return {"largest_difference": max(self.parity["saved_model"], self.parity["keras"]), "framework": "tensorflow"}
+        largest = max(self.parity["saved_model"], self.parity["keras"])
+        published = {} if self.target is None else {"published": self.target}
+        return {"largest_difference": largest, "framework": "tensorflow", **published}
 
     @property
     def card(self) -> Path:
@@ -89,7 +103,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     Args:
         model: What `training.train` left behind.
         evaluation: Its scores; they say which of the kept generators was judged.
-        config: Tolerance of the check.
+        config: Tolerance of the check, and where the model is published.
         output: Folder to create; it appears whole or not at all.
 
     Returns:
@@ -97,23 +111,38 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
 
     Raises:
         RuntimeError: The exported files do not give the images that training saw, or cannot be loaded.
+        ValueError: The target cannot be written to, or is a folder that no export wrote.
+        OSError: It could not be published; then `output` does not appear either.
     """
+    _check_target(config.target)
     kept: Kept = "last" if evaluation.protocol["generator"].endswith("last") else "best"
     network = model.network(kept)
     with storage.whole_folder(output) as folder:
         network.save(folder / "generator.keras")
         _save_signatures(network, model.task, folder / "saved_model", classes=len(model.classes))
         storage.publish(evaluation.samples, folder / "samples.png")
-        (folder / "README.md").write_text(_card(model, evaluation, kept, network))
+        (folder / "README.md").write_text(_card(model, evaluation, kept, network, target=config.target))
         parity = _check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
-        storage.write_json(folder / "parity.json", parity)
+        storage.write_json(folder / PARITY, parity)
+        if config.target is not None:
+            storage.publish(folder, config.target)
+            print(f"export: published at {config.target}", flush=True)
     with Tracker(output, belongs_to=model.folder) as tracker:
         tracker.params(flattened({"export": config.to_parameter()}))
         tracker.artifact(output / "README.md", place="model_card")
         tracker.artifact(output / "samples.png", place="model_card")
         tracker.model(output / "generator.keras", requirements=_requirements())
     print(f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})", flush=True)
-    return ExportedModel(output, parity)
+    return ExportedModel(output, parity, config.target)
+
+
+def _check_target(target: str | None) -> None:
+    """Refuses to replace a folder of somebody else."""
+    if target is None or storage.is_remote(target):
+        return
+    place = Path(target).expanduser()
+    if place.exists() and not (place / PARITY).is_file():
+        raise ValueError(f"expected a new folder, or one that an export wrote. Received: export.target={target!r}")
 
 
 def _save_signatures(network: keras.Model, task: Task, folder: Path, *, classes: int) -> None:
@@ -168,7 +197,7 @@ def _requirements() -> list[str]:
     return [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}", f"numpy=={np.__version__}"]
 
 
-def _card(model: TrainedModel, evaluation: Evaluation, kept: Kept, network: keras.Model) -> str:
+def _card(model: TrainedModel, evaluation: Evaluation, kept: Kept, network: keras.Model, *, target: str | None) -> str:
     facts = model.facts
     height, width, channels = facts["image_shape"]
     colour = "grey" if channels == 1 else "RGB"
@@ -184,6 +213,7 @@ def _card(model: TrainedModel, evaluation: Evaluation, kept: Kept, network: kera
         step=model.step(kept),
         last_step=facts["last_step"],
         parameters=parameters,
+        published="" if target is None else f" Published at `{target}`.",
         inputs=_described(network),
         classes=_classes(model),
         asked=", label=tf.constant(0, tf.int64)" if model.task.takes_label else "",
@@ -212,7 +242,7 @@ def _classes(model: TrainedModel) -> str:
 CARD = """# {name}
 
 A generator of {shape} images, trained adversarially on the data set `{dataset}`.
-It is the averaged (EMA) generator of step {step} of {last_step} (the {kept} one), {parameters:,} parameters.
+It is the averaged (EMA) generator of step {step} of {last_step} (the {kept} one), {parameters:,} parameters.{published}
 
 ![samples](samples.png)
 

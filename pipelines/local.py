@@ -112,7 +112,11 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     if weights is not None and not storage.is_remote(weights):
         weights = str(Path(weights).expanduser().resolve())
     evaluation = config.evaluation.model_copy(update={"inception_weights": weights})
-    return config.model_copy(update={"data": data, "training": training, "evaluation": evaluation})
+    target = config.export.target
+    if target is not None and not storage.is_remote(target):
+        target = str(Path(target).expanduser().resolve())
+    export = config.export.model_copy(update={"target": target})
+    return config.model_copy(update={"data": data, "training": training, "evaluation": evaluation, "export": export})
 
 
 def _read(config: RunConfig) -> list[Path]:
@@ -227,4 +231,5 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
         cached=cached,
         mlflow_run_id=tracking.run_id(places["trained"]),
         mlflow_tracking_uri=tracking.redacted(uri),
+        published=outputs["exported"].metadata.get("published"),
     )

@@ -24,6 +24,7 @@ class Result:
         cached: Steps that an earlier run had finished.
         mlflow_run_id: Run that everything was logged to, if the server was there.
         mlflow_tracking_uri: Its store.
+        published: Where the exported model was published too, if anywhere.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Result:
     cached: tuple[str, ...]
     mlflow_run_id: str | None
     mlflow_tracking_uri: str
+    published: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `run --json` prints."""
@@ -47,6 +49,7 @@ class Result:
             "seconds": self.seconds,
             "cached": list(self.cached),
             "model": str(self.folder / "model"),
+            "published": self.published,
             "report": str(self.folder / "report.html"),
             "mlflow_run_id": self.mlflow_run_id,
             "mlflow_tracking_uri": self.mlflow_tracking_uri,
@@ -71,6 +74,7 @@ class Result:
             f"  log       {self.folder / 'log.txt'}",
             f"  pictures  {self.folder / 'samples.png'}",
             f"  model     {self.folder / 'model'}",
+            *([f"  published {self.published}"] if self.published else []),
             f"  MLflow    {mlflow_command(self.mlflow_tracking_uri)}",
         ]
         return "\n".join(lines)

@@ -55,6 +55,7 @@ class Traffic:
         asked: Method and path of every request, the name of its object, and the range that is asked for.
         page: Objects on a page of a listing.
         delay: Seconds that every request takes longer.
+        pace: Seconds between the tenths of a download.
         refused: Preconditions that did not hold.
     """
 
@@ -62,6 +63,7 @@ class Traffic:
     asked: list = field(default_factory=list)
     page: int = 1000
     delay: float = 0.0
+    pace: float = 0.0
     refused: int = 0
 
     def fail(self, kind, **settings):
@@ -158,7 +160,12 @@ class Proxy(http.server.BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if cut else data)
+        data = data[: len(data) // 2] if cut else data
+        pace = self.server.traffic.pace if self.path.startswith("/download") else 0.0
+        part = max(1, len(data) // 10 if pace else len(data))
+        for start in range(0, len(data), part):
+            time.sleep(pace)
+            self.wfile.write(data[start : start + part])
         if cut:
             self.hang_up()
 

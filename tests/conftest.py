@@ -13,6 +13,7 @@ import buckets
 import pytest
 from google.cloud import storage as google_storage
 
+from ganlib import remote
 from ganlib.data import DataConfig, PreparedDataset, prepare
 from ganlib.evaluation import EvaluationConfig, Reference, measure_reference
 from ganlib.models import Dcgan
@@ -110,6 +111,7 @@ def traffic(emulator, monkeypatch):
     with buckets.proxy(emulator) as (address, traffic):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setattr(remote.gs, "FIRST_PAUSE", 0.02)
         yield traffic
 
 

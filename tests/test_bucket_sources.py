@@ -54,7 +54,7 @@ def filled(digits_folder, objects):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.6)
+    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
 
 
 def pixels(listing):
@@ -134,7 +134,7 @@ def test_no_image_is_lost_to_a_passing_fault(digits_folder, filled, tmp_path, tr
 @pytest.mark.parametrize(
     ("kind", "status", "told"),
     [
-        ("status", 503, "cannot be read: the server answers 503, for 0.6 s"),
+        ("status", 503, "cannot be read: the server answers 503, for 0.3 s"),
         ("status", 403, "access is denied (403)"),
         ("spoil", None, "the checksum of what arrived is not the object's"),
     ],

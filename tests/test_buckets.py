@@ -67,7 +67,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def hurried(monkeypatch):
     """Lasting faults end soon."""
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.6)
+    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_publication_that_is_killed_is_not_taken_for_whole_and_can_be_done_aga
     old = storage.fetch(there)
     write(model, dict.fromkeys(FILES, b"new"))
     write(model, {"more": b"of the one that is killed"})
-    waiting = traffic.fail("wait", method="POST", path="there/model/saved.pb", seconds=2.0)
+    waiting = traffic.fail("wait", method="POST", path="there/model/saved.pb", seconds=1.0)
     program = (
         "import sys\nfrom pathlib import Path\nfrom ganlib import storage\nstorage.publish(Path(sys.argv[1]), {!r})"
     )
@@ -176,7 +176,7 @@ def test_a_published_folder_in_which_a_file_was_changed_or_lost_is_refused(model
 
 def test_of_two_that_publish_at_once_no_mixture_is_taken_for_whole(model, there, tmp_path, traffic):
     other = write(tmp_path / "other", dict.fromkeys((*FILES, "more"), b"other"))
-    waiting = traffic.fail("wait", method="POST", path="there/model/saved.pb", seconds=1.0)
+    waiting = traffic.fail("wait", method="POST", path="there/model/saved.pb", seconds=0.6)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(storage.publish, model, there)
         while not waiting.met:
@@ -188,6 +188,20 @@ def test_of_two_that_publish_at_once_no_mixture_is_taken_for_whole(model, there,
     assert read(storage.fetch(there)) == read(other)
     storage.publish(model, there)
     assert read(storage.fetch(there)) == FILES
+
+
+def test_what_another_program_writes_meanwhile_is_noticed(model, there, objects, traffic):
+    storage.publish(model, there)
+    waiting = traffic.fail("wait", method="POST", path=MANIFEST, seconds=0.6)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(storage.publish, model, there)
+        while not waiting.met:
+            time.sleep(0.01)
+        put(objects, {"there/README.md": b"on no condition"})
+        with pytest.raises(storage.TakenOver, match="another process publishes there"):
+            slow.result()
+    with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
+        storage.fetch(there)
 
 
 @pytest.mark.parametrize(("kind", "settings"), FAULTS, ids=lambda value: str(value).replace("'", ""))
@@ -214,8 +228,8 @@ def test_a_lasting_fault_while_publishing_is_one_line_and_nothing_is_taken_for_w
         storage.publish(model, there)
     assert time.monotonic() - began < 5
     told = {
-        503: "cannot be written: the server answers 503, for 0.6 s",
-        429: "cannot be written: the server answers 429, for 0.6 s",
+        503: "cannot be written: the server answers 503, for 0.3 s",
+        429: "cannot be written: the server answers 429, for 0.3 s",
         403: "access is denied (403)",
         401: "no credentials: expected those of",
     }
@@ -295,7 +309,7 @@ def test_a_download_that_broke_off_goes_on_where_it_was(objects, there, cache, t
     else:
         traffic.fail("cut", path="there/large", method="GET")
         traffic.fail("status", path="there/large", method="GET", times=1000)
-        with pytest.raises(OSError, match=r"cannot be read: the server answers 503, for 0.6 s"):
+        with pytest.raises(OSError, match=r"cannot be read: the server answers 503, for 0.3 s"):
             storage.fetch(there)
         traffic.faults.clear()
     assert [name for name in os.listdir(cache) if not name.startswith(".")] == []
@@ -350,8 +364,42 @@ def test_a_storage_that_does_not_list_is_told_in_one_line(bucket, there, traffic
     assert one_line(caught, there).endswith("Received: path='gs://bucket/there'")
 
 
-def test_a_storage_that_is_silent_is_told_in_one_line(bucket, there, traffic, hurried):
+def test_a_storage_that_is_silent_is_told_in_one_line(bucket, there, traffic, hurried, monkeypatch):
+    monkeypatch.setattr(remote.gs, "SILENCE", 0.2)
     traffic.fail("wait", method="GET", seconds=0.5, times=1000)
     with pytest.raises(OSError, match="cannot be read: ") as caught:
         storage.fetch(f"{there}/")
     one_line(caught, there)
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from ganlib import storage
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+source = Path(sys.argv[1])
+storage.publish(source / "small", "gs://bucket/small")
+storage.fetch("gs://bucket/small")
+before = peak()
+storage.publish(source / "large", "gs://bucket/large")
+storage.fetch("gs://bucket/large")
+print("more:", peak() - before)
+"""
+
+
+def test_a_large_file_is_not_held_in_memory(bucket, tmp_path):
+    write(tmp_path, {"small/file": b"x", "large/file": os.urandom(2**20) * 64})
+    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True, check=True)
+    assert int(done.stdout.partition("more:")[2]) < 32  # megabytes, of a file of 64
+
+
+def test_where_one_file_cannot_be_had_the_others_are_not_waited_for(objects, there, traffic):
+    put(objects, {f"there/{index}": os.urandom(2_000_000) for index in range(3)})
+    refused = traffic.fail("status", status=403, path="there/0", method="GET", times=9)
+    traffic.pace = 0.2  # seconds for each tenth of an answer
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="access is denied"):
+        storage.fetch(there)
+    assert refused.met == 1
+    assert time.monotonic() - began < 1.5

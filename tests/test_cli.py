@@ -277,8 +277,8 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
         (["--set", "data.source={kind: image_folder, path: empty}"], "expected images ("),
         (["--set", "data.source={kind: arrays, path: text.npz}"], "expected "),
         (
-            ["--set", "data.source={kind: image_folder, path: 'gs://bucket/x'}"],
-            "no credentials: expected those of",
+            ["--set", "data.source={kind: image_folder, path: 'https://host/x'}"],
+            "expected a folder of this machine or of a bucket, gs://",
         ),
     ],
     ids=["preset", "missing", "empty", "no arrays", "remote"],

@@ -305,3 +305,53 @@ def test_a_label_is_refused_where_the_data_has_none(digits, reference, copy, tmp
             config=TrainConfig(steps=1),
             output=tmp_path / "model",
         )
+
+
+@pytest.fixture
+def proved(monkeypatch):
+    """Takes the exported model for proved, as other tests show that it is, to save the time of a fresh process."""
+    monkeypatch.setattr("ganlib.export._check", lambda *_: {"saved_model": 0.0, "keras": 0.0})
+
+
+def test_the_model_is_published_in_a_bucket_as_it_lies_here(trained, evaluation, proved, tmp_path, bucket, monkeypatch):
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
+    target = f"{bucket}/models/digits"
+    exported = export(trained, evaluation, ExportConfig(target=target), tmp_path / "model")
+    assert exported.summary["published"] == target
+    assert f"Published at `{target}`." in exported.card.read_text()
+    fetched = storage.fetch(target)
+    names = {path.relative_to(fetched) for path in fetched.rglob("*") if path.is_file()}
+    assert {str(name) for name in names} >= {
+        "saved_model/saved_model.pb",
+        "generator.keras",
+        "README.md",
+        "parity.json",
+    }
+    for name in names:
+        assert (fetched / name).read_bytes() == (exported.folder / name).read_bytes()
+    drawn = tf.saved_model.load(str(fetched / "saved_model")).signatures["generate"]
+    assert drawn(seed=tf.constant(1, tf.int64), count=tf.constant(2))["images"].shape == (2, 16, 16, 1)
+
+
+def test_a_model_that_cannot_be_published_does_not_appear(trained, evaluation, proved, tmp_path, traffic):
+    with pytest.raises(ValueError, match="no such bucket or object"):
+        export(trained, evaluation, ExportConfig(target="gs://elsewhere/model"), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_target_here_is_replaced_only_if_an_export_wrote_it(trained, evaluation, proved, tmp_path):
+    target = tmp_path / "served"
+    config = ExportConfig(target=str(target))
+    target.mkdir()
+    (target / "precious").write_text("x")
+    with pytest.raises(ValueError, match="expected a new folder, or one that an export wrote"):
+        export(trained, evaluation, config, tmp_path / "model")
+    target.rename(tmp_path / "elsewhere")
+    for name in ("one", "two"):
+        export(trained, evaluation, config, tmp_path / name)
+        assert (target / "generator.keras").read_bytes() == (tmp_path / name / "generator.keras").read_bytes()
+
+
+def test_a_target_that_nobody_can_write_to_is_refused():
+    with pytest.raises(ValueError, match="expected a gs:// address or a folder"):
+        ExportConfig(target="https://host/x")

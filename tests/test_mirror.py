@@ -1,12 +1,16 @@
 """A folder that is kept in a bucket: equal to what was pushed last, whatever fails."""
 
+import hashlib
+import json
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ganlib import storage
+from ganlib import remote, storage
 
 
 def write(folder, **files):
@@ -136,7 +140,7 @@ def test_of_two_writers_that_push_at_the_same_time_one_fails(place, here, there,
     second.pull()
     write(here, state=b"first")
     write(there, state=b"second")
-    waiting = traffic.fail("wait", path="snapshot.json", method="POST", seconds=1.0)
+    waiting = traffic.fail("wait", path="snapshot.json", method="POST", seconds=0.6)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(first.push)
         while not waiting.met:
@@ -161,32 +165,339 @@ def test_a_first_push_does_not_go_over_what_another_left(place, here, there):
 FAULTS = [
     ("status", {"status": 503, "times": 3}),
     ("status", {"status": 429, "times": 3}),
-    ("status", {"status": 500}),
-    ("cut", {}),
     ("cut", {"times": 3}),
     ("cut_request", {}),
     ("lose", {}),
-    ("spoil", {"path": "/o/runs/one/objects"}),
 ]
 
 
+@pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
 @pytest.mark.parametrize(("kind", "settings"), FAULTS, ids=lambda value: str(value).replace("'", ""))
-def test_a_passing_fault_is_outlived(place, here, there, traffic, kind, settings):
+def test_a_passing_fault_is_outlived(place, here, there, traffic, kind, settings, name):
     for method in ("POST", "GET"):
-        fault = traffic.fail(kind, method=method, **({"path": "objects"} | settings))
-        for mirror in (storage.Mirror(place, here), storage.Mirror(place, there)):
-            if method == "POST" and mirror.folder == here:
-                if not mirror.pull():
-                    mirror.push()
-            elif method == "GET" and mirror.folder == there:
-                assert mirror.pull()
-        assert fault.met == fault.times or kind == "spoil"
+        traffic.fail(kind, method=method, path=f"runs/one/{name}", **settings)
+    storage.Mirror(place, here).push()
+    assert storage.Mirror(place, there).pull()
     assert read(there) == read(here)
+    assert all(fault.met == fault.times for fault in traffic.faults)
+
+
+@pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
+def test_what_arrives_damaged_is_asked_for_again(place, here, there, traffic, name):
+    storage.Mirror(place, here).push()
+    fault = traffic.fail("spoil", path=f"/download/storage/v1/b/bucket/o/runs/one/{name}", times=2)
+    assert storage.Mirror(place, there).pull()
+    assert read(there) == read(here)
+    assert fault.met == 2
 
 
 def test_a_request_that_is_damaged_on_its_way_is_sent_again(place, here, there, traffic):
     fault = traffic.fail("spoil_request", method="POST", path=storage.sha256(here / "state"))
     storage.Mirror(place, here).push()
     assert fault.met == 1
+    assert storage.Mirror(place, there).pull()
+    assert read(there) == read(here)
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Lasting faults end soon."""
+    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
+
+
+def one_line(caught):
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "Received: path='gs://bucket/runs/one" in text
+    return text
+
+
+@pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
+@pytest.mark.parametrize(
+    ("fault", "error", "told"),
+    [
+        (503, OSError, "cannot be written: the server answers 503, for 0.3 s"),
+        (429, OSError, "cannot be written: the server answers 429, for 0.3 s"),
+        (403, ValueError, "access is denied (403)"),
+        ("cut_request", OSError, "cannot be written: "),
+        ("wait", OSError, "cannot be written: "),
+        ("spoil_request", OSError, "the checksum of what arrived is not the object's"),
+    ],
+)
+def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
+    place, here, there, traffic, hurried, fault, error, told, name, monkeypatch
+):
+    mirror = storage.Mirror(place, here)
+    mirror.push()
+    before = read(here)
+    if fault == "wait":
+        monkeypatch.setattr(remote.gs, "SENDING", 0.5)
+    write(here, state=os.urandom(30_000), more=os.urandom(30_000))
+    settings = {"seconds": 0.8} if fault == "wait" else {"status": fault} if isinstance(fault, int) else {}
+    kind = "status" if isinstance(fault, int) else fault
+    traffic.fail(kind, method="POST", path=f"runs/one/{name}", times=1000, **settings)
+    began = time.monotonic()
+    with pytest.raises(error) as caught:
+        mirror.push()
+    assert time.monotonic() - began < 5
+    assert told in one_line(caught)
+    traffic.faults.clear()
+    monkeypatch.setattr(remote.gs, "SENDING", 60.0)
+    if fault != "wait":  # by which the storage wrote it, though no answer came
+        assert storage.Mirror(place, there).pull()
+        assert read(there) == before
+    mirror.push()
+    assert storage.Mirror(place, there).pull()
+    assert read(there) == read(here)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "told"),
+    [
+        (503, OSError, "cannot be read: the server answers 503, for 0.3 s"),
+        (401, ValueError, "no credentials"),
+        (404, ValueError, "no such bucket or object"),
+        ("cut_request", OSError, "cannot be read: "),
+        ("spoil", OSError, "the checksum of what arrived is not the object's"),
+    ],
+)
+def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
+    place, here, there, traffic, hurried, fault, error, told
+):
+    storage.Mirror(place, here).push()
+    write(there, state=b"mine", other=b"other")
+    settings = {"status": fault} if isinstance(fault, int) else {}
+    kind = "status" if isinstance(fault, int) else fault
+    path = f"runs/one/objects/{storage.sha256(here / 'state')}"
+    traffic.fail(kind, path=path, method="GET", times=1000, **settings)
+    mirror = storage.Mirror(place, there)
+    with pytest.raises(error) as caught:
+        mirror.pull()
+    assert told in one_line(caught)
+    visible = {name: data for name, data in read(there).items() if not name.startswith(".")}
+    assert visible == {"state": b"mine", "other": b"other"}
+    traffic.faults.clear()
+    with pytest.raises(storage.TakenOver):  # whoever goes on without what could not be read does not write over it
+        mirror.push()
+    assert mirror.pull()
+    assert read(there) == read(here)
+    mirror.push()
+
+
+def run(code, *words):
+    """Starts a process that says nothing and imports the real module."""
+    program = f"import sys\nfrom pathlib import Path\nfrom ganlib import storage\n{code}"
+    return subprocess.Popen([sys.executable, "-c", program, *map(str, words)], stdout=subprocess.DEVNULL)
+
+
+def kill_at(process, fault):
+    while not fault.met:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def test_a_killed_push_leaves_the_old_snapshot_and_the_next_goes_on(place, here, there, traffic):
+    storage.Mirror(place, here).push()
+    before = read(here)
+    write(here, **{f"new{index}": os.urandom(1000) for index in range(30)})
+    last = traffic.fail("wait", method="POST", path=storage.sha256(here / "new9"), seconds=0.6)
+    program = (
+        "mirror = storage.Mirror(sys.argv[1], Path(sys.argv[2]))\nassert mirror.pull()\n"
+        "mirror.folder = Path(sys.argv[3])\nmirror.push()"
+    )
+    kill_at(run(program, place, there, here), last)
+    assert storage.Mirror(place, there).pull()
+    assert read(there) == before
+    mirror = storage.Mirror(place, there)
+    mirror.pull()
+    write(there, **{name: data for name, data in read(here).items() if name.startswith("new")})
+    traffic.asked.clear()
+    mirror.push()
+    assert len(sent(traffic)) < 31
+    assert storage.Mirror(place, here).pull()
+    assert read(here) == read(there)
+
+
+def test_a_killed_pull_goes_on_where_it_was(place, here, there, traffic):
+    write(here, large=os.urandom(3_000_000))
+    storage.Mirror(place, here).push()
+    digest = storage.sha256(here / "large")
+    traffic.fail("cut", method="GET", path=digest)
+    waiting = traffic.fail("wait", method="GET", path=digest, seconds=0.6)
+    kill_at(run("storage.Mirror(sys.argv[1], Path(sys.argv[2])).pull()", place, there), waiting)
+    traffic.asked.clear()
+    assert storage.Mirror(place, there).pull()
+    [asked] = [asked for asked in traffic.asked if digest in asked]
+    assert int(asked.rpartition("bytes=")[2].rstrip("-")) > 0
+    assert read(there) == read(here)
+
+
+def kept(objects):
+    return {blob.name.rpartition("/")[2] for blob in objects.list_blobs(prefix="runs/one/objects/")}
+
+
+def test_objects_of_older_snapshots_are_removed(place, tmp_path, objects):
+    mirror, digests = storage.Mirror(place, tmp_path), []
+    for index in range(4):
+        write(tmp_path, state=bytes([index]), same=b"same")
+        digests.append(storage.sha256(tmp_path / "state"))
+        mirror.push()
+    assert kept(objects) == {*digests[2:], storage.sha256(tmp_path / "same")}
+
+
+def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, there, objects, traffic):
+    first, second = storage.Mirror(place, here), storage.Mirror(place, there)
+    for index in range(2):
+        write(here, state=bytes([index]))
+        first.push()
+    second.pull()
+    write(there, state=b"of the second")
+    waiting = traffic.fail("wait", method="POST", path="snapshot.json", seconds=0.6)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(second.push)
+        while not waiting.met:
+            time.sleep(0.01)
+        assert storage.sha256(there / "state") in kept(objects)
+        first._tidy(*_inside(first), first._last)
+        slow.result()
+    assert storage.Mirror(place, here).pull()
+    assert read(here)["state"] == b"of the second"
+
+
+def _inside(mirror):
+    bucket, path = remote.gs.connected(mirror.location)
+    return bucket, f"{path}/"
+
+
+def test_an_object_that_nobody_names_any_more_is_sent_again_before_it_is_relied_on(place, here, there, objects):
+    first, second = storage.Mirror(place, here), storage.Mirror(place, there)
+    put_aside = write(there, state=b"left by a push that was killed")
+    left = objects.blob(f"runs/one/objects/{storage.sha256(put_aside / 'state')}")
+    left.upload_from_string(b"left by a push that was killed")
+    before = objects.get_blob(left.name).generation
+    first.push()
+    second.pull()
+    write(there, state=b"left by a push that was killed")
+    second.push()
+    assert objects.get_blob(left.name).generation > before
+
+
+def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there, objects, traffic):
+    mirror = storage.Mirror(place, here)
+    mirror.push()
+    waiting = traffic.fail("wait", method="GET", path=storage.sha256(here / "state"), seconds=0.6)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(storage.Mirror(place, there).pull)
+        while not waiting.met:
+            time.sleep(0.01)
+        for index in range(3):
+            write(here, state=bytes([index]))
+            mirror.push()
+        assert slow.result()
+    assert read(there) == read(here)
+
+
+def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_anew(place, here, there, traffic):
+    mirror = storage.Mirror(place, here)
+    mirror.push()
+    waiting = traffic.fail("wait", method="GET", path="/download/storage/v1/b/bucket/o/runs/one/snapshot", seconds=0.6)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(storage.Mirror(place, there).pull)
+        while not waiting.met:
+            time.sleep(0.01)
+        write(here, state=b"further")
+        mirror.push()
+        assert slow.result()
+    assert read(there) == read(here)
+
+
+def test_a_full_disk_is_told_in_one_line(place, here, there, traffic):
+    storage.Mirror(place, here).push()
+    (there / ".pull").mkdir(parents=True)
+    (there / ".pull" / storage.sha256(here / "state")).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="cannot be read: no space left on this machine's disk") as caught:
+        storage.Mirror(place, there).pull()
+    one_line(caught)
+
+
+def test_a_folder_that_is_not_there_is_not_pushed_as_an_empty_one(place, there, objects):
+    with pytest.raises(ValueError, match="no such folder"):
+        storage.Mirror(place, there).push()
+    assert kept(objects) == set()
+
+
+def test_an_object_that_is_lost_is_told(place, here, there, objects):
+    storage.Mirror(place, here).push()
+    objects.blob(f"runs/one/objects/{storage.sha256(here / 'state')}").delete()
+    with pytest.raises(ValueError, match="no such bucket or object") as caught:
+        storage.Mirror(place, there).pull()
+    one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/../../x", "/x", "a//x", ".hidden", "a/.b/c", "", "a\0b", "a\nb", "x" * 300, "good/below"],
+    ids=repr,
+)
+def test_a_snapshot_with_a_name_that_leads_elsewhere_is_refused(place, there, tmp_path, objects, name):
+    digest = hashlib.sha256(b"x").hexdigest()
+    objects.blob(f"runs/one/objects/{digest}").upload_from_string(b"x")
+    files = {bad: {"sha256": digest, "size": 1} for bad in ("good", name)}
+    snapshot = {"format": 1, "writer": "me", "after": 0, "files": files}
+    objects.blob("runs/one/snapshot.json").upload_from_string(json.dumps(snapshot))
+    with pytest.raises(ValueError, match="expected a snapshot that this program wrote: file ") as caught:
+        storage.Mirror(place, there).pull()
+    one_line(caught)
+    assert sorted(os.listdir(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"no json",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"format": 1, "writer": "", "files": {"a": {"sha256": "../../etc/passwd", "size": 1}}}',
+        b'{"format": 1, "writer": "", "files": {"a": {"sha256": 5}}}',
+        b'{"format": 1, "writer": "", "files": []}',
+        b'{"format": 2, "writer": "", "files": {}}',
+    ],
+)
+def test_what_is_no_snapshot_is_told_and_changes_nothing(place, here, objects, text):
+    objects.blob("runs/one/snapshot.json").upload_from_string(text)
+    before = read(here)
+    with pytest.raises(ValueError, match="expected a snapshot that this program wrote: ") as caught:
+        storage.Mirror(place, here).pull()
+    one_line(caught)
+    assert read(here) == before
+
+
+def test_a_name_that_no_object_can_bear_is_refused_before_anything_is_sent(place, here, objects):
+    write(here, **{"a\nb": b"x"})
+    with pytest.raises(ValueError, match="expected a name of one line"):
+        storage.Mirror(place, here).push()
+    assert kept(objects) == set()
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_asked_for(place, here, there, monkeypatch, traffic):
+    storage.Mirror(place, here).push()
+    free = storage.shutil.disk_usage("/")._replace(free=30_004)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    with pytest.raises(OSError, match=r"expected 30005 bytes of free disk space in .*, free=30004$"):
+        storage.Mirror(place, there).pull()
+    assert traffic.count("GET /download/storage/v1/b/bucket/o/runs/one/objects") == 0
+
+
+def test_a_large_file_goes_in_parts_and_a_part_that_is_lost_is_sent_again(place, tmp_path, there, traffic):
+    here = write(tmp_path / "here", large=os.urandom(20_000_000))
+    fault = traffic.fail("cut_request", method="PUT", times=2)
+    traffic.fail("status", method="PUT", status=503)
+    storage.Mirror(place, here).push()
+    assert fault.met == 2
+    assert traffic.count("PUT") == 3 + 3
+    traffic.fail("cut", method="GET", path="/download/storage/v1/b/bucket/o/runs/one/objects", times=2)
     assert storage.Mirror(place, there).pull()
     assert read(there) == read(here)

@@ -356,6 +356,7 @@ def test_a_certificate_of_another_host_is_refused(server):
         ("http://localhost/x.npz", "http:// is refused, since anyone on the way could change the file", ValueError),
         ("ftp://localhost/x.npz", "expected a path of this machine, https:// or gs://", ValueError),
         ("gs://", "expected an address of the form gs://bucket/name", ValueError),
+        ("gs://a b/folder/", "expected an address of the form gs://bucket/name", ValueError),
         ("gs:///folder/", "expected an address of the form gs://bucket/name", ValueError),
     ],
 )
@@ -449,7 +450,7 @@ def test_a_packed_object_arrives_as_it_is_stored(monkeypatch):
     class Packed(Quiet):  # the emulator does not tell of an encoding
         def do_GET(self):
             media = "alt=media" in self.path
-            data = packed if media else json.dumps(known | {"updated": "2026-03-03T10:20:30.123Z"}).encode()
+            data = packed if media else json.dumps(known | {"timeCreated": "2026-03-03T10:20:30.123Z"}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             if media:

@@ -120,7 +120,7 @@ class _Arrival:
                 path.unlink()
         missing = [name for name in self.folder.files if not self._have(name)]
         self._check_room(missing)
-        gs.parallel(self._bring, missing, progress=Progress("fetch", total=len(missing), unit="files"))
+        self.folder.bucket.parallel(self._bring, missing, progress=Progress("fetch", total=len(missing), unit="files"))
 
     def _have(self, name: str) -> bool:
         """Says whether a file has arrived, or is here from an earlier fetch."""
@@ -130,7 +130,10 @@ class _Arrival:
         if not _is_here(self.folder.files[name], kept):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(kept, path)
+        try:
+            os.link(kept, path)
+        except OSError:  # this file system has no links
+            shutil.copy2(kept, path)
         return True
 
     def _part(self, name: str) -> Path:
@@ -166,7 +169,7 @@ def bring(bucket: Bucket, item: Object, path: Path) -> None:
     for _ in range(TRIES):
         start = path.stat().st_size if path.exists() else 0
         if start <= item.size:
-            with path.open("ab") as file:
+            with gs.explained(bucket.address(item.name)), path.open("ab") as file:
                 bucket.copy(item, file, start=start)
             if item.crc32c in (None, crc32c(path)):
                 return

@@ -10,8 +10,9 @@ import contextlib
 import errno
 import io
 import mimetypes
+import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from etils import epy
 
 from ganlib.progress import Progress
 from ganlib.remote.file import PATIENCE, TRIES, RemoteError, Sink, checksum, first_line
+from ganlib.remote.streams import Arrival, Departure, parallel
 
 with epy.lazy_imports():
     from google.api_core import exceptions as api
@@ -28,7 +30,11 @@ with epy.lazy_imports():
 
 THREADS = 10  # as many connections as a session of requests keeps
 PART = 8 * 2**20  # bytes of one request of a large upload
-FIELDS = "items(name,size,crc32c,generation,updated),nextPageToken"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]")  # of a bucket
+SILENCE = 10.0  # seconds that one try waits for a byte
+SENDING = 60.0  # seconds in which one try must have sent a part
+FIRST_PAUSE = 0.25  # seconds before a second try; each later one is twice as long
+FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 T = TypeVar("T")
 
@@ -44,7 +50,7 @@ class Object:
     Attributes:
         name: Its name in the bucket.
         size: Bytes as they are stored.
-        modified: When it was written, by the server's clock, in nanoseconds.
+        modified: When this content was written, by the server's clock, in nanoseconds.
         crc32c: Checksum in base64 (RFC 3720), or None if it is not known.
         generation: Number of this content, or None for whatever is there.
     """
@@ -71,10 +77,18 @@ class Bucket:
         self.name = name
         self._bucket = client.bucket(name)
         self._client = client
+        self._stop = threading.Event()
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
+
+    def parallel(self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None) -> None:
+        """Does the work for every item, several at once; the first failure ends it, and all that passes here."""
+        try:
+            parallel(work, items, threads=THREADS, stop=self._stop, progress=progress)
+        finally:
+            self._stop = threading.Event()
 
     def address(self, name: str) -> str:
         """Returns the address of an object."""
@@ -97,7 +111,7 @@ class Bucket:
     def copy(self, item: Object, sink: Sink, *, start: int = 0) -> None:
         """Writes the bytes of an object from `start` on, as they are stored; a broken connection is taken up again."""
         blob = self._bucket.blob(item.name, generation=item.generation)
-        arrival = _Arrival(sink, start, item.size)
+        arrival = Arrival(sink, start=start, size=item.size, stop=self._stop)
         with explained(self.address(item.name)), _as_listed(self.address(item.name), item.generation):
             while arrival.done < item.size:
                 before = arrival.done
@@ -144,13 +158,13 @@ class Bucket:
                 blob.crc32c = crc32c
                 try:
                     blob.upload_from_file(
-                        file,
+                        Departure(file, stop=self._stop),
                         rewind=True,
                         size=size,
                         content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
                         if_generation_match=generation,
                         checksum=None,
-                        **_patience(),
+                        **_patience(SENDING),
                     )
                 except api.PreconditionFailed:
                     there = self.find(name)  # perhaps it is this very upload, whose answer was lost
@@ -160,6 +174,10 @@ class Bucket:
                 except api.BadRequest as error:
                     if "CRC32C" not in str(error):
                         raise
+                    continue
+                except auth.GoogleAuthError:
+                    raise
+                except ValueError:  # Google's library lost count of the parts, since the storage kept less of one
                     continue
                 if blob.crc32c == crc32c:
                     return _object(blob)
@@ -175,7 +193,7 @@ class Bucket:
 def connected(location: str) -> tuple[Bucket, str]:
     """Returns the bucket of an address, and the name in it, which may be empty."""
     name, _, path = location.removeprefix("gs://").partition("/")
-    if not location.startswith("gs://") or not name:
+    if not location.startswith("gs://") or not NAME.fullmatch(name):
         raise ValueError(f"expected an address of the form gs://bucket/name. Received: path={location!r}")
     with explained(location):
         client = storage.Client(project=None)
@@ -188,19 +206,6 @@ def bucket(location: str) -> Iterator[tuple[Bucket, str]]:
     place, path = connected(location)
     with contextlib.closing(place):
         yield place, path
-
-
-def parallel(work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None) -> None:
-    """Does the work for every item, several at once; the first failure ends it."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            for count, done in enumerate(as_completed([pool.submit(work, item) for item in items]), start=1):
-                done.result()
-                if progress:
-                    progress.update(count)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def damaged(location: str) -> RemoteError:
@@ -250,14 +255,14 @@ def _reason(error: object) -> str:
     return first_line(error)
 
 
-def _patience() -> dict[str, Any]:
-    """Returns how long each call tries, and how long it waits for a byte."""
-    retry = storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE).with_delay(initial=0.25, maximum=8.0)
-    return {"retry": retry, "timeout": PATIENCE / 3}
+def _patience(timeout: float | None = None) -> dict[str, Any]:
+    """Returns how long each call tries, and how long one try may be silent."""
+    retry = storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE).with_delay(initial=FIRST_PAUSE, maximum=8.0)
+    return {"retry": retry, "timeout": timeout or SILENCE}
 
 
 def _object(blob: storage.Blob) -> Object:
-    modified = round(blob.updated.timestamp() * 10**6) * 1000
+    modified = round(blob.time_created.timestamp() * 10**6) * 1000
     return Object(blob.name, blob.size, modified, blob.crc32c, blob.generation)
 
 
@@ -265,18 +270,3 @@ def _object(blob: storage.Blob) -> Object:
 def _reading(source: Path | bytes) -> Iterator[Any]:
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         yield file
-
-
-class _Arrival:
-    """Passes bytes on, counts them, and takes no more than there are."""
-
-    def __init__(self, sink: Sink, done: int, size: int) -> None:
-        self.done = done
-        self._sink, self._size = sink, size
-
-    def write(self, data: bytes, /) -> int:
-        if self.done + len(data) > self._size:
-            raise OSError(f"more than {self._size} bytes arrived")
-        self._sink.write(data)
-        self.done += len(data)
-        return len(data)

@@ -60,18 +60,20 @@ class Mirror:
 
         Raises:
             ValueError: No such bucket, no permission, or what is there is no snapshot.
-            OSError: It could not be read, or the disk is too small. The folder is then as it was, or what has arrived
-                waits for the next pull.
+            OSError: It could not be read, or the disk is too small. The folder is then as it was, what has arrived
+                waits in it for the next pull, and a push is refused as that of a second writer.
         """
         with self._place() as (bucket, prefix):
             for _ in range(TRIES):
-                self._last, self._lost = self._read(bucket, prefix), False
-                if self._last is None:
+                snapshot = self._read(bucket, prefix)
+                if snapshot is None:
                     next(bucket.below(prefix, most=1), None)  # raises where there is no bucket
-                    return False
-                if self._collect(bucket, prefix, self._last):
-                    self._arrange(self._last)
-                    return True
+                elif self._collect(bucket, prefix, snapshot):
+                    self._arrange(snapshot)
+                else:
+                    continue
+                self._last, self._lost = snapshot, False
+                return snapshot is not None
         raise RemoteError(f"the copy is changed faster than it can be read. Received: path={self.location!r}")
 
     def push(self) -> None:
@@ -80,9 +82,11 @@ class Mirror:
         Raises:
             TakenOver: Another process has written a snapshot since this one read or wrote the last. Then, and at every
                 later push, nothing is uploaded.
-            ValueError: No such bucket, no permission, or a file's name cannot be an object's.
+            ValueError: No such bucket, no permission, no such folder, or a file's name cannot be an object's.
             OSError: It could not be written; the snapshot is the old one, and another push may succeed.
         """
+        if not self.folder.is_dir():
+            raise ValueError(f"no such folder. Received: path={str(self.folder)!r}")
         with self._place() as (bucket, prefix):
             self._check_alone(bucket, prefix)
             files = {storable(name): (self._digest(path), path.stat().st_size) for name, path in self._visible()}
@@ -91,7 +95,7 @@ class Mirror:
                 return
             known = before.digests if before else set()
             new = {digest: self.folder / name for name, (digest, _) in files.items() if digest not in known}
-            gs.parallel(lambda digest: self._upload(bucket, f"{prefix}objects/{digest}", new[digest]), new)
+            bucket.parallel(lambda digest: self._upload(bucket, f"{prefix}objects/{digest}", new[digest]), new)
             self._last = self._write(bucket, prefix, files)
             if before:
                 self._tidy(bucket, prefix, before)
@@ -103,9 +107,11 @@ class Mirror:
 
     def _visible(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self.folder.rglob("*")):
-            parts = path.relative_to(self.folder).parts
-            if path.is_file() and not any(part.startswith(".") for part in parts):
-                yield "/".join(parts), path
+            if path.is_file() and not self._is_hidden(path):
+                yield path.relative_to(self.folder).as_posix(), path
+
+    def _is_hidden(self, path: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(self.folder).parts)
 
     def _digest(self, path: Path) -> str:
         stat = path.stat()
@@ -159,7 +165,7 @@ class Mirror:
 
         try:
             objects = bucket.below(f"{prefix}objects/")
-            gs.parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
+            bucket.parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
         except (OSError, ValueError) as error:  # the snapshot is written; the next push tries again
             print(f"mirror: old objects stay: {error}", flush=True)
 
@@ -169,7 +175,12 @@ class Mirror:
         item = bucket.find(prefix + SNAPSHOT)
         if item is None:
             return None
-        data = bucket.read(item, limit=MAX_SNAPSHOT)
+        try:
+            data = bucket.read(item, limit=MAX_SNAPSHOT)
+        except RemoteError:
+            if bucket.find(item.name) == item:
+                raise
+            return self._read(bucket, prefix)  # another one was written at this moment
         try:
             return parsed(data, generation=item.generation or 0, modified=item.modified)
         except ValueError as error:
@@ -190,7 +201,7 @@ class Mirror:
                 f"Received: path={self.location!r}, free={free}"
             )
         try:
-            gs.parallel(
+            bucket.parallel(
                 lambda digest: _download(bucket, f"{prefix}objects/{digest}", missing[digest], arriving / digest),
                 missing,
             )
@@ -214,8 +225,8 @@ class Mirror:
         for name, path in list(self._visible()):
             if name not in snapshot.files or name in waiting[snapshot.files[name][0]]:
                 path.unlink()
-        for path in sorted(self.folder.rglob("[!.]*"), reverse=True):
-            if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+        for path in sorted(self.folder.rglob("*"), reverse=True):
+            if path.is_dir() and not (path.is_symlink() or self._is_hidden(path) or any(path.iterdir())):
                 path.rmdir()
         for digest, (first, *others) in ((d, names) for d, names in waiting.items() if names):
             for name in (first, *others):
@@ -234,7 +245,7 @@ def _download(bucket: Bucket, name: str, size: int, path: Path) -> None:
         if start > size:
             path.unlink()
             start = 0
-        with path.open("ab") as file:
+        with gs.explained(bucket.address(name)), path.open("ab") as file:
             bucket.copy(Object(name, size), file, start=start)
         if sha256(path) == digest:
             return

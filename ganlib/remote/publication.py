@@ -130,10 +130,10 @@ class _Publication:
         earlier = sorted({*before.files, *before.earlier})
         begun = self._write(known, whole=False, earlier=earlier)
         changed = [name for name in self.files if not self._stands(name)]
-        gs.parallel(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
+        self.bucket.parallel(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
         self.there = self._listed()
         leftovers = [self.there[name] for name in earlier if name not in self.files and name in self.there]
-        gs.parallel(self.bucket.delete, leftovers)
+        self.bucket.parallel(self.bucket.delete, leftovers)
         if not all(map(self._stands, self.files)):
             raise TakenOver(f"another process publishes there. Received: path={self.bucket.address(self.prefix)!r}")
         self._write(begun, whole=True, earlier=[])
