@@ -3,10 +3,11 @@
 from ganlib.data.archive import Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource
+from ganlib.data.config import DataConfig, Source
 from ganlib.data.digits import Digits
 from ganlib.data.image_folder import ImageFolder
 from ganlib.data.images import Images
-from ganlib.data.preparation import DataConfig, Source, prepare
+from ganlib.data.preparation import merge_parts, prepare, prepare_part
 from ganlib.data.records import PreparedDataset
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "Images",
     "PreparedDataset",
     "Source",
+    "merge_parts",
     "prepare",
+    "prepare_part",
 ]

@@ -1,0 +1,221 @@
+"""Images brought to one shape by as many processes as there are cores, in the order in which they were asked for.
+
+The processes are plain ones. Those of `multiprocessing` would import the user's script once more, which a script
+without a guard does not survive and standard input cannot; those that it forks inherit the locks of this one's threads.
+A process gets the settings and the places of some images at a time, never the listing. It ends with this one, however
+that ends, since then nobody holds the other end of its channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from ganlib.data import tfrecord
+from ganlib.data.config import DataConfig
+from ganlib.data.conform import UnusableImageError, conform
+from ganlib.data.stored import Stored
+
+NO_LABEL = -1
+PAYS = 2.0  # seconds of work from which on it pays to start processes, which takes them half a second
+WAITING = 3.0  # times the CPU's time: who takes so long to read waits for a slow disk, so that more can wait at once
+WAITERS = 4  # processes a core then
+AHEAD = 2  # chunks a process that may be asked for before they are needed
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from ganlib.data.reading import serve; serve(int(sys.argv[1]))"
+
+Chunk = Sequence[tuple[Stored, int | None]]
+"""Places of some images, and their labels."""
+
+
+class Treated(NamedTuple):
+    """What became of a chunk: the records of the usable images, and why each of the others is none, by position."""
+
+    records: bytes
+    refusals: dict[int, str]
+    remarks: Counter[str]
+
+
+class Reader:
+    """Reads images here, or in processes if they are many; use it in a `with` statement.
+
+    Args:
+        config: The shape.
+        files: Descriptors of the open files that the places refer to.
+    """
+
+    def __init__(self, config: DataConfig, files: Sequence[int]) -> None:
+        self._config, self._files = config, files
+        self._crew: _Crew | None = None
+        self._pace: _Pace | None = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._crew is not None:
+            self._crew.end()
+
+    def treat(self, chunks: Iterable[Chunk], *, total: int) -> Iterator[Treated]:
+        """Yields what became of each chunk; the chunks hold `total` images together.
+
+        Raises:
+            RuntimeError: A process ended before its work was done.
+        """
+        chunks, left = iter(chunks), total
+        while self._crew is None and (chunk := next(chunks, None)):
+            self._crew = self._started(left)
+            if self._crew is not None:
+                chunks = itertools.chain([chunk], chunks)
+                break
+            yield self._here(chunk)
+            left -= len(chunk)
+        if self._crew is not None:
+            yield from self._crew.treat(chunks)
+
+    def _here(self, chunk: Chunk) -> Treated:
+        wall, cpu = time.perf_counter(), time.process_time()
+        treated = treat(self._config, chunk)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        first = self._pace is None  # which imports libraries, and says nothing of the others
+        self._pace = _Pace(0.0, 1) if first else _Pace(wall / len(chunk), WAITERS if wall > WAITING * cpu else 1)
+        return treated
+
+    def _started(self, left: int) -> _Crew | None:
+        count = cores() * self._pace.waiters if self._pace else 1
+        if count == 1 or not sys.executable or self._pace is None or self._pace.seconds * left < PAYS:
+            return None
+        return _Crew(count, self._config, self._files)
+
+
+class _Pace(NamedTuple):
+    seconds: float
+    waiters: int
+
+
+class _Crew:
+    """Processes, each asked by a thread of its own: who sends and receives in turn cannot be waited for in vain."""
+
+    def __init__(self, count: int, config: DataConfig, files: Sequence[int]) -> None:
+        self._processes: list[_Process] = []
+        self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(count)
+        try:
+            for _ in range(count):
+                self._processes.append(_Process(config, files))
+                self._idle.put(self._processes[-1])
+        except BaseException:
+            self.end()
+            raise
+
+    def treat(self, chunks: Iterable[Chunk]) -> Iterator[Treated]:
+        asked: deque[Future[Treated]] = deque()
+        for chunk in chunks:
+            asked.append(self._threads.submit(self._ask, chunk))
+            if len(asked) > AHEAD * len(self._processes):
+                yield asked.popleft().result()
+        while asked:
+            yield asked.popleft().result()
+
+    def _ask(self, chunk: Chunk) -> Treated:
+        process = self._idle.get()
+        try:
+            return process.treat(chunk)
+        finally:
+            self._idle.put(process)
+
+    def end(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.kill()  # and whoever waits for its answer gets the end of file
+        self._threads.shutdown()
+        for process in self._processes:
+            process.close()
+
+
+class _Process:
+    def __init__(self, config: DataConfig, files: Sequence[int]) -> None:
+        self._channel, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603  # our own program
+                [sys.executable, "-c", PROGRAM, str(theirs.fileno()), *sys.path],
+                pass_fds=[theirs.fileno(), *files],
+                stdin=subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C is for this process alone, which then ends the others
+            )
+        self._channel.send(config)
+
+    def treat(self, chunk: Chunk) -> Treated:
+        try:
+            self._channel.send(chunk)
+            return cast("Treated", self._channel.recv())
+        except (EOFError, ConnectionError) as error:
+            raise RuntimeError(f"a process that read images {self._ending()}; {len(chunk)} were under way") from error
+
+    def _ending(self) -> str:
+        code = self._process.wait()
+        if code >= 0:
+            return f"ended with exit code {code}"
+        kill = -code == signal.SIGKILL
+        return f"was ended by {signal.Signals(-code).name}{', as where memory is short' if kill else ''}"
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        self._process.wait()
+        self._channel.close()
+
+
+def serve(descriptor: int) -> None:
+    """Treats chunks until nobody asks any more: the main function of a process.
+
+    Args:
+        descriptor: An open end of a channel, on which the settings come first.
+    """
+    with Connection(descriptor) as channel, contextlib.suppress(EOFError, ConnectionError):
+        config = channel.recv()
+        while True:
+            channel.send(treat(config, channel.recv()))
+
+
+def treat(config: DataConfig, chunk: Chunk) -> Treated:
+    """Brings images to the configured shape and makes records of them."""
+    records, refusals, remarks = [], {}, Counter[str]()
+    for position, (stored, label) in enumerate(chunk):
+        try:
+            image, lost = conform(
+                stored.open,
+                size=config.size,
+                colour=config.colour,
+                fit=config.fit,
+                resize=config.resize,
+                min_side=config.min_side,
+            )
+        except UnusableImageError as error:
+            refusals[position] = str(error)
+            continue
+        remarks.update(lost)
+        records.append(tfrecord.framed(tfrecord.example(image.tobytes(), NO_LABEL if label is None else label)))
+    return Treated(b"".join(records), refusals, remarks)
+
+
+def cores() -> int:
+    """Returns how many cores this process may use, by its affinity and by the quota of its container."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
+        quota, period = QUOTA.read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))
+    return count
