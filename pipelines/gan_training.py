@@ -11,17 +11,20 @@ from kfp.dsl.base_component import BaseComponent
 from components.evaluate_gan import evaluate_gan
 from components.export_model import export_model
 from components.measure_reference import measure_reference
+from components.merge_parts import merge_parts
 from components.prepare_data import prepare_data
+from components.prepare_part import prepare_part
 from components.train_gan import train_gan
 from ganlib import __version__
 from ganlib.config import RunConfig
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
+PARTS_AT_ONCE = 32  # of a preparation in parts
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*) \[Default: .*\]$", re.MULTILINE)
 
 
-def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComponent:
+def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, parts: int | None = None) -> BaseComponent:
     """Builds the pipeline with a config's values as its defaults.
 
     A factory, because KFP traces a pipeline's body when it is decorated: everything that the body
@@ -31,6 +34,7 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComp
         config: Defaults of the parameters, one dict a section: a change in one section leaves the
             cached steps of the others valid.
         image: Container image of every step; the cache key holds it, so name it by digest.
+        parts: Tasks that prepare the images; more than one must be as many as `data.shards`, and absent means those.
 
     Returns:
         The pipeline, ready to be compiled or called under `kfp.local`.
@@ -40,6 +44,9 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE) -> BaseComp
         _component(function, image)
         for function in (prepare_data, measure_reference, train_gan, evaluate_gan, export_model)
     )
+    parts = parts or config.data.shards
+    if parts > 1:
+        prepare = _in_parts(parts, image)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
         data: dict = defaults["data"],  # KFP copies defaults into the spec
@@ -113,6 +120,18 @@ class Outputs(NamedTuple):
     scores: dsl.Metrics
     report: dsl.HTML
     exported: dsl.Model
+
+
+def _in_parts(parts: int, image: str) -> Callable[..., Any]:
+    """Returns what stands in the place of the step prepare_data, with the same outputs."""
+    prepare, merge = _component(prepare_part, image), _component(merge_parts, image)
+
+    def prepare_in_parts(data: Any) -> Any:
+        with dsl.ParallelFor(list(range(parts)), parallelism=PARTS_AT_ONCE) as part:
+            prepared = prepare(data=data, part=part, of=parts)
+        return merge(data=data, parts=dsl.Collected(prepared.outputs["images"]))
+
+    return prepare_in_parts
 
 
 def _component(function: Callable[..., Any], image: str) -> Callable[..., Any]:

@@ -45,6 +45,16 @@ class Part:
     origin: Origin
     slices: dict[Split, Slice]
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a KFP artifact of this part says of it."""
+        return {
+            "part": self.number,
+            "train": self.slices["train"].count,
+            "test": self.slices["test"].count,
+            "set_aside": sum(len(made.set_aside) for made in self.slices.values()),
+        }
+
 
 def prepare(config: DataConfig, output: Path) -> PreparedDataset:
     """Writes a source's images as TFRecord shards, with a manifest and a preview picture.
@@ -88,9 +98,9 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
         RuntimeError: A process that read images was killed.
     """
     if config.shards != of:
-        raise ValueError(f"expected data.shards={of}, the parts that there are tasks for. Received: {config.shards=}")
+        raise ValueError(f"expected data.shards={of}, the parts that there are tasks for. Received: shards={config.shards}")
     if not 0 <= part < of:
-        raise ValueError(f"expected a part from 0 to {of - 1}. Received: {part=}")
+        raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
     listing = _listing(config)
     with _whole(output) as folder:
         [slices] = write(config, listing, [part], folder)
