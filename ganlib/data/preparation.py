@@ -98,7 +98,9 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
         RuntimeError: A process that read images was killed.
     """
     if config.shards != of:
-        raise ValueError(f"expected data.shards={of}, the parts that there are tasks for. Received: shards={config.shards}")
+        raise ValueError(
+            f"expected data.shards={of}, the parts that there are tasks for. Received: shards={config.shards}"
+        )
     if not 0 <= part < of:
         raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
     listing = _listing(config)

@@ -31,6 +31,7 @@ from ganlib.data.stored import Stored
 NO_LABEL = -1
 PAYS = 2.0  # seconds of work from which on it pays to start processes, which takes them half a second
 WAITING = 3.0  # times the CPU's time: who takes so long to read waits for a slow disk, so that more can wait at once
+NOTICED = 0.1  # seconds of waiting; less may be due to other programs
 WAITERS = 4  # processes a core then
 AHEAD = 2  # chunks a process that may be asked for before they are needed
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -89,20 +90,24 @@ class Reader:
         wall, cpu = time.perf_counter(), time.process_time()
         treated = treat(self._config, chunk)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        first = self._pace is None  # which imports libraries, and says nothing of the others
-        self._pace = _Pace(0.0, 1) if first else _Pace(wall / len(chunk), WAITERS if wall > WAITING * cpu else 1)
+        waits = wall > WAITING * cpu and wall - cpu > NOTICED
+        # The first chunk imports libraries, and says nothing of the others.
+        self._pace = _Pace(wall / len(chunk), WAITERS if waits else 1) if self._pace else _Pace(0.0, 1)
         return treated
 
     def _started(self, left: int) -> _Crew | None:
-        count = cores() * self._pace.waiters if self._pace else 1
-        if count == 1 or not sys.executable or self._pace is None or self._pace.seconds * left < PAYS:
+        """Starts processes if they shorten what is left."""
+        if self._pace is None or not sys.executable or self._pace.seconds * left <= PAYS:
             return None
-        return _Crew(count, self._config, self._files)
+        count = cores() * self._pace.processes
+        return _Crew(count, self._config, self._files) if count > 1 else None
 
 
 class _Pace(NamedTuple):
+    """How long an image takes, in seconds, and how many processes a core that suggests."""
+
     seconds: float
-    waiters: int
+    processes: int
 
 
 class _Crew:
