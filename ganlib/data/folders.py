@@ -66,8 +66,13 @@ def is_image(path: str) -> bool:
 
 
 def printable(path: str) -> str:
-    """Returns a path as text: a name that is not UTF-8 is legal on a disk, and must not stop any output."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Returns a path as text of one line: names that are not UTF-8, or hold a line break, must not harm any output."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
 def _hidden(path: str) -> bool:

@@ -90,7 +90,7 @@ class _Below:
             if entry.is_dir(follow_symlinks=False):
                 inner.append(entry.path)
                 self.paths[f"{self._name(entry.path)}/"] = entry.path
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112  # False also where links lead in circles
                 self._links.append(self._name(entry.path))
                 self.paths[f"{self._name(entry.path)}/"] = entry.path
             else:
