@@ -1,5 +1,6 @@
 """Images are read by several processes as by one, whoever asks, and none of them outlives its work."""
 
+import errno
 import itertools
 import os
 import signal
@@ -71,27 +72,24 @@ def alone(chunks):
     return [reading.treat(CONFIG, chunk) for chunk in chunks]
 
 
-def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for(two_processes):
+def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_before(two_processes):
     chunks = chunks_of(*(Slow(shade, seconds=0.02 * (shade % 3 == 0)) for shade in range(30)))
+    asked = []
+
+    def asking():
+        for chunk in chunks:
+            asked.append(chunk)
+            yield chunk
+
     with Reader(CONFIG, ()) as reader:
-        found = list(reader.treat(chunks, total=len(chunks)))
+        found = []
+        for treated in reader.treat(asking(), total=len(chunks)):
+            found.append(treated)
+            assert len(asked) <= len(found) + 1 + 2 * reading.AHEAD
         assert len(children()) == 2
         assert list(reader.treat(chunks, total=len(chunks))) == found  # by the same processes
     assert found == alone(chunks)
     assert children() == []
-
-
-def test_nothing_is_asked_for_long_before_it_is_needed(two_processes):
-    asked = []
-
-    def chunks():
-        for number in range(50):
-            asked.append(number)
-            yield [(Plain(number), None)]
-
-    with Reader(CONFIG, ()) as reader:
-        for number, _ in enumerate(reader.treat(chunks(), total=50)):
-            assert len(asked) <= number + 2 + 2 * reading.AHEAD
 
 
 def test_few_images_are_read_without_starting_a_process(monkeypatch):
@@ -102,10 +100,11 @@ def test_few_images_are_read_without_starting_a_process(monkeypatch):
             assert children() == []
 
 
-@pytest.mark.parametrize(("seconds", "processes"), [(0.0, 0), (0.02, reading.WAITERS)])
+@pytest.mark.parametrize(("seconds", "processes"), [(0.0, 0), (0.02, 2)])
 def test_one_core_starts_processes_only_to_wait_for_a_slow_disk(monkeypatch, seconds, processes):
     monkeypatch.setattr(reading, "PAYS", 0.0)
     monkeypatch.setattr(reading, "cores", lambda: 1)
+    monkeypatch.setattr(reading, "WAITERS", 2)
     chunks = [[(Slow(seconds=seconds), None)] * 10] * 4
     with Reader(CONFIG, ()) as reader:
         list(reader.treat(chunks, total=40))
@@ -127,6 +126,23 @@ def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(
         Reader(CONFIG, ()) as reader,
     ):
         list(reader.treat(chunks, total=len(chunks)))
+    assert children() == []
+
+
+def test_a_machine_that_takes_no_further_process_is_told_and_those_that_started_end(two_processes, monkeypatch):
+    start, numbers = subprocess.Popen, itertools.count()
+
+    def once(*arguments, **options):
+        if next(numbers):
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", once)
+    with (
+        pytest.raises(RuntimeError, match=r"^cannot start 2 processes that read images: Resource temporarily unavail"),
+        Reader(CONFIG, ()) as reader,
+    ):
+        list(reader.treat(chunks_of(Plain()), total=3))
     assert children() == []
 
 

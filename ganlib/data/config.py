@@ -41,7 +41,7 @@ class DataConfig(Config):
     flip: bool = False
     """Whether training images are mirrored left to right at random, where the subject allows it."""
     shards: int = Field(default=1, ge=1, le=10_000)
-    """Number of files that the training images are written to."""
+    """Number of files that the training images are written to, and of the tasks that prepare them on Kubeflow."""
     fingerprint: str | None = None
     """Checksum of the source's listing; a run fills it in, so that changed images are prepared anew."""
 

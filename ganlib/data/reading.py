@@ -73,18 +73,16 @@ class Reader:
         """Yields what became of each chunk; the chunks hold `total` images together.
 
         Raises:
-            RuntimeError: A process ended before its work was done.
+            RuntimeError: A process could not be started, or ended before its work was done.
         """
-        chunks, left = iter(chunks), total
-        while self._crew is None and (chunk := next(chunks, None)):
-            self._crew = self._started(left)
+        left, chunks = total, iter(chunks)
+        for chunk in chunks:
+            self._crew = self._crew or self._started(left)
             if self._crew is not None:
-                chunks = itertools.chain([chunk], chunks)
-                break
+                yield from self._crew.treat(itertools.chain([chunk], chunks))
+                return
             yield self._here(chunk)
             left -= len(chunk)
-        if self._crew is not None:
-            yield from self._crew.treat(chunks)
 
     def _here(self, chunk: Chunk) -> Treated:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -100,7 +98,10 @@ class Reader:
         if self._pace is None or not sys.executable or self._pace.seconds * left <= PAYS:
             return None
         count = cores() * self._pace.processes
-        return _Crew(count, self._config, self._files) if count > 1 else None
+        try:
+            return _Crew(count, self._config, self._files) if count > 1 else None
+        except OSError as error:
+            raise RuntimeError(f"cannot start {count} processes that read images: {error.strerror}") from error
 
 
 class _Pace(NamedTuple):
