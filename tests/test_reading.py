@@ -15,7 +15,7 @@ from strange_images import Deadly, Leaving, Plain, Slow
 from ganlib.data import DataConfig, prepare, reading
 from ganlib.data.reading import Reader
 
-CONFIG = DataConfig(size=8)
+SHAPE = reading.Shape(8, "grey", "crop", "bicubic", 8)
 TESTS = Path(__file__).parent
 # Without a guard: whoever imports it once more prepares once more.
 SCRIPT = """
@@ -37,7 +37,7 @@ import sys, threading, time
 sys.path.append({str(TESTS)!r})
 import psutil
 from strange_images import Plain, Slow
-from ganlib.data import DataConfig, reading
+from ganlib.data import reading
 reading.PAYS, reading.cores = 0.0, lambda: 2
 def tell():
     while len(found := psutil.Process().children()) < 2:
@@ -46,7 +46,7 @@ def tell():
     print(*(child.pid for child in found), flush=True)
 threading.Thread(target=tell, daemon=True).start()
 chunks = [[(Plain(), None)]] * 2 + [[(Slow(seconds=0.2), None)]] * 1000
-with reading.Reader(DataConfig(size=8), ()) as reader:
+with reading.Reader(reading.Shape(8, "grey", "crop", "bicubic", 8), ()) as reader:
     for _ in reader.treat(chunks, total=len(chunks)):
         pass
 """
@@ -69,7 +69,7 @@ def children():
 
 
 def alone(chunks):
-    return [reading.treat(CONFIG, chunk) for chunk in chunks]
+    return [reading.treat(SHAPE, chunk) for chunk in chunks]
 
 
 def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_before(two_processes):
@@ -81,7 +81,7 @@ def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_
             asked.append(chunk)
             yield chunk
 
-    with Reader(CONFIG, ()) as reader:
+    with Reader(SHAPE, ()) as reader:
         found = []
         for treated in reader.treat(asking(), total=len(chunks)):
             found.append(treated)
@@ -95,7 +95,7 @@ def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_
 def test_few_images_are_read_without_starting_a_process(monkeypatch):
     monkeypatch.setattr(reading, "cores", lambda: 2)
     chunks = chunks_of(*(Plain(shade) for shade in range(20)))
-    with Reader(CONFIG, ()) as reader:
+    with Reader(SHAPE, ()) as reader:
         for _ in reader.treat(chunks, total=len(chunks)):
             assert children() == []
 
@@ -106,7 +106,7 @@ def test_one_core_starts_processes_only_to_wait_for_a_slow_disk(monkeypatch, sec
     monkeypatch.setattr(reading, "cores", lambda: 1)
     monkeypatch.setattr(reading, "WAITERS", 2)
     chunks = [[(Slow(seconds=seconds), None)] * 10] * 4
-    with Reader(CONFIG, ()) as reader:
+    with Reader(SHAPE, ()) as reader:
         list(reader.treat(chunks, total=40))
         assert len(children()) == processes
 
@@ -123,7 +123,7 @@ def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(
     chunks = chunks_of(*(Plain(shade) for shade in range(5)), image, *(Slow(seconds=0.1) for _ in range(30)))
     with (
         pytest.raises(RuntimeError, match=rf"^a process that read images {told}; 1 were under way$"),
-        Reader(CONFIG, ()) as reader,
+        Reader(SHAPE, ()) as reader,
     ):
         list(reader.treat(chunks, total=len(chunks)))
     assert children() == []
@@ -140,7 +140,7 @@ def test_a_machine_that_takes_no_further_process_is_told_and_those_that_started_
     monkeypatch.setattr(subprocess, "Popen", once)
     with (
         pytest.raises(RuntimeError, match=r"^cannot start 2 processes that read images: Resource temporarily unavail"),
-        Reader(CONFIG, ()) as reader,
+        Reader(SHAPE, ()) as reader,
     ):
         list(reader.treat(chunks_of(Plain()), total=3))
     assert children() == []
@@ -148,7 +148,7 @@ def test_a_machine_that_takes_no_further_process_is_told_and_those_that_started_
 
 def test_whoever_stops_listening_leaves_no_process_behind(two_processes):
     chunks = chunks_of(*(Slow(seconds=0.1) for _ in range(30)))
-    with Reader(CONFIG, ()) as reader:
+    with Reader(SHAPE, ()) as reader:
         assert len(list(itertools.islice(reader.treat(chunks, total=len(chunks)), 3))) == 3
         assert len(children()) == 2
     assert children() == []
@@ -163,7 +163,7 @@ def test_a_script_needs_no_guard(tmp_path, way):
     )
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stdout.splitlines() if line.startswith("prepared")]
-    assert said == [f"prepared {prepare(CONFIG, tmp_path / 'here').checksum} [2]"]
+    assert said == [f"prepared {prepare(DataConfig(size=8), tmp_path / 'here').checksum} [2]"]
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda end: end.name)

@@ -18,7 +18,7 @@ from etils import epy
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
-from ganlib.data.reading import Reader, Treated
+from ganlib.data.reading import Reader, Shape, Treated
 from ganlib.progress import Progress
 
 with epy.lazy_imports():
@@ -165,7 +165,8 @@ def _fill(label: str, config: DataConfig, listing: Listing, work: Sequence[tuple
     total, done = sum(len(indices) for _, _, indices in work), 0
     progress = Progress(label, total=total, unit="images")
     chunks = ([(listing.locate(index), listing.entries[index].label) for index in indices] for _, _, indices in work)
-    with Reader(config, listing.files) as reader:
+    shape = Shape(config.size, config.colour, config.fit, config.resize, config.min_side)
+    with Reader(shape, listing.files) as reader:
         for (made, path, indices), treated in zip(work, reader.treat(chunks, total=total), strict=True):
             made.add(listing, indices, treated)
             if treated.records:

@@ -2,7 +2,7 @@
 
 The processes are plain ones. Those of `multiprocessing` would import the user's script once more, which a script
 without a guard does not survive and standard input cannot; those that it forks inherit the locks of this one's threads.
-A process gets the settings and the places of some images at a time, never the listing. It ends with this one, however
+A process gets the shape and the places of some images at a time, never the listing. It ends with this one, however
 that ends, since then nobody holds the other end of its channel.
 """
 
@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from ganlib.data import tfrecord
-from ganlib.data.config import DataConfig
-from ganlib.data.conform import UnusableImageError, conform
+from ganlib.data.conform import Colour, Fit, Resize, UnusableImageError, conform
 from ganlib.data.stored import Stored
 
 NO_LABEL = -1
-PAYS = 2.0  # seconds of work from which on it pays to start processes, which takes them half a second
+PAYS = 1.0  # seconds of work from which on it pays to start processes, which takes a fifth of one
 WAITING = 3.0  # times the CPU's time: who takes so long to read waits for a slow disk, so that more can wait at once
 NOTICED = 0.1  # seconds of waiting; less may be due to other programs
 WAITERS = 4  # processes a core then
@@ -39,6 +38,16 @@ PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from ganlib.data.reading impo
 
 Chunk = Sequence[tuple[Stored, int | None]]
 """Places of some images, and their labels."""
+
+
+class Shape(NamedTuple):
+    """What images are brought to; see `conform`."""
+
+    size: int
+    colour: Colour
+    fit: Fit
+    resize: Resize
+    min_side: int
 
 
 class Treated(NamedTuple):
@@ -53,12 +62,12 @@ class Reader:
     """Reads images here, or in processes if they are many; use it in a `with` statement.
 
     Args:
-        config: The shape.
+        shape: What they are brought to.
         files: Descriptors of the open files that the places refer to.
     """
 
-    def __init__(self, config: DataConfig, files: Sequence[int]) -> None:
-        self._config, self._files = config, files
+    def __init__(self, shape: Shape, files: Sequence[int]) -> None:
+        self._shape, self._files = shape, files
         self._crew: _Crew | None = None
         self._pace: _Pace | None = None
 
@@ -86,7 +95,7 @@ class Reader:
 
     def _here(self, chunk: Chunk) -> Treated:
         wall, cpu = time.perf_counter(), time.process_time()
-        treated = treat(self._config, chunk)
+        treated = treat(self._shape, chunk)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         waits = wall > WAITING * cpu and wall - cpu > NOTICED
         # The first chunk imports libraries, and says nothing of the others.
@@ -99,7 +108,7 @@ class Reader:
             return None
         count = cores() * self._pace.processes
         try:
-            return _Crew(count, self._config, self._files) if count > 1 else None
+            return _Crew(count, self._shape, self._files) if count > 1 else None
         except OSError as error:
             raise RuntimeError(f"cannot start {count} processes that read images: {error.strerror}") from error
 
@@ -114,13 +123,13 @@ class _Pace(NamedTuple):
 class _Crew:
     """Processes, each asked by a thread of its own: who sends and receives in turn cannot be waited for in vain."""
 
-    def __init__(self, count: int, config: DataConfig, files: Sequence[int]) -> None:
+    def __init__(self, count: int, shape: Shape, files: Sequence[int]) -> None:
         self._processes: list[_Process] = []
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(count)
         try:
             for _ in range(count):
-                self._processes.append(_Process(config, files))
+                self._processes.append(_Process(shape, files))
                 self._idle.put(self._processes[-1])
         except BaseException:
             self.end()
@@ -152,7 +161,7 @@ class _Crew:
 
 
 class _Process:
-    def __init__(self, config: DataConfig, files: Sequence[int]) -> None:
+    def __init__(self, shape: Shape, files: Sequence[int]) -> None:
         self._channel, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
@@ -161,7 +170,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for this process alone, which then ends the others
             )
-        self._channel.send(config)
+        self._channel.send(shape)
 
     def treat(self, chunk: Chunk) -> Treated:
         try:
@@ -189,26 +198,26 @@ def serve(descriptor: int) -> None:
     """Treats chunks until nobody asks any more: the main function of a process.
 
     Args:
-        descriptor: An open end of a channel, on which the settings come first.
+        descriptor: An open end of a channel, on which the shape comes first.
     """
     with Connection(descriptor) as channel, contextlib.suppress(EOFError, ConnectionError):
-        config = channel.recv()
+        shape = channel.recv()
         while True:
-            channel.send(treat(config, channel.recv()))
+            channel.send(treat(shape, channel.recv()))
 
 
-def treat(config: DataConfig, chunk: Chunk) -> Treated:
+def treat(shape: Shape, chunk: Chunk) -> Treated:
     """Brings images to the configured shape and makes records of them."""
     records, refusals, remarks = [], {}, Counter[str]()
     for position, (stored, label) in enumerate(chunk):
         try:
             image, lost = conform(
                 stored.open,
-                size=config.size,
-                colour=config.colour,
-                fit=config.fit,
-                resize=config.resize,
-                min_side=config.min_side,
+                size=shape.size,
+                colour=shape.colour,
+                fit=shape.fit,
+                resize=shape.resize,
+                min_side=shape.min_side,
             )
         except UnusableImageError as error:
             refusals[position] = str(error)
