@@ -15,13 +15,14 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from ganlib.data import tfrecord
 from ganlib.data.conform import Colour, Fit, Resize, UnusableImageError, conform
@@ -29,12 +30,15 @@ from ganlib.data.stored import Stored
 
 NO_LABEL = -1
 PAYS = 1.0  # seconds of work from which on it pays to start processes, which takes a fifth of one
-WAITING = 3.0  # times the CPU's time: who takes so long to read waits for a slow disk, so that more can wait at once
-NOTICED = 0.1  # seconds of waiting; less may be due to other programs
+WAITING = 3.0  # times its work: who takes so long to read waits for a slow disk, so that more can wait at once
+NOTICED = 0.1  # seconds of waiting; less is no matter
 WAITERS = 4  # processes a core then
 AHEAD = 2  # chunks a process that may be asked for before they are needed
+SCHEDULED = Path("/proc/thread-self/schedstat")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from ganlib.data.reading import serve; serve(int(sys.argv[1]))"
+PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[3:]; from ganlib.data.reading import serve; serve(*map(int, sys.argv[1:3]))"
+)
 
 Chunk = Sequence[tuple[Stored, int | None]]
 """Places of some images, and their labels."""
@@ -94,10 +98,10 @@ class Reader:
             left -= len(chunk)
 
     def _here(self, chunk: Chunk) -> Treated:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, busy = time.perf_counter(), _busy()
         treated = treat(self._shape, chunk)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        waits = wall > WAITING * cpu and wall - cpu > NOTICED
+        wall, busy = time.perf_counter() - wall, _busy() - busy
+        waits = wall > WAITING * busy and wall - busy > NOTICED
         # The first chunk imports libraries, and says nothing of the others.
         self._pace = _Pace(wall / len(chunk), WAITERS if waits else 1) if self._pace else _Pace(0.0, 1)
         return treated
@@ -161,12 +165,16 @@ class _Crew:
 
 
 class _Process:
+    """A process and what is shared with it: a channel for words, and a file without a name for records."""
+
     def __init__(self, shape: Shape, files: Sequence[int]) -> None:
         self._channel, theirs = Pipe()
+        self._records = _nameless()
+        shared = [theirs.fileno(), self._records.fileno()]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
-                [sys.executable, "-c", PROGRAM, str(theirs.fileno()), *sys.path],
-                pass_fds=[theirs.fileno(), *files],
+                [sys.executable, "-c", PROGRAM, *map(str, shared), *sys.path],
+                pass_fds=[*shared, *files],
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for this process alone, which then ends the others
             )
@@ -175,9 +183,10 @@ class _Process:
     def treat(self, chunk: Chunk) -> Treated:
         try:
             self._channel.send(chunk)
-            return cast("Treated", self._channel.recv())
+            size, *others = self._channel.recv()
         except (EOFError, ConnectionError) as error:
             raise RuntimeError(f"a process that read images {self._ending()}; {len(chunk)} were under way") from error
+        return Treated(os.pread(self._records.fileno(), size, 0), *others)
 
     def _ending(self) -> str:
         code = self._process.wait()
@@ -192,18 +201,31 @@ class _Process:
     def close(self) -> None:
         self._process.wait()
         self._channel.close()
+        self._records.close()
 
 
-def serve(descriptor: int) -> None:
+def _nameless() -> BinaryIO:
+    """Returns a file that is in memory where the system has such."""
+    if sys.platform == "linux":
+        file = open(os.memfd_create("records"), "w+b", buffering=0)  # noqa: PTH123, SIM115
+    else:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    return cast("BinaryIO", file)
+
+
+def serve(channel: int, records: int) -> None:
     """Treats chunks until nobody asks any more: the main function of a process.
 
     Args:
-        descriptor: An open end of a channel, on which the shape comes first.
+        channel: Descriptor of an end of a channel, on which the shape comes first.
+        records: Descriptor of a file that records are left in, from its beginning.
     """
-    with Connection(descriptor) as channel, contextlib.suppress(EOFError, ConnectionError):
-        shape = channel.recv()
+    with Connection(channel) as asked, contextlib.suppress(EOFError, ConnectionError):
+        shape = asked.recv()
         while True:
-            channel.send(treat(shape, channel.recv()))
+            treated = treat(shape, asked.recv())
+            os.pwrite(records, treated.records, 0)
+            asked.send((len(treated.records), treated.refusals, treated.remarks))
 
 
 def treat(shape: Shape, chunk: Chunk) -> Treated:
@@ -225,6 +247,15 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
         remarks.update(lost)
         records.append(tfrecord.framed(tfrecord.example(image.tobytes(), NO_LABEL if label is None else label)))
     return Treated(b"".join(records), refusals, remarks)
+
+
+def _busy() -> float:
+    """Returns the seconds in which this thread computed, or could have if other programs had left it a core."""
+    try:
+        computed, queued, _ = SCHEDULED.read_text().split()
+    except (OSError, ValueError):  # another system
+        return time.thread_time()
+    return (int(computed) + int(queued)) / 1e9
 
 
 def cores() -> int:
