@@ -12,10 +12,10 @@ import psutil
 import pytest
 from strange_images import Deadly, Leaving, Plain, Slow
 
-from ganlib.data import DataConfig, prepare, reading
+from ganlib.data import DataConfig, crew, prepare, reading, treatment
 from ganlib.data.reading import Reader
 
-SHAPE = reading.Shape(8, "grey", "crop", "bicubic", 8)
+SHAPE = treatment.Shape(8, "grey", "crop", "bicubic", 8)
 TESTS = Path(__file__).parent
 # Without a guard: whoever imports it once more prepares once more.
 SCRIPT = """
@@ -24,11 +24,11 @@ from ganlib.data import DataConfig, parts, prepare, reading
 reading.PAYS, parts.CHUNK_IMAGES = 0.0, 50
 reading.cores = lambda: 2
 started = []
-begin = reading._Crew.__init__
+begin = reading.Crew.__init__
 def counting(crew, count, *rest):
     started.append(count)
     begin(crew, count, *rest)
-reading._Crew.__init__ = counting
+reading.Crew.__init__ = counting
 print("prepared", prepare(DataConfig(size=8), Path("dataset")).checksum, started)
 """
 # Prints the processes that it started, and reads for minutes.
@@ -37,7 +37,7 @@ import sys, threading, time
 sys.path.append({str(TESTS)!r})
 import psutil
 from strange_images import Plain, Slow
-from ganlib.data import reading
+from ganlib.data import reading, treatment
 reading.PAYS, reading.cores = 0.0, lambda: 2
 def tell():
     while len(found := psutil.Process().children()) < 2:
@@ -46,7 +46,7 @@ def tell():
     print(*(child.pid for child in found), flush=True)
 threading.Thread(target=tell, daemon=True).start()
 chunks = [[(Plain(), None)]] * 2 + [[(Slow(seconds=0.2), None)]] * 1000
-with reading.Reader(reading.Shape(8, "grey", "crop", "bicubic", 8), ()) as reader:
+with reading.Reader(treatment.Shape(8, "grey", "crop", "bicubic", 8), ()) as reader:
     for _ in reader.treat(chunks, total=len(chunks)):
         pass
 """
@@ -65,11 +65,11 @@ def chunks_of(*images):
 
 
 def children():
-    return [child for child in psutil.Process().children() if "ganlib.data.reading" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "ganlib.data.crew" in " ".join(child.cmdline())]
 
 
 def alone(chunks):
-    return [reading.treat(SHAPE, chunk) for chunk in chunks]
+    return [treatment.treat(SHAPE, chunk) for chunk in chunks]
 
 
 def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_before(two_processes):
@@ -85,7 +85,7 @@ def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_
         found = []
         for treated in reader.treat(asking(), total=len(chunks)):
             found.append(treated)
-            assert len(asked) <= len(found) + 1 + 2 * reading.AHEAD
+            assert len(asked) <= len(found) + 1 + 2 * crew.AHEAD
         assert len(children()) == 2
         assert list(reader.treat(chunks, total=len(chunks))) == found  # by the same processes
     assert found == alone(chunks)

@@ -18,7 +18,8 @@ from etils import epy
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
-from ganlib.data.reading import Reader, Shape, Treated
+from ganlib.data.reading import Reader
+from ganlib.data.treatment import Shape, Treated
 from ganlib.progress import Progress
 
 with epy.lazy_imports():
