@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ganlib.data.stored import Stored
 from ganlib.schema import Config
@@ -18,8 +18,7 @@ Split = Literal["train", "test"]
 FEWEST = 2  # images of a split
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One image of a listing, before it is read.
 
     Attributes:

@@ -8,8 +8,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from etils import epy
 
@@ -33,8 +32,7 @@ class Stored(Protocol):
         """Opens the image; raises what Pillow raises on a damaged file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
+class Pixels(NamedTuple):
     """Pixels themselves: uint8 [H, W] or [H, W, C]."""
 
     array: NDArray[np.uint8]
@@ -45,8 +43,7 @@ class Pixels:
         return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """A file by its path."""
 
     path: str
@@ -63,8 +60,7 @@ class File:
             os.close(file)
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Bytes of an open file, such as a member of a tar archive."""
 
     file: int
@@ -76,8 +72,7 @@ class Range:
         return _image(_bytes(self.file, self.offset, self.size))
 
 
-@dataclass(frozen=True, slots=True)
-class ZipMember:
+class ZipMember(NamedTuple):
     """A member of an open zip file; nothing that the archive says of it is believed.
 
     Attributes:
@@ -113,8 +108,7 @@ class ZipMember:
         return _image(data)
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """Something with the name of an image that is not to be read."""
 
     reason: str
