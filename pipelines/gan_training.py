@@ -11,7 +11,9 @@ from kfp.dsl.base_component import BaseComponent
 from components.evaluate_gan import evaluate_gan
 from components.export_model import export_model
 from components.measure_reference import measure_reference
+from components.merge_parts import merge_parts
 from components.prepare_data import prepare_data
+from components.prepare_part import prepare_part
 from components.train_gan import train_gan
 from ganlib import __version__
 from ganlib.config import RunConfig
@@ -20,10 +22,13 @@ from pipelines.pods import place
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
+PARTS_AT_ONCE = 32  # of a preparation in parts
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*) \[Default: .*\]$", re.MULTILINE)
 
 
-def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None) -> BaseComponent:
+def build_pipeline(
+    config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None, parts: int | None = None
+) -> BaseComponent:
     """Builds the pipeline with a config's values as its defaults.
 
     A factory, because KFP traces a pipeline's body when it is decorated: everything that the body
@@ -34,6 +39,7 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
             cached steps of the others valid.
         image: Container image of every step; the cache key holds it, so name it by digest.
         platform: Where the steps run and with what; None means on this machine.
+        parts: Tasks that prepare the images; more than one must be as many as `data.shards`, and absent means those.
 
     Returns:
         The pipeline, ready to be compiled or called under `kfp.local`.
@@ -48,6 +54,9 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
         _component(function, image, platform)
         for function in (prepare_data, measure_reference, train_gan, evaluate_gan, export_model)
     )
+    parts = parts or config.data.shards
+    if parts > 1:
+        prepare = _in_parts(parts, image, platform)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
         data: dict = defaults["data"],  # KFP copies defaults into the spec
@@ -130,14 +139,31 @@ class Outputs(NamedTuple):
     exported: dsl.Model
 
 
-def _component(function: Callable[..., Any], image: str, platform: Platform | None) -> Callable[..., dsl.PipelineTask]:
+def _in_parts(parts: int, image: str, platform: Platform | None) -> Callable[..., Any]:
+    """Returns what stands in the place of the step prepare_data, with the same outputs."""
+    prepare, merge = (
+        _component(function, image, platform, step="prepare_data") for function in (prepare_part, merge_parts)
+    )
+
+    def prepare_in_parts(data: Any) -> Any:
+        with dsl.ParallelFor(list(range(parts)), parallelism=PARTS_AT_ONCE) as part:
+            prepared = prepare(data=data, part=part, of=parts)
+        return merge(data=data, parts=dsl.Collected(prepared.outputs["images"]))
+
+    return prepare_in_parts
+
+
+def _component(
+    function: Callable[..., Any], image: str, platform: Platform | None, *, step: str | None = None
+) -> Callable[..., dsl.PipelineTask]:
+    """Returns what makes a task of a function; it gets what the platform has for `step`, by default its own."""
     # The image holds kfp already: without install_kfp_package=False every pod would run pip.
     component = dsl.component(function, base_image=image, install_kfp_package=False)
 
     def placed(**inputs: Any) -> dsl.PipelineTask:
         task = component(**inputs)
         if platform is not None:
-            place(task, step=function.__name__, platform=platform)
+            place(task, step=step or function.__name__, platform=platform)
         return task
 
     return placed

@@ -82,7 +82,8 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     arguments["export_settings"] = arguments.pop("export")
     with _environment(inherited), step_log(folder / "log.txt"), containers.followed_to_their_end():
         try:
-            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE)(**arguments).outputs
+            # One step prepares the images, which takes all cores by itself.
+            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**arguments).outputs
         except RuntimeError as error:
             if not failure.exists():
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data import Archive, DataConfig, ImageFolder, archive, prepare
+from ganlib.data import Archive, DataConfig, ImageFolder, archive, prepare, stored
 
 FORMATS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
 NAMES = [f"{'ab'[index % 2]}/{index}.png" for index in range(8)]
@@ -332,7 +332,7 @@ def test_an_archive_with_a_password_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 def test_an_image_that_is_too_large_is_set_aside_unread(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_IMAGE_BYTES", 10_000)
+    monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 10_000)
     source = pack(tmp_path / f"images.{kind}", PICTURES | {"a/bomb.png": bytes(10_001), "a/limit.png": png()})
     unreadable(source, names(source).index("a/bomb.png"), "larger than any image, 10001 bytes")
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ganlib import remote, storage
-from ganlib.data import Archive, DataConfig, Digits, ImageFolder, prepare
+from ganlib.data import Archive, DataConfig, Digits, ImageFolder, prepare, stored
 
 COUNT = 16
 
@@ -155,7 +155,7 @@ def test_a_lasting_fault_ends_the_preparation_and_sets_no_image_aside(
 def test_an_object_that_is_no_image_is_set_aside_with_its_reason(filled, objects, tmp_path, monkeypatch):
     objects.blob("digits/train/0/bad.png").upload_from_string(b"no image")
     objects.blob("digits/train/1/large.png").upload_from_string(bytes(3000))
-    monkeypatch.setattr(remote.folder, "MAX_READ", 2999)
+    monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 2999)
     dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=0.2), tmp_path / "dataset")
     aside = {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
     assert aside == {

@@ -16,7 +16,8 @@ HALF_CLEAR = np.where(np.arange(16) < 8, 0, 255).astype(np.uint8)[None, :].repea
 def take(image, **changes):
     """Conforms an image, or the bytes of an image file, to 16x16."""
     settings = {"size": 16, "colour": "grey", "fit": "crop", "resize": "bicubic", "min_side": 8, **changes}
-    return conform(lambda: Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image, **settings)
+    made, remarks = conform(lambda: Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image, **settings)
+    return np.asarray(made, np.uint8).reshape(made.height, made.width, -1), remarks
 
 
 def encode(image, kind="PNG", **options):

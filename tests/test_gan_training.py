@@ -1,14 +1,18 @@
 """The pipeline as KFP reads it."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from ganlib.config import RunConfig
+from ganlib.data import DataConfig, prepare
+from pipelines import gan_training
 from pipelines.gan_training import build_pipeline, compile_pipeline
 
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
@@ -161,3 +165,75 @@ def test_two_pipelines_of_one_process_keep_their_own_defaults():
     for size, pipeline in pipelines.items():
         default = pipeline.pipeline_spec.root.input_definitions.parameters["data"].default_value
         assert default.struct_value["size"] == size
+
+
+# The preparation in parts.
+
+
+@pytest.fixture(scope="module")
+def in_parts(compiled):
+    return yaml.safe_load(compiled(RunConfig.model_validate({"data": {"shards": 3}})))
+
+
+def test_several_shards_are_prepared_side_by_side_and_merged(in_parts):
+    tasks = in_parts["root"]["dag"]["tasks"]
+    [loop] = [task for task in tasks.values() if "parameterIterator" in task]
+    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == [0, 1, 2]
+    assert loop["iteratorPolicy"]["parallelismLimit"] == gan_training.PARTS_AT_ONCE
+    [part] = in_parts["components"][loop["componentRef"]["name"]]["dag"]["tasks"].values()
+    given = part["inputs"]["parameters"]
+    assert given["of"]["runtimeValue"]["constant"] == 3
+    assert set(given) == {"data", "part", "of"}  # all that the key of its cache depends on
+    assert tasks["merge-parts"]["dependentTasks"] == [loop["taskInfo"]["name"]]
+    assert "prepare-data" not in tasks
+
+
+def test_in_parts_or_not_the_pipeline_takes_and_gives_the_same(in_parts, spec):
+    assert in_parts["root"]["outputDefinitions"] == spec["root"]["outputDefinitions"]
+    types = {name: value["parameterType"] for name, value in in_parts["root"]["inputDefinitions"]["parameters"].items()}
+    assert types == dict.fromkeys(spec["root"]["inputDefinitions"]["parameters"], "STRUCT")
+    later = {name: NEEDS[name] for name in ("measure-reference", "train-gan", "evaluate-gan", "export-model")}
+    for name, needed in later.items():
+        expected = {"merge-parts" if task == "prepare-data" else task for task in needed}
+        assert set(in_parts["root"]["dag"]["tasks"][name]["dependentTasks"]) == expected
+
+
+def test_one_task_may_write_several_shards():
+    pipeline = build_pipeline(RunConfig.model_validate({"data": {"shards": 3}}), parts=1)
+    assert "prepare-data" in pipeline.pipeline_spec.root.dag.tasks
+
+
+PREPARING = """
+import sys
+from kfp import dsl, local
+from ganlib.data import DataConfig
+from pipelines.gan_training import _in_parts
+prepare = _in_parts(2, "python", None)
+@dsl.pipeline
+def preparation(data: dict) -> dsl.Dataset:
+    return prepare(data=data).outputs["dataset"]
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
+made = preparation(data=DataConfig(size=8, shards=2).to_parameter()).output
+print("made", made.metadata["sha256"], made.metadata["seconds"] > 0, made.path)
+try:
+    preparation(data=DataConfig(size=8, shards=4).to_parameter())
+except RuntimeError:
+    print("refused")
+"""
+
+
+def test_parts_that_kfp_runs_become_the_dataset_that_one_task_makes(tmp_path):
+    """In a process of its own: KFP's local loop may leave `print` changed behind it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARING, str(tmp_path / "steps")], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    [line] = [line for line in done.stdout.splitlines() if line.split()[:1] == ["made"]]
+    _, checksum, timed, path = line.split()
+    whole = prepare(DataConfig(size=8, shards=2), tmp_path / "whole")
+    assert (checksum, timed) == (whole.checksum, "True")
+    for file in whole.folder.iterdir():
+        assert (Path(path) / file.name).read_bytes() == file.read_bytes()
+    assert done.stdout.splitlines()[-1].strip() == "refused"
+    told = "error: prepare_part: expected data.shards=2, the parts that there are tasks for. Received: shards=4"
+    assert told in done.stdout

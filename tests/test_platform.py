@@ -280,3 +280,19 @@ def test_a_run_on_this_machine_does_not_depend_on_the_platform():
     assert plain.to_parameters() == other.to_parameters()
     assert "platform" not in plain.to_parameters()
     assert settings.digest(plain) == settings.digest(other)
+
+
+def test_the_parts_of_a_preparation_get_what_is_meant_for_it(tmp_path):
+    assignments = [
+        "data.shards=3",
+        "platform.memory={prepare_data: 3Gi, others: 8Gi}",
+        "platform.image_pull_policy=Always",
+    ]
+    spec, platform = compiled(tmp_path, *assignments)
+    limits = {
+        name: executor["container"]["resources"]["resourceMemoryLimit"]
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+    }
+    assert {name for name, limit in limits.items() if limit == "3Gi"} == {"exec-prepare-part", "exec-merge-parts"}
+    assert "exec-prepare-data" not in limits
+    assert set(platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]) == set(limits)

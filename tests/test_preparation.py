@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from ganlib.data import Arrays, DataConfig, ImageFolder, PreparedDataset, preparation, prepare
+from ganlib.data import Arrays, DataConfig, ImageFolder, PreparedDataset, parts, prepare
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -366,17 +366,23 @@ def test_the_share_of_unusable_images_is_of_those_that_were_read(tmp_path):
 
 
 def test_progress_goes_up_to_the_end_where_too_few_images_are_usable(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(preparation, "Progress", functools.partial(preparation.Progress, interval=0.0))
+    monkeypatch.setattr(parts, "Progress", functools.partial(parts.Progress, interval=0.0))
+    monkeypatch.setattr(parts, "CHUNK_IMAGES", 5)
     folder = write_images(tmp_path / "images" / "train", count=20)
     write_images(tmp_path / "images" / "test", count=4)
     for index in range(15):
         (folder / f"good-{index:02d}.png").write_text("text")
     dataset = prepare(config_of(tmp_path / "images", max_unusable=0.9, train_images=10), tmp_path / "dataset")
     assert dataset.count("train") == 5
-    lines = [line.split()[2] for line in capsys.readouterr().out.splitlines() if line.startswith("prepare")]
+    monkeypatch.undo()
+    told = [
+        line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.startswith(("prepare", "replace"))
+    ]
+    lines = [count for label, _, count in told if label == "prepare"]
     done = [int(line.split("/")[0]) for line in lines]
     assert done == sorted(done)
-    assert len(done) > 2
+    assert len(done) == 3
+    assert [label for label, *_ in told][3:] == ["replace"] * (len(told) - 3) != []
     assert {line.split("/")[1] for line in lines} == {"14"}
     assert lines[-1] == "14/14"
 

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from ganlib.data import Arrays, DataConfig, PreparedDataset, prepare, records
-from ganlib.data.records import SplitWriter
 
 COUNT = 53
 BATCH = 8
@@ -251,19 +250,6 @@ def test_the_dataset_says_what_it_is(dataset):
         "test": 5,
         "set_aside": 0,
     }
-
-
-def test_a_writer_fills_its_shards_in_turn_and_lists_only_those_with_records(tmp_path):
-    writer = SplitWriter(tmp_path, split="train", counts=[2, 0, 2, 1])
-    for index in range(3):
-        writer.write(IMAGES[index], None)
-    writer.close()
-    shards = writer.shards()
-    assert [(shard["file"], shard["count"]) for shard in shards] == [
-        ("train-00000-of-00004.tfrecord", 2),
-        ("train-00002-of-00004.tfrecord", 1),
-    ]
-    assert sorted(os.listdir(tmp_path)) == [shard["file"] for shard in shards]
 
 
 def test_a_folder_without_prepared_data_is_refused(tmp_path):

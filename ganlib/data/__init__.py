@@ -1,13 +1,18 @@
 """Images: where they come from, how they are brought to one shape, and how they are read back."""
 
-from ganlib.data.archive import Archive
-from ganlib.data.arrays import Arrays
-from ganlib.data.base import DataSource
-from ganlib.data.digits import Digits
-from ganlib.data.image_folder import ImageFolder
-from ganlib.data.images import Images
-from ganlib.data.preparation import DataConfig, Source, prepare
-from ganlib.data.records import PreparedDataset
+from etils import epy
+
+# What opens images in processes of its own takes few of these, and shall start soon.
+with epy.lazy_api_imports(globals()):
+    from ganlib.data.archive import Archive
+    from ganlib.data.arrays import Arrays
+    from ganlib.data.base import DataSource
+    from ganlib.data.config import DataConfig, Source
+    from ganlib.data.digits import Digits
+    from ganlib.data.image_folder import ImageFolder
+    from ganlib.data.images import Images
+    from ganlib.data.preparation import merge_parts, prepare, prepare_part
+    from ganlib.data.records import PreparedDataset
 
 __all__ = [
     "Archive",
@@ -19,5 +24,7 @@ __all__ = [
     "Images",
     "PreparedDataset",
     "Source",
+    "merge_parts",
     "prepare",
+    "prepare_part",
 ]

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
-import os
 import shutil
 import tarfile
 import tempfile
-import threading
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from etils import epy
 from pydantic import Field
 
 from ganlib import storage
 from ganlib.data.base import DataSource, Entry, Listing
 from ganlib.data.folders import arrange, printable
-
-with epy.lazy_imports():
-    from PIL import Image
+from ganlib.data.stored import LOCAL_HEADER, Range, Stored, Unreadable, ZipMember
 
 ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
 Packed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
 PACKED: dict[bytes, type[Packed]] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
 BLOCK = 512  # of a tar archive; one of zeros ends it
 CHUNK = 2**20
-MAX_IMAGE_BYTES = 256 * 2**20  # no image of a data set is larger: a bomb, or not an image
 MAX_SHARE_OF_DISK = 0.9  # of what is free, for an unpacked tar archive
 ENCRYPTED = 0x1
 DAMAGES = (
@@ -72,10 +65,10 @@ class Archive(DataSource):
             for name, split, label in zip(found.names, found.splits, found.labels, strict=True)
         ]
 
-        def read(index: int) -> Image.Image:
-            return Image.open(io.BytesIO(members.read(found.top + found.names[index])))
+        def locate(index: int) -> Stored:
+            return members.locate(found.top + found.names[index])
 
-        return Listing(entries, found.classes, read, found.ignored)
+        return Listing(entries, found.classes, locate, found.ignored, (members.file,))
 
 
 def _opened(path: Path) -> _Zip | _Tar:
@@ -89,42 +82,60 @@ def _opened(path: Path) -> _Zip | _Tar:
         raise ValueError(f"not a readable zip or tar file: {error}. Received: path={str(path)!r}") from error
 
 
-class _Zip:
-    """A zip file, read where it lies, by several threads at once; `sizes` holds the bytes of each member unpacked."""
+class _Members:
+    """What an archive holds; `sizes` tells the bytes of each member unpacked, `file` is open while this is there."""
+
+    def __init__(self, opened: BinaryIO) -> None:
+        self._opened = opened
+        weakref.finalize(self, opened.close)
+        self.file = opened.fileno()
+        self.sizes: dict[str, int] = {}
+
+
+class _Zip(_Members):
+    """A zip file, read where it lies."""
 
     def __init__(self, path: Path) -> None:
-        self._file = zipfile.ZipFile(path)
-        self._lock = threading.Lock()
-        self._members = {_tidy(member.filename): member for member in self._file.infolist()}
-        self.sizes = {name: member.file_size for name, member in self._members.items()}
-        locked = [name for name, member in self._members.items() if member.flag_bits & ENCRYPTED]
+        super().__init__(path.open("rb"))
+        with zipfile.ZipFile(self._opened) as archive:
+            members = archive.infolist()
+            _check_places(members, archive.start_dir)
+        locked = [member.filename for member in members if member.flag_bits & ENCRYPTED]
         if locked:
             raise ValueError(
-                f"expected an archive without a password. Received: path={str(path)!r}, file={locked[0]!r}"
+                f"expected an archive without a password. Received: path={str(path)!r}, file={_tidy(locked[0])!r}"
+            )
+        self._members: dict[str, ZipMember] = {}
+        for info in members:
+            name = _tidy(printable(info.filename))
+            self.sizes[name] = info.file_size
+            self._members[name] = ZipMember(
+                self.file, info.header_offset, info.compress_type, info.compress_size, info.file_size, info.CRC
             )
 
-    def read(self, name: str) -> bytes:
-        member = self._members[name]
-        _check_size(member.file_size)
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError("packed by another method than deflate, which alone is unpacked within bounds")
-        # A ZipFile counts its readers without a lock of its own. The size that a member claims bounds what a
-        # read unpacks only if it is asked for: a plain read() would unpack a bomb and then cut it to size.
-        with self._lock, self._file.open(member) as file:
-            return file.read(member.file_size + 1)
+    def locate(self, name: str) -> Stored:
+        return self._members[name]
 
 
-class _Tar:
+def _check_places(members: Sequence[zipfile.ZipInfo], end: int) -> None:
+    """Refuses members that share bytes: a small file could claim to hold any amount."""
+    places = sorted(members, key=lambda member: member.header_offset)
+    following = [*(member.header_offset for member in places[1:]), end]
+    for member, next_one in zip(places, following, strict=False):
+        if member.header_offset + LOCAL_HEADER.size + member.compress_size > next_one:
+            raise zipfile.BadZipFile(f"files that overlap, such as {printable(member.filename)!r}")
+
+
+class _Tar(_Members):
     """A tar archive, read like a zip file; a packed one is unpacked as a whole into a file that has no name."""
 
     def __init__(self, path: Path) -> None:
         packed = _packed(path)
-        # Without a name, it goes with the process however that ends, and nothing in it can be taken for a path.
-        self._file = path.open("rb") if packed is None else cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
+        # Without a name, it goes with the processes that use it, and nothing in it can be taken for a path.
+        plain = path.open("rb") if packed is None else tempfile.TemporaryFile()  # noqa: SIM115
+        super().__init__(cast("BinaryIO", plain))
         if packed is not None:
-            _unpack(packed, self._file, path)
-        self.sizes: dict[str, int] = {}
+            _unpack(packed, self._opened, path)
         self._offsets: dict[str, int] = {}
         try:
             self._index()
@@ -132,7 +143,7 @@ class _Tar:
             raise tarfile.ReadError(f"damaged: {error}") from error
 
     def _index(self) -> None:
-        with tarfile.open(fileobj=self._file, mode="r:") as archive:
+        with tarfile.open(fileobj=self._opened, mode="r:") as archive:
             for member in archive:
                 if member.size < 0 or archive.offset < member.offset_data:  # tarfile would read it again and again
                     raise tarfile.ReadError(f"damaged at byte {member.offset}")
@@ -142,15 +153,14 @@ class _Tar:
                 if member.isreg() and not member.issparse():
                     self._offsets[name] = member.offset_data
             end = archive.offset
-        self._file.seek(end)
-        if self._file.read(BLOCK) != bytes(BLOCK):  # tarfile takes damage for the end
+        self._opened.seek(end)
+        if self._opened.read(BLOCK) != bytes(BLOCK):  # tarfile takes damage for the end
             raise tarfile.ReadError(f"damaged or cut off at byte {end}")
 
-    def read(self, name: str) -> bytes:
+    def locate(self, name: str) -> Stored:
         if name not in self._offsets:
-            raise ValueError("a link, a device, or a file with holes")
-        _check_size(self.sizes[name])
-        return os.pread(self._file.fileno(), self.sizes[name], self._offsets[name])
+            return Unreadable("a link, a device, or a file with holes")
+        return Range(self.file, self._offsets[name], self.sizes[name])
 
 
 def _packed(path: Path) -> Packed | None:
@@ -186,8 +196,3 @@ def _tidy(name: str) -> str:
     while name.startswith(("/", "./")):
         name = name.partition("/")[2]
     return name
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_IMAGE_BYTES:
-        raise ValueError(f"larger than any image, {size} bytes")

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from ganlib import storage
 from ganlib.data.base import DataSource, Entry, Listing, Split, held_out
+from ganlib.data.stored import Pixels
 
 with epy.lazy_imports():
     import numpy as np
-    from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class Arrays(DataSource):
                 label = int(part.labels[index]) if classes and part.labels is not None else None
                 entries.append(Entry(name, splits[index], label, part.images[index].nbytes, modified))
             pixels.extend(part.images)
-        return Listing(entries, classes, lambda index: _picture(pixels[index]))
+        return Listing(entries, classes, lambda index: Pixels(pixels[index]))
 
     def _parts(self, path: Path) -> dict[Split, _Part]:
         with_labels = path.is_dir() or zipfile.is_zipfile(path)
@@ -171,8 +171,3 @@ def _classes(parts: dict[Split, _Part]) -> tuple[str, ...]:
     if len(labels) != len(parts):
         return ()
     return tuple(str(index) for index in range(1 + max(int(array.max(initial=0)) for array in labels)))
-
-
-def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    return Image.fromarray(flat)

@@ -6,8 +6,9 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ganlib.data.stored import Stored
 from ganlib.schema import Config
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ Split = Literal["train", "test"]
 FEWEST = 2  # images of a split
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One image of a listing, before it is read.
 
     Attributes:
@@ -43,14 +43,21 @@ class Listing:
     Attributes:
         entries: The images, in a stable order.
         classes: Names of the classes; empty without labels.
-        read: Opens the image at an index; raises what Pillow raises on a damaged file.
+        locate: Says where the image at an index is stored.
         ignored: Files that are no images by their name.
+        files: Descriptors of open files that another process needs to open images; they are open as long as the
+            listing is there.
     """
 
     entries: Sequence[Entry]
     classes: tuple[str, ...]
-    read: Callable[[int], Image.Image]
+    locate: Callable[[int], Stored]
     ignored: int = 0
+    files: tuple[int, ...] = ()
+
+    def read(self, index: int) -> Image.Image:
+        """Opens the image at an index; raises what Pillow raises on a damaged file."""
+        return self.locate(index).open()
 
     def checksum(self, *, with_times: bool = False) -> str:
         """Returns the SHA-256 of names, splits, labels and sizes, and of modification times if asked."""

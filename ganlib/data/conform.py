@@ -1,20 +1,17 @@
-"""One image of any kind becomes one uint8 array of the configured shape, or is refused with a reason."""
+"""One image of any kind becomes a square picture of the configured shape, or is refused with a reason."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from etils import epy
 
-from ganlib import storage
+from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():
     import numpy as np
     from PIL import Image, ImageOps
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad"]
@@ -29,7 +26,7 @@ class UnusableImageError(ValueError):
 
 def conform(
     read: Callable[[], Image.Image], *, size: int, colour: Colour, fit: Fit, resize: Resize, min_side: int
-) -> tuple[NDArray[np.uint8], list[str]]:
+) -> tuple[Image.Image, list[str]]:
     """Reads an image and brings it to the configured shape.
 
     Orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, an
@@ -44,14 +41,15 @@ def conform(
         min_side: Smallest usable side of the original.
 
     Returns:
-        uint8 [size, size, 1 or 3], and a remark for every conversion that loses something.
+        A square picture in grey or RGB, and a remark for every conversion that loses something.
 
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
     """
     image, remarks = opened(read, colour=colour, min_side=min_side)
-    pixels = np.asarray(_square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()]), np.uint8)
-    return pixels.reshape(size, size, -1), remarks
+    if image.size != (size, size):
+        image = _square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()])
+    return image, remarks
 
 
 def opened(read: Callable[[], Image.Image], *, colour: Colour, min_side: int = 1) -> tuple[Image.Image, list[str]]:
@@ -72,9 +70,9 @@ def opened(read: Callable[[], Image.Image], *, colour: Colour, min_side: int = 1
     try:
         with read() as source:
             remarks = ["animated: first frame taken"] if getattr(source, "n_frames", 1) > 1 else []
-            source.load()
-            image = ImageOps.exif_transpose(source)
-    except storage.RemoteError:  # says nothing of the image
+            ImageOps.exif_transpose(source, in_place=True)  # loads it; a copy would cost as much as the decoding
+            image: Image.Image = source
+    except RemoteError:  # says nothing of the image
         raise
     except Image.DecompressionBombError as error:
         raise UnusableImageError("too many pixels to be opened safely") from error

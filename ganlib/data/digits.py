@@ -7,10 +7,10 @@ from typing import Literal
 from etils import epy
 
 from ganlib.data.base import DataSource, Entry, Listing
+from ganlib.data.stored import Pixels
 
 with epy.lazy_imports():
     import numpy as np
-    from PIL import Image
     from sklearn import datasets
 
 TEST_EVERY = 5
@@ -38,4 +38,4 @@ class Digits(DataSource):
             )
             for index, label in enumerate(bunch.target)
         ]
-        return Listing(entries, tuple("0123456789"), lambda index: Image.fromarray(pixels[index]))
+        return Listing(entries, tuple("0123456789"), lambda index: Pixels(pixels[index]))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Literal
 
-from etils import epy
 from pydantic import Field
 
 from ganlib import storage
 from ganlib.data.base import DataSource, Entry, Listing
 from ganlib.data.folders import arrange, printable
+from ganlib.data.stored import File, InBucket
 
-with epy.lazy_imports():
-    from PIL import Image
+MAX_SHOWN = 200  # letters of a path in a message
 
 
 class ImageFolder(DataSource):
@@ -42,13 +40,18 @@ class ImageFolder(DataSource):
         root = storage.fetch(self.path)
         if not root.is_dir():
             raise ValueError(f"expected a folder of images. Received: path={str(root)!r}, which is a file")
-        files = dict(_below(root))
-        found = arrange(files, test_fraction=self.test_fraction, place=str(root))
+        below = _Below(root)
+        found = arrange(below.paths, test_fraction=self.test_fraction, place=str(root))
+        paths = [below.paths[name] for name in found.names]
         entries = []
-        for name, split, label in zip(found.names, found.splits, found.labels, strict=True):
-            stat = files[name].stat()
-            entries.append(Entry(name, split, label, stat.st_size, stat.st_mtime_ns))
-        return Listing(entries, found.classes, lambda index: Image.open(files[found.names[index]]), found.ignored)
+        for name, split, label, path in zip(found.names, found.splits, found.labels, paths, strict=True):
+            try:
+                status = os.stat(path)  # noqa: PTH116  # a Path for each of a million names is slow
+            except OSError:  # a link that leads nowhere: who reads it learns the reason
+                entries.append(Entry(name, split, label, 0))
+            else:
+                entries.append(Entry(name, split, label, status.st_size, status.st_mtime_ns))
+        return Listing(entries, found.classes, lambda index: File(paths[index]), found.ignored)
 
     def _in_bucket(self) -> Listing:
         """Names the images below an address; each is brought to memory when it is read, and must be unchanged."""
@@ -60,18 +63,50 @@ class ImageFolder(DataSource):
             Entry(name, split, label, item.size, item.modified)
             for name, split, label, item in zip(found.names, found.splits, found.labels, items, strict=True)
         ]
-        return Listing(entries, found.classes, lambda i: _image(folder.read(names[found.names[i]])), found.ignored)
+        return Listing(entries, found.classes, lambda index: InBucket(folder.bucket.name, items[index]), found.ignored)
 
 
-def _image(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data))
+class _Below:
+    """All that lies below a folder; `paths` maps names there, those of folders ending in `/`, to paths.
 
+    Links to files are followed, wherever they lead, since data sets are kept so; links to folders are not, since they
+    may lead in circles.
+    """
 
-def _below(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yields every file and folder below a folder with its name there; a folder's ends in `/`."""
-    for path in root.rglob("*"):
-        name = printable(str(path.relative_to(root)))
-        if path.is_file():
-            yield name, path
-        elif path.is_dir():
-            yield f"{name}/", path
+    def __init__(self, root: Path) -> None:
+        self.paths: dict[str, str] = {}
+        self._links: list[str] = []
+        self._closed: list[str] = []
+        self._top = os.path.join(root, "")  # noqa: PTH118  # with one separator at its end
+        folders = [str(root)]
+        while folders:
+            folders += self._folders(folders.pop())
+        for names, text in ((self._links, "links to folders are not followed"), (self._closed, "folders not readable")):
+            if names:
+                print(f"note: {text}: {len(names)}, such as {min(names)}", flush=True)
+
+    def _folders(self, folder: str) -> list[str]:
+        """Notes what is in a folder and returns the folders there."""
+        try:
+            with os.scandir(folder) as found:
+                entries = list(found)
+        except PermissionError:
+            self._closed.append(self._name(folder))
+            return []
+        except OSError as error:
+            place = folder if len(folder) <= MAX_SHOWN else f"{folder[:MAX_SHOWN]}..."
+            raise ValueError(f"a folder that cannot be listed: {error.strerror}. Received: path={place!r}") from error
+        inner = []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry.path)
+                self.paths[f"{self._name(entry.path)}/"] = entry.path
+            elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112  # False also where links lead in circles
+                self._links.append(self._name(entry.path))
+                self.paths[f"{self._name(entry.path)}/"] = entry.path
+            else:
+                self.paths[self._name(entry.path)] = entry.path
+        return inner
+
+    def _name(self, path: str) -> str:
+        return printable(path.removeprefix(self._top))

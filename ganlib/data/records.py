@@ -1,4 +1,4 @@
-"""The one on-disk format of prepared images: TFRecord shards beside a manifest. Write, read, batch.
+"""The one on-disk format of prepared images: TFRecord shards beside a manifest. Read, batch.
 
 A record is a `tf.train.Example` with the raw bytes of a uint8 image and its label (-1 without
 labels), so reading gives back exactly the pixels that were written.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from etils import epy
 
 from ganlib import storage
-from ganlib.data import tfrecord
 from ganlib.data.base import Split
 
 with epy.lazy_imports():
@@ -25,54 +24,10 @@ if TYPE_CHECKING:
 
 FORMAT = "gan-pipelines/tfrecord@1"
 NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "set_aside"}  # of a manifest
-NO_LABEL = -1
 IN_MEMORY_BYTES = 2 * 2**30
 SHUFFLE_RECORDS = 16_384
 READ_BATCH = 512
 FLIP_STREAM = 1  # keeps the draws apart from others by the same seed and number
-
-
-class SplitWriter:
-    """Writes the records of one split, one shard after the other.
-
-    Args:
-        folder: Where the shards go.
-        split: Name that the shards' file names begin with.
-        counts: How many records each shard shall hold.
-    """
-
-    def __init__(self, folder: Path, *, split: Split, counts: list[int]) -> None:
-        self._paths = [folder / f"{split}-{i:05d}-of-{len(counts):05d}.tfrecord" for i in range(len(counts))]
-        self._left = list(counts)
-        self._counts = [0] * len(counts)
-        self._shard = 0
-        self._file: BinaryIO | None = None
-
-    def write(self, image: NDArray[np.uint8], label: int | None) -> None:
-        """Appends one record; image is uint8 [H, W, C]."""
-        while self._shard < len(self._paths) - 1 and self._left[self._shard] == 0:
-            self.close()
-            self._shard += 1
-        if self._file is None:
-            self._file = self._paths[self._shard].open("wb")
-        record = tfrecord.example(image.tobytes(), NO_LABEL if label is None else label)
-        self._file.write(tfrecord.framed(record))
-        self._left[self._shard] -= 1
-        self._counts[self._shard] += 1
-
-    def close(self) -> None:
-        """Ends the shard that is being written."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            file.close()
-
-    def shards(self) -> list[dict[str, Any]]:
-        """Returns file name, count, size and checksum of every shard that holds records."""
-        return [
-            {"file": path.name, "count": count, "bytes": path.stat().st_size, "sha256": storage.sha256(path)}
-            for path, count in zip(self._paths, self._counts, strict=True)
-            if count
-        ]
 
 
 class PreparedDataset:

@@ -6,7 +6,11 @@ https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
+import functools
+import os
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 
 from etils import epy
 
@@ -15,6 +19,7 @@ with epy.lazy_imports():
 
 MASK = 0xA282EAD8
 WORD = 2**32
+HEAD, TAIL = 12, 4  # bytes around a record in a file
 DELIMITED = 2  # wire type of bytes, strings and nested messages
 BYTES_LIST, INT64_LIST = 1, 3  # fields of `tf.train.Feature`
 
@@ -22,22 +27,49 @@ BYTES_LIST, INT64_LIST = 1, 3  # fields of `tf.train.Feature`
 def framed(record: bytes) -> bytes:
     """Returns a record as it stands in a file: its length and its bytes, each followed by its checksum."""
     length = struct.pack("<Q", len(record))
-    return length + _checksum(length) + record + _checksum(record)
+    return b"".join((length, _checksum(length), record, _checksum(record)))
 
 
 def example(image: bytes, label: int) -> bytes:
     """Returns a serialized `tf.train.Example` with the features `image` and `label`."""
-    features = _feature("image", BYTES_LIST, image) + _feature("label", INT64_LIST, _varint(label % 2**64))
-    return _field(1, features)
+    before, behind = _around(len(image), label)
+    return b"".join((before, image, behind))
 
 
-def _feature(name: str, kind: int, value: bytes) -> bytes:
-    """An entry of the map from names to features, whose one value is `value`."""
-    return _field(1, _field(1, name.encode()) + _field(2, _field(kind, _field(1, value))))
+def images(path: Path, size: int) -> Iterator[bytes]:
+    """Yields the images of a file that was made by `example` and `framed`; each has `size` bytes."""
+    with path.open("rb") as file:
+        while head := file.read(HEAD):
+            (length,) = struct.unpack_from("<Q", head)
+            record = file.read(length)
+            file.seek(TAIL, os.SEEK_CUR)
+            start = record.index(_image_head(size)) + len(_image_head(size))
+            yield record[start : start + size]
+
+
+@functools.lru_cache
+def _around(size: int, label: int) -> tuple[bytes, bytes]:
+    """Returns what stands before and behind an image in its example: the same for all of one size and label."""
+    before = _image_head(size)
+    before = _head(1, len(before) + size) + before
+    numbers = _field(INT64_LIST, _field(1, _varint(label % 2**64)))
+    behind = _field(1, _field(1, b"label") + _field(2, numbers))
+    return _head(1, len(before) + size + len(behind)) + before, behind
+
+
+def _image_head(size: int) -> bytes:
+    """An entry of the map from names to features, up to the bytes of the image."""
+    head = _head(1, size)
+    head = _head(BYTES_LIST, len(head) + size) + head
+    return _field(1, b"image") + _head(2, len(head) + size) + head
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    return bytes([number << 3 | DELIMITED]) + _varint(len(payload)) + payload
+    return _head(number, len(payload)) + payload
+
+
+def _head(number: int, length: int) -> bytes:
+    return bytes([number << 3 | DELIMITED]) + _varint(length)
 
 
 def _varint(value: int) -> bytes:

@@ -8,17 +8,19 @@ import urllib.parse
 
 from ganlib.remote import folder, https
 from ganlib.remote.file import RemoteError, RemoteFile
-from ganlib.remote.folder import RemoteFolder, listed
-from ganlib.remote.gs import TakenOver
+from ganlib.remote.folder import RemoteFolder, content, listed
+from ganlib.remote.gs import Object, TakenOver
 from ganlib.remote.mirror import Mirror
 from ganlib.remote.publication import publish
 
 __all__ = [
     "Mirror",
+    "Object",
     "RemoteError",
     "RemoteFile",
     "RemoteFolder",
     "TakenOver",
+    "content",
     "file_name",
     "listed",
     "opened",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -18,7 +19,6 @@ from ganlib.remote.gs import Bucket, Object
 from ganlib.remote.names import misplaced
 
 OTHERS = 600.0  # seconds to wait for another process that brings the same folder
-MAX_READ = 256 * 2**20  # bytes of an object that is read as a whole
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,6 @@ class RemoteFolder:
         files = {name: item for name, item in below.items() if name not in folders}
         location = bucket.address(prefix)
         return cls(location, bucket, publication.of_the_whole(bucket, location, files), folders - {""})
-
-    def read(self, name: str) -> bytes:
-        """Returns the bytes of a file, verified.
-
-        Raises:
-            ValueError: It is larger than `MAX_READ`.
-            RemoteError: It could not be read, or is not the one that was listed any more.
-        """
-        item = self.files[name]
-        if item.size > MAX_READ:
-            raise ValueError(f"larger than any image, {item.size} bytes")
-        try:
-            return self.bucket.read(item, limit=MAX_READ)
-        except ValueError as error:  # it could be read when it was listed
-            raise RemoteError(str(error)) from error
 
     def matches(self, folder: Path) -> bool:
         """Says whether a folder holds these files and no others, by their checksums."""
@@ -209,3 +194,27 @@ def listed(location: str) -> RemoteFolder:
         kind = "which is a file" if path and bucket.find(path) else "where nothing is"
         raise ValueError(f"expected a folder of a bucket. Received: path={location!r}, {kind}")
     return folder
+
+
+def content(bucket: str, item: Object, *, limit: int) -> bytes:
+    """Returns the bytes of an object as it was listed, verified; any process may ask.
+
+    Args:
+        bucket: Name of the bucket.
+        item: The object.
+        limit: Most bytes that it may have.
+
+    Raises:
+        RemoteError: It could not be read, or is not the one that was listed any more.
+    """
+    try:
+        return _opened(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).read(item, limit=limit)
+    except ValueError as error:  # it could be read when it was listed
+        raise RemoteError(str(error)) from error
+
+
+@functools.cache
+def _opened(bucket: str, server: str | None) -> Bucket:
+    """The connections of a process to a bucket, which are kept."""
+    del server  # where the bucket is
+    return gs.connected(f"gs://{bucket}")[0]

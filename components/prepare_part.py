@@ -1,0 +1,22 @@
+"""The step `prepare_part`."""
+
+from kfp import dsl
+
+
+def prepare_part(data: dict, part: int, of: int, images: dsl.Output[dsl.Dataset]):
+    """Brings the images of one part to one shape and writes them as TFRecord shards.
+
+    Args:
+        data: Section data of the config.
+        part: Number of the part, from 0.
+        of: How many parts there are.
+        images: The part's shards, and what it tells of itself.
+    """
+    from pathlib import Path
+
+    from ganlib import steps
+    from ganlib.data import DataConfig, prepare_part
+
+    with steps.step("prepare_part", images):
+        made = prepare_part(DataConfig.model_validate(data), Path(images.path), part=part, of=of)
+        images.metadata.update(made.summary)

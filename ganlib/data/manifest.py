@@ -1,0 +1,173 @@
+"""What makes one dataset of the shards of all parts: what is missing, what must be said, and `manifest.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from etils import epy
+
+from ganlib import pixels, storage
+from ganlib.data import tfrecord
+from ganlib.data.base import FEWEST, Listing, Split
+from ganlib.data.config import DataConfig
+from ganlib.data.parts import SPLITS, Slice, shard, top_up
+from ganlib.data.records import FORMAT
+
+with epy.lazy_imports():
+    import numpy as np
+
+PREVIEW_IMAGES = 64
+SHOWN_REASONS = 3
+RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The listing that images are from.
+
+    Attributes:
+        sha256: Its checksum.
+        classes: Names of the classes.
+        ignored: Files that are no images by their name.
+    """
+
+    sha256: str
+    classes: list[str]
+    ignored: int
+
+    @classmethod
+    def of(cls, listing: Listing) -> Origin:
+        """Returns what is to be known of a listing."""
+        return cls(listing.checksum(), list(listing.classes), listing.ignored)
+
+
+def finish(
+    config: DataConfig,
+    origin: Origin,
+    parts: Sequence[dict[Split, Slice]],
+    folder: Path,
+    listing: Callable[[], Listing],
+) -> None:
+    """Makes a dataset of a folder that holds the shards of all parts.
+
+    Args:
+        config: Source and shape.
+        origin: What the images are from.
+        parts: What became of the images, in the order of the parts.
+        folder: Where the shards are.
+        listing: Gives the listing, which is needed only where images have to take the place of others.
+
+    Raises:
+        ValueError: Too many images had to be set aside, or nearly all of a split.
+    """
+    train = [part["train"] for part in parts]
+    missing = sum(made.read - made.count for made in train)
+    if missing and config.train_images:
+        last = max(number for number, made in enumerate(train) if made.read)
+        top_up(config, listing(), missing, train[last], shard(folder, "train", last, config))
+    totals = {split: _total([part[split] for part in parts]) for split in SPLITS}
+    _check(config, origin, totals)
+    shards: dict[Split, list[dict[str, Any]]] = {
+        "train": _train_shards(config, train, folder),
+        "test": _test_shards(config, totals["test"], folder),
+    }
+    _save_preview(config, [folder / item["file"] for item in shards["train"]], folder / "preview.png")
+    storage.write_json(folder / "manifest.json", _manifest(config, origin, totals, shards))
+
+
+def _total(slices: Sequence[Slice]) -> Slice:
+    return Slice(
+        by_class=[sum(counts) for counts in zip(*(made.by_class for made in slices), strict=True)],
+        read=sum(made.read for made in slices),
+        set_aside=[item for made in slices for item in made.set_aside],
+        remarks=dict(sum((Counter(made.remarks) for made in slices), Counter[str]())),
+    )
+
+
+def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> None:
+    """Refuses too few usable images, and tells people of those that are not."""
+    set_aside = [item for split in SPLITS for item in totals[split].set_aside]
+    read = sum(total.read for total in totals.values())
+    unusable, share = f"{len(set_aside)} of {read} images", len(set_aside) / max(read, 1)
+    reasons = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:SHOWN_REASONS])
+    if share > config.max_unusable:
+        more = ", ..." if len(set_aside) > SHOWN_REASONS else ""
+        raise ValueError(
+            f"{unusable} cannot be used: {reasons}{more}. Expected a share of at most "
+            f"data.max_unusable. Received: max_unusable={config.max_unusable}, share={share:.3f}"
+        )
+    for split, total in totals.items():
+        if total.count < FEWEST:
+            raise ValueError(
+                f"expected at least {FEWEST} usable images in the {split} split. Received: images={total.count}"
+            )
+        without = [name for name, count in zip(origin.classes, total.by_class, strict=False) if not count]
+        if without:
+            told = f"{len(without)} of {len(origin.classes)}, such as {without[0]}"
+            print(f"note: classes without {split} images: {told}", flush=True)
+    if set_aside:
+        print(f"set aside {unusable}: {reasons}", flush=True)
+
+
+def _train_shards(config: DataConfig, slices: Sequence[Slice], folder: Path) -> list[dict[str, Any]]:
+    paths = [shard(folder, "train", number, config) for number in range(len(slices))]
+    return [_described(path, made) for path, made in zip(paths, slices, strict=True) if made.count]
+
+
+def _test_shards(config: DataConfig, total: Slice, folder: Path) -> list[dict[str, Any]]:
+    path = shard(folder, "test", 0, config)
+    total.sha256 = storage.sha256(path)
+    return [_described(path, total)]
+
+
+def _described(path: Path, made: Slice) -> dict[str, Any]:
+    return {"file": path.name, "count": made.count, "bytes": path.stat().st_size, "sha256": made.sha256}
+
+
+def _save_preview(config: DataConfig, shards: Sequence[Path], path: Path) -> None:
+    """Shows the first training images, read back from the shards."""
+    shape = config.image_shape
+    first = b"".join(_first(shards, math.prod(shape)))
+    images = np.frombuffer(first, np.uint8).reshape(-1, *shape)
+    pixels.save_grid(images, path, columns=16 if len(images) > 16 else 8)
+
+
+def _first(shards: Sequence[Path], size: int) -> list[bytes]:
+    return list(islice(chain.from_iterable(tfrecord.images(file, size) for file in shards), PREVIEW_IMAGES))
+
+
+def _manifest(
+    config: DataConfig, origin: Origin, totals: dict[Split, Slice], shards: dict[Split, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for item in shards[split]:
+            digest.update(f"{item['file']} {item['sha256']}\n".encode())
+    remarks = sum((Counter(totals[split].remarks) for split in SPLITS), Counter[str]())
+    return {
+        "format": FORMAT,
+        "name": config.name or config.source.kind,
+        "image_shape": list(config.image_shape),
+        "classes": origin.classes,
+        "sha256": digest.hexdigest(),
+        "splits": {
+            split: {
+                "count": total.count,
+                "classes": dict(zip(origin.classes, total.by_class, strict=False)),
+                "shards": shards[split],
+            }
+            for split, total in totals.items()
+        },
+        "source": {**config.source.to_parameter(), "listing_sha256": origin.sha256},
+        "preparation": config.model_dump(mode="json", include=set(RECORDED), exclude_none=True),
+        "remarks": dict(sorted(remarks.items())),
+        "set_aside": [item for split in SPLITS for item in totals[split].set_aside],
+        "ignored_files": origin.ignored,
+    }

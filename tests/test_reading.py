@@ -1,0 +1,191 @@
+"""Images are read by several processes as by one, whoever asks, and none of them outlives its work."""
+
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from strange_images import Deadly, Leaving, Plain, Slow
+
+from ganlib.data import DataConfig, crew, prepare, reading, treatment
+from ganlib.data.reading import Reader
+
+SHAPE = treatment.Shape(8, "grey", "crop", "bicubic", 8)
+TESTS = Path(__file__).parent
+# Without a guard: whoever imports it once more prepares once more.
+SCRIPT = """
+from pathlib import Path
+from ganlib.data import DataConfig, parts, prepare, reading
+reading.PAYS, parts.CHUNK_IMAGES = 0.0, 50
+reading.cores = lambda: 2
+started = []
+begin = reading.Crew.__init__
+def counting(crew, count, *rest):
+    started.append(count)
+    begin(crew, count, *rest)
+reading.Crew.__init__ = counting
+print("prepared", prepare(DataConfig(size=8), Path("dataset")).checksum, started)
+"""
+# Prints the processes that it started, and reads for minutes.
+LONG = f"""
+import sys, threading, time
+sys.path.append({str(TESTS)!r})
+import psutil
+from strange_images import Plain, Slow
+from ganlib.data import reading, treatment
+reading.PAYS, reading.cores = 0.0, lambda: 2
+def tell():
+    while len(found := psutil.Process().children()) < 2:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    print(*(child.pid for child in found), flush=True)
+threading.Thread(target=tell, daemon=True).start()
+chunks = [[(Plain(), None)]] * 2 + [[(Slow(seconds=0.2), None)]] * 1000
+with reading.Reader(treatment.Shape(8, "grey", "crop", "bicubic", 8), ()) as reader:
+    for _ in reader.treat(chunks, total=len(chunks)):
+        pass
+"""
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Two processes from the third chunk on."""
+    monkeypatch.setattr(reading, "PAYS", 0.0)
+    monkeypatch.setattr(reading, "cores", lambda: 2)
+
+
+def chunks_of(*images):
+    """Chunks of one image; the first two are read in this process."""
+    return [[(image, None)] for image in (Plain(), Plain(), *images)]
+
+
+def children():
+    return [child for child in psutil.Process().children() if "ganlib.data.crew" in " ".join(child.cmdline())]
+
+
+def alone(chunks):
+    return [treatment.treat(SHAPE, chunk) for chunk in chunks]
+
+
+def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_before(two_processes):
+    chunks = chunks_of(*(Slow(shade, seconds=0.02 * (shade % 3 == 0)) for shade in range(30)))
+    asked = []
+
+    def asking():
+        for chunk in chunks:
+            asked.append(chunk)
+            yield chunk
+
+    with Reader(SHAPE, ()) as reader:
+        found = []
+        for treated in reader.treat(asking(), total=len(chunks)):
+            found.append(treated)
+            assert len(asked) <= len(found) + 1 + 2 * crew.AHEAD
+        assert len(children()) == 2
+        assert list(reader.treat(chunks, total=len(chunks))) == found  # by the same processes
+    assert found == alone(chunks)
+    assert children() == []
+
+
+def test_few_images_are_read_without_starting_a_process(monkeypatch):
+    monkeypatch.setattr(reading, "cores", lambda: 2)
+    chunks = chunks_of(*(Plain(shade) for shade in range(20)))
+    with Reader(SHAPE, ()) as reader:
+        for _ in reader.treat(chunks, total=len(chunks)):
+            assert children() == []
+
+
+@pytest.mark.parametrize(("seconds", "processes"), [(0.0, 0), (0.02, 2)])
+def test_one_core_starts_processes_only_to_wait_for_a_slow_disk(monkeypatch, seconds, processes):
+    monkeypatch.setattr(reading, "PAYS", 0.0)
+    monkeypatch.setattr(reading, "cores", lambda: 1)
+    monkeypatch.setattr(reading, "WAITERS", 2)
+    chunks = [[(Slow(seconds=seconds), None)] * 10] * 4
+    with Reader(SHAPE, ()) as reader:
+        list(reader.treat(chunks, total=40))
+        assert len(children()) == processes
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (Deadly(), "was ended by SIGKILL, as where memory is short"),
+        (Leaving(), "ended with exit code 3"),
+    ],
+    ids=["killed", "left"],
+)
+def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(two_processes, image, told):
+    chunks = chunks_of(*(Plain(shade) for shade in range(5)), image, *(Slow(seconds=0.1) for _ in range(30)))
+    with (
+        pytest.raises(RuntimeError, match=rf"^a process that read images {told}; 1 were under way$"),
+        Reader(SHAPE, ()) as reader,
+    ):
+        list(reader.treat(chunks, total=len(chunks)))
+    assert children() == []
+
+
+def test_a_machine_that_takes_no_further_process_is_told_and_those_that_started_end(two_processes, monkeypatch):
+    start, numbers = subprocess.Popen, itertools.count()
+
+    def once(*arguments, **options):
+        if next(numbers):
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", once)
+    with (
+        pytest.raises(RuntimeError, match=r"^cannot start 2 processes that read images: Resource temporarily unavail"),
+        Reader(SHAPE, ()) as reader,
+    ):
+        list(reader.treat(chunks_of(Plain()), total=3))
+    assert children() == []
+
+
+def test_whoever_stops_listening_leaves_no_process_behind(two_processes):
+    chunks = chunks_of(*(Slow(seconds=0.1) for _ in range(30)))
+    with Reader(SHAPE, ()) as reader:
+        assert len(list(itertools.islice(reader.treat(chunks, total=len(chunks)), 3))) == 3
+        assert len(children()) == 2
+    assert children() == []
+
+
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_a_script_needs_no_guard(tmp_path, way):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    argument = "script.py" if way == "file" else "-"
+    done = subprocess.run(
+        [sys.executable, argument], cwd=tmp_path, input=SCRIPT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("prepared")]
+    assert said == [f"prepared {prepare(DataConfig(size=8), tmp_path / 'here').checksum} [2]"]
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda end: end.name)
+def test_processes_end_with_the_one_that_started_them(tmp_path, end):
+    with subprocess.Popen(
+        [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as started:
+        found = [psutil.Process(int(word)) for word in started.stdout.readline().split()]
+        os.killpg(started.pid, end)  # as Ctrl-C does
+        _, told = started.communicate(timeout=30)
+    assert len(found) == 2
+    assert psutil.wait_procs(found, timeout=5)[1] == []
+    assert told.count("Traceback") == (end is signal.SIGINT)  # that of this one process
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [("max 100000", 6), ("200000 100000", 2), ("50000 100000", 1), ("1600000 100000", 6)]
+)
+def test_the_quota_of_a_container_counts(tmp_path, monkeypatch, content, expected):
+    (tmp_path / "cpu.max").write_text(f"{content}\n")
+    monkeypatch.setattr(reading, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    assert reading.cores() == expected
+    (tmp_path / "cpu.max").unlink()
+    assert reading.cores() == 6
