@@ -27,7 +27,8 @@ class Fault:
     Attributes:
         kind: `status`: another answer, without a body. `cut`: the connection breaks in the middle of the answer.
             `cut_request`: it breaks before the request is passed on. `lose`: it breaks after that. `spoil`: a bit of
-            the answer's body is another. `spoil_request`: a bit of the request's. `wait`: it takes `seconds` more.
+            the answer's body is another. `spoil_request`: a bit of the request's. `wait`: nothing comes for `seconds`,
+            or until `go_on` is set.
         times: How many requests it meets.
         method: Only requests of this method, if given.
         path: Only requests with this text in their address, or in the first part of their body.
@@ -41,6 +42,7 @@ class Fault:
     status: int = 503
     seconds: float = 0.0
     met: int = 0
+    go_on: threading.Event = field(default_factory=threading.Event)
 
     def meets(self, method, asked):
         return self.times > self.met and self.method in ("", method) and self.path in asked
@@ -102,7 +104,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             return self.answer(fault.status, {}, b"")
         if fault.kind == "cut_request":
             return self.hang_up()
-        time.sleep(fault.seconds)
+        fault.go_on.wait(fault.seconds)
         with self.server.lock:  # what a precondition says still holds when its request is passed on
             answer = self.refusal(url, body) or self.forward(_spoilt(body) if fault.kind == "spoil_request" else body)
         if fault.kind == "lose":

@@ -176,12 +176,13 @@ def test_a_published_folder_in_which_a_file_was_changed_or_lost_is_refused(model
 
 def test_of_two_that_publish_at_once_no_mixture_is_taken_for_whole(model, there, tmp_path, traffic):
     other = write(tmp_path / "other", dict.fromkeys((*FILES, "more"), b"other"))
-    waiting = traffic.fail("wait", method="POST", path="there/model/saved.pb", seconds=0.6)
+    waiting = traffic.fail("wait", method="POST", path="there/model/saved.pb", seconds=30)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(storage.publish, model, there)
         while not waiting.met:
             time.sleep(0.01)
         storage.publish(other, there)
+        waiting.go_on.set()
         with pytest.raises(storage.TakenOver) as caught:
             slow.result()
     one_line(caught, there)
@@ -192,12 +193,13 @@ def test_of_two_that_publish_at_once_no_mixture_is_taken_for_whole(model, there,
 
 def test_what_another_program_writes_meanwhile_is_noticed(model, there, objects, traffic):
     storage.publish(model, there)
-    waiting = traffic.fail("wait", method="POST", path=MANIFEST, seconds=0.6)
+    waiting = traffic.fail("wait", method="POST", path=MANIFEST, seconds=30)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(storage.publish, model, there)
         while not waiting.met:
             time.sleep(0.01)
         put(objects, {"there/README.md": b"on no condition"})
+        waiting.go_on.set()
         with pytest.raises(storage.TakenOver, match="another process publishes there"):
             slow.result()
     with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):

@@ -140,12 +140,13 @@ def test_of_two_writers_that_push_at_the_same_time_one_fails(place, here, there,
     second.pull()
     write(here, state=b"first")
     write(there, state=b"second")
-    waiting = traffic.fail("wait", path="snapshot.json", method="POST", seconds=0.6)
+    waiting = traffic.fail("wait", path="snapshot.json", method="POST", seconds=30)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(first.push)
         while not waiting.met:
             time.sleep(0.01)
         second.push()
+        waiting.go_on.set()
         with pytest.raises(storage.TakenOver):
             slow.result()
     with pytest.raises(storage.TakenOver):
@@ -354,13 +355,14 @@ def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, 
         first.push()
     second.pull()
     write(there, state=b"of the second")
-    waiting = traffic.fail("wait", method="POST", path="snapshot.json", seconds=0.6)
+    waiting = traffic.fail("wait", method="POST", path="snapshot.json", seconds=30)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(second.push)
         while not waiting.met:
             time.sleep(0.01)
         assert storage.sha256(there / "state") in kept(objects)
         first._tidy(*_inside(first), first._last)
+        waiting.go_on.set()
         slow.result()
     assert storage.Mirror(place, here).pull()
     assert read(here)["state"] == b"of the second"
@@ -387,7 +389,7 @@ def test_an_object_that_nobody_names_any_more_is_sent_again_before_it_is_relied_
 def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there, objects, traffic):
     mirror = storage.Mirror(place, here)
     mirror.push()
-    waiting = traffic.fail("wait", method="GET", path=storage.sha256(here / "state"), seconds=0.6)
+    waiting = traffic.fail("wait", method="GET", path=storage.sha256(here / "state"), seconds=30)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(storage.Mirror(place, there).pull)
         while not waiting.met:
@@ -395,6 +397,7 @@ def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there,
         for index in range(3):
             write(here, state=bytes([index]))
             mirror.push()
+        waiting.go_on.set()
         assert slow.result()
     assert read(there) == read(here)
 
@@ -402,13 +405,14 @@ def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there,
 def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_anew(place, here, there, traffic):
     mirror = storage.Mirror(place, here)
     mirror.push()
-    waiting = traffic.fail("wait", method="GET", path="/download/storage/v1/b/bucket/o/runs/one/snapshot", seconds=0.6)
+    waiting = traffic.fail("wait", method="GET", path="/download/storage/v1/b/bucket/o/runs/one/snapshot", seconds=30)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(storage.Mirror(place, there).pull)
         while not waiting.met:
             time.sleep(0.01)
         write(here, state=b"further")
         mirror.push()
+        waiting.go_on.set()
         assert slow.result()
     assert read(there) == read(here)
 
