@@ -17,6 +17,7 @@ from components.prepare_part import prepare_part
 from components.train_gan import train_gan
 from ganlib import __version__
 from ganlib.config import RunConfig
+from ganlib.training.config import JOB_PLACE
 from pipelines.platform import Kubernetes, Platform, Vertex
 from pipelines.pods import place
 
@@ -47,7 +48,7 @@ def build_pipeline(
     defaults = config.to_parameters()
     job = ""
     if platform is not None and platform.checkpoints:
-        defaults["training"].setdefault("home", platform.checkpoints)
+        defaults["training"].setdefault("home", f"{platform.checkpoints.rstrip('/')}/{JOB_PLACE}")
         # On Vertex nothing but a parameter tells a step its job; elsewhere it would spoil the step's cache key.
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER if isinstance(platform, Vertex) else ""
     prepare, measure, train, evaluate, export = (

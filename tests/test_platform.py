@@ -183,8 +183,10 @@ def test_a_place_for_checkpoints_becomes_trainings_home_unless_it_has_one(docume
         return spec["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"].get("home")
 
     assert home(documents["kubernetes"][0]) is None
-    assert home(documents["vertex"][0]) == home(documents["kubernetes_everything"][0]) == "gs://bucket/checkpoints"
-    assert home(documents["kubernetes_2.16"][0]) == "/checkpoints"
+    assert (
+        home(documents["vertex"][0]) == home(documents["kubernetes_everything"][0]) == "gs://bucket/checkpoints/{job}"
+    )
+    assert home(documents["kubernetes_2.16"][0]) == "/checkpoints/{job}"
     mounted = {name: pod.get("pvcMount") for name, pod in pods(documents, "kubernetes_2.16").items()}
     [mount] = mounted.pop("exec-train-gan")
     assert (mount["constant"], mount["mountPath"]) == ("checkpoints", "/checkpoints")
@@ -193,15 +195,19 @@ def test_a_place_for_checkpoints_becomes_trainings_home_unless_it_has_one(docume
     assert home(spec) == "gs://bucket/mine"
 
 
-def test_a_job_gets_a_folder_of_its_own_in_trainings_home(monkeypatch):
-    config = TrainConfig(home="gs://bucket/checkpoints/")
-    assert config.of_job("") == config
+def test_a_job_gets_a_folder_of_its_own_where_trainings_home_says_so(monkeypatch):
+    config = TrainConfig(home="gs://bucket/checkpoints/{job}")
     assert config.of_job("1234").home == "gs://bucket/checkpoints/1234"
     assert config.of_job("0123456789").run_name == "gan-01234567"
+    for environment in ({}, {"GAN_PIPELINES_JOB": ""}):  # the settings of the pods were dropped, or have no such label
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ValueError, match=r"identifier of a pipeline job.*Received: none, training\.home="):
+            config.of_job("")
     monkeypatch.setenv("GAN_PIPELINES_JOB", "run-of-the-pod")
     assert config.of_job("").home == "gs://bucket/checkpoints/run-of-the-pod"
     assert config.of_job("1234").home == "gs://bucket/checkpoints/1234"
-    assert config.of_job("0123456789").run_name == "gan-01234567"
+    assert TrainConfig(home="gs://bucket/mine").of_job("1234").home == "gs://bucket/mine"
     assert TrainConfig().of_job("1234") == TrainConfig(run_name="gan-1234")
 
 

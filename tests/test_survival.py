@@ -26,7 +26,7 @@ from ganlib.objectives import NonSaturating
 from ganlib.tasks import Generation
 from ganlib.tracking import Tracker
 from ganlib.training import TrainConfig, TrainedModel, train
-from ganlib.training.strategy import resolve_strategy
+from ganlib.training.strategy import lost_workers_told, resolve_strategy
 from pipelines.cli import main
 
 SETTINGS = {
@@ -178,7 +178,7 @@ def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_t
     whole = trained(digits, reference, tmp_path / "whole", replicas=2)
     home, outputs = tmp_path / "home", [tmp_path / f"worker-{index}" / "model" for index in range(2)]
 
-    def both():
+    def both(homes=(home, home)):
         addresses = [f"localhost:{port}" for port in ports(2)]
         return [
             start(
@@ -188,7 +188,7 @@ def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_t
                         {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
                     )
                 },
-                home=str(home),
+                home=str(homes[index]),
             )
             for index, output in enumerate(outputs)
         ]
@@ -203,8 +203,11 @@ def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_t
     step = int(reached.partition("at step ")[2].split()[0])
     assert 18 <= step < 48
     assert (home / "checkpoints" / f"step-{step:09d}.npz").exists()
-    second = both()
-    assert [process.wait(120) for process in second] == [0, 0], log_of(outputs[0])
+    apart = both((home, tmp_path / "elsewhere"))
+    assert [process.wait(120) for process in apart] == [2, 2]
+    assert "error: train_gan: expected a home that all workers reach" in log_of(outputs[0])
+    last = both()
+    assert [process.wait(120) for process in last] == [0, 0], log_of(outputs[0])
     assert f"goes on from step {step}" in log_of(outputs[0])
     assert "images/s" not in log_of(outputs[1])  # one tells of progress
     assert_equal_bits(whole, TrainedModel.open(outputs[0]))
@@ -224,6 +227,20 @@ def test_a_cluster_that_cannot_be_used_is_refused(monkeypatch, text, complaint):
     with pytest.raises(ValueError, match=complaint):
         resolve_strategy(None)
     assert isinstance(resolve_strategy(None, "mirrored"), tf.distribute.Strategy)
+
+
+def test_a_worker_that_is_gone_is_told_in_one_line():
+    error = tf.errors.UnavailableError(None, None, "Connection reset by peer")
+    with pytest.raises(RuntimeError, match="another worker was lost"), lost_workers_told(Several()):
+        raise error
+    with pytest.raises(tf.errors.UnavailableError), lost_workers_told(resolve_strategy(1)):
+        raise error
+
+
+class Several:
+    """As much of a strategy of several workers as tells that it is one."""
+
+    cluster_resolver = object()
 
 
 def test_a_cluster_of_one_is_no_cluster(monkeypatch):

@@ -20,7 +20,7 @@ class Checkpoints:
 
     Args:
         folder: Where they lie.
-        keep: How many of the newest are kept.
+        keep: How many of the newest are kept; with 0, of a worker whose chief keeps them, no more than the best one is.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
@@ -40,6 +40,10 @@ class Checkpoints:
     def save_best(self, state: TrainState) -> None:
         """Keeps the state, whose score is the best so far, for a rollback."""
         state.save(self._best(state.best_step))
+        if not self._keep:
+            for path in self.folder.glob("best-*.npz"):
+                if path != self._best(state.best_step):
+                    path.unlink()
 
     def roll_back(self, state: TrainState) -> int:
         """Takes the networks and optimizers at the best score back, and returns the step that they had.

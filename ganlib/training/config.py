@@ -15,6 +15,7 @@ from ganlib.training.schedules import Schedule
 
 JOB_VARIABLE = "GAN_PIPELINES_JOB"
 JOB_DIGITS = 8  # of its identifier, which tell jobs apart
+JOB_PLACE = "{job}"
 Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["alternating", "simultaneous"]
 Distribution = Literal["auto", "mirrored"]
@@ -76,7 +77,7 @@ class TrainConfig(Config):
     run_name: str = Field(default="gan", min_length=1, max_length=120)
     """Name of the run in MLflow."""
     home: str | None = None
-    """Folder or gs:// address that outlives the step and holds the checkpoints; training goes on from there."""
+    """Folder or gs:// address that outlives the step and holds the checkpoints; {job} stands for the pipeline job."""
 
     @model_validator(mode="after")
     def _check_replicas(self) -> TrainConfig:
@@ -93,18 +94,26 @@ class TrainConfig(Config):
         return self
 
     def of_job(self, job: str) -> TrainConfig:
-        """Returns the config with the pipeline job in the name of the run, and in the home, if there is one.
+        """Returns the config with the pipeline job in the name of the run, and in the place of `{job}` in the home.
 
         So a retried step finds what it left there, and a run of MLflow leads to the job that made it.
 
         Args:
             job: Identifier of the job; where it is empty, that in the environment variable GAN_PIPELINES_JOB counts,
                 which unlike a parameter is no part of the step's cache key.
+
+        Raises:
+            ValueError: The home is one for each job, and this is none.
         """
         job = job or os.environ.get(JOB_VARIABLE, "")
         if not job:
+            if self.home and JOB_PLACE in self.home:
+                raise ValueError(
+                    f"expected the identifier of a pipeline job, which the pod's environment tells in {JOB_VARIABLE}, "
+                    f"since each has a home of its own. Received: none, training.home={self.home!r}"
+                )
             return self
-        home = self.home and f"{self.home.rstrip('/')}/{job}"
+        home = self.home and self.home.replace(JOB_PLACE, job)
         return self.model_copy(update={"home": home, "run_name": f"{self.run_name}-{job[:JOB_DIGITS]}"})
 
     def check_shares(self, replicas: int) -> None:

@@ -54,17 +54,20 @@ class Home:
         self.folder = self._kept if chief else _scratch()
         self._mirror = storage.Mirror(location, self.folder) if location and remote else None
         self._held = contextlib.ExitStack()
+        self._begun = False
 
     def __enter__(self) -> Self:
         """Waits until no other process holds the home, and fetches what is kept."""
-        if self._chief:
-            self._held.enter_context(storage.sole_user(self.folder, patience=LOCK_SECONDS))
-        if self._mirror is not None:
-            self._mirror.pull()
-        elif not self._chief and (self._kept / CHECKPOINTS).is_dir():
-            (self.folder / CHECKPOINTS).mkdir()
-            for path in (self._kept / CHECKPOINTS).glob("*.npz"):
-                shutil.copy(path, self.folder / CHECKPOINTS)
+        with contextlib.ExitStack() as held:
+            if self._chief:
+                held.enter_context(storage.sole_user(self.folder, patience=LOCK_SECONDS))
+            if self._mirror is not None:
+                self._mirror.pull()
+            elif not self._chief and (self._kept / CHECKPOINTS).is_dir():
+                (self.folder / CHECKPOINTS).mkdir()
+                for path in (self._kept / CHECKPOINTS).glob("*.npz"):
+                    shutil.copy(path, self.folder / CHECKPOINTS)
+            self._held = held.pop_all()
         return self
 
     def __exit__(
@@ -72,7 +75,7 @@ class Home:
     ) -> None:
         """Keeps how the run ended."""
         with self._held:
-            if not isinstance(error, storage.TakenOver):
+            if self._begun and not isinstance(error, storage.TakenOver):
                 self.keep()
 
     def begin(self) -> None:
@@ -82,6 +85,7 @@ class Home:
             ValueError: The bucket may not be written to.
             OSError: It cannot be, or another process has begun meanwhile.
         """
+        self._begun = True
         if self._mirror is not None and self._chief:
             self._mirror.push()
 
@@ -106,22 +110,34 @@ def _scratch() -> Path:
     return folder
 
 
-def claim(home: Path, settings: dict[str, Any], *, steps_are_free: bool) -> None:
-    """Refuses a home that holds another run, and makes an empty one this run's.
+def identifying(settings: dict[str, Any], *, steps_are_free: bool) -> dict[str, Any]:
+    """Returns those settings, by dotted name, that make a run what it is.
+
+    Args:
+        settings: All of them.
+        steps_are_free: Whether the number of steps may change: a falling learning rate depends on where it ends.
+    """
+    free = FREE | ({"training.steps"} if steps_are_free else set())
+    return {name: value for name, value in settings.items() if name not in free and not name.startswith(HEALTH)}
+
+
+def claim(home: Path, present: dict[str, Any]) -> None:
+    """Makes a home this run's."""
+    storage.write_json(home / SETTINGS, present)
+
+
+def check_owner(home: Path, present: dict[str, Any]) -> None:
+    """Refuses a home that holds another run.
 
     Args:
         home: Folder of the run.
-        settings: Everything that makes it this run, by dotted name.
-        steps_are_free: Whether the number of steps may change: a falling learning rate depends on where it ends.
+        present: What identifies this one.
 
     Raises:
         ValueError: It is another run's; the message names what differs.
     """
     path = home / SETTINGS
-    free = FREE | ({"training.steps"} if steps_are_free else set())
-    present = {name: value for name, value in settings.items() if name not in free and not name.startswith(HEALTH)}
     if not path.exists():
-        storage.write_json(path, present)
         return
     before = storage.read_json(path)
     if before.get("dataset") != present["dataset"]:

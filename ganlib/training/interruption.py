@@ -16,11 +16,12 @@ class Interruption:
 
     def __init__(self) -> None:
         self._came = False
+        self._listens = threading.current_thread() is threading.main_thread()
         self._before: signal._HANDLER = None
 
     def __enter__(self) -> Self:
         """Begins to listen."""
-        if threading.current_thread() is threading.main_thread():
+        if self._listens:
             self._before = signal.signal(signal.SIGTERM, self._note)
         return self
 
@@ -28,8 +29,8 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Gives the signal back to whoever had it."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        if self._listens:
+            signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)  # none: it was not Python's
 
     def __bool__(self) -> bool:
         return self._came

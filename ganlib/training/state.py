@@ -124,6 +124,13 @@ class TrainState:
             named.update({f"{group}/{i:03d}": variable for i, variable in enumerate(optimizer.variables)})
         return named
 
+    def checksum(self) -> int:
+        """Returns the CRC-32 of all variables."""
+        total = 0
+        for variable in self.variables().values():
+            total = zlib.crc32(np.ascontiguousarray(variable).tobytes(), total)
+        return total
+
     def save(self, path: Path) -> None:
         """Writes the state as one npz file that is whole or absent."""
         arrays = {name: np.array(variable) for name, variable in self.variables().items()}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from etils import epy
@@ -81,7 +84,10 @@ def _workers_named() -> int:
 @functools.cache
 def _of_workers() -> tf.distribute.Strategy:
     """The one strategy of all workers; it must be made before TensorFlow computes anything."""
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has taken the signal, and does nothing with it
+    return strategy
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -109,6 +115,31 @@ def summed(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[fl
     spread = strategy.experimental_distribute_values_from_function(own)
     totals: list[float] = strategy.reduce(tf.distribute.ReduceOp.SUM, spread, axis=None).numpy().tolist()
     return totals
+
+
+def agree(strategy: tf.distribute.Strategy, values: Sequence[float]) -> bool:
+    """Says whether these values are the same on all workers."""
+    chiefs = summed(strategy, values if is_chief(strategy) else [0.0] * len(values))
+    return summed(strategy, [float(chiefs != list(values))]) == [0.0]
+
+
+@contextmanager
+def lost_workers_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns what TensorFlow says when another worker is gone into one line.
+
+    Raises:
+        RuntimeError: Another worker was lost.
+    """
+    errors = tf.errors
+    gone = (errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError, errors.InternalError)
+    try:
+        yield
+    except (*gone, errors.UnavailableError) as error:
+        if strategy.cluster_resolver is None:
+            raise
+        raise RuntimeError(
+            "another worker was lost: start them all again, and they go on from their last checkpoint"
+        ) from error
 
 
 @functools.cache

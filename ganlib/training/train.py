@@ -26,11 +26,11 @@ from ganlib.training.callbacks import (
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
 from ganlib.training.guard import Guard, Judge, Limit, Watch, lift
-from ganlib.training.home import CHECKPOINTS, Home, claim
+from ganlib.training.home import CHECKPOINTS, Home, check_owner, claim, identifying
 from ganlib.training.interruption import Interruption
 from ganlib.training.model import TrainedModel, write_model
 from ganlib.training.state import TrainState, build_state
-from ganlib.training.strategy import is_chief, resolve_precision, resolve_strategy
+from ganlib.training.strategy import agree, is_chief, lost_workers_told, resolve_precision, resolve_strategy
 from ganlib.training.trainer import Callback, Trainer
 
 with epy.lazy_imports():
@@ -122,9 +122,12 @@ class _Run:
     def to_end(self, output: Path) -> TrainedModel:
         """Trains from wherever the home's checkpoints stand to the last step."""
         settings = flattened({**self.settings, "resolved": self.resolved, **self.origin})
-        claim(self.home, settings, steps_are_free=self.config.schedule == "constant")
-        checkpoints = Checkpoints(self.home / CHECKPOINTS, keep=self.config.keep_checkpoints)
+        present = identifying(settings, steps_are_free=self.config.schedule == "constant")
+        check_owner(self.home, present)
+        keep = self.config.keep_checkpoints if self.chief else 0
+        checkpoints = Checkpoints(self.home / CHECKPOINTS, keep=keep)
         state, resumed = self._state(checkpoints)
+        claim(self.home, present)
         tracker = Tracker(self.home, run_name=self.config.run_name, delivers=self.chief)
         self.kept.begin()  # whose MLflow run it is must outlive this machine before there is one
         with tracker, Interruption() as interruption:
@@ -147,13 +150,14 @@ class _Run:
                 config=self.config,
                 asked_to_end=lambda: bool(interruption),
             )
-            trainer.run(
-                lambda start: self.dataset.batches(
-                    batch_size=self.config.batch_size, seed=self.config.seed, start=start
-                ),
-                steps=self.config.steps,
-                callbacks=self._callbacks(state, sampler, pictures, checkpoints, tracker),
-            )
+            with lost_workers_told(self.strategy):
+                trainer.run(
+                    lambda start: self.dataset.batches(
+                        batch_size=self.config.batch_size, seed=self.config.seed, start=start
+                    ),
+                    steps=self.config.steps,
+                    callbacks=self._callbacks(state, sampler, pictures, checkpoints, tracker),
+                )
             if state.stop_text:
                 print(f"train: stopped at {state.stop_text}", flush=True)
             ended = state.stopped is not None or state.step == self.config.steps
@@ -176,6 +180,11 @@ class _Run:
             dtype=self.resolved["precision"],
         )
         resumed = checkpoints.restore(state)
+        if not agree(self.strategy, [float(state.step), float(state.checksum())]):
+            raise ValueError(
+                "expected a home that all workers reach, for they begin from different states. "
+                f"Received: training.home={self.config.home}, step={state.step}"
+            )
         lift(self.config, state)
         if state.step > self.config.steps:
             raise ValueError(
