@@ -258,7 +258,7 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     """
     pods = ["gpus=1", "memory=4Gi", "spot=true", "shared_memory=1Gi", "checkpoints=/place", "checkpoints_volume=claim"]
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
-    assignments += [f"training.home={tmp_path / 'home'}", *(f"platform.{assignment}" for assignment in pods)]
+    assignments += [f"training.home={tmp_path / 'home'}/{{job}}", *(f"platform.{assignment}" for assignment in pods)]
     config = settings.resolve(chosen=["digits"], assignments=assignments)
     config = config.model_copy(update={"data": local._bound(config, name="x", home=tmp_path).data})
     compile_pipeline(config, tmp_path / "pipeline.yaml", platform=config.platform)
