@@ -79,6 +79,15 @@ class Package:
         return tuple(self.spec["root"]["dag"]["tasks"])
 
     @property
+    def parts(self) -> int | None:
+        """Tasks that the preparation is spread over, if it is; the compiler has counted them."""
+        for component in self.spec["components"].values():
+            task = component.get("dag", {}).get("tasks", {}).get("prepare-part")
+            if task is not None:
+                return int(task["inputs"]["parameters"]["of"]["runtimeValue"]["constant"])
+        return None
+
+    @property
     def sections(self) -> dict[str, Any] | None:
         """The sections of the config that the file holds as defaults, if it is a pipeline of this project."""
         names = {name: RENAMED.get(name, name) for name in self.parameters}
@@ -174,9 +183,15 @@ class Package:
         if not lines and self.sections is not None:
             given = {RENAMED.get(name, name): value for name, value in arguments.items()}
             try:
-                RunConfig.model_validate({**self.sections, **given})
+                shards = RunConfig.model_validate({**self.sections, **given}).data.shards
             except ValidationError as error:
                 lines = problems(error)
+            else:
+                if self.parts is not None and shards != self.parts:
+                    lines = [
+                        f"data.shards: this pipeline has {self.parts} tasks that write one shard each: compile anew for "
+                        f"another number. Received: shards={shards}"
+                    ]
         if lines:
             raise SettingsError("\n".join(lines))
 

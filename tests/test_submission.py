@@ -24,6 +24,7 @@ from ganlib.config import RunConfig
 from pipelines import submission
 from pipelines.cli import main
 from pipelines.gan_training import compile_pipeline
+from pipelines.platform import Kubernetes
 
 IMAGE = "example/gan-pipelines@sha256:" + "0" * 64
 OTHERS = """
@@ -418,6 +419,33 @@ def test_a_file_that_was_compiled_before_is_submitted_with_its_own_defaults(kfp,
     assert [sent["pipeline_spec"], sent["platform_spec"]] == documents
     default = documents[0]["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"]
     assert run["runtime_config"]["parameters"]["training"] == {**default, "steps": 5}
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory):
+    """The pipeline with four tasks that prepare the images."""
+    path = tmp_path_factory.mktemp("compiled") / "in_parts.yaml"
+    config = RunConfig.model_validate({"data": {"shards": 4}})
+    compile_pipeline(config, path, image=IMAGE, platform=Kubernetes(checkpoints="gs://bucket/checkpoints"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "shards"),
+    [(["--set", "data.shards=8"], 8), (["--argument", 'data={"shards": 3}'], 3), (["--argument", "data={}"], 1)],
+    ids=str,
+)
+def test_a_file_with_tasks_for_some_shards_takes_no_other_number(refused, in_parts, words, shards):
+    [line] = refused("--pipeline", str(in_parts), *words)
+    assert line.startswith("error: data.shards: this pipeline has 4 tasks that write one shard each: compile anew ")
+    assert line.endswith(f"Received: shards={shards}")
+
+
+def test_a_file_takes_the_shards_it_has_tasks_for_and_one_without_such_tasks_any_number(kfp, submit, resubmit, in_parts):
+    assert submit("--pipeline", str(in_parts), "--argument", 'data={"shards": 4, "size": 16}').exit_code == 0
+    assert submit("--pipeline", str(in_parts), "--set", "data.size=16").exit_code == 0
+    assert resubmit("--set", "data.shards=8").exit_code == 0
+    assert [run["runtime_config"]["parameters"]["data"]["shards"] for run in kfp.runs] == [4, 4, 8]
 
 
 @pytest.mark.parametrize("text", ["a: [", "just: this", "", "pipelineInfo: {name: a}\n---\nb: c"])
