@@ -54,7 +54,13 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @config_options
 @click.option("--image", envvar="GAN_PIPELINES_IMAGE", show_envvar=True, help="Container image, best by its digest.")
 @click.option("--pipeline", "compiled", type=FILE, help="Compiled pipeline to run instead; --set changes its defaults.")
-@click.option("--argument", "given", multiple=True, metavar="NAME=JSON", help="One whole parameter; may be repeated.")
+@click.option(
+    "--argument",
+    "given",
+    multiple=True,
+    metavar="NAME=JSON",
+    help="One whole parameter, but for a home that training has already; may be repeated.",
+)
 @_server_options
 @click.option("--name", envvar=f"{VARIABLES}RUN_NAME", show_envvar=True, help="Name of the run.")
 @click.option(

@@ -144,6 +144,9 @@ class Package:
     def arguments(self, given: Iterable[str]) -> dict[str, Any]:
         """Reads `name=JSON`; a parameter that is text takes the text as it stands.
 
+        Where the file's training has a home, an argument without one keeps it: a run without checkpoints must be asked
+        for, by `"home": null`.
+
         Raises:
             SettingsError: One is no such pair, or not JSON.
         """
@@ -159,6 +162,9 @@ class Package:
                 values[name] = json.loads(text)
             except ValueError as error:
                 raise SettingsError(f"the value is not JSON: {error}. Received: --argument {pair!r}") from error
+        home = (self.sections or {}).get("training", {}).get("home")
+        if home is not None and isinstance(values.get("training"), dict):
+            values["training"].setdefault("home", home)
         return values
 
     def check(self, arguments: Mapping[str, Any]) -> None:

@@ -40,6 +40,9 @@ class Access:
         token_file: File with the token, read anew for every request, since tokens expire.
         cookies: Such as those of a browser that has logged in.
         ca: File with the certificates that the server's is trusted by.
+
+    Raises:
+        ValueError: The address holds a user or a password, which would be printed with it.
     """
 
     host: str
@@ -48,6 +51,12 @@ class Access:
     token_file: Path | None = None
     cookies: str | None = field(default=None, repr=False)
     ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if "@" in self.host:
+            raise ValueError(
+                f"a user and a password do not belong into --host: {LOG_IN}. Received: an address with @, not shown here"
+            )
 
     @property
     def url(self) -> str:

@@ -339,6 +339,15 @@ def test_a_server_of_one_user_needs_no_namespace(kfp, call, compiled):
     assert call("--host", kfp.url, "--token", TOKEN, "--pipeline", str(compiled)).exit_code == 0
 
 
+@pytest.mark.parametrize("host", ["https://user:secret-word@kfp", "user:secret-word@kfp/pipeline", "secret-word@kfp"])
+@pytest.mark.parametrize("option", ["--json", "--dry-run"])
+def test_a_password_in_the_address_is_refused_and_not_shown(call, compiled, host, option):
+    result = call("--host", host, "--pipeline", str(compiled), option)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: a user and a password do not belong into --host: expected --token, ")
+    assert "secret-word" not in result.output
+
+
 @pytest.mark.parametrize("login", ["page", "redirect"])
 def test_a_login_in_the_way_is_told(kfp, resubmit, login):
     kfp.login = login
@@ -446,6 +455,23 @@ def test_a_file_takes_the_shards_it_has_tasks_for_and_one_without_such_tasks_any
     assert submit("--pipeline", str(in_parts), "--set", "data.size=16").exit_code == 0
     assert resubmit("--set", "data.shards=8").exit_code == 0
     assert [run["runtime_config"]["parameters"]["data"]["shards"] for run in kfp.runs] == [4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("words", "home"),
+    [
+        (["--argument", 'training={"steps": 5}'], "gs://bucket/checkpoints"),
+        (["--set", "training={steps: 5}"], "gs://bucket/checkpoints"),
+        (["--argument", 'training={"steps": 5, "home": "gs://mine"}'], "gs://mine"),
+        (["--argument", 'training={"steps": 5, "home": null}'], None),
+    ],
+    ids=str,
+)
+def test_the_place_of_checkpoints_is_lost_by_no_argument_that_does_not_name_it(kfp, submit, in_parts, words, home):
+    assert submit("--pipeline", str(in_parts), *words).exit_code == 0
+    [run] = kfp.runs
+    training = run["runtime_config"]["parameters"]["training"]
+    assert (training["steps"], training["home"]) == (5, home)
 
 
 @pytest.mark.parametrize("text", ["a: [", "just: this", "", "pipelineInfo: {name: a}\n---\nb: c"])
