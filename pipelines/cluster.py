@@ -217,8 +217,8 @@ def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, 
     """Follows a run to its end."""
     from pipelines.submission import follow, reasons
 
-    def tell(step: str, state: str) -> None:
-        click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {state.lower()}")
+    def tell(step: str, states: str) -> None:
+        click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {states}")
 
     try:
         run = follow(server, identifier, steps=steps, poll=poll, tell=tell)

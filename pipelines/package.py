@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,8 @@ class Package:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Names of the tasks of the pipeline itself."""
-        return tuple(self.spec["root"]["dag"]["tasks"])
+        """Names of the tasks; those within a loop stand for the loop, whose own name nobody has chosen."""
+        return tuple(self._tasks(self.spec["root"]["dag"]))
 
     @property
     def parts(self) -> int | None:
@@ -129,6 +129,11 @@ class Package:
         ]
         return str(found[0]) if found else None
 
+    def _tasks(self, dag: Mapping[str, Any]) -> Iterator[str]:
+        for name, task in dag["tasks"].items():
+            within = self.spec["components"][task["componentRef"]["name"]].get("dag")
+            yield from [name] if within is None else self._tasks(within)
+
     def cached(self, enabled: bool) -> Package:
         """Returns the pipeline with every step taken from the cache where it can be, or with none."""
         spec = copy.deepcopy(self.spec)
@@ -150,7 +155,7 @@ class Package:
         Raises:
             SettingsError: One is no such pair, or not JSON.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for pair in given:
             name, equals, text = pair.partition("=")
             if not equals or not name:
@@ -194,10 +199,8 @@ class Package:
                 lines = problems(error)
             else:
                 if self.parts is not None and shards != self.parts:
-                    lines = [
-                        f"data.shards: this pipeline has {self.parts} tasks that write one shard each: compile anew for "
-                        f"another number. Received: shards={shards}"
-                    ]
+                    told = f"this pipeline has {self.parts} tasks of one shard each: compile anew for another number"
+                    lines = [f"data.shards: {told}. Received: shards={shards}"]
         if lines:
             raise SettingsError("\n".join(lines))
 

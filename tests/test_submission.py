@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import kfp_server_api as api
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -179,6 +180,18 @@ def test_an_experiment_is_made_once(kfp, resubmit):
     assert [run["experiment_id"] for run in kfp.runs] == ["exp-0", "exp-1", "exp-0"]
 
 
+def test_an_archived_experiment_takes_no_run_unless_another_of_its_name_is_there(kfp, resubmit):
+    assert resubmit("--experiment", "a").exit_code == 0
+    kfp.archive("exp-0")
+    result = resubmit("--experiment", "a")
+    told = "error: this experiment is archived: unarchive it or name another. Received: --experiment a\n"
+    assert (result.exit_code, result.stderr) == (2, told)
+    assert len(kfp.runs) == 1
+    kfp.experiments["exp-1"] = api.V2beta1Experiment(experiment_id="exp-1", display_name="a", storage_state="AVAILABLE")
+    assert resubmit("--experiment", "a").exit_code == 0
+    assert kfp.runs[-1]["experiment_id"] == "exp-1"
+
+
 def test_settings_of_pods_are_sent_beside_the_pipeline(kfp, submit):
     assert submit("--set", "platform.spot=true", "--set", "platform.shared_memory=2Gi").exit_code == 0
     [run] = kfp.runs
@@ -222,6 +235,30 @@ def test_a_run_is_followed_with_its_steps_to_its_success(kfp, resubmit):
         ["train-gan", "succeeded"],
     ]
     assert result.stdout.splitlines()[-1] == "mine: succeeded"
+
+
+def test_tasks_of_one_name_are_counted_and_each_change_is_told_once(kfp, submit, in_parts):
+    """Parts of a loop, and the attempts of a step; the server tells of all of them at every look."""
+    kfp.looks = [
+        ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["RUNNING"]}),
+        ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
+        ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
+        ("RUNNING", {"for-loop-2": "SUCCEEDED", "prepare-part": ["SUCCEEDED"] * 4, "train-gan": ["FAILED"]}),
+        ("RUNNING", {"train-gan": ["FAILED", "RUNNING"]}),
+        ("RUNNING", {"train-gan": ["FAILED", "RUNNING"]}),
+        ("SUCCEEDED", {"train-gan": ["FAILED", "SUCCEEDED"]}),
+    ]
+    result = submit("--pipeline", str(in_parts), "--wait", "--poll", "0.1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [line.split(maxsplit=2)[1:] for line in result.stdout.splitlines() if line[4:5] == ":"]
+    assert lines == [
+        ["prepare-part", "running"],
+        ["prepare-part", "3 running, 1 succeeded"],
+        ["prepare-part", "4 succeeded"],
+        ["train-gan", "failed"],
+        ["train-gan", "1 failed, 1 running"],
+        ["train-gan", "1 failed, 1 succeeded"],
+    ]
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
@@ -446,11 +483,11 @@ def in_parts(tmp_path_factory):
 )
 def test_a_file_with_tasks_for_some_shards_takes_no_other_number(refused, in_parts, words, shards):
     [line] = refused("--pipeline", str(in_parts), *words)
-    assert line.startswith("error: data.shards: this pipeline has 4 tasks that write one shard each: compile anew ")
+    assert line.startswith("error: data.shards: this pipeline has 4 tasks of one shard each: compile anew ")
     assert line.endswith(f"Received: shards={shards}")
 
 
-def test_a_file_takes_the_shards_it_has_tasks_for_and_one_without_such_tasks_any_number(kfp, submit, resubmit, in_parts):
+def test_a_file_takes_as_many_shards_as_it_has_tasks_for_or_any_number(kfp, submit, resubmit, in_parts):
     assert submit("--pipeline", str(in_parts), "--argument", 'data={"shards": 4, "size": 16}').exit_code == 0
     assert submit("--pipeline", str(in_parts), "--set", "data.size=16").exit_code == 0
     assert resubmit("--set", "data.shards=8").exit_code == 0
