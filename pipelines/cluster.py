@@ -54,7 +54,13 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @config_options
 @click.option("--image", envvar="GAN_PIPELINES_IMAGE", show_envvar=True, help="Container image, best by its digest.")
 @click.option("--pipeline", "compiled", type=FILE, help="Compiled pipeline to run instead; --set changes its defaults.")
-@click.option("--argument", "given", multiple=True, metavar="NAME=JSON", help="One whole parameter; may be repeated.")
+@click.option(
+    "--argument",
+    "given",
+    multiple=True,
+    metavar="NAME=JSON",
+    help="One whole parameter, but for a home that training has already; may be repeated.",
+)
 @_server_options
 @click.option("--name", envvar=f"{VARIABLES}RUN_NAME", show_envvar=True, help="Name of the run.")
 @click.option(
@@ -211,8 +217,8 @@ def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, 
     """Follows a run to its end."""
     from pipelines.submission import follow, reasons
 
-    def tell(step: str, state: str) -> None:
-        click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {state.lower()}")
+    def tell(step: str, states: str) -> None:
+        click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {states}")
 
     try:
         run = follow(server, identifier, steps=steps, poll=poll, tell=tell)

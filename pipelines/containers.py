@@ -27,12 +27,15 @@ OURS = ("MLFLOW_", "GAN_PIPELINES_", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_
 NOT_OF_STEPS = "GAN_PIPELINES_KFP_"  # how a cluster is reached, with a token
 
 
-def runner(root: Path, *, reads: Sequence[Path], environment: Mapping[str, str]) -> local.DockerRunner:
-    """Returns a runner whose steps write below one folder only, and never as root.
+def runner(
+    root: Path, *, reads: Sequence[Path], writes: Sequence[Path], environment: Mapping[str, str]
+) -> local.DockerRunner:
+    """Returns a runner whose steps write below the named folders only, and never as root.
 
     Args:
         root: Folder of all runs, mounted under its own path.
         reads: Further files and folders, which the steps may read only.
+        writes: Further folders, which the steps may write to.
         environment: Variables of the steps, beside those of MLflow, of this project and of Google's libraries.
     """
     passed = {
@@ -44,7 +47,12 @@ def runner(root: Path, *, reads: Sequence[Path], environment: Mapping[str, str])
     return local.DockerRunner(
         mounts=[
             bind(str(root), str(root), type="bind"),
-            *(bind(str(path), str(path), type="bind", read_only=True) for path in reads if root not in path.parents),
+            *(
+                bind(str(path), str(path), type="bind", read_only=True)
+                for path in reads
+                if not path.is_relative_to(root)
+            ),
+            *(bind(str(path), str(path), type="bind") for path in writes if not path.is_relative_to(root)),
         ],
         environment={**passed, "GAN_PIPELINES_CACHE": str(root / ".cache" / "downloads"), **environment},
         user=_user(),
@@ -80,14 +88,15 @@ def image_id(image: str) -> str:
         ) from error
 
 
-def share(root: Path, folder: Path) -> None:
+def share(root: Path, folder: Path, *, writes: Sequence[Path]) -> None:
     """Makes the folders that steps write to, and opens them to root's group where only this process is root.
 
     Args:
         root: Folder of all runs.
         folder: That of this one.
+        writes: Further folders, such as the run's home.
     """
-    places = [root, root / ".cache", folder, folder / "steps", folder / "training", root / "mlflow-artifacts"]
+    places = [root, root / ".cache", folder, folder / "steps", root / "mlflow-artifacts", *writes]
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
     if os.getuid() != 0:

@@ -70,8 +70,10 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     if image is None:
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
     else:
-        containers.share(root, folder)
-        runner, code = containers.runner(root, reads=_read(config), environment=inherited), containers.image_id(image)
+        writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
+        containers.share(root, folder, writes=writes)
+        runner = containers.runner(root, reads=_read(config), writes=writes, environment=inherited)
+        code = containers.image_id(image)
     local.init(
         runner,
         pipeline_root=str(folder / "steps"),
@@ -98,7 +100,7 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
 
 
 def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
-    """Fills in what only this machine knows: absolute paths, the listing's checksum, the run's home."""
+    """Fills in what only this machine knows: absolute paths, the listing's checksum, the run's home if it has none."""
     source = config.data.source
     given = {name: getattr(source, name, None) for name in ("path", "labels")}
     paths = {name: _found(name, path) for name, path in given.items() if path is not None}
@@ -108,16 +110,20 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     config.task.check(classes=len(listing.classes))
     fingerprint = listing.checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
-    training = config.training.model_copy(update={"run_name": name, "home": str(home)})
-    weights = config.evaluation.inception_weights
-    if weights is not None and not storage.is_remote(weights):
-        weights = str(Path(weights).expanduser().resolve())
+    training = config.training.model_copy(
+        update={"run_name": name, "home": _absolute(config.training.home) or str(home)}
+    )
+    weights = _absolute(config.evaluation.inception_weights)
     evaluation = config.evaluation.model_copy(update={"inception_weights": weights})
-    target = config.export.target
-    if target is not None and not storage.is_remote(target):
-        target = str(Path(target).expanduser().resolve())
-    export = config.export.model_copy(update={"target": target})
+    export = config.export.model_copy(update={"target": _absolute(config.export.target)})
     return config.model_copy(update={"data": data, "training": training, "evaluation": evaluation, "export": export})
+
+
+def _absolute(location: str | None) -> str | None:
+    """Returns the absolute form of a path, which need not exist; an address stays as it is."""
+    if location is None or storage.is_remote(location):
+        return location
+    return str(Path(location).expanduser().resolve())
 
 
 def _read(config: RunConfig) -> list[Path]:

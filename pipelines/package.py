@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,17 @@ class Package:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Names of the tasks of the pipeline itself."""
-        return tuple(self.spec["root"]["dag"]["tasks"])
+        """Names of the tasks; those within a loop stand for the loop, whose own name nobody has chosen."""
+        return tuple(self._tasks(self.spec["root"]["dag"]))
+
+    @property
+    def parts(self) -> int | None:
+        """Tasks that the preparation is spread over, if it is; the compiler has counted them."""
+        for component in self.spec["components"].values():
+            task = component.get("dag", {}).get("tasks", {}).get("prepare-part")
+            if task is not None:
+                return int(task["inputs"]["parameters"]["of"]["runtimeValue"]["constant"])
+        return None
 
     @property
     def sections(self) -> dict[str, Any] | None:
@@ -120,6 +129,11 @@ class Package:
         ]
         return str(found[0]) if found else None
 
+    def _tasks(self, dag: Mapping[str, Any]) -> Iterator[str]:
+        for name, task in dag["tasks"].items():
+            within = self.spec["components"][task["componentRef"]["name"]].get("dag")
+            yield from [name] if within is None else self._tasks(within)
+
     def cached(self, enabled: bool) -> Package:
         """Returns the pipeline with every step taken from the cache where it can be, or with none."""
         spec = copy.deepcopy(self.spec)
@@ -135,10 +149,13 @@ class Package:
     def arguments(self, given: Iterable[str]) -> dict[str, Any]:
         """Reads `name=JSON`; a parameter that is text takes the text as it stands.
 
+        Where the file's training has a home, an argument without one keeps it: a run without checkpoints must be asked
+        for, by `"home": null`.
+
         Raises:
             SettingsError: One is no such pair, or not JSON.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for pair in given:
             name, equals, text = pair.partition("=")
             if not equals or not name:
@@ -150,6 +167,9 @@ class Package:
                 values[name] = json.loads(text)
             except ValueError as error:
                 raise SettingsError(f"the value is not JSON: {error}. Received: --argument {pair!r}") from error
+        home = (self.sections or {}).get("training", {}).get("home")
+        if home is not None and isinstance(values.get("training"), dict):
+            values["training"].setdefault("home", home)
         return values
 
     def check(self, arguments: Mapping[str, Any]) -> None:
@@ -174,9 +194,13 @@ class Package:
         if not lines and self.sections is not None:
             given = {RENAMED.get(name, name): value for name, value in arguments.items()}
             try:
-                RunConfig.model_validate({**self.sections, **given})
+                shards = RunConfig.model_validate({**self.sections, **given}).data.shards
             except ValidationError as error:
                 lines = problems(error)
+            else:
+                if self.parts is not None and shards != self.parts:
+                    told = f"this pipeline has {self.parts} tasks of one shard each: compile anew for another number"
+                    lines = [f"data.shards: {told}. Received: shards={shards}"]
         if lines:
             raise SettingsError("\n".join(lines))
 

@@ -40,6 +40,9 @@ class Access:
         token_file: File with the token, read anew for every request, since tokens expire.
         cookies: Such as those of a browser that has logged in.
         ca: File with the certificates that the server's is trusted by.
+
+    Raises:
+        ValueError: The address holds a user or a password, which would be printed with it.
     """
 
     host: str
@@ -48,6 +51,10 @@ class Access:
     token_file: Path | None = None
     cookies: str | None = field(default=None, repr=False)
     ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if "@" in self.host:
+            raise ValueError(f"a user and a password do not belong into --host: {LOG_IN}. Received: an address with @")
 
     @property
     def url(self) -> str:
@@ -74,15 +81,23 @@ class Server:
         self._access = access
 
     def experiment(self, name: str) -> str:
-        """Returns the identifier of an experiment, which is made if there is none of this name."""
+        """Returns the identifier of an experiment, which is made if there is none of this name.
+
+        Raises:
+            Refused: It is archived, where nobody would look for a run.
+        """
         service, namespace = api.ExperimentServiceApi(self._client), self._access.namespace
         same = json.dumps({"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": name}]})
         place = {"namespace": namespace} if namespace else {}
         found = self._ask(
             lambda: service.experiment_service_list_experiments(filter=same, _request_timeout=TIMEOUT, **place)
         )
-        if found.experiments:
-            return str(found.experiments[0].experiment_id)
+        experiments = found.experiments or []
+        for experiment in experiments:
+            if experiment.storage_state != api.V2beta1ExperimentStorageState.ARCHIVED:
+                return str(experiment.experiment_id)
+        if experiments:
+            raise Refused(f"this experiment is archived: unarchive it or name another. Received: --experiment {name}")
         wanted = api.V2beta1Experiment(display_name=name, namespace=namespace)
         made = self._ask(lambda: service.experiment_service_create_experiment(wanted, _request_timeout=TIMEOUT))
         return str(made.experiment_id)

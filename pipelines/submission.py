@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +90,8 @@ def follow(
         identifier: Of the run.
         steps: Names of the tasks whose states are told.
         poll: Seconds between two looks.
-        tell: Called with a step and its state whenever that changes.
+        tell: Called with a step and its state whenever that changes. Several tasks of one name, such as those of a
+            loop, are one step, whose states are counted: a line for each of a thousand parts would bury the rest.
 
     Returns:
         The run in one of the states ENDED.
@@ -98,14 +100,18 @@ def follow(
         Unavailable: The server was away for longer than PATIENCE.
         Refused: It does not answer this user any more, such as when a token has expired.
     """
-    known: dict[str, str] = {}
+    known: dict[str, dict[str, str]] = {}  # by the step's name, and the task's identifier
+    told: dict[str, str] = {}
     while True:
         run = _patiently(lambda: server.run(identifier))
         for task in (run.run_details.task_details if run.run_details else None) or ():
-            name, state = task.display_name, task.state
-            if name in steps and state and known.get(name) != state:
-                known[name] = state
-                tell(name, state)
+            if task.display_name in steps and task.state:
+                known.setdefault(task.display_name, {})[task.task_id or task.display_name] = task.state.lower()
+        for name, states in known.items():
+            words = _counted(list(states.values()))
+            if told.get(name) != words:
+                told[name] = words
+                tell(name, words)
         if run.state in ENDED:
             return run
         time.sleep(poll)
@@ -116,6 +122,13 @@ def reasons(run: api.V2beta1Run) -> list[str]:
     tasks = (run.run_details.task_details if run.run_details else None) or ()
     told = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
     return told + ([run.error.message] if run.error and run.error.message else [])
+
+
+def _counted(states: list[str]) -> str:
+    """Returns the state of one task, or how many of several are in each."""
+    if len(states) == 1:
+        return states[0]
+    return ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
 
 
 def _patiently(question: Callable[[], Any]) -> Any:

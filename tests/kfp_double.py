@@ -43,7 +43,8 @@ class Kfp:
     """What the server holds, and how it shall behave.
 
     Attributes:
-        looks: One (state of the run, {task: state}) for each time it is asked for a run; the last one stays.
+        looks: One (state of the run, {task: state}) for each time it is asked for a run; the last one stays. Several
+            tasks of one name have a list of states.
         errors: Messages of tasks that failed.
         faults: What the next requests get instead of an answer: a status code, or "reset", a connection that breaks.
         login: "page" or "redirect": what stands between the server and those who have not logged in.
@@ -63,6 +64,10 @@ class Kfp:
     asked: int = 0
     requests: int = 0
 
+    def archive(self, identifier):
+        """Does what a user of the page can do."""
+        self.experiments[identifier].storage_state = "ARCHIVED"
+
     def answer(self, method, path, query, body, headers):
         if headers.get("Authorization") != f"Bearer {TOKEN}" and headers.get("Cookie") != COOKIE:
             raise RefusedError(UNAUTHENTICATED, "Request header error: there is no user identity header.")
@@ -79,7 +84,9 @@ class Kfp:
             known(body, api.V2beta1Experiment)
             self.may(body.get("namespace"))
             made = api.V2beta1Experiment(
-                experiment_id=f"exp-{len(self.experiments)}", display_name=body["display_name"]
+                experiment_id=f"exp-{len(self.experiments)}",
+                display_name=body["display_name"],
+                storage_state="AVAILABLE",
             )
             self.experiments[made.experiment_id] = made
             return made
@@ -132,21 +139,22 @@ class Kfp:
         fits(spec, body)
 
     def look(self):
-        state, tasks = self.looks[min(self.asked, len(self.looks) - 1)]
+        whole, tasks = self.looks[min(self.asked, len(self.looks) - 1)]
         self.asked += 1
         details = [
             api.V2beta1PipelineTaskDetail(
-                task_id=name,
+                task_id=f"{name}-{number}",
                 display_name=name,
-                state=of,
+                state=state,
                 error=api.GoogleRpcStatus(code=13, message=self.errors[name]) if name in self.errors else None,
             )
             for name, of in {"root": "RUNNING", "root-driver": "SUCCEEDED", **tasks}.items()
+            for number, state in enumerate([of] if isinstance(of, str) else of)
         ]
-        failed = api.GoogleRpcStatus(code=13, message="the run failed") if state == "FAILED" else None
+        failed = api.GoogleRpcStatus(code=13, message="the run failed") if whole == "FAILED" else None
         return api.V2beta1Run(
             run_id=f"run-{len(self.runs)}",
-            state=state,
+            state=whole,
             error=failed,
             run_details=api.V2beta1RunDetails(task_details=details),
         )

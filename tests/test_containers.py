@@ -54,7 +54,7 @@ def engine():
 @pytest.fixture
 def run(engine, tmp_path, capfd):
     """Runs a shell command as the runner would run a step."""
-    settings = containers.runner(tmp_path, reads=[], environment={"TOLD": "yes"}).container_run_args
+    settings = containers.runner(tmp_path, reads=[], writes=[], environment={"TOLD": "yes"}).container_run_args
 
     def run(command):
         code = containers._run(engine, BASE, ["sh", "-c", command], {}, **settings)
@@ -76,7 +76,7 @@ def test_nothing_of_a_container_stays(run, engine):
 
 
 def test_a_step_is_not_root_and_writes_only_where_it_is_let(run, tmp_path):
-    containers.share(tmp_path, tmp_path / "run")
+    containers.share(tmp_path, tmp_path / "run", writes=[])
     code, said = run(
         f"id -u; touch /opt/x || echo refused; touch /tmp/x {tmp_path}/run/steps/x && echo written; echo $TOLD"
     )
@@ -129,14 +129,27 @@ def test_the_cure_is_of_the_version_at_hand_and_is_taken_back(monkeypatch):
         assert docker_task_handler.run_docker_container is theirs
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's folders are opened")
+def test_a_home_elsewhere_is_made_and_opened_to_the_steps(tmp_path):
+    before = os.umask(0o022)
+    try:
+        containers.share(tmp_path / "runs", tmp_path / "runs" / "digits", writes=[tmp_path / "far" / "home"])
+    finally:
+        os.umask(before)
+    assert (tmp_path / "far" / "home").stat().st_mode & 0o070 == 0o070
+    assert not (tmp_path / "runs" / "digits" / "training").exists()
+
+
 def test_what_steps_read_is_mounted_so_that_they_cannot_write(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "abc")
     monkeypatch.setenv("HOME_OF_SOMEONE", "elsewhere")
     monkeypatch.setenv("GAN_PIPELINES_KFP_TOKEN", "of a cluster")
-    inside, outside = tmp_path / "runs" / "images", tmp_path / "images"
-    found = containers.runner(tmp_path / "runs", reads=[inside, outside], environment={}).container_run_args
+    inside, outside, home = tmp_path / "runs" / "images", tmp_path / "images", tmp_path / "home"
+    writes = [home, tmp_path / "runs" / "digits" / "training"]
+    runner = containers.runner(tmp_path / "runs", reads=[inside, outside], writes=writes, environment={})
+    found = runner.container_run_args
     mounts = {mount["Target"]: mount["ReadOnly"] for mount in found["mounts"]}
-    assert mounts == {str(tmp_path / "runs"): False, str(outside): True}
+    assert mounts == {str(tmp_path / "runs"): False, str(outside): True, str(home): False}
     assert found["environment"]["MLFLOW_TRACKING_TOKEN"] == "abc"
     assert not {"HOME_OF_SOMEONE", "GAN_PIPELINES_KFP_TOKEN"} & set(found["environment"])
 
@@ -186,10 +199,12 @@ def run_in_containers(root, image, *settings):
     return result, json.loads(result.stdout.splitlines()[-1])
 
 
-def test_the_digits_pipeline_runs_to_its_end_in_containers(borrowing, tmp_path):
-    result, said = run_in_containers(tmp_path, borrowing)
+def test_the_digits_pipeline_runs_to_its_end_in_containers(borrowing, tmp_path, tmp_path_factory):
+    home = tmp_path_factory.mktemp("elsewhere") / "home"
+    result, said = run_in_containers(tmp_path, borrowing, f"training.home={home}")
     assert result.exit_code == 0, result.output
     assert said["status"] == "succeeded"
+    assert (home / "checkpoints").is_dir()
     model = tmp_path / "digits" / "model"
     assert {path.name for path in model.iterdir()} >= {"saved_model", "generator.keras"}
     assert model.resolve().stat().st_uid == (os.getuid() or 10001)

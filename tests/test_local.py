@@ -310,6 +310,20 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
     assert local._bound(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
 
 
+def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+
+    def home(given):
+        config = settings.resolve(chosen=["digits"], assignments=[f"training.home={given}"])
+        return local._bound(config, name="tiny", home=tmp_path / "runs" / "tiny" / "training").training.home
+
+    assert home("kept/here") == str(tmp_path / "kept" / "here")
+    assert home("~/kept") == str(tmp_path / "user" / "kept")
+    assert home("gs://bucket/kept") == "gs://bucket/kept"
+    assert home("null") == str(tmp_path / "runs" / "tiny" / "training")
+
+
 @pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
 def test_an_address_of_a_source_stays_as_it_is(address):
     assert local._found("path", address) == address

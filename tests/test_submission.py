@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import kfp_server_api as api
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from ganlib.config import RunConfig
 from pipelines import submission
 from pipelines.cli import main
 from pipelines.gan_training import compile_pipeline
+from pipelines.platform import Kubernetes
 
 IMAGE = "example/gan-pipelines@sha256:" + "0" * 64
 OTHERS = """
@@ -178,6 +180,18 @@ def test_an_experiment_is_made_once(kfp, resubmit):
     assert [run["experiment_id"] for run in kfp.runs] == ["exp-0", "exp-1", "exp-0"]
 
 
+def test_an_archived_experiment_takes_no_run_unless_another_of_its_name_is_there(kfp, resubmit):
+    assert resubmit("--experiment", "a").exit_code == 0
+    kfp.archive("exp-0")
+    result = resubmit("--experiment", "a")
+    told = "error: this experiment is archived: unarchive it or name another. Received: --experiment a\n"
+    assert (result.exit_code, result.stderr) == (2, told)
+    assert len(kfp.runs) == 1
+    kfp.experiments["exp-1"] = api.V2beta1Experiment(experiment_id="exp-1", display_name="a", storage_state="AVAILABLE")
+    assert resubmit("--experiment", "a").exit_code == 0
+    assert kfp.runs[-1]["experiment_id"] == "exp-1"
+
+
 def test_settings_of_pods_are_sent_beside_the_pipeline(kfp, submit):
     assert submit("--set", "platform.spot=true", "--set", "platform.shared_memory=2Gi").exit_code == 0
     [run] = kfp.runs
@@ -221,6 +235,30 @@ def test_a_run_is_followed_with_its_steps_to_its_success(kfp, resubmit):
         ["train-gan", "succeeded"],
     ]
     assert result.stdout.splitlines()[-1] == "mine: succeeded"
+
+
+def test_tasks_of_one_name_are_counted_and_each_change_is_told_once(kfp, submit, in_parts):
+    """Parts of a loop, and the attempts of a step; the server tells of all of them at every look."""
+    kfp.looks = [
+        ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["RUNNING"]}),
+        ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
+        ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
+        ("RUNNING", {"for-loop-2": "SUCCEEDED", "prepare-part": ["SUCCEEDED"] * 4, "train-gan": ["FAILED"]}),
+        ("RUNNING", {"train-gan": ["FAILED", "RUNNING"]}),
+        ("RUNNING", {"train-gan": ["FAILED", "RUNNING"]}),
+        ("SUCCEEDED", {"train-gan": ["FAILED", "SUCCEEDED"]}),
+    ]
+    result = submit("--pipeline", str(in_parts), "--wait", "--poll", "0.1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [line.split(maxsplit=2)[1:] for line in result.stdout.splitlines() if line[4:5] == ":"]
+    assert lines == [
+        ["prepare-part", "running"],
+        ["prepare-part", "3 running, 1 succeeded"],
+        ["prepare-part", "4 succeeded"],
+        ["train-gan", "failed"],
+        ["train-gan", "1 failed, 1 running"],
+        ["train-gan", "1 failed, 1 succeeded"],
+    ]
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
@@ -338,6 +376,15 @@ def test_a_server_of_one_user_needs_no_namespace(kfp, call, compiled):
     assert call("--host", kfp.url, "--token", TOKEN, "--pipeline", str(compiled)).exit_code == 0
 
 
+@pytest.mark.parametrize("host", ["https://user:secret-word@kfp", "user:secret-word@kfp/pipeline", "secret-word@kfp"])
+@pytest.mark.parametrize("option", ["--json", "--dry-run"])
+def test_a_password_in_the_address_is_refused_and_not_shown(call, compiled, host, option):
+    result = call("--host", host, "--pipeline", str(compiled), option)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: a user and a password do not belong into --host: expected --token, ")
+    assert "secret-word" not in result.output
+
+
 @pytest.mark.parametrize("login", ["page", "redirect"])
 def test_a_login_in_the_way_is_told(kfp, resubmit, login):
     kfp.login = login
@@ -418,6 +465,50 @@ def test_a_file_that_was_compiled_before_is_submitted_with_its_own_defaults(kfp,
     assert [sent["pipeline_spec"], sent["platform_spec"]] == documents
     default = documents[0]["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"]
     assert run["runtime_config"]["parameters"]["training"] == {**default, "steps": 5}
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory):
+    """The pipeline with four tasks that prepare the images."""
+    path = tmp_path_factory.mktemp("compiled") / "in_parts.yaml"
+    config = RunConfig.model_validate({"data": {"shards": 4}})
+    compile_pipeline(config, path, image=IMAGE, platform=Kubernetes(checkpoints="gs://bucket/checkpoints"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "shards"),
+    [(["--set", "data.shards=8"], 8), (["--argument", 'data={"shards": 3}'], 3), (["--argument", "data={}"], 1)],
+    ids=str,
+)
+def test_a_file_with_tasks_for_some_shards_takes_no_other_number(refused, in_parts, words, shards):
+    [line] = refused("--pipeline", str(in_parts), *words)
+    assert line.startswith("error: data.shards: this pipeline has 4 tasks of one shard each: compile anew ")
+    assert line.endswith(f"Received: shards={shards}")
+
+
+def test_a_file_takes_as_many_shards_as_it_has_tasks_for_or_any_number(kfp, submit, resubmit, in_parts):
+    assert submit("--pipeline", str(in_parts), "--argument", 'data={"shards": 4, "size": 16}').exit_code == 0
+    assert submit("--pipeline", str(in_parts), "--set", "data.size=16").exit_code == 0
+    assert resubmit("--set", "data.shards=8").exit_code == 0
+    assert [run["runtime_config"]["parameters"]["data"]["shards"] for run in kfp.runs] == [4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("words", "home"),
+    [
+        (["--argument", 'training={"steps": 5}'], "gs://bucket/checkpoints"),
+        (["--set", "training={steps: 5}"], "gs://bucket/checkpoints"),
+        (["--argument", 'training={"steps": 5, "home": "gs://mine"}'], "gs://mine"),
+        (["--argument", 'training={"steps": 5, "home": null}'], None),
+    ],
+    ids=str,
+)
+def test_the_place_of_checkpoints_is_lost_by_no_argument_that_does_not_name_it(kfp, submit, in_parts, words, home):
+    assert submit("--pipeline", str(in_parts), *words).exit_code == 0
+    [run] = kfp.runs
+    training = run["runtime_config"]["parameters"]["training"]
+    assert (training["steps"], training["home"]) == (5, home)
 
 
 @pytest.mark.parametrize("text", ["a: [", "just: this", "", "pipelineInfo: {name: a}\n---\nb: c"])
