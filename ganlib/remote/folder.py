@@ -79,6 +79,7 @@ class RemoteFolder:
         with sole_user(home, patience=OTHERS):
             arrival = _Arrival(self, home, target)
             arrival.run()
+            shutil.rmtree(home / "old", ignore_errors=True)  # of a process that was killed right here
             if target.exists():
                 os.replace(target, home / "old")
             os.replace(arrival.whole, target)
