@@ -287,6 +287,16 @@ def test_a_fetch_that_was_killed_before_it_had_removed_the_old_folder_is_no_hind
         assert read(storage.fetch(there)) == {"file": data}
 
 
+def test_a_folder_that_is_not_whole_any_more_is_refused_whatever_was_fetched_before(model, there, objects):
+    storage.publish(model, there)
+    kept = storage.fetch(there)
+    put(objects, {"there/README.md": b"other"})
+    with pytest.raises(remote.NotWhole, match="expected a folder that was published as a whole") as caught:
+        storage.fetch(there)
+    one_line(caught, there)
+    assert read(kept) == FILES
+
+
 def test_an_object_and_a_folder_of_one_name_do_not_meet(objects, there):
     put(objects, {"there": b"object", "there/file": b"in the folder"})
     assert storage.fetch(there).read_bytes() == b"object"
