@@ -347,9 +347,10 @@ def test_files_that_are_replaced_and_grow_during_a_push_can_be_pulled_after_each
     def work():
         with (here / "lines").open("ab") as lines:
             for number in itertools.cycle(range(1, 50)):
-                write(here, tracking=bytes([number]) * 5000 * number)
-                lines.write(b"%5000d\n" % number)
+                write(here, tracking=bytes([number]) * 1000 * number)
+                lines.write(b"%300d\n" % number)
                 lines.flush()
+                time.sleep(0.001)
                 if ended.is_set():
                     return
 
@@ -369,7 +370,7 @@ def test_files_that_are_replaced_and_grow_during_a_push_can_be_pulled_after_each
     assert len({files["tracking"] for files in seen}) > 5
     for files in seen:
         number = files["tracking"][0]
-        assert files["tracking"] == bytes([number]) * 5000 * number
+        assert files["tracking"] == bytes([number]) * 1000 * number
         assert (here / "lines").read_bytes().startswith(files["lines"])
 
 
