@@ -138,10 +138,14 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
 
 def _check_target(target: str | None) -> None:
     """Refuses to replace a folder of somebody else."""
-    if target is None or storage.is_remote(target):
+    if target is None:
         return
-    place = Path(target).expanduser()
-    if place.exists() and not (place / PARITY).is_file():
+    if storage.is_remote(target):
+        foreign = storage.is_foreign(target)
+    else:
+        place = Path(target).expanduser()
+        foreign = place.exists() and not (place / PARITY).is_file()
+    if foreign:
         raise ValueError(f"expected a new folder, or one that an export wrote. Received: export.target={target!r}")
 
 

@@ -22,7 +22,7 @@ from ganlib.files import (
     write_json,
     write_lines,
 )
-from ganlib.remote import Mirror, RemoteError, RemoteFolder, TakenOver, listed
+from ganlib.remote import Mirror, RemoteError, RemoteFolder, TakenOver, is_foreign, listed
 
 __all__ = [
     "Mirror",
@@ -33,6 +33,7 @@ __all__ = [
     "as_text",
     "cache_folder",
     "fetch",
+    "is_foreign",
     "is_remote",
     "listed",
     "publish",
@@ -88,6 +89,8 @@ def _fetched(location: str) -> Path:
     with contextlib.ExitStack() as stack:
         try:
             found = stack.enter_context(remote.opened(location))
+        except remote.NotWhole:  # that is an answer
+            raise
         except OSError as error:
             for kept in (_kept(location), _kept(folder)):
                 if kept.exists():

@@ -44,3 +44,13 @@ class Leaving(Plain):
 
     def open(self):
         raise SystemExit(3)
+
+
+@dataclass(frozen=True)
+class Failing(Plain):
+    """One that the machine fails to read."""
+
+    error: Exception = MemoryError()  # noqa: RUF009  # it is only raised
+
+    def open(self):
+        raise self.error

@@ -175,6 +175,18 @@ def test_names_that_no_file_can_bear_are_only_names(objects, traffic):
     assert pixels(listing).shape == (4, 9, 9)
 
 
+def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(objects, traffic, capsys):
+    data = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(data, "png")
+    for name in ("a\t.png", "a\\t.png", "b.png"):
+        objects.blob(f"odd/{name}").upload_from_string(data.getvalue())
+    listing = ImageFolder(path="gs://bucket/odd").listing()
+    assert [entry.name for entry in listing.entries] == ["a\\t.png", "b.png"]
+    assert capsys.readouterr().out == "note: objects left out, named as others are: 1, such as a\\t.png\n"
+    with listing.read(0) as image:
+        assert image.size == (9, 9)
+
+
 @pytest.mark.parametrize(
     ("path", "told"),
     [

@@ -278,6 +278,25 @@ def test_the_kept_folder_serves_while_the_storage_is_away(objects, there, monkey
         storage.fetch("gs://bucket/else")
 
 
+def test_a_fetch_that_was_killed_before_it_had_removed_the_old_folder_is_no_hindrance(objects, there):
+    put(objects, {"there/file": b"first"})
+    path = storage.fetch(there)
+    write(path.with_name(f".{path.name}.arriving") / "old", {"file": b"older", "deep/er": b"older"})
+    for data in (b"second", b"third"):
+        put(objects, {"there/file": data})
+        assert read(storage.fetch(there)) == {"file": data}
+
+
+def test_a_folder_that_is_not_whole_any_more_is_refused_whatever_was_fetched_before(model, there, objects):
+    storage.publish(model, there)
+    kept = storage.fetch(there)
+    put(objects, {"there/README.md": b"other"})
+    with pytest.raises(remote.NotWhole, match="expected a folder that was published as a whole") as caught:
+        storage.fetch(there)
+    one_line(caught, there)
+    assert read(kept) == FILES
+
+
 def test_an_object_and_a_folder_of_one_name_do_not_meet(objects, there):
     put(objects, {"there": b"object", "there/file": b"in the folder"})
     assert storage.fetch(there).read_bytes() == b"object"

@@ -1,12 +1,17 @@
 """One image of any kind becomes one uint8 array, or is refused with a reason."""
 
+import errno
 import io
+import os
+import re
+import socket
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data.conform import UnusableImageError, conform
+from ganlib.data.conform import UnusableImageError, conform, opened
+from ganlib.data.stored import File, Range
 
 GREY = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -319,3 +324,43 @@ def test_a_file_that_vanished_is_refused(tmp_path):
             lambda: Image.open(tmp_path / "gone.png"),
             size=16, colour="grey", fit="crop", resize="bicubic", min_side=8,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM])
+def test_a_machine_that_fails_to_read_says_nothing_of_the_image(number):
+    def read():
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
+        opened(read, colour="grey")
+    assert caught.value.errno == number
+
+
+def test_too_little_memory_says_nothing_of_the_image():
+    def read():
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        opened(read, colour="grey")
+
+
+@pytest.mark.parametrize("kind", ["gone", "circle", "socket", "long", "damaged"])
+def test_what_the_system_says_of_the_file_itself_is_a_reason(tmp_path, kind):
+    path = tmp_path / "image.png"
+    if kind == "circle":
+        path.symlink_to(path)
+    with socket.socket(socket.AF_UNIX) as server, (tmp_path / "archive").open("w+b") as archive:
+        if kind == "socket":
+            server.bind(os.path.relpath(path))  # an absolute one may be too long
+        place = File(str(path.with_name("x" * 300)) if kind == "long" else str(path))
+        with pytest.raises(UnusableImageError, match=r"^unreadable: "):
+            opened((Range(archive.fileno(), -1, 5) if kind == "damaged" else place).open, colour="grey")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_file_that_may_not_be_read_is_refused(number):
+    def read():
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(UnusableImageError, match=rf"^unreadable: .*{os.strerror(number)}$"):
+        opened(read, colour="grey")

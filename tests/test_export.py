@@ -352,6 +352,24 @@ def test_a_target_here_is_replaced_only_if_an_export_wrote_it(trained, evaluatio
         assert (target / "generator.keras").read_bytes() == (tmp_path / name / "generator.keras").read_bytes()
 
 
+def test_a_target_in_a_bucket_is_replaced_only_if_it_was_published(
+    trained, evaluation, proved, tmp_path, bucket, objects
+):
+    objects.blob("served/README.md").upload_from_string("precious")
+    objects.blob("servedelsewhere/README.md").upload_from_string("beside it")
+    for end in ("", "/"):
+        with pytest.raises(ValueError, match="expected a new folder, or one that an export wrote") as caught:
+            export(trained, evaluation, ExportConfig(target=f"{bucket}/served{end}"), tmp_path / "model")
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model").exists()
+    assert [blob.name for blob in objects.list_blobs(prefix="served/")] == ["served/README.md"]
+    objects.blob("served/README.md").delete()
+    for name in ("one", "two"):
+        export(trained, evaluation, ExportConfig(target=f"{bucket}/served"), tmp_path / name)
+        published = objects.blob("served/generator.keras").download_as_bytes()
+        assert published == (tmp_path / name / "generator.keras").read_bytes()
+
+
 def test_a_target_that_nobody_can_write_to_is_refused():
     with pytest.raises(ValueError, match="expected a gs:// address or a folder"):
         ExportConfig(target="https://host/x")

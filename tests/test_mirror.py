@@ -1,10 +1,12 @@
 """A folder that is kept in a bucket: equal to what was pushed last, whatever fails."""
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -337,6 +339,60 @@ def test_a_killed_pull_goes_on_where_it_was(place, here, there, traffic):
 
 def kept(objects):
     return {blob.name.rpartition("/")[2] for blob in objects.list_blobs(prefix="runs/one/objects/")}
+
+
+def test_files_that_are_replaced_and_grow_during_a_push_can_be_pulled_after_each(place, here, there):
+    ended = threading.Event()
+
+    def work():
+        with (here / "lines").open("ab") as lines:
+            for number in itertools.cycle(range(1, 50)):
+                write(here, tracking=bytes([number]) * 1000 * number)
+                lines.write(b"%300d\n" % number)
+                lines.flush()
+                time.sleep(0.001)
+                if ended.is_set():
+                    return
+
+    mirror, seen = storage.Mirror(place, here), []
+    with ThreadPoolExecutor() as pool:
+        worker = pool.submit(work)
+        try:
+            while not (here / "lines").exists():
+                time.sleep(0.01)
+            for _ in range(15):
+                mirror.push()
+                assert storage.Mirror(place, there).pull()
+                seen.append(read(there))
+        finally:
+            ended.set()
+        worker.result()
+    assert len({files["tracking"] for files in seen}) > 5
+    for files in seen:
+        number = files["tracking"][0]
+        assert files["tracking"] == bytes([number]) * 1000 * number
+        assert (here / "lines").read_bytes().startswith(files["lines"])
+
+
+def test_bytes_that_are_changed_before_they_are_sent_are_not_stored_under_their_old_hash(place, here, there, traffic):
+    mirror = storage.Mirror(place, here)
+    mirror.push()
+    before = read(here)
+    write(here, state=b"first")
+    waiting = traffic.fail("wait", method="GET", path=storage.sha256(here / "state"), seconds=30)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(mirror.push)
+        while not waiting.met:
+            time.sleep(0.01)
+        (here / "state").write_bytes(b"other")
+        waiting.go_on.set()
+        with pytest.raises(storage.RemoteError, match="the checksum of what arrived"):
+            slow.result()
+    assert storage.Mirror(place, there).pull()
+    assert read(there) == before
+    mirror.push()
+    assert storage.Mirror(place, there).pull()
+    assert read(there) == before | {"state": b"other"}
 
 
 def test_objects_of_older_snapshots_are_removed(place, tmp_path, objects):

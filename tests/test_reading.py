@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from strange_images import Deadly, Leaving, Plain, Slow
+from strange_images import Deadly, Failing, Leaving, Plain, Slow
 
-from ganlib.data import DataConfig, crew, prepare, reading, treatment
+from ganlib.data import DataConfig, ImageFolder, crew, prepare, reading, treatment
 from ganlib.data.reading import Reader
 
 SHAPE = treatment.Shape(8, "grey", "crop", "bicubic", 8)
@@ -127,6 +127,42 @@ def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(
     ):
         list(reader.treat(chunks, total=len(chunks)))
     assert children() == []
+
+
+@pytest.mark.parametrize("before", [0, 5], ids=["here", "in a process"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (MemoryError(), "out of memory")],
+    ids=["disk", "memory"],
+)
+def test_a_machine_that_fails_to_read_ends_the_work_in_one_line(two_processes, error, told, before):
+    plain = chunks_of(*(Plain(shade) for shade in range(before))) if before else []
+    chunks = [*plain, [(Plain(), None), (Failing(error=error), None)]]
+    with (
+        pytest.raises(treatment.ReadError, match=rf"^an image cannot be read: {told}. Received: image=Failing\(.*\)$"),
+        Reader(SHAPE, ()) as reader,
+    ):
+        list(reader.treat(chunks, total=len(chunks)))
+    assert children() == []
+
+
+def test_a_disk_that_fails_ends_the_preparation_and_sets_no_image_aside(tmp_path, monkeypatch):
+    for index in range(20):
+        Plain(index).open().save(tmp_path / f"{index:02d}.png")
+    real, numbers = os.pread, itertools.count()
+
+    def failing(*arguments):
+        if next(numbers) == 10:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pread", failing)
+    config = DataConfig(source=ImageFolder(path=str(tmp_path)), size=8, max_unusable=1.0)
+    with pytest.raises(
+        OSError, match=r"^an image cannot be read: Input/output error. Received: image=File\(path='.*png'\)$"
+    ):
+        prepare(config, tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_a_machine_that_takes_no_further_process_is_told_and_those_that_started_end(two_processes, monkeypatch):

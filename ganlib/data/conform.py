@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Literal
 
@@ -18,6 +19,10 @@ Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
 DEEP_RANGE = 257  # 65535 / 255: one step of an 8-bit value in a 16-bit image
+# What the system says of the file itself, and would say again. EINVAL: an offset that a damaged archive tells.
+OF_THE_FILE = frozenset(
+    {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EINVAL}
+)
 
 
 class UnusableImageError(ValueError):
@@ -66,17 +71,21 @@ def opened(read: Callable[[], Image.Image], *, colour: Colour, min_side: int = 1
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
         RemoteError: It lies in a bucket that cannot be read.
+        OSError: This machine failed to read it, which says nothing of the image.
+        MemoryError: There is too little memory at this moment.
     """
     try:
         with read() as source:
             remarks = ["animated: first frame taken"] if getattr(source, "n_frames", 1) > 1 else []
             ImageOps.exif_transpose(source, in_place=True)  # loads it; a copy would cost as much as the decoding
             image: Image.Image = source
-    except RemoteError:  # says nothing of the image
+    except (RemoteError, MemoryError):  # say nothing of the image
         raise
     except Image.DecompressionBombError as error:
         raise UnusableImageError("too many pixels to be opened safely") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files: the reason is recorded
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_THE_FILE:
+            raise  # Pillow's own have no number
         raise UnusableImageError(f"unreadable: {_first_line(error)}") from error
     if min(image.size) < min_side:
         raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")

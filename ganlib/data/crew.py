@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe
 from typing import BinaryIO, cast
 
-from ganlib.data.treatment import Chunk, Shape, Treated, treat
+from ganlib.data.treatment import Chunk, ReadError, Shape, Treated, treat
 from ganlib.remote.file import RemoteError
 
 AHEAD = 2  # chunks a process that may be asked for before they are needed
@@ -56,6 +56,8 @@ class Crew:
         """Yields what became of each chunk, in their order.
 
         Raises:
+            RemoteError: A bucket cannot be read.
+            ReadError: This machine failed to read an image.
             RuntimeError: A process ended before its work was done.
         """
         asked: deque[Future[Treated]] = deque()
@@ -111,7 +113,7 @@ class _Process:
         except (EOFError, ConnectionError) as error:
             raise RuntimeError(f"a process that read images {self._ending()}; {len(chunk)} were under way") from error
         if failure is not None:
-            raise RemoteError(failure)
+            raise failure
         return Treated(os.pread(self._records.fileno(), size, 0), *others)
 
     def _ending(self) -> str:
@@ -154,8 +156,8 @@ def serve(channel: int, records: int) -> None:
         while True:
             try:
                 treated = treat(shape, asked.recv())
-            except RemoteError as error:  # its text can be sent in any case
-                asked.send((str(error), 0))
+            except (RemoteError, ReadError) as error:  # made of a text alone, so that they can be sent
+                asked.send((error, 0))
                 continue
             os.pwrite(records, treated.records, 0)
             asked.send((None, len(treated.records), treated.refusals, treated.remarks))

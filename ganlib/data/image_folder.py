@@ -56,7 +56,13 @@ class ImageFolder(DataSource):
     def _in_bucket(self) -> Listing:
         """Names the images below an address; each is brought to memory when it is read, and must be unchanged."""
         folder = storage.listed(self.path)
-        names = {printable(name): name for name in (*folder.files, *folder.folders)}
+        names: dict[str, str] = {}
+        everything = sorted((*folder.files, *folder.folders))
+        alike = [name for name in everything if names.setdefault(printable(name), name) != name]
+        if alike:
+            print(
+                f"note: objects left out, named as others are: {len(alike)}, such as {printable(alike[0])}", flush=True
+            )
         found = arrange(names, test_fraction=self.test_fraction, place=self.path)
         items = [folder.files[names[name]] for name in found.names]
         entries = [

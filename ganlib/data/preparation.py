@@ -21,6 +21,7 @@ from ganlib.data.config import DataConfig
 from ganlib.data.manifest import Origin, finish
 from ganlib.data.parts import Slice, shard, write
 from ganlib.data.records import PreparedDataset
+from ganlib.data.treatment import ReadError
 from ganlib.schema import parse
 
 PART_FILE = "part.json"
@@ -210,7 +211,7 @@ def _whole(output: Path) -> Iterator[Path]:
     try:
         with storage.whole_folder(output) as folder:
             yield folder
-    except storage.RemoteError:  # of reading
+    except (storage.RemoteError, ReadError):  # of reading
         raise
     except OSError as error:
         reason = error.strerror or error

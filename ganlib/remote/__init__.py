@@ -11,10 +11,11 @@ from ganlib.remote.file import RemoteError, RemoteFile
 from ganlib.remote.folder import RemoteFolder, content, listed
 from ganlib.remote.gs import Object, TakenOver
 from ganlib.remote.mirror import Mirror
-from ganlib.remote.publication import publish
+from ganlib.remote.publication import NotWhole, is_foreign, publish
 
 __all__ = [
     "Mirror",
+    "NotWhole",
     "Object",
     "RemoteError",
     "RemoteFile",
@@ -22,6 +23,7 @@ __all__ = [
     "TakenOver",
     "content",
     "file_name",
+    "is_foreign",
     "listed",
     "opened",
     "publish",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 import os
 import shutil
@@ -103,6 +104,28 @@ def checksum(file: BinaryIO) -> str:
     crc = 0
     while data := file.read(CHUNK):
         crc = google_crc32c.extend(crc, data)
+    return _in_base64(crc)
+
+
+def checksums(file: BinaryIO, *, size: int) -> tuple[int, str, str]:
+    """Reads the first bytes of an open file once.
+
+    Args:
+        file: The file, at its beginning.
+        size: Most bytes to read; those that others append meanwhile are not among them.
+
+    Returns:
+        How many bytes there were, their SHA-256 in hexadecimal digits, and their CRC32C as `checksum` gives it.
+    """
+    sha, crc, done = hashlib.sha256(), 0, 0
+    while data := file.read(min(CHUNK, size - done)):
+        sha.update(data)
+        crc = google_crc32c.extend(crc, data)
+        done += len(data)
+    return done, sha.hexdigest(), _in_base64(crc)
+
+
+def _in_base64(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 

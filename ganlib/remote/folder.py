@@ -42,7 +42,8 @@ class RemoteFolder:
         """Lists what lies below a path of a bucket; None if that is nothing.
 
         Raises:
-            RemoteError: It was published, and not as a whole.
+            NotWhole: It was published, and not as a whole.
+            RemoteError: It could not be listed.
         """
         prefix = f"{path.rstrip('/')}/" if path else ""
         below = {item.name.removeprefix(prefix): item for item in bucket.below(prefix)}
@@ -79,6 +80,7 @@ class RemoteFolder:
         with sole_user(home, patience=OTHERS):
             arrival = _Arrival(self, home, target)
             arrival.run()
+            shutil.rmtree(home / "old", ignore_errors=True)  # of a process that was killed right here
             if target.exists():
                 os.replace(target, home / "old")
             os.replace(arrival.whole, target)

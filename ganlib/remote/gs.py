@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from etils import epy
 
@@ -138,20 +138,29 @@ class Bucket:
                 return sink.getvalue()
         raise damaged(self.address(item.name))
 
-    def upload(self, source: Path | bytes, name: str, *, replaces: Object | None, crc32c: str) -> Object:
+    def upload(
+        self,
+        source: Path | BinaryIO | bytes,
+        name: str,
+        *,
+        replaces: Object | None,
+        crc32c: str,
+        size: int | None = None,
+    ) -> Object:
         """Writes an object, in parts if it is large; the server refuses what arrives damaged.
 
         Args:
-            source: The file, or its bytes.
+            source: The file, which may be open, or its bytes.
             name: Name of the object.
             replaces: What is there, or None.
             crc32c: Checksum of the bytes.
+            size: How many, from the first on; all of them if it is None.
 
         Raises:
             TakenOver: Another generation with other bytes is there.
         """
         with explained(self.address(name), done="written"), _reading(source) as file:
-            size = file.seek(0, io.SEEK_END)
+            size = file.seek(0, io.SEEK_END) if size is None else size
             generation = 0 if replaces is None else replaces.generation
             for _ in range(TRIES):
                 blob = self._bucket.blob(name, chunk_size=PART)
@@ -267,6 +276,9 @@ def _object(blob: storage.Blob) -> Object:
 
 
 @contextlib.contextmanager
-def _reading(source: Path | bytes) -> Iterator[Any]:
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        yield file
+def _reading(source: Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+    else:
+        yield io.BytesIO(source) if isinstance(source, bytes) else source

@@ -21,10 +21,11 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from ganlib.files import sha256
 from ganlib.remote import gs
-from ganlib.remote.file import TRIES, RemoteError, checksum, crc32c
+from ganlib.remote.file import TRIES, RemoteError, checksum, checksums
 from ganlib.remote.gs import Bucket, Object, TakenOver
 from ganlib.remote.names import storable
 from ganlib.remote.snapshot import Snapshot, parsed, written
@@ -37,8 +38,9 @@ ARRIVING = ".pull"  # folder of what is not in its place yet; a later pull goes 
 class Mirror:
     """A folder and its copy in a bucket. Hidden files, and those in hidden folders, have no part in it.
 
-    Files may be replaced, or grow, between two pushes. A file whose inode, size and time are those of the last push is
-    not read again.
+    Files may be replaced, or grow, at any time: a push takes of each what it holds when its turn comes, and names it by
+    the hash of what is sent. It fails where bytes that have been hashed are changed in place before they are sent. A
+    file whose inode, size and time are those of the last push is not read again.
 
     Args:
         location: `gs://` address below which the copy lies.
@@ -89,13 +91,18 @@ class Mirror:
             raise ValueError(f"no such folder. Received: path={str(self.folder)!r}")
         with self._place() as (bucket, prefix):
             self._check_alone(bucket, prefix)
-            files = {storable(name): (self._digest(path), path.stat().st_size) for name, path in self._visible()}
+            paths = {storable(name): path for name, path in self._visible()}
             before = self._last
+            known = before.digests if before else set()
+            files: dict[str, tuple[str, int]] = {}
+
+            def take(name: str) -> None:
+                with paths[name].open("rb") as file:  # of a file that is replaced meanwhile, still the old content
+                    files[name] = self._take(bucket, f"{prefix}objects/", paths[name], file, known)
+
+            bucket.parallel(take, paths)
             if before and before.files == files:
                 return
-            known = before.digests if before else set()
-            new = {digest: self.folder / name for name, (digest, _) in files.items() if digest not in known}
-            bucket.parallel(lambda digest: self._upload(bucket, f"{prefix}objects/{digest}", new[digest]), new)
             self._last = self._write(bucket, prefix, files)
             if before:
                 self._tidy(bucket, prefix, before)
@@ -114,11 +121,11 @@ class Mirror:
         return any(part.startswith(".") for part in path.relative_to(self.folder).parts)
 
     def _digest(self, path: Path) -> str:
-        stat = path.stat()
-        state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if path not in self._known or self._known[path][0] != state:
-            self._known[path] = (state, sha256(path))
-        return self._known[path][1]
+        with path.open("rb") as file:
+            state = _state(file)
+            if self._known.get(path, ((), ""))[0] != state:
+                self._known[path] = (state, checksums(file, size=state[1])[1])
+            return self._known[path][1]
 
     # Writing.
 
@@ -132,15 +139,27 @@ class Mirror:
         if self._lost:
             raise TakenOver(f"another process has written there meanwhile. Received: path={self.location!r}")
 
-    def _upload(self, bucket: Bucket, name: str, path: Path) -> None:
-        expected = (path.stat().st_size, crc32c(path))
+    def _take(self, bucket: Bucket, prefix: str, path: Path, file: BinaryIO, known: set[str]) -> tuple[str, int]:
+        """Sees to it that an object has what an open file holds now; returns the SHA-256 and the bytes of that."""
+        state = _state(file)
+        noted, digest = self._known.get(path, ((), ""))
+        if noted == state and digest in known:
+            return digest, state[1]
+        size, digest, crc32c = checksums(file, size=state[1])
+        self._known[path] = (state, digest)
+        if digest not in known:
+            known.add(digest)  # another file may hold the same
+            self._upload(bucket, prefix + digest, file, size=size, crc32c=crc32c)
+        return digest, size
+
+    def _upload(self, bucket: Bucket, name: str, file: BinaryIO, *, size: int, crc32c: str) -> None:
         for _ in range(TRIES):
             there = bucket.find(name)
             safe = there and (not self._last or there.modified >= self._last.modified)
-            if there and safe and (there.size, there.crc32c) == expected:
+            if there and safe and (there.size, there.crc32c) == (size, crc32c):
                 return  # of a push that was killed
             with contextlib.suppress(TakenOver):  # or removed
-                bucket.upload(path, name, replaces=there, crc32c=expected[1])
+                bucket.upload(file, name, replaces=there, crc32c=crc32c, size=size)
                 return
         raise RemoteError(f"others change this object all the time. Received: path={bucket.address(name)!r}")
 
@@ -235,6 +254,12 @@ class Mirror:
                 shutil.copyfile(self.folder / ARRIVING / digest, self.folder / name)
             os.replace(self.folder / ARRIVING / digest, self.folder / first)
         shutil.rmtree(self.folder / ARRIVING)
+
+
+def _state(file: BinaryIO) -> tuple[int, int, int]:
+    """Returns the inode, the bytes and the time of an open file."""
+    stat = os.fstat(file.fileno())
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _download(bucket: Bucket, name: str, size: int, path: Path) -> None:

@@ -31,6 +31,10 @@ FORMAT = 1
 MAX_MANIFEST = 256 * 2**20
 
 
+class NotWhole(RemoteError):  # noqa: N818  # it says what is there
+    """A published folder that is being written, or whose writing broke off, or that others have changed."""
+
+
 def publish(source: Path, location: str) -> None:
     """Puts a file or a folder into a bucket, in the place of what an earlier publication put there.
 
@@ -53,6 +57,18 @@ def publish(source: Path, location: str) -> None:
         bucket.upload(source, path, replaces=there, crc32c=crc32c(source))
 
 
+def is_foreign(location: str) -> bool:
+    """Says whether something lies below an address of a bucket that no publication has put there.
+
+    Raises:
+        ValueError: No such bucket, or no permission.
+        RemoteError: It could not be looked up.
+    """
+    with gs.bucket(location) as (bucket, path):
+        prefix = f"{path.rstrip('/')}/" if path else ""
+        return any(bucket.below(prefix, most=1)) and bucket.find(prefix + MANIFEST) is None
+
+
 def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> Mapping[str, Object]:
     """Returns those of a folder's files that were published, or all if none were.
 
@@ -62,7 +78,8 @@ def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> 
         files: All its objects by their names below it.
 
     Raises:
-        RemoteError: They are not there as a whole.
+        NotWhole: They are not there as a whole.
+        RemoteError: It could not be read what was published.
     """
     if MANIFEST not in files:
         return files
@@ -72,7 +89,7 @@ def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> 
         for name, expected in manifest.files.items()
     )
     if not sound:
-        raise RemoteError(
+        raise NotWhole(
             f"expected a folder that was published as a whole; it is being written, or that broke off. "
             f"Received: path={location!r}"
         )
