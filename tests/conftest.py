@@ -109,7 +109,7 @@ def emulator():
 
 
 @pytest.fixture
-def _left_connections(emulator):
+def left_connections(emulator):
     """Forgives open connections: Google's library leaves those of failed downloads to the garbage collector.
 
     They are collected here, so that no later test is told of them. The filter ends with the test, as pytest's do.
@@ -120,7 +120,7 @@ def _left_connections(emulator):
 
 
 @pytest.fixture
-def traffic(_left_connections, emulator, monkeypatch):
+def traffic(left_connections, emulator, monkeypatch):
     """What passes between this process and the emulator, where faults can be set; the bucket `bucket` is empty."""
     buckets.create(emulator, "bucket")
     with buckets.proxy(emulator) as (address, traffic):

@@ -442,7 +442,7 @@ def test_an_object_that_arrives_damaged_is_fetched_again(bucket, traffic):
     assert storage.fetch(location).read_bytes() == DATA
 
 
-def test_a_packed_object_arrives_as_it_is_stored(monkeypatch):
+def test_a_packed_object_arrives_as_it_is_stored(left_connections, monkeypatch):
     packed = gzip.compress(DATA[:1000])
     checksum = base64.b64encode(google_crc32c.Checksum(packed).digest()).decode()
     known = {"bucket": "bucket", "name": "packed", "size": str(len(packed)), "crc32c": checksum, "generation": "1"}
@@ -484,7 +484,7 @@ def test_missing_credentials_are_told_in_one_line(monkeypatch, tmp_path):
         (400, "cannot", OSError),
     ],
 )
-def test_a_storage_that_refuses_is_told_in_one_line(monkeypatch, code, told, kind):
+def test_a_storage_that_refuses_is_told_in_one_line(left_connections, monkeypatch, code, told, kind):
     class Refusing(Quiet):
         def do_GET(self):
             self.send_response(code)
@@ -495,7 +495,7 @@ def test_a_storage_that_refuses_is_told_in_one_line(monkeypatch, code, told, kin
         refused("gs://bucket/data.npz", told, kind)
 
 
-def test_a_storage_that_cannot_be_reached_is_told_in_one_line(monkeypatch):
+def test_a_storage_that_cannot_be_reached_is_told_in_one_line(left_connections, monkeypatch):
     monkeypatch.setattr(remote.gs, "PATIENCE", 0.5)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     refused("gs://bucket/data.npz", "cannot be read: ", OSError)
