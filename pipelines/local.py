@@ -70,6 +70,7 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     if image is None:
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
     else:
+        _check_target(config.export.target, root)
         writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
         containers.share(root, folder, writes=writes)
         runner = containers.runner(root, reads=_read(config), writes=writes, environment=inherited)
@@ -124,6 +125,15 @@ def _absolute(location: str | None) -> str | None:
     if location is None or storage.is_remote(location):
         return location
     return str(Path(location).expanduser().resolve())
+
+
+def _check_target(target: str | None, root: Path) -> None:
+    """Refuses a target that steps in containers cannot write to: a folder appears by a new name for its neighbour."""
+    if target and not storage.is_remote(target) and not Path(target).is_relative_to(root):
+        raise ValueError(
+            f"expected export.target in a bucket or below {root}, where steps in containers may write. "
+            f"Received: export.target={target!r}"
+        )
 
 
 def _read(config: RunConfig) -> list[Path]:

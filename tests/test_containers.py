@@ -171,6 +171,13 @@ def test_a_mistake_is_told_in_one_line(options, host, code, message, tmp_path, m
     gc.collect()  # Docker's library leaves a socket open that found nobody; it is told here, where that is ignored
 
 
+def test_a_place_where_no_container_may_write_is_refused(tmp_path):
+    settings = ["--set", f"export.target={tmp_path / 'elsewhere'}", "--root", str(tmp_path / "runs")]
+    result = CliRunner().invoke(main, ["run", "--runner", "docker", *settings])
+    assert result.exit_code == 2
+    assert "expected export.target in a bucket or below" in result.stderr.splitlines()[-1]
+
+
 def test_an_image_that_is_not_there_is_named(engine):
     with pytest.raises(ValueError, match=r"`make image` builds one. Received: image='nothere:1'"):
         containers.image_id("nothere:1")
