@@ -424,3 +424,13 @@ def test_where_one_file_cannot_be_had_the_others_are_not_waited_for(objects, the
         storage.fetch(there)
     assert refused.met == 1
     assert time.monotonic() - began < 1.5
+
+
+def test_googles_library_asks_nothing_behind_our_back(objects, bucket, traffic, tmp_path, monkeypatch):
+    """Its own thread would draw from Python's `random`, while Keras draws the seeds of weights from there."""
+    monkeypatch.delenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", raising=False)
+    (tmp_path / "file").write_text("text")
+    traffic.asked.clear()
+    storage.publish(tmp_path / "file", f"{bucket}/file")
+    time.sleep(0.3)
+    assert [asked for asked in traffic.asked if asked.split()[:2] == ["GET", "/storage/v1/b/bucket"]] == []

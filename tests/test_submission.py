@@ -497,8 +497,8 @@ def test_a_file_takes_as_many_shards_as_it_has_tasks_for_or_any_number(kfp, subm
 @pytest.mark.parametrize(
     ("words", "home"),
     [
-        (["--argument", 'training={"steps": 5}'], "gs://bucket/checkpoints"),
-        (["--set", "training={steps: 5}"], "gs://bucket/checkpoints"),
+        (["--argument", 'training={"steps": 5}'], "gs://bucket/checkpoints/{job}"),
+        (["--set", "training={steps: 5}"], "gs://bucket/checkpoints/{job}"),
         (["--argument", 'training={"steps": 5, "home": "gs://mine"}'], "gs://mine"),
         (["--argument", 'training={"steps": 5, "home": null}'], None),
     ],

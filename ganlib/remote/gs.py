@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import mimetypes
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]")  # of a bucket
 SILENCE = 10.0  # seconds that one try waits for a byte
 SENDING = 60.0  # seconds in which one try must have sent a part
 FIRST_PAUSE = 0.25  # seconds before a second try; each later one is twice as long
+NO_QUESTIONS = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 T = TypeVar("T")
@@ -204,6 +206,9 @@ def connected(location: str) -> tuple[Bucket, str]:
     name, _, path = location.removeprefix("gs://").partition("/")
     if not location.startswith("gs://") or not NAME.fullmatch(name):
         raise ValueError(f"expected an address of the form gs://bucket/name. Received: path={location!r}")
+    # For tracing, the client would ask for the bucket in a thread of its own, which tries for minutes, may outlive it,
+    # and draws its pauses from Python's `random`, as Keras does the seeds of weights.
+    os.environ.setdefault(NO_QUESTIONS, "true")
     with explained(location):
         client = storage.Client(project=None)
     return Bucket(name, client), path
