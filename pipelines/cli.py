@@ -14,8 +14,10 @@ from ganlib import __version__
 from pipelines.choices import config_options, resolved, run_name
 from pipelines.cluster import submit
 from pipelines.results import compare, deliver, score
-from pipelines.stops import FAILURE, MISTAKE, Commands, Stop
+from pipelines.stops import FAILURE, MISTAKE, Commands, Stop, for_people
 from pipelines.workers import train
+
+EXTRA = "running needs the extra [train]: pip install -r requirements/train.txt"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,19 +85,13 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
     """Runs, and turns what ends the run into a `Stop`."""
     from pipelines import local
 
-    try:
-        return local.run(config, name=name, root=root, image=image)
-    except ModuleNotFoundError as error:
-        extra = "running needs the extra [train]: pip install -r requirements/train.txt"
-        raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error
-    except KeyboardInterrupt as error:
-        raise Stop("interrupted; the same command again goes on from the last checkpoint", FAILURE) from error
-    except local.StepFailed as error:
-        raise Stop(str(error), error.code) from error
-    except ValueError as error:
-        raise Stop(str(error), MISTAKE) from error
-    except (OSError, RuntimeError) as error:
-        raise Stop(str(error), FAILURE) from error
+    with for_people(extra=EXTRA, failures=(OSError, RuntimeError)):
+        try:
+            return local.run(config, name=name, root=root, image=image)
+        except KeyboardInterrupt as error:
+            raise Stop("interrupted; the same command again goes on from the last checkpoint", FAILURE) from error
+        except local.StepFailed as error:
+            raise Stop(str(error), error.code) from error
 
 
 @main.command(name="compile")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.choices import config_options, resolved, run_name
-from pipelines.stops import FAILURE, MISTAKE, Stop
+from pipelines.stops import FAILURE, MISTAKE, Stop, for_people
 
 if TYPE_CHECKING:
     from pipelines.package import Package
@@ -103,7 +102,7 @@ def submit(
     """
     told: dict[str, Any] = {"run": name, "status": "failed"}
     try:
-        with _stops():
+        with for_people():
             package, arguments, name = _chosen(chosen, files, assignments, image, compiled, given, name)
             from pipelines.server import Access
             from pipelines.submission import Order
@@ -241,14 +240,3 @@ def _show(server: Server, access: Access, order: Order, experiment: str, times: 
     click.echo(f"# POST {access.url}/apis/v2beta1/{place}")
     click.echo(f"# experiment: {experiment}, whose identifier is asked for first")
     click.echo(yaml.safe_dump(server.request(body), sort_keys=False).rstrip())
-
-
-@contextmanager
-def _stops() -> Iterator[None]:
-    """Turns what was written for people into the end of the command."""
-    try:
-        yield
-    except ValueError as error:
-        raise Stop(str(error), MISTAKE) from error
-    except OSError as error:
-        raise Stop(str(error), FAILURE) from error

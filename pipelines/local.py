@@ -17,6 +17,7 @@ from ganlib.config import RunConfig
 from ganlib.evaluation import Evaluation
 from pipelines import containers
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
+from pipelines.package import arguments_of
 from pipelines.summary import Result
 from pipelines.terminal import step_log
 
@@ -81,12 +82,10 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
         enable_caching=True,
         cache_root=str(root / ".cache" / code),
     )
-    arguments = config.to_parameters()
-    arguments["export_settings"] = arguments.pop("export")
     with _environment(inherited), step_log(folder / "log.txt"), containers.followed_to_their_end():
         try:
             # One step prepares the images, which takes all cores by itself.
-            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**arguments).outputs
+            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**arguments_of(config)).outputs
         except RuntimeError as error:
             if not failure.exists():
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error

@@ -112,10 +112,7 @@ class Package:
             raise SettingsError("this pipeline has no sections, expected --argument name=JSON. Received: --set")
         if any(assignment.startswith("platform") for assignment in assignments):
             raise SettingsError("the platform is part of the compiled file: compile anew. Received: --set platform...")
-        values = {
-            RENAMED_BACK.get(name, name): value
-            for name, value in changed(self.sections, assignments).to_parameters().items()
-        }
+        values = arguments_of(changed(self.sections, assignments))
         return {name: value for name, value in values.items() if value != self.defaults.get(name)}
 
     def variable(self, name: str) -> str | None:
@@ -203,6 +200,11 @@ class Package:
                     lines = [f"data.shards: {told}. Received: shards={shards}"]
         if lines:
             raise SettingsError("\n".join(lines))
+
+
+def arguments_of(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Returns a config as arguments of this project's pipeline."""
+    return {RENAMED_BACK.get(section, section): value for section, value in config.to_parameters().items()}
 
 
 def _shown(value: Any) -> str:

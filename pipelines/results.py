@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pipelines.stops import FAILURE, MISTAKE, Stop
+from pipelines.stops import FAILURE, MISTAKE, Stop, for_people
 
 if TYPE_CHECKING:
     from ganlib.scoring import Scoring
@@ -65,7 +65,7 @@ def score(
         raise Stop(f"a treatment belongs to the space inception. Received: --treatment {treatment}, {word}", MISTAKE)
     if word != "random" and weights is None:
         raise Stop(f"expected --weights FILE, the network's weights, beside --space {word}. Received: none", MISTAKE)
-    try:
+    with for_people(extra=EXTRA):
         from ganlib import scoring, storage
         from ganlib.evaluation import Inception, Random, SqueezeNet
 
@@ -82,12 +82,6 @@ def score(
         if statistics is not None:
             found.second.save(statistics)
             click.echo(f"wrote {statistics}, mean and covariance of {second}")
-    except ModuleNotFoundError as error:
-        raise Stop(f"{error.name} is missing: {EXTRA}", MISTAKE) from error
-    except ValueError as error:
-        raise Stop(str(error), MISTAKE) from error
-    except OSError as error:
-        raise Stop(str(error), FAILURE) from error
     click.echo(_text(found))
     if as_json:
         scores = [asdict(item) for item in found.scores]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,6 +17,29 @@ class Stop(Exception):  # noqa: N818  # an end, not always a fault
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+@contextmanager
+def for_people(*, extra: str | None = None, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Turns what was raised for people to read into the end of a command.
+
+    Args:
+        extra: What brings a library that is missing; absent where none can be.
+        failures: Errors that are not the user's mistake, as ValueError is.
+
+    Raises:
+        Stop: One of them was raised.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if extra is None:
+            raise
+        raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error
+    except ValueError as error:
+        raise Stop(str(error), MISTAKE) from error
+    except failures as error:
+        raise Stop(str(error), FAILURE) from error
 
 
 class Commands(click.Group):

@@ -37,30 +37,27 @@ class Order:
 
     def run(self, experiment: str) -> api.V2beta1Run:
         """Returns the request for one run."""
-        return api.V2beta1Run(
-            display_name=self.name,
-            experiment_id=experiment,
-            pipeline_spec=self.pipeline,
-            runtime_config=self._runtime(),
-            service_account=self.service_account,
-        )
+        return api.V2beta1Run(**self._body(experiment))
 
     def recurring_run(self, experiment: str, cron: str) -> api.V2beta1RecurringRun:
         """Returns the request for runs at the times of a cron line; one that was missed is not made up for."""
         return api.V2beta1RecurringRun(
-            display_name=self.name,
-            experiment_id=experiment,
-            pipeline_spec=self.pipeline,
-            runtime_config=self._runtime(),
-            service_account=self.service_account,
+            **self._body(experiment),
             trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
             mode=api.RecurringRunMode.ENABLE,
             max_concurrency="1",
             no_catchup=True,
         )
 
-    def _runtime(self) -> api.V2beta1RuntimeConfig:
-        return api.V2beta1RuntimeConfig(parameters=self.arguments, pipeline_root=self.pipeline_root)
+    def _body(self, experiment: str) -> dict[str, Any]:
+        """What both requests say."""
+        return {
+            "display_name": self.name,
+            "experiment_id": experiment,
+            "pipeline_spec": self.pipeline,
+            "runtime_config": api.V2beta1RuntimeConfig(parameters=self.arguments, pipeline_root=self.pipeline_root),
+            "service_account": self.service_account,
+        }
 
 
 def cron_line(text: str) -> str:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from pipelines.choices import config_options, resolved
-from pipelines.stops import FAILURE, MISTAKE, Stop
+from pipelines.stops import for_people
 
 if TYPE_CHECKING:
     from ganlib.config import RunConfig
+
+EXTRA = "training needs the extra [train]: pip install -r requirements/train.txt"
 
 
 @click.command()
@@ -34,15 +36,8 @@ def train(
     started again goes on.
     """
     config = resolved(chosen, files, assignments)
-    try:
+    with for_people(extra=EXTRA, failures=(OSError, RuntimeError)):
         _train(config, dataset, reference, output)
-    except ModuleNotFoundError as error:
-        extra = "training needs the extra [train]: pip install -r requirements/train.txt"
-        raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error
-    except ValueError as error:
-        raise Stop(str(error), MISTAKE) from error
-    except (OSError, RuntimeError) as error:
-        raise Stop(str(error), FAILURE) from error
 
 
 def _train(config: RunConfig, dataset: str, reference: str, output: str) -> None:

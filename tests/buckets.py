@@ -19,6 +19,8 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 
+from ports import free_ports
+
 
 @dataclass
 class Fault:
@@ -197,9 +199,7 @@ def _spoilt(data):
 @contextlib.contextmanager
 def emulator():
     """Runs an emulator that keeps its objects in memory, as a process of its own; gives its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     words = ["start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "-q"]
     process = subprocess.Popen([sys.executable, "-m", "gcp_storage_emulator", *words], stderr=subprocess.DEVNULL)
     try:

@@ -2,11 +2,12 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+
+from ports import free_ports
 
 
 class Server:
@@ -14,9 +15,7 @@ class Server:
 
     def __init__(self, folder, **environment):
         self.folder, self.environment = folder, environment
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        [self.port] = free_ports(1)
         self.address = f"127.0.0.1:{self.port}"
         self.uri = f"http://{self.address}"
         self.process = None

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from google.api_core.exceptions import NotFound
 from google.cloud import storage as google_storage
+from ports import free_ports
 
 from ganlib import storage, tracking
 from ganlib.models import Dcgan
@@ -162,16 +162,6 @@ def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_
     assert len(full_size) == 4, json.dumps(full_size)
 
 
-def ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    found = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return found
-
-
 def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_two_replicas(
     start, digits, reference, tmp_path
 ):
@@ -179,7 +169,7 @@ def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_t
     home, outputs = tmp_path / "home", [tmp_path / f"worker-{index}" / "model" for index in range(2)]
 
     def both(homes=(home, home)):
-        addresses = [f"localhost:{port}" for port in ports(2)]
+        addresses = [f"localhost:{port}" for port in free_ports(2)]
         return [
             start(
                 output,

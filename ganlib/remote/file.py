@@ -69,12 +69,7 @@ class RemoteFile:
         Raises:
             OSError: The disk is too small, the download broke off, or it arrived damaged.
         """
-        free = shutil.disk_usage(path.parent).free
-        if self.size is not None and self.size > free:
-            raise OSError(
-                f"expected {self.size} bytes of free disk space in {path.parent}. "
-                f"Received: path={self.location!r}, free={free}"
-            )
+        check_room(path.parent, self.size or 0, location=self.location)
         for _ in range(TRIES):
             self._copy_to(path)
             if self.crc32c in (None, crc32c(path)):
@@ -92,6 +87,24 @@ class RemoteFile:
             raise OSError(
                 f"the download broke off after {meter.done} of {self.size} bytes. Received: path={self.location!r}"
             )
+
+
+def check_room(folder: Path, needed: int, *, location: str) -> None:
+    """Refuses a download that the disk of a folder has no room for.
+
+    Args:
+        folder: Where it goes.
+        needed: Bytes that are still to come.
+        location: The address.
+
+    Raises:
+        OSError: There is too little.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"expected {needed} bytes of free disk space in {folder}. Received: path={location!r}, free={free}"
+        )
 
 
 def first_line(error: object) -> str:

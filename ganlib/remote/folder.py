@@ -7,14 +7,14 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganlib.files import sole_user
 from ganlib.progress import Progress
 from ganlib.remote import gs, publication
-from ganlib.remote.file import TRIES, RemoteError, RemoteFile, crc32c
+from ganlib.remote.file import TRIES, RemoteError, RemoteFile, check_room, crc32c
 from ganlib.remote.gs import Bucket, Object
 from ganlib.remote.names import misplaced
 
@@ -45,7 +45,7 @@ class RemoteFolder:
             NotWhole: It was published, and not as a whole.
             RemoteError: It could not be listed.
         """
-        prefix = f"{path.rstrip('/')}/" if path else ""
+        prefix = gs.prefix(path)
         below = {item.name.removeprefix(prefix): item for item in bucket.below(prefix)}
         if not below:
             return None
@@ -131,23 +131,24 @@ class _Arrival:
         parts = [self._part(name) for name in missing]
         needed = sum(self.folder.files[name].size for name in missing)
         needed -= sum(path.stat().st_size for path in parts if path.exists())
-        free = shutil.disk_usage(self.whole).free
-        if needed > free:
-            raise OSError(
-                f"expected {needed} bytes of free disk space in {self.target.parent}. "
-                f"Received: path={self.folder.location!r}, free={free}"
-            )
+        check_room(self.target.parent, needed, location=self.folder.location)
 
     def _bring(self, name: str) -> None:
         item, part, path = self.folder.files[name], self._part(name), self.whole / name
-        bring(self.folder.bucket, item, part)
+        bring(self.folder.bucket, item, part, sound=lambda path: item.crc32c in (None, crc32c(path)))
         os.utime(part, ns=(item.modified, item.modified))
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(part, path)
 
 
-def bring(bucket: Bucket, item: Object, path: Path) -> None:
+def bring(bucket: Bucket, item: Object, path: Path, *, sound: Callable[[Path], bool]) -> None:
     """Brings an object to a file; what the file holds already is taken for its beginning.
+
+    Args:
+        bucket: Where the object is.
+        item: The object.
+        path: The file.
+        sound: Says whether the file that has arrived is the object's content.
 
     Raises:
         RemoteError: It could not be read, or arrived damaged again and again.
@@ -158,7 +159,7 @@ def bring(bucket: Bucket, item: Object, path: Path) -> None:
         if start <= item.size:
             with gs.explained(bucket.address(item.name)), path.open("ab") as file:
                 bucket.copy(item, file, start=start)
-            if item.crc32c in (None, crc32c(path)):
+            if sound(path):
                 return
         path.unlink()
     raise gs.damaged(bucket.address(item.name))

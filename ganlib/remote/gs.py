@@ -214,6 +214,11 @@ def connected(location: str) -> tuple[Bucket, str]:
     return Bucket(name, client), path
 
 
+def prefix(path: str) -> str:
+    """Returns what the names of all objects below a path of a bucket begin with."""
+    return f"{path.rstrip('/')}/" if path else ""
+
+
 @contextlib.contextmanager
 def bucket(location: str) -> Iterator[tuple[Bucket, str]]:
     """Gives the bucket of an address, and the name in it; its connections are closed at the end."""

@@ -25,7 +25,8 @@ from typing import BinaryIO
 
 from ganlib.files import sha256
 from ganlib.remote import gs
-from ganlib.remote.file import TRIES, RemoteError, checksum, checksums
+from ganlib.remote.file import TRIES, RemoteError, check_room, checksum, checksums
+from ganlib.remote.folder import bring
 from ganlib.remote.gs import Bucket, Object, TakenOver
 from ganlib.remote.names import storable
 from ganlib.remote.snapshot import Snapshot, parsed, written
@@ -110,7 +111,7 @@ class Mirror:
     @contextlib.contextmanager
     def _place(self) -> Iterator[tuple[Bucket, str]]:
         with gs.bucket(self.location) as (bucket, name):
-            yield bucket, f"{name}/" if name else ""
+            yield bucket, gs.prefix(name)
 
     def _visible(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self.folder.rglob("*")):
@@ -213,17 +214,14 @@ class Mirror:
         arriving.mkdir(parents=True, exist_ok=True)
         missing = {d: size for name, (d, size) in snapshot.files.items() if not self._is_here(name, d)}
         waiting = sum(path.stat().st_size for path in arriving.iterdir())
-        free = shutil.disk_usage(self.folder).free
-        if sum(missing.values()) - waiting > free:
-            raise OSError(
-                f"expected {sum(missing.values()) - waiting} bytes of free disk space in {self.folder}. "
-                f"Received: path={self.location!r}, free={free}"
-            )
+        check_room(self.folder, sum(missing.values()) - waiting, location=self.location)
+
+        def arrive(digest: str) -> None:
+            item = Object(f"{prefix}objects/{digest}", missing[digest])
+            bring(bucket, item, arriving / digest, sound=lambda path: sha256(path) == digest)
+
         try:
-            bucket.parallel(
-                lambda digest: _download(bucket, f"{prefix}objects/{digest}", missing[digest], arriving / digest),
-                missing,
-            )
+            bucket.parallel(arrive, missing)
         except ValueError:
             now = bucket.find(prefix + SNAPSHOT)
             if now is None or now.generation == snapshot.generation:
@@ -260,19 +258,3 @@ def _state(file: BinaryIO) -> tuple[int, int, int]:
     """Returns the inode, the bytes and the time of an open file."""
     stat = os.fstat(file.fileno())
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _download(bucket: Bucket, name: str, size: int, path: Path) -> None:
-    """Brings an object's content, named by its hash, to a file; what has arrived before is not asked for again."""
-    digest = path.name
-    for _ in range(TRIES):
-        start = path.stat().st_size if path.exists() else 0
-        if start > size:
-            path.unlink()
-            start = 0
-        with gs.explained(bucket.address(name)), path.open("ab") as file:
-            bucket.copy(Object(name, size), file, start=start)
-        if sha256(path) == digest:
-            return
-        path.unlink()
-    raise gs.damaged(bucket.address(name))

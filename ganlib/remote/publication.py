@@ -49,7 +49,7 @@ def publish(source: Path, location: str) -> None:
     """
     with gs.bucket(location) as (bucket, path):
         if source.is_dir():
-            _Publication(bucket, f"{path.rstrip('/')}/" if path else "", source).run()
+            _Publication(bucket, gs.prefix(path), source).run()
             return
         if not path or path.endswith("/"):
             raise ValueError(f"expected the address of an object, gs://bucket/name. Received: path={location!r}")
@@ -65,7 +65,7 @@ def is_foreign(location: str) -> bool:
         RemoteError: It could not be looked up.
     """
     with gs.bucket(location) as (bucket, path):
-        prefix = f"{path.rstrip('/')}/" if path else ""
+        prefix = gs.prefix(path)
         return any(bucket.below(prefix, most=1)) and bucket.find(prefix + MANIFEST) is None
 
 

@@ -32,18 +32,13 @@ class Checkpoints:
         for path in self._all()[: -self._keep]:
             path.unlink()
         # A run that goes on from any of the rest may roll back to the best state that it knew then.
-        known = {_best_step(path) for path in self._all()}
-        for path in self.folder.glob("best-*.npz"):
-            if path not in {self._best(step) for step in known}:
-                path.unlink()
+        self._forget_bests({_best_step(path) for path in self._all()})
 
     def save_best(self, state: TrainState) -> None:
         """Keeps the state, whose score is the best so far, for a rollback."""
         state.save(self._best(state.best_step))
         if not self._keep:
-            for path in self.folder.glob("best-*.npz"):
-                if path != self._best(state.best_step):
-                    path.unlink()
+            self._forget_bests({state.best_step})
 
     def roll_back(self, state: TrainState) -> int:
         """Takes the networks and optimizers at the best score back, and returns the step that they had.
@@ -77,6 +72,12 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.npz"))
+
+    def _forget_bests(self, kept: set[int | None]) -> None:
+        """Removes the best states of all steps but some."""
+        for path in self.folder.glob("best-*.npz"):
+            if path not in {self._best(step) for step in kept}:
+                path.unlink()
 
     def _best(self, step: int | None) -> Path:
         """Where the state of the best score lies; before any score, that of the beginning."""

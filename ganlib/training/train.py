@@ -180,7 +180,7 @@ class _Run:
             dtype=self.resolved["precision"],
         )
         resumed = checkpoints.restore(state)
-        if not agree(self.strategy, [float(state.step), float(state.checksum())]):
+        if not agree(self.strategy, lambda: (float(state.step), float(state.checksum()))):
             raise ValueError(
                 "expected a home that all workers reach, for they begin from different states. "
                 f"Received: training.home={self.config.home}, step={state.step}"
