@@ -1,9 +1,10 @@
 """How fast, and in how much memory, real image files become a dataset: by one core, by two, and by a plain Pillow loop.
 
-    python benchmarks/preparation.py --data FOLDER [--rounds 5] [--archive cifar10_jpeg_subset.zip]
+    python benchmarks/preparation.py --data FOLDER [--rounds 5] [--archive flowers_128.zip --archive ...]
 
 Writes the 60,000 training images of Fashion-MNIST (idx files in FOLDER) as PNG files into a temporary folder, and
-prepares them in eight shards. The ways take turns, so that each round meets the same machine; what counts is the median
+prepares them in eight shards; then the photos of archives, brought to 64x64, each under so many names that they are
+60,000 files too. The ways take turns, so that each round meets the same machine; what counts is the median
 of the rounds' ratios. Each run is a process of its own: its time is that from the listing to the whole dataset on the
 disk. Memory, which costs time to look at, is that of one more run each: the highest sum of what all its processes have
 for themselves (PSS). The bytes of every way are compared, and memory is measured for twice as many files too.
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the four idx files of Fashion-MNIST")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=60_000)
-    parser.add_argument("--archive", type=Path, help="zip file of colour images, prepared at 64x64 from a folder")
+    parser.add_argument("--archive", type=Path, default=[], action="append", help="zip file of colour images")
     parser.add_argument("--run", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
@@ -47,13 +48,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         images = write_fashion_mnist(arguments.data, Path(place) / "images", count=arguments.images)
         measure("grey 28x28, PNG", images, Path(place), rounds=arguments.rounds, size=28)
-        double(images)
+        lengthen(images, 2 * arguments.images)
         found = timed("ours", 2, images, Path(place) / "twice", size=28, watched=True)
         print(f"twice as many, two cores: {found['speed']:.0f} images/s, {found['memory']:.0f} MB\n", flush=True)
-        if arguments.archive:
-            with zipfile.ZipFile(arguments.archive) as file:
-                file.extractall(Path(place) / "colour")
-            measure("colour, to 64x64, JPEG", Path(place) / "colour", Path(place), rounds=arguments.rounds, size=64)
+        for archive in arguments.archive:
+            photos = Path(place) / archive.stem
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(photos)
+            lengthen(photos, arguments.images)
+            measure(f"{archive.stem}, to colour 64x64", photos, Path(place), rounds=arguments.rounds, size=64)
 
 
 def write_fashion_mnist(data: Path, folder: Path, *, count: int) -> Path:
@@ -66,10 +69,12 @@ def write_fashion_mnist(data: Path, folder: Path, *, count: int) -> Path:
     return folder
 
 
-def double(folder: Path) -> None:
-    """Gives each file a second name."""
-    for path in list(folder.rglob("*.png")):
-        os.link(path, path.with_name(f"again-{path.name}"))
+def lengthen(folder: Path, count: int) -> None:
+    """Gives files further names until there are so many."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for number in range(len(files), count):
+        path = files[number % len(files)]
+        os.link(path, path.with_name(f"{number // len(files)}-{path.name}"))
 
 
 def measure(title: str, images: Path, place: Path, *, rounds: int, size: int) -> None:
