@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ganlib import __version__
 from pipelines.choices import config_options, resolved, run_name
 from pipelines.cluster import submit
 from pipelines.results import compare, deliver, score
-from pipelines.stops import FAILURE, MISTAKE, Commands, Stop, for_people
+from pipelines.stops import FAILURE, MISTAKE, Commands, Stop, ended_like_ctrl_c, for_people
 from pipelines.workers import train
 
 EXTRA = "running needs the extra [train]: pip install -r requirements/train.txt"
@@ -85,9 +86,17 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
     """Runs, and turns what ends the run into a `Stop`."""
     from pipelines import local
 
+    def end_steps() -> None:
+        for step in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                step.terminate()
+
     with for_people(extra=EXTRA, failures=(OSError, RuntimeError)):
+        import psutil
+
         try:
-            return local.run(config, name=name, root=root, image=image)
+            with ended_like_ctrl_c(first=end_steps):
+                return local.run(config, name=name, root=root, image=image)
         except KeyboardInterrupt as error:
             raise Stop("interrupted; the same command again goes on from the last checkpoint", FAILURE) from error
         except local.StepFailed as error:
@@ -97,7 +106,12 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
 @main.command(name="compile")
 @config_options
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML to write.")
-@click.option("--image", envvar="GAN_PIPELINES_IMAGE", help="Container image of the steps, best named by its digest.")
+@click.option(
+    "--image",
+    envvar="GAN_PIPELINES_IMAGE",
+    show_envvar=True,
+    help="Container image of the steps, best named by its digest; absent means that of this machine.",
+)
 def compile_(
     chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...], output: Path, image: str | None
 ) -> None:
@@ -112,6 +126,8 @@ def compile_(
     except OSError as error:
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
+    if not image:
+        click.echo(f"note: its image is this machine's {DEFAULT_IMAGE}; a cluster needs --image, one that it can fetch")
 
 
 @main.command()

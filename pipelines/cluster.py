@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pipelines.choices import config_options, resolved, run_name
-from pipelines.stops import FAILURE, MISTAKE, Stop, for_people
+from pipelines.stops import FAILURE, MISTAKE, Stop, ended_like_ctrl_c, for_people
 
 if TYPE_CHECKING:
+    from pipelines.access import Access
     from pipelines.package import Package
-    from pipelines.server import Access, Server
+    from pipelines.server import Server
     from pipelines.submission import Order
 
 VARIABLES = "GAN_PIPELINES_KFP_"
@@ -30,7 +32,7 @@ VERTEX = (
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that say where the server is and who asks; each may come from the environment."""
     options = (
-        ("--host", str, "Address of KFP as the browser shows it; in Kubeflow it ends in /pipeline."),
+        ("--host", str, "Address of KFP as the browser shows it, such as https://kubeflow.example.com/pipeline."),
         ("--namespace", str, "Namespace of the user, where KFP serves several."),
         ("--token", str, "Bearer token."),
         ("--token-file", Path, "File with the token; read anew for every request."),
@@ -58,7 +60,8 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "given",
     multiple=True,
     metavar="NAME=JSON",
-    help="One whole parameter, but for a home that training has already; may be repeated.",
+    help='One whole parameter of the pipeline, such as training={"steps": 5}; may be repeated. Where the file\'s '
+    "training has a home, it keeps that unless the argument names another.",
 )
 @_server_options
 @click.option("--name", envvar=f"{VARIABLES}RUN_NAME", show_envvar=True, help="Name of the run.")
@@ -104,7 +107,7 @@ def submit(
     try:
         with for_people():
             package, arguments, name = _chosen(chosen, files, assignments, image, compiled, given, name)
-            from pipelines.server import Access
+            from pipelines.access import Access
             from pipelines.submission import Order
 
             access = Access(
@@ -123,7 +126,9 @@ def submit(
         if as_json:
             click.echo(json.dumps({**told, "error": str(stop)}))
         raise
-    if as_json and not dry_run:
+    if dry_run and not as_json:
+        click.echo(_shown(told))
+    if as_json:
         click.echo(json.dumps(told))
 
 
@@ -137,12 +142,15 @@ def _chosen(
     name: str | None,
 ) -> tuple[Package, dict[str, Any], str]:
     """Returns the pipeline, its arguments and the name of the run."""
-    from pipelines.package import Package
+    from pipelines.package import Package, check_apart
 
+    check_apart(assignments, given)
     if compiled is not None:
-        if chosen or files:
+        typed = click.get_current_context().get_parameter_source("image") is ParameterSource.COMMANDLINE
+        if chosen or files or typed:
+            what = "--image" if typed else "--preset or --config"
             raise Stop(
-                "a compiled pipeline has its config already. Received: --pipeline with --preset or --config", MISTAKE
+                f"a compiled pipeline has its config and image already. Received: --pipeline with {what}", MISTAKE
             )
         package = Package.read(compiled)
         arguments = {**package.changed(assignments), **package.arguments(given)}
@@ -182,17 +190,17 @@ def _send(
     dry_run: bool,
 ) -> None:
     """Sends the request, tells where to look, and follows the run if that is wanted."""
+    from pipelines.cron import cron_line
     from pipelines.server import Server
-    from pipelines.submission import cron_line
 
     times = None if cron is None else cron_line(cron)
     if times and poll is not None:
         raise Stop("only a single run can be waited for. Received: --cron with --wait", MISTAKE)
-    if not access.host:
-        raise Stop(f"expected --host or the environment variable {VARIABLES}HOST. Received: none", MISTAKE)
     server = Server(access)
     if dry_run:
-        _show(server, access, order, experiment, times)
+        body = server.request(order.recurring_run("...", times) if times else order.run("..."))
+        url = f"{access.url}/apis/v2beta1/{'recurringruns' if times else 'runs'}"
+        told.update(status="not sent", url=url, experiment=experiment, request=body)
         return
     found = server.experiment(experiment)
     if times:
@@ -220,7 +228,8 @@ def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, 
         click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {states}")
 
     try:
-        run = follow(server, identifier, steps=steps, poll=poll, tell=tell)
+        with ended_like_ctrl_c():
+            run = follow(server, identifier, steps=steps, poll=poll, tell=tell)
     except KeyboardInterrupt as error:
         raise Stop(f"interrupted; the run goes on: {told['url']}", FAILURE) from error
     except (ValueError, OSError) as error:
@@ -231,12 +240,9 @@ def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, 
     click.echo(f"{told['run']}: {told['status']}")
 
 
-def _show(server: Server, access: Access, order: Order, experiment: str, times: str | None) -> None:
-    """Prints the request; secrets are no part of it."""
+def _shown(told: dict[str, Any]) -> str:
+    """Returns the request for people; secrets are no part of it."""
     import yaml
 
-    place = "recurringruns" if times else "runs"
-    body = order.recurring_run("...", times) if times else order.run("...")
-    click.echo(f"# POST {access.url}/apis/v2beta1/{place}")
-    click.echo(f"# experiment: {experiment}, whose identifier is asked for first")
-    click.echo(yaml.safe_dump(server.request(body), sort_keys=False).rstrip())
+    head = f"# POST {told['url']}\n# experiment: {told['experiment']}, whose identifier is asked for first\n"
+    return head + str(yaml.safe_dump(told["request"], sort_keys=False)).rstrip()

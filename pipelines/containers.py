@@ -102,8 +102,11 @@ def share(root: Path, folder: Path, *, writes: Sequence[Path]) -> None:
     if os.getuid() != 0:
         return
     os.umask(0o002)  # KFP makes some folders too
-    for place in [*places, *root.glob("mlflow.db*")]:
-        place.chmod(place.stat().st_mode | (0o070 if place.is_dir() else 0o060))
+    # What runs without containers have left behind is root's, down to the last folder.
+    below = [path for place in (folder, root / "mlflow-artifacts", *writes) for path in place.rglob("*")]
+    for path in [*places, *below, *root.glob("mlflow.db*")]:
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o070 if path.is_dir() else 0o060))
 
 
 def _user() -> str:

@@ -157,6 +157,8 @@ class Package:
             name, equals, text = pair.partition("=")
             if not equals or not name:
                 raise SettingsError(f"expected name=JSON. Received: --argument {pair!r}")
+            if name in values:
+                raise SettingsError(f"expected one value for a parameter. Received: --argument {name}=... twice")
             if self.parameters.get(name, {}).get("parameterType") == "STRING":
                 values[name] = text
                 continue
@@ -205,6 +207,22 @@ class Package:
 def arguments_of(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Returns a config as arguments of this project's pipeline."""
     return {RENAMED_BACK.get(section, section): value for section, value in config.to_parameters().items()}
+
+
+def check_apart(assignments: Iterable[str], given: Iterable[str]) -> None:
+    """Refuses a single field beside its whole section, of which one would go without a word.
+
+    Args:
+        assignments: `section.field=value`.
+        given: `name=JSON`.
+
+    Raises:
+        SettingsError: Both name a section.
+    """
+    sections = {assignment.partition("=")[0].partition(".")[0].strip() for assignment in assignments}
+    names = {RENAMED.get(name, name) for name in (pair.partition("=")[0] for pair in given)}
+    if both := sorted(sections & names):
+        raise SettingsError(f"expected --set or --argument for a section. Received: both for {both[0]}")
 
 
 def _shown(value: Any) -> str:

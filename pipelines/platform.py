@@ -234,6 +234,15 @@ class PipelineConfig(RunConfig):
     platform: AnyPlatform = Kubernetes()
     """Where the compiled pipeline runs, and with what; `run` does not look at it."""
 
+    @model_validator(mode="after")
+    def _check_home(self) -> PipelineConfig:
+        if self.platform.checkpoints and self.training.home:
+            raise ValueError(
+                "expected one place for checkpoints: platform.checkpoints, a folder a run, or training.home. "
+                f"Received: platform.checkpoints={self.platform.checkpoints}, training.home={self.training.home}"
+            )
+        return self
+
     def to_sections(self) -> dict[str, dict[str, Any]]:
         """Returns one dict a section, the platform's included, which is no parameter of the pipeline."""
         return {**self.to_parameters(), "platform": self.platform.to_parameter()}

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
 import urllib3
 
+from pipelines.access import LOG_IN, Access
+
 TIMEOUT = (10, 60)  # seconds to connect, and to be answered
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 REDIRECTS = (301, 302, 303, 307, 308)
+NO_PATH = "Not Found"  # what any server of this kind says of a path that none of its methods has
 EQUALS = 1  # the operation of a filter, in the API's numbers
-LOG_IN = "expected --token, --token-file or --cookies of a session"
 
 
 class Refused(ValueError):  # noqa: N818  # an answer, not a fault of the program
@@ -27,39 +27,6 @@ class Refused(ValueError):  # noqa: N818  # an answer, not a fault of the progra
 
 class Unavailable(OSError):  # noqa: N818  # a state, not a fault of the program
     """No server answers, or it fails; later it may not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """How a server is reached.
-
-    Attributes:
-        host: Its address, as the browser shows it; without a scheme it is taken as https.
-        namespace: Of the user, where KFP serves several.
-        token: Bearer token.
-        token_file: File with the token, read anew for every request, since tokens expire.
-        cookies: Such as those of a browser that has logged in.
-        ca: File with the certificates that the server's is trusted by.
-
-    Raises:
-        ValueError: The address holds a user or a password, which would be printed with it.
-    """
-
-    host: str
-    namespace: str | None = None
-    token: str | None = field(default=None, repr=False)
-    token_file: Path | None = None
-    cookies: str | None = field(default=None, repr=False)
-    ca: Path | None = None
-
-    def __post_init__(self) -> None:
-        if "@" in self.host:
-            raise ValueError(f"a user and a password do not belong into --host: {LOG_IN}. Received: an address with @")
-
-    @property
-    def url(self) -> str:
-        """The address with its scheme."""
-        return (self.host if "://" in self.host else f"https://{self.host}").rstrip("/")
 
 
 class Server:
@@ -76,7 +43,7 @@ class Server:
         if access.token or access.token_file:
             configuration.api_key["authorization"] = ""  # without a key the hook is not asked
             configuration.api_key_prefix["authorization"] = "Bearer"
-            configuration.refresh_api_key_hook = lambda this: this.api_key.update(authorization=_token(access))
+            configuration.refresh_api_key_hook = lambda this: this.api_key.update(authorization=access.bearer())
         self._client = api.ApiClient(configuration, cookie=access.cookies)
         self._access = access
 
@@ -95,23 +62,24 @@ class Server:
         experiments = found.experiments or []
         for experiment in experiments:
             if experiment.storage_state != api.V2beta1ExperimentStorageState.ARCHIVED:
-                return str(experiment.experiment_id)
+                return self._named(experiment.experiment_id, "experiment")
         if experiments:
             raise Refused(f"this experiment is archived: unarchive it or name another. Received: --experiment {name}")
         wanted = api.V2beta1Experiment(display_name=name, namespace=namespace)
         made = self._ask(lambda: service.experiment_service_create_experiment(wanted, _request_timeout=TIMEOUT))
-        return str(made.experiment_id)
+        return self._named(made.experiment_id, "experiment")
 
     def start(self, run: api.V2beta1Run) -> str:
         """Starts a run and returns its identifier."""
         service = api.RunServiceApi(self._client)
-        return str(self._ask(lambda: service.run_service_create_run(run, _request_timeout=TIMEOUT)).run_id)
+        made = self._ask(lambda: service.run_service_create_run(run, _request_timeout=TIMEOUT))
+        return self._named(made.run_id, "run")
 
     def schedule(self, runs: api.V2beta1RecurringRun) -> str:
         """Has runs started from time to time and returns the identifier of their schedule."""
         service = api.RecurringRunServiceApi(self._client)
         made = self._ask(lambda: service.recurring_run_service_create_recurring_run(runs, _request_timeout=TIMEOUT))
-        return str(made.recurring_run_id)
+        return self._named(made.recurring_run_id, "recurring run")
 
     def run(self, identifier: str) -> api.V2beta1Run:
         """Returns the state of a run."""
@@ -125,6 +93,12 @@ class Server:
     def request(self, body: Any) -> dict[str, Any]:
         """Returns a request as it is sent."""
         return dict(self._client.sanitize_for_serialization(body))
+
+    def _named(self, identifier: str | None, what: str) -> str:
+        """Returns an identifier, without which nothing was made, whatever status the answer had."""
+        if not identifier:
+            raise Unavailable(f"{self._access.url} answers, but not as KFP does: it names no {what}")
+        return identifier
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         """Asks, and puts what goes wrong into one line.
@@ -140,22 +114,17 @@ class Server:
             # The client stumbles over its own error where that came without an answer.
             cause = error if isinstance(error, api.ApiException) else error.__context__
             if not isinstance(cause, api.ApiException):
-                raise
+                raise Unavailable(f"{url} answers, but not as KFP does") from error
             raise _meaning(cause, url) from error
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"no KFP server answers at {url}: {_root_cause(error)}") from error
+        except UnicodeDecodeError as error:
+            raise Unavailable(f"{url} answers, but not as KFP does") from error
         if "json" not in (self._client.last_response.getheader("content-type") or ""):
             raise Refused(f"{url} answers with a page for people, probably its login: {LOG_IN}")
+        if answer is None:
+            raise Unavailable(f"{url} answers, but not as KFP does")
         return answer
-
-
-def _token(access: Access) -> str:
-    if access.token_file is None:
-        return str(access.token)
-    try:
-        return access.token_file.read_text().strip()
-    except OSError as error:
-        raise Refused(f"cannot read the token: {error.strerror}. Received: --token-file {access.token_file}") from error
 
 
 def _meaning(error: api.ApiException, url: str) -> Exception:
@@ -166,6 +135,8 @@ def _meaning(error: api.ApiException, url: str) -> Exception:
         return Unavailable(f"the KFP server at {url} fails ({status}): {told}")
     if status in REDIRECTS:
         return Refused(f"{url} sends us on to its login: {LOG_IN}")
+    if status == 404 and _is_kfps(error):  # HTTP's number
+        return Refused(f"the KFP server knows no such thing (any more): {told}")
     said = {
         401: f"{url} does not know who asks, or the token has expired: {LOG_IN}",
         403: "this user may not do that, expected another --namespace or rights in it",
@@ -184,7 +155,15 @@ def _told(error: api.ApiException) -> str:
     return " ".join(str(message).split())
 
 
+def _is_kfps(error: api.ApiException) -> bool:
+    """Says whether an error is in the words of KFP's API, and not in those of something else at its address."""
+    try:
+        return bool(json.loads(error.body)["message"] != NO_PATH)
+    except (TypeError, ValueError, LookupError):
+        return False
+
+
 def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while cause := error.__cause__ or next((part for part in error.args if isinstance(part, Exception)), None):
+        error = cause
     return (error.strerror if isinstance(error, OSError) else None) or str(error).rpartition(": ")[2]

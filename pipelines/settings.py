@@ -22,6 +22,9 @@ OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 VARIANT_FIELDS = ("kind", "source", "platform", "task", "model", "objective", "extractor", *OPTIMIZERS)
 
 
+UNSAID = PipelineConfig().platform.model_dump(mode="json")  # what a platform's section holds if nothing is said
+
+
 class SettingsError(ValueError):
     """The user's settings cannot be used; one line a mistake."""
 
@@ -110,6 +113,26 @@ def _preset(name: str) -> dict[str, Any]:
     return _mapping(known[name], f"preset {name}")
 
 
+def _kind(value: object) -> str:
+    words = {"NoneType": "nothing", "str": "text", "list": "a list"}
+    return words.get(type(value).__name__, f"{value!r}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML's own loader takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002  # YAML's own signature
+        """Reads a mapping."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key.value, str):  # a mapping as a key, which the base class refuses
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
@@ -119,19 +142,29 @@ def _text(file: Path) -> str:
 
 def _mapping(text: str, origin: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)  # noqa: S506  # a safe one
     except yaml.YAMLError as error:
         raise SettingsError(f"{origin} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise SettingsError(f"{origin}: expected sections such as 'training:'. Received: {type(values).__name__}")
+        raise SettingsError(f"{origin}: expected sections such as 'training:'. Received: {_kind(values)}")
     return values
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts one mapping over another; a section of another kind replaces the one below whole."""
+    """Puts one mapping over another; a section of another kind replaces the one below whole, but for the platform's.
+
+    What a file says of one platform must not go without a word where another one is chosen: it stays, and is refused
+    where it means nothing there.
+    """
     merged = dict(base)
     for name, value in over.items():
         below = merged.get(name)
+        if name == "platform" and isinstance(below, Mapping):
+            value = {"kind": value} if isinstance(value, str) else value
+            if isinstance(value, Mapping) and value.get("kind", below.get("kind")) != below.get("kind"):
+                below = {field: said for field, said in below.items() if said != UNSAID.get(field, UNSAID)}
+                merged[name] = {**below, **value}
+                continue
         alike = isinstance(value, Mapping) and isinstance(below, Mapping)
         if alike and value.get("kind", below.get("kind")) == below.get("kind"):  # type: ignore[union-attr]  # both are mappings
             merged[name] = _merged(below, value)  # type: ignore[arg-type]

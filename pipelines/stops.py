@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -38,8 +41,36 @@ def for_people(*, extra: str | None = None, failures: tuple[type[Exception], ...
         raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        raise
     except failures as error:
         raise Stop(str(error), FAILURE) from error
+
+
+@contextmanager
+def ended_like_ctrl_c(*, first: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Lets SIGTERM end a command as Ctrl-C does, so that it clears up and says a last line.
+
+    Args:
+        first: What is done before; a terminal's Ctrl-C goes to the command's processes too, SIGTERM does not.
+
+    Raises:
+        KeyboardInterrupt: It came.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        first()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # Python hears signals in that one only
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Commands(click.Group):

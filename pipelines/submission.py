@@ -60,23 +60,6 @@ class Order:
         }
 
 
-def cron_line(text: str) -> str:
-    """Returns a cron line as KFP reads it: with seconds first, so that the usual five fields get a zero before them.
-
-    Left as they are, five fields would be read as second, minute, hour, day and month.
-
-    Raises:
-        ValueError: It has neither five nor six fields.
-    """
-    fields = text.split()
-    if len(fields) not in (5, 6):
-        raise ValueError(
-            "expected five fields (minute, hour, day, month, day of the week), or six with seconds first. "
-            f"Received: --cron {text!r}"
-        )
-    return " ".join(["0", *fields] if len(fields) == 5 else fields)
-
-
 def follow(
     server: Server, identifier: str, *, steps: tuple[str, ...], poll: float, tell: Callable[[str, str], None]
 ) -> api.V2beta1Run:
@@ -87,8 +70,9 @@ def follow(
         identifier: Of the run.
         steps: Names of the tasks whose states are told.
         poll: Seconds between two looks.
-        tell: Called with a step and its state whenever that changes. Several tasks of one name, such as those of a
-            loop, are one step, whose states are counted: a line for each of a thousand parts would bury the rest.
+        tell: Called with a step, or `server`, and its state whenever that changes. Several tasks of one name, such as
+            those of a loop, are one step, whose states are counted: a line for each of a thousand parts would bury the
+            rest.
 
     Returns:
         The run in one of the states ENDED.
@@ -100,7 +84,7 @@ def follow(
     known: dict[str, dict[str, str]] = {}  # by the step's name, and the task's identifier
     told: dict[str, str] = {}
     while True:
-        run = _patiently(lambda: server.run(identifier))
+        run = _patiently(lambda: server.run(identifier), away=lambda error: tell("server", f"away: {error}"))
         for task in (run.run_details.task_details if run.run_details else None) or ():
             if task.display_name in steps and task.state:
                 known.setdefault(task.display_name, {})[task.task_id or task.display_name] = task.state.lower()
@@ -118,7 +102,8 @@ def reasons(run: api.V2beta1Run) -> list[str]:
     """Returns what the server says about the failure of a run, the run's own error last."""
     tasks = (run.run_details.task_details if run.run_details else None) or ()
     told = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
-    return told + ([run.error.message] if run.error and run.error.message else [])
+    told += [run.error.message] if run.error and run.error.message else []
+    return [" ".join(reason.split()) for reason in told]  # a line each
 
 
 def _counted(states: list[str]) -> str:
@@ -128,13 +113,16 @@ def _counted(states: list[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
 
 
-def _patiently(question: Callable[[], Any]) -> Any:
-    pause, deadline = FIRST_PAUSE, time.monotonic() + PATIENCE
+def _patiently(question: Callable[[], Any], *, away: Callable[[Unavailable], None]) -> Any:
+    pause, deadline, told = FIRST_PAUSE, time.monotonic() + PATIENCE, False
     while True:
         try:
             return question()
-        except Unavailable:
+        except Unavailable as error:
             if time.monotonic() + pause > deadline:
                 raise
+            if not told:
+                away(error)
+                told = True
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -19,6 +19,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 TOKEN, COOKIE, NAMESPACE = "token-of-a-user", "session=of-a-user", "team"
+NO_PATH = "Not Found"
 UNAUTHENTICATED, DENIED, NOT_FOUND, INVALID, UNAVAILABLE = (401, 16), (403, 7), (404, 5), (400, 3), (503, 14)
 FIELDS = {
     "STRUCT": dict,
@@ -47,6 +48,7 @@ class Kfp:
             tasks of one name have a list of states.
         errors: Messages of tasks that failed.
         faults: What the next requests get instead of an answer: a status code, or "reset", a connection that breaks.
+        foreign: Bytes that another service says to everything, as JSON.
         login: "page" or "redirect": what stands between the server and those who have not logged in.
         asked: How often it was asked for a run.
         requests: How often it was asked at all.
@@ -57,6 +59,7 @@ class Kfp:
     looks: list = field(default_factory=lambda: [("SUCCEEDED", {})])
     errors: dict = field(default_factory=dict)
     faults: list = field(default_factory=list)
+    foreign: bytes | None = None
     login: str | None = None
     experiments: dict = field(default_factory=dict)
     runs: list = field(default_factory=list)
@@ -73,7 +76,7 @@ class Kfp:
             raise RefusedError(UNAUTHENTICATED, "Request header error: there is no user identity header.")
         resource, _, identifier = path.removeprefix("/apis/v2beta1/").partition("/")
         if not path.startswith("/apis/v2beta1/"):
-            raise RefusedError(NOT_FOUND, "Not Found")
+            raise RefusedError(NOT_FOUND, NO_PATH)
         if (method, resource) == ("GET", "experiments"):
             self.may(query.get("namespace", [None])[0])
             [wanted] = json.loads(query["filter"][0])["predicates"]
@@ -206,6 +209,9 @@ class Handler(BaseHTTPRequestHandler):
         if kfp.login:
             self.reply(302 if kfp.login == "redirect" else 200, b"<html>Log in</html>", "text/html")
             return
+        if kfp.foreign is not None:
+            self.reply(200, kfp.foreign)
+            return
         try:
             kfp.fail(fault)
             answer = kfp.answer(method, parts.path, parse_qs(parts.query), body, self.headers)
@@ -213,6 +219,8 @@ class Handler(BaseHTTPRequestHandler):
         except RefusedError as error:
             details = [{"@type": "type.googleapis.com/google.rpc.Status", "code": error.code, "message": str(error)}]
             told = {"code": error.code, "message": f"Failed to do it: {error}: and again {error}", "details": details}
+            if str(error) == NO_PATH:  # which the gateway says before any method does
+                told = {"code": error.code, "message": NO_PATH, "details": []}
             self.reply(error.status, json.dumps(told).encode())
 
     def reply(self, status, content, kind="application/json"):

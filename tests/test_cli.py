@@ -20,6 +20,7 @@ from ganlib.objectives import NonSaturating
 from ganlib.training import Adam
 from pipelines import settings
 from pipelines.cli import main
+from pipelines.gan_training import DEFAULT_IMAGE
 from pipelines.platform import Kubernetes, PipelineConfig
 
 HEAVY = ("tensorflow", "keras", "mlflow", "sklearn", "numpy", "PIL", "matplotlib")
@@ -333,6 +334,13 @@ def test_a_config_file_whose_name_has_no_plain_letter_gives_a_plain_name_to_its_
     (tmp_path / "猫.yaml").write_text("training: {steps: 5}")
     said = json.loads(call("run", "--dry-run", "--json", "--config", "猫.yaml").stdout)
     assert re.fullmatch(r"run-[0-9a-f]{6}", said["run"])
+
+
+def test_compile_says_when_no_cluster_can_fetch_the_image(call):
+    assert call("compile", "-o", "p.yaml").output.splitlines()[1:] == [
+        f"note: its image is this machine's {DEFAULT_IMAGE}; a cluster needs --image, one that it can fetch"
+    ]
+    assert call("compile", "-o", "p.yaml", "--image", "example/gan").output == "wrote p.yaml\n"
 
 
 def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):

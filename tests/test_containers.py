@@ -101,19 +101,21 @@ def test_lines_that_came_and_those_that_did_not_make_the_whole(capsys):
     assert capsys.readouterr().out == whole.decode()
 
 
-def test_an_interrupted_command_leaves_no_container(engine):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
+def test_an_interrupted_command_leaves_no_container(engine, end):
     program = """
         import docker
-        from pipelines import containers
-        print("begun", flush=True)
-        containers._run(docker.from_env(), "python:3.11-slim", ["sleep", "100"], {}, name="gan-pipelines-interrupted")
+        from pipelines import containers, stops
+        arguments = {"name": "gan-pipelines-interrupted"}
+        with stops.ended_like_ctrl_c():
+            containers._run(docker.from_env(), "python:3.11-slim", ["sleep", "100"], {}, **arguments)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (found := engine.containers.list(filters={"name": "gan-pipelines-interrupted"})):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     process.wait(timeout=60)
     assert found[0].status == "running"
     assert not engine.containers.list(all=True, filters={"name": "gan-pipelines-interrupted"})
@@ -138,6 +140,24 @@ def test_a_home_elsewhere_is_made_and_opened_to_the_steps(tmp_path):
         os.umask(before)
     assert (tmp_path / "far" / "home").stat().st_mode & 0o070 == 0o070
     assert not (tmp_path / "runs" / "digits" / "training").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's folders are opened")
+def test_what_a_run_without_containers_has_left_is_opened_to_the_steps(tmp_path):
+    left = [tmp_path / "mlflow-artifacts" / "models" / "m-1", tmp_path / "digits" / "training" / "checkpoints"]
+    for folder in left:
+        folder.mkdir(parents=True, mode=0o755)
+        (folder / "file").touch(mode=0o644)
+    (tmp_path / "digits" / "link").symlink_to(tmp_path / "nowhere")
+    before = os.umask(0o022)
+    try:
+        containers.share(tmp_path, tmp_path / "digits", writes=[tmp_path / "digits" / "training"])
+    finally:
+        os.umask(before)
+    for folder in left:
+        assert folder.parent.stat().st_mode & 0o070 == 0o070
+        assert folder.stat().st_mode & 0o070 == 0o070
+        assert (folder / "file").stat().st_mode & 0o060 == 0o060
 
 
 def test_what_steps_read_is_mounted_so_that_they_cannot_write(tmp_path, monkeypatch):

@@ -178,7 +178,7 @@ def test_the_runs_identifier_reaches_training_without_entering_its_cache_key(doc
         assert set(found.values()) == {None}
 
 
-def test_a_place_for_checkpoints_becomes_trainings_home_unless_it_has_one(documents, tmp_path):
+def test_a_place_for_checkpoints_becomes_trainings_home(documents, tmp_path):
     def home(spec):
         return spec["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"].get("home")
 
@@ -191,7 +191,7 @@ def test_a_place_for_checkpoints_becomes_trainings_home_unless_it_has_one(docume
     [mount] = mounted.pop("exec-train-gan")
     assert (mount["constant"], mount["mountPath"]) == ("checkpoints", "/checkpoints")
     assert set(mounted.values()) == {None}
-    [spec, _] = compiled(tmp_path, "platform.checkpoints=gs://bucket/here", "training.home=gs://bucket/mine")
+    [spec, *_] = compiled(tmp_path, "training.home=gs://bucket/mine")
     assert home(spec) == "gs://bucket/mine"
 
 

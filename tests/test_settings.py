@@ -100,6 +100,12 @@ def test_rules_across_sections_are_told_before_anything_runs():
             "model.discriminator_norm=none or spectral. Received: objective=wgan_gp, model.discriminator_norm=batch"
         )
     ]
+    assert refusal("training.home=here", "platform.checkpoints=gs://bucket/place") == [
+        (
+            "expected one place for checkpoints: platform.checkpoints, a folder a run, or training.home. "
+            "Received: platform.checkpoints=gs://bucket/place, training.home=here"
+        )
+    ]
     assert refusal("data.train_images=20") == [
         "expected at least one batch of training images. Received: data.train_images=20, training.batch_size=64"
     ]
@@ -159,6 +165,17 @@ def test_another_kind_replaces_what_was_set_for_the_one_below(write):
     )
 
 
+@pytest.mark.parametrize("choice", ["platform=vertex", "platform.kind=vertex"])
+def test_another_platform_keeps_what_a_file_says_or_refuses_it(write, choice):
+    both = write("platform: {gpus: 2, gpu_type: NVIDIA_L4, cpu: 4, checkpoints: gs://bucket/place}")
+    platform = resolved(choice, file=both).platform
+    assert (platform.kind, platform.gpus, platform.cpu) == ("vertex", 2, {"others": "4"})
+    assert platform.checkpoints == "gs://bucket/place"
+    assert refusal(choice, file=write("platform: {gpus: 2, gpu_type: nvidia-l4, spot: true}")) == [
+        "platform.spot: unknown option. Received: spot=True"
+    ]
+
+
 def test_all_mistakes_are_told_at_once(write):
     lines = refusal(
         "objective=unknown",
@@ -202,9 +219,11 @@ def test_an_unknown_preset_is_told_with_those_that_there_are():
     [
         ("training: [", "is not YAML: while parsing"),
         ("a: b: c", "is not YAML: mapping values are not allowed"),
-        ("- 1\n- 2\n", "expected sections such as 'training:'. Received: list"),
-        ("", "expected sections such as 'training:'. Received: NoneType"),
-        ("just words", "expected sections such as 'training:'. Received: str"),
+        ("- 1\n- 2\n", "expected sections such as 'training:'. Received: a list"),
+        ("", "expected sections such as 'training:'. Received: nothing"),
+        ("just words", "expected sections such as 'training:'. Received: text"),
+        ("training:\n  steps: 5\n  batch: 8\n  steps: 6\n", "is not YAML: 'steps' stands twice in "),
+        ("? {a: 1}\n: 2", "is not YAML: "),
     ],
 )
 def test_a_file_that_holds_no_sections_is_told_in_one_line_with_its_name(write, text, told):

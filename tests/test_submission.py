@@ -23,6 +23,7 @@ from kfp_double import COOKIE, NAMESPACE, TOKEN, serving
 
 from ganlib.config import RunConfig
 from pipelines import submission
+from pipelines.access import Access
 from pipelines.cli import main
 from pipelines.gan_training import compile_pipeline
 from pipelines.platform import Kubernetes
@@ -279,8 +280,11 @@ def test_a_server_that_is_away_for_a_moment_does_not_end_the_watch(kfp, resubmit
     monkeypatch.setattr(submission, "FIRST_PAUSE", 0.01)
     kfp.looks = [*LOOKS, ("SUCCEEDED", {})]
     kfp.faults = [None, None, None, None, 503, "reset", 429, 502, None, 500]
-    assert resubmit("--wait", "--poll", "0.1").exit_code == 0
+    result = resubmit("--wait", "--poll", "0.1")
+    assert result.exit_code == 0
     assert kfp.faults == []
+    told = [line.split(maxsplit=2)[2] for line in result.stdout.splitlines() if line.split()[1:2] == ["server"]]
+    assert told == [f"away: the KFP server at {kfp.url} fails ({code}): upstream connect error" for code in (503, 500)]
 
 
 def test_a_server_that_stays_away_ends_the_watch_and_tells_that_the_run_goes_on(kfp, resubmit, monkeypatch):
@@ -303,7 +307,15 @@ def test_a_token_that_expires_during_the_watch_is_told_at_once(kfp, resubmit):
     assert result.stderr.splitlines()[-1].startswith("error: the run goes on unwatched: ")
 
 
-def test_an_interrupted_watch_tells_that_the_run_goes_on(kfp, tmp_path):
+def test_a_run_that_is_gone_is_told_and_not_taken_for_a_wrong_address(kfp, resubmit):
+    kfp.faults = [None, None, None, 404]
+    result = resubmit("--wait", "--poll", "0.1")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the KFP server knows no such thing (any more): ")
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
+def test_an_interrupted_watch_tells_that_the_run_goes_on(kfp, tmp_path, end):
     kfp.looks = LOOKS
     words = ["submit", "--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--image", IMAGE, "--wait"]
     command = [sys.executable, "-m", "pipelines", *words, "--poll", "0.1"]
@@ -311,7 +323,7 @@ def test_an_interrupted_watch_tells_that_the_run_goes_on(kfp, tmp_path):
         while kfp.asked < 3:
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         _, told = process.communicate(timeout=30)
     assert process.returncode == 1
     assert told == f"error: interrupted; the run goes on: {kfp.url}/#/runs/details/run-1\n"
@@ -335,7 +347,12 @@ def test_an_interrupted_watch_tells_that_the_run_goes_on(kfp, tmp_path):
         (["--host", "http://kfp.invalid"], 1, "no KFP server answers at http://kfp.invalid: "),
         (["--host", "127.0.0.1:9"], 1, "no KFP server answers at https://127.0.0.1:9: Connection refused"),
         (["--host", "TLS"], 1, "no TLS with TLS, expected --ca with what its certificate is trusted by: SSLError "),
-        (["--host", "http://["], 1, "no KFP server answers at http://[: "),
+        (["--host", "http://["], 2, "expected an address such as https://"),
+        (["--host", "http://kfp:99999"], 2, "expected an address such as https://"),
+        (["--host", "ftp://kfp"], 2, "expected an address such as https://"),
+        (["--host", "http://"], 2, "expected an address such as https://"),
+        (["--host", "local host"], 2, "expected an address such as https://"),
+        (["--token-file", "absent"], 2, "expected one of --token and --token-file, "),
         (["--token-file", "absent", "--token", ""], 2, "cannot read the token: No such file or directory. Received: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -416,7 +433,17 @@ def test_a_request_that_starts_a_run_is_sent_once_even_if_no_answer_comes(kfp, r
         (["--set", "platform=vertex"], ["submit speaks to Kubeflow. ", "Received: platform=vertex"]),
         (["--cron", "0 3 *"], ["expected five fields ", "Received: --cron '0 3 *'"]),
         (["--cron", "0 3 * * *", "--wait"], ["only a single run can be waited for. ", "Received: --cron with --wait"]),
+        (["--cron", "0 3 * * 7"], ["expected 0 to 6 or sun to sat, ", "Received: '7' in --cron '0 3 * * 7'"]),
         (["--name", "a/b"], ["expected a name of at most 120 letters", "Received: name='a/b'"]),
+        (
+            ["--argument", "training={}", "--set", "training.steps=5"],
+            ["expected --set or --argument for a section. ", "Received: both for training"],
+        ),
+        (
+            ["--argument", "training={}", "--argument", "training={}"],
+            ["expected one value for a parameter. ", "Received: --argument training=... twice"],
+        ),
+        (["--ca", __file__], ["expected a file of certificates in PEM. ", "test_submission.py"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value[0], str) and value[0].startswith("--") else "",
 )
@@ -424,6 +451,54 @@ def test_a_mistake_is_refused_before_anything_is_sent(refused, words, told):
     [line] = refused(*words)
     assert line.startswith(f"error: {told[0]}")
     assert line.endswith(told[1])
+
+
+SECRETS = {
+    "line": ["--token", "secret\nword"],
+    "letter": ["--token", "secret-wörd"],
+    "cookies": ["--cookies", "a=secret\r\nX: word"],
+    "lines": ["--token", "", "--token-file", "lines"],
+    "empty": ["--token", "", "--token-file", "empty"],
+    "binary": ["--token", "", "--token-file", "binary"],
+}
+
+
+@pytest.mark.parametrize("words", SECRETS.values(), ids=SECRETS)
+def test_what_can_be_no_secret_is_refused_and_not_shown(refused, tmp_path, words):
+    for name, content in {"lines": b"secret\nword", "empty": b"\n", "binary": b"\xffsecret"}.items():
+        (tmp_path / name).write_bytes(content)
+    [line] = refused(*words)
+    assert line.startswith("error: expected ")
+    assert words[-2] in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://kf.example.com/pipeline",
+        "kf.example.com/pipeline/",
+        "https://kf.example.com/pipeline/#/runs",
+        "https://kf.example.com/_/pipeline/?ns=team#/experiments",
+        " https://kf.example.com/pipeline ",
+    ],
+)
+def test_an_address_is_taken_as_the_browser_shows_it(host):
+    assert Access(host=host).url == "https://kf.example.com/pipeline"
+
+
+@pytest.mark.parametrize("answer", [b"", b"null", b"[1, 2]", b"{}", b'{"a":', b"\xff\xfe", b"3"], ids=repr)
+def test_another_service_at_the_address_is_not_taken_for_kfp(kfp, resubmit, answer):
+    kfp.foreign = answer
+    result = resubmit("--json")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 1)
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"error: {kfp.url} answers, but not as KFP does")
+
+
+def test_a_file_has_its_image_and_takes_no_other(refused, compiled):
+    [line] = refused("--pipeline", str(compiled), "--image", "other")
+    assert line.startswith("error: a compiled pipeline has its config and image already. Received: --pipeline with ")
 
 
 def test_all_mistaken_arguments_are_told_at_once(refused, others):
@@ -451,7 +526,7 @@ def test_a_file_that_was_compiled_before_is_submitted_with_its_own_defaults(kfp,
     words = ["compile", "--preset", "sngan", "-o", "p.yaml", "--set", "platform.gpus=1", "--set", "platform.spot=true"]
     assert runner.invoke(main, words).exit_code == 0
     for mistake, told in (
-        (["--preset", "dcgan"], "a compiled pipeline has its config already"),
+        (["--preset", "dcgan"], "a compiled pipeline has its config and image already"),
         (["--set", "platform.gpus=2"], "the platform is part of the compiled file"),
         (["--set", "training.stps=2"], "training.stps: unknown option"),
     ):
@@ -528,6 +603,8 @@ def test_a_dry_run_prints_the_request_without_secrets_and_sends_nothing(kfp, sub
     shown = yaml.safe_load(result.stdout)
     assert submit("--service-account", "trainer").exit_code == 0
     assert {**shown, "experiment_id": "exp-0"} == kfp.runs[0]
+    as_json = json.loads(submit("--dry-run", "--json", "--service-account", "trainer").stdout)
+    assert (as_json["request"], as_json["status"]) == (shown, "not sent")
 
 
 def test_without_a_host_or_an_image_the_command_says_what_it_needs(call, monkeypatch):
@@ -536,3 +613,15 @@ def test_without_a_host_or_an_image_the_command_says_what_it_needs(call, monkeyp
     )
     monkeypatch.delenv("GAN_PIPELINES_IMAGE")
     assert call().stderr == "error: expected --image, one that the cluster can fetch. Received: none\n"
+
+
+def test_the_documentation_of_a_run_holds(kfp, submit, tmp_path):
+    """Its file for --config, its command, and what that prints, but for times and addresses."""
+    text = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    example = text.partition("```yaml\n# cluster.yaml\n")[2].partition("```")[0]
+    (tmp_path / "cluster.yaml").write_text(example)
+    shown = text.partition("$ gan-pipelines submit --preset digits --config cluster.yaml --wait\n")[2].splitlines()
+    kfp.looks = [("SUCCEEDED", {})]
+    result = submit("--preset", "digits", "--config", "cluster.yaml", "--wait", "--poll", "0.1")
+    said = result.stdout.replace(kfp.url, "https://$KUBEFLOW/pipeline").splitlines()
+    assert said == [*shown[:3], *(line for line in shown if line.endswith(": succeeded"))]

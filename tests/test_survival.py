@@ -210,6 +210,10 @@ def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_t
         ("{", r"expected JSON with `cluster` and `task`"),
         ('{"cluster": {}}', r"expected JSON with `cluster` and `task`"),
         ('{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}, "task": {"type": "ps", "index": 0}}', "type='ps'"),
+        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "list of addresses as worker"),
+        ('{"cluster": {"worker": ["a:1", 2]}, "task": {"type": "worker", "index": 0}}', "list of addresses as worker"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "below 2.*index=2"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "zero"}}', "expected JSON with"),
     ],
 )
 def test_a_cluster_that_cannot_be_used_is_refused(monkeypatch, text, complaint):

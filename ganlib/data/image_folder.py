@@ -39,7 +39,10 @@ class ImageFolder(DataSource):
             raise ValueError(f"expected a folder of this machine or of a bucket, gs://. Received: path={self.path!r}")
         root = storage.fetch(self.path)
         if not root.is_dir():
-            raise ValueError(f"expected a folder of images. Received: path={str(root)!r}, which is a file")
+            raise ValueError(
+                "expected a folder of images (a zip or tar file of them is the source `archive`). "
+                f"Received: path={str(root)!r}, which is a file"
+            )
         below = _Below(root)
         found = arrange(below.paths, test_fraction=self.test_fraction, place=str(root))
         paths = [below.paths[name] for name in found.names]

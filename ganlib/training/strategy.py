@@ -70,20 +70,29 @@ def _workers_named() -> int:
         return 0
     try:
         told = json.loads(text)
-        kind = told["task"]["type"]
-        workers = [address for name in TRAINERS for address in told["cluster"].get(name, ())]
+        kind, index = told["task"]["type"], int(told["task"]["index"])
+        trainers = {name: told["cluster"].get(name, []) for name in TRAINERS}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"expected JSON with `cluster` and `task` in the variable {CLUSTER}. Received: {text[:200]!r}"
         ) from error
     if kind not in TRAINERS:
         raise ValueError(f"expected a task of the kind {' or '.join(TRAINERS)} in {CLUSTER}. Received: type={kind!r}")
-    return len(workers)
+    for name, addresses in trainers.items():
+        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+            raise ValueError(f"expected a list of addresses as {name} in {CLUSTER}. Received: {name}={addresses!r}")
+    if not 0 <= index < len(trainers[kind]):
+        raise ValueError(
+            f"expected a task's index below {len(trainers[kind])}, the number of each {kind} in {CLUSTER}. "
+            f"Received: index={index}"
+        )
+    return sum(map(len, trainers.values()))
 
 
 @functools.cache
 def _of_workers() -> tf.distribute.Strategy:
     """The one strategy of all workers; it must be made before TensorFlow computes anything."""
+    print(f"train: waits for the other workers that {CLUSTER} names", flush=True)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has taken the signal, and does nothing with it
