@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+NOTICED = 2.0  # seconds of waiting for another process that people wonder at
+
 
 @contextlib.contextmanager
 def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
@@ -31,15 +33,19 @@ def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
         OSError: Another process still works there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience
+    began, told = time.monotonic(), False
     with (folder / ".lock").open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
-                if time.monotonic() > deadline:
+                waited = time.monotonic() - began
+                if waited > patience:
                     raise OSError(f"another process works in this folder. Received: folder={str(folder)!r}") from error
+                if waited > NOTICED and not told:
+                    print(f"waiting for another process that works in {folder}", flush=True)
+                    told = True
                 time.sleep(0.5)
         yield
 

@@ -93,6 +93,9 @@ def test_no_name_writes_anywhere_or_breaks_a_line(tmp_path, monkeypatch, capsys,
     assert not list(Path("/").glob("etc/escaped*"))
     assert len(dataset.manifest["set_aside"]) == (not hidden)
     out = capsys.readouterr().out
+    leads_out = ".." in name.split("/")
+    assert ("note: names that lead out of the archive, left out: 1, such as " in out) == leads_out
+    assert dataset.manifest["ignored_files"] == leads_out
     assert all(line.isprintable() for line in out.splitlines())
     assert all(re.match("prepare|set aside|note: ", line) for line in out.splitlines())
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ganlib import storage
+from ganlib import files, storage
 
 
 def start(code, *arguments):
@@ -186,7 +186,10 @@ def test_a_second_process_is_told_that_the_folder_is_taken(tmp_path):
         pass
 
 
-def test_a_patient_process_gets_the_folder_when_the_other_one_ends(tmp_path):
+def test_a_patient_process_gets_the_folder_when_the_other_one_ends_and_says_that_it_waits(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(files, "NOTICED", 0.1)
     holder = start(
         "with storage.sole_user(Path(sys.argv[1]), patience=0):\n"
         "    print('ready', flush=True)\n"
@@ -196,6 +199,7 @@ def test_a_patient_process_gets_the_folder_when_the_other_one_ends(tmp_path):
     )
     with storage.sole_user(tmp_path, patience=30):
         assert (tmp_path / "done").exists()
+    assert capsys.readouterr().out == f"waiting for another process that works in {tmp_path}\n"
     assert holder.wait() == 0
     holder.stdout.close()
 

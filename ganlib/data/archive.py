@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ganlib import storage
 from ganlib.data.base import DataSource, Entry, Listing
-from ganlib.data.folders import arrange, printable
+from ganlib.data.folders import MAX_SHOWN, arrange, printable
 from ganlib.data.stored import LOCAL_HEADER, Range, Stored, Unreadable, ZipMember
 
 ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
@@ -58,6 +58,10 @@ class Archive(DataSource):
         """Names the images of the archive; see the base class."""
         path = storage.fetch(self.path)
         members = _opened(path)
+        leading_out = [name for name in members.sizes if ".." in name.split("/")]
+        if leading_out:
+            told = f"{len(leading_out)}, such as {min(leading_out)[:MAX_SHOWN]}"
+            print(f"note: names that lead out of the archive, left out: {told}", flush=True)
         found = arrange(members.sizes, test_fraction=self.test_fraction, place=str(path), look_through=True)
         modified = path.stat().st_mtime_ns
         entries = [
@@ -68,7 +72,7 @@ class Archive(DataSource):
         def locate(index: int) -> Stored:
             return members.locate(found.top + found.names[index])
 
-        return Listing(entries, found.classes, locate, found.ignored, (members.file,))
+        return Listing(entries, found.classes, locate, found.ignored + len(leading_out), (members.file,))
 
 
 def _opened(path: Path) -> _Zip | _Tar:

@@ -10,6 +10,7 @@ from ganlib.data.base import Split, held_out
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 TEST_FOLDERS = ("test", "val", "valid", "validation")
+MAX_SHOWN = 200  # letters of a path in a message
 LITTER = "__MACOSX"  # what a Mac puts into a zip file beside the files
 
 

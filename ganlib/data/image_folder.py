@@ -10,10 +10,8 @@ from pydantic import Field
 
 from ganlib import storage
 from ganlib.data.base import DataSource, Entry, Listing
-from ganlib.data.folders import arrange, printable
+from ganlib.data.folders import MAX_SHOWN, arrange, printable
 from ganlib.data.stored import File, InBucket
-
-MAX_SHOWN = 200  # letters of a path in a message
 
 
 class ImageFolder(DataSource):
