@@ -161,6 +161,10 @@ def _chosen(
             raise Stop(VERTEX, MISTAKE)
         if image is None:
             raise Stop("expected --image, one that the cluster can fetch. Received: none", MISTAKE)
+        path = getattr(config.data.source, "path", None)
+        if path is not None and "://" not in path:
+            told = f"nothing of this machine is sent. Received: path={path}"
+            click.echo(f"note: data.source.path is one of the pods, {told}", err=True)
         name = run_name(name, chosen, files, config)
         package = _compiled(config, image)
         arguments = {**package.defaults, **package.arguments(given)}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ganlib.config import RunConfig
 from ganlib.schema import Config, from_single, from_word
@@ -29,16 +30,27 @@ def _for_others(value: object) -> object:
     return value if isinstance(value, dict) else {"others": value}
 
 
+def _like(pattern: str, words: str) -> AfterValidator:
+    """Refuses text of another form, in words: a pattern tells people little."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {words}")
+        return value
+
+    return AfterValidator(check)
+
+
 NAME, PREFIX = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
-Cpu = Annotated[
-    str, BeforeValidator(_as_text), Field(pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m)$")
-]
-Memory = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^[1-9][0-9]*([EPTGM]i?|Ki)$")]
-LabelKey = Annotated[str, Field(pattern=rf"^{PREFIX}{NAME}$")]
-LabelValue = Annotated[str, BeforeValidator(_as_text), Field(pattern=rf"^({NAME})?$")]
+CPU, MEMORY = r"[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m", r"[1-9][0-9]*([EPTGM]i?|Ki)"
+Cpu = Annotated[str, BeforeValidator(_as_text), _like(CPU, "processors such as 4, 0.5 or 500m")]
+Memory = Annotated[str, BeforeValidator(_as_text), _like(MEMORY, "an amount with its unit, such as 16Gi or 500Mi")]
+LabelKey = Annotated[str, _like(f"{PREFIX}{NAME}", "a label's key, such as team or example.com/team")]
+LabelValue = Annotated[str, BeforeValidator(_as_text), _like(f"({NAME})?", "a label's value: letters, digits, - _ .")]
 # Names of what is mounted become names of volumes, which have no dots.
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-Key = Annotated[str, Field(pattern=r"^[-._A-Za-z0-9]{1,253}$")]
+OBJECT = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+ObjectName = Annotated[str, _like(OBJECT, "a name of small letters, digits and -, at most 63")]
+Key = Annotated[str, _like(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
 UserId = Annotated[int, Field(ge=0, lt=2**31)]
 
 

@@ -615,6 +615,13 @@ def test_without_a_host_or_an_image_the_command_says_what_it_needs(call, monkeyp
     assert call().stderr == "error: expected --image, one that the cluster can fetch. Received: none\n"
 
 
+def test_a_path_that_may_be_one_of_this_machine_is_noted(kfp, submit):
+    result = submit("--preset", "folder", "--set", "data.source.path=/home/me/cats", "--dry-run")
+    assert result.exit_code == 0
+    told = "nothing of this machine is sent. Received: path=/home/me/cats"
+    assert result.stderr == f"note: data.source.path is one of the pods, {told}\n"
+
+
 def test_the_documentation_of_a_run_holds(kfp, submit, tmp_path):
     """Its file for --config, its command, and what that prints, but for times and addresses."""
     text = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
