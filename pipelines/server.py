@@ -97,7 +97,7 @@ class Server:
     def _named(self, identifier: str | None, what: str) -> str:
         """Returns an identifier, without which nothing was made, whatever status the answer had."""
         if not identifier:
-            raise Unavailable(f"{self._access.url} answers, but not as KFP does: it names no {what}")
+            raise self._foreign(f": it names no {what}")
         return identifier
 
     def _ask(self, question: Callable[[], Any]) -> Any:
@@ -114,17 +114,20 @@ class Server:
             # The client stumbles over its own error where that came without an answer.
             cause = error if isinstance(error, api.ApiException) else error.__context__
             if not isinstance(cause, api.ApiException):
-                raise Unavailable(f"{url} answers, but not as KFP does") from error
+                raise self._foreign() from error
             raise _meaning(cause, url) from error
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"no KFP server answers at {url}: {_root_cause(error)}") from error
         except UnicodeDecodeError as error:
-            raise Unavailable(f"{url} answers, but not as KFP does") from error
+            raise self._foreign() from error
         if "json" not in (self._client.last_response.getheader("content-type") or ""):
             raise Refused(f"{url} answers with a page for people, probably its login: {LOG_IN}")
         if answer is None:
-            raise Unavailable(f"{url} answers, but not as KFP does")
+            raise self._foreign()
         return answer
+
+    def _foreign(self, why: str = "") -> Unavailable:
+        return Unavailable(f"{self._access.url} answers, but not as KFP does{why}")
 
 
 def _meaning(error: api.ApiException, url: str) -> Exception:

@@ -256,9 +256,9 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
 
     The file is one for a cluster, whose settings of pods mean nothing here; the variable is what a pod would get.
     """
-    pods = ["gpus=1", "memory=4Gi", "spot=true", "shared_memory=1Gi", "checkpoints=/place", "checkpoints_volume=claim"]
+    pods = ["gpus=1", "memory=4Gi", "spot=true", "shared_memory=1Gi", "checkpoints_volume=claim"]
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
-    assignments += [f"training.home={tmp_path / 'home'}/{{job}}", *(f"platform.{assignment}" for assignment in pods)]
+    assignments += [f"platform.{assignment}" for assignment in [*pods, f"checkpoints={tmp_path / 'home'}"]]
     config = settings.resolve(chosen=["digits"], assignments=assignments)
     config = config.model_copy(update={"data": local._bound(config, name="x", home=tmp_path).data})
     compile_pipeline(config, tmp_path / "pipeline.yaml", platform=config.platform)
