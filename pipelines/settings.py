@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ganlib import storage
 from ganlib.config import RunConfig
-from ganlib.schema import problems
+from ganlib.schema import from_word, problems
 from pipelines.platform import PipelineConfig
 
 DEFAULT_PRESET = "digits"
@@ -151,26 +151,32 @@ def _mapping(text: str, origin: str) -> dict[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts one mapping over another; a section of another kind replaces the one below whole, but for the platform's.
-
-    What a file says of one platform must not go without a word where another one is chosen: it stays, and is refused
-    where it means nothing there.
-    """
+    """Puts one mapping over another; a section of another kind replaces the one below whole, but for the platform's."""
     merged = dict(base)
     for name, value in over.items():
         below = merged.get(name)
-        if name == "platform" and isinstance(below, Mapping):
-            value = {"kind": value} if isinstance(value, str) else value
-            if isinstance(value, Mapping) and value.get("kind", below.get("kind")) != below.get("kind"):
-                below = {field: said for field, said in below.items() if said != UNSAID.get(field, UNSAID)}
-                merged[name] = {**below, **value}
-                continue
+        if name == "platform":
+            value, below = _of_one_kind(value, below)
         alike = isinstance(value, Mapping) and isinstance(below, Mapping)
         if alike and value.get("kind", below.get("kind")) == below.get("kind"):  # type: ignore[union-attr]  # both are mappings
             merged[name] = _merged(below, value)  # type: ignore[arg-type]
         else:
             merged[name] = value
     return merged
+
+
+def _of_one_kind(platform: Any, below: Any) -> tuple[Any, Any]:
+    """Returns a platform and what lies below it, which keeps all that was said of another kind.
+
+    What a file says of one platform must not go without a word where another one is chosen: it is refused where it
+    means nothing there.
+    """
+    platform = from_word(platform)
+    if isinstance(platform, Mapping) and isinstance(below, Mapping):
+        said = {field: value for field, value in below.items() if value != UNSAID.get(field, UNSAID)}
+        kind = platform.get("kind", below.get("kind"))
+        below = below if kind == below.get("kind") else {**said, "kind": kind}
+    return platform, below
 
 
 def _assigned(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
