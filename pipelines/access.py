@@ -40,7 +40,7 @@ class Access:
             raise ValueError(f"a user and a password do not belong into --host: {LOG_IN}. Received: an address with @")
         if not self.host:
             raise ValueError("expected --host or the environment variable GAN_PIPELINES_KFP_HOST. Received: none")
-        _ = self.url  # raises where the address is none
+        self._address()
         if self.token and self.token_file:
             raise ValueError(
                 "expected one of --token and --token-file, or of the environment variables in their place. "

@@ -142,6 +142,7 @@ def _chosen(
     name: str | None,
 ) -> tuple[Package, dict[str, Any], str]:
     """Returns the pipeline, its arguments and the name of the run."""
+    from ganlib import storage
     from pipelines.package import Package, check_apart
 
     check_apart(assignments, given)
@@ -162,7 +163,7 @@ def _chosen(
         if image is None:
             raise Stop("expected --image, one that the cluster can fetch. Received: none", MISTAKE)
         path = getattr(config.data.source, "path", None)
-        if path is not None and "://" not in path:
+        if path is not None and not storage.is_remote(path):
             told = f"nothing of this machine is sent. Received: path={path}"
             click.echo(f"note: data.source.path is one of the pods, {told}", err=True)
         name = run_name(name, chosen, files, config)

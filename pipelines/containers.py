@@ -103,8 +103,8 @@ def share(root: Path, folder: Path, *, writes: Sequence[Path]) -> None:
         return
     os.umask(0o002)  # KFP makes some folders too
     # What runs without containers have left behind is root's, down to the last folder.
-    below = [path for place in (folder, root / "mlflow-artifacts", *writes) for path in place.rglob("*")]
-    for path in [*places, *below, *root.glob("mlflow.db*")]:
+    below = {path for place in (folder, root / "mlflow-artifacts", *writes) for path in place.rglob("*")}
+    for path in {*places, *below, *root.glob("mlflow.db*")}:
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o070 if path.is_dir() else 0o060))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from ganlib.config import RunConfig
 from ganlib.schema import Config, from_single, from_word
@@ -30,27 +32,35 @@ def _for_others(value: object) -> object:
     return value if isinstance(value, dict) else {"others": value}
 
 
-def _like(pattern: str, words: str) -> AfterValidator:
-    """Refuses text of another form, in words: a pattern tells people little."""
+@dataclass(frozen=True)
+class _Like:
+    """Refuses text of another form, in words: a pattern tells people little. The schema has the pattern."""
 
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"expected {words}")
+    pattern: str
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^({self.pattern})$"}
+
+    def _check(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(f"expected {self.words}")
         return value
-
-    return AfterValidator(check)
 
 
 NAME, PREFIX = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
 CPU, MEMORY = r"[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m", r"[1-9][0-9]*([EPTGM]i?|Ki)"
-Cpu = Annotated[str, BeforeValidator(_as_text), _like(CPU, "processors such as 4, 0.5 or 500m")]
-Memory = Annotated[str, BeforeValidator(_as_text), _like(MEMORY, "an amount with its unit, such as 16Gi or 500Mi")]
-LabelKey = Annotated[str, _like(f"{PREFIX}{NAME}", "a label's key, such as team or example.com/team")]
-LabelValue = Annotated[str, BeforeValidator(_as_text), _like(f"({NAME})?", "a label's value: letters, digits, - _ .")]
+Cpu = Annotated[str, BeforeValidator(_as_text), _Like(CPU, "processors such as 4, 0.5 or 500m")]
+Memory = Annotated[str, BeforeValidator(_as_text), _Like(MEMORY, "an amount with its unit, such as 16Gi or 500Mi")]
+LabelKey = Annotated[str, _Like(f"{PREFIX}{NAME}", "a label's key, such as team or example.com/team")]
+LabelValue = Annotated[str, BeforeValidator(_as_text), _Like(f"({NAME})?", "a label's value: letters, digits, - _ .")]
 # Names of what is mounted become names of volumes, which have no dots.
 OBJECT = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-ObjectName = Annotated[str, _like(OBJECT, "a name of small letters, digits and -, at most 63")]
-Key = Annotated[str, _like(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
+ObjectName = Annotated[str, _Like(OBJECT, "a name of small letters, digits and -, at most 63")]
+Key = Annotated[str, _Like(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
 UserId = Annotated[int, Field(ge=0, lt=2**31)]
 
 

@@ -20,8 +20,6 @@ DEFAULT_PRESET = "digits"
 DIGEST_DIGITS = 6
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 VARIANT_FIELDS = ("kind", "source", "platform", "task", "model", "objective", "extractor", *OPTIMIZERS)
-
-
 UNSAID = PipelineConfig().platform.model_dump(mode="json")  # what a platform's section holds if nothing is said
 
 

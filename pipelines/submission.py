@@ -114,15 +114,14 @@ def _counted(states: list[str]) -> str:
 
 
 def _patiently(question: Callable[[], Any], *, away: Callable[[Unavailable], None]) -> Any:
-    pause, deadline, told = FIRST_PAUSE, time.monotonic() + PATIENCE, False
+    pause, deadline = FIRST_PAUSE, time.monotonic() + PATIENCE
     while True:
         try:
             return question()
         except Unavailable as error:
             if time.monotonic() + pause > deadline:
                 raise
-            if not told:
+            if pause == FIRST_PAUSE:
                 away(error)
-                told = True
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
