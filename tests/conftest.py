@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import buckets
+import hypothesis
 import pytest
 from google.cloud import storage as google_storage
 
@@ -25,6 +26,10 @@ from ganlib.training import TrainConfig, TrainedModel, train
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = Path(os.environ.get("GAN_PIPELINES_DATA", REPOSITORY.parent / "shared" / "data"))
+# The same examples in every run, so that a failure comes from the change; no deadline, since CI is noisy.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
+
 OURS = ("MLFLOW_", "GAN_PIPELINES_", "KFP_", "TF_CONFIG")
 
 
