@@ -116,7 +116,7 @@ def _ours(
         def batches(start: int):
             return dataset.batches(batch_size=BATCH, seed=0, start=start)
 
-        trainer.run(batches, steps=state.step + count, callbacks=[Clock()])
+        trainer.run(batches, steps=state.clock.step + count, callbacks=[Clock()])
         return Clock.seconds
 
     return run

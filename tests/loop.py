@@ -47,4 +47,4 @@ def stepped(digits, *, objective, task=TASK, start=None, **settings):
 
 
 def arrays(state):
-    return {name: np.array(variable) for name, variable in state.variables().items()}
+    return {name: np.array(variable) for name, variable in state.trained.variables().items()}

@@ -69,7 +69,7 @@ def batch_of(dataset):
 def changed(state, before):
     """Trainable weights that are not as they were, of the generator and of the discriminator."""
     now = arrays(state)
-    trainable = {name for name, variable in state.variables().items() if variable.trainable}
+    trainable = {name for name, variable in state.trained.variables().items() if variable.trainable}
     return {
         group: [bool((now[name] != before[name]).any()) for name in sorted(trainable) if name.startswith(f"{group}/")]
         for group in ("generator", "discriminator")
@@ -96,7 +96,7 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
     found = changed(state, before)
     assert not any(found["generator"])
     assert np.mean(found["discriminator"]) > (0.4 if game.constraint else 0.8)
-    state.discriminator_optimizer.learning_rate = frozen.learning_rate
+    state.trained.discriminator_optimizer.learning_rate = frozen.learning_rate
     before = arrays(state)
     terms = updates.of_both(batch_of(digits), True)
     found = changed(state, before)
@@ -255,7 +255,7 @@ def test_lazy_penalties_come_at_their_steps_with_the_weight_of_those_between(dig
 
 def test_clipped_weights_stay_within_their_bound_on_every_replica(digits):
     state, _ = stepped(digits, objective=Wasserstein(discriminator_steps=2, clip=0.004), replicas=2, steps=2)
-    [network] = state.networks.discriminators.values()
+    [network] = state.trained.networks.discriminators.values()
     for variable in network.trainable_variables:
         for part in tf.nest.flatten(tf.distribute.get_strategy().experimental_local_results(variable.value)):
             assert float(tf.reduce_max(tf.abs(part))) <= 0.004 + 1e-9
@@ -263,7 +263,7 @@ def test_clipped_weights_stay_within_their_bound_on_every_replica(digits):
 
 def test_the_label_reaches_both_networks(digits):
     state, _ = stepped(digits, objective=Hinge(), model=MODELS["dcgan_spectral"], task=LABELLED, steps=8)
-    [generator], [judge] = state.networks.generators.values(), state.networks.discriminators.values()
+    [generator], [judge] = state.trained.networks.generators.values(), state.trained.networks.discriminators.values()
     latent = tf.repeat(tf.random.stateless_normal([1, 8], [0, 0]), 2, axis=0)
     label = tf.constant([0, 1], tf.int64)
     images = generator({"latent": latent, "label": label}, training=False)

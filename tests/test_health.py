@@ -18,7 +18,7 @@ from ganlib.training import Adam, HealthConfig, RmsProp, TrainConfig, TrainedMod
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.guard import Guard, Judge
 from ganlib.training.health import Finding
-from ganlib.training.state import TrainState
+from ganlib.training.state import Best, Clock, HealthRecord, Trained, TrainState
 
 QUICK = {
     "steps": 12,
@@ -245,28 +245,28 @@ def test_every_trouble_of_a_measurement_gets_its_reaction(digits, reference, tmp
     """One that is only noted does not hide another that ends the run."""
     checkpoints, tracker = Checkpoints(tmp_path / "checkpoints", keep=1), Tracker(tmp_path)
     config = HealthConfig(collapsed="note", worsened="stop", collapse_scores=1, worse_scores=1)
-    alive = state(step=9, best_score=1.0, best_step=3, diverse=True)
+    alive = state(step=9, best=Best(1.0, 3), diverse=True)
     judge = Judge(Guard(config, checkpoints, tracker), measure=MEASURE, every=1)
     judge(9, {MEASURE: 5.0, health.VARIANCE: 0.0, health.NEAREST: 0.0}, alive)
-    assert alive.events == {"collapsed": 1, "worsened": 1}
-    assert alive.stopped == "worsened"
+    assert alive.health.events == {"collapsed": 1, "worsened": 1}
+    assert alive.ending.reason == "worsened"
 
 
 @pytest.mark.parametrize("known", [{"diverse": False}, {"diverse": True, "step": 10}], ids=["never better", "the end"])
 def test_a_rollback_that_would_change_nothing_is_not_made(tmp_path, known):
     guard = Guard(HealthConfig(), Checkpoints(tmp_path / "none", keep=1), Tracker(tmp_path), last_step=10)
-    alive = state(**{"step": 9, "best_score": 1.0, "best_step": 3, **known})
+    alive = state(**{"step": 9, "best": Best(1.0, 3), **known})
     guard.react(Finding("collapsed", "alike"), {}, alive)
-    assert (alive.rollbacks, alive.events) == (0, {"collapsed": 1})
+    assert (alive.health.rollbacks, alive.health.events) == (0, {"collapsed": 1})
 
 
 def test_the_best_state_is_not_rolled_back_to_itself(tmp_path):
     guard = Guard(HealthConfig(collapse_scores=1), Checkpoints(tmp_path / "none", keep=1), Tracker(tmp_path))
-    alive = state(step=9, best_score=5.0, best_step=9, diverse=True)
+    alive = state(step=9, best=Best(5.0, 9), diverse=True)
     Judge(guard, measure=MEASURE, every=1)(9, {MEASURE: 5.0, health.VARIANCE: 0.0, health.NEAREST: 0.0}, alive)
-    assert alive.rollbacks == 0
-    assert alive.gentleness == 1.0
-    assert alive.events == {"collapsed": 1}
+    assert alive.health.rollbacks == 0
+    assert alive.health.gentleness == 1.0
+    assert alive.health.events == {"collapsed": 1}
 
 
 def test_a_failure_says_when_and_what(tmp_path):
@@ -286,8 +286,10 @@ def test_diversity_says_nothing_where_real_images_are_all_alike(reference):
     assert flat.diversity(features)[0] == 1.0
 
 
-def state(**known) -> TrainState:
-    return TrainState(None, {}, None, None, seed=0, **known)
+def state(*, best=Best(), step=0, scores=0, rollbacks=0, diverse=False) -> TrainState:  # noqa: B008  # frozen
+    """A state without networks."""
+    record, clock = HealthRecord(diverse=diverse, rollbacks=rollbacks), Clock(step=step, scores=scores)
+    return TrainState(0, Trained(None, {}, None, None), best=best, health=record, clock=clock)
 
 
 def test_signs_must_last_and_are_told_once_while_they_do():
@@ -316,7 +318,7 @@ def test_samples_that_were_never_diverse_have_collapsed_only_after_their_grace()
     def told(rows):
         alive = state()
         for row in rows:
-            alive.scores += 1
+            alive.clock.scores += 1
             yield bool(health.collapsed(row, alive, config))
 
     assert list(told([alike] * 6)) == [False, False, False, False, True, False]
@@ -327,7 +329,7 @@ def test_samples_that_were_never_diverse_have_collapsed_only_after_their_grace()
 
 def test_scores_count_as_worse_only_in_a_row_and_far_above_the_best():
     config = HealthConfig(worse_scores=3)
-    alive = state(best_score=10.0, best_step=4)
+    alive = state(best=Best(10.0, 4))
     told = [bool(health.worsened(score, alive, config)) for score in (16, 16, 14, 16, 16, 16, 16)]
     assert told == [False, False, False, False, False, True, False]
 

@@ -16,7 +16,7 @@ from ganlib.training import HealthConfig, TrainConfig
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.guard import Guard
 from ganlib.training.health import non_finite
-from ganlib.training.state import TrainState
+from ganlib.training.state import Trained, TrainState
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_a_step_that_ends_well_leaves_its_time(failure):
             lambda folder: Guard(HealthConfig(max_rollbacks=0), Checkpoints(folder, keep=1), Tracker(folder)).react(
                 non_finite(["loss"], first_step=1, last_step=2),
                 {},
-                TrainState(Networks({}, {}), {}, None, None, seed=0),
+                TrainState(0, Trained(Networks({}, {}), {}, None, None)),
             ),
             "loss became infinite or NaN",
             1,

@@ -43,7 +43,10 @@ def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
     _, _, plain = begun(digits, model=model)
     images, _ = next(iter(digits.batches(batch_size=8, seed=3)))
     latents = TASK.draw({"images": images}, seed=3, number=tf.constant(0, tf.int64))["latents"]
-    [generator], [discriminator] = plain.networks.generators.values(), plain.networks.discriminators.values()
+    [generator], [discriminator] = (
+        plain.trained.networks.generators.values(),
+        plain.trained.networks.discriminators.values(),
+    )
 
     with tf.GradientTape(persistent=True) as tape:
         fake = generator({"latent": latents}, training=True)
@@ -55,13 +58,13 @@ def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
         with tape.stop_recording():
             changes = tape.gradient(discriminator_loss, discriminator.trainable_variables)
             if updates == "alternating":
-                plain.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
+                plain.trained.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
         if updates == "alternating":
             judged = discriminator({"images": fake}, training=True)
         generator_loss = tf.reduce_mean(tf.math.softplus(-judged))
     if updates == "simultaneous":
-        plain.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
-    plain.generator_optimizer.apply(
+        plain.trained.discriminator_optimizer.apply(changes, discriminator.trainable_variables)
+    plain.trained.generator_optimizer.apply(
         tape.gradient(generator_loss, generator.trainable_variables), generator.trainable_variables
     )
     assert row["discriminator/real"] == pytest.approx(float(real_loss), rel=1e-5)
@@ -185,11 +188,11 @@ def test_the_average_ramps_up_and_holds_batch_norm_statistics(digits):
     state, _ = stepped(digits, objective=NonSaturating(), steps=1)
     # After one step the decay is (1 + 0) / (10 + 0) = 0.1, so the average is 0.1 of the start and 0.9 of the present.
     _, _, fresh = begun(digits)
-    generators = (fresh.networks.generators, state.networks.generators, state.averaged)
+    generators = (fresh.trained.networks.generators, state.trained.networks.generators, state.trained.averaged)
     for start, present, average in zip(*(models["generator"].weights for models in generators), strict=True):
         expected = 0.1 * np.array(start) + 0.9 * np.array(present)
         np.testing.assert_allclose(np.array(average), expected, rtol=1e-5, atol=1e-7)
-    assert any("moving_mean" in weight.path for weight in state.averaged["generator"].weights)
+    assert any("moving_mean" in weight.path for weight in state.trained.averaged["generator"].weights)
 
 
 def test_a_divergence_is_told_with_its_steps_and_saves_nothing(digits, reference, tmp_path):

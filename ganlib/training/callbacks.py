@@ -123,7 +123,7 @@ class Score:
         del step
         measured = self._measured() if is_chief(self._strategy) else (0.0, 0.0, 0.0)
         row[self.measure], row[VARIANCE], row[NEAREST] = summed(self._strategy, measured)
-        state.scores += 1
+        state.clock.scores += 1
         if state.keep_best(row[self.measure]):
             self._checkpoints.save_best(state)
 
@@ -202,7 +202,7 @@ class Report:
 
 
 class Save:
-    """Writes a checkpoint. Comes last, so that the history never lags behind a checkpoint."""
+    """Writes a checkpoint. Comes first: a run that resumes from it looks at the step again, by whatever settings."""
 
     def __init__(self, checkpoints: Checkpoints, *, every: int) -> None:
         self.every: int | None = every
@@ -215,7 +215,7 @@ class Save:
 
 
 class Keep:
-    """Writes a checkpoint on a timer, and when the process shall end, and takes the run to where it outlives both.
+    """Writes a checkpoint on a timer and takes the run to where it outlives this machine. Comes first, as `Save` does.
 
     Args:
         checkpoints: Where the checkpoint goes.
@@ -228,14 +228,21 @@ class Keep:
         self.every: int | None = None
         self._checkpoints, self._home = checkpoints, home
         self._seconds, self._kept = 60.0 * minutes, seconds
+        self._before: TrainState | None = None
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Keeps the run if it is time."""
         del step, row
-        if state.interrupted or state.seconds - self._kept >= self._seconds:
+        self._before = state.snapshot()
+        if state.clock.seconds - self._kept >= self._seconds:
             self._checkpoints.save(state)
             self._home.keep()
-            self._kept = state.seconds
+            self._kept = state.clock.seconds
+
+    def save_before_stop(self) -> None:
+        """Writes the state from before the look that stopped the run, so that a later start decides again."""
+        if self._before is not None:
+            self._checkpoints.save(self._before)
 
 
 class Left:

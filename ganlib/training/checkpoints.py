@@ -1,25 +1,44 @@
-"""The folder of checkpoints."""
+"""The folder of checkpoints, and what a checkpoint file holds."""
 
 from __future__ import annotations
 
 import json
 import zipfile
 import zlib
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib.training.state import FACTS, RUNNING, DamagedCheckpointError, TrainState
+from ganlib import storage
+from ganlib.training.state import Best, Clock, HealthRecord, Recent, Trained, TrainState
 
 with epy.lazy_imports():
     import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+FORMAT = "gan-pipelines/checkpoint@2"
+FACTS, RECENT = "facts.json", "recent"
+BEST = "best/"  # what the names of the best generators' weights begin with
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint that cannot be read."""
 
 
 class Checkpoints:
     """The newest checkpoints of a run in a folder, and the one of its best score.
 
+    A checkpoint is of the moment before Python looks at a step: a run that resumes from it looks again, by whatever
+    the settings are then.
+
     Args:
-        folder: Where they lie.
+        folder: Where they are.
         keep: How many of the newest are kept; with 0, of a worker whose chief keeps them, no more than the best one is.
     """
 
@@ -27,42 +46,49 @@ class Checkpoints:
         self.folder, self._keep = folder, keep
 
     def save(self, state: TrainState) -> None:
-        """Adds a checkpoint and removes those that are too old."""
-        state.save(self.folder / f"step-{state.step:09d}.npz")
-        for path in self._all()[: -self._keep]:
-            path.unlink()
-        # A run that goes on from any of the rest may roll back to the best state that it knew then.
+        """Adds a checkpoint and removes those that are too old; a state with broken terms is not worth one."""
+        if not np.isfinite(state.recent.values).all():
+            return
+        facts = {
+            "best": {"score": state.best.score, "step": state.best.step},
+            "health": asdict(state.health),
+            "clock": asdict(state.clock),
+            "terms": state.recent.names,
+        }
+        best = {f"{BEST}{name}": array for name, array in state.best.weights.items()}
+        path = self.folder / f"step-{state.clock.step:09d}.npz"
+        _write(path, facts, {**_arrays(state.trained), **best, RECENT: state.recent.values})
+        for old in self._all()[: -self._keep]:
+            old.unlink()
+        # A run that resumes from any of the rest may roll back to the best state that it knew then.
         self._forget_bests({_best_step(path) for path in self._all()})
 
     def save_best(self, state: TrainState) -> None:
-        """Keeps the state, whose score is the best so far, for a rollback."""
-        state.save(self._best(state.best_step))
+        """Keeps what is trained, whose score is the best so far, for a rollback."""
+        _write(self._best(state.best.step), {}, _arrays(state.trained))
         if not self._keep:
-            self._forget_bests({state.best_step})
+            self._forget_bests({state.best.step})
 
     def roll_back(self, state: TrainState) -> int:
-        """Takes the networks and optimizers at the best score back, and returns the step that they had.
+        """Restores what was trained at the best score, and nothing else; returns its step, 0 before any score.
 
         Raises:
-            ValueError: The checkpoint of that step is damaged or gone.
+            ValueError: The file of that step is damaged or gone.
         """
-        went_on = {name: getattr(state, name) for name in RUNNING}
-        state.restore(self._best(state.best_step))
-        best = state.step
-        for name, value in went_on.items():
-            setattr(state, name, value)
-        return best
+        path = self._best(state.best.step)
+        _assign(state.trained, _read(path)[1], path)
+        return state.best.step or 0
 
     def restore(self, state: TrainState) -> bool:
         """Restores the newest checkpoint that is whole, if there is any; says which ones are not.
 
         Raises:
-            ValueError: There are checkpoints and all are damaged, or they are of other networks.
+            ValueError: There are checkpoints and all are damaged, or they are of other networks or another version.
         """
         found = self._all()
         for path in reversed(found):
             try:
-                state.restore(path)
+                _restore(state, path)
                 return True
             except DamagedCheckpointError as error:
                 print(f"train: {error}", flush=True)
@@ -80,15 +106,69 @@ class Checkpoints:
                 path.unlink()
 
     def _best(self, step: int | None) -> Path:
-        """Where the state of the best score lies; before any score, that of the beginning."""
+        """Returns the file of the state of the best score; before any score, that of the beginning."""
         return self.folder / f"best-{step or 0:09d}.npz"
+
+
+def _arrays(trained: Trained) -> Arrays:
+    return {name: np.array(variable) for name, variable in trained.variables().items()}
+
+
+def _write(path: Path, facts: dict[str, Any], arrays: Arrays) -> None:
+    """Writes one npz file that is whole or absent."""
+    told = np.frombuffer(json.dumps({"format": FORMAT, **facts}).encode(), np.uint8)
+    with storage.whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays, **{FACTS: told})
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """Returns the facts and arrays that `_write` wrote."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        facts = json.loads(arrays.pop(FACTS).tobytes())
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedCheckpointError(f"damaged checkpoint: {error}. Received: path={str(path)!r}") from error
+    if facts.get("format") != FORMAT:
+        raise ValueError(
+            f"expected a checkpoint of format {FORMAT}; take another run name, or remove the folder. "
+            f"Received: path={str(path)!r}, format={facts.get('format')!r}"
+        )
+    return facts, arrays
+
+
+def _restore(state: TrainState, path: Path) -> None:
+    """Takes everything over from a checkpoint; where that is refused, nothing was changed."""
+    facts, arrays = _read(path)
+    weights = {name.removeprefix(BEST): arrays.pop(name) for name in list(arrays) if name.startswith(BEST)}
+    recent = Recent(tuple(facts["terms"]), arrays.pop(RECENT))
+    _assign(state.trained, arrays, path)
+    state.best = Best(**facts["best"], weights=weights)
+    state.health, state.clock, state.recent = HealthRecord(**facts["health"]), Clock(**facts["clock"]), recent
+
+
+def _assign(trained: Trained, arrays: Arrays, path: Path) -> None:
+    """Sets the variables, if the arrays are of the same networks."""
+    variables = trained.variables()
+    unlike = sorted(
+        name
+        for name in variables.keys() | arrays.keys()
+        if name not in arrays or name not in variables or tuple(variables[name].shape) != arrays[name].shape
+    )
+    if unlike:
+        raise ValueError(
+            f"the checkpoint is of other networks: {len(unlike)} variables differ, such as {unlike[0]}. "
+            f"Received: path={str(path)!r}"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
 
 
 def _best_step(path: Path) -> int | None:
     """Returns which step was the best so far when a checkpoint was written; None where that cannot be read."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            step: int | None = json.loads(file[FACTS].tobytes())["best_step"]
+            step: int | None = json.loads(file[FACTS].tobytes())["best"]["step"]
             return step
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ganlib.training import health
 from ganlib.training.health import Finding, HealthConfig, TrainingDiverged
+from ganlib.training.state import Recent
 
 if TYPE_CHECKING:
     from ganlib.tracking import Tracker
@@ -39,22 +40,23 @@ class Guard:
         Raises:
             TrainingDiverged: The reaction is to fail.
         """
-        step, reaction = state.step, self._reaction(finding, state)
+        step, reaction, record = state.clock.step, self._reaction(finding, state), state.health
         done = DONE[reaction]
         if reaction == "roll_back" or (reaction == "stop" and finding.trouble == "non_finite"):
             done += f" to the state of step {self._checkpoints.roll_back(state)}"
         if reaction == "roll_back":
-            state.rollbacks += 1
-            state.gentleness *= self.config.gentler
-            state.signs.clear()
-            done += f", learning rates now {state.gentleness:g} of those configured"
-        number = state.events[finding.trouble] = state.events.get(finding.trouble, 0) + 1
+            record.rollbacks += 1
+            record.gentleness *= self.config.gentler
+            record.signs.clear()  # they and the terms are of what was taken back
+            state.recent = Recent()
+            done += f", learning rates now {record.gentleness:g} of those configured"
+        number = record.events[finding.trouble] = record.events.get(finding.trouble, 0) + 1
         row[f"health/{finding.trouble}"] = float(number)
         print(f"health: step {step}: {finding.trouble}, {done}: {finding.text}", flush=True)
         self._tracker.event(step, trouble=finding.trouble, reaction=done, text=finding.text)
         if reaction == "fail":
             self._tracker.metrics(step, row)  # nothing after this one will record what was measured
-            after = f", after {state.rollbacks} rollbacks" if state.rollbacks else ""
+            after = f", after {record.rollbacks} rollbacks" if record.rollbacks else ""
             raise TrainingDiverged(
                 f"step {step}{after}: {finding.trouble}: {finding.text}; the checkpoints before are kept"
             )
@@ -67,27 +69,27 @@ class Guard:
             return wanted
         if finding.trouble != "non_finite" and self._useless(finding, state):
             return "note"
-        if state.rollbacks >= self.config.max_rollbacks:
+        if state.health.rollbacks >= self.config.max_rollbacks:
             return "fail" if finding.trouble == "non_finite" else "stop"
         return wanted
 
     def _useless(self, finding: Finding, state: TrainState) -> bool:
         """Says whether a rollback would change nothing: from the best state, to one as bad, or with no step left."""
-        never_diverse = finding.trouble == "collapsed" and not state.diverse
-        return state.best_step == state.step or never_diverse or state.step == self._last_step
+        never_diverse = finding.trouble == "collapsed" and not state.health.diverse
+        step = state.clock.step
+        return state.best.step == step or never_diverse or step == self._last_step
 
 
 class Watch:
     """Looks at every row of terms, before anything else does."""
 
-    def __init__(self, guard: Guard, *, start: int) -> None:
+    def __init__(self, guard: Guard) -> None:
         self.every: int | None = None
         self._guard = guard
-        self._before = start
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Takes what is not finite out of the row and reacts."""
-        first, self._before = self._before + 1, step
+        first = state.clock.looked + 1
         broken = health.broken_terms(row)
         if broken:
             for name in broken:
@@ -109,7 +111,7 @@ class Judge:
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Reacts to the troubles that it finds."""
         del step
-        config, rollbacks = self._guard.config, state.rollbacks
+        config, rollbacks = self._guard.config, state.health.rollbacks
         found = [
             health.collapsed(row, state, config),
             health.worsened(row[self._measure], state, config),
@@ -117,7 +119,7 @@ class Judge:
         ]
         for finding in found:
             # What was found of a state that was taken back, or of a run that ends, is of no account any more.
-            if finding and state.rollbacks == rollbacks and state.stopped is None:
+            if finding and state.health.rollbacks == rollbacks and state.ending is None:
                 self._guard.react(finding, row, state)
 
 
@@ -137,36 +139,22 @@ class Limit:
         """Sets why training ends, if it does."""
         del row
         reached = LIMITS[self._reason](self._config, state)
-        if state.stopped is None and reached:
+        if state.ending is None and reached:
             state.stop(self._reason, f"step {step}: {reached}")
 
 
 def time_is_over(config: TrainConfig, state: TrainState) -> str | None:
     """Returns a sentence if the run has used its minutes."""
     minutes = config.max_minutes
-    return f"training.max_minutes={minutes:g} is over" if minutes and state.seconds >= 60.0 * minutes else None
+    return f"training.max_minutes={minutes:g} is over" if minutes and state.clock.seconds >= 60.0 * minutes else None
 
 
 def target_is_reached(config: TrainConfig, state: TrainState) -> str | None:
     """Returns a sentence if the best score is as good as was asked for."""
-    target, best = config.target_score, state.best_score
+    target, best = config.target_score, state.best.score
     if target is None or best is None or best > target:
         return None
     return f"the score {best:.4g} reached training.target_score={target:g}"
 
 
 LIMITS = {"max_minutes": time_is_over, "target_score": target_is_reached}
-
-
-def lift(config: TrainConfig, state: TrainState) -> None:
-    """Lets a resumed run go on that had stopped, where what stopped it would not stop it by the present settings."""
-    reason = state.stopped
-    if reason is None:
-        return
-    if reason in LIMITS:
-        stays = LIMITS[reason](config, state) is not None
-    else:
-        wanted, spent = getattr(config.health, reason), state.rollbacks >= config.health.max_rollbacks
-        stays = wanted == "stop" or (wanted == "roll_back" and spent)
-    if not stays:
-        state.stopped = state.stop_text = None

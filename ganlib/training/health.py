@@ -112,8 +112,8 @@ def saturated(row: Mapping[str, float], state: TrainState, config: HealthConfig,
 def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks at a measurement for samples without variance, or with many near duplicates."""
     alike = row[VARIANCE] < config.least_variance or row[NEAREST] < config.least_distance
-    state.diverse = state.diverse or not alike
-    if not state.diverse and state.scores <= config.grace:
+    state.health.diverse = state.health.diverse or not alike
+    if not state.health.diverse and state.clock.scores <= config.grace:
         return None
     if not _counted(state, "collapsed", alike, by=1, limit=config.collapse_scores):
         return None
@@ -127,30 +127,30 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
 
 def worsened(score: float, state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks at a score for a run that leaves its best behind."""
-    best = score if state.best_score is None else state.best_score
+    best = score if state.best.score is None else state.best.score
     if not _counted(state, "worsened", score > config.worse_than * best, by=1, limit=config.worse_scores):
         return None
     return Finding(
         "worsened",
         f"{config.worse_scores} scores in a row lay above {config.worse_than} times the best, {best:.4g} of step "
-        f"{state.best_step}; this one is {score:.4g}. Try model.discriminator_norm=spectral or a falling "
+        f"{state.best.step}; this one is {score:.4g}. Try model.discriminator_norm=spectral or a falling "
         "training.schedule; the best generator is kept",
     )
 
 
 def stalled(state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks for a run that has been without a better score for long."""
-    if not _counted(state, "stalled", state.best_step != state.step, by=1, limit=config.patience):
+    if not _counted(state, "stalled", state.best.step != state.clock.step, by=1, limit=config.patience):
         return None
     return Finding(
         "stalled",
-        f"no better score than {state.best_score:.4g} of step {state.best_step} in {config.patience} measurements. Try "
+        f"no better score than {state.best.score:.4g} of step {state.best.step} in {config.patience} measurements. Try "
         "a falling training.schedule, or end here: training.health.stalled=stop",
     )
 
 
 def _counted(state: TrainState, trouble: Trouble, present: bool, *, by: int, limit: int) -> bool:
     """Counts how long a sign has lasted; says whether this look made it long enough, once for each time it lasts."""
-    before = state.signs.get(trouble, 0)
-    state.signs[trouble] = before + by if present else 0
-    return before < limit <= state.signs[trouble]
+    before = state.health.signs.get(trouble, 0)
+    state.health.signs[trouble] = before + by if present else 0
+    return before < limit <= state.health.signs[trouble]

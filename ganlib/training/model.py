@@ -137,7 +137,7 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
         home: Folder with the run's history and pictures.
         facts: What else to record.
     """
-    networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.averaged)}
+    networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.trained.averaged)}
     inputs = task.inputs(WITNESSES, seed=WITNESS_SEED, shares=facts["class_shares"])
     with storage.whole_folder(output) as folder:
         for kept, network in networks.items():
@@ -147,8 +147,9 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
         for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
             if (home / name).exists():
                 storage.publish(home / name, folder / name)
-        best_step = state.step if state.best_step is None else state.best_step
-        kept_facts = {"best_step": best_step, "last_step": state.step, "best_score": state.best_score}
-        ending = {"stopped": state.stop_text, "rollbacks": state.rollbacks}
+        best, last_step = state.best, state.clock.step
+        best_step = last_step if best.step is None else best.step
+        kept_facts = {"best_step": best_step, "last_step": last_step, "best_score": best.score}
+        ending = {"stopped": state.ending and state.ending.text, "rollbacks": state.health.rollbacks}
         storage.write_json(folder / "model.json", {**facts, **kept_facts, **ending})
     return TrainedModel.open(output)

@@ -1,17 +1,15 @@
-"""All that a checkpoint holds."""
+"""Everything that decides how training goes on, in parts that are named for what happens to them."""
 
 from __future__ import annotations
 
-import json
-import zipfile
+import copy
+import dataclasses
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import storage
 from ganlib.tasks import Networks
 from ganlib.training.strategy import seed_everything
 
@@ -30,82 +28,22 @@ if TYPE_CHECKING:
     from ganlib.training.config import TrainConfig
     from ganlib.training.optimizers import OptimizerConfig
 
-FACTS = "facts.json"
-BEST = "best"
-# What goes on through a rollback, and all that is not an array.
-RUNNING = ("step", "scores", "seconds", "rollbacks", "gentleness", "signs", "events")
-KEPT = (*RUNNING, "seed", "diverse", "best_score", "best_step", "stopped", "stop_text")
-
-
-class DamagedCheckpointError(ValueError):
-    """A checkpoint that cannot be read."""
-
 
 @dataclass
-class TrainState:
-    """Everything that decides how training goes on.
-
-    The position in the data and the state of all noise are functions of seed and step, so they need
-    no place of their own.
+class Trained:
+    """What is trained, and what a rollback restores: this part and no other.
 
     Attributes:
-        networks: What is trained.
+        networks: The networks.
         averaged: Exponential moving averages of the generators, by name.
         generator_optimizer: Optimizer with its moments.
         discriminator_optimizer: The same for the discriminators.
-        seed: Seed of the run.
-        step: Generator updates that were made.
-        best_score: Lowest distance so far, or None.
-        best_step: Step at which it was measured.
-        best: Weights of the averaged generators at that step, by variable name.
-        scores: Measurements so far.
-        diverse: Whether samples ever were unlike each other.
-        seconds: Time spent in the loop so far.
-        rollbacks: How often the run went back to its best; chooses the noise.
-        gentleness: What rollbacks made of the learning rates, a factor.
-        signs: How long each sign of trouble has lasted.
-        events: How often each trouble was reacted to.
-        stopped: Why training ended before its last step, in a word, or None.
-        stop_text: The same in a sentence.
-        interrupted: Whether this process was asked to end; no part of a checkpoint.
     """
 
     networks: Networks
     averaged: dict[str, keras.Model]
     generator_optimizer: keras.optimizers.Optimizer
     discriminator_optimizer: keras.optimizers.Optimizer
-    seed: int
-    step: int = 0
-    best_score: float | None = None
-    best_step: int | None = None
-    best: dict[str, NDArray[Any]] = field(default_factory=dict)
-    scores: int = 0
-    diverse: bool = False
-    seconds: float = 0.0
-    rollbacks: int = 0
-    gentleness: float = 1.0
-    signs: dict[str, int] = field(default_factory=dict)
-    events: dict[str, int] = field(default_factory=dict)
-    stopped: str | None = None
-    stop_text: str | None = None
-    interrupted: bool = False
-
-    @property
-    def noise_seed(self) -> int:
-        """Seed of everything that is drawn with a batch: another one after each rollback."""
-        return self.seed + (self.rollbacks << 32)
-
-    def stop(self, reason: str, text: str) -> None:
-        """Ends training after the present step."""
-        self.stopped, self.stop_text = reason, text
-
-    def keep_best(self, score: float) -> bool:
-        """Keeps the averaged generators if the score is the lowest so far; says whether it was."""
-        if self.best_score is not None and score >= self.best_score:
-            return False
-        self.best_score, self.best_step = score, self.step
-        self.best = {name: np.array(variable) for name, variable in _named(self.averaged)}
-        return True
 
     def variables(self) -> dict[str, keras.Variable]:
         """Returns every variable by a name that tells its owner."""
@@ -131,53 +69,150 @@ class TrainState:
             total = zlib.crc32(np.ascontiguousarray(variable).tobytes(), total)
         return total
 
-    def save(self, path: Path) -> None:
-        """Writes the state as one npz file that is whole or absent."""
-        arrays = {name: np.array(variable) for name, variable in self.variables().items()}
-        arrays.update({f"{BEST}/{name}": array for name, array in self.best.items()})
-        facts = {name: getattr(self, name) for name in KEPT}
-        arrays[FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-        with storage.whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
 
-    def restore(self, path: Path) -> None:
-        """Takes everything over from a file that `save` wrote.
+@dataclass(frozen=True)
+class Best:
+    """The best score so far.
 
-        Raises:
-            ValueError: The file is damaged, or belongs to other networks; nothing was changed then.
-        """
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            facts = json.loads(arrays.pop(FACTS).tobytes())
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DamagedCheckpointError(f"damaged checkpoint: {error}. Received: path={str(path)!r}") from error
-        best = {name.removeprefix(f"{BEST}/"): arrays.pop(name) for name in list(arrays) if name.startswith(f"{BEST}/")}
-        variables = self.variables()
-        unlike = sorted(
-            name
-            for name in variables.keys() | arrays.keys()
-            if name not in arrays or name not in variables or tuple(variables[name].shape) != arrays[name].shape
-        )
-        if unlike:
-            raise ValueError(
-                f"the checkpoint is of other networks: {len(unlike)} variables differ, such as {unlike[0]}. "
-                f"Received: path={str(path)!r}"
-            )
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
-        for name, value in facts.items():
-            setattr(self, name, value)
-        self.best = best
+    Attributes:
+        score: Lowest distance, or None before any.
+        step: Step at which it was measured.
+        weights: Of the averaged generators at that step, by variable name.
+    """
+
+    score: float | None = None
+    step: int | None = None
+    weights: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass
+class HealthRecord:
+    """What was noticed so far, and what was done about it.
+
+    Attributes:
+        diverse: Whether samples ever were unlike each other.
+        signs: How long each sign of trouble has lasted.
+        events: How often each trouble was reacted to.
+        rollbacks: How often the run went back to its best; chooses the noise.
+        gentleness: What rollbacks made of the learning rates, a factor.
+    """
+
+    diverse: bool = False
+    signs: dict[str, int] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+    rollbacks: int = 0
+    gentleness: float = 1.0
+
+
+@dataclass
+class Clock:
+    """How far the run is.
+
+    Attributes:
+        step: Generator updates that were made.
+        looked: Step at which Python last looked at the terms.
+        scores: Measurements so far.
+        seconds: Time spent in the loop so far.
+        speed: Steps a second since the last look.
+    """
+
+    step: int = 0
+    looked: int = 0
+    scores: int = 0
+    seconds: float = 0.0
+    speed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recent:
+    """The terms of the last steps, from which rows are made.
+
+    Attributes:
+        names: Of the terms.
+        values: float32 [n, terms], a row a step, the newest last.
+    """
+
+    names: tuple[str, ...] = ()
+    values: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    def means(self) -> dict[str, float]:
+        """Returns the mean of each term."""
+        return dict(zip(self.names, self.values.mean(axis=0, dtype=np.float64).tolist(), strict=True))
+
+    def followed_by(self, names: tuple[str, ...], values: NDArray[np.float32], *, keep: int) -> Recent:
+        """Returns the last `keep` steps of these and of those after them."""
+        joined = np.concatenate([self.values, values]) if self.names else values
+        return Recent(names, joined[-keep:])
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a run ends before its last step.
+
+    Attributes:
+        reason: In a word.
+        text: In a sentence.
+    """
+
+    reason: str
+    text: str
+
+
+@dataclass
+class TrainState:
+    """Everything that decides how training goes on.
+
+    The position in the data and the state of all noise are functions of the seed, the rollbacks and the step, so
+    they need no place of their own.
+
+    Attributes:
+        seed: Seed of the run.
+        trained: Networks, averages and optimizers.
+        best: The best so far.
+        health: What was noticed and done.
+        clock: How far the run is.
+        recent: Terms of the last steps.
+        ending: Why this process ends training early. No part of a checkpoint, so that every start judges again.
+    """
+
+    seed: int
+    trained: Trained
+    best: Best = field(default_factory=Best)
+    health: HealthRecord = field(default_factory=HealthRecord)
+    clock: Clock = field(default_factory=Clock)
+    recent: Recent = field(default_factory=Recent)
+    ending: Ending | None = None
+
+    @property
+    def noise_seed(self) -> int:
+        """Seed of everything that is drawn with a batch: another one after each rollback."""
+        return self.seed + (self.health.rollbacks << 32)
+
+    def stop(self, reason: str, text: str) -> None:
+        """Ends training after the present step."""
+        self.ending = Ending(reason, text)
+
+    def keep_best(self, score: float) -> bool:
+        """Keeps the averaged generators if the score is the lowest so far; says whether it was."""
+        if self.best.score is not None and score >= self.best.score:
+            return False
+        weights = {name: np.array(variable) for name, variable in _named(self.trained.averaged)}
+        self.best = Best(score, self.clock.step, weights)
+        return True
+
+    def snapshot(self) -> TrainState:
+        """Returns the state as it is before a look, which changes everything but what is trained."""
+        return dataclasses.replace(self, health=copy.deepcopy(self.health), clock=copy.copy(self.clock))
 
     def best_averaged(self) -> dict[str, keras.Model]:
         """Returns copies of the averaged generators with the best weights (the last ones before any score)."""
-        copies = {name: keras.models.clone_model(model) for name, model in self.averaged.items()}
+        averaged = self.trained.averaged
+        copies = {name: keras.models.clone_model(model) for name, model in averaged.items()}
         for name, model in copies.items():
-            model.set_weights(self.averaged[name].get_weights())
+            model.set_weights(averaged[name].get_weights())
         for name, variable in _named(copies):
-            if name in self.best:
-                variable.assign(self.best[name])
+            if name in self.best.weights:
+                variable.assign(self.best.weights[name])
         return copies
 
 
@@ -208,7 +243,7 @@ def build_state(
     averaged = task.build(model, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed).generators
     for name, network in averaged.items():
         network.set_weights(networks.generators[name].get_weights())
-    return TrainState(networks, averaged, generator_optimizer, discriminator_optimizer, seed=config.seed)
+    return TrainState(config.seed, Trained(networks, averaged, generator_optimizer, discriminator_optimizer))
 
 
 def _optimizer(config: OptimizerConfig, models: dict[str, keras.Model]) -> keras.optimizers.Optimizer:

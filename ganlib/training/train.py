@@ -25,7 +25,7 @@ from ganlib.training.callbacks import (
 )
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
-from ganlib.training.guard import Guard, Judge, Limit, Watch, lift
+from ganlib.training.guard import Guard, Judge, Limit, Watch
 from ganlib.training.home import CHECKPOINTS, Home, check_owner, claim, identifying
 from ganlib.training.interruption import Interruption
 from ganlib.training.model import TrainedModel, write_model
@@ -131,14 +131,14 @@ class _Run:
         tracker = Tracker(self.home, run_name=self.config.run_name, delivers=self.chief)
         self.kept.begin()  # whose MLflow run it is must outlive this machine before there is one
         with tracker, Interruption() as interruption:
-            tracker.rewind(state.step)
+            tracker.rewind(state.clock.looked)
             self._introduce(tracker)
-            sampler = Sampler(self.task, self.task.sampler(state.averaged), shares=self.facts["class_shares"])
+            sampler = Sampler(self.task, self.task.sampler(state.trained.averaged), shares=self.facts["class_shares"])
             pictures = Samples(sampler, tracker, every=self.config.sample_every)
-            for picture in later_pictures(self.home, state.step):
+            for picture in later_pictures(self.home, state.clock.looked):
                 picture.unlink()
             if resumed:
-                print(f"train: goes on from step {state.step}", flush=True)
+                print(f"train: goes on from step {state.clock.step}", flush=True)
             else:
                 pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
                 checkpoints.save_best(state)  # where a run without any score rolls back to
@@ -150,20 +150,24 @@ class _Run:
                 config=self.config,
                 asked_to_end=lambda: bool(interruption),
             )
+            keep = Keep(checkpoints, self.kept, minutes=self.config.checkpoint_minutes, seconds=state.clock.seconds)
             with lost_workers_told(self.strategy):
-                trainer.run(
+                ended = trainer.run(
                     lambda start: self.dataset.batches(
                         batch_size=self.config.batch_size, seed=self.config.seed, start=start
                     ),
                     steps=self.config.steps,
-                    callbacks=self._callbacks(state, sampler, pictures, checkpoints, tracker),
+                    callbacks=self._callbacks(state, sampler, pictures, checkpoints, keep, tracker),
                 )
-            if state.stop_text:
-                print(f"train: stopped at {state.stop_text}", flush=True)
-            ended = state.stopped is not None or state.step == self.config.steps
+            if self.chief and not ended:
+                checkpoints.save(state)
+            if state.ending is not None:
+                keep.save_before_stop()
+                print(f"train: stopped at {state.ending.text}", flush=True)
             tracker.status("FINISHED" if ended else "KILLED")
         if not ended:
-            raise RuntimeError(f"interrupted at step {state.step} (SIGTERM); started again, it goes on from there")
+            step = state.clock.step
+            raise RuntimeError(f"interrupted at step {step} (SIGTERM); started again, it goes on from there")
         return write_model(output, state, self.task, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
@@ -180,49 +184,55 @@ class _Run:
             dtype=self.resolved["precision"],
         )
         resumed = checkpoints.restore(state)
-        if not agree(self.strategy, lambda: (float(state.step), float(state.checksum()))):
+        if not agree(self.strategy, lambda: (float(state.clock.step), float(state.trained.checksum()))):
             raise ValueError(
                 "expected a home that all workers reach, for they begin from different states. "
-                f"Received: training.home={self.config.home}, step={state.step}"
+                f"Received: training.home={self.config.home}, step={state.clock.step}"
             )
-        lift(self.config, state)
-        if state.step > self.config.steps:
+        if state.clock.step > self.config.steps:
             raise ValueError(
-                f"the run in {self.home} already made {state.step} steps. Take another run name, or at least as many. "
+                f"the run in {self.home} already made {state.clock.step} steps. Take another run name, or at least as many. "
                 f"Received: training.steps={self.config.steps}"
             )
         return state, resumed
 
     def _callbacks(
-        self, state: TrainState, sampler: Sampler, pictures: Samples, checkpoints: Checkpoints, tracker: Tracker
+        self,
+        state: TrainState,
+        sampler: Sampler,
+        pictures: Samples,
+        checkpoints: Checkpoints,
+        keep: Keep,
+        tracker: Tracker,
     ) -> list[Callback]:
         """What happens on the way, in this order."""
         config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
-        every, seed = config.score_every, config.seed
         score = Score(
             self.reference,
             sampler,
             checkpoints,
             strategy=self.strategy,
-            every=every,
+            every=config.score_every,
             count=self.score_count,
-            seed=seed,
+            seed=config.seed,
         )
+        images = config.batch_size * self.objective.discriminator_steps
+        saves: list[Callback] = [Save(checkpoints, every=config.checkpoint_every), keep]
         decisions: list[Callback] = [
-            Watch(guard, start=state.step),
+            Watch(guard),
             Limit("max_minutes", config),  # before the score, so that the last generator has one
             score,
-            Judge(guard, measure=score.measure, every=every),
+            Judge(guard, measure=score.measure, every=config.score_every),
             Limit("target_score", config),
         ]
         records: list[Callback] = [
             pictures,
             Record(tracker),
-            Report(steps=config.steps, start=state.step, images=config.batch_size * self.objective.discriminator_steps),
-            Save(checkpoints, every=config.checkpoint_every),
-            Keep(checkpoints, self.kept, minutes=config.checkpoint_minutes, seconds=state.seconds),
+            Report(steps=config.steps, start=state.clock.step, images=images),
         ]
-        return decisions + (records if self.chief else [Left(record) for record in records])
+        if not self.chief:
+            saves, records = ([Left(each) for each in part] for part in (saves, records))
+        return [*saves, *decisions, *records]
 
     @property
     def settings(self) -> dict[str, Any]:

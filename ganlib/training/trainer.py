@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Batch = dict[str, tf.Tensor]
 
 Row = dict[str, float]
+SPEED = "speed/steps_per_second"
 SCHEDULED = ("learning_rate/generator", "learning_rate/discriminator", "ema/decay")
 
 
@@ -72,57 +73,72 @@ class Trainer:
         )
         self._averaged_pairs = [
             (average, weight)
-            for name, model in state.averaged.items()
-            for average, weight in zip(model.weights, state.networks.generators[name].weights, strict=True)
+            for name, model in state.trained.averaged.items()
+            for average, weight in zip(model.weights, state.trained.networks.generators[name].weights, strict=True)
         ]
         self._names: list[str] = []
         self._loop = tf.function(self._steps, autograph=False)
 
-    def run(self, make_batches: Callable[[int], tf.data.Dataset], *, steps: int, callbacks: Sequence[Callback]) -> None:
-        """Trains from wherever the state stands up to a step, or until it is stopped or interrupted.
+    def run(self, make_batches: Callable[[int], tf.data.Dataset], *, steps: int, callbacks: Sequence[Callback]) -> bool:
+        """Trains from wherever the state is up to a step, or until it is stopped or interrupted.
+
+        A state that comes from a checkpoint is looked at first, if it would have been by the present settings.
 
         Args:
             make_batches: Returns the batches of `images` and `labels` from a batch number on.
             steps: The step to end at.
             callbacks: Called in this order wherever they are due; they see values that are not finite.
+
+        Returns:
+            Whether training came to its end; False where it was interrupted, and the state is not looked at yet.
         """
-        state, iterator, noise_seed = self.state, None, None
-        looked = time.perf_counter()
-        while state.step < steps and state.stopped is None and not state.interrupted:
+        state, clock, iterator, noise_seed = self.state, self.state.clock, None, None
+        rhythms = [self._config.steps_per_loop, *(each.every for each in callbacks if each.every is not None)]
+        noted = time.perf_counter()
+        while True:
+            due = clock.step == steps or any(clock.step % every == 0 for every in rhythms)
+            if clock.looked < clock.step and due:
+                self._look(callbacks, steps=steps)
+            if clock.step == steps or state.ending is not None:
+                return True
             if noise_seed != state.noise_seed:  # at the beginning and after each rollback
                 iterator, noise_seed = iter(self._drawn(make_batches)), state.noise_seed
-            first, count = state.step, self._stretch(steps, callbacks)
-            began = time.perf_counter()
-            arguments = tf.constant(count), tf.constant(float(first)), tf.constant(state.gentleness)
-            values = self._loop(iterator, *arguments).numpy()
-            seconds = time.perf_counter() - began
-            row: Row = dict(zip(self._names, (float(value) / count for value in values), strict=True))
-            row["speed/steps_per_second"] = count / seconds
-            state.step = first + count
-            looked = self._tell_time(looked)
-            for callback in callbacks:
-                ends = state.step == steps or state.stopped is not None
-                if callback.every is None or state.step % callback.every == 0 or ends:
-                    callback(state.step, row, state)
+            # Depends on the step alone, so a resumed run looks at the same ones.
+            self._advance(iterator, min(steps - clock.step, *(every - clock.step % every for every in rhythms)))
+            noted, interrupted = self._tell_time(noted)
+            if interrupted and clock.step < steps:
+                return False
 
-    def _tell_time(self, before: float) -> float:
-        """Counts the time since a moment, by the chief's clock, and hears whether any worker shall end."""
+    def _look(self, callbacks: Sequence[Callback], *, steps: int) -> None:
+        """Calls what is due with the means of the terms over the last steps, as many for every row."""
+        state, clock = self.state, self.state.clock
+        row: Row = {**state.recent.means(), SPEED: clock.speed}
+        for callback in callbacks:
+            ends = clock.step == steps or state.ending is not None
+            if callback.every is None or clock.step % callback.every == 0 or ends:
+                callback(clock.step, row, state)
+        clock.looked = clock.step
+
+    def _advance(self, iterator: Any, count: int) -> None:
+        """Makes some steps inside the graph."""
+        state, clock, began = self.state, self.state.clock, time.perf_counter()
+        arguments = tf.constant(count), tf.constant(float(clock.step)), tf.constant(state.health.gentleness)
+        values = self._loop(iterator, *arguments).numpy()
+        clock.speed = count / (time.perf_counter() - began)
+        clock.step += count
+        state.recent = state.recent.followed_by(tuple(self._names), values, keep=self._config.steps_per_loop)
+
+    def _tell_time(self, before: float) -> tuple[float, bool]:
+        """Counts the time since a moment, by the chief's clock; returns the present one, and whether any worker shall end."""
         now = time.perf_counter()
         spent = now - before if is_chief(self._strategy) else 0.0
         seconds, asked = summed(self._strategy, [spent, float(self._asked_to_end())])
-        self.state.seconds += seconds
-        self.state.interrupted = asked > 0.0
-        return now
-
-    def _stretch(self, steps: int, callbacks: Sequence[Callback]) -> int:
-        """Steps until Python must look again. Depends on the step alone, so a resumed run looks at the same ones."""
-        step, loop = self.state.step, self._config.steps_per_loop
-        rhythms = [loop, *(callback.every for callback in callbacks if callback.every is not None)]
-        return min(steps - step, *(every - step % every for every in rhythms))
+        self.state.clock.seconds += seconds
+        return now, asked > 0.0
 
     def _drawn(self, make_batches: Callable[[int], tf.data.Dataset]) -> tf.data.Dataset:
         """Global batches with all that is random about them, from the batch that this step begins with."""
-        start, noise_seed = self.state.step * self._objective.discriminator_steps, self.state.noise_seed
+        start, noise_seed = self.state.clock.step * self._objective.discriminator_steps, self.state.noise_seed
         count = self._config.batch_size
 
         def draw(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> Batch:
@@ -140,9 +156,9 @@ class Trainer:
         return self._strategy.experimental_distribute_dataset(batches)
 
     def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
-        """Runs `count` steps and returns the sum of each term over them, in the order of `self._names`."""
+        """Makes `count` steps and returns each one's terms, float32 [count, terms], in the order of `self._names`."""
 
-        def body(index: tf.Tensor, totals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             step = first + tf.cast(index, tf.float32)
             scheduled = self._schedule(step, gentleness)
             batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
@@ -155,13 +171,12 @@ class Trainer:
                     due, lambda: self._step(batches, penalised=True), lambda: self._step(batches, penalised=False)
                 )
             self._average(scheduled[-1])
-            return index + 1, totals + tf.concat([terms, scheduled], axis=0)
+            return index + 1, rows.write(index, tf.concat([terms, scheduled], axis=0))
 
-        start = (tf.constant(0), tf.zeros([1]))  # the number of terms is known only once the body is traced
-        shapes = (tf.TensorShape([]), tf.TensorShape([None]))
-        totals = tf.while_loop(lambda index, _: index < count, body, start, shape_invariants=shapes)[1]
+        rows = tf.TensorArray(tf.float32, size=count)
+        rows = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), rows))[1]
         self._names += [name for name in SCHEDULED if name not in self._names]
-        return totals
+        return rows.stack()
 
     def _step(self, batches: list[Batch], *, penalised: bool) -> tf.Tensor:
         """All updates of one step on all replicas; returns its terms."""
@@ -183,8 +198,8 @@ class Trainer:
         factor = learning_rate_factor(self._config, step) * gentleness
         rates = []
         for optimizer, settings in (
-            (self.state.generator_optimizer, self._config.generator_optimizer),
-            (self.state.discriminator_optimizer, self._config.discriminator_optimizer),
+            (self.state.trained.generator_optimizer, self._config.generator_optimizer),
+            (self.state.trained.discriminator_optimizer, self._config.discriminator_optimizer),
         ):
             rates.append(settings.learning_rate * factor)
             optimizer.learning_rate = rates[-1]

@@ -43,10 +43,10 @@ class Updates:
     def __init__(
         self, state: TrainState, *, task: Task, objective: Objective, config: TrainConfig, replicas: int
     ) -> None:
-        self.state = state
+        self._trained = state.trained
         self._task, self._objective, self._config, self._replicas = task, objective, config, replicas
-        self._generator_variables = _trainable(state.networks.generators)
-        self._discriminator_variables = _trainable(state.networks.discriminators)
+        self._generator_variables = _trainable(state.trained.networks.generators)
+        self._discriminator_variables = _trainable(state.trained.networks.discriminators)
         for variable in self._discriminator_variables:
             variable.constraint = objective.constraint
 
@@ -65,7 +65,7 @@ class Updates:
         """
         alternating = self._config.updates == "alternating"
         with tf.GradientTape(persistent=True) as tape:
-            plain = self._task.play(self.state.networks.generators, batch, training=True)
+            plain = self._task.play(self._trained.networks.generators, batch, training=True)
             matches = self._augmented(plain, batch)
             judges = self._judges(matches)
             terms = self._discriminator_terms(batch, matches, judges, penalised=penalised)
@@ -81,14 +81,14 @@ class Updates:
         if not alternating:
             discriminator_norm = self._update_discriminators(tape, discriminator_loss)
         gradients = tape.gradient(generator_loss, self._generator_variables)
-        self.state.generator_optimizer.apply(gradients, self._generator_variables)
+        self._trained.generator_optimizer.apply(gradients, self._generator_variables)
         terms |= {f"generator/{name}": value for name, value in generator_terms.items()}
         terms |= {**seen, "gradient/discriminator": discriminator_norm, "gradient/generator": self._norm(gradients)}
         return terms
 
     def of_discriminators(self, batch: Batch, penalised: bool) -> None:
         """One update of the discriminators alone."""
-        matches = self._augmented(self._task.play(self.state.networks.generators, batch, training=True), batch)
+        matches = self._augmented(self._task.play(self._trained.networks.generators, batch, training=True), batch)
         with tf.GradientTape() as tape:
             loss = self._loss(self._discriminator_terms(batch, matches, self._judges(matches), penalised=penalised))
         self._update_discriminators(tape, loss)
@@ -111,13 +111,13 @@ class Updates:
     def _judges(self, matches: dict[str, Match]) -> dict[str, Judge]:
         """The discriminators as they stand, each as a function that judges an image once."""
         return {
-            name: _remembering(self.state.networks.discriminators[name], match.condition)
+            name: _remembering(self._trained.networks.discriminators[name], match.condition)
             for name, match in matches.items()
         }
 
     def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
         gradients = tape.gradient(loss, self._discriminator_variables)
-        self.state.discriminator_optimizer.apply(gradients, self._discriminator_variables)
+        self._trained.discriminator_optimizer.apply(gradients, self._discriminator_variables)
         return self._norm(gradients)
 
     def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
