@@ -13,7 +13,9 @@ from ganlib.models import Dcgan
 from ganlib.objectives import Minimax, NonSaturating
 from ganlib.training import Adam, TrainConfig, TrainedModel, TrainingDiverged, train
 from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.schedules import ema_decay, learning_rate_factor
 from ganlib.training.strategy import resolve_strategy
+from ganlib.training.trainer import Trainer
 
 QUICK = {
     "steps": 12,
@@ -42,7 +44,7 @@ def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
     state, [row] = stepped(digits, objective=NonSaturating(), steps=1, model=model, updates=updates)
     _, _, plain = begun(digits, model=model)
     images, _ = next(iter(digits.batches(batch_size=8, seed=3)))
-    latents = TASK.draw({"images": images}, seed=3, number=tf.constant(0, tf.int64))["latents"]
+    latents = TASK.draw({"images": images}, seed=plain.noise_seed, number=tf.constant(0, tf.int64))["latents"]
     [generator], [discriminator] = (
         plain.trained.networks.generators.values(),
         plain.trained.networks.discriminators.values(),
@@ -289,3 +291,52 @@ def test_the_step_sets_its_replicas_up_before_anything_touches_tensorflow(digits
     assert {layer.compute_dtype for layer in model.network("best").layers} == {"float32"}  # shipped in float32
     inputs, images = model.witness("best")
     np.testing.assert_allclose(model.network("best")(inputs, training=False), images, atol=1e-6)
+
+
+FAR = 2**24  # from here on, float32 knows even numbers only
+
+
+def test_steps_are_counted_exactly_however_many_there_are(digits):
+    objective = NonSaturating(r1=1.0, r1_every=2)
+    config, strategy, state = begun(digits, steps=FAR + 4, steps_per_loop=1)
+    state.clock.step = state.clock.looked = FAR
+    trainer = Trainer(state, task=TASK, objective=objective, strategy=strategy, config=config)
+    rows = {}
+
+    class Keep:
+        every = None
+
+        def __call__(self, step, row, state):
+            rows[step] = row["discriminator/r1"]
+
+    trainer.run(lambda start: digits.batches(batch_size=8, seed=3, start=start), steps=FAR + 4, callbacks=[Keep()])
+    assert [rows[step] > 0.0 for step in sorted(rows)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_rates_fall_with_every_step_of_a_long_run(schedule):
+    config = TrainConfig(steps=2 * FAR, schedule=schedule)
+    counts = tf.constant([0, FAR, FAR + 1, 2 * FAR - 1, 2 * FAR], tf.int64)
+    falls = learning_rate_factor(config, counts).numpy()
+    assert falls[[0, 1, 4]] == pytest.approx([1.0, 0.5, 0.0], abs=1e-7)
+    assert falls[1] > falls[2] or schedule == "cosine"  # a fall of 2 ** -25 a step
+    assert falls[3] > 0.0 or schedule == "cosine"
+    assert float(ema_decay(TrainConfig(ema_decay=0.999999), tf.constant(FAR + 1, tf.int64))) == np.float32(0.999999)
+
+
+def test_whether_a_penalty_is_due_is_known_without_asking_the_device(digits):
+    config, strategy, state = begun(digits, steps=1)
+    objective = NonSaturating(r1=1.0, r1_every=2)
+    trainer = Trainer(state, task=TASK, objective=objective, strategy=strategy, config=config)
+    iterator = iter(trainer._drawn(lambda start: digits.batches(batch_size=8, seed=3, start=start)))
+    numbers = tf.constant(1), tf.constant(0, tf.int64), tf.constant(1.0)
+    graph = trainer._loop.get_concrete_function(iterator, *numbers).graph.as_graph_def()
+    found = 0
+    for function in graph.library.function:
+        nodes = {node.name: node for node in function.node_def}
+        for node in nodes.values():
+            if node.op in ("If", "StatelessIf"):
+                predicate = nodes[node.input[0].partition(":")[0]]
+                assert predicate.device.endswith("CPU:0"), predicate
+                found += 1
+    assert found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import pixels, storage
+from ganlib import pixels, storage, streams
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries
@@ -128,7 +128,7 @@ def evaluate(
     began = time.perf_counter()
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
-    images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=config.seed)
+    images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=streams.key("evaluation", config.seed))
     check_shape(images, reference.extractor)
     drawn = Sample(*reference.extractor.all_outputs([images]), asked)
     sample = drawn.first(count)
@@ -149,7 +149,7 @@ def evaluate(
         notes = _notes(model, dataset, reference, count)
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", saved)
-        _save_pictures(folder, sampler.sheet(seed=config.seed), dataset)
+        _save_pictures(folder, sampler.sheet(seed=streams.key("evaluation sheet", config.seed)), dataset)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=scores,
@@ -183,7 +183,8 @@ def _accuracies(model: TrainedModel, dataset: PreparedDataset, config: Evaluatio
             "the classification accuracy score needs a generator that is asked for classes, expected "
             "task.conditional=true. Received: evaluation.classification_accuracy=True"
         )
-    images, asked = _samples(model.sampler(config.generator), training_count(dataset), seed=config.seed + 1)
+    seed = streams.key("classification accuracy", config.seed)
+    images, asked = _samples(model.sampler(config.generator), training_count(dataset), seed=seed)
     if asked is None:
         raise ValueError("expected samples with the classes that were asked for. Received: none")
     network = NetworkSettings()

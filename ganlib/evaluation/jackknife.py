@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
+from ganlib import streams
+
 with epy.lazy_imports():
     import numpy as np
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 BLOCKS = 10
 FEWEST = 3  # rows of a sample, of which one may be left out
-ORDER_SEED = 0
 
 
 def blocks(rows: NDArray[Float], count: int, *, sample: int = 0) -> list[NDArray[Float]]:
@@ -32,7 +33,7 @@ def blocks(rows: NDArray[Float], count: int, *, sample: int = 0) -> list[NDArray
         count: Number of blocks.
         sample: Number of the sample, so that two samples are not cut alike.
     """
-    order = np.random.default_rng([ORDER_SEED, sample]).permutation(len(rows))
+    order = np.random.default_rng(streams.key("jackknife", sample)).permutation(len(rows))
     return [rows[part] for part in np.array_split(order, count)]
 
 

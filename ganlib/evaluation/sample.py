@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib import storage
+from ganlib import storage, streams
 from ganlib.evaluation import npz
 
 with epy.lazy_imports():
@@ -16,9 +16,6 @@ with epy.lazy_imports():
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-DRAW_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -85,5 +82,5 @@ def drawn_rows(rows: int, count: int, *, start: int = 0) -> NDArray[np.int64]:
         count: How many to draw; all where there are no more.
         start: How many of the order to leave out before, for a draw without those of another.
     """
-    order = np.random.default_rng(DRAW_SEED).permutation(rows)
+    order = np.random.default_rng(streams.key("rows")).permutation(rows)
     return np.sort(order[start : start + count])

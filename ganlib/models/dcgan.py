@@ -7,6 +7,7 @@ from typing import Literal
 from etils import epy
 from pydantic import Field
 
+from ganlib import streams
 from ganlib.models.base import ImageShape
 from ganlib.models.conditions import batch_norm, judged, modulated, network_inputs
 from ganlib.models.pyramid import Pyramid
@@ -80,7 +81,7 @@ class Dcgan(Pyramid):
             )(x)
             x = batch_norm(x, dtype=dtype) if normed else x
             x = keras.layers.LeakyReLU(negative_slope=self.leak, dtype=dtype)(x)
-            x = ReplicaDropout(self.dropout, seed=seed + stage, dtype=dtype)(x)
+            x = ReplicaDropout(self.dropout, seed=streams.key("dropout", seed, stage), dtype=dtype)(x)
         x = keras.layers.Flatten(dtype=dtype)(x)
         logits = judged(x, known, dense=dense, initial=_initial)
         return keras.Model(inputs, logits, name="discriminator")

@@ -40,7 +40,7 @@ class ReplicaDropout(keras.layers.Layer):
 
     Args:
         rate: Share of activations to drop, in [0, 1).
-        seed: Chooses the stream.
+        seed: Chooses the stream: a key of `streams`, so that no two layers drop alike.
         dtype: Keras dtype policy.
     """
 

@@ -8,6 +8,7 @@ from typing import Literal
 from etils import epy
 from pydantic import Field
 
+from ganlib import streams
 from ganlib.models.base import Architecture, ImageShape
 from ganlib.models.conditions import joined, judged, network_inputs
 
@@ -65,11 +66,11 @@ class Mlp(Architecture):
         self.check(image_shape)
         inputs, images, known = network_inputs("images", image_shape, classes)
         x = keras.layers.Flatten(dtype=dtype)(images)
-        x = ReplicaDropout(self.input_dropout, seed=seed, dtype=dtype)(x)
+        x = ReplicaDropout(self.input_dropout, seed=streams.key("dropout", seed, 0), dtype=dtype)(x)
         for layer in (1, 2):
             x = keras.layers.Dense(self.discriminator_width * self.pieces, dtype=dtype)(x)
             x = keras.layers.Reshape((self.discriminator_width, self.pieces), dtype=dtype)(x)
             x = keras.ops.max(x, axis=-1)
-            x = ReplicaDropout(self.dropout, seed=seed + layer, dtype=dtype)(x)
+            x = ReplicaDropout(self.dropout, seed=streams.key("dropout", seed, layer), dtype=dtype)(x)
         logits = judged(x, known, dense=keras.layers.Dense, initial=keras.initializers.GlorotUniform)
         return keras.Model(inputs, logits, name="discriminator")

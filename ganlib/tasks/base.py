@@ -63,7 +63,7 @@ class Task(Config):
 
         Args:
             batch: `images` uint8 [N, H, W, C] and `labels` int64 [N].
-            seed: Seed of the run.
+            seed: Chooses the draws of the run, from 0 to 2**63 - 1.
             number: Number of the batch, int64; the same number always gives the same draw.
         """
 
@@ -95,7 +95,7 @@ class Task(Config):
 
         Args:
             count: Number of samples.
-            seed: Chooses them.
+            seed: Chooses them, an int64; whoever draws for a purpose of its own gives a key of `streams`.
             shares: Share of each class among the real images, empty without labels.
             label: Class to ask for, one for all or one each; absent means classes as frequent as the real ones.
         """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from etils import epy
 from pydantic import Field
 
-from ganlib import pixels
+from ganlib import pixels, streams
 from ganlib.tasks.base import Match, Networks, Task
 
 with epy.lazy_imports():
@@ -56,7 +56,7 @@ class Generation(Task):
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
         """Adds `latents` float32 [N, latent_dim]; see the base class."""
         shape = [batch["images"].shape[0], self.latent_dim]
-        latents = tf.random.stateless_normal(shape, tf.stack([tf.constant(seed, tf.int64), number]))
+        latents = tf.random.stateless_normal(shape, streams.pair(streams.key("latents", seed), number))
         return {**batch, "latents": latents}
 
     def play(self, generators: dict[str, keras.Model], batch: Batch, *, training: bool) -> dict[str, Match]:
@@ -78,10 +78,10 @@ class Generation(Task):
         label: int | tf.Tensor | None = None,
     ) -> Inputs:
         """Returns `latent` float32 [count, latent_dim] and, if conditional, `label` int64 [count]; see the base."""
-        stream = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)])
+        stream = streams.pair(seed, streams.key("sample latents"))
         inputs = {LATENT: tf.random.stateless_normal([count, self.latent_dim], stream)}
         if self.conditional:
-            chance = tf.random.stateless_uniform([count], stream + 1)
+            chance = tf.random.stateless_uniform([count], streams.pair(seed, streams.key("sample classes")))
             bounds = tf.cumsum(tf.constant(shares[:-1], tf.float32))
             drawn = tf.searchsorted(bounds, chance, side="right", out_type=tf.int64)
             inputs[LABEL] = drawn if label is None else tf.broadcast_to(tf.cast(label, tf.int64), [count])

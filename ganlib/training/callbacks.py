@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib import pixels
+from ganlib import pixels, streams
 from ganlib.progress import Progress
 from ganlib.training.health import NEAREST, VARIANCE
 from ganlib.training.strategy import is_chief, summed
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 SAMPLE_BATCH = 100
 SAMPLE_COLUMNS = 10
 SAMPLES = 100
-SAMPLE_SEED = 42  # of the pictures; scores draw from the run's own seed
 SAMPLES_KEY = "samples"
 SAMPLES_FOLDER = "samples"
 TOLD = ("discriminator/", "generator/", "training/")  # what of a row a line of progress shows
@@ -95,7 +94,7 @@ class Score:
         strategy: Of its workers the chief measures for all.
         every: Steps between two scores.
         count: Samples of a score.
-        seed: Seed of the samples, the same for every score.
+        seed: Seed of the run; every score is of the same samples.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class Score:
     ) -> None:
         self.every: int | None = every
         self._reference, self._sampler, self._checkpoints = reference, sampler, checkpoints
-        self._strategy, self._count, self._seed = strategy, count, seed
+        self._strategy, self._count, self._seed = strategy, count, streams.key("training score", seed)
 
     @property
     def measure(self) -> str:
@@ -151,7 +150,7 @@ class Samples:
         """Writes one picture."""
         del row, state
         path = sample_path(self._tracker.folder, step)
-        pixels.save_grid(self._sampler.sheet(seed=SAMPLE_SEED), path, columns=SAMPLE_COLUMNS)
+        pixels.save_grid(self._sampler.sheet(seed=streams.key("training sheet")), path, columns=SAMPLE_COLUMNS)
         self._tracker.image(path, key=SAMPLES_KEY, step=step)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epy
 
-from ganlib import storage, tracking
+from ganlib import storage, streams, tracking
 from ganlib.schema import parse
 from ganlib.tasks import Duty, Task
 from ganlib.training.callbacks import SAMPLES_FOLDER, Sampler, sheet_labels
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Kept = Literal["best", "last"]
 WITNESSES = 16
-WITNESS_SEED = 7
 
 
 class TrainedModel:
@@ -138,7 +137,7 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
         facts: What else to record.
     """
     networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.trained.averaged)}
-    inputs = task.inputs(WITNESSES, seed=WITNESS_SEED, shares=facts["class_shares"])
+    inputs = task.inputs(WITNESSES, seed=streams.key("witness"), shares=facts["class_shares"])
     with storage.whole_folder(output) as folder:
         for kept, network in networks.items():
             network.save(folder / f"{kept}.keras")

@@ -18,23 +18,25 @@ EMA_RAMP = 10.0
 
 
 def learning_rate_factor(config: TrainConfig, step: tf.Tensor) -> tf.Tensor:
-    """Returns what the learning rates are multiplied with, float32 in 0..1, after `step` updates (float32).
+    """Returns what the learning rates are multiplied with, float32 in 0..1, after `step` updates (int64).
 
     It is one up to the share `decay_from` of the run and falls from there, to zero at the run's last step.
     """
     if config.schedule == "constant":
         return tf.ones([])
     start = config.decay_from * config.steps
-    progress = tf.clip_by_value((step - start) / (config.steps - start), 0.0, 1.0)
-    return 1.0 - progress if config.schedule == "linear" else (1.0 + tf.cos(math.pi * progress)) / 2.0
+    progress = tf.clip_by_value((tf.cast(step, tf.float64) - start) / (config.steps - start), 0.0, 1.0)
+    factor = 1.0 - progress if config.schedule == "linear" else (1.0 + tf.cos(math.pi * progress)) / 2.0
+    return tf.cast(factor, tf.float32)
 
 
 def ema_decay(config: TrainConfig, step: tf.Tensor) -> tf.Tensor:
-    """Returns the decay of the averaged generators, float32, after `step` updates (float32).
+    """Returns the decay of the averaged generators, float32, after `step` updates (int64).
 
     Ramped up as (1 + step) / (10 + step): an average that remembers its random beginning is of no use for long.
     """
     decay = config.ema_decay
     if config.ema_half_life is not None:
         decay = 0.5 ** (config.batch_size / config.ema_half_life)
-    return tf.minimum(decay, (1.0 + step) / (EMA_RAMP + step))
+    exact = tf.cast(step, tf.float64)
+    return tf.cast(tf.minimum(tf.constant(decay, tf.float64), (1.0 + exact) / (EMA_RAMP + exact)), tf.float32)

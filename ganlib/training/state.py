@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
+from ganlib import streams
 from ganlib.tasks import Networks
 from ganlib.training.strategy import seed_everything
 
@@ -186,7 +187,7 @@ class TrainState:
     @property
     def noise_seed(self) -> int:
         """Seed of everything that is drawn with a batch: another one after each rollback."""
-        return self.seed + (self.health.rollbacks << 32)
+        return streams.key("noise", self.seed, self.health.rollbacks)
 
     def stop(self, reason: str, text: str) -> None:
         """Ends training after the present step."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from etils import epy
 
+from ganlib import streams
 from ganlib.training.config import Distribution, Precision
 
 with epy.lazy_imports():
@@ -201,4 +202,4 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
     tf.config.optimizer.set_experimental_options({"remapping": False})
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(streams.short_key("weights", seed))

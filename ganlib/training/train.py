@@ -191,8 +191,8 @@ class _Run:
             )
         if state.clock.step > self.config.steps:
             raise ValueError(
-                f"the run in {self.home} already made {state.clock.step} steps. Take another run name, or at least as many. "
-                f"Received: training.steps={self.config.steps}"
+                f"the run in {self.home} already made {state.clock.step} steps. Take another run name, or at least as "
+                f"many. Received: training.steps={self.config.steps}"
             )
         return state, resumed
 

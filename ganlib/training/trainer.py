@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from etils import epy
 
+from ganlib import streams
 from ganlib.training import augmentation
 from ganlib.training.schedules import ema_decay, learning_rate_factor
 from ganlib.training.strategy import is_chief, summed
@@ -122,14 +123,19 @@ class Trainer:
     def _advance(self, iterator: Any, count: int) -> None:
         """Makes some steps inside the graph."""
         state, clock, began = self.state, self.state.clock, time.perf_counter()
-        arguments = tf.constant(count), tf.constant(float(clock.step)), tf.constant(state.health.gentleness)
-        values = self._loop(iterator, *arguments).numpy()
+        with tf.device("CPU:0"):
+            first, gentleness = tf.constant(clock.step, tf.int64), tf.constant(state.health.gentleness)
+        values = self._loop(iterator, tf.constant(count), first, gentleness).numpy()
         clock.speed = count / (time.perf_counter() - began)
         clock.step += count
         state.recent = state.recent.followed_by(tuple(self._names), values, keep=self._config.steps_per_loop)
 
     def _tell_time(self, before: float) -> tuple[float, bool]:
-        """Counts the time since a moment, by the chief's clock; returns the present one, and whether any worker shall end."""
+        """Counts the time since a moment, by the chief's clock.
+
+        Returns:
+            The present moment, and whether any worker shall end.
+        """
         now = time.perf_counter()
         spent = now - before if is_chief(self._strategy) else 0.0
         seconds, asked = summed(self._strategy, [spent, float(self._asked_to_end())])
@@ -143,13 +149,13 @@ class Trainer:
 
         def draw(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> Batch:
             drawn = self._task.draw({"images": batch[0], "labels": batch[1]}, seed=noise_seed, number=number)
-            stream = tf.stack([tf.constant(noise_seed, tf.int64), number])
-            streams = tf.random.experimental.stateless_split(stream, 2)
             if self._config.augmentation:
                 shape = [count, 2, augmentation.NUMBERS]  # for the real image and for the fake one
-                drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, streams[0])
+                stream = streams.pair(streams.key("augmentation", noise_seed), number)
+                drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, stream)
             if self._objective.penalised:
-                drawn[CHANCE] = tf.random.stateless_uniform([count], streams[1])
+                stream = streams.pair(streams.key("penalty", noise_seed), number)
+                drawn[CHANCE] = tf.random.stateless_uniform([count], stream)
             return drawn
 
         batches = make_batches(start).enumerate(start).map(draw).prefetch(tf.data.AUTOTUNE)
@@ -157,16 +163,19 @@ class Trainer:
 
     def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
         """Makes `count` steps and returns each one's terms, float32 [count, terms], in the order of `self._names`."""
+        every = self._objective.penalty_every
 
         def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            step = first + tf.cast(index, tf.float32)
-            scheduled = self._schedule(step, gentleness)
+            with tf.device("CPU:0"):  # what depends on the step alone: a GPU's host would wait for its answer
+                step = first + tf.cast(index, tf.int64)
+                due = tf.equal(tf.math.floormod(step, every), 0)
+                scheduled = self._schedule(step, gentleness)
+            self.state.trained.generator_optimizer.learning_rate = scheduled[0]
+            self.state.trained.discriminator_optimizer.learning_rate = scheduled[1]
             batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
-            every = self._objective.penalty_every
             if every == 1:
                 terms = self._step(batches, penalised=True)
             else:  # two graphs: no branch may lie inside what the replicas run
-                due = tf.equal(tf.math.floormod(step, float(every)), 0.0)
                 terms = tf.cond(
                     due, lambda: self._step(batches, penalised=True), lambda: self._step(batches, penalised=False)
                 )
@@ -194,15 +203,12 @@ class Trainer:
         return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, terms, axis=None)
 
     def _schedule(self, step: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
-        """Sets the learning rates of a step; returns what `SCHEDULED` names."""
+        """Returns what `SCHEDULED` names, after `step` updates."""
         factor = learning_rate_factor(self._config, step) * gentleness
-        rates = []
-        for optimizer, settings in (
-            (self.state.trained.generator_optimizer, self._config.generator_optimizer),
-            (self.state.trained.discriminator_optimizer, self._config.discriminator_optimizer),
-        ):
-            rates.append(settings.learning_rate * factor)
-            optimizer.learning_rate = rates[-1]
+        rates = [
+            settings.learning_rate * factor
+            for settings in (self._config.generator_optimizer, self._config.discriminator_optimizer)
+        ]
         return tf.stack([*rates, ema_decay(self._config, step)])
 
     def _average(self, decay: tf.Tensor) -> None:

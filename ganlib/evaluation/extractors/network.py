@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 from pydantic import Field
 
-from ganlib import pixels
+from ganlib import pixels, streams
 from ganlib.evaluation.extractors.base import float32_layers
 from ganlib.progress import Progress
 from ganlib.schema import Config
@@ -66,7 +66,7 @@ class NetworkSettings(Config):
             Network from images with values 0..255 to (features float32 [N, D], logits float32 [N, classes]).
         """
         tf.config.experimental.enable_op_determinism()  # the weights' hash is part of every score
-        keras.utils.set_random_seed(seed)
+        keras.utils.set_random_seed(streams.short_key("extractor weights", seed))
         with float32_layers():
             network = self._build(images.shape[1:], classes)
         batch = min(self.batch_size, len(images))
@@ -85,7 +85,7 @@ class NetworkSettings(Config):
             return loss
 
         progress = Progress("extractor", total=steps, unit="steps")
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(streams.key("extractor order", seed))
         order = random.permutation(len(images))
         position = 0
         for number in range(1, steps + 1):
