@@ -3,17 +3,20 @@
 import dataclasses
 
 import numpy as np
+import psutil
 import pytest
 import test_health
-from loop import arrays, stepped
+from loop import TASK, arrays, begun, stepped
 from test_health import WILD, damaged_feed, weights
 
 from ganlib import storage
+from ganlib.data import PreparedDataset
 from ganlib.models import Mlp
 from ganlib.objectives import NonSaturating
 from ganlib.training import Adam
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.state import Best, Clock, HealthRecord
+from ganlib.training.trainer import Trainer
 
 MODEL = Mlp(generator_width=4, discriminator_width=2, pieces=2)
 
@@ -125,3 +128,32 @@ def test_a_checkpoint_of_another_version_is_refused_in_one_line(digits, tmp_path
     np.savez(tmp_path / "step-000000001.npz", **arrays(state), **{"facts.json": facts})
     with pytest.raises(ValueError, match=r"^expected a checkpoint of format .*; take another run name.*format=None$"):
         Checkpoints(tmp_path, keep=1).restore(state)
+
+
+class Large(PreparedDataset):
+    """Forty megabytes of grey images."""
+
+    def __init__(self):
+        splits = {"train": {"count": 160_000}}
+        super().__init__(None, {"image_shape": [16, 16, 1], "classes": [], "preparation": {}, "splits": splits})
+
+    def load(self, split):
+        del split
+        return np.full((160_000, 16, 16, 1), 7, np.uint8), np.zeros(160_000, np.int64)
+
+
+def test_ten_rollbacks_need_the_memory_of_one():
+    images = Large()
+    config, strategy, state = begun(images, model=MODEL, steps=13, steps_per_loop=1)
+    trainer = Trainer(state, task=TASK, objective=NonSaturating(), strategy=strategy, config=config)
+    memory = []
+
+    class RollBack:
+        every = None
+
+        def __call__(self, step, row, state):
+            state.health.rollbacks += 1
+            memory.append(psutil.Process().memory_info().rss)
+
+    trainer.run(lambda start: images.batches(batch_size=8, seed=3, start=start), steps=13, callbacks=[RollBack()])
+    assert memory[-1] - memory[2] < 160_000 * 256 / 2, [round(used / 2**20) for used in memory]

@@ -6,13 +6,14 @@ labels), so reading gives back exactly the pixels that were written.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from etils import epy
 
-from ganlib import storage
+from ganlib import storage, streams
 from ganlib.data.base import Split
 
 with epy.lazy_imports():
@@ -27,7 +28,6 @@ NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "
 IN_MEMORY_BYTES = 2 * 2**30
 SHUFFLE_RECORDS = 16_384
 READ_BATCH = 512
-FLIP_STREAM = 1  # keeps the draws apart from others by the same seed and number
 
 
 class PreparedDataset:
@@ -41,6 +41,7 @@ class PreparedDataset:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._tensors = weakref.WeakValueDictionary[str, tf.Tensor]()
 
     @classmethod
     def open(cls, folder: str | Path) -> PreparedDataset:
@@ -163,22 +164,29 @@ class PreparedDataset:
         return _mirrored(batches, batch_size, seed, start) if self.flip else batches
 
     def _batches_in_memory(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        images, labels = self.load("train")
-        per_epoch = len(images) // batch_size
+        pixels, targets = self._in_memory()
+        per_epoch = len(pixels) // batch_size
+        first_epoch, offset = divmod(start, per_epoch)
 
-        def indices() -> Iterator[NDArray[np.int64]]:
-            epoch, offset = divmod(start, per_epoch)
-            while True:
-                order = np.random.default_rng([seed, epoch]).permutation(len(images))
-                for position in range(offset, per_epoch):
-                    yield order[position * batch_size : (position + 1) * batch_size]
-                epoch, offset = epoch + 1, 0
+        # In the graph: a generator of Python's that is left in the middle is never freed, nor what it knows.
+        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+            key = streams.pair(streams.key("order", seed), epoch)
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(pixels), dtype=tf.int64), key)
+            chosen = tf.reshape(order[: per_epoch * batch_size], [per_epoch, batch_size])
+            return tf.data.Dataset.from_tensor_slices(chosen)
 
-        signature = tf.TensorSpec([batch_size], tf.int64)
-        with tf.device("CPU:0"):
-            pixels, targets = tf.constant(images), tf.constant(labels)
-        chosen = tf.data.Dataset.from_generator(indices, output_signature=signature)
-        return chosen.map(lambda index: (tf.gather(pixels, index), tf.gather(targets, index)))
+        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_batches)
+        return epochs.skip(offset).map(lambda index: (tf.gather(pixels, index), tf.gather(targets, index)))
+
+    def _in_memory(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the training split as tensors, the same ones as long as any pipeline uses them."""
+        pixels, targets = self._tensors.get("pixels"), self._tensors.get("targets")
+        if pixels is None or targets is None:
+            images, labels = self.load("train")
+            with tf.device("CPU:0"):
+                pixels, targets = tf.constant(images), tf.constant(labels)
+            self._tensors.update(pixels=pixels, targets=targets)
+        return pixels, targets
 
     def _batches_streamed(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
         per_epoch = self.count("train") // batch_size
@@ -187,9 +195,9 @@ class PreparedDataset:
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
             tf.random.set_seed(1)  # of this function's graph alone: the program's global seed has no say
-            key = tf.stack([tf.constant(seed, tf.int64), epoch])
-            order = tf.random.experimental.stateless_shuffle(files, key)
-            window_seed = tf.random.stateless_uniform([], key, maxval=np.iinfo(np.int32).max, dtype=tf.int64)
+            order_key, window_key = (streams.pair(streams.key(word, seed), epoch) for word in ("order", "window"))
+            order = tf.random.experimental.stateless_shuffle(files, order_key)
+            window_seed = tf.random.stateless_uniform([], window_key, maxval=np.iinfo(np.int32).max, dtype=tf.int64)
             records = tf.data.Dataset.from_tensor_slices(order).interleave(tf.data.TFRecordDataset, cycle_length=4)
             shuffled = records.shuffle(SHUFFLE_RECORDS, seed=window_seed)
             return shuffled.batch(batch_size, drop_remainder=True).take(per_epoch)
@@ -218,9 +226,8 @@ def _mirrored(batches: tf.data.Dataset, batch_size: int, seed: int, start: int) 
 
     def mirror(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = batch
-        key = tf.stack([tf.constant(seed, tf.int64), number])
-        stream = tf.random.experimental.stateless_fold_in(key, tf.constant(FLIP_STREAM, tf.int64))
-        chosen = tf.random.stateless_uniform([batch_size, 1, 1, 1], stream) < 0.5
+        key = streams.pair(streams.key("mirroring", seed), number)
+        chosen = tf.random.stateless_uniform([batch_size, 1, 1, 1], key) < 0.5
         return tf.where(chosen, tf.reverse(images, [2]), images), labels
 
     return batches.enumerate(start).map(mirror)
