@@ -94,6 +94,38 @@ def test_only_the_listing_is_asked_for_until_an_image_is_read(filled, traffic):
         assert traffic.count("GET /download") == 1
 
 
+def test_what_a_name_does_not_tell_is_asked_for_by_a_few_bytes(filled, objects, traffic, monkeypatch):
+    image = objects.blob("digits/test/0/4.png").download_as_bytes()
+    for name, data in {
+        "train/0/a": image,
+        "train/1/b.dat": image + bytes(10**6),
+        "train/1/c.dat": b"x",
+        "d": b"",
+    }.items():
+        objects.blob(f"digits/{name}").upload_from_string(data)
+    traffic.asked.clear()
+    listing = ImageFolder(path=filled).listing()
+    assert {"train/0/a", "train/1/b.dat"} < {entry.name for entry in listing.entries}
+    assert [item.reason for item in listing.left_out] == ["other than images (1 without a suffix, 1 .dat, 1 .txt)"]
+    assert traffic.count("GET /download") == 3
+    monkeypatch.setattr(remote.gs, "FIRST_PAUSE", 0.02)
+    traffic.fail("status", path="/download/", times=3)
+    assert ImageFolder(path=filled).listing().checksum() == listing.checksum()
+
+
+def test_labels_in_a_bucket_are_read_as_here(filled, objects):
+    rows = ["file_name,label", *(f"{split}/{label}/{i}.png,kind {i % 3}" for split, label, i in _places())]
+    objects.blob("digits/metadata.csv").upload_from_string("\n".join(rows))
+    listing = ImageFolder(path=filled).listing()
+    assert listing.classes == ("kind 0", "kind 1", "kind 2")
+    assert {entry.split for entry in listing.entries} == {"train", "test"}
+
+
+def _places():
+    for index, entry in enumerate(Digits().listing().entries[:COUNT]):
+        yield "test" if index % 4 == 0 else "train", entry.label % 2, index
+
+
 def test_a_source_can_be_sent_to_another_process(filled):
     source = pickle.loads(pickle.dumps(ImageFolder(path=filled)))
     assert source.listing().checksum(with_times=True) == ImageFolder(path=filled).listing().checksum(with_times=True)
@@ -171,18 +203,18 @@ def test_names_that_no_file_can_bear_are_only_names(objects, traffic):
     for name in names:
         objects.blob(f"odd/{name}").upload_from_string(data.getvalue())
     listing = ImageFolder(path="gs://bucket/odd").listing()
-    assert {entry.name for entry in listing.entries} == {"a//y.png", "a/z\u00e9.png", "a/w.png", "/v.png"}
-    assert pixels(listing).shape == (4, 9, 9)
+    assert {entry.name for entry in listing.entries} == {"a//y.png", "a/z\u00e9.png", "a", "a/w.png", "/v.png"}
+    assert pixels(listing).shape == (5, 9, 9)
 
 
-def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(objects, traffic, capsys):
+def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(objects, traffic):
     data = io.BytesIO()
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(data, "png")
     for name in ("a\t.png", "a\\t.png", "b.png"):
         objects.blob(f"odd/{name}").upload_from_string(data.getvalue())
     listing = ImageFolder(path="gs://bucket/odd").listing()
     assert [entry.name for entry in listing.entries] == ["a\\t.png", "b.png"]
-    assert capsys.readouterr().out == "note: objects left out, named as others are: 1, such as a\\t.png\n"
+    assert [str(item) for item in listing.left_out] == ["1 object named as another one is, such as a\\t.png"]
     with listing.read(0) as image:
         assert image.size == (9, 9)
 
@@ -195,7 +227,7 @@ def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(
             "expected a folder of a bucket. Received: path='gs://bucket/digits.zip', which is a file",
         ),
         ("gs://bucket/gone", "expected a folder of a bucket. Received: path='gs://bucket/gone', where nothing is"),
-        ("gs://bucket/digits/train/empty", "expected images ("),
+        ("gs://bucket/digits/train/empty", "expected images, such as .png or .jpg, found none"),
         ("gs://gone/digits", "no such bucket or object. Received: path={}"),
     ],
 )

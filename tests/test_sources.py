@@ -322,61 +322,12 @@ def test_digits_are_the_real_ones_in_full_contrast():
 # ImageFolder.
 
 
-def test_one_folder_has_no_classes_and_several_have(tmp_path):
-    one = ImageFolder(path=str(write_images(tmp_path / "one", place=lambda i: f"only/{i}.png"))).listing()
-    assert one.classes == ()
-    several = ImageFolder(path=str(write_images(tmp_path / "several", place=lambda i: f"{'ba'[i % 2]}/x/{i}.png")))
-    assert several.listing().classes == ("a", "b")
-
-
-def test_an_image_beside_the_subfolders_means_that_they_are_no_classes(tmp_path):
-    folder = write_images(tmp_path / "images", place=lambda i: f"{'ab'[i % 2]}/{i}.png" if i else "stray.png")
-    listing = ImageFolder(path=str(folder)).listing()
-    assert len(listing.entries) == COUNT
-    assert listing.classes == ()
-
-
-@pytest.mark.parametrize("test_folder", ["test", "val", "valid", "validation"])
-def test_train_and_test_folders_are_the_splits(tmp_path, test_folder):
-    place = lambda i: f"{test_folder if i < 5 else 'train'}/{'ab'[i % 2]}/{i:02d}.png"  # noqa: E731
-    listing = ImageFolder(path=str(write_images(tmp_path / "images", place=place))).listing()
-    assert listing.classes == ("a", "b")
-    assert {entry.name for entry in listing.entries if entry.split == "test"} == {
-        f"{test_folder}/{'ab'[i % 2]}/{i:02d}.png" for i in range(5)
-    }
-
-
-def test_a_second_folder_for_testing_is_left_out(tmp_path):
-    place = lambda i: f"{'test' if i < 5 else 'val' if i < 8 else 'train'}/{i}.png"  # noqa: E731
-    listing = ImageFolder(path=str(write_images(tmp_path / "images", place=place))).listing()
-    assert not [entry.name for entry in listing.entries if entry.name.startswith("val/")]
-    assert listing.ignored == 3
-
-
-def test_a_class_may_be_in_one_split_only(tmp_path):
-    place = lambda i: f"test/b/{i}.png" if i < 5 else f"train/{'ac'[i % 2]}/{i}.png"  # noqa: E731
-    listing = ImageFolder(path=str(write_images(tmp_path / "images", place=place))).listing()
-    assert listing.classes == ("a", "b", "c")
-    assert {entry.label for entry in listing.entries if entry.split == "test"} == {1}
-
-
-def test_an_image_outside_the_split_folders_is_named(tmp_path):
-    place = lambda i: "other/0.png" if i == 0 else f"{'test' if i < 5 else 'train'}/{i}.png"  # noqa: E731
-    source = ImageFolder(path=str(write_images(tmp_path / "images", place=place)))
-    refused(source, "below train/ or test/", "image='other/0.png'")
-
-
 @pytest.mark.parametrize("few", ["train", "test"])
 def test_a_split_folder_with_too_few_images_is_no_split(tmp_path, few):
     many = {"train": "test", "test": "train"}[few]
     source = ImageFolder(path=str(write_images(tmp_path / "images", place=lambda i: f"{many if i else few}/{i}.png")))
     with pytest.raises(ValueError, match=rf"at least 2 images to train on.*Received: .*{few}=1"):
         source.listing().check_splits()
-
-
-def test_train_alone_is_a_folder_like_any_other(tmp_path):
-    listing = ImageFolder(path=str(write_images(tmp_path / "images", place=lambda i: f"train/{i}.png"))).listing()
-    assert {entry.split for entry in listing.entries} == {"train", "test"}
 
 
 def test_hidden_files_do_not_count_and_other_files_are_counted(tmp_path):

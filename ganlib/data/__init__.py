@@ -8,6 +8,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.arrays import Arrays
     from ganlib.data.base import DataSource
     from ganlib.data.config import DataConfig, Source
+    from ganlib.data.description import describe, say
     from ganlib.data.digits import Digits
     from ganlib.data.image_folder import ImageFolder
     from ganlib.data.images import Images
@@ -24,7 +25,9 @@ __all__ = [
     "Images",
     "PreparedDataset",
     "Source",
+    "describe",
     "merge_parts",
     "prepare",
     "prepare_part",
+    "say",
 ]

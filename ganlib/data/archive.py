@@ -18,9 +18,10 @@ from typing import BinaryIO, Literal, cast
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, Listing
-from ganlib.data.folders import MAX_SHOWN, arrange, printable
-from ganlib.data.stored import LOCAL_HEADER, Range, Stored, Unreadable, ZipMember
+from ganlib.data.base import DataSource, Entry, LeftOut, Listing
+from ganlib.data.layouts import arrange
+from ganlib.data.names import printable, shown
+from ganlib.data.stored import LOCAL_HEADER, Range, Stored, StoredFile, Unreadable, ZipMember
 
 ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
 Packed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
@@ -58,11 +59,14 @@ class Archive(DataSource):
         """Names the images of the archive; see the base class."""
         path = storage.fetch(self.path)
         members = _opened(path)
-        leading_out = [name for name in members.sizes if ".." in name.split("/")]
-        if leading_out:
-            told = f"{len(leading_out)}, such as {min(leading_out)[:MAX_SHOWN]}"
-            print(f"note: names that lead out of the archive, left out: {told}", flush=True)
-        found = arrange(members.sizes, test_fraction=self.test_fraction, place=str(path), look_through=True)
+        files = [name for name in members.sizes if name and not name.endswith("/")]
+        leading_out = [name for name in files if ".." in name.split("/")]
+        found = arrange(
+            files,  # those that lead out are hidden ones too, by their `..`
+            locate=members.locate,
+            test_fraction=self.test_fraction,
+            place=str(path),
+        )
         modified = path.stat().st_mtime_ns
         entries = [
             Entry(name, split, label, members.sizes[found.top + name], modified)
@@ -72,7 +76,17 @@ class Archive(DataSource):
         def locate(index: int) -> Stored:
             return members.locate(found.top + found.names[index])
 
-        return Listing(entries, found.classes, locate, found.ignored + len(leading_out), (members.file,))
+        reason = "with a place outside of the archive"
+        left_out = [LeftOut(len(leading_out), "file", reason, shown(min(leading_out)))] if leading_out else []
+        return Listing(
+            entries,
+            found.classes,
+            locate,
+            files=(members.file,),
+            left_out=(*found.left_out, *left_out),
+            notes=found.notes,
+            drawn=found.drawn,
+        )
 
 
 def _opened(path: Path) -> _Zip | _Tar:
@@ -111,13 +125,14 @@ class _Zip(_Members):
             )
         self._members: dict[str, ZipMember] = {}
         for info in members:
-            name = _tidy(printable(info.filename))
+            # The format asks for `/`; some programs of Windows write a backslash.
+            name = _tidy(printable(info.filename.replace("\\", "/")))
             self.sizes[name] = info.file_size
             self._members[name] = ZipMember(
                 self.file, info.header_offset, info.compress_type, info.compress_size, info.file_size, info.CRC
             )
 
-    def locate(self, name: str) -> Stored:
+    def locate(self, name: str) -> StoredFile:
         return self._members[name]
 
 
@@ -161,7 +176,7 @@ class _Tar(_Members):
         if self._opened.read(BLOCK) != bytes(BLOCK):  # tarfile takes damage for the end
             raise tarfile.ReadError(f"damaged or cut off at byte {end}")
 
-    def locate(self, name: str) -> Stored:
+    def locate(self, name: str) -> StoredFile:
         if name not in self._offsets:
             return Unreadable("a link, a device, or a file with holes")
         return Range(self.file, self._offsets[name], self.sizes[name])

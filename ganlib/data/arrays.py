@@ -72,7 +72,7 @@ class Arrays(DataSource):
                 label = int(part.labels[index]) if classes and part.labels is not None else None
                 entries.append(Entry(name, splits[index], label, part.images[index].nbytes, modified))
             pixels.extend(part.images)
-        return Listing(entries, classes, lambda index: Pixels(pixels[index]))
+        return Listing(entries, classes, lambda index: Pixels(pixels[index]), drawn=len(parts) == 1)
 
     def _parts(self, path: Path) -> dict[Split, _Part]:
         with_labels = path.is_dir() or zipfile.is_zipfile(path)

@@ -36,6 +36,26 @@ class Entry(NamedTuple):
     modified: int = 0
 
 
+class LeftOut(NamedTuple):
+    """Files that are there and not used.
+
+    Attributes:
+        number: How many.
+        noun: What they are, such as `image`.
+        reason: What follows the noun, such as `beside the folder cats`.
+        example: One of them.
+    """
+
+    number: int
+    noun: str
+    reason: str
+    example: str
+
+    def __str__(self) -> str:
+        """What people read, such as `2 images beside the folder cats, such as overview.png`."""
+        return f"{self.number} {self.noun}{'s' if self.number != 1 else ''} {self.reason}, such as {self.example}"
+
+
 @dataclass(frozen=True)
 class Listing:
     """All images of a source, named but not read.
@@ -44,24 +64,33 @@ class Listing:
         entries: The images, in a stable order.
         classes: Names of the classes; empty without labels.
         locate: Says where the image at an index is stored.
-        ignored: Files that are no images by their name.
         files: Descriptors of open files that another process needs to open images; they are open as long as the
             listing is there.
+        left_out: Visible files that are not used.
+        notes: What else people should know of, such as why there are no classes.
+        drawn: Whether the test images were drawn from all, since the source does not say which they are.
     """
 
     entries: Sequence[Entry]
     classes: tuple[str, ...]
     locate: Callable[[int], Stored]
-    ignored: int = 0
     files: tuple[int, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+    drawn: bool = False
+
+    @property
+    def ignored(self) -> int:
+        """Number of files that are not used."""
+        return sum(item.number for item in self.left_out)
 
     def read(self, index: int) -> Image.Image:
         """Opens the image at an index; raises what Pillow raises on a damaged file."""
         return self.locate(index).open()
 
     def checksum(self, *, with_times: bool = False) -> str:
-        """Returns the SHA-256 of names, splits, labels and sizes, and of modification times if asked."""
-        digest = hashlib.sha256()
+        """Returns the SHA-256 of names, splits, labels, classes and sizes, and of modification times if asked."""
+        digest = hashlib.sha256("\t".join(self.classes).encode())
         for entry in self.entries:
             time = entry.modified if with_times else 0
             digest.update(f"{entry.name}\t{entry.split}\t{entry.label}\t{entry.size}\t{time}\n".encode())

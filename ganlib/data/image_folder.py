@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, Listing
-from ganlib.data.folders import MAX_SHOWN, arrange, printable
+from ganlib.data.base import DataSource, Entry, LeftOut, Listing
+from ganlib.data.layouts import arrange
+from ganlib.data.names import printable, shown
 from ganlib.data.stored import File, InBucket
 
 
@@ -42,8 +43,13 @@ class ImageFolder(DataSource):
                 f"Received: path={str(root)!r}, which is a file"
             )
         below = _Below(root)
-        found = arrange(below.paths, test_fraction=self.test_fraction, place=str(root))
-        paths = [below.paths[name] for name in found.names]
+        found = arrange(
+            below.paths,
+            locate=lambda name: File(below.paths[name]),
+            test_fraction=self.test_fraction,
+            place=str(root),
+        )
+        paths = [below.paths[found.top + name] for name in found.names]
         entries = []
         for name, split, label, path in zip(found.names, found.splits, found.labels, paths, strict=True):
             try:
@@ -52,29 +58,46 @@ class ImageFolder(DataSource):
                 entries.append(Entry(name, split, label, 0))
             else:
                 entries.append(Entry(name, split, label, status.st_size, status.st_mtime_ns))
-        return Listing(entries, found.classes, lambda index: File(paths[index]), found.ignored)
+        return Listing(
+            entries,
+            found.classes,
+            lambda index: File(paths[index]),
+            left_out=(*found.left_out, *below.left_out),
+            notes=found.notes,
+            drawn=found.drawn,
+        )
 
     def _in_bucket(self) -> Listing:
         """Names the images below an address; each is brought to memory when it is read, and must be unchanged."""
         folder = storage.listed(self.path)
         names: dict[str, str] = {}
-        everything = sorted((*folder.files, *folder.folders))
-        alike = [name for name in everything if names.setdefault(printable(name), name) != name]
-        if alike:
-            print(
-                f"note: objects left out, named as others are: {len(alike)}, such as {printable(alike[0])}", flush=True
-            )
-        found = arrange(names, test_fraction=self.test_fraction, place=self.path)
-        items = [folder.files[names[name]] for name in found.names]
+        files = sorted(folder.files)
+        alike = [name for name in files if names.setdefault(printable(name), name) != name]
+
+        def locate(name: str) -> InBucket:
+            return InBucket(folder.bucket.name, folder.files[names[name]])
+
+        found = arrange(names, locate=locate, test_fraction=self.test_fraction, place=self.path)
+        items = [folder.files[names[found.top + name]] for name in found.names]
         entries = [
             Entry(name, split, label, item.size, item.modified)
             for name, split, label, item in zip(found.names, found.splits, found.labels, items, strict=True)
         ]
-        return Listing(entries, found.classes, lambda index: InBucket(folder.bucket.name, items[index]), found.ignored)
+        left_out = (
+            [LeftOut(len(alike), "object", "named as another one is", shown(printable(alike[0])))] if alike else []
+        )
+        return Listing(
+            entries,
+            found.classes,
+            lambda index: InBucket(folder.bucket.name, items[index]),
+            left_out=(*found.left_out, *left_out),
+            notes=found.notes,
+            drawn=found.drawn,
+        )
 
 
 class _Below:
-    """All that lies below a folder; `paths` maps names there, those of folders ending in `/`, to paths.
+    """The files below a folder; `paths` maps names there to paths, `left_out` says what is not looked through.
 
     Links to files are followed, wherever they lead, since data sets are kept so; links to folders are not, since they
     may lead in circles.
@@ -88,9 +111,14 @@ class _Below:
         folders = [str(root)]
         while folders:
             folders += self._folders(folders.pop())
-        for names, text in ((self._links, "links to folders are not followed"), (self._closed, "folders not readable")):
-            if names:
-                print(f"note: {text}: {len(names)}, such as {min(names)}", flush=True)
+        self.left_out = [
+            LeftOut(len(names), noun, reason, shown(min(names)))
+            for names, noun, reason in (
+                (self._links, "link", "to folders, which are not followed"),
+                (self._closed, "folder", "that may not be read"),
+            )
+            if names
+        ]
 
     def _folders(self, folder: str) -> list[str]:
         """Notes what is in a folder and returns the folders there."""
@@ -101,16 +129,15 @@ class _Below:
             self._closed.append(self._name(folder))
             return []
         except OSError as error:
-            place = folder if len(folder) <= MAX_SHOWN else f"{folder[:MAX_SHOWN]}..."
-            raise ValueError(f"a folder that cannot be listed: {error.strerror}. Received: path={place!r}") from error
+            raise ValueError(
+                f"a folder that cannot be listed: {error.strerror}. Received: path={shown(folder)!r}"
+            ) from error
         inner = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 inner.append(entry.path)
-                self.paths[f"{self._name(entry.path)}/"] = entry.path
             elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112  # False also where links lead in circles
                 self._links.append(self._name(entry.path))
-                self.paths[f"{self._name(entry.path)}/"] = entry.path
             else:
                 self.paths[self._name(entry.path)] = entry.path
         return inner

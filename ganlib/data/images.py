@@ -18,6 +18,7 @@ from ganlib.data.archive import CLAIMS, DAMAGES, PACKED, Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource, Listing, Split
 from ganlib.data.conform import Colour, UnusableImageError, opened
+from ganlib.data.description import describe
 from ganlib.data.image_folder import ImageFolder
 from ganlib.data.records import PreparedDataset
 
@@ -74,6 +75,13 @@ class Images:
         if isinstance(self.source, PreparedDataset):
             return sum(self.source.count(split) for split in self.splits)
         return sum(entry.split in self.splits for entry in self.source.entries)
+
+    @property
+    def description(self) -> list[str]:
+        """What was recognised, for people."""
+        if isinstance(self.source, PreparedDataset):
+            return list(self.source.manifest.get("description", []))
+        return describe(self.source)
 
     def batches(self, colour: Colour) -> Iterator[NDArray[np.uint8]]:
         """Yields uint8 [n, H, W, C] in a fixed order, all of one size.

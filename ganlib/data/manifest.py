@@ -17,6 +17,7 @@ from ganlib import pixels, storage
 from ganlib.data import tfrecord
 from ganlib.data.base import FEWEST, Listing, Split
 from ganlib.data.config import DataConfig
+from ganlib.data.description import describe
 from ganlib.data.parts import SPLITS, Slice, shard, top_up
 from ganlib.data.records import FORMAT
 
@@ -35,17 +36,19 @@ class Origin:
     Attributes:
         sha256: Its checksum.
         classes: Names of the classes.
-        ignored: Files that are no images by their name.
+        ignored: Number of files that are there and not used.
+        description: What was recognised, for people.
     """
 
     sha256: str
     classes: list[str]
     ignored: int
+    description: list[str]
 
     @classmethod
     def of(cls, listing: Listing) -> Origin:
         """Returns what is to be known of a listing."""
-        return cls(listing.checksum(), list(listing.classes), listing.ignored)
+        return cls(listing.checksum(), list(listing.classes), listing.ignored, describe(listing))
 
 
 def finish(
@@ -170,4 +173,5 @@ def _manifest(
         "remarks": dict(sorted(remarks.items())),
         "set_aside": [item for split in SPLITS for item in totals[split].set_aside],
         "ignored_files": origin.ignored,
+        "description": origin.description,
     }

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
+from ganlib.data.description import say
 from ganlib.data.manifest import Origin, finish
 from ganlib.data.parts import Slice, shard, write
 from ganlib.data.records import PreparedDataset
@@ -75,9 +76,10 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
         RuntimeError: A process that read images was killed.
     """
     listing = _listing(config)
+    origin = _described(config, listing)
     with _whole(output) as folder:
         slices = write(config, listing, range(config.shards), folder)
-        finish(config, Origin.of(listing), slices, folder, lambda: listing)
+        finish(config, origin, slices, folder, lambda: listing)
     return PreparedDataset.open(output)
 
 
@@ -105,9 +107,10 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
     if not 0 <= part < of:
         raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
     listing = _listing(config)
+    origin = _described(config, listing)
     with _whole(output) as folder:
         [slices] = write(config, listing, [part], folder)
-        made = Part(PART_FORMAT, part, config.to_parameter(), Origin.of(listing), slices)
+        made = Part(PART_FORMAT, part, config.to_parameter(), origin, slices)
         storage.write_json(folder / PART_FILE, asdict(made))
     return made
 
@@ -154,6 +157,14 @@ def _listing(config: DataConfig) -> Listing:
     listing = config.source.listing()
     listing.check_splits()
     return listing
+
+
+def _described(config: DataConfig, listing: Listing) -> Origin:
+    """Says what was recognised, unless the run that filled the fingerprint in has said so."""
+    origin = Origin.of(listing)
+    if config.fingerprint is None:
+        say(origin.description)
+    return origin
 
 
 def _opened(folder: Path) -> Part:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from etils import epy
+
+from ganlib.data.kinds import unread
 
 with epy.lazy_imports():
     from PIL import Image
@@ -27,6 +31,7 @@ MAX_IMAGE_BYTES = 256 * 2**20  # no image of a data set is larger: a bomb, or no
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip file's member: magic, lengths of its name and of what is extra
 LOCAL_MAGIC = b"PK\3\4"
 RAW_DEFLATE = -15
+PACKED_START = 2048  # bytes that hold the tables of a deflated block, and so its first bytes
 
 
 class Stored(Protocol):
@@ -34,6 +39,16 @@ class Stored(Protocol):
 
     def open(self) -> Image.Image:
         """Opens the image; raises what Pillow raises on a damaged file."""
+
+
+class StoredFile(Stored, Protocol):
+    """A place of a file, which may be an image."""
+
+    def content(self) -> bytes:
+        """Returns all bytes of the file; raises ValueError, OSError or what the archive's format raises on damage."""
+
+    def start(self, count: int) -> bytes:
+        """Returns the first bytes, as many as are asked for; fewer, or none, where they cannot be read."""
 
 
 class Pixels(NamedTuple):
@@ -53,13 +68,30 @@ class File(NamedTuple):
     path: str
 
     def open(self) -> Image.Image:
-        """Opens a regular file, or one that a link leads to; never waits for a pipe that bears an image's name."""
+        """Opens the image."""
+        return _image(self.content())
+
+    def content(self) -> bytes:
+        """Reads a regular file, or one that a link leads to."""
+        with self._opened() as file:
+            return _bytes(file, 0, os.fstat(file).st_size)
+
+    def start(self, count: int) -> bytes:
+        """Reads the beginning; of what is no regular file, nothing."""
+        try:
+            with self._opened() as file:
+                return os.pread(file, count, 0)
+        except (OSError, ValueError):
+            return b""
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Opens a regular file; never waits for a pipe that bears an image's name."""
         file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise ValueError("no regular file")
-            return _image(_bytes(file, 0, status.st_size))
+            yield file
         finally:
             os.close(file)
 
@@ -73,7 +105,15 @@ class Range(NamedTuple):
 
     def open(self) -> Image.Image:
         """Opens the image that the bytes are."""
-        return _image(_bytes(self.file, self.offset, self.size))
+        return _image(self.content())
+
+    def content(self) -> bytes:
+        """Reads the bytes."""
+        return _bytes(self.file, self.offset, self.size)
+
+    def start(self, count: int) -> bytes:
+        """Reads the first of them."""
+        return os.pread(self.file, min(count, self.size), self.offset)
 
 
 class ZipMember(NamedTuple):
@@ -96,20 +136,42 @@ class ZipMember(NamedTuple):
     checksum: int
 
     def open(self) -> Image.Image:
-        """Opens the image; unpacks no more than the size that the archive tells."""
-        if self.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError("packed by another method than deflate, which alone is unpacked within bounds")
+        """Opens the image."""
+        return _image(self.content())
+
+    def content(self) -> bytes:
+        """Unpacks the file; no more than the size that the archive tells."""
+        self._check_method()
         check_size(self.size)
-        header = os.pread(self.file, LOCAL_HEADER.size, self.header)
-        if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL_MAGIC):
-            raise zipfile.BadZipFile("damaged: no file begins where the archive says")
-        _, name, extra = LOCAL_HEADER.unpack(header)
-        data = _bytes(self.file, self.header + LOCAL_HEADER.size + name + extra, self.packed)
+        data = _bytes(self.file, self._place(), self.packed)
         if self.method == zipfile.ZIP_DEFLATED:
             data = zlib.decompressobj(RAW_DEFLATE).decompress(data, self.size + 1)
         if len(data) != self.size or zlib.crc32(data) != self.checksum:
             raise zipfile.BadZipFile("damaged: size or CRC differs")
-        return _image(data)
+        return data
+
+    def start(self, count: int) -> bytes:
+        """Unpacks the first bytes alone; of what is damaged, nothing."""
+        try:
+            self._check_method()
+            data = os.pread(self.file, min(self.packed, count + PACKED_START), self._place())
+            if self.method == zipfile.ZIP_DEFLATED:
+                return zlib.decompressobj(RAW_DEFLATE).decompress(data, count)
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
+            return b""
+        return data[:count]
+
+    def _check_method(self) -> None:
+        if self.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("packed by another method than deflate, which alone is unpacked within bounds")
+
+    def _place(self) -> int:
+        """Returns where the packed bytes begin."""
+        header = os.pread(self.file, LOCAL_HEADER.size, self.header)
+        if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL_MAGIC):
+            raise zipfile.BadZipFile("damaged: no file begins where the archive says")
+        _, name, extra = LOCAL_HEADER.unpack(header)
+        return self.header + LOCAL_HEADER.size + int(name) + int(extra)
 
 
 class InBucket(NamedTuple):
@@ -120,18 +182,35 @@ class InBucket(NamedTuple):
 
     def open(self) -> Image.Image:
         """Brings the bytes to memory and opens the image; raises RemoteError where that says nothing of the image."""
+        return _image(self.content())
+
+    def content(self) -> bytes:
+        """Brings the bytes to memory."""
         check_size(self.item.size)
-        return _image(remote.content(self.bucket, self.item, limit=MAX_IMAGE_BYTES))
+        return remote.content(self.bucket, self.item, limit=MAX_IMAGE_BYTES)
+
+    def start(self, count: int) -> bytes:
+        """Asks for the first bytes alone; raises RemoteError where the bucket cannot be read."""
+        return remote.start(self.bucket, self.item, count) if self.item.size else b""
 
 
 class Unreadable(NamedTuple):
-    """Something with the name of an image that is not to be read."""
+    """Something with the name of a file that is not to be read."""
 
     reason: str
 
     def open(self) -> Image.Image:
         """Raises the reason."""
+        return _image(self.content())
+
+    def content(self) -> bytes:
+        """Raises the reason."""
         raise ValueError(self.reason)
+
+    def start(self, count: int) -> bytes:
+        """Returns nothing."""
+        del count
+        return b""
 
 
 def check_size(size: int) -> None:
@@ -150,4 +229,10 @@ def _bytes(file: int, offset: int, size: int) -> bytes:
 
 
 def _image(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data))
+    try:
+        return Image.open(io.BytesIO(data))
+    except OSError as error:
+        name = unread(data)
+        if name is None:
+            raise
+        raise ValueError(f"{name}, a format that is not read here; convert it to PNG or JPEG") from error

@@ -8,7 +8,7 @@ import urllib.parse
 
 from ganlib.remote import folder, https
 from ganlib.remote.file import RemoteError, RemoteFile
-from ganlib.remote.folder import RemoteFolder, content, listed
+from ganlib.remote.folder import RemoteFolder, content, listed, start
 from ganlib.remote.gs import Object, TakenOver
 from ganlib.remote.mirror import Mirror
 from ganlib.remote.publication import NotWhole, is_foreign, publish
@@ -27,6 +27,7 @@ __all__ = [
     "listed",
     "opened",
     "publish",
+    "start",
 ]
 
 LONGEST_NAME = 100

@@ -216,6 +216,18 @@ def content(bucket: str, item: Object, *, limit: int) -> bytes:
         raise RemoteError(str(error)) from error
 
 
+def start(bucket: str, item: Object, count: int) -> bytes:
+    """Returns the first bytes of an object as it was listed; any thread may ask.
+
+    Raises:
+        RemoteError: It could not be read, or is not the one that was listed any more.
+    """
+    try:
+        return _opened(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).start(item, count)
+    except ValueError as error:  # it could be read when it was listed
+        raise RemoteError(str(error)) from error
+
+
 @functools.cache
 def _opened(bucket: str, server: str | None) -> Bucket:
     """The connections of a process to a bucket, which are kept."""

@@ -127,6 +127,12 @@ class Bucket:
                 if arrival.done == before:
                     raise OSError(f"the server sent nothing after {before} of {item.size} bytes")
 
+    def start(self, item: Object, count: int) -> bytes:
+        """Returns the first bytes of an object as they are stored, as many as are asked for if it has them."""
+        blob = self._bucket.blob(item.name, generation=item.generation)
+        with explained(self.address(item.name)), _as_listed(self.address(item.name), item.generation):
+            return bytes(blob.download_as_bytes(end=count - 1, raw_download=True, checksum=None, **_patience()))
+
     def read(self, item: Object, *, limit: int) -> bytes:
         """Returns the bytes of an object, whose checksum is right; one of more than `limit` bytes is refused."""
         if item.size > limit:

@@ -1,0 +1,74 @@
+"""What was recognised of a source, in two lines, before any work is done on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ganlib.data.base import Listing
+from ganlib.remote.file import RemoteError
+
+LOOKED_AT = 10  # images that are opened for their sizes
+SHOWN_CLASSES = 5
+MAX_LETTERS = 30  # of the name of a class
+
+
+def describe(listing: Listing) -> list[str]:
+    """Returns what people should check: splits and classes with their counts; what is left out, and sizes.
+
+    A few images are opened for their sizes; what cannot be opened is passed over here.
+
+    Raises:
+        RemoteError: A bucket cannot be read.
+    """
+    counts = Counter(entry.split for entry in listing.entries)
+    drawn = " (held out at random)" if listing.drawn and counts["test"] else ""
+    images = f"{len(listing.entries)} images: train {counts['train']}, test {counts['test']}{drawn}"
+    left_out = [f"left out: {'; '.join(map(str, listing.left_out))}"] if listing.left_out else []
+    more = [*left_out, *listing.notes, *_sizes(listing)]
+    return [f"{images}; {_classes(listing)}", *(["; ".join(more)] if more else [])]
+
+
+def say(description: Sequence[str]) -> None:
+    """Prints a description."""
+    for line in description:
+        print(f"data: {line}", flush=True)
+
+
+def _classes(listing: Listing) -> str:
+    if not listing.classes:
+        return "no classes"
+    counts = Counter(entry.label for entry in listing.entries)
+    sizes = [counts[index] for index in range(len(listing.classes))]
+    least = sizes.index(min(sizes))
+    told = [f"{name:.{MAX_LETTERS}} {size}" for name, size in zip(listing.classes, sizes, strict=True)]
+    if max(sizes) > min(sizes):
+        told[least] += " (fewest)"
+    shown = told[:SHOWN_CLASSES]
+    if len(told) > SHOWN_CLASSES:
+        shown += [told[least]] if least >= SHOWN_CLASSES and max(sizes) > min(sizes) else []
+        shown.append(f"and {len(told) - len(shown)} more")
+    return f"{len(told)} classes: {', '.join(shown)}"
+
+
+def _sizes(listing: Listing) -> list[str]:
+    """Returns the sizes of some images, spread evenly over all."""
+    total = len(listing.entries)
+    found = []
+    for index in sorted({number * total // LOOKED_AT for number in range(LOOKED_AT)}) if total else []:
+        try:
+            with listing.read(index) as image:
+                found.append(image.size)
+        except RemoteError:
+            raise
+        except Exception:  # noqa: BLE001, S112  # Pillow raises almost anything; preparing says why, and counts it
+            continue
+    if not found:
+        return []
+    least, most = min(found, key=_area), max(found, key=_area)
+    span = "x".join(map(str, least)) + ("" if least == most else f" to {'x'.join(map(str, most))}")
+    return [f"sizes {span} ({len(found)} looked at)"]
+
+
+def _area(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    return size[0] * size[1], size

@@ -1,0 +1,85 @@
+"""Which names of folders mean a split: `train`, `Testing`, `val_images`, `trainA`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+Part = Literal["train", "validation", "test"]
+PARTS: dict[str, Part] = {
+    **dict.fromkeys(("train", "training", "trainset", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation", "valset"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
+}
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of `train_images`, `trainA`, `TestSet` or `val2017`
+SAYS_NOTHING = re.compile(r"(data)?set|data|split|folder|(image|img|photo|picture)s?|\d+", re.IGNORECASE)
+
+
+class Role(NamedTuple):
+    """What a folder is for.
+
+    Attributes:
+        part: The split.
+        domain: What else its name says, such as the `A` of `trainA`; empty if that is nothing.
+    """
+
+    part: Part
+    domain: str = ""
+
+
+@functools.lru_cache(10_000)
+def role(folder: str) -> Role | None:
+    """Returns what the name of a folder says of a split; None if that is nothing."""
+    words = WORD.findall(folder) if folder.isascii() else []
+    found = [PARTS[word.lower()] for word in words if word.lower() in PARTS]
+    if len(found) != 1:
+        return None
+    others = [word for word in words if word.lower() not in PARTS and not SAYS_NOTHING.fullmatch(word)]
+    return Role(found[0], "_".join(others))
+
+
+def split_folders(folders: Iterable[str], *, place: str) -> dict[str, Role] | None:
+    """Finds the splits among all folders of one level.
+
+    A folder for testing beside others that are named after no split makes those the training images. A folder `train`
+    beside such is one of them: trains are a class of some data sets.
+
+    Args:
+        folders: Names of the folders.
+        place: Where they are, for messages.
+
+    Returns:
+        The part of each, and the class that its images get by its name, if any; None if the folders are no splits.
+
+    Raises:
+        ValueError: Some of them are splits for training and for testing, and others neither.
+    """
+    roles = {folder: role(folder) for folder in folders}
+    known = {folder: found for folder, found in roles.items() if found}
+    trained = {found.domain for found in known.values() if found.part == "train"}
+    tested = {found.domain for found in known.values() if found.part != "train"}
+    if known and len(known) == len(roles) and _belong_together(trained, tested):
+        if len(trained) > 1:
+            return known
+        return {folder: Role(found.part) for folder, found in known.items()}
+    if "" not in tested and not trained & tested:
+        return None
+    others = sorted(set(roles) - set(known))
+    if trained or len(tested) > 1 or not others:
+        named = " or ".join(f"{folder}/" for folder in sorted(known))
+        beside = f"folder={others[0]!r}" if others else f"folders={sorted(known)}"
+        raise ValueError(f"expected every image below {named}, which are splits. Received: path={place!r}, {beside}")
+    return {folder: roles[folder] or Role("train", folder) for folder in roles}
+
+
+def _belong_together(trained: set[str], tested: set[str]) -> bool:
+    """Says whether what the names say beside their splits makes sense: `test_tube` and `train_station` are classes."""
+    if not trained:
+        return tested == {""}
+    if not tested:
+        return trained == {""} or all(len(domain) == 1 for domain in trained)
+    if "" in trained | tested:
+        return len(trained) == len(tested) == 1
+    return tested <= trained

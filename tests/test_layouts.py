@@ -1,0 +1,476 @@
+"""Layouts of data sets: the same splits and classes from a folder, a zip file and a tar archive, and nothing lost."""
+
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+import warnings
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+
+from ganlib.data import Archive, DataConfig, ImageFolder, describe, kinds, labels, prepare
+from ganlib.data.split_names import Role, role
+
+
+def picture(value=0, kind="PNG"):
+    data = io.BytesIO()
+    Image.fromarray(np.full((24, 24, 3), value, np.uint8)).save(data, kind)
+    return data.getvalue()
+
+
+PNG = picture()
+
+
+def folders(*names, count=10, suffix=".png"):
+    """So many images in each folder; the names of all differ."""
+    return {f"{name}/{i}{suffix}": PNG for name in names for i in range(count)}
+
+
+def write(place: Path, files):
+    """Writes the files as a folder, a zip file, one as programs of Windows write it, and two tar archives."""
+    for name, data in files.items():
+        path = place / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    with zipfile.ZipFile(place / "a.zip", "w") as plain, zipfile.ZipFile(place / "b.zip", "w", 8) as backslashes:
+        for name, data in files.items():
+            plain.writestr(name, data)
+            backslashes.writestr(name.replace("/", "\\"), data)
+    for kind in ("tar", "tar.gz"):
+        with tarfile.open(place / f"a.{kind}", f"w:{kind[4:]}") as file:
+            for name, data in files.items():
+                member = tarfile.TarInfo(f"./{name}")
+                member.size = len(data)
+                file.addfile(member, io.BytesIO(data))
+    archives = [Archive(path=str(place / name)) for name in ("a.zip", "b.zip", "a.tar", "a.tar.gz")]
+    return [ImageFolder(path=str(place / "folder")), *archives]
+
+
+def facts(source):
+    """What a listing says, or why there is none."""
+    try:
+        listing = source.listing()
+    except ValueError as error:
+        return str(error).replace(source.path, "PATH")
+    entries = [entry[:4] for entry in listing.entries]
+    return entries, listing.classes, listing.left_out, listing.notes, listing.drawn
+
+
+def alike(place, files):
+    """Asserts that every source says the same, and returns the listing of one."""
+    sources = write(place, files)
+    first, *others = [facts(source) for source in sources]
+    assert all(other == first for other in others)
+    assert not isinstance(first, str), first
+    return sources[1].listing()
+
+
+def refused(place, files):
+    first, *others = [facts(source) for source in write(place, files)]
+    assert all(other == first for other in others)
+    assert isinstance(first, str)
+    assert "\n" not in first
+    return first
+
+
+def counts(listing):
+    """Images of each split and class."""
+    name = lambda entry: None if entry.label is None else listing.classes[entry.label]  # noqa: E731
+    return Counter((entry.split, name(entry)) for entry in listing.entries)
+
+
+def spread(**classes):
+    """The counts of classes, given as (train, test)."""
+    pairs = {(split, name): number[i] for name, number in classes.items() for i, split in enumerate(("train", "test"))}
+    return Counter({key: number for key, number in pairs.items() if number})
+
+
+CAT_DOG = spread(cat=(10, 10), dog=(10, 10))
+SPLIT = ["Train/cat", "Train/dog", "Test/cat", "Test/dog"]
+KINDS_OF_TRAIN = ["train", "TRAIN", "Training", "train_images", "trainset", "train-2017", "seg_train/seg_train"]
+KINDS_OF_TEST = ["test", "Testing", "test_set", "val", "Valid", "validation", "dev", "eval", "Evaluation", "val2017"]
+
+
+@pytest.mark.parametrize("train", KINDS_OF_TRAIN)
+@pytest.mark.parametrize("wrapper", ["", "dataset/", "data/v1/"])
+def test_a_folder_for_training_and_one_for_testing_are_the_splits_whatever_they_are_called(tmp_path, train, wrapper):
+    other = "seg_test/seg_test" if "/" in train else "test"
+    files = folders(*(f"{wrapper}{split}/{name}" for split in (train, other) for name in ("cat", "dog")))
+    listing = alike(tmp_path, files)
+    assert (counts(listing), listing.drawn, listing.left_out) == (CAT_DOG, False, ())
+
+
+@pytest.mark.parametrize("test", KINDS_OF_TEST)
+def test_every_usual_name_of_held_out_images_is_known(tmp_path, test):
+    listing = alike(tmp_path, folders("train/cat", "train/dog", f"{test}/cat", f"{test}/dog"))
+    assert counts(listing) == CAT_DOG
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        (["images/train/cat", "images/train/dog", "images/test/cat", "images/test/dog"], CAT_DOG),
+        (["train/images/cat", "train/images/dog", "test/images/cat", "test/images/dog"], CAT_DOG),
+        (["cat/train", "cat/test", "dog/train", "dog/test"], CAT_DOG),
+        (["all/cat/Train", "all/cat/Val", "all/dog/Train", "all/dog/Val"], CAT_DOG),
+        (["cat", "dog", "test/cat", "test/dog"], CAT_DOG),
+        (["trainA", "trainB", "testA", "testB"], spread(A=(10, 10), B=(10, 10))),
+        (["train_A", "train_B", "val_A", "val_B"], spread(A=(10, 10), B=(10, 10))),
+        (["train/cat", "train/dog", "test/bird"], spread(cat=(10, 0), dog=(10, 0), bird=(0, 10))),
+        (["train", "test"], Counter({("train", None): 10, ("test", None): 10})),
+        (["set_train_HR", "set_valid_HR"], Counter({("train", None): 10, ("test", None): 10})),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_splits_stand_in_many_places(tmp_path, places, expected):
+    listing = alike(tmp_path, folders(*places))
+    assert (counts(listing), listing.drawn, listing.left_out) == (expected, False, ())
+
+
+@pytest.mark.parametrize(
+    ("places", "classes"),
+    [
+        (["train/cat", "train/dog"], ("cat", "dog")),
+        (["dataset/train/cat", "dataset/train/dog"], ("cat", "dog")),
+        (["dataset/cat", "dataset/dog"], ("cat", "dog")),
+        (["a/b/c/cat", "a/b/c/dog"], ("cat", "dog")),
+        (["cat/siamese", "cat/persian", "dog"], ("cat", "dog")),
+        (["trainA", "trainB"], ("A", "B")),
+        (["bus", "car", "train"], ("bus", "car", "train")),  # a train is a thing
+        (["test_tube", "train_station"], ("test_tube", "train_station")),
+        (["0", "1", "10"], ("0", "1", "10")),
+        (["only"], ()),
+        (["train"], ()),
+        ([".", "more"], ()),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_without_a_folder_for_testing_a_tenth_of_all_is_held_out_and_no_class_is_lost(tmp_path, places, classes):
+    listing = alike(tmp_path, folders(*places))
+    splits = Counter(entry.split for entry in listing.entries)
+    assert splits["test"] == max(2, len(places))
+    assert (sum(splits.values()), listing.classes, listing.drawn) == (10 * len(places), classes, True)
+    assert listing.left_out == ()
+
+
+def left_out(listing):
+    return [str(item) for item in listing.left_out]
+
+
+@pytest.mark.parametrize("top", ["", "dataset/"])
+@pytest.mark.parametrize("stray", ["overview.png", "dataset/overview.png"])
+def test_one_picture_beside_the_classes_is_left_out_and_no_class_is(tmp_path, top, stray):
+    if not top and "/" in stray:
+        stray = "Übersicht.png"
+    listing = alike(tmp_path, folders(f"{top}cat", f"{top}dog") | {stray: PNG, f"{top}README": b"x"})
+    assert listing.classes == ("cat", "dog")
+    assert len(listing.entries) == 20
+    [readme, one] = left_out(listing)
+    assert readme == f"1 file other than images (1 without a suffix), such as {top}README"
+    assert one.startswith("1 image beside the folder")
+    assert one.endswith(f"such as {stray.rpartition('/')[2] if top and '/' in stray else stray}")
+
+
+def test_many_pictures_beside_folders_mean_that_these_are_no_classes(tmp_path):
+    listing = alike(tmp_path, folders("cat", "dog", "."))
+    assert (len(listing.entries), listing.classes, listing.left_out) == (30, (), ())
+    assert listing.notes == ("no classes, since 10 of 30 images have no label, such as 0.png",)
+
+
+def test_pictures_beside_a_folder_for_testing_are_for_training(tmp_path):
+    listing = alike(tmp_path, folders(".", "test"))
+    assert {entry.name.rpartition("/")[0] for entry in listing.entries if entry.split == "test"} == {"test"}
+    assert counts(listing) == Counter({("train", None): 10, ("test", None): 10})
+
+
+@pytest.mark.parametrize("classes", [["train/cat", "train/dog"], ["cat", "dog"]])
+def test_images_for_testing_without_labels_are_never_trained_on_and_take_no_class_away(tmp_path, classes):
+    listing = alike(tmp_path, folders(*classes, "test"))
+    assert listing.classes == ("cat", "dog")
+    assert not [entry for entry in listing.entries if entry.name.startswith("test/")]
+    assert left_out(listing) == ["10 images for testing, which have no label, such as test/0.png"]
+    assert listing.drawn
+
+
+def test_validation_images_beside_test_images_are_left_out_and_said(tmp_path):
+    listing = alike(tmp_path, folders(*(f"{s}/{c}" for s in ("train", "val", "test") for c in ("cat", "dog")), count=4))
+    assert counts(listing) == spread(cat=(4, 4), dog=(4, 4))
+    assert left_out(listing) == ["8 images for validation, since others are for testing, such as val/cat/0.png"]
+    assert not [entry for entry in listing.entries if entry.name.startswith("val/")]
+
+
+def test_a_folder_for_testing_alone_is_not_trained_on(tmp_path):
+    listing = alike(tmp_path, folders("test/cat", "test/dog"))
+    with pytest.raises(ValueError, match="Received: train=0, test=20"):
+        listing.check_splits()
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        (["train", "test", "other"], "expected every image below test/ or train/, which are splits. Received: path="),
+        (["train", "test", "test_hard"], "which are splits. Received: path='PATH', folders=['test', 'test_hard', "),
+        (["train", "test", "."], "with 10 images beside them, such as '0.png'"),
+        (
+            ["cat/train", "cat/test", "dog"],
+            "below every folder of a class, or below none. Received: path='PATH', image=",
+        ),
+    ],
+)
+def test_what_would_make_wrong_splits_is_refused(tmp_path, places, told):
+    assert told in refused(tmp_path, folders(*places))
+
+
+def test_folders_without_images_and_what_a_mac_adds_do_not_count(tmp_path):
+    beside = {"docs/a.txt": b"x", "__MACOSX/dataset/cat/._0.png": b"x", "README.md": b"x", "dataset/.DS_Store": b"x"}
+    listing = alike(tmp_path, folders("dataset/cat", "dataset/dog") | beside)
+    assert listing.classes == ("cat", "dog")
+    assert left_out(listing) == ["2 files other than images (1 .md, 1 .txt), such as README.md"]
+
+
+# What is an image.
+
+
+@pytest.mark.parametrize("suffix", ["", ".jfif", ".JPG", ".Jpeg", ".jpg.part", ".1", ".dat", ".jpg_large", ".ü"])
+def test_an_image_is_one_by_its_content_whatever_its_suffix(tmp_path, suffix):
+    data = picture(kind="JPEG")
+    files = {f"{name}/{i}{suffix}": data for name in ("cat", "dog") for i in range(5)} | {"cat/list.dat": b"text"}
+    listing = alike(tmp_path, files)
+    assert len(listing.entries) == 10
+    assert left_out(listing) == ["1 file other than images (1 .dat), such as cat/list.dat"]
+    with listing.read(3) as image:
+        assert image.size == (24, 24)
+
+
+WRITTEN = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "ICO", "DDS", "QOI"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind != "AVIF" or features.check("avif")])
+def test_the_first_bytes_tell_every_kind_of_image(kind):
+    assert kinds.is_image(picture(kind=kind)[: kinds.FIRST_BYTES])
+
+
+def test_both_orders_of_bytes_and_large_tiff_files_are_images():
+    for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        assert kinds.is_image(start + bytes(20))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 32, b"BMW and other cars, which", b"P is a letter", b"P4 of the list", b"PK\3\4", b"<html>"]
+)
+def test_what_only_resembles_an_image_is_none(data):
+    assert not kinds.is_image(data)
+
+
+def test_a_wrong_suffix_of_an_image_does_not_matter_and_a_page_named_as_one_is_set_aside(tmp_path):
+    files = {f"train/{i}.jpg": PNG for i in range(20)} | {"train/99.jpg": b"<html>404 not found</html>"}
+    [source, *_] = write(tmp_path, files | folders("test"))
+    dataset = prepare(DataConfig(source=source, size=24, colour="rgb"), tmp_path / "dataset")
+    assert dataset.manifest["set_aside"] == [{"name": "train/99.jpg", "reason": "unreadable: not an image"}]
+    with pytest.raises(ValueError, match="1 of 31 images cannot be used"):
+        prepare(DataConfig(source=source, size=24, max_unusable=0.01), tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "IMG_1"])
+def test_a_photo_of_a_kind_that_is_not_read_counts_as_an_image_and_says_its_kind(tmp_path, name):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+    [source, *_] = write(tmp_path, {f"{i}.png": PNG for i in range(20)} | {name: heic})
+    dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
+    reason = "unreadable: HEIC, a format that is not read here; convert it to PNG or JPEG"
+    assert dataset.manifest["set_aside"] == [{"name": name, "reason": reason}]
+
+
+def test_files_that_are_images_by_their_suffix_are_not_opened_to_be_listed(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr("ganlib.data.stored.File.start", lambda file, count: looked.append(file.path) or PNG[:count])
+    [source, *_] = write(tmp_path, folders("a") | {"a/x.txt": b"x", "a/unknown": b"x"})
+    assert len(source.listing().entries) == 11
+    assert [Path(path).name for path in looked] == ["unknown"]
+
+
+# Labels in files.
+
+
+def labelled(kind, count=12, classes=3):
+    """Images in numbered folders, and their labels as StyleGAN's tool or Hugging Face's data sets keep them."""
+    names = [f"{i // 6:05d}/img{i:08d}.png" for i in range(count)]
+    files = dict.fromkeys(names, PNG)
+    pairs = [(name, 8 + i % classes) for i, name in enumerate(names)]
+    if kind == "dataset.json":
+        return files | {kind: json.dumps({"labels": pairs}).encode()}
+    if kind == "metadata.jsonl":
+        rows = [json.dumps({"file_name": name, "label": label, "text": "x"}) for name, label in pairs]
+        return files | {kind: "\n".join(rows).encode()}
+    rows = [f"{name.replace('/', chr(92))},{label}" for name, label in pairs]
+    return files | {kind: "\ufefffile_name,label\r\n".encode() + "\r\n".join(rows).encode()}
+
+
+FORMS = ["dataset.json", "metadata.csv", "metadata.jsonl"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("top", ["", "data/"])
+def test_labels_are_read_from_files(tmp_path, form, top):
+    listing = alike(tmp_path, {top + name: data for name, data in labelled(form).items()})
+    assert listing.classes == ("8", "9", "10")
+    assert [entry.label for entry in listing.entries] == [i % 3 for i in range(12)]
+    assert (listing.left_out, listing.notes) == ((), ())
+
+
+def test_a_file_that_says_that_there_are_no_labels_makes_no_classes_of_numbered_folders(tmp_path):
+    listing = alike(tmp_path, labelled("dataset.json") | {"dataset.json": b'{"labels": null}'})
+    assert (listing.classes, len(listing.entries)) == ((), 12)
+
+
+def test_each_split_may_have_its_own_file_of_labels(tmp_path):
+    files = folders("train", "test")
+    for split in ("train", "test"):
+        rows = [f"{i}.png,{'cat' if i % 2 else 'dog'}" for i in range(10)]
+        files[f"{split}/metadata.csv"] = "\n".join(["file_name,label", *rows]).encode()
+    assert counts(alike(tmp_path, files)) == spread(cat=(5, 5), dog=(5, 5))
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"name": "mine", "licenses": []}', b"file,kind\na,b\n", b"file_name,text\n0.png,x\n"]
+)
+def test_a_file_about_something_else_does_not_take_the_classes_of_folders_away(tmp_path, text):
+    name = "dataset.json" if text.startswith(b"{") else "metadata.csv"
+    listing = alike(tmp_path, folders("cat", "dog") | {name: text})
+    assert listing.classes == ("cat", "dog")
+
+
+def test_labels_of_images_that_are_not_there_are_told(tmp_path):
+    files = labelled("metadata.csv")
+    del files["00000/img00000003.png"]
+    listing = alike(tmp_path, files)
+    assert listing.notes == ("labels in metadata.csv: 1 of 12 are of no image here, such as 00000/img00000003.png",)
+
+
+def test_one_image_without_a_label_is_left_out_and_many_are_refused(tmp_path):
+    listing = alike(tmp_path / "one", labelled("dataset.json") | {"00001/new.png": PNG})
+    assert left_out(listing) == ["1 image without a label, such as 00001/new.png"]
+    told = refused(tmp_path / "many", labelled("dataset.json") | folders("more"))
+    assert "expected a label for every image. Received: file='dataset.json', 10 of 22 images have no label" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("dataset.json", b'{"labels": [["a.png", 1', "labels that cannot be read: "),
+        ("dataset.json", b"[" * 100_000, "labels that cannot be read: "),
+        ("dataset.json", b'{"labels": [["a.png", 1.5]]}', "expected a word or a whole number as label, not 1.5"),
+        ("dataset.json", b'{"labels": [["a.png", [0, 1]]]}', "not [0, 1]"),
+        ("dataset.json", b'{"labels": [1, 2]}', "expected `labels` to be pairs"),
+        ("dataset.json", b'{"labels": [[7, 1]]}', "expected the name of a file, not 7"),
+        ("metadata.csv", b"file_name,label\n\xff\xfe,1", "labels that cannot be read: "),
+        ("metadata.csv", b'file_name,label\n"' + b"x" * 200_000, "labels that cannot be read: "),
+        ("metadata.jsonl", b"[1]", "expected an object on every line"),
+    ],
+)
+def test_a_wrong_file_of_labels_is_refused_in_one_line(tmp_path, name, data, reason):
+    told = refused(tmp_path, folders("a") | {name: data})
+    assert reason in told
+    assert told.endswith(f"Received: file='{name}'")
+    assert len(told) < 300
+
+
+def test_a_file_of_labels_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(labels, "MAX_BYTES", 100)
+    assert "expected at most 100 bytes of labels" in refused(tmp_path, labelled("dataset.json"))
+
+
+def test_other_names_of_classes_are_another_listing(tmp_path):
+    sums = []
+    for number, word in enumerate(("cat", "kitten")):
+        text = "\n".join(["file_name,label", *(f"a/{i}.png,{word if i % 2 else 'dog'}" for i in range(10))])
+        sums.append(alike(tmp_path / str(number), folders("a") | {"metadata.csv": text.encode()}).checksum())
+    assert sums[0] != sums[1]
+
+
+# All that can be thought of.
+
+NAMES = ["Train", "train", "test", "val", "trainA", "testB", "cat", "dog", "00000", "data", "ü", ".x"]
+ENDINGS = st.sampled_from([".png", ".JPG", "", ".dat", ".txt"])
+PATHS = st.tuples(st.lists(st.sampled_from(NAMES), max_size=3), st.integers(0, 9), ENDINGS)
+FILES = st.dictionaries(
+    PATHS.map(lambda parts: "/".join([*parts[0], f"i{parts[1]}{parts[2]}"])),
+    st.sampled_from([PNG, PNG, PNG, b"text", b""]),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=80)
+@given(FILES)
+def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_word(files):
+    place = Path(tempfile.mkdtemp())
+    try:
+        sources = write(place, files)
+        first, *others = [facts(source) for source in sources]
+        assert all(other == first for other in others)
+        if isinstance(first, str):
+            return
+        entries, classes, left, _, drawn = first
+        visible = [name for name in files if ".x/" not in name]
+        assert len(entries) + sum(item.number for item in left) == len(visible)
+        assert len(classes) != 1
+        assert all((label is None) == (not classes) for *_, label, _ in entries)
+        if not drawn:
+            tested = [name for name, split, *_ in entries if split == "train" and name.startswith(("test/", "val/"))]
+            assert not tested
+        # Unpacked with a folder around it, nothing changes.
+        wrapped = ImageFolder(
+            path=str(shutil.move(place / "folder", place / "new" / "dataset")).removesuffix("/dataset")
+        )
+        assert facts(wrapped)[:2] == (entries, classes)
+    finally:
+        shutil.rmtree(place)
+
+
+# What is said.
+
+
+def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
+    files = folders("cat", count=40) | folders("dog", count=20) | {"notes.txt": b"x", "a.txt": b"x", "cat/m.mp4": b"x"}
+    [source, *_] = write(tmp_path, files)
+    said = [
+        "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
+        "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; sizes 24x24 (10 looked at)",
+    ]
+    assert describe(source.listing()) == said
+    dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
+    assert dataset.manifest["description"] == said
+    assert capsys.readouterr().out.startswith("".join(f"data: {line}\n" for line in said))
+    prepare(DataConfig(source=source, size=24, fingerprint="said by the run"), tmp_path / "again")
+    assert "data: " not in capsys.readouterr().out
+
+
+def test_many_classes_are_cut_and_the_fewest_is_always_told(tmp_path):
+    files = {f"c{c:02d}/{i}.png": PNG for c in range(30) for i in range(2 if c == 17 else 3)}
+    line, sizes = describe(alike(tmp_path, files))
+    assert line.endswith("30 classes: c00 3, c01 3, c02 3, c03 3, c04 3, c17 2 (fewest), and 24 more")
+    assert sizes == "sizes 24x24 (10 looked at)"
+
+
+def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstacle(tmp_path):
+    for index, size in enumerate([(9, 30), (100, 50), (20, 20)]):
+        Image.new("L", size).save(tmp_path / f"{index}.png")
+    (tmp_path / "3.png").write_bytes(b"x")
+    with warnings.catch_warnings(action="error"):
+        *_, sizes = describe(ImageFolder(path=str(tmp_path)).listing())
+    assert sizes == "sizes 9x30 to 100x50 (3 looked at)"
+
+
+def test_the_words_of_a_name_tell_its_role():
+    assert role("trainA") == Role("train", "A")
+    assert role("images_TEST_2017") == Role("test")
+    assert role("train_test") is None
+    assert role("contest") is role("training2test") is role("trainé") is role("") is None
