@@ -116,14 +116,16 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
     side = _measured(_opened(first, reference.extractor), reference.extractor)
     if side.sample is None:
         raise ValueError(f"expected images beside a reference, not statistics. Received: {first!r}")
-    count = reference.sample_count(len(side.sample))
-    sample = side.sample.drawn(count)
-    scores = [*reference.score(sample), *reference.class_scores(sample)]
+    count = side.facts["count"]
+    scores = [*reference.score(side.sample), *reference.class_scores(side.sample)]
+    if not side.whole:
+        distance = frechet_distance(side.statistics, reference.statistics)
+        of_all = replace(scores[0], value=distance, error=None, count=count)
+        infinity = reference.extractor.measure("fd_infinity")
+        scores = [of_all, *(found for found in scores[1:] if found.name != infinity)]
     protocol = reference.protocol(count=count, generator="images", seed=0)
     protocol |= {"generated_size": side.facts["size"], "truncation": "unknown", "seed": "unknown"}
     notes = [*side.notes, *reference.remarks(count)]
-    if count < side.facts["count"]:
-        notes.append(f"{count} of {side.facts['count']} images are scored, drawn at random: as many as test images.")
     if reference.facts.get("size") != side.facts["size"]:
         notes.append(sizes(side.facts["size"], str(reference.facts.get("size"))))
     return Scoring(scores, protocol, notes, reference.statistics)
@@ -249,7 +251,7 @@ def _with_expectation(scores: list[Score], one: Statistics, other: Statistics) -
         return scores
     floor = expected_distance(other, first=one.count, second=other.count)
     first = scores[0]
-    return [Score(first.name, first.value, floor, first.meaning, first.error), *scores[1:]]
+    return [replace(first, floor=floor), *scores[1:]]
 
 
 def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:

@@ -44,6 +44,7 @@ class Result:
             "status": "succeeded",
             "scores": self.evaluation.values,
             "floors": self.evaluation.floors,
+            "floor_counts": self.evaluation.floor_counts,
             "notes": list(self.evaluation.notes),
             "training": self.training,
             "seconds": self.seconds,

@@ -31,6 +31,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
         "size": "16x16",
         "pairwise_count": 5,
         "generated_count": 5,
+        "floor_count": 5,
         "generator": "ema, best",
         "truncation": "none",
         "seed": 1,
@@ -147,20 +148,10 @@ def test_what_is_no_reference_is_told(saved, tmp_path):
         Reference.open(tmp_path)
 
 
-def test_a_floor_of_more_images_than_there_are_is_refused(reference, digits):
-    with pytest.raises(ValueError, match=r"at most 360 test images. Received: count=361"):
-        reference.floor(digits.count("test") + 1)
-
-
 def test_the_distance_does_not_depend_on_the_batches(reference, digits):
     images = digits.load("test")[0]
     whole = reference.distance([images])
     assert reference.distance(np.array_split(images, 7)) == pytest.approx(whole, rel=1e-5)
-
-
-def test_the_sample_count_never_exceeds_what_the_floor_can_be_measured_with(reference):
-    assert reference.sample_count(None) == reference.sample_count(10_000) == 360
-    assert reference.sample_count(50) == 50
 
 
 def test_changed_weights_are_noticed(reference, tmp_path):

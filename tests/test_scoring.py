@@ -116,10 +116,25 @@ def test_a_run_brings_its_own_yardstick(digits, reference, tmp_path):
     assert found.scores[0].name == "fd_digits_classifier"
     assert found.scores[0].value == pytest.approx(found.scores[0].floor, rel=1e-4)
     assert found.protocol["dataset_sha256"] == digits.checksum
+
+
+def test_all_images_are_scored_by_a_runs_yardstick(digits, reference, tmp_path, monkeypatch):
+    """Though there are fewer real ones for the floors, which say so; of very many the distance still is."""
+    reference.save(tmp_path / "reference")
     more = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
-    assert more.notes[-1] == "360 of 1437 images are scored, drawn at random: as many as test images."
-    other = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
-    assert [score.value for score in other.scores] == [score.value for score in more.scores]
+    assert more.notes[-1].startswith("The floors are of 360 real images beside 1437 generated ones")
+    assert (more.protocol["generated_count"], more.protocol["floor_count"]) == (1437, 360)
+    first = more.scores[0]
+    assert first.value == pytest.approx(0.0, abs=1e-3)  # they are the reference's own
+    assert (first.count, first.floor_text[-13:]) == (1437, " (360 images)")
+    monkeypatch.setattr(scoring, "FEATURE_BYTES", 1000)
+    monkeypatch.setattr(scoring.measures, "PAIRWISE_LIMIT", 40)
+    some = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
+    assert (some.scores[0].value, some.scores[0].count) == (pytest.approx(first.value, abs=1e-6), 1437)
+    assert {score.name: score.count for score in some.scores}["kd_digits_classifier"] == 40
+    assert [score.name for score in some.scores] == [
+        score.name for score in more.scores if not score.name.startswith("fd_infinity")
+    ]
 
 
 def test_a_folder_of_class_folders_scores_as_a_shuffled_one_does(tmp_path):

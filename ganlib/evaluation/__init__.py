@@ -5,7 +5,8 @@ from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
 from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception, Random, SqueezeNet
 from ganlib.evaluation.frechet import frechet_distance
-from ganlib.evaluation.reference import Reference, measure_reference
+from ganlib.evaluation.measure_reference import measure_reference
+from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, versions
 from ganlib.evaluation.statistics import Statistics

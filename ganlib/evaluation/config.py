@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from ganlib.evaluation.extractors import Classifier, Extractor, Inception, Random, Space
 from ganlib.schema import Config
 
+ReferenceSplit = Literal["train", "test", "all"]
+
 
 class EvaluationConfig(Config):
     """In which feature space, and on how many samples, generated images are judged."""
@@ -21,7 +23,11 @@ class EvaluationConfig(Config):
     classify_image_graph_def.pb, the .tgz that holds it, or pt_inception-2015-12-05-6726825d.pth, such as
     https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz."""
     samples: int | None = Field(default=None, ge=2)
-    """Generated images to score; null, or more than there are real test images, means as many as those."""
+    """Generated images to score; null means as many as there are real test images. FID is mostly published with 10,000
+    or 50,000. The floors are of as many real images, or of all that there are, and then say of how many."""
+    reference_split: ReferenceSplit = "train"
+    """Real images that generated ones are held against: train, test or all of them. Floors are of the test images
+    beside the training images, or with test the other way round."""
     generator: Literal["best", "last"] = "best"
     """Which of the two kept generators is judged and shipped."""
     classification_accuracy: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import pixels, storage, streams
+from ganlib.evaluation import measures
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries
@@ -78,11 +79,18 @@ class Evaluation:
         return {score.name: score.floor for score in self.scores if score.floor is not None}
 
     @property
+    def floor_counts(self) -> dict[str, int]:
+        """Real images that floors are of, by name, where these are not as many as the generated ones."""
+        unlike = [score for score in self.scores if score.floor_count not in (None, score.count)]
+        return {score.name: score.floor_count for score in unlike if score.floor_count is not None}
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """Scores, floors and errors as one flat set of numbers."""
+        """Scores, floors, errors and floors' other counts as one flat set of numbers."""
         floors = {f"{name}_floor": floor for name, floor in self.floors.items()}
         errors = {f"{score.name}_error": score.error for score in self.scores if score.error is not None}
-        return {**self.values, **floors, **errors}
+        counts = {f"{name}_floor_count": count for name, count in self.floor_counts.items()}
+        return {**self.values, **floors, **errors, **counts}
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -128,14 +136,14 @@ def evaluate(
     began = time.perf_counter()
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
-    images, asked = _samples(sampler, max(count, CLASS_SAMPLES), seed=streams.key("evaluation", config.seed))
-    check_shape(images, reference.extractor)
-    drawn = Sample(*reference.extractor.all_outputs([images]), asked)
+    most = min(count, max(measures.PAIRWISE_LIMIT, len(reference.test)))
+    seed = streams.key("evaluation", config.seed)
+    drawn, images = _drawn(sampler, max(count, CLASS_SAMPLES), reference, seed=seed, most=most)
     sample = drawn.first(count)
     scores = [*reference.score(sample), *reference.class_scores(drawn)]
     near = None
     if reference.test_closeness is not None:
-        near = closeness_to_training(images[:count], dataset)
+        near = closeness_to_training(images, dataset)
         held_out = reference.test_closeness
         if reference.facts["dataset_sha256"] != dataset.checksum:  # held-out images beside the same training images
             held_out = closeness_to_training(dataset.load("test")[0], dataset)[0]
@@ -159,7 +167,7 @@ def evaluate(
             growth=model.sample_pictures,
             generated=folder / "generated.png",
             real=folder / "real.png",
-            galleries=save_galleries(folder, images[:count], sample, near, dataset=dataset, reference=reference),
+            galleries=save_galleries(folder, images, sample.first(most), near, dataset=dataset, reference=reference),
             preview=dataset.folder / "preview.png",
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
@@ -200,6 +208,25 @@ def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfi
         tracker.params(flattened({"evaluation": config.to_parameter()}))
         tracker.metrics(model.step(config.generator), evaluation.metrics)
         tracker.artifact(evaluation.report, place="report")
+
+
+def _drawn(
+    sampler: Sampler, count: int, reference: Reference, *, seed: int, most: int
+) -> tuple[Sample, NDArray[np.uint8]]:
+    """Returns what the extractor sees in `count` images, and the first `most` images; no others stay in memory."""
+    kept: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for batch, asked in sampler.batches(count, seed=seed):
+            check_shape(batch, reference.extractor)
+            missing = most - sum(map(len, kept))
+            kept.extend([batch[:missing]] if missing > 0 else [])
+            labels.extend([] if asked is None else [asked])
+            yield batch
+
+    outputs = reference.extractor.all_outputs(images())
+    return Sample(*outputs, np.concatenate(labels) if labels else None), np.concatenate(kept)
 
 
 def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:

@@ -50,9 +50,9 @@ def save_galleries(
         A caption for each file that was written.
     """
     captions = {}
-    count = pairwise_count(len(sample), len(reference.train))
+    count = pairwise_count(len(sample), len(reference.real))
     if count > NEIGHBOUR:
-        order = np.argsort(-realism(sample.features, reference.train.features[:count]), kind="stable")
+        order = np.argsort(-realism(sample.features, reference.real.features[:count]), kind="stable")
         shown = min(ROWS * COLUMNS, len(order) // 2)
         for name, rows, which in (("best", order[:shown], "deepest among"), ("worst", order[-shown:], "farthest from")):
             path = folder / f"{name}.png"

@@ -61,11 +61,12 @@ def distances(
     found = frechet_estimate(features, real)
     count = real.count if isinstance(real, Statistics) else len(real)
     meaning = f"Frechet distance of {len(features)} images to {count or 'the'} real ones; lower is better"
-    scores = [Score(space.measure("fd"), found.value, None, meaning, found.error)]
+    scores = [Score(space.measure("fd"), found.value, None, meaning, found.error, count=len(features))]
     if found.infinity is not None:
         few = "few generated images" if isinstance(real, Statistics) else "few images on either side"
         meaning = f"the same without the bias of {few}; at 0 or below, nothing is left of the distance"
-        scores.append(Score(space.measure("fd_infinity"), found.infinity, None, meaning, found.error))
+        name = space.measure("fd_infinity")
+        scores.append(Score(name, found.infinity, None, meaning, found.error, count=len(features)))
     return scores
 
 
@@ -81,11 +82,11 @@ def pairwise(features: NDArray[np.float32], real: NDArray[np.float32], space: Fi
     if count >= jackknife.FEWEST:
         value, error = kernel_distance(features, real)
         meaning = f"kernel distance, {counts}; lower is better, as low as the floor at best"
-        scores.append(Score(name("kd"), value, None, meaning, error))
+        scores.append(Score(name("kd"), value, None, meaning, error, count=count))
     if count > FARTHEST_NEIGHBOUR:
         for measure, meanings in NEIGHBOUR_MEASURES.items():
             for (word, meaning), value in zip(meanings.items(), measure(features, real), strict=True):
-                scores.append(Score(name(word), value, None, f"{meaning}, {counts}; higher is better"))
+                scores.append(Score(name(word), value, None, f"{meaning}, {counts}; higher is better", count=count))
     return scores
 
 
@@ -100,12 +101,13 @@ def memorisation(closeness: NDArray[np.float64], held_out: NDArray[np.float64]) 
     The floor is that of a half of the held-out images beside the other.
     """
     value, error = memorised(closeness, held_out)
-    floor, floor_error = memorised(held_out[1::2], held_out[::2])
+    floored = held_out[1::2]
+    floor, floor_error = memorised(floored, held_out[::2])
     meaning = (
         f"share of {len(closeness)} images that are closer to a training image, in pixels, than 95 % of held-out real "
         "images are; clearly above the floor is copying"
     )
-    return Score("memorised_pixels", value, floor, meaning, error, floor_error)
+    return Score("memorised_pixels", value, floor, meaning, error, floor_error, len(closeness), len(floored))
 
 
 def classes(sample: Sample, space: FittedExtractor) -> list[Score]:
@@ -117,13 +119,14 @@ def classes(sample: Sample, space: FittedExtractor) -> list[Score]:
     if len(answers) >= SPLITS:
         value, error = class_score(answers)
         meaning = f"how sure and how varied the answers to {len(answers)} images are, from 1 to {answers.shape[1]}"
-        scores.append(Score(space.measure("class_score"), value, None, f"{meaning}; higher is better", error))
+        name = space.measure("class_score")
+        scores.append(Score(name, value, None, f"{meaning}; higher is better", error, count=len(answers)))
     if not space.classes:
         return scores
     found, count = answers.argmax(axis=1), len(space.classes)
     seen = f"classes among the classifier's answers to {len(answers)} images; fewer than {count} is mode collapse"
     sure = f"share of images for which the classifier is at least {SURE} sure of its answer"
-    scores.append(Score(f"{space.name}_classes_seen", float(len(np.unique(found))), None, seen))
+    scores.append(Score(f"{space.name}_classes_seen", float(len(np.unique(found))), None, seen, count=len(answers)))
     scores.append(_share(f"{space.name}_sure_share", answers.max(axis=1) >= SURE, sure))
     if sample.labels is not None:
         meaning = f"share of {len(answers)} images in which the classifier sees the class that was asked for"
@@ -133,4 +136,4 @@ def classes(sample: Sample, space: FittedExtractor) -> list[Score]:
 
 def _share(name: str, hits: NDArray[np.bool_], meaning: str) -> Score:
     share = float(hits.mean())
-    return Score(name, share, None, meaning, share_error(int(hits.sum()), len(hits)))
+    return Score(name, share, None, meaning, share_error(int(hits.sum()), len(hits)), count=len(hits))

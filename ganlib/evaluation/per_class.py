@@ -58,14 +58,14 @@ def per_class(sample: Sample, reference: Reference, names: tuple[str, ...]) -> l
     """
     seen = None if sample.probabilities is None or not reference.extractor.classes else sample.probabilities.argmax(1)
     labels = seen if sample.labels is None else sample.labels
-    if labels is None or reference.train.labels is None or reference.test.labels is None:
+    if labels is None or reference.real.labels is None or reference.held_out.labels is None:
         return []
     rows = []
     for label, name in enumerate(names):
         chosen = labels == label
         asked_and_seen = sample.labels is not None and seen is not None and chosen.any()
         agreement = float((seen[chosen] == label).mean()) if asked_and_seen and seen is not None else None
-        real, held_out = (part.take(part.labels == label).features for part in (reference.train, reference.test))  # type: ignore[arg-type]  # both have labels
+        real, held_out = (part.take(part.labels == label).features for part in (reference.real, reference.held_out))  # type: ignore[arg-type]  # both have labels
         rows.append(_scores(name, agreement, sample.features[chosen], real, held_out))
     return rows
 

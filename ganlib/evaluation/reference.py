@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,9 @@ from etils import epy
 
 from ganlib import storage, tracking
 from ganlib.evaluation import measures
-from ganlib.evaluation.config import EvaluationConfig
+from ganlib.evaluation.config import ReferenceSplit
 from ganlib.evaluation.extractors import FittedExtractor
 from ganlib.evaluation.frechet import frechet_distance
-from ganlib.evaluation.memorisation import OTHERS, closeness_to_training
 from ganlib.evaluation.neighbours import median_nearest
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, versions, with_floors
@@ -28,11 +28,11 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganlib.data.base import Split
-    from ganlib.data.records import PreparedDataset
-
 FORMAT = "gan-pipelines/reference@2"
 CLOSENESS = "test_closeness.npy"
+APART = "apart.npz"
+ORDER_SEED = 0  # of the images of both splits
+REFERENCES = {"test": "the test images", "all": "all real images"}
 NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
 INDISTINCT = 1e-5  # a distance or variance of features that is rounding
 HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
@@ -45,13 +45,14 @@ class Reference:
 
     Attributes:
         extractor: The feature space.
-        statistics: Of all real training images.
-        train: The first `measures.PAIRWISE_LIMIT` real training images, which the preparation has shuffled.
+        statistics: Of all real images of the reference split.
+        train: The first real training images, which the preparation has shuffled: `measures.PAIRWISE_LIMIT` of them.
         test: The real test images.
         facts: Dataset and protocol facts that each score repeats.
         test_closeness: How much nearer than others the nearest training image of each test image is, float64 [N]; None
             where there are too few training images to tell.
-        known_floors: Scores of the first so many test images, by their number.
+        known_floors: Scores of the first so many held-out images, by their number.
+        apart: Statistics of the training images alone, where `statistics` are of the test images too.
     """
 
     extractor: FittedExtractor
@@ -61,16 +62,52 @@ class Reference:
     facts: dict[str, Any]
     test_closeness: NDArray[np.float64] | None = None
     known_floors: dict[int, list[Score]] = field(default_factory=dict)
+    apart: Statistics | None = None
 
     @property
     def measure(self) -> str:
         """Name of the distance in this space; `fid` is reserved for the canonical Inception network."""
         return self.extractor.measure("fd")
 
+    @property
+    def split(self) -> ReferenceSplit:
+        """Which real images generated ones are held against."""
+        split: ReferenceSplit = self.facts.get("reference_split", "train")
+        return split
+
+    @functools.cached_property
+    def real(self) -> Sample:
+        """Single images of the reference split, for the measures that compare such."""
+        return self._of_all() if self.split == "all" else self.test if self.split == "test" else self.train
+
+    @property
+    def held_out(self) -> Sample:
+        """Real images that stand for generated ones in the floors; what they are held against has none of them."""
+        return self.train if self.split == "test" else self.test
+
+    def _of_all(self) -> Sample:
+        """Draws from both splits, from each in proportion to its size."""
+        total = self.statistics.count or 0
+        count = min(total, measures.PAIRWISE_LIMIT)
+        tests = round(count * len(self.test) / total)
+        parts = (self.train.first(count - tests), self.test.drawn(tests))
+        labels = [part.labels for part in parts if part.labels is not None]
+        features = np.concatenate([part.features for part in parts])
+        both = Sample(features, None, np.concatenate(labels) if len(labels) == len(parts) else None)
+        return both.take(np.random.default_rng(ORDER_SEED).permutation(len(both)))
+
     def remarks(self, count: int) -> list[str]:
         """Sentences that people must know before they trust a score of `count` images, if any."""
-        said = []
+        said, beside = [], self.floor_count(count)
         width = self.test.features.shape[1]
+        if self.split != "train":
+            others = "training images beside test" if self.split == "test" else "test images beside training"
+            said.append(f"The reference is of {REFERENCES[self.split]}: the floors are of {others} images.")
+        if beside < count:
+            said.append(
+                f"The floors are of {beside} real images beside {count} generated ones, for there are no more: as many "
+                "real images as generated ones would have a smaller distance."
+            )
         if count < width:
             said.append(
                 f"A score of {count} images in {width} features: the distance and its floor are mostly bias, and "
@@ -92,12 +129,13 @@ class Reference:
             "measure": self.measure,
             "extractor_sha256": self.extractor.sha256,
             **({} if accuracy is None else {"extractor_test_accuracy": accuracy}),
+            "reference_split": self.split,
             "floor": self.floor(count),
-            "floor_count": count,
+            "floor_count": self.floor_count(count),
         }
 
     def distance(self, batches: Iterable[NDArray[np.uint8]]) -> float:
-        """Returns the Frechet distance of uint8 images [n, H, W, C] to the real training images."""
+        """Returns the Frechet distance of uint8 images [n, H, W, C] to the real images of the reference."""
         features = (features for features, _ in self.extractor.outputs(batches))
         return frechet_distance(Statistics.of(features), self.statistics)
 
@@ -106,7 +144,7 @@ class Reference:
         return self.extractor.all_outputs(batches)[0]
 
     def distance_of(self, features: NDArray[np.float32]) -> float:
-        """Returns the Frechet distance of features [N, D] to the real training images'."""
+        """Returns the Frechet distance of features [N, D] to those of the real images of the reference."""
         return frechet_distance(Statistics.of([features]), self.statistics)
 
     def diversity(self, features: NDArray[np.float32]) -> tuple[float, float]:
@@ -116,8 +154,8 @@ class Reference:
             features: Of the images, [N, D].
 
         Returns:
-            The trace of the covariance over that of the real training images; the median distance to the nearest
-            other image over that of as many real test images.
+            The trace of the covariance over that of the real images of the reference; the median distance to the
+            nearest other image over that of as many real test images.
         """
         count = min(len(features), len(self.test), NEIGHBOURS)
         variance = _share(Statistics.of([features]).covariance.trace(), self.statistics.covariance.trace())
@@ -125,46 +163,39 @@ class Reference:
         return variance, nearest
 
     def sample_count(self, wanted: int | None) -> int:
-        """Returns how many samples to score: as wanted, but no more than the floor can be measured with."""
-        available = len(self.test)
-        return available if wanted is None else min(wanted, available)
+        """Returns how many samples to score: as many as wanted, or else as there are test images."""
+        return len(self.test) if wanted is None else wanted
+
+    def floor_count(self, count: int) -> int:
+        """Returns how many real images the floors of `count` generated ones are of: as many, or all that there are."""
+        return min(count, len(self.held_out))
 
     def floor(self, count: int) -> float:
-        """Returns the distance of `count` real test images to the real training images.
-
-        Raises:
-            ValueError: There are fewer of them.
-        """
-        if count > len(self.test):
-            raise ValueError(f"expected at most {len(self.test)} test images. Received: count={count}")
-        return self.distance_of(self.test.features[:count])
+        """Returns the distance of `floor_count(count)` held-out real images to the others."""
+        held_out = Statistics.of([self.held_out.features[:count]])
+        return frechet_distance(held_out, self.apart or self.statistics)
 
     def score(self, sample: Sample) -> list[Score]:
-        """Returns every measure of generated images, with those of as many real test images as floors.
-
-        Raises:
-            ValueError: There are more images than test images.
-        """
-        floors = self.known_floors.get(len(sample)) or self.floors(len(sample))
-        return with_floors(self._measured(sample), floors)
+        """Returns every measure of generated images, with those of `floor_count` held-out real images as floors."""
+        count = self.floor_count(len(sample))
+        floors = self.known_floors.get(count) or self.floors(count)
+        return with_floors(_measured(sample, self.statistics, self.real, self.extractor), floors)
 
     def floors(self, count: int) -> list[Score]:
-        """Returns every measure of the first `count` real test images."""
-        return self._measured(self.test.first(count))
+        """Returns every measure of the first `count` held-out real images beside the others."""
+        beside = self.train if self.split == "all" else self.real
+        return _measured(self.held_out.first(count), self.apart or self.statistics, beside, self.extractor)
 
     def class_scores(self, sample: Sample) -> list[Score]:
         """Returns what the network's answers say of generated images, with those of as many test images as floors.
 
-        Where there are not so many, the class score has none, for it grows with the count.
+        The training images may have taught the network, so they are no floor. Where there are fewer test images, the
+        class score has none, for it grows with the count.
         """
         floors = measures.classes(self.test.first(len(sample)), self.extractor)
         if len(self.test) < len(sample):
             floors = [floor for floor in floors if floor.name != self.extractor.measure("class_score")]
         return with_floors(measures.classes(sample, self.extractor), floors)
-
-    def _measured(self, sample: Sample) -> list[Score]:
-        distances = measures.distances(sample.features, self.statistics, self.extractor)
-        return distances + measures.pairwise(sample.features, self.train.features, self.extractor)
 
     def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
         """Returns what must be equal for two scores to be comparable, and where they came from."""
@@ -173,8 +204,9 @@ class Reference:
             "extractor_sha256": self.extractor.sha256,
             "treatment": self.extractor.treatment or "none",
             **self.facts,
-            "pairwise_count": measures.pairwise_count(count, len(self.train)),
+            "pairwise_count": measures.pairwise_count(count, len(self.real)),
             "generated_count": count,
+            "floor_count": self.floor_count(count),
             "generator": generator,
             "truncation": "none",
             "seed": seed,
@@ -187,6 +219,8 @@ class Reference:
         self.statistics.save(folder / "statistics.npz")
         self.train.save(folder / "train.npz")
         self.test.save(folder / "test.npz")
+        if self.apart is not None:
+            self.apart.save(folder / APART)
         if self.test_closeness is not None:
             with storage.whole_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
                 np.save(file, self.test_closeness, allow_pickle=False)
@@ -220,72 +254,24 @@ class Reference:
         width = extractor.network.output_shape[0][-1]
         if {(width,), statistics.mean.shape} | {part.features.shape[1:] for part in (train, test)} != {(width,)}:
             raise ValueError(f"expected features of one width, {width}")
-        if statistics.space != measures.identity(extractor):
-            raise ValueError(f"expected statistics of {measures.identity(extractor)}, found {statistics.space}")
-        floors = {int(count): [Score(**row) for row in rows] for count, rows in saved["floors"].items()}
+        apart = Statistics.load(folder / APART) if saved["facts"].get("reference_split") == "all" else None
+        for part in (statistics, apart):
+            if part is not None and part.space != measures.identity(extractor):
+                raise ValueError(f"expected statistics of {measures.identity(extractor)}, found {part.space}")
+        floors = {
+            int(count): [Score(**row) for row in rows]
+            for count, rows in saved["floors"].items()
+            if all("count" in row for row in rows)  # else they are of an older version, and measured again when needed
+        }
         closeness = np.load(folder / CLOSENESS, allow_pickle=False) if (folder / CLOSENESS).exists() else None
-        return cls(extractor, statistics, train, test, dict(saved["facts"]), closeness, floors)
+        return cls(extractor, statistics, train, test, dict(saved["facts"]), closeness, floors, apart)
+
+
+def _measured(sample: Sample, statistics: Statistics, real: Sample, extractor: FittedExtractor) -> list[Score]:
+    distances = measures.distances(sample.features, statistics, extractor)
+    return distances + measures.pairwise(sample.features, real.features, extractor)
 
 
 def _share(generated: float, real: float) -> float:
     """Returns generated / real; 1 where real images themselves do not differ, and nothing can be told."""
     return float(generated / real) if real > INDISTINCT else 1.0
-
-
-def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:
-    """Makes the feature space of a dataset and measures its real images in it.
-
-    Args:
-        dataset: Prepared real images.
-        config: Which space.
-        output: Folder to create; it appears whole or not at all.
-
-    Returns:
-        The reference, as `Reference.open(output)` would give it.
-    """
-    weights = None if config.inception_weights is None else storage.fetch(config.inception_weights)
-    chosen = config.space(labelled=len(dataset.classes) > 1)
-    extractor = chosen.fit(dataset, seed=config.seed, weights=weights)
-    statistics, train = _training(extractor, dataset)
-    test = Sample(*extractor.all_outputs(images for images, _ in dataset.read("test")), _labels(dataset, "test"))
-    facts = {
-        "dataset": dataset.name,
-        "dataset_sha256": dataset.checksum,
-        "reference_split": "train",
-        "reference_count": statistics.count,
-        "resize": dataset.manifest["preparation"]["resize"],
-        "size": "x".join(map(str, dataset.image_shape[:2])),
-    }
-    enough = dataset.count("train") > OTHERS
-    near = closeness_to_training(dataset.load("test")[0], dataset)[0] if enough else None
-    reference = Reference(extractor, statistics, train, test, facts, near)
-    count = reference.sample_count(config.samples)
-    reference.known_floors[count] = reference.floors(count)
-    with storage.whole_folder(output) as folder:
-        reference.save(folder)
-    accuracy = extractor.facts.get("test_accuracy")
-    told = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "
-    print(f"{reference.measure}: {told}floor {reference.floor(len(test)):.4f}", flush=True)
-    for remark in reference.remarks(count):
-        print(f"note: {remark}", flush=True)
-    return reference
-
-
-def _training(extractor: FittedExtractor, dataset: PreparedDataset) -> tuple[Statistics, Sample]:
-    """Returns the statistics of all training images, and the first of them, which the preparation has shuffled."""
-    kept: list[NDArray[np.float32]] = []
-
-    def seen() -> Iterator[NDArray[np.float32]]:
-        for features, _ in extractor.outputs(images for images, _ in dataset.read("train")):
-            if sum(map(len, kept)) < measures.PAIRWISE_LIMIT:
-                kept.append(features)
-            yield features
-
-    statistics = replace(Statistics.of(seen()), space=measures.identity(extractor))
-    features = np.concatenate(kept)[: measures.PAIRWISE_LIMIT]
-    labels = _labels(dataset, "train")
-    return statistics, Sample(features, None, None if labels is None else labels[: len(features)])
-
-
-def _labels(dataset: PreparedDataset, split: Split) -> NDArray[np.int64] | None:
-    return np.concatenate([labels for _, labels in dataset.read(split)]) if dataset.classes else None

@@ -20,10 +20,12 @@ class Score:
     Attributes:
         name: Measure and feature space.
         value: Of the generated images.
-        floor: Of as many real images, or None where that says nothing.
+        floor: Of real images in their place, or None where that says nothing.
         meaning: What it tells, in a sentence.
         error: Standard error of the value over draws of the images, or None where none is known.
         floor_error: Standard error of the floor, likewise.
+        count: Generated images that it is of, where that is known.
+        floor_count: Real images that the floor is of, where that is known.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Score:
     meaning: str
     error: float | None = None
     floor_error: float | None = None
+    count: int | None = None
+    floor_count: int | None = None
 
     @property
     def text(self) -> str:
@@ -40,16 +44,19 @@ class Score:
 
     @property
     def floor_text(self) -> str:
-        """The floor to a few digits, with its error; empty where there is none."""
-        return "" if self.floor is None else _text(self.floor, self.floor_error)
+        """The floor to a few digits, with its error, and how many images it is of unless as many; empty without one."""
+        if self.floor is None:
+            return ""
+        alike = self.floor_count in (None, self.count)
+        return _text(self.floor, self.floor_error) + ("" if alike else f" ({self.floor_count} images)")
 
 
 def with_floors(scores: Sequence[Score], real: Sequence[Score]) -> list[Score]:
     """Returns scores with those of real images, by name, as their floors."""
     floors = {score.name: score for score in real}
     return [
-        replace(score, floor=floors[score.name].value, floor_error=floors[score.name].error)
-        if score.name in floors
+        replace(score, floor=floor.value, floor_error=floor.error, floor_count=floor.count)
+        if (floor := floors.get(score.name))
         else score
         for score in scores
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,17 @@ class Statistics:
             else:
                 yield whole.without(_Sums.of(block)).statistics()
 
+    def merge(self, other: Statistics) -> Statistics:
+        """Returns the statistics of both sets of features together.
+
+        Raises:
+            ValueError: It is not known how many features one of them is of.
+        """
+        if self.count is None or other.count is None:
+            raise ValueError(f"expected statistics with their counts. Received: {self.count} and {other.count}")
+        merged = _Sums.behind(self, self.count).merge(_Sums.behind(other, other.count)).statistics()
+        return replace(merged, space=self.space)
+
     @functools.cached_property
     def root(self) -> NDArray[np.float64]:
         """A matrix [R, D] whose product with itself, `root.T @ root`, is the covariance."""
@@ -140,6 +151,13 @@ class _Sums:
         mean = rows.mean(axis=0)
         centred = rows - mean
         return cls(len(rows), mean, centred.T @ centred, centred if len(rows) < rows.shape[1] else None)
+
+    @classmethod
+    def behind(cls, statistics: Statistics, count: int) -> _Sums:
+        """Undoes `statistics`."""
+        degrees, factor = count - 1, statistics.factor
+        scaled = None if factor is None else factor * np.sqrt(degrees)
+        return cls(count, statistics.mean, statistics.covariance * degrees, scaled)
 
     def merge(self, other: _Sums) -> _Sums:
         count = self.count + other.count

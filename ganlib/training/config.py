@@ -64,8 +64,8 @@ class TrainConfig(Config):
     """Steps between two pictures of samples from fixed latents."""
     score_every: int = Field(default=200, ge=1)
     """Steps between two measurements of the distance to the real images."""
-    score_samples: int = Field(default=1000, ge=2)
-    """Samples of such a measurement, at most as many as there are real test images."""
+    score_samples: int | None = Field(default=None, ge=2)
+    """Samples of such a measurement; null means 1,000, or as many as there are real test images if they are fewer."""
     health: HealthConfig = HealthConfig()
     """Which troubles training looks out for, and what it does about them."""
     checkpoint_every: int = Field(default=200, ge=1)

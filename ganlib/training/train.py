@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ganlib.objectives import Objective
     from ganlib.tasks import Task
 
+SCORE_SAMPLES = 1000  # of a score on the way, where there are so many test images
+
 
 def train(
     dataset: PreparedDataset,
@@ -258,7 +260,7 @@ class _Run:
     @property
     def score_count(self) -> int:
         """Samples of a score on the way."""
-        return self.reference.sample_count(self.config.score_samples)
+        return self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
@@ -274,6 +276,7 @@ class _Run:
             "class_shares": self.dataset.class_shares,
             "score_protocol": self.reference.protocol(count=self.score_count, generator="ema", seed=self.config.seed),
             "score_floor": self.reference.floor(self.score_count),
+            "score_floor_count": self.reference.floor_count(self.score_count),
             **self.resolved,
         }
 
