@@ -207,13 +207,67 @@ def test_a_class_can_be_asked_for_wherever_images_are_drawn(labelled):
         asked = {"seed": tf.constant(3, tf.int64), "label": tf.constant(label, tf.int64), "count": tf.constant(5)}
         expected = sampler.images(5, seed=3, labels=np.full(5, label))
         np.testing.assert_array_equal(generate(**asked)["images"].numpy(), expected)
-    for label in (-1, 10):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="expected a label"):
-            generate(**{**asked, "label": tf.constant(label, tf.int64)})
     sheet = sampler.sheet(seed=3)
     np.testing.assert_array_equal(sheet, sampler.images(100, seed=3, labels=np.repeat(np.arange(10), 10)))
     assert (sampler.images(5, seed=3, labels=np.full(5, 1)) != sampler.images(5, seed=3, labels=np.full(5, 2))).any()
     assert set(labelled[0].witness("best")[0]) == {"latent", "label"}
+
+
+@pytest.mark.parametrize("label", [-1, 10, 99, 2**40])
+def test_every_exported_entry_refuses_a_label_of_no_class(labelled, label):
+    folder = labelled[2].folder
+    signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
+    latent, labels = tf.zeros([3, 8]), tf.constant([0, label, 9], tf.int64)
+    told = rf"(?s)expected labels in 0\.\.9\. Received: label=.*{label}"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        signatures["serving_default"](latent=latent, label=labels)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        signatures["generate"](seed=tf.constant(1, tf.int64), count=tf.constant(2), label=labels[1])
+    network = tf.keras.models.load_model(folder / "generator.keras", compile=False)
+    inputs = {"latent": latent.numpy(), "label": labels.numpy()}
+    for call in (network, network.predict_on_batch, tf.function(network)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"should be in vocabulary.*\[{label}\]"):
+            call(inputs)
+    assert np.isfinite(network({**inputs, "label": np.arange(3)})).all()
+
+
+def test_the_signatures_say_what_is_wrong_with_other_inputs(labelled, exported):
+    with_label, without = (
+        tf.saved_model.load(str(folder / "saved_model")).signatures for folder in (labelled[2].folder, exported.folder)
+    )
+    refusals = (tf.errors.InvalidArgumentError, TypeError)
+    seed, latent, label = tf.constant(1, tf.int64), tf.zeros([2, 8]), tf.zeros([2], tf.int64)
+    for count in (0, -3):
+        with pytest.raises(refusals, match=rf"expected a count of at least 1\. Received: count=.*{count}"):
+            without["generate"](seed=seed, count=tf.constant(count))
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(refusals, match="expected finite numbers as latent"):
+            without["serving_default"](latent=tf.fill([2, 8], bad))
+    with pytest.raises(refusals, match=r"incompatible: In\[0\]: \[2,9\], In\[1\]: \[8,"):
+        without["serving_default"](latent=tf.zeros([2, 9]))
+    with pytest.raises(refusals, match="expected as many labels as latents"):
+        with_label["serving_default"](latent=latent, label=label[:1])
+    for wrong in (tf.zeros([2]), tf.zeros([2], tf.int32)):
+        with pytest.raises(refusals, match=r"label|expected to be a int64 tensor"):
+            with_label["serving_default"](latent=latent, label=wrong)
+    with pytest.raises(refusals, match="label"):
+        without["generate"](seed=seed, count=tf.constant(2), label=label[0])
+    with pytest.raises(refusals, match="label"):
+        with_label["generate"](seed=seed, count=tf.constant(2))
+
+
+def test_a_sampler_refuses_what_it_cannot_draw(labelled, trained):
+    asked, free = labelled[0].sampler("best"), trained.sampler("best")
+    for label in (-1, 10):
+        with pytest.raises(ValueError, match=rf"^expected labels in 0\.\.9\. Received: label={label}$"):
+            asked.images(3, seed=1, labels=np.array([0, label, 1]))
+    with pytest.raises(ValueError, match=r"^expected a label for each of 3 images\. Received: shape=\(2,\)$"):
+        asked.images(3, seed=1, labels=np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"^expected no labels, for this generator takes none\. Received: labels="):
+        free.images(3, seed=1, labels=np.array([0, 1, 2]))
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=rf"^expected at least one image\. Received: count={count}$"):
+            free.images(count, seed=1)
 
 
 def test_the_report_tells_how_often_each_class_is_seen_as_asked(labelled):
@@ -310,7 +364,7 @@ def test_a_label_is_refused_where_the_data_has_none(digits, reference, copy, tmp
 @pytest.fixture
 def proved(monkeypatch):
     """Takes the exported model for proved, as other tests show that it is, to save the time of a fresh process."""
-    monkeypatch.setattr("ganlib.export._check", lambda *_: {"saved_model": 0.0, "keras": 0.0})
+    monkeypatch.setattr("ganlib.export.model.check", lambda *_: {"saved_model": 0.0, "keras": 0.0})
 
 
 def test_the_model_is_published_in_a_bucket_as_it_lies_here(trained, evaluation, proved, tmp_path, bucket, monkeypatch):

@@ -91,6 +91,14 @@ def test_a_resume_goes_on_with_exactly_the_batches_that_would_have_followed(batc
         assert batches(PER_EPOCH + 2, start=start) == whole[start : start + PER_EPOCH + 2]
 
 
+def test_labels_of_no_class_are_refused_wherever_batches_are_read(dataset, batches):
+    """They would be trained on as pictures of no class."""
+    manifest = {**dataset.manifest, "classes": dataset.manifest["classes"][:-1]}
+    fewer = PreparedDataset(dataset.folder, manifest)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=r"expected labels in 0\.\.51"):
+        list(fewer.batches(batch_size=BATCH, seed=0, **batches.memory).take(PER_EPOCH + 1))
+
+
 def test_an_epoch_shows_no_image_twice_and_leaves_out_only_the_remainder(batches):
     found = batches(4 * PER_EPOCH)
     for epoch in range(4):
@@ -253,7 +261,7 @@ def test_the_dataset_says_what_it_is(dataset):
 
 
 def test_a_folder_without_prepared_data_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^expected the file manifest.json. Received: folder='.*'$"):
+    with pytest.raises(ValueError, match=r"^expected the file manifest.json. Received: folder='.*' \(.*\)$"):
         PreparedDataset.open(tmp_path)
     with pytest.raises(ValueError, match=r"^expected the file manifest.json. Received: folder='.*gone'$"):
         PreparedDataset.open(tmp_path / "gone")
@@ -285,7 +293,7 @@ def test_a_shard_that_keeps_its_length_but_not_its_content_is_told(dataset, copy
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 255
     shard.write_bytes(data)
-    with pytest.raises(ValueError, match=r"^damaged images; prepare them anew. Received: folder='.*'$"):
+    with pytest.raises(ValueError, match=r"^damaged images; prepare them anew. Received: folder='.*' \(.*\)$"):
         PreparedDataset.open(folder).load("train")
 
 
@@ -297,7 +305,9 @@ def test_a_damaged_shard_is_named(dataset, copy, damage):
         shard.unlink()
     else:
         os.truncate(shard, shard.stat().st_size - 1)
-    with pytest.raises(ValueError, match=rf"the shard {shard.name} is missing or cut off. Received: folder='.*'$"):
+    with pytest.raises(
+        ValueError, match=rf"the shard {shard.name} is missing or cut off. Received: folder='.*' \(.*\)$"
+    ):
         PreparedDataset.open(folder)
 
 

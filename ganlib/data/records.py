@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from etils import epy
 
-from ganlib import storage, streams
+from ganlib import storage, streams, tracking
 from ganlib.data.base import Split
 
 with epy.lazy_imports():
@@ -124,7 +124,8 @@ class PreparedDataset:
             for images, labels in records:
                 yield images.numpy(), labels.numpy()
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            raise ValueError(f"damaged images; prepare them anew. Received: folder={str(self.folder)!r}") from error
+            told = f"folder={str(self.folder)!r} ({tracking.reason(error)})"
+            raise ValueError(f"damaged images; prepare them anew. Received: {told}") from error
 
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Returns a whole split: uint8 [N, H, W, C] and int64 [N]."""
@@ -218,7 +219,11 @@ class PreparedDataset:
         features = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
         parsed = tf.io.parse_example(serialized, features)
         pixels = tf.io.decode_raw(parsed["image"], tf.uint8, fixed_length=None)
-        return tf.reshape(pixels, [-1, *self.image_shape]), parsed["label"]
+        labels, classes = parsed["label"], len(self.classes)
+        if classes:  # a label of no class would be trained on without a word, as a picture of none
+            known = tf.reduce_all((labels >= 0) & (labels < classes))
+            tf.debugging.Assert(known, [f"expected labels in 0..{classes - 1}. Received: label=", labels])
+        return tf.reshape(pixels, [-1, *self.image_shape]), labels
 
 
 def _mirrored(batches: tf.data.Dataset, batch_size: int, seed: int, start: int) -> tf.data.Dataset:

@@ -98,6 +98,9 @@ class Task(Config):
             seed: Chooses them, an int64; whoever draws for a purpose of its own gives a key of `streams`.
             shares: Share of each class among the real images, empty without labels.
             label: Class to ask for, one for all or one each; absent means classes as frequent as the real ones.
+
+        Raises:
+            ValueError: A class is asked for where none can be.
         """
 
     @property

@@ -78,6 +78,8 @@ class Generation(Task):
         label: int | tf.Tensor | None = None,
     ) -> Inputs:
         """Returns `latent` float32 [count, latent_dim] and, if conditional, `label` int64 [count]; see the base."""
+        if label is not None and not self.conditional:
+            raise ValueError(f"expected no labels, for this generator takes none. Received: labels={label}")
         stream = streams.pair(seed, streams.key("sample latents"))
         inputs = {LATENT: tf.random.stateless_normal([count, self.latent_dim], stream)}
         if self.conditional:

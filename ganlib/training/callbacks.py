@@ -59,7 +59,13 @@ class Sampler:
             count: Number of images; equal seeds give equal ones.
             seed: Chooses them.
             labels: A class for each; absent means classes as frequent as the real ones, where the task knows any.
+
+        Raises:
+            ValueError: There is no image to draw, or no class that a label names.
         """
+        if count < 1:
+            raise ValueError(f"expected at least one image. Received: count={count}")
+        self._check(labels, count)
         whole = -(-count // SAMPLE_BATCH) * SAMPLE_BATCH
         label = None if labels is None else np.pad(labels, (0, whole - count))
         inputs = self._task.inputs(whole, seed=seed, shares=self._shares, label=label)
@@ -67,6 +73,16 @@ class Sampler:
             chosen = {name: values[start : start + SAMPLE_BATCH] for name, values in inputs.items()}
             images, asked = self._draw(chosen).numpy(), chosen.get("label")
             yield images[: count - start], None if asked is None else asked.numpy()[: count - start]
+
+    def _check(self, labels: NDArray[np.int64] | None, count: int) -> None:
+        """Refuses labels that would give pictures of no class."""
+        if labels is None or not self._task.takes_label:  # the task itself refuses those that it does not take
+            return
+        if labels.shape != (count,):
+            raise ValueError(f"expected a label for each of {count} images. Received: shape={labels.shape}")
+        unknown = labels[(labels < 0) | (labels >= len(self._shares))]
+        if unknown.size:
+            raise ValueError(f"expected labels in 0..{len(self._shares) - 1}. Received: label={unknown[0]}")
 
     def images(self, count: int, *, seed: int, labels: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """Returns `count` images, uint8 [count, H, W, C]."""
