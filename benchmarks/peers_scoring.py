@@ -32,7 +32,6 @@ LARGEST_SUBSET = 1000
 OURS = "ours"
 OURS_DISTANCE = "ours, distance"
 OURS_ALIKE = "ours, distances, precision and recall"
-COMMAND = "from pipelines.cli import main; main()"
 
 Values = dict[str, float]
 
@@ -86,7 +85,17 @@ def measure(places: list[str], options: argparse.Namespace) -> None:
             for name in options.programs:
                 command = [sys.executable, __file__, "--worker", name, *places]
                 if name == OURS:
-                    command = [sys.executable, "-c", COMMAND, "score", first, second, "--weights", weights, "--json"]
+                    command = [
+                        sys.executable,
+                        "-m",
+                        "gan_pipelines",
+                        "score",
+                        first,
+                        second,
+                        "--weights",
+                        weights,
+                        "--json",
+                    ]
                 row = {"program": name, "images": options.images, "round": number, **measured(command)}
                 print(json.dumps(row), file=file, flush=True)
 

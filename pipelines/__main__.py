@@ -1,6 +1,6 @@
 """`python -m pipelines` is the console script `gan-pipelines`."""
 
-from pipelines.cli import main
+from gan_pipelines import main
 
 if __name__ == "__main__":
     main()

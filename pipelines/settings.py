@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,8 @@ class SettingsError(ValueError):
 
 def presets() -> dict[str, str]:
     """Returns the text of every preset by its name."""
-    folder = resources.files("pipelines") / "presets"
-    files = {item.name.removesuffix(".yaml"): item for item in folder.iterdir() if item.name.endswith(".yaml")}
-    return {name: files[name].read_text() for name in sorted(files)}
+    files = {file.stem: file for file in Path(__file__).with_name("presets").glob("*.yaml")}
+    return {name: files[name].read_text(encoding="utf-8") for name in sorted(files)}
 
 
 def resolve(*, chosen: Sequence[str], files: Sequence[Path] = (), assignments: Iterable[str]) -> PipelineConfig:

@@ -1,9 +1,11 @@
 """The command line: quick, light, and one line for every mistake."""
 
 import json
+import os
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+import gan_pipelines
 from ganlib import __version__
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
@@ -23,6 +26,7 @@ from pipelines.cli import main
 from pipelines.gan_training import DEFAULT_IMAGE
 from pipelines.platform import Kubernetes, PipelineConfig
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("tensorflow", "keras", "mlflow", "sklearn", "numpy", "PIL", "matplotlib")
 
 
@@ -51,7 +55,7 @@ def mistake(call, tmp_path):
 
 def command(*words, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "pipelines", *words], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "gan_pipelines", *words], cwd=cwd, capture_output=True, text=True, check=False
     )
 
 
@@ -106,6 +110,72 @@ def test_the_console_script_is_the_module(tmp_path):
     script = Path(sys.executable).with_name("gan-pipelines")
     said = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert said == command("--version", cwd=tmp_path).stdout == f"gan-pipelines, version {__version__}\n"
+
+
+@pytest.fixture(params=["packages, editable", "packages, wheel", "folders, editable"])
+def own(request, tmp_path):
+    """The repository of a user of KFP, its pipelines and components being packages or folders without `__init__`.
+
+    It comes before what is installed on the search path, where a wheel is a copy. (Python takes what a wheel brings
+    before such folders, wherever they are, so there is no fourth case.)
+    """
+    kind, installation = request.param.split(", ")
+    place, site = tmp_path / "own", tmp_path / "site-packages"
+    for name in ("components", "pipelines"):
+        (place / name).mkdir(parents=True)
+        (place / name / "mine.py").write_text(f"import {name}\nWHERE = list({name}.__path__)\n")
+        if kind == "packages":
+            (place / name / "__init__.py").touch()
+    if installation == "wheel":
+        for name in ("components", "ganlib", "pipelines"):
+            shutil.copytree(ROOT / name, site / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "gan_pipelines.py", site)
+    return place
+
+
+def surrounded(*words, own):
+    """Runs Python where a user's own folder comes before what is installed."""
+    path = os.pathsep.join([str(own), str(own.with_name("site-packages"))])
+    command = [sys.executable, *words]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, cwd=own.parent, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_packages_of_the_same_names_do_not_take_the_place_of_ours(own, tmp_path):
+    done = surrounded("-m", "gan_pipelines", "compile", "--preset", "digits", "-o", "pipeline.yaml", own=own)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "train-gan" in (tmp_path / "pipeline.yaml").read_text(encoding="ascii")
+
+
+@pytest.mark.parametrize("first", ["import pipelines.mine", "import sys"], ids=["imported", "found"])
+def test_a_notebook_gets_presets_and_keeps_its_own_packages(first, own):
+    script = (
+        f"{first}\nfrom gan_pipelines import resolve\n"
+        "config = resolve(chosen=['digits', 'sngan'], assignments=['training.steps=7'])\n"
+        "assert config.objective.kind == 'hinge' and config.training.steps == 7\n"
+        "assert resolve(chosen=['digits']) == resolve(chosen=['digits'])\n"
+        "import pipelines.mine, components.mine\nprint(*pipelines.mine.WHERE, *components.mine.WHERE)"
+    )
+    done = surrounded("-c", script, own=own)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(own / "pipelines"), str(own / "components")]
+
+
+def test_presets_come_from_the_one_module_where_nothing_is_in_its_place():
+    assert gan_pipelines.resolve(chosen=["digits"]) == settings.resolve(chosen=["digits"], assignments=[])
+    assert gan_pipelines._settings() is settings
+
+
+@pytest.mark.parametrize("name", ["ganlib.py", "ganlib/__init__.py", "ganlib/other.py"])
+def test_a_library_of_the_same_name_is_refused_in_one_line(name, tmp_path):
+    own = tmp_path / "own"
+    (own / name).parent.mkdir(parents=True)
+    (own / name).touch()
+    done = surrounded("-m", "gan_pipelines", "presets", own=own)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"error: another package ganlib is found before that of gan-pipelines in {ROOT}")
+    assert f"Received: ganlib='{own / 'ganlib'}" in line
 
 
 def test_help_names_every_command(call):

@@ -30,8 +30,9 @@ TINY = [
 ]
 STEPS = ["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
 SCORE = "fd_digits_classifier"
-# Lies in the current directory under the names of libraries: a step that takes it for one fails at once.
-TRAP = "raise RuntimeError('a step imported what lies in the current directory')\n"
+# Lies under the names of libraries in the current directory, and under those of our packages on PYTHONPATH: a process
+# that takes it for one of them fails at once.
+TRAP = "raise RuntimeError('a process imported what is not ours')\n"
 
 LOADING = """
 import json, sys
@@ -67,14 +68,18 @@ class Run:
         self.work.mkdir(exist_ok=True)
         for name in ("ganlib.py", "keras.py", "numpy.py"):
             (self.work / name).write_text(TRAP)
+        for name in ("components", "pipelines"):
+            (place / "own" / name).mkdir(parents=True, exist_ok=True)
+            (place / "own" / name / "__init__.py").write_text(TRAP)
         options = [word for assignment in TINY for word in ("--set", assignment)]
         self.command = [str(Path(sys.executable).with_name("gan-pipelines")), "run", "--json", "--name", "tiny"]
         self.command += ["--root", "../runs", *options]
 
     def start(self):
         began = time.monotonic()
+        own = {"PYTHONPATH": str(self.place / "own")}
         done = subprocess.run(
-            self.command, cwd=self.work, env=environment(), capture_output=True, text=True, check=False
+            self.command, cwd=self.work, env=environment() | own, capture_output=True, text=True, check=False
         )
         self.seconds = time.monotonic() - began
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

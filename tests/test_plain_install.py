@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("ganlib", "components", "pipelines", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("ganlib", "components", "pipelines", "gan_pipelines.py", "pyproject.toml", "README.md", "LICENSE")
 BUILDING = "setuptools>=77"
 
 
