@@ -61,17 +61,25 @@ def test_the_presets_are_those_that_the_readme_promises():
 
 @pytest.mark.parametrize("name", GAMES)
 def test_a_game_lies_over_data_and_says_all_that_makes_the_game(name):
-    """Whatever lies below, a preset of a game is the same game: networks but for their width, rates, objective."""
+    """Whatever lies below, a preset of a game is the same game: labels, networks but for their width, rates, objective."""
     alone = resolved(preset=name)
     assert alone.data == resolved(preset="digits").data
     below = resolved(*PLACE["folder"], preset=["folder", name])
     assert below.data.name == "folder"
     assert alone.objective == below.objective
+    assert alone.task.conditional == below.task.conditional == (name == "conditional")
     assert alone.training.generator_optimizer == below.training.generator_optimizer
     assert alone.training.discriminator_optimizer == below.training.discriminator_optimizer
     width = {"width", "max_width"}
     assert alone.model.model_dump(exclude=width) == below.model.model_dump(exclude=width)
     assert below.training.steps == resolved(*PLACE["folder"], preset="folder").training.steps
+
+
+def test_the_first_run_asks_for_digits_by_their_class():
+    first = resolved(preset="digits")
+    assert first.task.conditional
+    assert resolved("task.conditional=false", preset="digits").task.conditional is False
+    assert resolved("objective=minimax", preset="digits").objective.kind == "minimax"
 
 
 def test_order_does_not_matter_and_two_of_a_kind_are_refused():
@@ -148,7 +156,7 @@ def test_a_bare_word_chooses_a_variant_and_its_fields_can_be_set_beside_it(write
 
 def test_a_field_of_the_default_variant_can_be_set_by_itself():
     config = resolved("objective.discriminator_steps=2", "task.latent_dim=16", "model.width=8", preset="digits")
-    assert (config.objective.kind, config.objective.discriminator_steps) == ("non_saturating", 2)
+    assert (config.objective.kind, config.objective.discriminator_steps) == ("hinge", 2)
     assert (config.task.latent_dim, config.model.width) == (16, 8)
 
 
