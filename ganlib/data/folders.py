@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ganlib.data.base import Split, held_out
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".7z", ".rar")
+SHOWN_PACKED = 3
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 MAX_SHOWN = 200  # letters of a path in a message
 LITTER = "__MACOSX"  # what a Mac puts into a zip file beside the files
@@ -54,6 +56,10 @@ def arrange(paths: Iterable[str], *, test_fraction: float, place: str, look_thro
     test_folder, unused = _split_folders({path.partition("/")[0] for path in inside if "/" in path})
     names = [path for path in inside if is_image(path) and path.partition("/")[0] not in unused]
     if not names:
+        packed = [path for path in inside if path.lower().endswith(PACKED)]
+        if packed:
+            told = ", ".join([*packed[:SHOWN_PACKED], *["..."] * (len(packed) > SHOWN_PACKED)])
+            raise ValueError(f"holds archives ({told}), expected images: unpack them first. Received: path={place!r}")
         wanted = " ".join(sorted(SUFFIXES))
         raise ValueError(f"expected images ({wanted}), found none. Received: path={place!r}")
     splits, below_split = _splits(names, test_folder, test_fraction)
@@ -102,7 +108,7 @@ def _split_folders(tops: set[str]) -> tuple[str | None, list[str]]:
 def _splits(names: list[str], test_folder: str | None, fraction: float) -> tuple[list[Split], list[str]]:
     """Returns each name's split, and the names without the folder of their split."""
     if test_folder is None:
-        return held_out(names, fraction), names
+        return held_out(names, fraction, _classes(names)[1]), names
     splits: list[Split] = []
     for name in names:
         top = name.partition("/")[0]
