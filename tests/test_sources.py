@@ -8,6 +8,8 @@ from pathlib import Path
 import damaged_files
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
@@ -294,6 +296,63 @@ def test_each_split_holds_at_least_two(count, fraction, tests):
     assert held_out([str(index) for index in range(count)], fraction).count("test") == tests
 
 
+def class_counts(names, labels, fraction):
+    splits = held_out(names, fraction, labels)
+    return {
+        split: np.bincount(
+            [label for label, own in zip(labels, splits, strict=True) if own == split], minlength=1 + max(labels)
+        )
+        for split in ("train", "test")
+    }
+
+
+def test_each_class_keeps_training_images_and_gives_its_share():
+    """Ten images of each of 1,000 classes: drawn over all, some classes lose all of theirs where they have three."""
+    for each, fraction in ((3, 0.5), (10, 0.1), (2, 0.3)):
+        labels = [index % 1000 for index in range(1000 * each)]
+        counts = class_counts([f"image-{index}" for index in range(len(labels))], labels, fraction)
+        assert counts["test"].sum() == round(fraction * len(labels))
+        assert counts["train"].min() >= 1
+        assert set(counts["test"].tolist()) <= {int(fraction * each), int(fraction * each) + 1}
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.floats(0.02, 0.98))
+def test_shares_are_close_to_those_asked_and_no_class_is_emptied(sizes, fraction):
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    names = [f"image-{index}" for index in range(len(labels))]
+    counts = class_counts(names, labels, fraction)
+    able = sum(sizes) - len(sizes)
+    if able < 2 or len(labels) < 4:  # classes of one image or nearly: they do not count
+        return
+    assert counts["train"].min() >= 1
+    wanted = min(max(2, round(fraction * len(labels))), len(labels) - 2)
+    assert counts["test"].sum() == min(wanted, able)
+    if wanted <= able and min(sizes) * fraction >= 1 and max(sizes) * (1 - fraction) >= 2:
+        for size, count in zip(sizes, counts["test"], strict=True):
+            assert count <= wanted * size / len(labels) + 1
+
+
+@given(st.integers(0, 400), st.integers(0, 7))
+def test_one_more_image_of_a_class_moves_hardly_any_other(extra, label):
+    labels = [index % 7 if index % 3 else 0 for index in range(210)]
+    names = [f"image-{index}" for index in range(210)]
+    before = held_out(names, 0.1, labels)
+    after = held_out([*names, f"new-{extra}"], 0.1, [*labels, label])
+    assert sum(one != two for one, two in zip(before, after, strict=False)) <= 4
+
+
+def test_classes_of_one_image_each_are_split_as_images_without_classes_are():
+    names = [str(index) for index in range(20)]
+    assert held_out(names, 0.1, list(range(20))) == held_out(names, 0.1)
+    assert held_out(names, 0.1, [None] * 20) == held_out(names, 0.1)
+
+
+@pytest.mark.parametrize("make", [of_class_folders, of_plain_tar, of_one_idx_file, of_nameless_npz])
+def test_every_source_with_classes_holds_out_class_by_class(make, tmp_path):
+    source = make(tmp_path).model_copy(update={"test_fraction": 0.25})
+    assert sorted(entry.label for entry in source.listing().entries if entry.split == "test") == [0, 0, 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_images_too_few_to_split_are_all_for_training_and_refused_by_who_needs_both(count):
     splits = held_out([str(index) for index in range(count)], 0.5)
@@ -364,6 +423,18 @@ def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "readme.txt").write_text("no image")
     (tmp_path / "empty").mkdir()
     refused(ImageFolder(path=str(tmp_path)), "expected images", ".png", "found none", f"path='{tmp_path}'")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_archives_in_the_place_of_images_are_named(tmp_path, kind):
+    for name in "dbca":
+        shutil.make_archive(tmp_path / "all" / name, "zip", write_images(tmp_path / name))
+    folder = tmp_path / "all"
+    if kind == "zip":
+        source = Archive(path=shutil.make_archive(tmp_path / "packed", "zip", folder))
+    else:
+        source = ImageFolder(path=str(folder))
+    refused(source, "holds archives (a.zip, b.zip, c.zip, ...), expected images: unpack them first")
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):

@@ -66,11 +66,13 @@ class Arrays(DataSource):
         for split, part in parts.items():
             names = [f"{split}-{index:07d}" for index in range(len(part.images))]
             splits: list[Split] = [split] * len(names)
+            labels: list[int | None] = [None] * len(names)
+            if classes and part.labels is not None:
+                labels = part.labels.tolist()
             if len(parts) == 1:
-                splits = held_out(names, self.test_fraction)
+                splits = held_out(names, self.test_fraction, labels)
             for index, name in enumerate(names):
-                label = int(part.labels[index]) if classes and part.labels is not None else None
-                entries.append(Entry(name, splits[index], label, part.images[index].nbytes, modified))
+                entries.append(Entry(name, splits[index], labels[index], part.images[index].nbytes, modified))
             pixels.extend(part.images)
         return Listing(entries, classes, lambda index: Pixels(pixels[index]), drawn=len(parts) == 1)
 

@@ -122,21 +122,44 @@ class DataSource(Config):
         """
 
 
-def held_out(names: Sequence[str], fraction: float) -> list[Split]:
-    """Splits names so that adding an image moves hardly any other.
+def held_out(names: Sequence[str], fraction: float, labels: Sequence[int | None] | None = None) -> list[Split]:
+    """Splits names class by class, so that adding an image moves hardly any other.
 
-    The names with the smallest hashes are held out, so the choice depends on nothing but the names.
+    Of each class the names with the smallest hashes are held out, so the choice depends on nothing but the names. A
+    class gives its share of the images and keeps at least one to train on; the parts of images that this leaves go to
+    the classes with the largest ones.
 
     Args:
         names: Unique names.
         fraction: Share of the names for the test split, in (0, 1).
+        labels: The class of each name; absent or None means that there are no classes.
 
     Returns:
-        The split of each name; each split holds at least two, or all are for training where they are too few.
+        The split of each name; each split holds at least two, or all are for training where they are too few. Where
+        the classes are so small that fewer than two could be held out, classes do not count.
     """
     if len(names) < 2 * FEWEST:
         return ["train" for _ in names]
-    count = min(max(FEWEST, round(fraction * len(names))), len(names) - FEWEST)
-    ranked = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
-    test = set(ranked[:count])
-    return ["test" if index in test else "train" for index in range(len(names))]
+    wanted = min(max(FEWEST, round(fraction * len(names))), len(names) - FEWEST)
+    hashes = [hashlib.sha256(name.encode()).digest() for name in names]
+    ranked = sorted(range(len(names)), key=hashes.__getitem__)
+    classes: dict[int | None, list[int]] = {}
+    for row in ranked:
+        classes.setdefault(labels[row] if labels else None, []).append(row)
+    sizes, ties = [len(rows) for rows in classes.values()], [hashes[rows[0]] for rows in classes.values()]
+    counts = _shares(sizes, wanted, ties=ties)
+    test = {row for rows, count in zip(classes.values(), counts, strict=True) for row in rows[:count]}
+    if len(test) < FEWEST:
+        test = set(ranked[:wanted])
+    return ["test" if row in test else "train" for row in range(len(names))]
+
+
+def _shares(sizes: Sequence[int], wanted: int, *, ties: Sequence[bytes]) -> list[int]:
+    """Shares a number among classes by their sizes, by largest remainders; each keeps at least one for itself."""
+    quotas = [wanted * size / sum(sizes) for size in sizes]
+    counts = [min(int(quota), size - 1) for quota, size in zip(quotas, sizes, strict=True)]
+    largest = sorted(range(len(sizes)), key=lambda index: (counts[index] - quotas[index], ties[index]))
+    while wanted > sum(counts) and (able := [index for index in largest if counts[index] < sizes[index] - 1]):
+        for index in able[: wanted - sum(counts)]:
+            counts[index] += 1
+    return counts

@@ -16,6 +16,8 @@ from ganlib.data.names import hidden, shown
 from ganlib.data.split_names import Part, Role, role, split_folders
 from ganlib.data.stored import StoredFile
 
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".7z", ".rar")
+SHOWN_PACKED = 3
 STRAYS = 0.05  # share of images that may stand beside the folders of splits or classes; a single one always may
 
 
@@ -70,6 +72,10 @@ def arrange(paths: Iterable[str], *, locate: Callable[[str], StoredFile], test_f
     verdicts = images_among(visible, lambda name: locate(name).start(FIRST_BYTES))
     images = [name for name, verdict in zip(visible, verdicts, strict=True) if verdict]
     if not images:
+        packed = [shown(path) for path in visible if path.lower().endswith(PACKED)]
+        if packed:
+            some = ", ".join([*packed[:SHOWN_PACKED], *["..."] * (len(packed) > SHOWN_PACKED)])
+            raise ValueError(f"holds archives ({some}), expected images: unpack them first. Received: path={place!r}")
         found = f"with {counted(visible)}" if visible else "which holds no files"
         raise ValueError(f"expected images, such as .png or .jpg, found none. Received: path={place!r}, {found}")
     work = _Arrangement(images, files, place)
@@ -78,7 +84,7 @@ def arrange(paths: Iterable[str], *, locate: Callable[[str], StoredFile], test_f
     drawn = not any(image.part == "test" for image in arranged)
     return Layout(
         names=names,
-        splits=held_out(names, test_fraction) if drawn else [_split(image) for image in arranged],
+        splits=held_out(names, test_fraction, labels) if drawn else [_split(image) for image in arranged],
         labels=labels,
         classes=classes,
         top=work.top,
