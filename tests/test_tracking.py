@@ -34,7 +34,7 @@ ROWS = 200
 def empty_store(tmp_path_factory):
     """A store whose tables are made already, which takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    tracking.initialise(f"sqlite:///{folder}/mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
+    tracking.initialise(folder / "mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
     return folder
 
 
@@ -59,8 +59,8 @@ def server(only_server, monkeypatch, request):
 def store(tmp_path, empty_store, monkeypatch):
     """A local store without a server."""
     shutil.copytree(empty_store, tmp_path / "store")
-    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
-    tracking.initialise(uri, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=tmp_path / "store" / "artifacts")
+    file, artifacts = tmp_path / "store" / "mlflow.db", tmp_path / "store" / "artifacts"
+    uri = tracking.initialise(file, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=artifacts)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
 
@@ -627,7 +627,7 @@ def test_a_given_run_that_is_not_there_is_an_error_and_not_a_new_run(server, tmp
 
 def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path, monkeypatch):
     folder, experiment = tmp_path / "run", os.environ["MLFLOW_EXPERIMENT_NAME"]
-    tracking.initialise(store, experiment=experiment, artifacts=tmp_path / "artifacts")
+    tracking.initialise(tracking.store_file(store), experiment=experiment, artifacts=tmp_path / "artifacts")
     with Tracker(folder) as tracker:  # into the local store
         introduce(tracker)
         record(tracker, range(1, 4))
