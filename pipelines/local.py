@@ -18,6 +18,7 @@ from ganlib.evaluation import Evaluation
 from pipelines import containers
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.package import arguments_of
+from pipelines.places import check_places
 from pipelines.summary import Result
 from pipelines.terminal import step_log
 
@@ -56,10 +57,11 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
 
     Raises:
         StepFailed: A step failed; the message is its own.
-        ValueError: The source of the images holds nothing usable.
+        ValueError: The source of the images holds nothing usable, or a place cannot be written to.
     """
     root = root.resolve()
     folder = root / name
+    check_places(root, name, home=config.training.home, target=config.export.target)
     config = _bound(config, name=name, home=folder / "training")
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
