@@ -7,7 +7,9 @@ flushed to the disk, and renamed: a killed process leaves the old file or the ne
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 NOTICED = 2.0  # seconds of waiting for another process that people wonder at
 
 
@@ -30,7 +33,7 @@ def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
         patience: Seconds to wait for another process to end.
 
     Raises:
-        OSError: Another process still works there.
+        OSError: Another process still works there, or the file system keeps no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     began, told = time.monotonic(), False
@@ -47,6 +50,11 @@ def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
                     print(f"waiting for another process that works in {folder}", flush=True)
                     told = True
                 time.sleep(0.5)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                why = "expected a file system that keeps locks (a network's may be mounted without)"
+                raise OSError(f"{why}. Received: folder={str(folder)!r}") from error
         yield
 
 
@@ -87,9 +95,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
-    """Removes the files that killed processes left half-written in a folder where nobody else writes."""
-    for leftover in folder.glob(".*.partial"):
+def sweep(folder: Path, *, name: str = "") -> None:
+    """Removes the files that killed processes left half-written in a folder where nobody else writes.
+
+    Args:
+        folder: The folder.
+        name: What the files were to be called; absent means all names.
+    """
+    for leftover in folder.glob(f".{glob.escape(name)}*.partial"):
         if leftover.is_file():
             leftover.unlink()
 

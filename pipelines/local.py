@@ -18,6 +18,7 @@ from ganlib.evaluation import Evaluation
 from pipelines import containers
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.package import arguments_of
+from pipelines.places import check_places
 from pipelines.summary import Result
 from pipelines.terminal import step_log
 
@@ -56,10 +57,11 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
 
     Raises:
         StepFailed: A step failed; the message is its own.
-        ValueError: The source of the images holds nothing usable.
+        ValueError: The source of the images holds nothing usable, or a place cannot be written to.
     """
     root = root.resolve()
     folder = root / name
+    check_places(root, name, home=config.training.home, target=config.export.target)
     config = _bound(config, name=name, home=folder / "training")
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
@@ -153,14 +155,14 @@ def _found(name: str, path: str) -> str:
 
 
 def _tracking(root: Path) -> str:
-    """Returns the tracking store: the environment's, or a local one, made before several steps use it at once."""
+    """Returns the tracking store: the environment's, or a local one. A database file is made here, whole."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return uri
-    uri = f"sqlite:///{root / 'mlflow.db'}"
+    file = tracking.store_file(uri) if uri else root / "mlflow.db"
+    if file is None:
+        return str(uri)
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", tracking.DEFAULT_EXPERIMENT)
-    tracking.initialise(uri, experiment=experiment, artifacts=root / "mlflow-artifacts")
-    return uri
+    made = tracking.initialise(file, experiment=experiment)
+    return uri or made
 
 
 def _inherited(failure: Path, uri: str) -> dict[str, str]:
@@ -207,6 +209,9 @@ def _settle(folder: Path) -> None:
         if tracking.pending(tracked):
             try:
                 tracking.deliver(tracked)
+            except tracking.Blocked as error:
+                print(f"tracking: {error}. Then deliver the rest with: {tracking.deliver_command(folder)}", flush=True)
+                return
             except Exception:  # noqa: BLE001  # the steps have said why; the lines stay on disk
                 print(f"tracking: deliver the rest later with: {tracking.deliver_command(folder)}", flush=True)
                 return

@@ -121,15 +121,20 @@ def deliver(folder: Path, uri: str | None) -> None:
 
     if uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        places = [place / "mlflow.db" for place in (folder.absolute(), folder.absolute().parent)]
-        found = [shlex.quote(f"sqlite:///{place}") for place in places if place.exists()]
-        such = f", such as --uri {found[0]}" if found else ""
-        raise Stop(f"expected --uri or the environment variable MLFLOW_TRACKING_URI{such}", MISTAKE)
+    with for_people():
+        address = os.environ.get("MLFLOW_TRACKING_URI")
+        if not address:
+            places = [place / "mlflow.db" for place in (folder.resolve(), *folder.resolve().parents[:1])]
+            found = [shlex.quote(tracking.store_uri(place)) for place in places if place.exists()]
+            such = f", such as --uri {found[0]}" if found else ""
+            raise ValueError(f"expected --uri or the environment variable MLFLOW_TRACKING_URI{such}")
+        tracking.check_address(address)
     try:
         folders = tracking.tracked_folders(folder)
         for tracked in folders:
             click.echo(f"{tracked}: {tracking.deliver(tracked)} lines are in MLflow")
+    except tracking.Blocked as error:
+        raise Stop(f"not delivered: {error}", FAILURE) from error
     except Exception as error:  # whatever a server says becomes one line
         raise Stop(f"not delivered: {tracking.reason(error)}", FAILURE) from error
     if not folders:

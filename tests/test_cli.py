@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -396,8 +397,94 @@ def test_a_damaged_store_is_told_in_one_line_and_as_json(call, tmp_path):
     result = call("run", "--json", "--name", "mine")
     assert result.exit_code == 1
     [line] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: cannot open the tracking store: ")
+    assert line.startswith(f"error: cannot open the tracking store {tmp_path}/runs/mlflow.db: file is not a database. ")
     assert json.loads(result.stdout.splitlines()[-1])["status"] == "failed"
+
+
+def as_a_user(*words, cwd):
+    """Runs a command without the right to overrule permissions; returns its exit code, its error and its seconds."""
+    words = [sys.executable, "-m", "pipelines", *words]
+    if os.geteuid() == 0:
+        words = ["setpriv", "--bounding-set=-dac_override", *words]
+    began = time.monotonic()
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr, time.monotonic() - began
+
+
+@pytest.mark.parametrize("place", ["runs", "runs/mine", "runs/.cache", "runs/mlflow-artifacts", "runs/mine/training"])
+def test_a_place_that_cannot_be_written_to_is_one_line_at_once(tmp_path, place):
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    folder.chmod(0o555)
+    before = sorted(tmp_path.rglob("*"))
+    code, error, seconds = as_a_user("run", "--name", "mine", cwd=tmp_path)
+    told = f"expected a place that can be written to: {folder}: Permission denied. Received: root='{tmp_path}/runs'"
+    assert (code, error) == (2, f"error: {told}\n")
+    assert seconds < 20  # it takes one; this is for machines with much else to do
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_store_that_may_not_be_written_is_one_line_at_once(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mlflow.db").touch(0o444)
+    code, error, _ = as_a_user("run", "--name", "mine", cwd=tmp_path)
+    told = f"expected a file that can be written to at {tmp_path}/runs/mlflow.db. Received: root='{tmp_path}/runs'"
+    assert (code, error) == (2, f"error: {told}\n")
+
+
+@pytest.mark.parametrize("name", ["runs", "runs/mine", "runs/mine/steps", "runs/.cache", "runs/mlflow-artifacts"])
+def test_a_file_in_the_place_of_a_folder_is_told_before_anything_happens(mistake, tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    if name == "runs":
+        assert mistake("run")[-1] == "Error: Invalid value for '--root': Directory 'runs' is a file."
+        path = tmp_path / "runs"
+        name = "runs/deeper"
+    [line] = mistake("run", "--name", "mine", *(["--root", name] if name == "runs/deeper" else []))
+    assert line.startswith(f"error: expected a folder, or nothing, at {path}. Received: root=")
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "mine/log.txt"])
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_happens(mistake, tmp_path, name):
+    (tmp_path / "runs" / name).mkdir(parents=True)
+    [line] = mistake("run", "--name", "mine")
+    told = f"expected a file that can be written to at {tmp_path}/runs/{name}. Received: root='{tmp_path}/runs'"
+    assert line == f"error: {told}"
+
+
+@pytest.mark.parametrize("option", ["training.home", "export.target"])
+def test_where_checkpoints_and_the_model_go_is_looked_at_first(mistake, tmp_path, option):
+    (tmp_path / "file").touch()
+    [line] = mistake("run", "--set", f"{option}=file/below")
+    assert line == f"error: expected a folder, or nothing, at {tmp_path}/file. Received: {option}='file/below'"
+
+
+def test_a_disk_that_cannot_be_written_to_is_told(mistake, tmp_path):
+    where = "expected a place that can be written to: /proc: "
+    assert mistake("run", "--root", "/proc/runs")[0].startswith(f"error: {where}")
+
+
+@pytest.mark.parametrize(
+    ("root", "told"),
+    [
+        ("x" * 300, "expected names of at most 255 bytes in a path. Received: root="),
+        ("/".join(["x" * 99] * 6), "expected a path of at most 504 bytes, as SQLite does. Received: path="),
+        ("/".join(["x" * 99] * 39), "expected a root whose path has at most 3595 bytes. Received: root="),
+    ],
+)
+def test_a_root_that_is_too_long_is_told(mistake, root, told):
+    [line] = mistake("run", "--root", root)
+    assert line.startswith(f"error: {told}")
+
+
+def test_an_address_that_mlflow_cannot_log_to_ends_a_run_before_it_starts(mistake, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "localhost:5000")
+    (tmp_path / "here").mkdir()
+    for words in (["run"], ["deliver", "here"]):
+        [line] = mistake(*words)
+        assert line.startswith("error: expected http://HOST, https://HOST, sqlite:////PATH or another")
+        assert line.endswith(". Received: MLFLOW_TRACKING_URI='localhost:5000'")
 
 
 def test_a_config_file_whose_name_has_no_plain_letter_gives_a_plain_name_to_its_run(call, tmp_path):

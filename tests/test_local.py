@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from ganlib import tracking
 from pipelines import local, settings
 from pipelines.gan_training import compile_pipeline
 
@@ -28,6 +29,7 @@ TINY = [
     "model.width=8",
     "data.size=16",
 ]
+ROOT = "my %20runs?#&ü'\""  # a path, whatever its characters mean in an address or a shell
 STEPS = ["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
 SCORE = "fd_digits_classifier"
 # Lies under the names of libraries in the current directory, and under those of our packages on PYTHONPATH: a process
@@ -63,7 +65,7 @@ class Run:
     """A finished command."""
 
     def __init__(self, place):
-        self.place, self.root = place, place / "runs"
+        self.place, self.root = place, place / ROOT
         self.work = place / "work"
         self.work.mkdir(exist_ok=True)
         for name in ("ganlib.py", "keras.py", "numpy.py"):
@@ -73,7 +75,7 @@ class Run:
             (place / "own" / name / "__init__.py").write_text(TRAP)
         options = [word for assignment in TINY for word in ("--set", assignment)]
         self.command = [str(Path(sys.executable).with_name("gan-pipelines")), "run", "--json", "--name", "tiny"]
-        self.command += ["--root", "../runs", *options]
+        self.command += ["--root", f"../{ROOT}", *options]
 
     def start(self):
         began = time.monotonic()
@@ -126,7 +128,7 @@ def test_the_last_line_is_one_json_object_with_all_that_a_program_wants(finished
     assert said["training"]["rollbacks"] == 0
     assert all(seconds > 0 for seconds in said["seconds"].values())
     assert said["cached"] == []
-    assert Path(said["mlflow_tracking_uri"].removeprefix("sqlite:///")) == finished.root / "mlflow.db"
+    assert tracking.store_file(said["mlflow_tracking_uri"]) == finished.root / "mlflow.db"
 
 
 def test_the_scores_of_a_run_can_be_compared(finished):

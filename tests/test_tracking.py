@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from mlflow.cli import cli as mlflow_cli
 from mlflow_server import Server, client_of, wait_until
 from PIL import Image
 
@@ -34,7 +35,7 @@ ROWS = 200
 def empty_store(tmp_path_factory):
     """A store whose tables are made already, which takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    tracking.initialise(f"sqlite:///{folder}/mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
+    tracking.initialise(folder / "mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
     return folder
 
 
@@ -59,8 +60,8 @@ def server(only_server, monkeypatch, request):
 def store(tmp_path, empty_store, monkeypatch):
     """A local store without a server."""
     shutil.copytree(empty_store, tmp_path / "store")
-    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
-    tracking.initialise(uri, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=tmp_path / "store" / "artifacts")
+    file, artifacts = tmp_path / "store" / "mlflow.db", tmp_path / "store" / "artifacts"
+    uri = tracking.initialise(file, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=artifacts)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
 
@@ -627,7 +628,7 @@ def test_a_given_run_that_is_not_there_is_an_error_and_not_a_new_run(server, tmp
 
 def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path, monkeypatch):
     folder, experiment = tmp_path / "run", os.environ["MLFLOW_EXPERIMENT_NAME"]
-    tracking.initialise(store, experiment=experiment, artifacts=tmp_path / "artifacts")
+    tracking.initialise(tracking.store_file(store), experiment=experiment, artifacts=tmp_path / "artifacts")
     with Tracker(folder) as tracker:  # into the local store
         introduce(tracker)
         record(tracker, range(1, 4))
@@ -818,3 +819,150 @@ def test_deliver_without_an_address_or_a_run_says_what_is_missing(tmp_path, monk
 def test_flattened_settings_have_dotted_names():
     nested = {"model": {"kind": "dcgan", "widths": [1, 2]}, "steps": 3, "empty": {}}
     assert tracking.flattened(nested) == {"model.kind": "dcgan", "model.widths": [1, 2], "steps": 3}
+
+
+def restoring(text):
+    """The command that a message says, as words of a shell, and the environment that it sets."""
+    command = text.partition("Restore it: ")[2].partition(", or ")[0]
+    variable, *words = shlex.split(command)
+    name, _, uri = variable.partition("=")
+    assert (name, words[0]) == ("MLFLOW_TRACKING_URI", "mlflow")
+    return words[1:], {name: uri}
+
+
+def restore(text):
+    """Does what a message says."""
+    words, environment = restoring(text)
+    result = CliRunner().invoke(mlflow_cli, words, env=environment, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(params=["server", "store"])
+def either(request):
+    """A server or a database file, which MLflow's client treats in different ways."""
+    request.getfixturevalue(request.param)
+    return client_of(os.environ["MLFLOW_TRACKING_URI"])
+
+
+@pytest.mark.parametrize("what", ["run", "experiment"])
+def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd, what):
+    folder = tmp_path / "tiny"
+    with Tracker(folder, run_name="tiny") as tracker:
+        record(tracker, range(1, 4))
+        tracker.status("FINISHED")
+    run = the_run(either, folder)
+    experiment = either.get_experiment(run.info.experiment_id)
+    capfd.readouterr()
+    if what == "run":
+        either.delete_run(run.info.run_id)
+    else:
+        either.delete_experiment(run.info.experiment_id)
+    name, command = {
+        "run": ("run 'tiny'", f"runs restore --run-id {run.info.run_id}"),
+        "experiment": (
+            f"experiment '{experiment.name}'",
+            f"experiments restore --experiment-id {run.info.experiment_id}",
+        ),
+    }[what]
+    with Tracker(folder) as tracker:  # goes on, as a run with more steps does
+        record(tracker, range(4, 6))
+    said = capfd.readouterr().out
+    lines = [line for line in said.splitlines() if line.startswith("tracking: ")]
+    assert len(lines) == 2
+    told = f"the MLflow {name} was deleted. Restore it: MLFLOW_TRACKING_URI={either.tracking_uri} mlflow {command}, or "
+    assert lines[0].startswith(f"tracking: {told}take another run name")
+    assert lines[0].endswith(". The run goes on and keeps its lines on disk")
+    assert lines[1].startswith(f"tracking: not everything reached MLflow; it is kept on disk. {told}")
+    assert f". Then deliver it with: gan-pipelines deliver {folder} --uri " in lines[1]
+    assert "away" not in said
+    result = CliRunner().invoke(main, ["deliver", str(folder)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: not delivered: {told}")
+    restore(result.stderr)
+    words = shlex.split(lines[1].partition("deliver it with: ")[2])
+    assert CliRunner().invoke(main, words[1:], catch_exceptions=False).exit_code == 0
+    assert points(either, the_run(either, folder)) == expected_points(range(1, 6))
+    assert delivered(folder)
+
+
+def test_a_run_deleted_and_restored_on_the_way_has_everything(either, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(courier, "RETRY_SECONDS", 0.2)
+    with Tracker(tmp_path / "run") as tracker:
+        record(tracker, range(1, 4))
+        wait_until(lambda: delivered(tracker.folder))
+        either.delete_run(tracking.run_id(tracker.folder))
+        record(tracker, range(4, 6))
+        wait_until(lambda: "was deleted" in (said := capfd.readouterr().out) and (restore(said) or True))
+        wait_until(lambda: "MLflow is back" in capfd.readouterr().out)
+    assert delivered(tmp_path / "run")
+    assert points(either, the_run(either, tmp_path / "run")) == expected_points(range(1, 6))
+
+
+def test_a_run_that_was_deleted_before_its_id_was_noted_is_not_made_twice(either, tmp_path):
+    folder = tmp_path / "run"
+    record(Tracker(folder), range(1, 3))
+    identity = storage.read_json(folder / tracking.IDENTITY)
+    tracking.deliver(folder)
+    either.delete_run(tracking.run_id(folder))
+    storage.write_json(folder / tracking.IDENTITY, identity)  # killed before the id was written
+    with pytest.raises(tracking.Blocked, match="was deleted"):
+        tracking.deliver(folder)
+
+
+def test_a_run_that_is_gone_for_good_is_delivered_as_a_new_one(store, tmp_path):
+    folder, client = tmp_path / "run", client_of(store)
+    record(Tracker(folder), range(1, 4))
+    tracking.deliver(folder)
+    gone = tracking.run_id(folder)
+    client.delete_run(gone)
+    words = ["gc", "--backend-store-uri", store, "--run-ids", gone]
+    result = CliRunner().invoke(mlflow_cli, words, env={"MLFLOW_TRACKING_URI": store}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    tracking.deliver(folder)
+    assert tracking.run_id(folder) != gone
+    assert points(client, the_run(client, folder)) == expected_points(range(1, 4))
+
+
+def test_a_run_goes_on_in_its_experiment_when_that_is_renamed(either, tmp_path):
+    folder = tmp_path / "run"
+    record(Tracker(folder), range(1, 3))
+    tracking.deliver(folder)
+    experiment = the_run(either, folder).info.experiment_id
+    either.rename_experiment(experiment, f"renamed-{time.time_ns()}")
+    record(Tracker(folder), range(3, 5))
+    tracking.deliver(folder)
+    assert the_run(either, folder).info.experiment_id == experiment
+    assert points(either, the_run(either, folder)) == expected_points(range(1, 5))
+
+
+def test_a_given_run_that_was_deleted_is_told_and_no_new_one_is_made(server, tmp_path, monkeypatch):
+    experiment, given = given_run(server)
+    server.client.delete_run(given)
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    record(Tracker(tmp_path / "run"), range(1, 3))
+    with pytest.raises(tracking.Blocked, match=rf"runs restore --run-id {given}, or give another in MLFLOW_RUN_ID$"):
+        tracking.deliver(tmp_path / "run")
+    assert server.client.search_runs([experiment]) == []
+
+
+def test_an_experiment_that_was_deleted_ends_a_run_before_it_starts(tmp_path):
+    root = tmp_path / "runs"
+    root.mkdir()
+    uri = tracking.initialise(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
+    client_of(uri).delete_experiment("1")
+    result = CliRunner().invoke(main, ["run", "--root", str(root), "--name", "tiny"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: the MLflow experiment 'gan-pipelines' was deleted. Restore it: MLFLOW_")
+    assert not (root / "tiny").exists()
+    restore(result.stderr)
+    tracking.initialise(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
+
+
+def test_an_address_that_is_none_costs_a_run_nothing_and_no_vain_advice_is_given(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "someone:hunter2@localhost:5000")
+    with Tracker(tmp_path / "run") as tracker:
+        record(tracker, range(1, 3))
+    first, last = [line for line in capfd.readouterr().out.splitlines() if line.startswith("tracking: ")]
+    assert "Received: MLFLOW_TRACKING_URI='localhost:5000'. The run goes on and keeps its lines on disk" in first
+    assert last.endswith(f"Then deliver it with: gan-pipelines deliver {tmp_path / 'run'} --uri ADDRESS")
+    assert SECRET not in first + last

@@ -7,8 +7,9 @@ however often a run is killed, resumed, or delivered again. A server that is awa
 nothing: the courier says so once, tries again now and then, and once more at the end.
 """
 
+from ganlib.tracking.address import Blocked, check_address, store_file, store_uri
 from ganlib.tracking.courier import deliver_command
-from ganlib.tracking.delivery import deliver, initialise
+from ganlib.tracking.delivery import deliver
 from ganlib.tracking.folder import (
     DEFAULT_EXPERIMENT,
     HISTORY,
@@ -21,6 +22,7 @@ from ganlib.tracking.folder import (
     run_id,
     tracked_folders,
 )
+from ganlib.tracking.store import initialise
 from ganlib.tracking.tracker import Tracker
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "HISTORY",
     "IDENTITY",
     "JOURNAL",
+    "Blocked",
     "Tracker",
+    "check_address",
     "deliver",
     "deliver_command",
     "flattened",
@@ -37,5 +41,7 @@ __all__ = [
     "reason",
     "redacted",
     "run_id",
+    "store_file",
+    "store_uri",
     "tracked_folders",
 ]

@@ -7,6 +7,7 @@ import shlex
 import threading
 from pathlib import Path
 
+from ganlib.tracking.address import Blocked, check_address
 from ganlib.tracking.delivery import Delivery
 from ganlib.tracking.folder import pending, read, reason, redacted
 
@@ -28,6 +29,7 @@ class Courier(threading.Thread):
         self._delivery = Delivery(folder)
         self._news, self._ending = threading.Event(), threading.Event()
         self._away = False
+        self._obstacle = ""  # what people must change before MLflow takes anything
         self._count = 0
 
     def wake(self) -> None:
@@ -44,10 +46,9 @@ class Courier(threading.Thread):
             if self._delivery.calls == before:
                 break
         if pending(self._folder):
-            command = deliver_command(self._folder)
-            print(
-                f"tracking: not everything reached MLflow; it is kept on disk. Deliver it with: {command}", flush=True
-            )
+            deliver = f"eliver it with: {deliver_command(self._folder)}"
+            what = f"{self._obstacle}. Then d{deliver}" if self._obstacle else f"D{deliver}"
+            print(f"tracking: not everything reached MLflow; it is kept on disk. {what}", flush=True)
 
     def run(self) -> None:
         """Delivers whenever there is news, and now and then while the server is away."""
@@ -70,6 +71,11 @@ class Courier(threading.Thread):
             lines = read(self._folder)
             self._count = len(lines)
             self._delivery.bring(lines)
+        except Blocked as error:
+            if not self._obstacle:
+                print(f"tracking: {error}. The run goes on and keeps its lines on disk", flush=True)
+            self._away, self._obstacle = True, str(error)
+            return
         except Exception as error:  # noqa: BLE001  # whatever a tracking server does, the run must outlive it
             if not self._away:
                 cause = reason(error)
@@ -78,11 +84,16 @@ class Courier(threading.Thread):
             return
         if self._away:
             print("tracking: MLflow is back, everything so far is delivered", flush=True)
-        self._away = False
+        self._away, self._obstacle = False, ""
 
 
 def deliver_command(folder: Path) -> str:
     """Returns what to type to deliver a folder later; a server's address is told unless it holds a password."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    option = f" --uri {shlex.quote(uri)}" if uri and uri == redacted(uri) else ""
+    try:
+        check_address(uri)
+    except Blocked:
+        option = " --uri ADDRESS"
+    else:
+        option = f" --uri {shlex.quote(uri)}" if uri == redacted(uri) else ""
     return f"gan-pipelines deliver {shlex.quote(str(folder))}{option}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
+from ganlib.tracking.address import ARTIFACTS, Blocked, check_address, store_file
 from ganlib.tracking.folder import (
     IDENTITY,
     JOURNAL,
@@ -20,10 +21,10 @@ from ganlib.tracking.folder import (
     fingerprint,
     read,
     reason,
-    redacted,
     server_key,
 )
-from ganlib.tracking.runs import forget_events, run_of
+from ganlib.tracking.runs import check_run, forget_events, run_of
+from ganlib.tracking.store import make
 
 with epy.lazy_imports():
     import mlflow
@@ -40,6 +41,7 @@ POINTS_A_CALL = 1000
 PARAMS_A_CALL = 100
 THUMBNAIL = (256, 256)
 LOCK_SECONDS = 15.0
+REFUSED = "INVALID_PARAMETER_VALUE"  # what MLflow answers to lines for a deleted run
 # The client must not repeat a request by itself: a slow `create_run` would make a second run, whereas the courier
 # asks first what is there. It must not print a run's address either, since that may hold a password.
 CLIENT_SETTINGS = {
@@ -51,24 +53,6 @@ CLIENT_SETTINGS = {
 PICTURE = re.compile(r"images/((?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+?)(?P<thumbnail>\+compressed)?\.\w+")
 
 
-def initialise(uri: str, *, experiment: str, artifacts: Path) -> None:
-    """Creates a local store and its experiment, before several processes use it at once.
-
-    Raises:
-        RuntimeError: What lies there is no store, or cannot be written.
-    """
-    try:
-        client = mlflow.MlflowClient(uri)
-        if client.get_experiment_by_name(experiment) is None:
-            client.create_experiment(experiment, artifact_location=artifacts.absolute().as_uri())
-    except ImportError:
-        raise
-    except Exception as error:  # noqa: BLE001  # whatever a database says
-        raise RuntimeError(
-            f"cannot open the tracking store: {reason(error)}. Received: uri={redacted(uri)!r}"
-        ) from None
-
-
 def deliver(folder: Path) -> int:
     """Brings everything in a tracked folder to MLflow that is not there yet.
 
@@ -76,11 +60,14 @@ def deliver(folder: Path) -> int:
         The number of lines in the folder.
 
     Raises:
+        Blocked: The run was deleted in MLflow, or the server's address is none.
         RuntimeError: The server cannot be reached, or refuses a line.
     """
     lines = read(folder)
     try:
         Delivery(folder).bring(lines)
+    except Blocked:
+        raise
     except Exception as error:  # noqa: BLE001  # whatever it was, its text may hold a password
         raise RuntimeError(reason(error)) from None
     return len(lines)
@@ -120,8 +107,10 @@ class Delivery:
                         self._bring_line(line)
                         self._done.add(fingerprint(line))
                         self.calls += 1
-            except Exception:
-                self._attached = None  # what the server has is asked again before the next attempt
+            except Exception as error:
+                client, self._attached = self._attached, None  # what the server has is asked before the next attempt
+                if client is not None and getattr(error, "error_code", "") == REFUSED:
+                    check_run(client, client.get_run(self._run_id))  # that may be because it was deleted meanwhile
                 raise
             before = storage.read_json(self._folder / IDENTITY)
             identity = {**before, "delivered": digest_of(lines), "server": server_key(), "run_id": self._run_id}
@@ -131,7 +120,12 @@ class Delivery:
     def _attach(self) -> MlflowClient:
         for name, value in CLIENT_SETTINGS.items():
             os.environ.setdefault(name, value)
-        client = mlflow.MlflowClient()
+        uri = mlflow.get_tracking_uri()
+        check_address(uri)
+        file = store_file(uri)
+        if file is not None:
+            make(file, artifacts=file.with_name(ARTIFACTS))
+        client = mlflow.MlflowClient(uri)
         identity = storage.read_json(self._folder / IDENTITY)
         self._judges = bool(identity.get("belongs"))
         self._run = run = run_of(client, identity)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib.tracking.folder import EVENT_TAG, Line
+from ganlib.tracking.address import ARTIFACTS, Blocked, store_file
+from ganlib.tracking.folder import EVENT_TAG, Line, redacted
 
 with epy.lazy_imports():
     import mlflow
+    from mlflow import entities
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient, entities
+    from mlflow import MlflowClient
 
 KEY_TAG = "gan_pipelines.key"
+DELETED = "deleted"  # as MLflow calls this stage of a life
+OTHER_NAME = "take another run name"
 
 
 def forget_events(client: MlflowClient, run: entities.Run, journal: list[Line]) -> None:
@@ -29,36 +34,81 @@ def forget_events(client: MlflowClient, run: entities.Run, journal: list[Line]) 
 
 
 def run_of(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
-    """Returns the run of a folder, created if the server has none."""
+    """Returns the run of a folder, created if the server has none.
+
+    Raises:
+        Blocked: It was deleted, or its experiment was.
+    """
     known = identity.get("run_id")
     if known:
         try:
-            return client.get_run(known)
+            return check_run(client, client.get_run(known))
         except mlflow.MlflowException as error:
             # Another server than last time gets a run of its own; a run that was given must be there.
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" or known == os.environ.get("MLFLOW_RUN_ID"):
                 raise
-    experiment = _experiment(client, identity["experiment"])
-    found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{identity['key']}'", max_results=1)
+    experiment = experiment_of(client, identity["experiment"])
+    mine, all_runs = f"tags.`{KEY_TAG}` = '{identity['key']}'", entities.ViewType.ALL
+    found = client.search_runs([experiment], mine, run_view_type=all_runs)
     if found:
-        return client.get_run(found[0].info.run_id)
+        first = min(found, key=lambda run: bool(run.info.lifecycle_stage == DELETED))
+        return check_run(client, client.get_run(first.info.run_id))
     tags, began = {KEY_TAG: identity["key"]}, int(identity["began"] * 1000)
     return client.create_run(experiment, run_name=identity["run_name"], tags=tags, start_time=began)
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def check_run(client: MlflowClient, run: entities.Run) -> entities.Run:
+    """Refuses a run that was deleted.
+
+    Raises:
+        Blocked: It was, or its experiment was.
+    """
+    if run.info.lifecycle_stage != DELETED:
+        return run
+    _check_experiment(client, client.get_experiment(run.info.experiment_id))
+    restoring = _restoring(client, f"mlflow runs restore --run-id {run.info.run_id}")
+    other = "give another in MLFLOW_RUN_ID" if run.info.run_id == os.environ.get("MLFLOW_RUN_ID") else OTHER_NAME
+    raise Blocked(f"the MLflow run {run.info.run_name!r} was deleted. {restoring}, or {other}")
+
+
+def experiment_of(client: MlflowClient, name: str, *, artifacts: Path | None = None) -> str:
+    """Returns the id of an experiment, created if the store has none of that name.
+
+    Args:
+        client: Client of the store.
+        name: Name of the experiment.
+        artifacts: Folder of a new experiment's artifacts; absent means beside a database file, and on a server
+            where that puts them.
+
+    Raises:
+        Blocked: It was deleted.
+    """
     found = client.get_experiment_by_name(name)
     if found is None:
+        file = store_file(client.tracking_uri)
+        if artifacts is None and file is not None:  # MLflow's own choice is the working directory
+            artifacts = file.with_name(ARTIFACTS)
+        place = None if artifacts is None else artifacts.absolute().as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=_artifacts_beside(mlflow.get_tracking_uri())))
+            return str(client.create_experiment(name, artifact_location=place))
         except mlflow.MlflowException:
             found = client.get_experiment_by_name(name)  # another process may have been faster
             if found is None:
                 raise
+    _check_experiment(client, found)
     return str(found.experiment_id)
 
 
-def _artifacts_beside(uri: str) -> str | None:
-    """Returns where the artifacts of a database file go; MLflow's own choice is the working directory."""
-    path = uri.removeprefix("sqlite:///")
-    return None if path == uri else Path(path).with_name("mlflow-artifacts").absolute().as_uri()
+def _check_experiment(client: MlflowClient, experiment: entities.Experiment) -> None:
+    if experiment.lifecycle_stage == DELETED:
+        restoring = _restoring(client, f"mlflow experiments restore --experiment-id {experiment.experiment_id}")
+        raise Blocked(
+            f"the MLflow experiment {experiment.name!r} was deleted. {restoring}, or {OTHER_NAME} and another "
+            "experiment in MLFLOW_EXPERIMENT_NAME"
+        )
+
+
+def _restoring(client: MlflowClient, command: str) -> str:
+    uri = client.tracking_uri
+    address = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} " if uri == redacted(uri) else ""  # else it holds a password
+    return f"Restore it: {address}{command}"

@@ -1,0 +1,147 @@
+"""A local MLflow store: made whole or not at all, by one of many processes that want it at once."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from etils import epy
+
+from ganlib import storage
+from ganlib.tracking.address import ARTIFACTS, store_uri
+from ganlib.tracking.folder import reason
+from ganlib.tracking.runs import experiment_of
+
+with epy.lazy_imports():
+    import alembic.script
+    import alembic.util
+    import mlflow
+    from mlflow.store.tracking import sqlalchemy_store
+
+LOCK_SECONDS = 120.0  # one process makes the store, which takes a second; many may wait for it on few cores
+REMAINS = ("-journal", "-wal", "-shm")  # how SQLite calls what belongs to a database
+VERSION, EXPERIMENTS = "alembic_version", "experiments"  # tables
+
+
+def initialise(file: Path, *, experiment: str, artifacts: Path | None = None) -> str:
+    """Makes a local store and its experiment, unless they are there.
+
+    Args:
+        file: Absolute path of the database.
+        experiment: Name of the experiment.
+        artifacts: Folder of the experiment's artifacts; absent means `mlflow-artifacts` beside the database.
+
+    Returns:
+        The store's tracking address.
+
+    Raises:
+        ValueError: The experiment was deleted, or the path cannot be a store's.
+        RuntimeError: What is there is no store that this MLflow can use, or the store cannot be made.
+    """
+    uri, artifacts = store_uri(file), artifacts or file.with_name(ARTIFACTS)
+    make(file, artifacts=artifacts)
+    try:
+        with _silence():
+            experiment_of(mlflow.MlflowClient(uri), experiment, artifacts=artifacts)
+    except mlflow.MlflowException as error:
+        raise RuntimeError(f"cannot use the tracking store: {reason(error)}. Received: path={str(file)!r}") from None
+    return uri
+
+
+def make(file: Path, *, artifacts: Path) -> None:
+    """Makes the database of a local store, unless it is there.
+
+    Args:
+        file: Absolute path of the database.
+        artifacts: Folder of the artifacts of experiments that say nothing else.
+
+    Raises:
+        RuntimeError: What is there is no store that this MLflow can use, or the store cannot be made.
+    """
+    try:
+        if not os.path.lexists(file):
+            with storage.sole_user(file.parent, patience=LOCK_SECONDS):
+                if not os.path.lexists(file):
+                    _write(file, artifacts)
+    except OSError as error:
+        received = f" Received: path={str(file)!r}" if error.errno else ""
+        raise RuntimeError(f"cannot make the tracking store: {error.strerror or error}.{received}") from None
+    _check(file)
+
+
+def _write(file: Path, artifacts: Path) -> None:
+    for remains in (file.with_name(file.name + end) for end in REMAINS):
+        if remains.exists():  # SQLite would put it into the new database
+            raise RuntimeError(f"{remains} was left behind by a database that is gone: {_moving(remains)}")
+    storage.sweep(file.parent, name=file.name)
+    content = _tables(artifacts.absolute().as_uri())
+    with storage.whole_file(file) as temporary:
+        temporary.write_bytes(content)
+
+
+@functools.cache
+def _tables(artifacts: str) -> bytes:
+    """Returns the content of a new database, made in memory: on a disk it takes a hundred commits one by one."""
+    with _silence():
+        store = sqlalchemy_store.SqlAlchemyStore("sqlite://", artifacts)
+    with closing(store.engine.raw_connection()) as connection:
+        content = bytes(connection.driver_connection.serialize())
+    store.engine.dispose()
+    return content
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps MLflow from printing its steps, and the traceback of an error beside raising it."""
+    logger = logging.getLogger("mlflow")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _check(file: Path) -> None:
+    """Refuses what is no store of this MLflow's, before MLflow changes anything in it."""
+    cannot = f"cannot open the tracking store {file}:"
+    if not file.is_file():
+        raise RuntimeError(f"{cannot} it is no file: {_moving(file)}")
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise RuntimeError(f"{cannot} it may not be read and written")
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            versions = database.execute("SELECT * FROM alembic_version").fetchall() if VERSION in tables else []
+            ready = EXPERIMENTS in tables and database.execute("SELECT 1 FROM experiments").fetchone() is not None
+    except sqlite3.OperationalError as error:  # locked for long, or a disk that fails
+        raise RuntimeError(f"{cannot} {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise RuntimeError(f"{cannot} {error}. {_moving(file)}") from None
+    version = versions[0][0] if versions else None
+    scripts = alembic.script.ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    if version == scripts.get_current_head():
+        return
+    if tables and not tables & {VERSION, EXPERIMENTS}:
+        raise RuntimeError(f"{cannot} it is another program's database. {_moving(file)}")
+    if not ready:  # MLflow makes the first experiment last
+        raise RuntimeError(f"{cannot} it was left half-made, and holds no run. {_moving(file)}")
+    try:
+        scripts.get_revision(version or "base")
+    except alembic.util.CommandError:
+        raise RuntimeError(
+            f"{cannot} a newer MLflow than {mlflow.__version__} wrote it (schema {version}). Install that one, or take "
+            "another root"
+        ) from None
+    upgrade = f"mlflow db upgrade {shlex.quote(store_uri(file))}"
+    raise RuntimeError(f"{cannot} an older MLflow wrote it (schema {version}). Copy it, then upgrade it: {upgrade}")
+
+
+def _moving(path: Path) -> str:
+    return f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}"
