@@ -12,13 +12,14 @@ import fcntl
 import glob
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 NOTICED = 2.0  # seconds of waiting for another process that people wonder at
@@ -36,26 +37,55 @@ def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
         OSError: Another process still works there, or the file system keeps no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    began, told = time.monotonic(), False
     with (folder / ".lock").open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                waited = time.monotonic() - began
-                if waited > patience:
-                    raise OSError(f"another process works in this folder. Received: folder={str(folder)!r}") from error
-                if waited > NOTICED and not told:
-                    print(f"waiting for another process that works in {folder}", flush=True)
-                    told = True
-                time.sleep(0.5)
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-                why = "expected a file system that keeps locks (a network's may be mounted without)"
-                raise OSError(f"{why}. Received: folder={str(folder)!r}") from error
+        _lock(file, folder, patience=patience)
         yield
+
+
+@contextlib.contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Has one process at a time make a file, and the others wait; the lock goes with the process, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with lock.open("w") as file:
+            _lock(file, path.parent, patience=math.inf)
+            if not _is_at(lock, file):
+                continue  # the process that held it has removed it
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[str], folder: Path, *, patience: float) -> None:
+    began, told = time.monotonic(), False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            waited = time.monotonic() - began
+            if waited > patience:
+                raise OSError(f"another process works in this folder. Received: folder={str(folder)!r}") from error
+            if waited > NOTICED and not told:
+                print(f"waiting for another process that works in {folder}", flush=True)
+                told = True
+            time.sleep(0.5)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            why = "expected a file system that keeps locks (a network's may be mounted without)"
+            raise OSError(f"{why}. Received: folder={str(folder)!r}") from error
+        else:
+            return
 
 
 @contextlib.contextmanager

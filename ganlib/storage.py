@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, overload
 
 from ganlib import remote
 from ganlib.files import (
@@ -16,6 +18,7 @@ from ganlib.files import (
     read_lines,
     sha256,
     sole_user,
+    sole_writer,
     sweep,
     whole_file,
     whole_folder,
@@ -32,6 +35,7 @@ __all__ = [
     "append_line",
     "as_text",
     "cache_folder",
+    "cached",
     "fetch",
     "is_foreign",
     "is_remote",
@@ -41,6 +45,7 @@ __all__ = [
     "read_lines",
     "sha256",
     "sole_user",
+    "sole_writer",
     "sweep",
     "whole_file",
     "whole_folder",
@@ -48,14 +53,18 @@ __all__ = [
     "write_lines",
 ]
 
+CACHE = "GAN_PIPELINES_CACHE"
+
 
 def is_remote(location: str) -> bool:
     """Says whether a location is an address, and no path of this machine."""
     return "://" in location
 
 
-def fetch(location: str) -> Path:
+def fetch(location: str, *, check: Callable[[Path], object] | None = None) -> Path:
     """Returns a local path for a location; what is remote is downloaded once and kept in `cache_folder`.
+
+    Of several processes that want the same, one downloads it, and the others wait.
 
     What is kept is downloaded anew if the other side has something else: by the objects' checksums for `gs://`, by
     size and Last-Modified for `https://` as far as the server tells them. Of a folder only what has changed is; a
@@ -64,13 +73,14 @@ def fetch(location: str) -> Path:
     Args:
         location: A path of this machine, `~` being expanded; the `https://` address of a file; or the `gs://` address
             of an object or of a folder. One that `publish` is writing, or has not written to the end, is refused.
+        check: Refuses a file that has been downloaded, by an error, before it is kept.
 
     Raises:
         ValueError: Nothing is there, it may not be read, or the address is of another kind.
         OSError: It could not be downloaded.
     """
     if is_remote(location):
-        return _fetched(location)
+        return _fetched(location, check)
     path = Path(location).expanduser()
     if not path.exists():
         raise ValueError(f"no such file or folder. Received: path={str(path)!r}")
@@ -78,29 +88,51 @@ def fetch(location: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Returns the folder of downloads: GAN_PIPELINES_CACHE, or `gan-pipelines` in the user's cache."""
-    own = os.environ.get("GAN_PIPELINES_CACHE")
+    """Returns the folder of downloads: GAN_PIPELINES_CACHE, or `gan-pipelines` in the user's cache.
+
+    Raises:
+        ValueError: The variable holds an address.
+    """
+    own = os.environ.get(CACHE)
+    if own and is_remote(own):
+        raise ValueError(f"expected a folder, such as one of a mounted volume or bucket. Received: {CACHE}={own!r}")
     users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return (Path(own) if own else Path(users) / "gan-pipelines").expanduser()
 
 
-def _fetched(location: str) -> Path:
-    folder = f"{location.rstrip('/')}/"
+def _fetched(location: str, check: Callable[[Path], object] | None) -> Path:
+    kept = [cached(location), cached(_as_folder(location))]
+    found = _asked(location, check, download=False) if any(path.exists() for path in kept) else None
+    if found is None:
+        with sole_writer(kept[0]):
+            found = _asked(location, check, download=True)
+    return found
+
+
+@overload
+def _asked(location: str, check: Callable[[Path], object] | None, *, download: Literal[True]) -> Path: ...
+@overload
+def _asked(location: str, check: Callable[[Path], object] | None, *, download: Literal[False]) -> Path | None: ...
+def _asked(location: str, check: Callable[[Path], object] | None, *, download: bool) -> Path | None:
+    """Asks the other side, and returns what is kept if it is the same; else what is downloaded, or None."""
+    folder = _as_folder(location)
     with contextlib.ExitStack() as stack:
         try:
             found = stack.enter_context(remote.opened(location))
         except remote.NotWhole:  # that is an answer
             raise
         except OSError as error:
-            for kept in (_kept(location), _kept(folder)):
+            for kept in (cached(location), cached(folder)):
                 if kept.exists():
                     print(f"fetch: {error}; what was downloaded before is taken: {kept}", flush=True)
                     return kept
             raise
-        kept = _kept(location if isinstance(found, remote.RemoteFile) else folder)
+        kept = cached(location if isinstance(found, remote.RemoteFile) else folder)
         if kept.exists() and found.matches(kept):
             print(f"fetch: {location} is here already: {kept}", flush=True)
             return kept
+        if not download:
+            return None
         print(f"fetch: {location}", flush=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(found, remote.RemoteFolder):
@@ -108,10 +140,17 @@ def _fetched(location: str) -> Path:
             return kept
         with whole_file(kept) as temporary:
             found.download(temporary)
+            if check is not None:
+                check(temporary)
     return kept
 
 
-def _kept(location: str) -> Path:
+def _as_folder(location: str) -> str:
+    return f"{location.rstrip('/')}/"
+
+
+def cached(location: str) -> Path:
+    """Returns where `fetch` keeps what is at an address."""
     digest = hashlib.sha256(location.encode()).hexdigest()[:16]
     return cache_folder() / f"{digest}-{remote.file_name(location)}"
 

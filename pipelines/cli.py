@@ -156,8 +156,7 @@ def presets() -> None:
     for name, text in settings.presets().items():
         head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
         comments = [line.removeprefix("#").strip() for line in head]
-        kind = "data" if settings.is_data(yaml.safe_load(text)) else "game"
-        start = f"{kind}  {name:<16} "
+        start = f"{settings.preset_kind(yaml.safe_load(text)):<6}  {name:<16} "
         rows.append(start + f"\n{' ' * len(start)}".join(comments))
     click.echo("\n".join(sorted(rows)))
 

@@ -25,7 +25,8 @@ EXTRA = "scores need the extra [train]: pip install -r requirements/train.txt"
 @click.option(
     "--space",
     type=click.Choice(["inception", "squeezenet", "random"]),
-    help="Feature space; absent means inception with --weights, and random, which needs none, without.",
+    help="Feature space; absent means inception with --weights, and random, which needs none, without. The weights of "
+    "inception are downloaded unless given.",
 )
 @click.option(
     "--weights",
@@ -63,7 +64,7 @@ def score(
     word = space or ("random" if weights is None else "inception")
     if treatment is not None and word != "inception":
         raise Stop(f"a treatment belongs to the space inception. Received: --treatment {treatment}, {word}", MISTAKE)
-    if word != "random" and weights is None:
+    if word == "squeezenet" and weights is None:
         raise Stop(f"expected --weights FILE, the network's weights, beside --space {word}. Received: none", MISTAKE)
     with for_people(extra=EXTRA):
         from ganlib import scoring, storage

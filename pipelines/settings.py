@@ -17,6 +17,7 @@ from pipelines.platform import PipelineConfig
 
 DEFAULT_PRESET = "digits"
 DIGEST_DIGITS = 6
+KINDS = ("data", "game", "scores")  # of presets
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 VARIANT_FIELDS = ("kind", "source", "platform", "task", "model", "objective", "extractor", *OPTIMIZERS)
 UNSAID = PipelineConfig().platform.model_dump(mode="json")  # what a platform's section holds if nothing is said
@@ -46,10 +47,10 @@ def resolve(*, chosen: Sequence[str], files: Sequence[Path] = (), assignments: I
     # The defaults lie below everything, so that a field of the default variant can be set by itself.
     values: dict[str, Any] = PipelineConfig().to_sections()
     layers = [_preset(name) for name in ordered(chosen, alone=not files)]
-    if len(layers) > 1 and len({is_data(layer) for layer in layers}) < len(layers):
+    if len({preset_kind(layer) for layer in layers}) < len(layers):
         raise SettingsError(
-            "expected at most one preset of data and one of a game (a game's parts are set by task, model and "
-            f"objective). Received: preset={', '.join(chosen)}"
+            "expected at most one preset of data, one of a game (a game's parts are set by task, model and objective) "
+            f"and one of scores. Received: preset={', '.join(chosen)}"
         )
     for layer in layers:
         values = _merged(values, layer)
@@ -78,18 +79,18 @@ def changed(values: Mapping[str, Any], assignments: Iterable[str]) -> PipelineCo
 
 
 def ordered(chosen: Sequence[str], *, alone: bool) -> list[str]:
-    """Returns the presets in the order in which they lie over each other: games over data, however they were named.
+    """Returns the presets in the order in which each is put over the one before: data, game, scores.
 
     Args:
         chosen: Names of presets.
-        alone: No file says what the data is, so games lie over the embedded digits where no preset does either.
+        alone: No file says what the data is, so it is the embedded digits where no preset does either.
 
     Raises:
         SettingsError: There is no such preset.
     """
-    data = [name for name in chosen if is_data(_preset(name))]
-    games = [name for name in chosen if name not in data]
-    return [*([DEFAULT_PRESET] if games and alone and not data else data), *games]
+    kinds = {name: preset_kind(_preset(name)) for name in chosen}
+    missing = [DEFAULT_PRESET] if chosen and alone and "data" not in kinds.values() else []
+    return [*missing, *sorted(chosen, key=lambda name: KINDS.index(kinds[name]))]
 
 
 def digest(config: RunConfig) -> str:
@@ -97,9 +98,9 @@ def digest(config: RunConfig) -> str:
     return hashlib.sha256(storage.as_text(config.to_parameters()).encode()).hexdigest()[:DIGEST_DIGITS]
 
 
-def is_data(preset: Mapping[str, Any]) -> bool:
-    """Says whether a preset is one of data, or else of a game."""
-    return "data" in preset
+def preset_kind(preset: Mapping[str, Any]) -> str:
+    """Returns which of `KINDS` a preset is."""
+    return "data" if "data" in preset else "scores" if preset.keys() == {"evaluation"} else "game"
 
 
 def _preset(name: str) -> dict[str, Any]:

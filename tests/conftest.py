@@ -14,6 +14,7 @@ from pathlib import Path
 import buckets
 import hypothesis
 import pytest
+import web_server
 from google.cloud import storage as google_storage
 
 from ganlib import remote
@@ -146,3 +147,17 @@ def objects(bucket):
     """The same bucket through Google's own client."""
     with contextlib.closing(google_storage.Client(project="test")) as client:
         yield client.bucket("bucket")
+
+
+@pytest.fixture(scope="session")
+def trusted(tmp_path_factory):
+    """A file of a certificate for `localhost` and its key."""
+    return web_server.certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def server(trusted, monkeypatch):
+    """A web server that this process and those that it starts trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with web_server.serving(trusted) as running:
+        yield running

@@ -197,15 +197,17 @@ def test_the_same_presets_give_the_same_run_in_whatever_order(call, presets):
 
 def test_presets_lists_each_with_its_first_lines(call):
     lines = [line for line in call("presets").stdout.splitlines() if not line.startswith(" ")]
-    assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional"} <= {line.split()[1] for line in lines}
+    assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional", "fid"} <= {line.split()[1] for line in lines}
     kinds = [line.split()[0] for line in lines]
     assert kinds == sorted(kinds)
-    assert set(kinds) == {"data", "game"}
+    assert set(kinds) == {"data", "game", "scores"}
     assert all(len(line.split()) > 5 for line in lines)
 
 
 def test_a_game_tells_its_command_its_time_and_its_score(call):
-    games = {name: text for name, text in settings.presets().items() if not settings.is_data(yaml.safe_load(text))}
+    games = {
+        name: text for name, text in settings.presets().items() if settings.preset_kind(yaml.safe_load(text)) == "game"
+    }
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert "dcgan" in games
     for name, text in games.items():

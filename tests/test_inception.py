@@ -1,22 +1,32 @@
 """The canonical Inception network: its shapes, its arithmetic, what it is filled from, and how it is recognised."""
 
+import contextlib
 import gzip
 import hashlib
 import json
 import os
+import socket
+import subprocess
+import sys
+import urllib.request
 
 import damaged_files
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from inception_files import archive, graph_file, port_file, random_weights
+from web_server import Cut
 
+from ganlib import storage
+from ganlib.evaluation import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor, Inception, inception_network, inception_weights, torch_file
 from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.kernel import kernel_distance
 from ganlib.evaluation.precision_recall import precision_recall
 from ganlib.evaluation.statistics import Statistics
+from pipelines.cli import main
 
 GENUINE = os.environ.get("GAN_PIPELINES_INCEPTION")  # before a fixture clears the environment
 CIFAR10 = os.environ.get("GAN_PIPELINES_CIFAR10")  # npz of x_train, x_test, uint8 [N, 32, 32, 3]
@@ -239,9 +249,15 @@ def test_other_weights_are_said_to_be_others_and_their_scores_are_not_called_fid
     assert space.measure("fd") == "fd_inception_legacy"
 
 
-def test_weights_with_the_known_fingerprints_make_the_space_of_fid(files, weights, capsys, monkeypatch):
+@pytest.fixture
+def known(weights, monkeypatch):
+    """Has the random weights recognised as the canonical ones; returns their fingerprints."""
     for name in inception_weights.FINGERPRINTS:
         monkeypatch.setitem(inception_weights.FINGERPRINTS, name, hashlib.sha256(weights[name]).hexdigest())
+    return dict(inception_weights.FINGERPRINTS)
+
+
+def test_weights_with_the_known_fingerprints_make_the_space_of_fid(files, known, capsys):
     space = Inception(treatment="clean").fit(None, seed=0, weights=files / "archive.tgz")
     assert space.canonical
     assert (space.measure("fd"), space.measure("kd")) == ("fid_clean", "kid_clean")
@@ -249,6 +265,94 @@ def test_weights_with_the_known_fingerprints_make_the_space_of_fid(files, weight
     port = inception_weights.read(files / "port.pth")
     assert not port.recognised  # for its own hash is published too
     assert port.fingerprints == "13 of 472 tensors, and 8 digits of the file's SHA-256"
+
+
+@pytest.fixture
+def published(server, files, tmp_path, monkeypatch):
+    """The web server in the place of the public address, and an empty cache; returns the file's place in it."""
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(inception_weights, "ADDRESS", f"{server.url}/inception-2015-12-05.tgz")
+    server.files["/inception-2015-12-05.tgz"] = (files / "archive.tgz").read_bytes()
+    return storage.cached(inception_weights.ADDRESS)
+
+
+def test_without_a_file_the_weights_are_downloaded_once(server, published, known, digits):
+    found = inception_weights.canonical()
+    assert found.recognised
+    assert found.sha256 == storage.sha256(published)
+    asked = list(server.asked)
+    space = EvaluationConfig(extractor="inception").space(labelled=True).fit(digits, seed=0)
+    assert (space.measure("fd"), space.measure("kd")) == ("fid_legacy", "kid_legacy")
+    assert server.asked == asked == ["/inception-2015-12-05.tgz"]
+    assert os.listdir(published.parent) == [published.name]
+    published.write_bytes(published.read_bytes()[:1000])
+    with pytest.raises(
+        ValueError, match=r"remove this file, and they are downloaded again\. Received: path="
+    ) as caught:
+        inception_weights.canonical()
+    assert str(published) in str(caught.value)
+
+
+def test_no_network_is_needed_for_what_is_in_the_cache(published, known, files, monkeypatch):
+    """Whichever of the three files somebody has put there."""
+    published.parent.mkdir()
+    published.write_bytes((files / "graph.pb").read_bytes())
+    monkeypatch.setattr(urllib.request, "build_opener", lambda *_: pytest.fail("the server was asked"))
+    assert inception_weights.canonical().recognised
+
+
+def test_two_processes_at_once_download_the_weights_once(server, published, known):
+    program = (
+        "import json, sys\nfrom ganlib.evaluation.extractors import inception_weights as ours\n"
+        "ours.ADDRESS = sys.argv[1]\nours.FINGERPRINTS.update(json.loads(sys.argv[2]))\n"
+        "print(ours.canonical().sha256)"
+    )
+    command = [sys.executable, "-c", program, inception_weights.ADDRESS, json.dumps(known)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert {lines[-1] for lines in said} == {storage.sha256(published)}
+    assert sum(f"fetch: {inception_weights.ADDRESS}" in lines for lines in said) == 1
+    assert os.listdir(published.parent) == [published.name]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("gone", "no such file (404)"),
+        ("cut", "the download broke off after 1000 of"),
+        ("refused", "the server cannot be reached: "),
+        ("other weights", "what is there is not the file by which FID is defined, or it was changed on the way"),
+        ("a page", "what is there is not the file by which FID is defined, or it was changed on the way"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_one_line_that_says_where_to_put_them(
+    trouble, reason, server, published, files, images, tmp_path, monkeypatch
+):
+    path = "/inception-2015-12-05.tgz"
+    if trouble == "gone":
+        del server.files[path]
+    elif trouble == "cut":
+        server.files[path] = Cut(server.files[path])
+    elif trouble == "refused":
+        with contextlib.closing(socket.create_server(("localhost", 0))) as closed:
+            port = closed.getsockname()[1]
+        monkeypatch.setattr(inception_weights, "ADDRESS", f"https://localhost:{port}{path}")
+        published = storage.cached(inception_weights.ADDRESS)
+    elif trouble == "a page":
+        server.files[path] = b"<html>log in first</html>"
+    np.savez(tmp_path / "few.npz", images=images)
+    few = str(tmp_path / "few.npz")
+    result = CliRunner().invoke(main, ["score", few, few, "--space", "inception"])
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith(
+        f"error: expected the weights of the Inception network at {published}, or a file of them as "
+    )
+    assert "evaluation.inception_weights (--weights of `score`)" in line
+    assert reason in line
+    assert not published.exists()
 
 
 def test_the_fingerprints_recognise_what_is_there_of_the_genuine_file(shared_data):

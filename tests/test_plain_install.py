@@ -54,7 +54,7 @@ def test_it_brings_nothing_heavy(installed, tmp_path):
 
 def test_it_compiles_every_preset(installed, tmp_path):
     presets = [path.stem for path in (Path(__file__).parent.parent / "pipelines" / "presets").glob("*.yaml")]
-    assert len(presets) == 11
+    assert len(presets) == 12
     for preset in presets:
         words = ["--set", "data.source.path=/data/images"] if preset in ("fashion_mnist", "folder") else []
         done = call(installed, "compile", "--preset", preset, *words, "-o", f"{preset}.yaml", cwd=tmp_path)

@@ -2,12 +2,10 @@
 
 import base64
 import contextlib
-import datetime as dt
 import gzip
 import http.server
 import json
 import os
-import ssl
 import subprocess
 import sys
 import threading
@@ -17,136 +15,11 @@ import zipfile
 import google_crc32c
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
+from web_server import DATA, MODIFIED, SECONDS, Cut, Quiet, certificate
 
 from ganlib import remote, storage
 from ganlib.data import Archive, Arrays, ImageFolder
-
-DATA = np.random.default_rng(0).bytes(2_500_000)
-MODIFIED = "Tue, 03 Mar 2026 10:20:30 GMT"
-SECONDS = 1772533230
-
-
-class Cut(bytes):
-    """Bytes of which the server sends only the first thousand."""
-
-
-class Quiet(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *words):
-        pass
-
-
-class Handler(Quiet):
-    """Serves the files of `server.files`, and misbehaves at some addresses."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        path = self.path.partition("?")[0]
-        behaviour = getattr(self, f"serve_{path[1:]}", None)
-        if behaviour:
-            behaviour()
-        elif path in self.server.files:
-            self.answer(200, self.server.files[path], {"Last-Modified": self.server.modified})
-        else:
-            self.answer(404)
-
-    def answer(self, code, data=b"", headers=(), *, length=None):
-        self.send_response(code)
-        for name, value in dict(headers).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data) if length is None else length))
-        self.end_headers()
-        with contextlib.suppress(ConnectionError, ssl.SSLError):  # a client that has the file already hangs up
-            self.wfile.write(data[:1000] if isinstance(data, Cut) else data)
-        self.close_connection = isinstance(data, Cut)
-
-    def serve_forbidden(self):
-        self.answer(403)
-
-    def serve_login(self):
-        self.answer(401)
-
-    def serve_broken(self):
-        self.answer(500)
-
-    def serve_cut(self):
-        self.answer(200, Cut(DATA))
-
-    def serve_slow(self):
-        self.answer(200, DATA[:1_500_000], length=len(DATA))
-        self.server.half.set()
-        self.server.go_on.wait(60)
-        self.close_connection = True
-
-    def serve_chunked(self):
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for part in (DATA[:7], DATA[7:], b""):
-            self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
-
-    def serve_endless(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(DATA[:10])
-        self.close_connection = True
-
-    def serve_moved(self):
-        self.answer(302, headers={"Location": "/data.npz"})
-
-    def serve_downgrade(self):
-        self.answer(302, headers={"Location": f"http://localhost:{self.server.server_port}/data.npz"})
-
-
-def certificate(folder):
-    """Writes a certificate for `localhost` and its key; returns the file of both."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + private)
-    return path
-
-
-@pytest.fixture(scope="module")
-def trusted(tmp_path_factory):
-    return certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture
-def server(trusted, monkeypatch):
-    """A web server that the process trusts; its `url` ends without a slash."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(trusted)
-    with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as running:
-        running.socket = context.wrap_socket(running.socket, server_side=True)
-        running.handle_error = lambda *_: None  # a handshake that the client refuses
-        running.files, running.asked, running.modified = {"/data.npz": DATA}, [], MODIFIED
-        running.half, running.go_on = threading.Event(), threading.Event()
-        running.url = f"https://localhost:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
-        thread.start()
-        yield running
-        running.go_on.set()
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -401,9 +274,42 @@ def test_a_killed_download_leaves_no_file_behind_that_could_be_taken_for_whole(s
         time.sleep(0.02)
     process.kill()
     process.wait()
+    assert sorted((path.name[0], path.suffix) for path in cache.iterdir()) == [(".", ".lock"), (".", ".partial")]
+    server.go_on.set()
+    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA  # nobody holds the lock
+
+
+@pytest.mark.parametrize("before", ["nothing", "an older file"])
+def test_of_two_processes_one_downloads_and_the_other_waits(server, cache, before):
+    server.files["/late"] = DATA[:10]
+    if before == "an older file":
+        storage.fetch(f"{server.url}/late")
+    server.files["/late"] = DATA
+    program = "import sys\nfrom ganlib import storage\nprint(storage.fetch(sys.argv[1]).stat().st_size)"
+    command = [sys.executable, "-c", program, f"{server.url}/late"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [text.splitlines()[-1] for text in said] == [str(len(DATA))] * 3
+    assert sum(f"fetch: {server.url}/late\n" in text for text in said) == 1
     [left] = os.listdir(cache)
-    assert left.startswith(".")
-    assert left.endswith(".partial")
+    assert left.endswith("-late")
+
+
+def test_an_address_is_no_folder_of_downloads(server, monkeypatch):
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", "gs://bucket/cache")
+    with pytest.raises(ValueError, match=r"^expected a folder, .* Received: GAN_PIPELINES_CACHE='gs://bucket/cache'$"):
+        storage.fetch(f"{server.url}/data.npz")
+
+
+def test_what_a_check_refuses_is_not_kept(server, cache):
+    def refuse(path):
+        assert path.read_bytes() == DATA
+        raise OSError("not this one")
+
+    with pytest.raises(OSError, match="not this one"):
+        storage.fetch(f"{server.url}/data.npz", check=refuse)
+    assert os.listdir(cache) == []
 
 
 # gs://
@@ -448,7 +354,7 @@ def test_a_packed_object_arrives_as_it_is_stored(left_connections, monkeypatch):
     known = {"bucket": "bucket", "name": "packed", "size": str(len(packed)), "crc32c": checksum, "generation": "1"}
 
     class Packed(Quiet):  # the emulator does not tell of an encoding
-        def do_GET(self):
+        def do_GET(self):  # noqa: N802  # the base class' name
             media = "alt=media" in self.path
             data = packed if media else json.dumps(known | {"timeCreated": "2026-03-03T10:20:30.123Z"}).encode()
             self.send_response(200)
@@ -486,7 +392,7 @@ def test_missing_credentials_are_told_in_one_line(monkeypatch, tmp_path):
 )
 def test_a_storage_that_refuses_is_told_in_one_line(left_connections, monkeypatch, code, told, kind):
     class Refusing(Quiet):
-        def do_GET(self):
+        def do_GET(self):  # noqa: N802  # the base class' name
             self.send_response(code)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -414,7 +414,6 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
     ("options", "message"),
     [
         (["--treatment", "clean"], "a treatment belongs to the space inception"),
-        (["--space", "inception"], "expected --weights FILE"),
         (["--space", "squeezenet"], "expected --weights FILE"),
         (["--space", "squeezenet", "--weights", __file__], "expected the HDF5 file of SqueezeNet's weights"),
         (["--weights", __file__, "--space", "random"], "expected no weights for random features"),

@@ -8,6 +8,7 @@ from pipelines.settings import SettingsError, resolve
 
 DATA = ["digits", "fashion_mnist", "folder"]
 GAMES = ["conditional", "dcgan", "gan", "lsgan", "r3gan", "sngan", "wgan", "wgan-gp"]
+SCORES = ["fid"]
 PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder")}
 
 
@@ -53,7 +54,7 @@ def test_a_preset_for_images_of_ones_own_asks_for_their_place(name):
 
 
 def test_the_presets_are_those_that_the_readme_promises():
-    assert sorted(settings.presets()) == sorted(DATA + GAMES)
+    assert sorted(settings.presets()) == sorted(DATA + GAMES + SCORES)
     assert resolved(*PLACE["folder"], preset="folder").data.image_shape == (64, 64, 3)
     assert resolved(*PLACE["fashion_mnist"], preset="fashion_mnist").data.image_shape == (28, 28, 1)
     assert resolved(preset="digits").data.source.kind == "digits"
@@ -61,7 +62,7 @@ def test_the_presets_are_those_that_the_readme_promises():
 
 @pytest.mark.parametrize("name", GAMES)
 def test_a_game_lies_over_data_and_says_all_that_makes_the_game(name):
-    """Whatever lies below, a preset of a game is the same game: labels, networks but for their width, rates, objective."""
+    """Whatever lies below, a preset of a game is the same game: labels, networks, rates, objective."""
     alone = resolved(preset=name)
     assert alone.data == resolved(preset="digits").data
     below = resolved(*PLACE["folder"], preset=["folder", name])
@@ -84,10 +85,30 @@ def test_the_first_run_asks_for_digits_by_their_class():
 
 def test_order_does_not_matter_and_two_of_a_kind_are_refused():
     assert resolved(preset=["sngan", "digits"]) == resolved(preset=["digits", "sngan"]) == resolved(preset="sngan")
-    for named in (["digits", "sngan", "wgan"], ["digits", "folder"]):
+    for named in (["digits", "sngan", "wgan"], ["digits", "folder"], ["fid", "digits", "fid"]):
         [line] = refusal(*PLACE["folder"], preset=named)
-        assert line.startswith("expected at most one preset of data and one of a game")
+        assert line.startswith("expected at most one preset of data, one of a game")
         assert line.endswith(f"Received: preset={', '.join(named)}")
+
+
+@pytest.mark.parametrize("below", [["digits"], ["conditional"], ["folder", "sngan"], []], ids="-".join)
+def test_fid_lies_over_any_other_preset_and_changes_the_feature_space_alone(below):
+    place = PLACE["folder"] if "folder" in below else []
+    under, over = resolved(*place, preset=below or "digits"), resolved(*place, preset=["fid", *below])
+    assert over.evaluation.extractor.to_parameter() == {"kind": "inception", "treatment": "legacy"}
+    assert (over.evaluation.inception_weights, over.evaluation.samples) == (None, 10_000)
+    kept = {"extractor", "samples"}
+    assert over.evaluation.model_dump(exclude=kept) == under.evaluation.model_dump(exclude=kept)
+    assert over.model_dump(exclude={"evaluation"}) == under.model_dump(exclude={"evaluation"})
+    more = resolved(*place, "evaluation.samples=50000", "evaluation.extractor.treatment=clean", preset=[*below, "fid"])
+    assert (more.evaluation.samples, more.evaluation.extractor.treatment) == (50_000, "clean")
+
+
+@pytest.mark.parametrize("word", ["inception", "{kind: inception}"])
+def test_the_fields_of_the_space_before_do_not_stay(word, write):
+    mine = write("evaluation: {extractor: {kind: classifier, network: {epochs: 3}}}\n")
+    config = resolved(f"evaluation.extractor={word}", preset="digits", file=mine)
+    assert config.evaluation.extractor.to_parameter() == {"kind": "inception", "treatment": "legacy"}
 
 
 def test_a_game_over_a_file_takes_the_files_data(write):
@@ -218,7 +239,7 @@ def test_a_field_below_a_plain_value_is_refused():
 
 def test_an_unknown_preset_is_told_with_those_that_there_are():
     assert refusal(preset="cats") == [
-        f"expected one of the presets {', '.join(sorted(DATA + GAMES))}. Received: preset='cats'"
+        f"expected one of the presets {', '.join(sorted(DATA + GAMES + SCORES))}. Received: preset='cats'"
     ]
 
 

@@ -1,5 +1,6 @@
 """The loop: exact repetition, exact resume, replicas that agree, and what a run leaves behind."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -218,6 +219,9 @@ def test_a_home_of_another_run_is_refused(digits, reference, tmp_path):
     run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"))
     with pytest.raises(ValueError, match=r"other settings: objective\.kind was 'non_saturating'.*kind='minimax'"):
         run(digits, reference, tmp_path / "b", home=str(tmp_path / "home"), objective=Minimax())
+    other = dataclasses.replace(reference, facts={**reference.facts, "reference_split": "test"})
+    with pytest.raises(ValueError, match=r"evaluation\.reference_split was 'train'\. Take another run name"):
+        run(digits, other, tmp_path / "b", home=str(tmp_path / "home"))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ class EvaluationConfig(Config):
     given, else classifier where there are labels, else random."""
     inception_weights: str | None = None
     """File of the Inception network of 2015, by which FID is defined: a path, a `gs://` or an `https://` address of
-    classify_image_graph_def.pb, the .tgz that holds it, or pt_inception-2015-12-05-6726825d.pth, such as
-    https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz."""
+    classify_image_graph_def.pb, the .tgz that holds it, or pt_inception-2015-12-05-6726825d.pth; null means
+    https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz, kept in the
+    folder of downloads (GAN_PIPELINES_CACHE)."""
     samples: int | None = Field(default=None, ge=2)
     """Generated images to score; null means as many as there are real test images. FID is mostly published with 10,000
     or 50,000. The floors are of as many real images, or of all that there are, and then say of how many."""
@@ -37,12 +38,7 @@ class EvaluationConfig(Config):
 
     @model_validator(mode="after")
     def _check_weights(self) -> EvaluationConfig:
-        needs = isinstance(self.extractor, Inception)
-        if needs and self.inception_weights is None:
-            raise ValueError(
-                "extractor=inception needs its weights: a path or address. Received: inception_weights=null"
-            )
-        if self.inception_weights is not None and self.extractor is not None and not needs:
+        if not (self.inception_weights is None or self.extractor is None or isinstance(self.extractor, Inception)):
             raise ValueError(
                 "weights of the Inception network beside another feature space, expected extractor=inception or null. "
                 f"Received: extractor={self.extractor.kind}, inception_weights={self.inception_weights!r}"

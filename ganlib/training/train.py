@@ -255,7 +255,8 @@ class _Run:
     def origin(self) -> dict[str, Any]:
         """The code, the images and the yardstick."""
         checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
-        return {"ganlib": __version__, **checksums, "data.flip": self.dataset.flip}
+        split = {"evaluation.reference_split": self.reference.split}
+        return {"ganlib": __version__, **checksums, **split, "data.flip": self.dataset.flip}
 
     @property
     def score_count(self) -> int:

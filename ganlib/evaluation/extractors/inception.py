@@ -21,10 +21,8 @@ class Inception(FixedExtractor):
     antialiased bicubic; legacy because it is what most published values were measured with."""
 
     def load(self, weights: Path | None = None) -> FittedExtractor:
-        """Fills the network with the weights of a file; see the base class."""
-        if weights is None:
-            raise ValueError("expected a file of weights of the Inception network. Received: weights=null")
-        read = inception_weights.read(weights)
+        """Fills the network with the weights of a file, or with the canonical ones; see the base class."""
+        read = inception_weights.canonical() if weights is None else inception_weights.read(weights)
         if not read.recognised:
             print(
                 "warning: these are not the canonical Inception weights, so no score will be called fid, kid or "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
+from ganlib import storage
 from ganlib.evaluation.extractors import graph_file, inception_network, torch_file
 
 with epy.lazy_imports():
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, NDArray[Any]]
 
+ADDRESS = "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
 MOST_BYTES = 2**28  # the genuine files have 96 million
 EPSILON = 1e-3  # what the batch norm adds to the variance
 ZIP_MAGIC = b"PK"
@@ -113,6 +115,49 @@ def read(path: Path) -> Weights:
         recognised = recognised and sha256.startswith(PORT_SHA256)
         compared = f"{COMPARED}, and {len(PORT_SHA256)} digits of the file's SHA-256"
     return Weights(tensors, sha256, recognised, compared)
+
+
+def canonical() -> Weights:
+    """Returns the canonical weights from the cache of downloads, which gets them from `ADDRESS` first if need be.
+
+    A file in the cache is not asked for again, since its content is known.
+
+    Raises:
+        ValueError: The cache holds another file in their place.
+        storage.RemoteError: They are not in the cache, and cannot be downloaded.
+    """
+    place = storage.cached(ADDRESS)
+    if not place.exists():
+        try:
+            storage.fetch(ADDRESS, check=_check_download)
+        except (OSError, ValueError) as error:
+            raise storage.RemoteError(
+                f"expected the weights of the Inception network at {place}, or a file of them as "
+                f"evaluation.inception_weights (--weights of `score`): they cannot be downloaded: {error}"
+            ) from error
+    found = _whole(place)
+    if found is None or not found.recognised:
+        raise ValueError(
+            "expected the canonical Inception weights; remove this file, and they are downloaded again. "
+            f"Received: path={str(place)!r}"
+        )
+    return found
+
+
+def _whole(path: Path) -> Weights | None:
+    try:
+        return read(path)
+    except ValueError:
+        return None
+
+
+def _check_download(path: Path) -> None:
+    found = _whole(path)
+    if found is None or not found.recognised:
+        raise storage.RemoteError(
+            "what is there is not the file by which FID is defined, or it was changed on the way. "
+            f"Received: path={ADDRESS!r}"
+        )
 
 
 def in_graph_layout(tensors: Tensors) -> dict[str, NDArray[Any]]:
