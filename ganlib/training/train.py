@@ -78,6 +78,7 @@ def train(
         storage.TakenOver: Another process goes on with this run.
     """
     model.check(dataset.image_shape)
+    config.check_channels(dataset.image_shape[2])
     task.check(classes=len(dataset.classes))
     objective.check(judges_batches=model.judges_batches)
     strategy = resolve_strategy(config.replicas, config.strategy)
