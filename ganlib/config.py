@@ -44,11 +44,7 @@ class RunConfig(Config):
                 f"Received: data.train_images={few}, training.batch_size={batch}"
             )
         self.objective.check(judges_batches=self.model.judges_batches)
-        if self.data.image_shape[2] == 1 and self.training.augmentation == ("colour",):
-            raise ValueError(
-                "colour does nothing to grey images, expected translation or cutout. "
-                "Received: training.augmentation=[colour], data.colour=grey"
-            )
+        self.training.check_channels(self.data.image_shape[2])
         if self.evaluation.classification_accuracy and not self.task.takes_label:
             raise ValueError(
                 "the classification accuracy score needs a generator that is asked for classes, expected "

@@ -1,22 +1,19 @@
 """Which random stream is for what: each has its purpose in its seed, so no two of them ever draw the same.
 
 A stream is chosen by a key, a hash of its purpose and of the numbers that tell it from others of that purpose, such as
-the run's seed. NumPy's generators are seeded with the key, Keras' seed generators too, and TensorFlow's stateless
-functions with the key beside a number that counts on, such as that of the batch.
+the run's seed. The generators of Python, NumPy and Keras are seeded with the key, and TensorFlow's stateless functions
+with the key beside a number that counts on, such as that of the batch.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from etils import epy
 
 with epy.lazy_imports():
     import tensorflow as tf
-
-if TYPE_CHECKING:
-    Count = int | tf.Tensor
 
 Purpose = Literal[
     # of a training
@@ -58,11 +55,6 @@ def key(purpose: Purpose, *numbers: int) -> int:
     return int.from_bytes(digest[:8], "big") % LARGEST
 
 
-def short_key(purpose: Purpose, *numbers: int) -> int:
-    """Returns a key from 0 to 2**32 - 1, which is all that `keras.utils.set_random_seed` takes."""
-    return key(purpose, *numbers) % 2**32
-
-
-def pair(first: Count, second: Count) -> tf.Tensor:
+def pair(first: int | tf.Tensor, second: int | tf.Tensor) -> tf.Tensor:
     """Returns the seed of TensorFlow's stateless functions, int64 [2], of a key and a number or two keys."""
     return tf.stack([tf.convert_to_tensor(first, tf.int64), tf.convert_to_tensor(second, tf.int64)])

@@ -129,6 +129,8 @@ class Platform(Config):
 
     @model_validator(mode="after")
     def _check_gpu(self) -> Platform:
+        if self.gpus and not self.gpu_steps:
+            raise ValueError(f"expected a step that gets the GPUs. Received: gpus={self.gpus}, gpu_steps=[]")
         if self.gpu_type is not None and not self.gpus:
             raise ValueError(f"expected gpus of at least 1. Received: gpus=0, gpu_type={self.gpu_type}")
         return self
@@ -217,6 +219,15 @@ class Kubernetes(Platform):
             "expected gs://bucket/prefix alone, or an absolute path with checkpoints_volume, the claim that is mounted "
             f"there. Received: checkpoints={place}, checkpoints_volume={claim}"
         )
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> Kubernetes:
+        for secret, key in (("mlflow_secret", "mlflow_secret_keys"), ("gcs_secret", "gcs_secret_key")):
+            value = getattr(self, key)
+            if getattr(self, secret) is None and value != Kubernetes.model_fields[key].default:
+                shown = value if isinstance(value, str) else f"[{', '.join(value)}]"
+                raise ValueError(f"{key} is of no use without {secret}. Received: {secret}=null, {key}={shown}")
+        return self
 
     @model_validator(mode="after")
     def _check_labels(self) -> Kubernetes:

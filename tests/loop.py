@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ganlib import runtime
 from ganlib.models import Dcgan
 from ganlib.tasks import Generation
 from ganlib.training import TrainConfig
@@ -42,7 +43,8 @@ def stepped(digits, *, objective, task=TASK, start=None, **settings):
         def __call__(self, step, row, state):
             rows.append({"step": step, **row})
 
-    trainer.run(lambda start: digits.batches(batch_size=8, seed=3, start=start), steps=config.steps, callbacks=[Keep()])
+    with runtime.deterministic(enabled=config.deterministic), runtime.without_remapper():
+        trainer.run(lambda at: digits.batches(batch_size=8, seed=3, start=at), steps=config.steps, callbacks=[Keep()])
     return state, rows
 
 

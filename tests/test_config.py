@@ -1,10 +1,13 @@
 """A whole run as one object: its documentation, its schema, and the rules across sections."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.schema import problems
+from pipelines.platform import PipelineConfig
 
 
 def test_the_defaults_are_the_classic_network_at_its_size():
@@ -37,3 +40,64 @@ def test_every_field_has_a_meaning_in_the_schema():
     empty = [name for name, field in fields.items() if not name.endswith(".kind") and not field.get("description")]
     assert len(fields) > 40
     assert not empty
+
+
+SECRET_KEYS = {"platform": {"mlflow_secret_keys": ["MLFLOW_TRACKING_TOKEN"]}}
+IDLE = {
+    "colour among others": (
+        {"training": {"augmentation": ["colour", "cutout"]}},
+        r"colour does nothing to grey images.*Received: training\.augmentation=\[colour, cutout\], data\.colour=grey",
+    ),
+    "a decay beside a half-life": (
+        {"training": {"ema_decay": 0.99, "ema_half_life": 1000}},
+        r"training: ema_half_life takes the place of ema_decay.*ema_half_life=1000, ema_decay=0\.99",
+    ),
+    "a fall that never comes": ({"training": {"decay_from": 0.5}}, "training: decay_from is of no use"),
+    "a rhythm of no penalty": ({"objective": {"kind": "minimax", "r1_every": 4}}, "r1_every is of no use without r1"),
+    "rollbacks that never come": (
+        {"training": {"health": {"non_finite": "stop", "collapsed": "note", "max_rollbacks": 7}}},
+        r"training\.health: max_rollbacks is of no use where no reaction is roll_back\. Received: max_rollbacks=7, ",
+    ),
+    "gentleness without a rollback": (
+        {"training": {"health": {"non_finite": "stop", "collapsed": "note", "gentler": 0.1}}},
+        r"gentler is of no use where no reaction is roll_back\. Received: gentler=0\.1, non_finite=stop",
+    ),
+    "a bound below the width": (
+        {"model": {"kind": "resnet", "width": 32, "max_width": 16}},
+        r"expected max_width, the upper bound of the channels.*Received: width=32, max_width=16",
+    ),
+    "keys of no secret": (SECRET_KEYS, r"mlflow_secret_keys is of no use without mlflow_secret\. Received: .*_TOKEN\]"),
+    "a key of no secret": (
+        {"platform": {"gcs_secret_key": "a.json"}},
+        "gcs_secret_key is of no use without gcs_secret",
+    ),
+    "GPUs for no step": ({"platform": {"gpus": 1, "gpu_steps": []}}, r"expected a step that gets the GPUs"),
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_an_option_that_counts_for_nothing_is_refused(name):
+    values, complaint = IDLE[name]
+    with pytest.raises(ValidationError) as caught:
+        PipelineConfig.model_validate({"platform": "kubernetes", **{k: _with_kind(k, v) for k, v in values.items()}})
+    [line] = problems(caught.value)
+    assert re.search(complaint, line), line
+
+
+def _with_kind(section, values):
+    return {"kind": "kubernetes", **values} if section == "platform" else values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"training": {"ema_half_life": 1000}},
+        {"training": {"health": {"max_rollbacks": 7}}},
+        {"training": {"augmentation": ["colour"]}, "data": {"colour": "rgb"}},
+        {"model": {"kind": "resnet", "width": 128}},
+        {"platform": {"kind": "kubernetes", "mlflow_secret": "s", "mlflow_secret_keys": ["K"]}},
+    ],
+)
+def test_what_counts_is_taken_and_stays_valid_when_its_defaults_are_written_out(values):
+    config = PipelineConfig.model_validate(values)
+    assert PipelineConfig.model_validate(config.to_sections()) == config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ganlib.models.base import Architecture, ImageShape
 
@@ -20,6 +20,16 @@ class Pyramid(Architecture, ABC):
     """Channels of the stage nearest to the image; each further stage doubles them."""
     max_width: int = Field(default=512, ge=4)
     """Upper bound of the channels."""
+
+    @model_validator(mode="after")
+    def _check_bound(self) -> Pyramid:
+        # A default below a width that was asked for gives way, since nobody asked for it.
+        if self.max_width < self.width and self.max_width != type(self).model_fields["max_width"].default:
+            raise ValueError(
+                "expected max_width, the upper bound of the channels, to be at least width. "
+                f"Received: width={self.width}, max_width={self.max_width}"
+            )
+        return self
 
     def check(self, image_shape: ImageShape) -> None:
         """Refuses shapes that stages of factor two cannot reach; see the base class."""

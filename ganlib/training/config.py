@@ -93,6 +93,27 @@ class TrainConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_average(self) -> TrainConfig:
+        if self.ema_half_life is not None and self.ema_decay != TrainConfig.model_fields["ema_decay"].default:
+            raise ValueError(
+                "ema_half_life takes the place of ema_decay, expected one of them. "
+                f"Received: ema_half_life={self.ema_half_life}, ema_decay={self.ema_decay:g}"
+            )
+        return self
+
+    def check_channels(self, channels: int) -> None:
+        """Refuses a change of colour for images that have none.
+
+        Raises:
+            ValueError: The images are grey.
+        """
+        if channels == 1 and "colour" in self.augmentation:
+            raise ValueError(
+                "colour does nothing to grey images, expected translation or cutout. "
+                f"Received: training.augmentation=[{', '.join(self.augmentation)}], data.colour=grey"
+            )
+
     def of_job(self, job: str) -> TrainConfig:
         """Returns the config with the pipeline job in the name of the run, and in the place of `{job}` in the home.
 

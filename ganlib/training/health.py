@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ganlib.schema import Config
 
@@ -67,6 +67,18 @@ class HealthConfig(Config):
     """Such scores in a row that make training worsened."""
     patience: int = Field(default=20, ge=1)
     """Measurements without a better score that make training stalled."""
+
+    @model_validator(mode="after")
+    def _check_rollbacks(self) -> HealthConfig:
+        reactions = {name: getattr(self, name) for name in get_args(Trouble)}
+        for name in ("max_rollbacks", "gentler"):
+            value = getattr(self, name)
+            if "roll_back" not in reactions.values() and value != HealthConfig.model_fields[name].default:
+                told = ", ".join(f"{trouble}={reaction}" for trouble, reaction in reactions.items())
+                raise ValueError(
+                    f"{name} is of no use where no reaction is roll_back. Received: {name}={value:g}, {told}"
+                )
+        return self
 
 
 @dataclass(frozen=True)

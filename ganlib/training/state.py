@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import streams
+from ganlib import runtime, streams
 from ganlib.tasks import Networks
-from ganlib.training.strategy import seed_everything
 
 with epy.lazy_imports():
     import keras
@@ -234,14 +233,16 @@ def build_state(
     dtype: str,
 ) -> TrainState:
     """Builds networks, averages and optimizers; the same seed gives the same weights."""
-    seed_everything(config.seed, deterministic=config.deterministic)
-    with strategy.scope():
-        networks = task.build(model, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
-        generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
-        discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
-    # Outside the scope: the averages live on one device, and are drawn from there without a strategy. In
-    # float32, so that what is scored and shipped does not depend on the precision of the training hardware.
-    averaged = task.build(model, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed).generators
+    with runtime.keras_seed(streams.key("weights", config.seed)):
+        with strategy.scope():
+            networks = task.build(model, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
+            generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
+            discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
+        # Outside the scope: the averages are on one device, and are drawn from there without a strategy. In float32,
+        # so that what is scored and shipped does not depend on the precision of the training hardware.
+        averaged = task.build(
+            model, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed
+        ).generators
     for name, network in averaged.items():
         network.set_weights(networks.generators[name].get_weights())
     return TrainState(config.seed, Trained(networks, averaged, generator_optimizer, discriminator_optimizer))

@@ -1,4 +1,4 @@
-"""Which devices train, in which precision, and with which seeds. Decided once a process."""
+"""Which devices train, and in which precision. Decided once a process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from pathlib import Path
 
 from etils import epy
 
-from ganlib import streams
 from ganlib.training.config import Distribution, Precision
 
 with epy.lazy_imports():
-    import keras
     import tensorflow as tf
 
 NATIVE_BFLOAT16_CPU = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -193,13 +191,3 @@ def _computes_bfloat16() -> bool:
         return all(item.get("compute_capability", (0, 0)) >= NATIVE_BFLOAT16_GPU for item in details)
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.exists() and not NATIVE_BFLOAT16_CPU.isdisjoint(cpuinfo.read_text().split())
-
-
-def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seeds Python, NumPy and TensorFlow, and asks for reproducible kernels if wanted."""
-    # Grappler's remapper fuses a convolution with the activation whose input its own gradient needs, and
-    # fails with an error message for every graph: without it nothing is lost.
-    tf.config.optimizer.set_experimental_options({"remapping": False})
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(streams.short_key("weights", seed))

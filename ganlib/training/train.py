@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import __version__, storage
+from ganlib import __version__, runtime, storage
 from ganlib.tracking import Tracker, flattened
 from ganlib.training.callbacks import (
     SAMPLES_FOLDER,
@@ -80,11 +80,16 @@ def train(
         storage.TakenOver: Another process goes on with this run.
     """
     model.check(dataset.image_shape)
+    config.check_channels(dataset.image_shape[2])
     task.check(classes=len(dataset.classes))
     objective.check(judges_batches=model.judges_batches)
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
-    with Home(config.home, output, chief=is_chief(strategy)) as home:
+    with (
+        Home(config.home, output, chief=is_chief(strategy)) as home,
+        runtime.deterministic(enabled=config.deterministic),
+        runtime.without_remapper(),
+    ):
         run = _Run(
             dataset=dataset,
             reference=reference,
@@ -152,24 +157,25 @@ class _Run:
                 config=self.config,
                 asked_to_end=lambda: bool(interruption),
             )
-            keep = Keep(checkpoints, self.kept, minutes=self.config.checkpoint_minutes, seconds=state.clock.seconds)
+            minutes, seconds = self.config.checkpoint_minutes, state.clock.seconds
+            timer = Keep(checkpoints, self.kept, minutes=minutes, seconds=seconds)
             with lost_workers_told(self.strategy):
                 ended = trainer.run(
                     lambda start: self.dataset.batches(
                         batch_size=self.config.batch_size, seed=self.config.seed, start=start
                     ),
                     steps=self.config.steps,
-                    callbacks=self._callbacks(state, sampler, pictures, checkpoints, keep, tracker),
+                    callbacks=self._callbacks(state, sampler, pictures, checkpoints, timer, tracker),
                 )
             if self.chief and not ended:
                 checkpoints.save(state)
             if state.ending is not None:
-                keep.save_before_stop()
+                timer.save_before_stop()
                 print(f"train: stopped at {state.ending.text}", flush=True)
             tracker.status("FINISHED" if ended else "KILLED")
         if not ended:
-            step = state.clock.step
-            raise RuntimeError(f"interrupted at step {step} (SIGTERM); started again, it goes on from there")
+            reached = f"interrupted at step {state.clock.step} (SIGTERM)"
+            raise RuntimeError(f"{reached}; started again, it goes on from there")
         return write_model(output, state, self.task, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
@@ -204,27 +210,20 @@ class _Run:
         sampler: Sampler,
         pictures: Samples,
         checkpoints: Checkpoints,
-        keep: Keep,
+        timer: Keep,
         tracker: Tracker,
     ) -> list[Callback]:
         """What happens on the way, in this order."""
         config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
-        score = Score(
-            self.reference,
-            sampler,
-            checkpoints,
-            strategy=self.strategy,
-            every=config.score_every,
-            count=self.score_count,
-            seed=config.seed,
-        )
+        seed, every, count = config.seed, config.score_every, self.score_count
+        score = Score(self.reference, sampler, checkpoints, strategy=self.strategy, every=every, count=count, seed=seed)
         images = config.batch_size * self.objective.discriminator_steps
-        saves: list[Callback] = [Save(checkpoints, every=config.checkpoint_every), keep]
+        saves: list[Callback] = [Save(checkpoints, every=config.checkpoint_every), timer]
         decisions: list[Callback] = [
             Watch(guard),
             Limit("max_minutes", config),  # before the score, so that the last generator has one
             score,
-            Judge(guard, measure=score.measure, every=config.score_every),
+            Judge(guard, measure=score.measure, every=every),
             Limit("target_score", config),
         ]
         records: list[Callback] = [
@@ -232,9 +231,9 @@ class _Run:
             Record(tracker),
             Report(steps=config.steps, start=state.clock.step, images=images),
         ]
-        if not self.chief:
-            saves, records = ([Left(each) for each in part] for part in (saves, records))
-        return [*saves, *decisions, *records]
+        if self.chief:
+            return [*saves, *decisions, *records]
+        return [*map(Left, saves), *decisions, *map(Left, records)]
 
     @property
     def settings(self) -> dict[str, Any]:

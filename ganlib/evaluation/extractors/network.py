@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 from pydantic import Field
 
-from ganlib import pixels, streams
+from ganlib import pixels, runtime, streams
 from ganlib.evaluation.extractors.base import float32_layers
 from ganlib.progress import Progress
 from ganlib.schema import Config
@@ -65,9 +65,7 @@ class NetworkSettings(Config):
         Returns:
             Network from images with values 0..255 to (features float32 [N, D], logits float32 [N, classes]).
         """
-        tf.config.experimental.enable_op_determinism()  # the weights' hash is part of every score
-        keras.utils.set_random_seed(streams.short_key("extractor weights", seed))
-        with float32_layers():
+        with float32_layers(), runtime.keras_seed(streams.key("extractor weights", seed)):
             network = self._build(images.shape[1:], classes)
         batch = min(self.batch_size, len(images))
         steps = steps or self.steps(len(images))
@@ -88,13 +86,14 @@ class NetworkSettings(Config):
         random = np.random.default_rng(streams.key("extractor order", seed))
         order = random.permutation(len(images))
         position = 0
-        for number in range(1, steps + 1):
-            if position + batch > len(order):
-                order, position = random.permutation(len(images)), 0
-            chosen = order[position : position + batch]
-            position += batch
-            loss = step(tf.constant(images[chosen]), tf.constant(labels[chosen]))
-            progress.update(number, note=f"loss {float(loss):.3f}" if number % 20 == 0 or number == steps else "")
+        with runtime.deterministic(enabled=True):  # the weights' hash is part of every score
+            for number in range(1, steps + 1):
+                if position + batch > len(order):
+                    order, position = random.permutation(len(images)), 0
+                chosen = order[position : position + batch]
+                position += batch
+                loss = step(tf.constant(images[chosen]), tf.constant(labels[chosen]))
+                progress.update(number, note=f"loss {float(loss):.3f}" if number % 20 == 0 or number == steps else "")
         return network
 
     def _build(self, image_shape: tuple[int, ...], classes: int) -> keras.Model:

@@ -1,0 +1,96 @@
+"""What a verb sets for the whole process, it puts back: other work in the process is not changed by it."""
+
+import gc
+import os
+import random
+import signal
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from loop import MODEL, TASK
+from tensorflow.python.eager import context
+from tensorflow.python.framework import config as tf_config
+
+from ganlib import runtime
+from ganlib.data import DataConfig, prepare
+from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
+from ganlib.export import ExportConfig, export
+from ganlib.objectives import NonSaturating
+from ganlib.tracking import Tracker
+from ganlib.training import TrainConfig, train
+
+SMALL = {"kind": "classifier", "network": {"width": 4, "feature_dim": 4, "max_steps": 1}}
+QUICK = {"steps": 1, "batch_size": 8, "score_samples": 20, "precision": "float32"}
+
+
+def process():
+    """All that is set for the whole process, as far as anything here or in TensorFlow may set it."""
+    return {
+        "determinism": tf_config.is_op_determinism_enabled(),
+        "remapping": tf.config.optimizer.get_experimental_options().get("remapping", True),
+        "tensor float": tf.config.experimental.tensor_float_32_execution_enabled(),
+        "tensorflow's seed": context.global_seed(),
+        "python's": random.getstate()[1][:-1],  # but for its position: whoever builds networks draws from it
+        "numpy's": repr(np.random.get_state()),  # noqa: NPY002  # the global one is what is looked at
+        "policy": keras.config.dtype_policy().name,
+        "float": keras.config.floatx(),
+        "signal": signal.getsignal(signal.SIGTERM),
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+        "warnings": list(warnings.filters),
+        "collection": gc.get_threshold(),
+    }
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_verb_leaves_the_process_as_it_found_it(digits, reference, tmp_path, deterministic):
+    config = TrainConfig(**QUICK, deterministic=not deterministic)
+    random.seed(5)
+    random.random()  # now the state has more numbers than are drawn here
+    with runtime.deterministic(enabled=deterministic):
+        before = process()
+        prepare(DataConfig(size=16), tmp_path / "dataset")
+        assert process() == before
+        measure_reference(digits, EvaluationConfig(extractor=SMALL), tmp_path / "reference")
+        assert process() == before
+        parts = {"task": TASK, "model": MODEL, "objective": NonSaturating()}
+        model = train(digits, reference, **parts, config=config, output=tmp_path / "model")
+        assert process() == before
+        scores = evaluate(model, digits, reference, EvaluationConfig(samples=20), tmp_path / "scores")
+        export(model, scores, ExportConfig(), tmp_path / "exported")
+        assert process() == before
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_training_has_the_kernels_that_it_asks_for_whatever_came_before(
+    digits, reference, tmp_path, deterministic, monkeypatch
+):
+    seen = []
+    metrics = Tracker.metrics
+
+    def watched(tracker, step, values):
+        seen.append(tf_config.is_op_determinism_enabled())
+        metrics(tracker, step, values)
+
+    monkeypatch.setattr(Tracker, "metrics", watched)
+    measure_reference(digits, EvaluationConfig(extractor=SMALL), tmp_path / "reference")
+    parts = {"task": TASK, "model": MODEL, "objective": NonSaturating()}
+    for chosen in (deterministic, not deterministic):
+        config = TrainConfig(**QUICK, deterministic=chosen)
+        train(digits, reference, **parts, config=config, output=tmp_path / f"model-{chosen}")
+    assert seen == [deterministic, not deterministic]
+
+
+def test_what_was_set_is_put_back_after_a_failure():
+    def fails():
+        with runtime.deterministic(enabled=True), runtime.without_remapper(), runtime.keras_seed(1):
+            raise RuntimeError("on purpose")
+
+    before = process()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fails()
+    assert process() == before
