@@ -119,8 +119,8 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
     count = reference.sample_count(len(side.sample))
     sample = side.sample.drawn(count)
     scores = [*reference.score(sample), *reference.class_scores(sample)]
-    protocol = reference.protocol(count=count, generator="images", seed=0)
-    protocol |= {"generated_size": side.facts["size"], "truncation": "unknown", "seed": "unknown"}
+    protocol = reference.protocol(count=count, generator="images", averaged="unknown", seed="unknown")
+    protocol |= {"generated_size": side.facts["size"], "truncation": "unknown"}
     notes = [*side.notes, *reference.remarks(count)]
     if count < side.facts["count"]:
         notes.append(f"{count} of {side.facts['count']} images are scored, drawn at random: as many as test images.")
@@ -184,7 +184,7 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
 
     def read() -> Iterator[NDArray[np.uint8]]:
         for batch in images.batches(_colour(extractor)):
-            measures.check_shape(batch, extractor)
+            measures.check_shape(batch.shape[1:], extractor)
             tally.add(batch)
             yield batch
 

@@ -166,8 +166,12 @@ class Reference:
         distances = measures.distances(sample.features, self.statistics, self.extractor)
         return distances + measures.pairwise(sample.features, self.train.features, self.extractor)
 
-    def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
-        """Returns what must be equal for two scores to be comparable, and where they came from."""
+    def protocol(self, *, count: int, generator: str, averaged: bool | str, seed: int | str) -> dict[str, Any]:
+        """Returns what must be equal for two scores to be comparable, and where they came from.
+
+        `generator`: `best`, `last`, `current` while it trains, or `images` where none is known; `averaged`: whether its
+        weights are averages (EMA), or `unknown`.
+        """
         return {
             "measure": self.measure,
             "extractor_sha256": self.extractor.sha256,
@@ -176,6 +180,7 @@ class Reference:
             "pairwise_count": measures.pairwise_count(count, len(self.train)),
             "generated_count": count,
             "generator": generator,
+            "averaged": averaged,
             "truncation": "none",
             "seed": seed,
             "versions": versions(),
