@@ -123,8 +123,8 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
         of_all = replace(scores[0], value=distance, error=None, count=count)
         infinity = reference.extractor.measure("fd_infinity")
         scores = [of_all, *(found for found in scores[1:] if found.name != infinity)]
-    protocol = reference.protocol(count=count, generator="images", seed=0)
-    protocol |= {"generated_size": side.facts["size"], "truncation": "unknown", "seed": "unknown"}
+    protocol = reference.protocol(count=count, generator="images", averaged="unknown", seed="unknown")
+    protocol |= {"generated_size": side.facts["size"], "truncation": "unknown"}
     notes = [*side.notes, *reference.remarks(count)]
     if reference.facts.get("size") != side.facts["size"]:
         notes.append(sizes(side.facts["size"], str(reference.facts.get("size"))))
@@ -186,7 +186,7 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
 
     def read() -> Iterator[NDArray[np.uint8]]:
         for batch in images.batches(_colour(extractor)):
-            measures.check_shape(batch, extractor)
+            measures.check_shape(batch.shape[1:], extractor)
             tally.add(batch)
             yield batch
 

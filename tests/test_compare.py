@@ -10,7 +10,7 @@ from ganlib.evaluation import Evaluation, compare
 from ganlib.evaluation.scores import Score
 from pipelines.cli import main
 
-PROTOCOL = {"measure": "fd_x", "extractor_sha256": "abc", "generated_count": 60, "generator": "ema, best", "seed": 1}
+PROTOCOL = {"measure": "fd_x", "extractor_sha256": "abc", "generated_count": 60, "generator": "best", "seed": 1}
 
 
 def evaluation(folder, *scores, **protocol):
@@ -41,7 +41,7 @@ def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
     ("changed", "told"),
     [
         ({"extractor_sha256": "abd"}, "extractor_sha256='abc' and 'abd'"),
-        ({"generated_count": 50, "generator": "ema, last"}, "generated_count=60 and 50; generator='ema, best' and"),
+        ({"generated_count": 50, "generator": "last"}, "generated_count=60 and 50; generator='best' and"),
         ({"truncation": 0.7}, "truncation=None and 0.7"),
     ],
     ids=["space", "counts", "further"],

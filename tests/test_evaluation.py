@@ -19,7 +19,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
     assert opened.statistics.space == measures.identity(reference.extractor)
     assert opened.distance([images]) == reference.distance([images])
     assert opened.distance([images]) == pytest.approx(opened.floor(len(images)), rel=1e-6)
-    assert opened.protocol(count=5, generator="ema, best", seed=1) == {
+    assert opened.protocol(count=5, generator="best", averaged=True, seed=1) == {
         "measure": "fd_digits_classifier",
         "extractor_sha256": reference.extractor.sha256,
         "dataset": "digits",
@@ -32,7 +32,8 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
         "pairwise_count": 5,
         "generated_count": 5,
         "floor_count": 5,
-        "generator": "ema, best",
+        "generator": "best",
+        "averaged": True,
         "truncation": "none",
         "seed": 1,
         "versions": versions(),
@@ -64,7 +65,7 @@ def test_a_reference_keeps_the_first_training_images_and_all_test_images(referen
     config = EvaluationConfig(extractor={"kind": "classifier", "network": {"width": 4, "feature_dim": 4, "epochs": 1}})
     few = measure_reference(digits, config, tmp_path / "few")
     assert (len(few.train), few.statistics.count, len(few.test)) == (300, 1437, 360)
-    assert few.protocol(count=360, generator="ema, best", seed=1)["pairwise_count"] == 300
+    assert few.protocol(count=360, generator="best", averaged=True, seed=1)["pairwise_count"] == 300
 
 
 def test_floors_are_taken_once(reference, digits):

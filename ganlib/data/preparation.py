@@ -110,6 +110,8 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
     origin = _described(config, listing)
     with _whole(output) as folder:
         [slices] = write(config, listing, [part], folder)
+        if slices["test"].count:
+            slices["test"].sha256 = storage.sha256(shard(folder, "test", 0, config))
         made = Part(PART_FORMAT, part, config.to_parameter(), origin, slices)
         storage.write_json(folder / PART_FILE, asdict(made))
     return made
@@ -118,8 +120,8 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
 def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> PreparedDataset:
     """Makes of all parts the dataset that `prepare` would have written.
 
-    No image is read, unless some have to take the place of those that could not be used. Shards are linked into the
-    dataset where the file system can do that.
+    No image is read, unless some have to take the place of those that could not be used. Shards are checked by their
+    hash, and linked into the dataset where the file system can do that.
 
     Args:
         config: What the parts were made with.
@@ -207,6 +209,10 @@ def _take(config: DataConfig, part: Part, place: Path, folder: Path) -> None:
             continue
         if not source.exists() or source.stat().st_size != made.bytes:
             raise ValueError(f"the shard {source.name} is missing or cut off. Received: folder={str(place)!r}")
+        if made.sha256 != storage.sha256(source):
+            raise ValueError(
+                f"the shard {source.name} is not the one that its part wrote. Received: folder={str(place)!r}"
+            )
         if split == "test":
             with source.open("rb") as records, target.open("ab") as all_records:
                 shutil.copyfileobj(records, all_records)

@@ -42,6 +42,7 @@ class PreparedDataset:
         self.folder = folder
         self.manifest = manifest
         self._tensors = weakref.WeakValueDictionary[str, tf.Tensor]()
+        self._verified: set[Split] = set()
 
     @classmethod
     def open(cls, folder: str | Path) -> PreparedDataset:
@@ -117,8 +118,9 @@ class PreparedDataset:
         """Yields batches in the stored order: uint8 [n, H, W, C] and int64 [n].
 
         Raises:
-            ValueError: A shard is damaged.
+            ValueError: A shard is damaged, or not the one that the manifest tells of.
         """
+        self._verify(split)
         records = tf.data.TFRecordDataset(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
         try:
             for images, labels in records:
@@ -211,6 +213,14 @@ class PreparedDataset:
                 tf.ensure_shape(labels, [batch_size]),
             )
         )
+
+    def _verify(self, split: Split) -> None:
+        """Refuses shards of other images, once for each split: of equal images they have one size."""
+        for shard in [] if split in self._verified else self.manifest["splits"][split]["shards"]:
+            if storage.sha256(self.folder / shard["file"]) != shard["sha256"]:
+                told = f"folder={str(self.folder)!r} ({shard['file']} is not that of the manifest)"
+                raise ValueError(f"damaged images; prepare them anew. Received: {told}")
+        self._verified.add(split)
 
     def _files(self, split: Split) -> list[str]:
         return [str(self.folder / shard["file"]) for shard in self.manifest["splits"][split]["shards"]]

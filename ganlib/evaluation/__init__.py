@@ -1,5 +1,6 @@
 """Scores: feature spaces, statistics, distances, and the page that shows them."""
 
+from ganlib.evaluation.belonging import check_reference
 from ganlib.evaluation.compare import compare, comparison
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
@@ -23,6 +24,7 @@ __all__ = [
     "Score",
     "SqueezeNet",
     "Statistics",
+    "check_reference",
     "compare",
     "comparison",
     "evaluate",

@@ -12,10 +12,11 @@ from etils import epy
 
 from ganlib import pixels, storage, streams
 from ganlib.evaluation import measures
+from ganlib.evaluation.belonging import check_model
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries
-from ganlib.evaluation.measures import CLASS_SAMPLES, check_shape, memorisation
+from ganlib.evaluation.measures import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.memorisation import closeness_to_training
 from ganlib.evaluation.per_class import ClassScores, per_class
 from ganlib.evaluation.report import Contents, write_report
@@ -47,12 +48,15 @@ class Evaluation:
         scores: The measures, the main one first.
         protocol: What must be equal before two of them are compared.
         notes: Sentences to read before they are trusted, if any.
+        generator: Which generator was scored: `kept` (best or last), whether it is `averaged`, its `step`, and the
+            `sha256` of its file; None where images were scored that no model here made.
     """
 
     folder: Path
     scores: tuple[Score, ...]
     protocol: Mapping[str, Any]
     notes: tuple[str, ...]
+    generator: Mapping[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> Evaluation:
@@ -64,7 +68,7 @@ class Evaluation:
         saved = storage.read_json(Path(folder) / "scores.json")
         try:
             scores = tuple(Score(**item) for item in saved["scores"])
-            return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]))
+            return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]), saved.get("generator"))
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"expected scores, as `evaluate` saves them. Received: folder={str(folder)!r}") from error
 
@@ -95,7 +99,9 @@ class Evaluation:
     @property
     def summary(self) -> dict[str, Any]:
         """What a KFP artifact of these scores says of them."""
-        return {**self.metrics, **{f"protocol_{name}": value for name, value in self.protocol.items()}}
+        facts = {"protocol": self.protocol, "generator": self.generator or {}}
+        told = {f"{part}_{name}": value for part, values in facts.items() for name, value in values.items()}
+        return {**self.metrics, **told}
 
     @property
     def report(self) -> Path:
@@ -131,9 +137,11 @@ def evaluate(
         The scores in `output`.
 
     Raises:
-        ValueError: The model's images have another shape than the reference's, or something cannot be read.
+        ValueError: The model was trained on other images than those of the dataset, its images have another shape than
+            the reference's, or something cannot be read.
     """
     began = time.perf_counter()
+    strange = check_model(model, dataset, reference)
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
     most = min(count, max(measures.PAIRWISE_LIMIT, len(reference.test)))
@@ -150,13 +158,13 @@ def evaluate(
         scores.append(memorisation(near[0], held_out))
     if config.classification_accuracy:
         scores += _accuracies(model, dataset, config)
-    protocol = reference.protocol(count=count, generator=f"ema, {config.generator}", seed=config.seed)
+    protocol = reference.protocol(count=count, generator=config.generator, averaged=True, seed=config.seed)
     protocol |= {"class_samples": len(drawn)}
     by_class = per_class(drawn, reference, dataset.classes)
     with storage.whole_folder(output) as folder:
-        notes = _notes(model, dataset, reference, count)
+        notes = [*_notes(model, dataset, reference, count), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
-        storage.write_json(folder / "scores.json", saved)
+        storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
         _save_pictures(folder, sampler.sheet(seed=streams.key("evaluation sheet", config.seed)), dataset)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
@@ -219,7 +227,6 @@ def _drawn(
 
     def images() -> Iterator[NDArray[np.uint8]]:
         for batch, asked in sampler.batches(count, seed=seed):
-            check_shape(batch, reference.extractor)
             missing = most - sum(map(len, kept))
             kept.extend([batch[:missing]] if missing > 0 else [])
             labels.extend([] if asked is None else [asked])
@@ -266,8 +273,6 @@ def _introduction(
 def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
     """What to know before the scores are trusted."""
     notes, set_aside = reference.remarks(count), dataset.manifest["set_aside"]
-    if reference.facts["dataset_sha256"] != dataset.checksum:
-        notes.append(f"The reference is of other images, {reference.facts['dataset']}, than the model was trained on.")
     met = [event for event in model.events if not event["reaction"].startswith("stopped")]  # told below
     if met:
         told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in met]

@@ -47,10 +47,10 @@ def identity(space: FittedExtractor) -> str:
     return f"{space.measure('fd')} (treatment {space.treatment or 'none'}, weights {weights})"
 
 
-def check_shape(images: NDArray[np.uint8], space: FittedExtractor) -> None:
-    """Refuses images [N, H, W, C] of another shape than those of a feature space that takes them as they are."""
-    if space.treatment is None and images.shape[1:] != space.network.input_shape[1:]:
-        expected, received = ("x".join(map(str, shape[1:])) for shape in (space.network.input_shape, images.shape))
+def check_shape(shape: tuple[int, ...], space: FittedExtractor) -> None:
+    """Refuses images of a shape (H, W, C) other than those of a feature space that takes them as they are."""
+    if space.treatment is None and shape != space.network.input_shape[1:]:
+        expected, received = ("x".join(map(str, sides)) for sides in (space.network.input_shape[1:], shape))
         raise ValueError(f"expected images of {expected}, as the reference's. Received: {received}")
 
 

@@ -197,8 +197,12 @@ class Reference:
             floors = [floor for floor in floors if floor.name != self.extractor.measure("class_score")]
         return with_floors(measures.classes(sample, self.extractor), floors)
 
-    def protocol(self, *, count: int, generator: str, seed: int) -> dict[str, Any]:
-        """Returns what must be equal for two scores to be comparable, and where they came from."""
+    def protocol(self, *, count: int, generator: str, averaged: bool | str, seed: int | str) -> dict[str, Any]:
+        """Returns what must be equal for two scores to be comparable, and where they came from.
+
+        `generator`: `best`, `last`, `current` while it trains, or `images` where none is known; `averaged`: whether its
+        weights are averages (EMA), or `unknown`.
+        """
         return {
             "measure": self.measure,
             "extractor_sha256": self.extractor.sha256,
@@ -208,6 +212,7 @@ class Reference:
             "generated_count": count,
             "floor_count": self.floor_count(count),
             "generator": generator,
+            "averaged": averaged,
             "truncation": "none",
             "seed": seed,
             "versions": versions(),

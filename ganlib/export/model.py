@@ -15,6 +15,7 @@ from ganlib.export.network import save_network, save_signatures
 from ganlib.export.parity import check
 from ganlib.schema import Config
 from ganlib.tracking import Tracker, flattened
+from ganlib.training.model import KEPT, Kept
 
 with epy.lazy_imports():
     import keras
@@ -24,7 +25,6 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from ganlib.evaluation import Evaluation
     from ganlib.training import TrainedModel
-    from ganlib.training.model import Kept
 
 PARITY = "parity.json"
 
@@ -73,11 +73,11 @@ class ExportedModel:
 
 
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
-    """Writes the judged generator for shipping.
+    """Writes the scored generator for shipping.
 
     Args:
         model: What `training.train` left behind.
-        evaluation: Its scores; they say which of the kept generators was judged.
+        evaluation: Its scores; they say which of the kept generators was scored, and that one is shipped.
         config: Tolerance of the check, and where the model is published.
         output: Folder to create; it appears whole or not at all.
 
@@ -86,11 +86,12 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
 
     Raises:
         RuntimeError: The exported files do not give the images that training saw, or cannot be loaded.
-        ValueError: The target cannot be written to, or is a folder that no export wrote.
+        ValueError: The scores are not those of a generator of this model; or the target cannot be written to, or is a
+            folder that no export wrote.
         OSError: It could not be published; then `output` does not appear either.
     """
     _check_target(config.target)
-    kept: Kept = "last" if evaluation.protocol["generator"].endswith("last") else "best"
+    kept = _scored(model, evaluation)
     network = model.network(kept)
     with storage.whole_folder(output) as folder:
         classes = len(model.classes) if model.task.takes_label else 0
@@ -110,6 +111,21 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         tracker.model(output / "generator.keras", requirements=_requirements())
     print(f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})", flush=True)
     return ExportedModel(output, parity, config.target)
+
+
+def _scored(model: TrainedModel, evaluation: Evaluation) -> Kept:
+    """Returns which of the kept generators was scored; refuses the scores of another one."""
+    scored = evaluation.generator or {}
+    kept: Kept | None = next((name for name in KEPT if name == scored.get("kept")), None)
+    where = f"scores={str(evaluation.folder)!r}"
+    if kept is None:
+        raise ValueError(f"expected scores of a trained model, as `evaluate` saves them. Received: {where}")
+    if scored.get("sha256") != model.identity(kept)["sha256"]:
+        raise ValueError(
+            f"expected scores of this model's {kept} generator; measure them again. Received: "
+            f"model={str(model.folder)!r}, {where}"
+        )
+    return kept
 
 
 def _check_target(target: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from etils import epy
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ganlib.training.state import TrainState
 
 Kept = Literal["best", "last"]
+KEPT: tuple[Kept, ...] = get_args(Kept)
 WITNESSES = 16
 
 
@@ -69,6 +70,10 @@ class TrainedModel:
     def file(self, kept: Kept) -> Path:
         """Returns the Keras file of a kept generator."""
         return self.folder / f"{kept}.keras"
+
+    def identity(self, kept: Kept) -> dict[str, Any]:
+        """Returns what tells a kept generator from all others, and what people call it."""
+        return {"kept": kept, "averaged": True, "step": self.step(kept), "sha256": storage.sha256(self.file(kept))}
 
     def step(self, kept: Kept) -> int:
         """Returns the step at which a kept generator stood."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import __version__, runtime, storage
+from ganlib.evaluation import check_reference
 from ganlib.tracking import Tracker, flattened
 from ganlib.training.callbacks import (
     SAMPLES_FOLDER,
@@ -81,6 +82,8 @@ def train(
     """
     model.check(dataset.image_shape)
     config.check_channels(dataset.image_shape[2])
+    for note in check_reference(reference, dataset):
+        print(f"note: {note}", flush=True)
     task.check(classes=len(dataset.classes))
     objective.check(judges_batches=model.judges_batches)
     strategy = resolve_strategy(config.replicas, config.strategy)
@@ -254,6 +257,7 @@ class _Run:
     def origin(self) -> dict[str, Any]:
         """The code, the images and the yardstick."""
         checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
+        checksums["reference_images"] = self.reference.facts["dataset_sha256"]
         split = {"evaluation.reference_split": self.reference.split}
         return {"ganlib": __version__, **checksums, **split, "data.flip": self.dataset.flip}
 
@@ -274,7 +278,9 @@ class _Run:
             "image_shape": list(self.dataset.image_shape),
             "classes": list(self.dataset.classes),
             "class_shares": self.dataset.class_shares,
-            "score_protocol": self.reference.protocol(count=self.score_count, generator="ema", seed=self.config.seed),
+            "score_protocol": self.reference.protocol(
+                count=self.score_count, generator="current", averaged=True, seed=self.config.seed
+            ),
             "score_floor": self.reference.floor(self.score_count),
             "score_floor_count": self.reference.floor_count(self.score_count),
             **self.resolved,

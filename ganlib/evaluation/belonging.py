@@ -1,0 +1,52 @@
+"""Whether a model, images and a reference belong together: what must not differ is refused, what may is noted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ganlib.evaluation.measures import check_shape
+
+if TYPE_CHECKING:
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation.reference import Reference
+    from ganlib.training import TrainedModel
+
+
+def check_reference(reference: Reference, dataset: PreparedDataset) -> list[str]:
+    """Looks whether a model that is trained on some images can be scored by a reference.
+
+    Returns:
+        What to know before the scores are trusted: that the reference is of other images, if it is.
+
+    Raises:
+        ValueError: The reference's feature space takes images of another shape.
+    """
+    check_shape(dataset.image_shape, reference.extractor)
+    if reference.facts["dataset_sha256"] == dataset.checksum:
+        return []
+    return [f"The reference is of other images, {reference.facts['dataset']}, than the model was trained on."]
+
+
+def check_model(model: TrainedModel, dataset: PreparedDataset, reference: Reference) -> list[str]:
+    """Looks whether a trained model can be scored with these images and by this reference.
+
+    Returns:
+        What to know before the scores are trusted, if anything.
+
+    Raises:
+        ValueError: The model was trained on other images, beside which memorisation would be measured; or the
+            reference does not fit.
+    """
+    trained, chosen = model.facts["dataset_sha256"], model.facts["score_protocol"]
+    if trained != dataset.checksum:
+        raise ValueError(
+            f"expected the images that the model was trained on, {model.facts['dataset']}. Received: "
+            f"dataset={dataset.name!r} (sha256 {dataset.checksum}, not {trained})"
+        )
+    notes = check_reference(reference, dataset)
+    own = {"measure": reference.measure, "extractor_sha256": reference.extractor.sha256}
+    own["dataset_sha256"] = reference.facts["dataset_sha256"]
+    if any(chosen[name] != value for name, value in own.items()):
+        other = f"{chosen['measure']} of {chosen['dataset']}"
+        notes.append(f"The best generator was chosen by another reference, {other}.")
+    return notes
