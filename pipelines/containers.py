@@ -14,6 +14,8 @@ import kfp
 from etils import epy
 from kfp import local
 
+from ganlib import storage
+
 with epy.lazy_imports():
     import docker
 
@@ -54,7 +56,7 @@ def runner(
             ),
             *(bind(str(path), str(path), type="bind") for path in writes if not path.is_relative_to(root)),
         ],
-        environment={**passed, "GAN_PIPELINES_CACHE": str(root / ".cache" / "downloads"), **environment},
+        environment={**passed, storage.CACHE: str(_cache(root)), **environment},
         user=_user(),
         read_only=True,
         tmpfs=SCRATCH,
@@ -63,6 +65,20 @@ def runner(
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
     )
+
+
+def downloads(root: Path) -> list[Path]:
+    """Returns the user's own folder of downloads, to which steps write too, if it is not below the folder of all runs.
+
+    Raises:
+        ValueError: It is an address.
+    """
+    cache = _cache(root)
+    return [] if cache.is_relative_to(root) else [cache]
+
+
+def _cache(root: Path) -> Path:
+    return storage.cache_folder().resolve() if os.environ.get(storage.CACHE) else root / ".cache" / "downloads"
 
 
 def image_id(image: str) -> str:

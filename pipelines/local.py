@@ -75,6 +75,7 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     else:
         _check_target(config.export.target, root)
         writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
+        writes += containers.downloads(root)
         containers.share(root, folder, writes=writes)
         runner = containers.runner(root, reads=_read(config), writes=writes, environment=inherited)
         code = containers.image_id(image)

@@ -189,6 +189,9 @@ class Kubernetes(Platform):
     """Key of that Secret that holds the file."""
     checkpoints_volume: ObjectName | None = None
     """Persistent volume claim that is mounted at checkpoints into train_gan."""
+    cache_volume: ObjectName | None = None
+    """Persistent volume claim with what prepare_data and measure_reference download, such as FID's weights: once for
+    all pods and runs."""
     pod_labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of the pods."""
 

@@ -7,11 +7,14 @@ from typing import Any, TypeVar
 
 from kfp import dsl, kubernetes
 
+from ganlib.storage import CACHE
 from ganlib.training.config import JOB_VARIABLE
 from pipelines.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, Kubernetes, Platform
 
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"
+CACHE_FOLDER = "/var/cache/gan-pipelines"
+DOWNLOADING = ("prepare_data", "measure_reference")
 SPOT = "cloud.google.com/gke-spot"
 # KFP's own default, an hour, counts from the start of the first attempt: a step that had run for longer would never be
 # started again, and the attempts after the first would be ended then.
@@ -99,6 +102,9 @@ def _volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
         )
     if platform.scratch:
         kubernetes.empty_dir_mount(task, "scratch", mount_path="/tmp", size_limit=platform.scratch)  # noqa: S108
+    if step in DOWNLOADING and platform.cache_volume:
+        kubernetes.mount_pvc(task, platform.cache_volume, mount_path=CACHE_FOLDER)
+        task.set_env_variable(CACHE, CACHE_FOLDER)
     if step == "train_gan" and platform.checkpoints_volume and platform.checkpoints:
         kubernetes.mount_pvc(task, platform.checkpoints_volume, mount_path=platform.checkpoints)
     if step == "train_gan" and (platform.checkpoints or platform.mlflow_tracking_uri):

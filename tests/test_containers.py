@@ -174,6 +174,21 @@ def test_what_steps_read_is_mounted_so_that_they_cannot_write(tmp_path, monkeypa
     assert not {"HOME_OF_SOMEONE", "GAN_PIPELINES_KFP_TOKEN"} & set(found["environment"])
 
 
+def test_downloads_go_where_the_user_says_or_into_the_folder_of_all_runs(tmp_path, monkeypatch):
+    def cache():
+        writes = containers.downloads(tmp_path / "runs")
+        found = containers.runner(tmp_path / "runs", reads=[], writes=writes, environment={}).container_run_args
+        place = found["environment"]["GAN_PIPELINES_CACHE"]
+        mounts = [mount["Target"] for mount in found["mounts"] if not mount["ReadOnly"]]
+        assert any(Path(place).is_relative_to(mount) for mount in mounts)
+        return place
+
+    assert cache() == str(tmp_path / "runs" / ".cache" / "downloads")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", "mine")
+    assert cache() == str(tmp_path / "mine")
+
+
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("options", "host", "code", "message"),

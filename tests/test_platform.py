@@ -195,6 +195,23 @@ def test_a_place_for_checkpoints_becomes_trainings_home(documents, tmp_path):
     assert home(spec) == "gs://bucket/mine"
 
 
+def test_a_volume_for_downloads_reaches_the_steps_that_download(tmp_path):
+    documents = compiled(tmp_path, "platform.cache_volume=downloads", "data.shards=2", "evaluation.extractor=inception")
+    executors = documents[0]["deploymentSpec"]["executors"]
+    mounts = {name: pod.get("pvcMount") for name, pod in pods({"p": documents}, "p").items()}
+    mounted = {"exec-prepare-part", "exec-merge-parts", "exec-measure-reference"}
+    assert {name for name, mount in mounts.items() if mount} == mounted
+    for name in mounted:
+        [mount] = mounts[name]
+        assert mount["constant"] == "downloads"
+        variables = {one["name"]: one["value"] for one in executors[name]["container"]["env"]}
+        assert variables["GAN_PIPELINES_CACHE"] == mount["mountPath"]
+    assert "platform.cache_volume" in refusal("platform=vertex", "platform.cache_volume=downloads")
+    # No path of this machine is in the step's cache key.
+    evaluation = documents[0]["root"]["inputDefinitions"]["parameters"]["evaluation"]["defaultValue"]
+    assert evaluation.get("inception_weights") is None
+
+
 def test_a_job_gets_a_folder_of_its_own_where_trainings_home_says_so(monkeypatch):
     config = TrainConfig(home="gs://bucket/checkpoints/{job}")
     assert config.of_job("1234").home == "gs://bucket/checkpoints/1234"
