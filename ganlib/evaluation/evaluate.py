@@ -161,6 +161,7 @@ def evaluate(
             real=folder / "real.png",
             galleries=save_galleries(folder, images[:count], sample, near, dataset=dataset, reference=reference),
             preview=dataset.folder / "preview.png",
+            data=dataset.manifest.get("description", []),  # data from before that have none
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
             notes=[*_introduction(model, dataset, reference, config), *notes],
