@@ -12,6 +12,7 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.data import Images
+from ganlib.data.base import Listing
 from ganlib.data.tally import Tally, differences, sizes
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
 from ganlib.evaluation.frechet import expected_distance, frechet_distance
@@ -141,6 +142,7 @@ def _opened(location: str, extractor: FittedExtractor) -> _Side | Images:
     images = Images.at(location)
     if images.count < FEWEST:
         raise ValueError(f"expected at least {FEWEST} images to score. Received: {images.count} in {images.name}")
+    print(f"{images.name}: {'; '.join(images.description)}", flush=True)
     return images
 
 
@@ -206,6 +208,8 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
     facts = {"sha256": tally.sha256, "count": statistics.count, "size": tally.size_text}
     sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
     notes = [f"Of {images.name}, {many} of {images.count} images: {remark}." for remark, many in images.remarks.items()]
+    if isinstance(images.source, Listing) and images.source.left_out:
+        notes.append(f"Of {images.name}, left out: {'; '.join(map(str, images.source.left_out))}.")
     if tally.still:
         notes.append(f"All images of {images.name} are the same picture.")
     if not whole:

@@ -14,6 +14,7 @@ import click
 from ganlib import __version__
 from pipelines.choices import config_options, resolved, run_name
 from pipelines.cluster import submit
+from pipelines.preview import described
 from pipelines.results import compare, deliver, score
 from pipelines.stops import FAILURE, MISTAKE, Commands, Stop, ended_like_ctrl_c, for_people
 from pipelines.workers import train
@@ -60,6 +61,8 @@ def run(
         if dry_run:
             shown = config.to_parameters()
             click.echo(json.dumps({"run": name, **shown}) if as_json else f"# run: {name}\n{_yaml(shown)}")
+            for line in described(config):
+                click.echo(f"# data: {line}", err=as_json)
             return
         result = _run(config, name, root, image)
     except Stop as stop:

@@ -14,6 +14,7 @@ from kfp import local
 
 from ganlib import steps, storage, tracking
 from ganlib.config import RunConfig
+from ganlib.data import describe, say
 from ganlib.evaluation import Evaluation
 from pipelines import containers
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
@@ -109,6 +110,7 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     paths = {name: _found(name, path) for name, path in given.items() if path is not None}
     source = source.model_copy(update=paths)
     listing = source.listing()
+    say(describe(listing))
     listing.check_splits()
     config.task.check(classes=len(listing.classes))
     fingerprint = listing.checksum(with_times=True)

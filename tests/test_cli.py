@@ -22,7 +22,7 @@ from ganlib import __version__
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
 from ganlib.training import Adam
-from pipelines import settings
+from pipelines import preview, settings
 from pipelines.cli import main
 from pipelines.gan_training import DEFAULT_IMAGE
 from pipelines.platform import Kubernetes, PipelineConfig
@@ -274,6 +274,64 @@ def test_a_dry_run_prints_the_config_that_would_run_and_leaves_nothing(call, tmp
     assert call("run", "--dry-run", "--config", "mine.yaml").stdout.splitlines()[1:] == result.stdout.splitlines()[1:]
 
 
+@pytest.fixture
+def cats_and_dogs(tmp_path):
+    """Six images of two classes, and a file that is none; returns the options that choose them."""
+    for index in range(6):
+        path = tmp_path / "images" / ("cat" if index < 4 else "dog") / str(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20, 10 + index)).save(path, "PNG")
+    (tmp_path / "images" / "notes.txt").write_text("text")
+    return ["--preset", "folder", "--set", "data.source.path=images"]
+
+
+def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_and_dogs):
+    said = [
+        "# data: 6 images: train 4, test 2 (held out at random); 2 classes: cat 4, dog 2 (fewest)",
+        "# data: left out: 1 file other than images (1 .txt), such as notes.txt; sizes 20x10 to 20x15 (6 looked at)",
+    ]
+    result = call("run", "--dry-run", *cats_and_dogs)
+    assert result.stdout.splitlines()[-2:] == said
+    assert yaml.safe_load(result.stdout)["data"]["source"]["path"] == "images"
+    as_json = call("run", "--dry-run", "--json", *cats_and_dogs)
+    assert json.loads(as_json.stdout)["data"]["source"]["path"] == "images"
+    assert as_json.stderr.splitlines() == said
+
+
+@pytest.mark.parametrize("place", ["gone", "gs://bucket/images", "https://example.org/images.zip"])
+def test_a_dry_run_fetches_no_images(call, place):
+    result = call("run", "--dry-run", "--preset", "folder", "--set", f"data.source.path={place}")
+    assert result.stdout.splitlines()[-1] == "# data: the images are not on this machine, and not looked at"
+
+
+def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path, monkeypatch):
+    monkeypatch.setattr(preview, "MAX_BYTES", 100)
+    last = []
+    for kind in ("zip", "gztar"):
+        path = shutil.make_archive(str(tmp_path / "images"), kind, tmp_path / "images")
+        source = f"data.source={{kind: archive, path: {path}}}"
+        last.append(call("run", "--dry-run", "--set", source).stdout.splitlines()[-1])
+    assert last[0].startswith("# data: left out: 1 file")
+    assert last[1] == "# data: not looked at: a file of more than 100 bytes that must be read as a whole"
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["train/a.png", "test/b.png", "c/c.png"], "error: expected every image below test/ or train/, which are spl"),
+        (["a.png"], "error: expected at least 2 images to train on and 2 to test on. Received: train=1, test=0"),
+        (["a.txt"], "error: expected images, such as .png or .jpg, found none. Received: path="),
+    ],
+)
+def test_a_dry_run_refuses_the_images_that_a_run_refuses(call, tmp_path, files, told):
+    for name in files:
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"x")
+    result = call("run", "--dry-run", "--preset", "folder", "--set", "data.source.path=images")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(told)
+
+
 def test_a_run_is_named_after_its_settings_unless_it_gets_a_name(call, tmp_path):
     def name(*words):
         return json.loads(call("run", "--dry-run", "--json", *words).stdout)["run"]
@@ -348,7 +406,7 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
             ["--set", "data.source={kind: image_folder, path: /nowhere}"],
             "data.source.path: no such file or folder. Received: path='/nowhere'",
         ),
-        (["--set", "data.source={kind: image_folder, path: empty}"], "expected images ("),
+        (["--set", "data.source={kind: image_folder, path: empty}"], "expected images, such as "),
         (["--set", "data.source={kind: arrays, path: text.npz}"], "expected "),
         (
             ["--set", "data.source={kind: image_folder, path: 'https://host/x'}"],

@@ -191,7 +191,10 @@ def test_pictures_beside_a_folder_for_testing_are_for_training(tmp_path):
     assert counts(listing) == Counter({("train", None): 10, ("test", None): 10})
 
 
-@pytest.mark.parametrize("classes", [["train/cat", "train/dog"], ["cat", "dog"]])
+@pytest.mark.parametrize(
+    "classes",
+    [["train/cat", "train/dog"], ["cat", "dog"], ["train/images/cat", "train/images/dog"], ["x/cat", "x/dog"]],
+)
 def test_images_for_testing_without_labels_are_never_trained_on_and_take_no_class_away(tmp_path, classes):
     listing = alike(tmp_path, folders(*classes, "test"))
     assert listing.classes == ("cat", "dog")
@@ -382,6 +385,11 @@ def test_a_wrong_file_of_labels_is_refused_in_one_line(tmp_path, name, data, rea
     assert len(told) < 300
 
 
+def test_two_labels_for_one_image_are_refused(tmp_path):
+    told = refused(tmp_path, folders("a") | {"metadata.csv": b"file_name,label\na/1.png,cat\na/1.png,dog\n"})
+    assert told == "expected one label for every image. Received: image='a/1.png' in 'metadata.csv'"
+
+
 def test_a_file_of_labels_that_is_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(labels, "MAX_BYTES", 100)
     assert "expected at most 100 bytes of labels" in refused(tmp_path, labelled("dataset.json"))
@@ -409,8 +417,12 @@ FILES = st.dictionaries(
 
 
 @settings(max_examples=80)
-@given(FILES)
-def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_word(files):
+@given(FILES, st.sampled_from([0, 0, 1, 2]))
+def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_word(files, every):
+    if every:
+        chosen = sorted(name for name, data in files.items() if data == PNG)[::every]
+        labels = [(name, index % 2) for index, name in enumerate(chosen)]
+        files = files | {"dataset.json": json.dumps({"labels": labels}).encode()}
     place = Path(tempfile.mkdtemp())
     try:
         sources = write(place, files)
@@ -419,7 +431,7 @@ def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_
         if isinstance(first, str):
             return
         entries, classes, left, _, drawn = first
-        visible = [name for name in files if ".x/" not in name]
+        visible = [name for name in files if ".x/" not in name and name != "dataset.json"]
         assert len(entries) + sum(item.number for item in left) == len(visible)
         assert len(classes) != 1
         assert all((label is None) == (not classes) for *_, label, _ in entries)

@@ -176,6 +176,14 @@ def test_nothing_is_read_from_or_written_to_the_current_directory(finished):
     assert sorted(path.name for path in finished.work.iterdir()) == ["ganlib.py", "keras.py", "numpy.py"]
 
 
+def test_what_was_recognised_of_the_data_is_said_once_before_any_step_and_stands_in_the_report(finished):
+    recognised = "1797 images: train 1437, test 360; 10 classes: 0 178, 1 182, 2 177, 3 183, 4 181, 8 174 (fewest), "
+    text = "\n".join(finished.lines)
+    assert text.startswith(f"data: {recognised}")
+    assert text.count(recognised) == 1
+    assert recognised in (finished.root / "tiny" / "report.html").read_text()
+
+
 def test_the_report_is_one_file_that_loads_nothing(finished):
     loaded, pictures = [], []
 

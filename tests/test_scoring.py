@@ -325,6 +325,24 @@ def test_images_that_are_in_both_sets_are_counted_whatever_their_order_and_their
     assert not any("pixel for pixel" in note for note in own.notes)
 
 
+def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(pictures, places, tmp_path, capsys):
+    (tmp_path / "samples").mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(
+            tmp_path / "samples" / f"{number:02d}.{'jfif' if number % 10 else 'sample'}", "PNG"
+        )
+    (tmp_path / "samples" / "log.txt").write_text("text")
+    found = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
+    assert found.protocol["generated_count"] == 60
+    left_out = "left out: 1 file other than images (1 .txt), such as log.txt"
+    assert f"Of {tmp_path / 'samples'}, {left_out}." in found.notes
+    said = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
+    assert said == [
+        f"{tmp_path / 'samples'}: 60 images; no classes; {left_out}; sizes 12x16 (10 looked at)",
+        f"{places[2]}: 60 images; no classes; sizes 12x16 (10 looked at)",
+    ]
+
+
 def test_both_sets_are_looked_up_before_either_takes_its_time(places, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(5), sigma=np.eye(5))

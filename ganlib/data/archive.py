@@ -45,8 +45,8 @@ CLAIMS = (MemoryError, OverflowError, RecursionError, ValueError)  # of what tar
 class Archive(DataSource):
     """Images in a `.zip` or tar file, plain or packed by gzip, bzip2 or xz; its content tells which.
 
-    Subfolders are read as those of `image_folder`. If all images lie in one folder, that is looked
-    through. A zip file is read in place; a packed tar archive needs free disk space for its content while it is used.
+    Folders in it are read as those of `image_folder`. A zip file is read in place; a packed tar archive needs free disk
+    space for its content while it is used.
     """
 
     kind: Literal["archive"] = "archive"

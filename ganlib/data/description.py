@@ -13,20 +13,24 @@ SHOWN_CLASSES = 5
 MAX_LETTERS = 30  # of the name of a class
 
 
-def describe(listing: Listing) -> list[str]:
+def describe(listing: Listing, *, with_splits: bool = True) -> list[str]:
     """Returns what people should check: splits and classes with their counts; what is left out, and sizes.
 
     A few images are opened for their sizes; what cannot be opened is passed over here.
+
+    Args:
+        listing: That of a source.
+        with_splits: Whether the splits are used.
 
     Raises:
         RemoteError: A bucket cannot be read.
     """
     counts = Counter(entry.split for entry in listing.entries)
     drawn = " (held out at random)" if listing.drawn and counts["test"] else ""
-    images = f"{len(listing.entries)} images: train {counts['train']}, test {counts['test']}{drawn}"
+    splits = f": train {counts['train']}, test {counts['test']}{drawn}" if with_splits else ""
     left_out = [f"left out: {'; '.join(map(str, listing.left_out))}"] if listing.left_out else []
     more = [*left_out, *listing.notes, *_sizes(listing)]
-    return [f"{images}; {_classes(listing)}", *(["; ".join(more)] if more else [])]
+    return [f"{len(listing.entries)} images{splits}; {_classes(listing)}", *(["; ".join(more)] if more else [])]
 
 
 def say(description: Sequence[str]) -> None:

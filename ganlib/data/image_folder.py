@@ -16,12 +16,13 @@ from ganlib.data.stored import File, InBucket
 
 
 class ImageFolder(DataSource):
-    """Images below a folder, at any depth.
+    """Images below a folder, at any depth; what is an image is told by its content where its suffix does not.
 
-    If the folder holds `train` and one of `test`, `val`, `valid`, `validation`, these are the
-    splits, and a further one of those is left out; otherwise a share of the images is held out by the
-    hash of their names. Below that,
-    two or more subfolders with no image beside them are classes.
+    Folders named after splits, such as `train` and `Test`, are the splits, also below the folders of classes; `trainA`
+    and `testB` are those of two classes, A and B. A folder for validation is the test split if there is no other, and
+    left out if there is. Where no folder is for testing, a share of all images is held out by the hash of their names.
+    Below that, two or more folders are classes, unless `dataset.json` or `metadata.csv` give the labels. Folders around
+    all images are looked through.
     """
 
     kind: Literal["image_folder"] = "image_folder"

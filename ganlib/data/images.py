@@ -81,7 +81,7 @@ class Images:
         """What was recognised, for people."""
         if isinstance(self.source, PreparedDataset):
             return list(self.source.manifest.get("description", []))
-        return describe(self.source)
+        return describe(self.source, with_splits=not self.source.drawn or self.splits != SPLITS)
 
     def batches(self, colour: Colour) -> Iterator[NDArray[np.uint8]]:
         """Yields uint8 [n, H, W, C] in a fixed order, all of one size.

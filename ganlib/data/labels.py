@@ -73,7 +73,11 @@ def read_labels(names: Iterable[str], read: Callable[[str], bytes]) -> FileLabel
         if rows is None:
             continue
         found.files.append(name)
-        found.labels |= {folder + slash + image: label for image, label in rows if label}
+        for image, label in rows:
+            if label and found.labels.setdefault(folder + slash + image, label) != label:
+                raise ValueError(
+                    f"expected one label for every image. Received: image={shown(image)!r} in {shown(name)!r}"
+                )
         if len(set(found.labels.values())) > MAX_CLASSES:
             raise ValueError(f"expected at most {MAX_CLASSES} different labels. Received: file={shown(name)!r}")
     return found if found.files else None

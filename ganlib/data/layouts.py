@@ -114,7 +114,7 @@ class _Arrangement:
         images, classes, labels = self._with_classes(images)
         if self.left_out and not classes and not self._splits:  # then nothing is gained by leaving images out
             (self.top, names), self.left_out = self._untouched, []
-            images, labels = [_Image(name, name) for name in names], [None] * len(names)
+            images, labels = _as_they_are(names), [None] * len(names)
         if self._labels:
             missing = sorted(self._labels.labels.keys() - set(self._all))
             if missing:
@@ -122,24 +122,24 @@ class _Arrangement:
                 self.notes.append(f"labels in {self._labels.files[0]}: {told}")
         return images, classes, labels
 
-    def _label(self, image: _Image) -> str:
-        """Returns the class of an image; empty if it has none."""
+    def _labels_of(self, images: list[_Image]) -> list[str]:
+        """Returns the class of each image; empty if it has none."""
         if self._labels:
-            return self._labels.labels.get(self.top + image.name, "")
-        return image.below[: max(0, image.below.find("/"))]
+            return [self._labels.labels.get(self.top + name, "") for name, _, _ in images]
+        return [below[:end] if (end := below.find("/")) > 0 else "" for _, below, _ in images]
 
     def _with_parts(self) -> list[_Image]:
         """Looks through folders that hold all, down to those of the splits or classes."""
         rest = self._all
         while True:
             loose = [name for name in rest if "/" not in name]
-            tops = list(dict.fromkeys(name[: name.find("/")] for name in rest if "/" in name))
+            tops = list(dict.fromkeys([name[: name.find("/")] for name in rest if "/" in name]))
             few, found = self._few(loose, rest), split_folders(tops, place=self._place)
             if found is not None and (few or any(part != "train" for part, _ in found.values())):
                 self._splits = True
                 return self._by_folders(rest, found, loose, few=few)
             if found is not None or len(tops) != 1 or not few:
-                return self._by_inner_folders(rest) or [_Image(name, name) for name in rest]
+                return self._by_inner_folders(rest) or _as_they_are(rest)
             if not self.left_out:
                 self._untouched = self.top, rest
             self._leave_out(loose, f"beside the folder {shown(tops[0])}")
@@ -203,15 +203,15 @@ class _Arrangement:
 
     def _with_classes(self, images: list[_Image]) -> tuple[list[_Image], tuple[str, ...], list[int | None]]:
         """Finds the classes, and leaves out what has none where others do."""
-        labels = [self._label(image) for image in images]
+        labels = self._labels_of(images)
         found = set(labels) - {""}
         if len(found) < 2:
             return images, (), [None] * len(images)
         tests = [image for image in images if image.part == "test"]
-        if tests and not any(map(self._label, tests)):
+        if tests and not any(self._labels_of(tests)):
             self._leave_out([image.name for image in tests], "for testing, which have no label")
             images = [image for image in images if image.part != "test"]
-            labels = [self._label(image) for image in images]
+            labels = self._labels_of(images)
         without = [image.name for image, label in zip(images, labels, strict=True) if not label]
         if len(without) > max(1, STRAYS * len(images)):
             told = f"{len(without)} of {len(images)} images have no label, such as {shown(without[0])}"
@@ -236,14 +236,19 @@ class _Arrangement:
             self.left_out.append(LeftOut(len(names), "image", reason, shown(names[0])))
 
 
+def _as_they_are(names: list[str]) -> list[_Image]:
+    return list(map(_Image, names, names))
+
+
 def _without_common_folders(images: list[_Image]) -> list[_Image]:
     """Looks through folders that hold all images, or all of a split and are named after it once more."""
     below = {part: [image.below for image in images if image.part == part] for part in {one.part for one in images}}
     for part, paths in below.items():
         while (found := role(_common(paths))) is not None and found.part == part:
             paths[:] = [path.partition("/")[2] for path in paths]
-    while _common([path for paths in below.values() for path in paths]):
-        for paths in below.values():
+    deep = [paths for paths in below.values() if any("/" in path for path in paths)]
+    while _common([path for paths in deep for path in paths]):
+        for paths in deep:
             paths[:] = [path.partition("/")[2] for path in paths]
     turns = {part: iter(paths) for part, paths in below.items()}
     return [image._replace(below=next(turns[image.part])) for image in images]
@@ -251,7 +256,7 @@ def _without_common_folders(images: list[_Image]) -> list[_Image]:
 
 def _common(paths: list[str]) -> str:
     """Returns the first folder of all paths, if it is one; empty otherwise."""
-    start = paths[0][: paths[0].find("/") + 1]
+    start = paths[0][: paths[0].find("/") + 1] if paths else ""
     return start[:-1] if all(path.startswith(start) for path in paths) else ""
 
 

@@ -71,7 +71,8 @@ def split_folders(folders: Iterable[str], *, place: str) -> dict[str, Role] | No
         named = " or ".join(f"{folder}/" for folder in sorted(known))
         beside = f"folder={others[0]!r}" if others else f"folders={sorted(known)}"
         raise ValueError(f"expected every image below {named}, which are splits. Received: path={place!r}, {beside}")
-    return {folder: roles[folder] or Role("train", folder) for folder in roles}
+    # One folder is that of all training images; several are classes.
+    return {folder: roles[folder] or Role("train", folder if len(others) > 1 else "") for folder in roles}
 
 
 def _belong_together(trained: set[str], tested: set[str]) -> bool:

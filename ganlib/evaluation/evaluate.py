@@ -177,6 +177,7 @@ def evaluate(
             real=folder / "real.png",
             galleries=save_galleries(folder, images, sample.first(most), near, dataset=dataset, reference=reference),
             preview=dataset.folder / "preview.png",
+            data=dataset.manifest.get("description", []),  # data from before that have none
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
             notes=[*_introduction(model, dataset, reference, config), *notes],

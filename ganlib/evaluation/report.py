@@ -52,6 +52,7 @@ class Contents:
         real: Picture of as many real images.
         galleries: Pictures that explain scores, with a caption each.
         preview: Picture of the prepared data.
+        data: Sentences on what was recognised of the data.
         config: Settings by dotted name.
         seconds: Wall time by step.
         notes: Sentences about the data and the run.
@@ -68,6 +69,7 @@ class Contents:
     real: Path
     galleries: Mapping[Path, str]
     preview: Path
+    data: Sequence[str]
     config: Mapping[str, Any]
     seconds: Mapping[str, float]
     notes: Sequence[str]
