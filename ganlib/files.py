@@ -34,7 +34,7 @@ def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     began, told = time.monotonic(), False
-    with (folder / ".lock").open("w") as file:
+    with (folder / ".lock").open("wb") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +97,7 @@ def sweep(folder: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file that is whole or absent."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -107,7 +107,7 @@ def read_json(path: Path) -> Any:
         ValueError: The file is absent or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"expected the file {path.name}. Received: folder={str(path.parent)!r}") from error
     except ValueError as error:  # no JSON, or no text
@@ -140,13 +140,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Reads JSON lines; a last line that a killed process left unfinished is dropped."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replaces a file of JSON lines as a whole."""
     with whole_file(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
