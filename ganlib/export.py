@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from ganlib import pixels, storage
 from ganlib.schema import Config
+from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
 
 with epy.lazy_imports():
@@ -97,6 +98,8 @@ class ExportedModel:
         return self.folder / "README.md"
 
 
+@printable()
+@own_keras()
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
     """Writes the judged generator for shipping.
 
@@ -121,7 +124,9 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         network.save(folder / "generator.keras")
         _save_signatures(network, model.task, folder / "saved_model", classes=len(model.classes))
         storage.publish(evaluation.samples, folder / "samples.png")
-        (folder / "README.md").write_text(_card(model, evaluation, kept, network, target=config.target))
+        (folder / "README.md").write_text(
+            _card(model, evaluation, kept, network, target=config.target), encoding="utf-8"
+        )
         parity = _check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
         storage.write_json(folder / PARITY, parity)
         if config.target is not None:
@@ -178,7 +183,14 @@ def _check(folder: Path, witness: Path, tolerance: float) -> dict[str, Any]:
     """Loads the exported files in a fresh process and compares their images with those made in training."""
     command = [sys.executable, "-I", "-c", PARITY_SCRIPT, str(folder.absolute()), str(witness.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PARITY_SECONDS, check=False)  # noqa: S603  # our own script
+        done = subprocess.run(  # noqa: S603  # our own script
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            timeout=PARITY_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"the exported model could not be checked within {PARITY_SECONDS} s") from error
     if done.returncode:

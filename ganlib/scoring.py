@@ -18,6 +18,7 @@ from ganlib.evaluation.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
+from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
     import numpy as np
@@ -77,6 +78,8 @@ class _Side:
     notes: tuple[str, ...] = ()
 
 
+@printable()
+@own_keras()
 def score(first: str, second: str, *, space: FixedExtractor, weights: Path | None = None) -> Scoring:
     """Measures how far one set of images is from another.
 

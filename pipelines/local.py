@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import locale
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from kfp import local
 from ganlib import steps, storage, tracking
 from ganlib.config import RunConfig
 from ganlib.evaluation import Evaluation
+from ganlib.surroundings import ESCAPES, printable, say_what_is_ignored
 from pipelines import containers
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.package import arguments_of
@@ -45,6 +47,7 @@ class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the 
         self.code = code
 
 
+@printable()
 def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -> Result:
     """Runs the pipeline on this machine, resuming what an interrupted run of this name began.
 
@@ -70,6 +73,9 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     inherited = _inherited(failure, uri)
     if image is None:
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
+        inherited |= _of_processes()
+        with step_log(folder / "log.txt"):
+            say_what_is_ignored()
     else:
         _check_target(config.export.target, root)
         writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
@@ -171,6 +177,15 @@ def _inherited(failure: Path, uri: str) -> dict[str, str]:
     if Path.cwd() != Path(storage.__file__).parent.parent:
         inherited["PYTHONSAFEPATH"] = "1"
     return inherited
+
+
+def _of_processes() -> dict[str, str]:
+    """Returns what steps inherit that are processes of this machine, where its user keeps settings."""
+    return {
+        # KFP reads what a step prints in this encoding, and stops at what it cannot read.
+        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{ESCAPES}",
+        "KERAS_HOME": os.devnull,  # no settings of Keras there, and none can be left there
+    }
 
 
 @contextmanager

@@ -259,7 +259,8 @@ def test_the_same_command_again_takes_every_step_from_the_cache(finished):
 def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     """Training is new here; what comes before it is taken from the cache of the first run.
 
-    The file is one for a cluster, whose settings of pods mean nothing here; the variable is what a pod would get.
+    The file is one for a cluster, whose settings of pods mean nothing here. A pod would get the job as a variable, and
+    its image may bring settings for other programs, or output that is ASCII only.
     """
     pods = ["gpus=1", "memory=4Gi", "spot=true", "shared_memory=1Gi", "checkpoints_volume=claim"]
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
@@ -271,7 +272,11 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     command = [sys.executable, "-c", RUNNING, str(tmp_path / "pipeline.yaml"), str(tmp_path / "steps"), str(cache)]
-    pod = {**environment(), "GAN_PIPELINES_JOB": "job-1"}
+    (tmp_path / "keras.json").write_text(
+        '{"backend": "torch", "floatx": "float16", "image_data_format": "channels_first"}'
+    )
+    foreign = {"KERAS_BACKEND": "torch", "KERAS_HOME": str(tmp_path), "TF_USE_LEGACY_KERAS": "1"}
+    pod = {**environment(), **foreign, "PYTHONIOENCODING": "ascii", "GAN_PIPELINES_JOB": "job-1"}
     done = subprocess.run(command, cwd=empty, env=pod, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     [line] = [line for line in done.stdout.splitlines() if line.startswith("exported: ")]

@@ -21,6 +21,7 @@ from ganlib.evaluation.neighbours import median_nearest
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, versions, with_floors
 from ganlib.evaluation.statistics import Statistics
+from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
     import numpy as np
@@ -232,6 +233,8 @@ def _share(generated: float, real: float) -> float:
     return float(generated / real) if real > INDISTINCT else 1.0
 
 
+@printable()
+@own_keras()
 def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:
     """Makes the feature space of a dataset and measures its real images in it.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import __version__, storage
+from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
 from ganlib.training.callbacks import (
     SAMPLES_FOLDER,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from ganlib.tasks import Task
 
 
+@printable()
+@own_keras()
 def train(
     dataset: PreparedDataset,
     reference: Reference,
