@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import locale
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ STEPS = {
 }
 
 
+SCRATCH_BYTES = 2**20  # steps and the delivery to MLflow may need more, and say so
 TOLD_OF_TRAINING = ("best_step", "last_step", "rollbacks", "stopped")
 
 
@@ -64,6 +66,8 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     root = root.resolve()
     folder = root / name
     config = _bound(config, name=name, home=folder / "training")
+    if image is None:
+        _check_scratch()
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
     folder.mkdir(exist_ok=True)
@@ -130,6 +134,21 @@ def _absolute(location: str | None) -> str | None:
     if location is None or storage.is_remote(location):
         return location
     return str(Path(location).expanduser().resolve())
+
+
+def _check_scratch() -> None:
+    """Refuses a folder of temporary files that has no room, since KFP starts each step from a file there."""
+    # Where the shell's mktemp goes; Python's own functions would look for other places.
+    place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(SCRATCH_BYTES))
+            file.flush()
+    except OSError as error:
+        raise OSError(
+            f"expected a folder of temporary files with room for {SCRATCH_BYTES >> 20} MiB: {error.strerror}. "
+            f"Received: TMPDIR={place!r}"
+        ) from error
 
 
 def _check_target(target: str | None, root: Path) -> None:

@@ -1,5 +1,6 @@
 """The whole pipeline on this machine, once, with tiny settings: what it leaves behind and what it says."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -296,6 +297,36 @@ def test_a_run_keeps_its_settings_out_of_this_process(finished, tmp_path, monkey
         assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///there.db"
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert dict(os.environ) == before
+
+
+@contextlib.contextmanager
+def small_disk(place):
+    """A folder on a disk of 300 KB, where mounting is allowed."""
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("kind", ["full", "absent"])
+def test_temporary_files_that_have_no_room_are_told_before_anything_is_written(kind, tmp_path):
+    place = tmp_path / "small"
+    with small_disk(place) if kind == "full" else contextlib.nullcontext():
+        command = [Path(sys.executable).with_name("gan-pipelines"), "run", "--root", tmp_path / "runs"]
+        own = {**environment(), "TMPDIR": str(place)}
+        done = subprocess.run(command, env=own, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    line = done.stderr.splitlines()[-1]
+    reason = {"full": "No space left on device", "absent": "No such file or directory"}[kind]
+    told = f"expected a folder of temporary files with room for 1 MiB: {reason}. Received: TMPDIR='{place}'"
+    assert line == f"error: {told}"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_cache_knows_the_library_that_the_steps_call(finished):
