@@ -44,8 +44,10 @@ def main() -> None:
         )
         sys.exit(MISTAKE)
     sys.meta_path.insert(0, _Beside())
+    from ganlib.surroundings import print_every_letter
     from pipelines.cli import main as command
 
+    print_every_letter()
     command()
 
 

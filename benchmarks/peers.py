@@ -72,7 +72,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
         sides = Sides(features(options.images, 0), features(options.images, 1, drift=0.05))
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        with threadpool_limits(options.threads), options.out.open("a") as file:
+        with threadpool_limits(options.threads), options.out.open("a", encoding="utf-8") as file:
             for name in options.only:
                 for row in compared(COMPARISONS[name](sides), options.rounds):
                     facts = {"comparison": name, "images": options.images, "threads": options.threads}
@@ -235,7 +235,7 @@ def print_table(path: Path) -> None:
     """Prints the lines of a file as Markdown."""
     print("| comparison | images | program | values | relative difference to ours | seconds | times ours |")
     print("|---|---|---|---|---|---|---|")
-    for row in map(json.loads, path.read_text().splitlines()):
+    for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
         values = ", ".join(f"{value:.9g}" for value in row["values"])
         time_taken = "" if row["program"] == EXACT else f"{statistics.median(row['seconds']):.2f} | {row['ratio']:.2f}"
         facts = f"{row['comparison']} | {row['images']} | {row['program']} | {values} | {row['difference']:.1e}"

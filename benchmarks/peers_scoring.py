@@ -80,7 +80,7 @@ def measure(places: list[str], options: argparse.Namespace) -> None:
     """Adds a line for each program and round to the file of results."""
     first, second, weights = places
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("a") as file:
+    with options.out.open("a", encoding="utf-8") as file:
         for number in range(options.rounds):
             for name in options.programs:
                 command = [sys.executable, __file__, "--worker", name, *places]
@@ -104,7 +104,7 @@ def measured(command: list[str]) -> dict[str, object]:
     """Runs a command; returns its seconds, the peak of its memory, and the values on the last line it prints."""
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, env=surroundings)
         _, status, usage = os.wait4(process.pid, 0)
@@ -228,7 +228,7 @@ PROGRAMS: dict[str, Callable[[str, str, str], Values]] = {
 
 def print_table(path: Path) -> None:
     """Prints the medians of a file as Markdown; ratios are those within each round."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     print("| images | program | seconds | times ours | images/s | CPU seconds | peak MiB | values |")
     print("|---|---|---|---|---|---|---|---|")
     for images, name in dict.fromkeys((row["images"], row["program"]) for row in rows):

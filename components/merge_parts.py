@@ -24,5 +24,5 @@ def merge_parts(
         merged = merge_parts(DataConfig.model_validate(data), folders, Path(dataset.path))
         dataset.metadata.update(merged.summary)
         picture = pixels.as_html(merged.folder / "preview.png", caption=f"{merged.name}: prepared images")
-        Path(preview.path).write_text(picture)
+        Path(preview.path).write_text(picture, encoding="utf-8")
     dataset.metadata["seconds"] += max(part.metadata["seconds"] for part in parts)  # the parts are made side by side

@@ -20,4 +20,4 @@ def prepare_data(data: dict, dataset: dsl.Output[dsl.Dataset], preview: dsl.Outp
         prepared = prepare(DataConfig.model_validate(data), Path(dataset.path))
         dataset.metadata.update(prepared.summary)
         picture = pixels.as_html(prepared.folder / "preview.png", caption=f"{prepared.name}: prepared images")
-        Path(preview.path).write_text(picture)
+        Path(preview.path).write_text(picture, encoding="utf-8")

@@ -14,3 +14,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Several processes share a GPU: the steps of one pipeline, and the check of an exported model.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+# Variables that people set for other programs and that would stop this one, or change its results. Keras and TensorFlow
+# read them when they start, so they are replaced before that; `ganlib.surroundings` says which were set.
+REPLACING = {
+    "KERAS_BACKEND": "tensorflow",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",  # with any other, convolutions of float32 are computed in less
+    "TF_SET_ONEDNN_FPMATH_MODE": "STRICT",
+}
+REPLACED = {name: os.environ[name] for name, value in REPLACING.items() if os.environ.get(name, value) != value}
+os.environ.update(REPLACING)

@@ -37,7 +37,7 @@ def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
         OSError: Another process still works there, or the file system keeps no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / ".lock").open("wb") as file:
         _lock(file, folder, patience=patience)
         yield
 
@@ -48,7 +48,7 @@ def sole_writer(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     while True:
-        with lock.open("w") as file:
+        with lock.open("wb") as file:
             _lock(file, path.parent, patience=math.inf)
             if not _is_at(lock, file):
                 continue  # the process that held it has removed it
@@ -59,14 +59,14 @@ def sole_writer(path: Path) -> Iterator[None]:
             return
 
 
-def _is_at(path: Path, file: IO[str]) -> bool:
+def _is_at(path: Path, file: IO[bytes]) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _lock(file: IO[str], folder: Path, *, patience: float) -> None:
+def _lock(file: IO[bytes], folder: Path, *, patience: float) -> None:
     began, told = time.monotonic(), False
     while True:
         try:
@@ -140,7 +140,7 @@ def sweep(folder: Path, *, name: str = "") -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file that is whole or absent."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -150,7 +150,7 @@ def read_json(path: Path) -> Any:
         ValueError: The file is absent or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"expected the file {path.name}. Received: folder={str(path.parent)!r}") from error
     except ValueError as error:  # no JSON, or no text
@@ -183,13 +183,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Reads JSON lines; a last line that a killed process left unfinished is dropped."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replaces a file of JSON lines as a whole."""
     with whole_file(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

@@ -19,6 +19,7 @@ from ganlib.evaluation.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
+from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
     import numpy as np
@@ -78,6 +79,8 @@ class _Side:
     notes: tuple[str, ...] = ()
 
 
+@printable()
+@own_keras()
 def score(first: str, second: str, *, space: FixedExtractor, weights: Path | None = None) -> Scoring:
     """Measures how far one set of images is from another.
 
@@ -274,7 +277,7 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
             notes.append(f"The floors but the distance's are those of two halves of the second, {half} images each.")
     if not extractor.canonical:
         notes.append(
-            f"Scores in the feature space {extractor.name} compare only with each other; FID needs the genuine weights of "
-            "the Inception network (the space inception)."
+            f"Scores in the feature space {extractor.name} compare only with each other; FID needs the genuine "
+            "weights of the Inception network (the space inception)."
         )
     return notes

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from ganlib import storage
 from ganlib.schema import problems
+from ganlib.surroundings import print_every_letter
 
 FAILURE_FILE = "GAN_PIPELINES_FAILURE_FILE"
 MISTAKE, FAILURE = 2, 1
@@ -44,6 +45,7 @@ def step(name: str, artifact: Artifact) -> Iterator[None]:
         name: Name of the step.
         artifact: Main output; its metadata gets `seconds`, the wall time since the process began.
     """
+    print_every_letter()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
     try:
         yield

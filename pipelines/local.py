@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import locale
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from ganlib import steps, storage, tracking
 from ganlib.config import RunConfig
 from ganlib.data import describe, say
 from ganlib.evaluation import Evaluation
+from ganlib.surroundings import ESCAPES, printable, say_what_is_ignored
 from pipelines import containers
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.package import arguments_of
@@ -32,6 +35,7 @@ STEPS = {
 }
 
 
+SCRATCH_BYTES = 2**20  # steps and the delivery to MLflow may need more, and say so
 TOLD_OF_TRAINING = ("best_step", "last_step", "rollbacks", "stopped")
 
 
@@ -47,6 +51,7 @@ class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the 
         self.code = code
 
 
+@printable()
 def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -> Result:
     """Runs the pipeline on this machine, resuming what an interrupted run of this name began.
 
@@ -64,6 +69,8 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     folder = root / name
     check_places(root, name, home=config.training.home, target=config.export.target)
     config = _bound(config, name=name, home=folder / "training")
+    if image is None:
+        _check_scratch()
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
     folder.mkdir(exist_ok=True)
@@ -73,6 +80,9 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     inherited = _inherited(failure, uri)
     if image is None:
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
+        inherited |= _of_processes()
+        with step_log(folder / "log.txt"):
+            say_what_is_ignored()
     else:
         _check_target(config.export.target, root)
         writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
@@ -131,6 +141,21 @@ def _absolute(location: str | None) -> str | None:
     return str(Path(location).expanduser().resolve())
 
 
+def _check_scratch() -> None:
+    """Refuses a folder of temporary files that has no room, since KFP starts each step from a file there."""
+    # Where the shell's mktemp goes; Python's own functions would look for other places.
+    place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(SCRATCH_BYTES))
+            file.flush()
+    except OSError as error:
+        raise OSError(
+            f"expected a folder of temporary files with room for {SCRATCH_BYTES >> 20} MiB: {error.strerror}. "
+            f"Received: TMPDIR={place!r}"
+        ) from error
+
+
 def _check_target(target: str | None, root: Path) -> None:
     """Refuses a target that steps in containers cannot write to: a folder appears by a new name for its neighbour."""
     if target and not storage.is_remote(target) and not Path(target).is_relative_to(root):
@@ -176,6 +201,15 @@ def _inherited(failure: Path, uri: str) -> dict[str, str]:
     if Path.cwd() != Path(storage.__file__).parent.parent:
         inherited["PYTHONSAFEPATH"] = "1"
     return inherited
+
+
+def _of_processes() -> dict[str, str]:
+    """Returns what steps inherit that are processes of this machine, where its user keeps settings."""
+    return {
+        # KFP reads what a step prints in this encoding, and stops at what it cannot read.
+        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{ESCAPES}",
+        "KERAS_HOME": os.devnull,  # no settings of Keras there, and none can be left there
+    }
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class StepLog(io.TextIOBase):
 @contextmanager
 def step_log(path: Path) -> Iterator[None]:
     """Sends standard output through a `StepLog` that appends to a file."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         log = StepLog(file, sys.stdout)
         try:
             with redirect_stdout(log):

@@ -204,6 +204,25 @@ def test_presets_lists_each_with_its_first_lines(call):
     assert all(len(line.split()) > 5 for line in lines)
 
 
+@pytest.mark.parametrize(
+    "surroundings",
+    [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp437"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}],
+    ids=lambda given: " ".join(map("=".join, given.items())),
+)
+def test_a_terminal_that_lacks_letters_ends_no_command(surroundings, tmp_path):
+    environment = {**os.environ, **surroundings}
+    (tmp_path / "mine.yaml").write_text("data: {name: 日本 ±}\n", encoding="utf-8")
+    for words, code, told in (
+        (["presets"], 0, b"sngan"),
+        (["compile", "--config", "mine.yaml", "-o", "p.yaml"], 2, b"error: "),
+    ):
+        command = [sys.executable, "-m", "gan_pipelines", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        assert done.returncode == code
+        assert told in done.stdout + done.stderr
+        assert b"Traceback" not in done.stderr
+
+
 def test_a_game_tells_its_command_its_time_and_its_score(call):
     games = {
         name: text for name, text in settings.presets().items() if settings.preset_kind(yaml.safe_load(text)) == "game"

@@ -13,7 +13,20 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 COMPONENTS = [path for path in SOURCES if path.parent.name == "components" and path.stem != "__init__"]
 MAX_LINES = 300
 
-BOTTOM = {"__version__", "schema", "files", "storage", "remote", "pixels", "streams", "runtime", "progress", "tracking"}
+BOTTOM = {
+    "__version__",
+    "REPLACED",
+    "schema",
+    "files",
+    "storage",
+    "surroundings",
+    "streams",
+    "runtime",
+    "remote",
+    "pixels",
+    "progress",
+    "tracking",
+}
 FAMILIES = {"data", "tasks", "models", "objectives", "evaluation"}
 MAY_IMPORT = {
     **dict.fromkeys(BOTTOM | (FAMILIES - {"tasks"}), BOTTOM),

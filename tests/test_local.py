@@ -1,5 +1,6 @@
 """The whole pipeline on this machine, once, with tiny settings: what it leaves behind and what it says."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -269,7 +270,8 @@ def test_the_same_command_again_takes_every_step_from_the_cache(finished):
 def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     """Training is new here; what comes before it is taken from the cache of the first run.
 
-    The file is one for a cluster, whose settings of pods mean nothing here; the variable is what a pod would get.
+    The file is one for a cluster, whose settings of pods mean nothing here. A pod would get the job as a variable, and
+    its image may bring settings for other programs, or output that is ASCII only.
     """
     pods = ["gpus=1", "memory=4Gi", "spot=true", "shared_memory=1Gi", "checkpoints_volume=claim"]
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
@@ -281,7 +283,11 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     command = [sys.executable, "-c", RUNNING, str(tmp_path / "pipeline.yaml"), str(tmp_path / "steps"), str(cache)]
-    pod = {**environment(), "GAN_PIPELINES_JOB": "job-1"}
+    (tmp_path / "keras.json").write_text(
+        '{"backend": "torch", "floatx": "float16", "image_data_format": "channels_first"}'
+    )
+    foreign = {"KERAS_BACKEND": "torch", "KERAS_HOME": str(tmp_path), "TF_USE_LEGACY_KERAS": "1"}
+    pod = {**environment(), **foreign, "PYTHONIOENCODING": "ascii", "GAN_PIPELINES_JOB": "job-1"}
     done = subprocess.run(command, cwd=empty, env=pod, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     [line] = [line for line in done.stdout.splitlines() if line.startswith("exported: ")]
@@ -301,6 +307,36 @@ def test_a_run_keeps_its_settings_out_of_this_process(finished, tmp_path, monkey
         assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///there.db"
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert dict(os.environ) == before
+
+
+@contextlib.contextmanager
+def small_disk(place):
+    """A folder on a disk of 300 KB, where mounting is allowed."""
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("kind", ["full", "absent"])
+def test_temporary_files_that_have_no_room_are_told_before_anything_is_written(kind, tmp_path):
+    place = tmp_path / "small"
+    with small_disk(place) if kind == "full" else contextlib.nullcontext():
+        command = [Path(sys.executable).with_name("gan-pipelines"), "run", "--root", tmp_path / "runs"]
+        own = {**environment(), "TMPDIR": str(place)}
+        done = subprocess.run(command, env=own, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    line = done.stderr.splitlines()[-1]
+    reason = {"full": "No space left on device", "absent": "No such file or directory"}[kind]
+    told = f"expected a folder of temporary files with room for 1 MiB: {reason}. Received: TMPDIR='{place}'"
+    assert line == f"error: {told}"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_cache_knows_the_library_that_the_steps_call(finished):

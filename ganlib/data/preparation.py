@@ -24,6 +24,7 @@ from ganlib.data.parts import Slice, shard, write
 from ganlib.data.records import PreparedDataset
 from ganlib.data.treatment import ReadError
 from ganlib.schema import parse
+from ganlib.surroundings import printable
 
 PART_FILE = "part.json"
 PART_FORMAT = "gan-pipelines/part@1"
@@ -58,6 +59,7 @@ class Part:
         }
 
 
+@printable()
 def prepare(config: DataConfig, output: Path) -> PreparedDataset:
     """Writes a source's images as TFRecord shards, with a manifest and a preview picture.
 
@@ -83,6 +85,7 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
     return PreparedDataset.open(output)
 
 
+@printable()
 def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Part:
     """Writes one part of what `prepare` would write, for `merge_parts`.
 
@@ -117,6 +120,7 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
     return made
 
 
+@printable()
 def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> PreparedDataset:
     """Makes of all parts the dataset that `prepare` would have written.
 

@@ -87,7 +87,7 @@ class _Pace(NamedTuple):
 def _busy() -> float:
     """Returns the seconds in which this thread computed, or could have if other programs had left it a core."""
     try:
-        computed, queued, _ = SCHEDULED.read_text().split()
+        computed, queued, _ = SCHEDULED.read_text(encoding="utf-8").split()
     except (OSError, ValueError):  # another system
         return time.thread_time()
     return (int(computed) + int(queued)) / 1e9
@@ -97,6 +97,6 @@ def cores() -> int:
     """Returns how many cores this process may use, by its affinity and by the quota of its container."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
-        quota, period = QUOTA.read_text().split()
+        quota, period = QUOTA.read_text(encoding="utf-8").split()
         count = min(count, max(1, int(quota) // int(period)))
     return count

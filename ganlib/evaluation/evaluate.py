@@ -22,6 +22,7 @@ from ganlib.evaluation.per_class import ClassScores, per_class
 from ganlib.evaluation.report import Contents, write_report
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
+from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
 
 with epy.lazy_imports():
@@ -114,6 +115,8 @@ class Evaluation:
         return self.folder / "generated.png"
 
 
+@printable()
+@own_keras()
 def evaluate(
     model: TrainedModel,
     dataset: PreparedDataset,

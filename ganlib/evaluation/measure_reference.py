@@ -18,6 +18,7 @@ from ganlib.evaluation.memorisation import OTHERS, closeness_to_training
 from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
+from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
     import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ganlib.data.records import PreparedDataset
 
 
+@printable()
+@own_keras()
 def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:
     """Makes the feature space of a dataset and measures its real images in it.
 

@@ -80,7 +80,7 @@ def write_report(contents: Contents, path: Path) -> None:
     """Writes the page."""
     chosen = _spread(contents.growth, GROWTH_PICTURES)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(TEMPLATE.read_text()).render(
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         c=contents,
         growth=[(_step(picture), _embedded(picture, rows=3)) for picture in chosen],
         generated=_embedded(contents.generated),
@@ -92,7 +92,7 @@ def write_report(contents: Contents, path: Path) -> None:
             for title, names in _panels(contents.history)
         ],
     )
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
 
 
 def _spread(pictures: Sequence[Path], count: int) -> list[Path]:

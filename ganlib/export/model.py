@@ -14,6 +14,7 @@ from ganlib.export.card import model_card
 from ganlib.export.network import save_network, save_signatures
 from ganlib.export.parity import check
 from ganlib.schema import Config
+from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
 from ganlib.training.model import KEPT, Kept
 
@@ -72,6 +73,8 @@ class ExportedModel:
         return self.folder / "README.md"
 
 
+@printable()
+@own_keras()
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
     """Writes the scored generator for shipping.
 
@@ -98,7 +101,8 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         save_network(network, folder / "generator.keras", classes=classes)
         save_signatures(network, model.task, folder / "saved_model", classes=classes)
         storage.publish(evaluation.samples, folder / "samples.png")
-        (folder / "README.md").write_text(model_card(model, evaluation, kept, network, target=config.target))
+        card = model_card(model, evaluation, kept, network, target=config.target)
+        (folder / "README.md").write_text(card, encoding="utf-8")
         parity = check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
         storage.write_json(folder / PARITY, parity)
         if config.target is not None:

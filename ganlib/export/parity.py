@@ -59,7 +59,14 @@ def check(folder: Path, witness: Path, tolerance: float) -> dict[str, Any]:
     """
     command = [sys.executable, "-I", "-c", SCRIPT, str(folder.absolute()), str(witness.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603  # our own script
+        done = subprocess.run(  # noqa: S603  # our own script
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            timeout=SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"the exported model could not be checked within {SECONDS} s") from error
     if done.returncode:

@@ -11,6 +11,7 @@ from etils import epy
 
 from ganlib import storage, streams, tracking
 from ganlib.schema import parse
+from ganlib.surroundings import own_keras
 from ganlib.tasks import Duty, Task
 from ganlib.training.callbacks import SAMPLES_FOLDER, Sampler, sheet_labels
 
@@ -55,6 +56,7 @@ class TrainedModel:
         except (LookupError, TypeError) as error:
             raise ValueError(f"expected what `train` leaves behind. Received: folder={str(folder)!r}") from error
 
+    @own_keras()
     def network(self, kept: Kept) -> keras.Model:
         """Loads one of the two kept generators.
 

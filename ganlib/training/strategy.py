@@ -190,4 +190,4 @@ def _computes_bfloat16() -> bool:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         return all(item.get("compute_capability", (0, 0)) >= NATIVE_BFLOAT16_GPU for item in details)
     cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and not NATIVE_BFLOAT16_CPU.isdisjoint(cpuinfo.read_text().split())
+    return cpuinfo.exists() and not NATIVE_BFLOAT16_CPU.isdisjoint(cpuinfo.read_text(encoding="utf-8").split())

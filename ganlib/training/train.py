@@ -11,6 +11,7 @@ from etils import epy
 
 from ganlib import __version__, runtime, storage
 from ganlib.evaluation import check_reference
+from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
 from ganlib.training.callbacks import (
     SAMPLES_FOLDER,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 SCORE_SAMPLES = 1000  # of a score on the way, where there are so many test images
 
 
+@printable()
+@own_keras()
 def train(
     dataset: PreparedDataset,
     reference: Reference,

@@ -1,0 +1,105 @@
+"""What a verb needs of its process, and leaves as it was: the settings of Keras, and output that takes every letter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ganlib import REPLACED
+
+KERAS = {"backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+ESCAPES = "backslashreplace"
+_said: set[str] = set()
+
+
+@contextlib.contextmanager
+def own_keras() -> Iterator[None]:
+    """Has Keras work as this library is written for, whatever `keras.json` or a notebook has set.
+
+    That is on TensorFlow, with channels last, in float32. What differed is said once a process.
+
+    Raises:
+        ValueError: Keras was imported with another backend before, or its settings cannot be used at all.
+    """
+    try:
+        import keras
+    except ValueError as error:
+        raise ValueError(f"Keras cannot use its settings: {error}. Received: file={str(_keras_file())!r}") from error
+    config = keras.config
+    backend = config.backend()
+    if backend != KERAS["backend"]:
+        raise ValueError(
+            f"expected Keras on TensorFlow, but it was imported with another backend before ganlib: import ganlib "
+            f"first, in a fresh process. Received: backend={backend!r}"
+        )
+    policy = config.dtype_policy()
+    before = {name: getattr(config, name)() for name in KERAS if name != "backend"}
+    say_what_is_ignored({**before, **({} if policy.name == before["floatx"] else {"dtype_policy": policy.name})})
+    try:
+        _set_keras({**KERAS, "dtype_policy": KERAS["floatx"]})
+        yield
+    finally:
+        _set_keras({**before, "dtype_policy": policy})
+
+
+def _set_keras(values: Mapping[str, Any]) -> None:
+    import keras
+
+    for name, value in values.items():
+        if name != "backend":
+            getattr(keras.config, f"set_{name}")(value)
+
+
+def say_what_is_ignored(keras: Mapping[str, Any] | None = None) -> None:
+    """Prints which of the user's settings count for nothing here, each once a process.
+
+    Args:
+        keras: Settings that Keras has; absent means that it is not imported, and will read its file.
+    """
+    found = {**_kept(), **(keras or {})}
+    differing = {f"Keras' {name}={value}" for name, value in found.items() if KERAS.get(name) != value}
+    differing |= {f"{name}={value}" for name, value in REPLACED.items()}
+    if new := ", ".join(sorted(differing - _said)):
+        why = "gan-pipelines runs on TensorFlow, with channels last and whole float32"
+        print(f"note: {new} is ignored: {why}", flush=True)
+    _said.update(differing)
+
+
+def _kept() -> dict[str, Any]:
+    """Returns what Keras takes from its file."""
+    try:
+        kept = json.loads(_keras_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # then it takes its own defaults
+        return {}
+    return {name: kept[name] for name in KERAS if name in kept}
+
+
+def _keras_file() -> Path:
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+
+
+@contextlib.contextmanager
+def printable() -> Iterator[None]:
+    """Has standard output show a letter that its encoding lacks as an escape, where it would raise an error."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):  # a notebook's, which takes every letter
+        yield
+        return
+    before = stream.errors
+    stream.reconfigure(errors=ESCAPES)
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=before)
+
+
+def print_every_letter() -> None:
+    """Does what `printable` does, for the rest of the process."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=ESCAPES)
