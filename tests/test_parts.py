@@ -141,7 +141,9 @@ def test_a_part_is_whole_or_absent(folder, tmp_path):
     }
     assert sorted(os.listdir(tmp_path / "out" / "part")) == [
         "part.json",
+        "test-00000-of-00001.fingerprints",
         "test-00000-of-00001.tfrecord",
+        "train-00001-of-00004.fingerprints",
         "train-00001-of-00004.tfrecord",
     ]
 
@@ -239,7 +241,7 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
         "no file": r"the file part\.json\. Received: folder='.*part-1'",
         "no json": r"not a JSON file: .*Received: path='.*part-1/part\.json'",
         "not whole": r"expected a whole part\.json\. Received: folder='.*part-1'",
-        "other format": r"a part of format gan-pipelines/part@1\. Received: format='gan-pipelines/part@0'",
+        "other format": r"a part of format gan-pipelines/part@2\. Received: format='gan-pipelines/part@0'",
     }
     missing = r"the shard train-00001-of-00002\.tfrecord is missing or cut off\. Received: folder='.*part-1'"
     refused(config, folders, tmp_path, words.get(damage, missing))

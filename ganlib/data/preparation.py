@@ -18,14 +18,16 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
+from ganlib.data.fingerprints import SIZE
 from ganlib.data.manifest import Origin, finish
-from ganlib.data.parts import Slice, shard, write
+from ganlib.data.parts import Slice, fingerprints, shard, write
 from ganlib.data.records import PreparedDataset
+from ganlib.data.survey import survey
 from ganlib.data.treatment import ReadError
 from ganlib.schema import parse
 
 PART_FILE = "part.json"
-PART_FORMAT = "gan-pipelines/part@1"
+PART_FORMAT = "gan-pipelines/part@2"
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
         OSError: The disk is full or not writable, or the source cannot be read any more.
         RuntimeError: A process that read images was killed.
     """
-    listing = _listing(config)
+    listing, origin = _listing(config)
     with _whole(output) as folder:
-        slices = write(config, listing, range(config.shards), folder)
-        finish(config, Origin.of(listing), slices, folder, lambda: listing)
+        slices = write(config, listing, range(config.shards), folder, origin.values)
+        finish(config, origin, slices, folder, lambda: listing)
     return PreparedDataset.open(output)
 
 
@@ -104,10 +106,10 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
         )
     if not 0 <= part < of:
         raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
-    listing = _listing(config)
+    listing, origin = _listing(config)
     with _whole(output) as folder:
-        [slices] = write(config, listing, [part], folder)
-        made = Part(PART_FORMAT, part, config.to_parameter(), Origin.of(listing), slices)
+        [slices] = write(config, listing, [part], folder, origin.values)
+        made = Part(PART_FORMAT, part, config.to_parameter(), origin, slices)
         storage.write_json(folder / PART_FILE, asdict(made))
     return made
 
@@ -138,8 +140,8 @@ def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> Prep
     origin = found[0].origin
 
     def listing() -> Listing:
-        now = _listing(config)
-        if Origin.of(now) != origin:
+        now, present = _listing(config)
+        if present != origin:
             raise ValueError(f"the images have changed since the parts were made. Received: {config.source}")
         return now
 
@@ -150,10 +152,14 @@ def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> Prep
     return PreparedDataset.open(output)
 
 
-def _listing(config: DataConfig) -> Listing:
+def _listing(config: DataConfig) -> tuple[Listing, Origin]:
+    """Returns the images of the source and what is to be known of them all before one is prepared."""
     listing = config.source.listing()
     listing.check_splits()
-    return listing
+    found = survey(listing, config.value_range)
+    if found.deep or found.values is not None:
+        print(found.text, flush=True)
+    return listing, Origin.of(listing, found.values)
 
 
 def _opened(folder: Path) -> Part:
@@ -194,16 +200,23 @@ def _take(config: DataConfig, part: Part, place: Path, folder: Path) -> None:
         source, target = (shard(where, split, number, config) for where in (place, folder))
         if not made.count:
             continue
-        if not source.exists() or source.stat().st_size != made.bytes:
-            raise ValueError(f"the shard {source.name} is missing or cut off. Received: folder={str(place)!r}")
+        sizes = {source: made.bytes, fingerprints(source): SIZE * made.count}
+        for path, size in sizes.items():
+            if not path.exists() or path.stat().st_size != size:
+                raise ValueError(f"the shard {path.name} is missing or cut off. Received: folder={str(place)!r}")
+        _append(fingerprints(source), fingerprints(target))
         if split == "test":
-            with source.open("rb") as records, target.open("ab") as all_records:
-                shutil.copyfileobj(records, all_records)
+            _append(source, target)
             continue
         try:
             os.link(source, target)
         except OSError:  # another disk, or one without links
             shutil.copyfile(source, target)
+
+
+def _append(source: Path, target: Path) -> None:
+    with source.open("rb") as content, target.open("ab") as file:
+        shutil.copyfileobj(content, file)
 
 
 @contextlib.contextmanager
