@@ -161,6 +161,17 @@ def test_a_part_has_the_range_of_all_though_its_own_images_are_dark(tmp_path):
     }
 
 
+def test_parts_of_two_ranges_are_refused(tmp_path):
+    source = folder_of(tmp_path / "images", balls(np.uint16, 1000))
+    config = DataConfig(source=source, size=24, shards=2)
+    for part, top in enumerate((1000, 4095)):
+        Image.fromarray(balls(np.uint16, top)[-1]).save(tmp_path / "images" / "003.tif")  # as many bytes as before
+        prepare_part(config, tmp_path / f"part-{part}", part=part, of=2)
+    told = r"^expected parts of one range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
+    with pytest.raises(ValueError, match=told):
+        merge_parts(config, [tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged")
+
+
 def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(survey, "LOOKED_AT", 20)
     images = balls(np.uint16, 1000, count=60)

@@ -183,6 +183,12 @@ def _check(config: DataConfig, parts: Sequence[Part]) -> None:
                     f"expected parts made with data.{name}={wanted.get(name)!r}. "
                     f"Received: {part.config.get(name)!r} in part {part.number}"
                 )
+        ranges = [one.origin.values.text if one.origin.values else "0..255" for one in (part, parts[0])]
+        if ranges[0] != ranges[1]:
+            raise ValueError(
+                "expected parts of one range of values; the images have changed between them. "
+                f"Received: {ranges[0]} in part {part.number}, {ranges[1]} in {parts[0].number}"
+            )
         if part.origin != parts[0].origin:
             raise ValueError(
                 "expected parts of one listing; the images have changed between them. "
