@@ -12,7 +12,7 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.data import Images
-from ganlib.data.base import Listing
+from ganlib.data.notes import unlike_formats, unlike_ranges
 from ganlib.data.tally import Tally, differences, sizes
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
 from ganlib.evaluation.frechet import expected_distance, frechet_distance
@@ -69,6 +69,7 @@ class _Side:
         facts: Parts of the protocol.
         tally: What the pixels tell, where there are images.
         notes: What to know of this set before a score is trusted.
+        images: Where there are images, they.
     """
 
     statistics: Statistics
@@ -77,6 +78,7 @@ class _Side:
     tally: Tally | None = None
     whole: bool = True
     notes: tuple[str, ...] = ()
+    images: Images | None = None
 
 
 @printable()
@@ -210,14 +212,15 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
         raise ValueError(f"{error} in {images.name}") from error
     facts = {"sha256": tally.sha256, "count": statistics.count, "size": tally.size_text}
     sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
-    notes = [f"Of {images.name}, {many} of {images.count} images: {remark}." for remark, many in images.remarks.items()]
-    if isinstance(images.source, Listing) and images.source.left_out:
-        notes.append(f"Of {images.name}, left out: {'; '.join(map(str, images.source.left_out))}.")
+    notes = images.notes
     if tally.still:
         notes.append(f"All images of {images.name} are the same picture.")
     if not whole:
         notes.append(f"Of {images.name}, {len(sample)} images, drawn at random, stand for all but in the distance.")
-    return _Side(replace(statistics, space=measures.identity(extractor)), sample, facts, tally, whole, tuple(notes))
+    if images.values is not None:
+        facts["values"] = images.values.text
+    statistics = replace(statistics, space=measures.identity(extractor))
+    return _Side(statistics, sample, facts, tally, whole, tuple(notes), images)
 
 
 def _colour(extractor: FittedExtractor) -> Colour:
@@ -271,6 +274,9 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
         )
     if one.tally is not None and other.tally is not None:
         notes += differences(one.tally, other.tally)
+    if one.images is not None and other.images is not None:
+        notes += unlike_ranges(one.images.values, other.images.values)
+        notes += unlike_formats(one.images.formats, other.images.formats, "the first set", "the second set")
     if one.sample is not None and other.sample is not None:
         half = len(other.sample) // 2
         if half < measures.pairwise_count(len(one.sample), len(other.sample)):

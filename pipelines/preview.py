@@ -28,10 +28,10 @@ def described(config: Any) -> list[str]:
         return [f"not looked at: a file of more than {MAX_BYTES} bytes that must be read as a whole"]
     with for_people():
         try:
-            from ganlib.data import describe
+            from ganlib.data import describe, survey
 
             listing = source.listing()
-            description = describe(listing)
+            description = describe(listing, survey(listing, config.data.value_range))
         except ModuleNotFoundError as error:
             return [f"not looked at: {error.name} is missing"]
         listing.check_splits()

@@ -5,16 +5,21 @@ import io
 import os
 import re
 import socket
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data.conform import UnusableImageError, conform, opened
+from ganlib.data.conform import conform, opened
+from ganlib.data.loading import DEEP_CHANNELS, UnusableImageError
 from ganlib.data.stored import File, Range
+from ganlib.data.value_range import ValueRange
 
 GREY = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+BITS16 = ValueRange(0, 65535, "integers")
 HALF_CLEAR = np.where(np.arange(16) < 8, 0, 255).astype(np.uint8)[None, :].repeat(16, axis=0)
 
 
@@ -29,6 +34,35 @@ def encode(image, kind="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def png_16(deep):
+    """A PNG file of 16 bits a channel, which Pillow does not write."""
+    height, width, channels = deep.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    packed = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def ppm_16(deep):
+    return b"P6 %d %d 65535\n" % deep.shape[1::-1] + deep.astype(">u2").tobytes()
+
+
+def tiff_16(deep):
+    """A TIFF file of 16 bits a channel, without compression."""
+    height, width, channels = deep.shape
+    data = deep.astype("<u2").tobytes()
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 2, 273: 0, 277: channels, 278: height, 279: len(data)}
+    end = 8 + 2 + 12 * len(tags) + 4
+    tags[273] = end + 2 * channels
+    entries = [struct.pack("<HHII", name, 4, 1, value) for name, value in tags.items() if name != 258]
+    entries.insert(2, struct.pack("<HHII", 258, 3, channels, end))
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(4)
+    return head + struct.pack(f"<{channels}H", *[16] * channels) + data
 
 
 def luma(rgb):
@@ -154,35 +188,82 @@ def test_16_bit_grey_is_scaled_to_8_bits(kind):
     deep = np.clip(deep, 0, 65535).astype(np.uint16)
     data = encode(Image.fromarray(deep), kind)
     assert Image.open(io.BytesIO(data)).mode.startswith("I")
-    pixels, remarks = take(data)
+    pixels, remarks = take(data, values=BITS16)
     np.testing.assert_array_equal(pixels[..., 0], GREY)
-    assert remarks == ["16-bit grey: scaled to 8 bits"]
+    assert remarks == ["values 0..65535: scaled to 0..255"]
 
 
 def test_big_endian_16_bit_grey_is_no_different():
     image = Image.frombytes("I;16B", (16, 16), (GREY.astype(">u2") * 257).tobytes())
-    pixels, _ = take(encode(image, "TIFF"))
-    np.testing.assert_array_equal(pixels[..., 0], GREY)
-
-
-def test_32_bit_grey_within_16_bits_is_scaled():
-    pixels, _ = take(encode(Image.fromarray(GREY.astype(np.int32) * 257), "TIFF"))
+    pixels, _ = take(encode(image, "TIFF"), values=BITS16)
     np.testing.assert_array_equal(pixels[..., 0], GREY)
 
 
 @pytest.mark.parametrize(
-    ("image", "reason"),
+    ("deep", "values"),
     [
-        (Image.fromarray(GREY.astype(np.int32) * 1000), "grey values outside 0..65535"),
-        (Image.fromarray(GREY.astype(np.int32) - 1), "grey values outside 0..65535"),
-        (Image.fromarray(GREY.astype(np.float32) / 255), "floating-point pixels have no known range"),
-        (Image.new("LAB", (16, 16)), "colour mode LAB cannot be converted to L"),
+        (GREY.astype(np.int32), ValueRange(0, 255, "integers")),
+        (GREY.astype(np.int32) * 100 - 5000, ValueRange(-5000, 20500, "integers")),
+        (GREY / np.float32(255), ValueRange(0, 1, "floats")),
+        (GREY.astype(np.float32) - 255, ValueRange(-255, 0)),
     ],
-    ids=["too deep", "negative", "floating point", "lab"],
+    ids=["bytes in 32 bits", "signed", "fractions", "any"],
 )
-def test_pixels_without_a_known_range_are_refused(image, reason):
+def test_deep_grey_is_read_in_the_range_of_its_set(deep, values):
+    pixels, remarks = take(encode(Image.fromarray(deep), "TIFF"), values=values)
+    np.testing.assert_array_equal(pixels[..., 0], GREY)
+    assert remarks == [f"values {values.text}: scaled to 0..255"]
+
+
+def test_values_outside_the_range_are_cut_to_it_and_remarked():
+    pixels, remarks = take(
+        encode(Image.fromarray(GREY.astype(np.int32)), "TIFF"), values=ValueRange(50, 101, "integers")
+    )
+    np.testing.assert_array_equal(pixels[..., 0], np.clip((GREY.astype(int) - 50) * 5, 0, 255))
+    assert remarks == ["values 50..101: scaled to 0..255", "values outside 50..101: cut to it"]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
+def test_a_range_of_the_settings_holds_for_8_bits_too(mode):
+    image = Image.fromarray(GREY % 16).convert(mode)
+    pixels, remarks = take(encode(image), values=ValueRange(0, 15), colour="grey")
+    np.testing.assert_array_equal(pixels[..., 0], GREY % 16 * 17)
+    assert remarks[0] == "values 0..15: scaled to 0..255"
+
+
+def test_black_and_white_and_8_bits_of_a_deep_set_stay_as_they_are():
+    bits = take(encode(Image.fromarray(GREY > 100)), values=ValueRange(0, 15))
+    grey = take(encode(Image.fromarray(GREY)), values=ValueRange(0, 4095, "integers"))
+    np.testing.assert_array_equal(bits[0][..., 0], (GREY > 100) * 255)
+    np.testing.assert_array_equal(grey[0][..., 0], GREY)
+    assert bits[1] == grey[1] == []
+
+
+@pytest.mark.parametrize(
+    ("image", "values", "reason"),
+    [
+        (Image.fromarray(GREY.astype(np.int32)), None, "values of more than 8 bits of no known range, .*"),
+        (Image.fromarray(GREY / np.float32(255)), BITS16, "floating-point values of no known range, which data.val.*"),
+        (Image.fromarray(np.full((16, 16), np.inf, np.float32)), ValueRange(0, 1), "values that are no finite numbers"),
+        (Image.new("LAB", (16, 16)), None, "colour mode LAB cannot be converted to L"),
+    ],
+    ids=["unknown", "other kind", "infinite", "lab"],
+)
+def test_pixels_without_a_known_range_are_refused(image, values, reason):
     with pytest.raises(UnusableImageError, match=f"^{reason}$"):
-        take(encode(image, "TIFF"))
+        take(encode(image, "TIFF"), values=values)
+
+
+@pytest.mark.parametrize("kind", ["PNG grey", "PNG", "PNG alpha", "TIFF", "PPM"])
+def test_channels_of_16_bits_that_pillow_reduces_are_remarked(kind):
+    channels = {"PNG grey": 2, "PNG alpha": 4}.get(kind, 3)
+    deep = np.random.default_rng(6).integers(0, 65536, (16, 16, channels), dtype=np.uint16)
+    deep[..., 3:] = 65535
+    data = {"TIFF": tiff_16, "PPM": ppm_16}.get(kind, png_16)(deep)
+    pixels, remarks = take(data, colour="rgb")
+    assert remarks[0] == DEEP_CHANNELS
+    if channels > 2:
+        np.testing.assert_allclose(pixels, deep[..., :3] / 257, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -213,7 +294,7 @@ def test_the_orientation_that_a_camera_noted_is_applied(orientation, shown, deep
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(GREY.astype(np.uint16) * 257 if deep else GREY)
-    pixels, _ = take(encode(stored, exif=exif))
+    pixels, _ = take(encode(stored, exif=exif), values=BITS16)
     np.testing.assert_array_equal(pixels[..., 0], shown(GREY))
 
 

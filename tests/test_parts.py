@@ -141,7 +141,9 @@ def test_a_part_is_whole_or_absent(folder, tmp_path):
     }
     assert sorted(os.listdir(tmp_path / "out" / "part")) == [
         "part.json",
+        "test-00000-of-00001.fingerprints",
         "test-00000-of-00001.tfrecord",
+        "train-00001-of-00004.fingerprints",
         "train-00001-of-00004.tfrecord",
     ]
 
@@ -216,7 +218,9 @@ def test_parts_of_different_listings_are_refused(tmp_path):
     refused(config, both, tmp_path, r"the images have changed since the parts were made")
 
 
-@pytest.mark.parametrize("damage", ["no file", "no json", "not whole", "other format", "no shard", "cut shard"])
+@pytest.mark.parametrize(
+    "damage", ["no file", "no json", "not whole", "other format", "no shard", "cut shard", "no fingerprints"]
+)
 def test_a_damaged_part_is_named(folder, tmp_path, damage):
     config = config_of(folder, shards=2)
     folders = made(config, tmp_path)
@@ -233,13 +237,16 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
             file.write_text(json.dumps({**content, "format": "gan-pipelines/part@0"}))
         case "no shard":
             shard.unlink()
+        case "no fingerprints":
+            shard.with_suffix(".fingerprints").unlink()
         case "cut shard":
             os.truncate(shard, shard.stat().st_size - 1)
     words = {
         "no file": r"the file part\.json\. Received: folder='.*part-1'",
         "no json": r"not a JSON file: .*Received: path='.*part-1/part\.json'",
         "not whole": r"expected a whole part\.json\. Received: folder='.*part-1'",
-        "other format": r"a part of format gan-pipelines/part@1\. Received: format='gan-pipelines/part@0'",
+        "no fingerprints": r"the shard train-00001-of-00002\.fingerprints is missing or cut off\. Received: folder=",
+        "other format": r"a part of format gan-pipelines/part@2\. Received: format='gan-pipelines/part@0'",
     }
     missing = r"the shard train-00001-of-00002\.tfrecord is missing or cut off\. Received: folder='.*part-1'"
     refused(config, folders, tmp_path, words.get(damage, missing))

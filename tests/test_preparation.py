@@ -70,7 +70,7 @@ SET_ASIDE = {
     "text.png": "unreadable: not an image",
     "half.jpg": "unreadable: image file is truncated",
     "dot.png": "too small: 1x1, expected sides of 8 or more",
-    "float.tif": "floating-point pixels have no known range",
+    "float.tif": "floating-point values of no known range, which data.value_range would tell",
     "empty.png": "unreadable: not an image",
 }
 
@@ -104,10 +104,10 @@ def test_unusable_images_are_set_aside_by_name_with_their_reason(mixed, tmp_path
 def test_what_a_conversion_loses_is_counted(mixed, tmp_path):
     dataset = prepare(config_of(mixed, max_unusable=0.2), tmp_path / "dataset")
     assert dataset.manifest["remarks"] == {
-        "16-bit grey: scaled to 8 bits": 1,
         "CMYK: converted to RGB": 1,
         "animated: first frame taken": 1,
         "transparent: laid on white": 1,
+        "values 0..65535: scaled to 0..255": 1,
     }
 
 
@@ -137,6 +137,40 @@ def test_the_share_of_unusable_images_is_a_limit_that_may_be_reached(tmp_path, a
     else:
         with pytest.raises(ValueError, match="12 of 24 images cannot be used"):
             prepare(config, tmp_path / "dataset")
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_images_of_both_splits_are_counted_and_said(tmp_path, capsys, shards):
+    folder = tmp_path / "images"
+    write_images(folder / "train", count=20)
+    write_images(folder / "test", count=8)  # the first eight of the same
+    noise((12, 12, 3), seed=99).save(folder / "test" / "own.png")
+    noise((12, 12, 3), seed=5).save(folder / "train" / "again.bmp")
+    dataset = prepare(config_of(folder, shards=shards), tmp_path / "dataset")
+    told = [
+        "8 of 9 test images are training images too, pixel for pixel.",
+        "1 of 21 training images repeat others, pixel for pixel.",
+    ]
+    assert (dataset.manifest["test_among_train"], dataset.manifest["train_repeated"]) == (8, 1)
+    assert dataset.notes == told
+    assert all(f"note: {note}\n" in capsys.readouterr().out for note in told[:1])
+    assert not list(dataset.folder.glob("*.fingerprints"))
+
+
+def test_images_that_are_all_of_their_own_have_no_note(digits):
+    assert digits.notes == []
+
+
+@pytest.mark.parametrize(("train", "noted"), [("jpg", True), ("png", False)])
+def test_splits_in_other_formats_are_noted(tmp_path, train, noted):
+    write_images(tmp_path / "images" / "test", count=4)
+    (tmp_path / "images" / "train").mkdir()
+    for index in range(9):
+        noise((12, 12, 3), seed=50 + index).save(tmp_path / "images" / "train" / f"{index}.{train}")
+    dataset = prepare(config_of(tmp_path / "images"), tmp_path / "dataset")
+    told = "File formats differ: training images JPEG 100%; test images PNG 100%. The scores see what JPEG leaves."
+    assert dataset.notes == [told] * noted
+    assert dataset.formats("train") == {{"jpg": "JPEG", "png": "PNG"}[train]: 9}
 
 
 @pytest.mark.parametrize("few", ["train", "test"])

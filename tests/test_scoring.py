@@ -210,8 +210,8 @@ def bad(name, folder, tmp_path, pictures):
         return str(tmp_path / "s.npz")
     elif name == "none":
         place.mkdir()
-    elif name == "dark.npz":
-        np.savez(place, images=pictures / 255)
+    elif name == "bits.npz":
+        np.savez(place, images=pictures > 99)
     elif name == "empty":
         with zipfile.ZipFile(tmp_path / "empty.zip", "w") as file:
             file.writestr("readme.txt", "no images")
@@ -233,7 +233,7 @@ def bad(name, folder, tmp_path, pictures):
         ("no covariance", r"^expected a covariance without negative eigenvalues"),
         ("empty", r"^expected images"),
         ("none", r"^expected images"),
-        ("dark.npz", r"^expected uint8 images of shape .* Received: dtype=float64, shape=\(60, 16, 12, 3\)"),
+        ("bits.npz", r"^expected numbers of images of shape .* Received: dtype=bool, shape=\(60, 16, 12, 3\)"),
         ("absent", r"^no such file or folder"),
     ],
 )
@@ -363,9 +363,12 @@ def saved_as(place, pictures, kind):
             image = Image.fromarray(picture[..., 0].astype(np.uint16) * 257)
         elif kind == "animated":
             more = {"save_all": True, "append_images": [Image.fromarray(255 - picture)]}
+        elif kind == "dim":
+            image = Image.fromarray(picture // 20)
         elif kind == "grey" and number < 30:
             image = image.convert("L")
-        image.save(place / f"{number:02d}.{'gif' if kind == 'animated' else 'png'}", **more)
+        suffix = {"animated": "gif", "JPEG": "jpg"}.get(kind, "png")
+        image.save(place / f"{number:02d}.{suffix}", **more)
     if kind == "damaged":
         (place / "07.png").write_bytes(b"nothing")
     return str(place)
@@ -375,7 +378,16 @@ def saved_as(place, pictures, kind):
     ("kind", "told"),
     [
         ("transparent", "Of {}, 60 of 60 images: transparent: laid on white."),
-        ("16-bit grey", "Of {}, 60 of 60 images: 16-bit grey: scaled to 8 bits."),
+        ("16-bit grey", "Of {}, 60 of 60 images: values 0..65535: scaled to 0..255."),
+        (
+            "16-bit grey",
+            "Values are read in two ranges, 0..65535 and 0..255, each as 0..255: a brightness need not be the same.",
+        ),
+        (
+            "JPEG",
+            "File formats differ: the first set JPEG 100%; the second set PNG 100%. The scores see what JPEG leaves.",
+        ),
+        ("dim", "Of {}: The values use 5% of their range, 0..12; data.value_range=[0, 12] would spread them."),
         ("16-bit grey", "Without colour are 100% and 0% of the images: the scores see that difference too."),
         ("animated", "Of {}, 60 of 60 images: animated: first frame taken."),
         ("grey", "Without colour are 50% and 0% of the images: the scores see that difference too."),

@@ -498,7 +498,7 @@ def test_labels_of_another_length_are_refused(tmp_path):
 def test_images_in_the_place_of_labels_are_refused(tmp_path):
     (tmp_path / "images").write_bytes(idx(IMAGES))
     source = Arrays(path=str(tmp_path / "images"), labels=str(tmp_path / "images"))
-    refused(source, "expected an idx file of unsigned bytes with 1 dimensions", "images'")
+    refused(source, "expected an idx file with 1 dimensions", "images'")
 
 
 @pytest.mark.parametrize("make", [of_plain_idx, of_split_npz], ids=["folder", "npz"])
@@ -531,13 +531,15 @@ def test_arrays_with_channels_are_pictures(tmp_path, channels):
 
 @pytest.mark.parametrize(
     "images",
-    [IMAGES / 255, IMAGES.astype(np.int64), IMAGES[0], np.zeros((5, 9, 9, 2), np.uint8), IMAGES > 3],
-    ids=["floats", "long integers", "one image", "two channels", "truth values"],
+    [IMAGES[0], np.zeros((5, 9, 9, 2), np.uint8), IMAGES > 3, IMAGES.astype(complex), IMAGES.astype(str)],
+    ids=["one image", "two channels", "truth values", "complex numbers", "words"],
 )
 def test_images_of_another_type_or_shape_are_refused(tmp_path, images):
     np.savez(tmp_path / "data.npz", images=images)
     shape = f"dtype={images.dtype}, shape={images.shape} in data.npz"
-    refused(Arrays(path=str(tmp_path / "data.npz")), "expected uint8 images of shape [N, H, W]", f"Received: {shape}")
+    refused(
+        Arrays(path=str(tmp_path / "data.npz")), "expected numbers of images of shape [N, H, W]", f"Received: {shape}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -608,13 +610,13 @@ def test_a_damaged_gzip_file_is_refused(tmp_path, position):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", ["expected an idx file of unsigned bytes with 3 dimensions"]),
-        (b"only text", ["expected an idx file of unsigned bytes with 3 dimensions"]),
-        (b"\0\0\x0d\x03" + bytes(12), ["expected an idx file of unsigned bytes with 3 dimensions"]),
+        (b"", ["expected an idx file with 3 dimensions"]),
+        (b"only text", ["expected an idx file with 3 dimensions"]),
+        (b"\0\0\x0a\x03" + bytes(12), ["expected an idx file with 3 dimensions"]),
         (idx(IMAGES)[:-1], ["expected 1960 bytes for shape [24, 9, 9]", "Received: bytes=1959"]),
         (idx(IMAGES) + b"\0", ["expected 1960 bytes for shape [24, 9, 9]", "Received: bytes=1961"]),
     ],
-    ids=["empty", "text", "floats", "short", "long"],
+    ids=["empty", "text", "unknown type", "short", "long"],
 )
 def test_a_file_that_is_no_idx_file_is_refused(tmp_path, data, words):
     (tmp_path / "images").write_bytes(data)

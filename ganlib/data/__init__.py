@@ -14,6 +14,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.images import Images
     from ganlib.data.preparation import merge_parts, prepare, prepare_part
     from ganlib.data.records import PreparedDataset
+    from ganlib.data.survey import survey
 
 __all__ = [
     "Archive",
@@ -30,4 +31,5 @@ __all__ = [
     "prepare",
     "prepare_part",
     "say",
+    "survey",
 ]

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epy
 from pydantic import Field
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK"
-IDX_UBYTE = 0x08
+IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
 NAMELESS = {"arr_0": "images", "arr_1": "labels"}  # from `np.savez` without names, as samples are often kept
 SHOWN_NAMES = 8
@@ -33,9 +33,9 @@ MAX_CLASSES = 65_536  # more is a mistake, such as serial numbers in the place o
 
 @dataclass(frozen=True)
 class _Part:
-    """Arrays of one split: uint8 [N, H, W] or [N, H, W, C], and integers [N] where there are labels."""
+    """Numbers of one split, [N, H, W] or [N, H, W, C], and integers [N] where there are labels."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.generic]
     labels: NDArray[np.int64] | None
 
 
@@ -44,7 +44,8 @@ class Arrays(DataSource):
 
     `path` is a folder with the four files of the MNIST family (`train-images-idx3-ubyte` and so on),
     an npz file with `x_train`, `y_train`, `x_test`, `y_test` or with `images`, `labels` (or `arr_0`, `arr_1`), or one
-    idx file of images. Pickled arrays are refused.
+    idx file of images. Numbers are of any type: uint8 is taken as it is, others by the range of the set.
+    Pickled arrays are refused.
     """
 
     kind: Literal["arrays"] = "arrays"
@@ -61,7 +62,7 @@ class Arrays(DataSource):
         parts = self._parts(path)
         modified = _changes(path)
         classes = _classes(parts)
-        pixels: list[NDArray[np.uint8]] = []
+        pixels: list[NDArray[np.generic]] = []
         entries: list[Entry] = []
         for split, part in parts.items():
             names = [f"{split}-{index:07d}" for index in range(len(part.images))]
@@ -100,7 +101,7 @@ def _mnist_family(folder: Path, prefix: str) -> _Part:
     return _part(_read_idx(files[0], dimensions=3), _read_idx(files[1], dimensions=1), folder)
 
 
-def _read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
+def _read_idx(path: Path, *, dimensions: int) -> NDArray[Any]:
     """Reads an idx file: two zero bytes, type, number of dimensions, sizes (big-endian), values."""
     try:
         data = path.read_bytes()
@@ -108,15 +109,14 @@ def _read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"damaged gzip file: {error}. Received: path={str(path)!r}") from error
     header = 4 + 4 * dimensions
-    if len(data) < header or data[:2] != b"\0\0" or data[2] != IDX_UBYTE or data[3] != dimensions:
-        raise ValueError(
-            f"expected an idx file of unsigned bytes with {dimensions} dimensions. Received: path={str(path)!r}"
-        )
+    if len(data) < header or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] != dimensions:
+        raise ValueError(f"expected an idx file with {dimensions} dimensions. Received: path={str(path)!r}")
+    kind = np.dtype(IDX_TYPES[data[2]])
     shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions)]
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    expected = header + kind.itemsize * int(np.prod(shape, dtype=np.int64))
     if len(data) != expected:
         raise ValueError(f"expected {expected} bytes for shape {shape}. Received: bytes={len(data)} in {path.name}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, kind, offset=header).reshape(shape)
 
 
 def _npz(path: Path) -> dict[Split, _Part]:
@@ -142,10 +142,11 @@ def _npz(path: Path) -> dict[Split, _Part]:
     )
 
 
-def _part(images: NDArray[np.uint8], labels: NDArray[np.integer] | None, path: Path) -> _Part:
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
+def _part(images: NDArray[Any], labels: NDArray[np.integer] | None, path: Path) -> _Part:
+    shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))
+    if not shaped or images.dtype.kind not in "uif":
         raise ValueError(
-            "expected uint8 images of shape [N, H, W] or [N, H, W, 1, 3 or 4]. "
+            "expected numbers of images of shape [N, H, W] or [N, H, W, 1, 3 or 4]. "
             f"Received: dtype={images.dtype}, shape={images.shape} in {path.name}"
         )
     if labels is not None:

@@ -12,6 +12,8 @@ from ganlib.data.stored import Stored
 from ganlib.schema import Config
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
 Split = Literal["train", "test"]
@@ -84,8 +86,8 @@ class Listing:
         """Number of files that are not used."""
         return sum(item.number for item in self.left_out)
 
-    def read(self, index: int) -> Image.Image:
-        """Opens the image at an index; raises what Pillow raises on a damaged file."""
+    def read(self, index: int) -> Image.Image | NDArray[np.generic]:
+        """Opens the image at an index, or gives its numbers; raises what Pillow raises on a damaged file."""
         return self.locate(index).open()
 
     def checksum(self, *, with_times: bool = False) -> str:

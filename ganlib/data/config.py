@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from ganlib.data.archive import Archive
 from ganlib.data.arrays import Arrays
@@ -34,6 +34,9 @@ class DataConfig(Config):
     """Filter for resizing; all but nearest are antialiased when reducing."""
     min_side: int = Field(default=8, ge=1)
     """Images with a shorter side than this many pixels are set aside."""
+    value_range: tuple[float, float] | None = None
+    """Numbers of the originals that become 0 and 255, those between in proportion, for all images, of 8 bits too.
+    Absent means that images of 8 bits stay as they are, and that those of more have the range found in the set."""
     max_unusable: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of unusable images above which the preparation fails."""
     train_images: int | None = Field(default=None, ge=2)
@@ -44,6 +47,13 @@ class DataConfig(Config):
     """Number of files that the training images are written to, and of the tasks that prepare them on Kubeflow."""
     fingerprint: str | None = None
     """Checksum of the source's listing; a run fills it in, so that changed images are prepared anew."""
+
+    @field_validator("value_range")
+    @classmethod
+    def _low_is_below_high(cls, ends: tuple[float, float] | None) -> tuple[float, float] | None:
+        if ends is not None and ends[0] >= ends[1]:
+            raise ValueError(f"expected two numbers, the lower one first. Received: value_range={list(ends)}")
+        return ends
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

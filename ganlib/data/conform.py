@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
-from typing import Literal
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 
-from ganlib.remote.file import RemoteError
+from ganlib.data.loading import Loaded, UnusableImageError, load
+from ganlib.data.value_range import ValueRange, kind_of
 
 with epy.lazy_imports():
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+if TYPE_CHECKING:
+    from ganlib.data.loading import Read
 
 Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
-DEEP_RANGE = 257  # 65535 / 255: one step of an 8-bit value in a 16-bit image
-# What the system says of the file itself, and would say again. EINVAL: an offset that a damaged archive tells.
-OF_THE_FILE = frozenset(
-    {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EINVAL}
-)
+SMALL_SHARE = 0.25  # of 0..255; images that use more are not looked through for what they use
 
 
-class UnusableImageError(ValueError):
-    """An image that cannot be used; the message is the reason that the manifest records."""
+@dataclass
+class Seen:
+    """What images were like before they were brought to one shape; adds up over many.
+
+    Attributes:
+        formats: How many there are of each file format.
+        low: Lowest value that any has, on the scale 0..255. Only as long as all of them use a small share of it.
+        high: Highest value, likewise.
+    """
+
+    formats: Counter[str] = field(default_factory=Counter)
+    low: int = 255
+    high: int = 0
+
+    def look_at(self, image: Image.Image) -> None:
+        """Takes in the values of an image in grey or RGB."""
+        if self.high - self.low < SMALL_SHARE * 255:
+            self.widen(*_ends(image))
+
+    def widen(self, low: int, high: int) -> None:
+        """Takes in the values of further images."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def add(self, other: Seen) -> None:
+        """Takes in what was seen of further images."""
+        self.formats.update(other.formats)
+        self.widen(other.low, other.high)
 
 
 def conform(
-    read: Callable[[], Image.Image], *, size: int, colour: Colour, fit: Fit, resize: Resize, min_side: int
+    read: Read,
+    *,
+    size: int,
+    colour: Colour,
+    fit: Fit,
+    resize: Resize,
+    min_side: int,
+    values: ValueRange | None = None,
+    seen: Seen | None = None,
 ) -> tuple[Image.Image, list[str]]:
     """Reads an image and brings it to the configured shape.
 
-    Orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, an
-    animation gives its first frame. An image that already has the right shape keeps its pixels.
+    Orientation is applied, transparency is laid on white, more than 8 bits are scaled to 8 by the range of the whole
+    set, an animation gives its first frame. An image that already has the right shape keeps its pixels.
 
     Args:
         read: Opens the image.
@@ -44,6 +77,8 @@ def conform(
         fit: Cut the centre square out, or pad the short side with black.
         resize: Filter; all but `nearest` are antialiased when reducing.
         min_side: Smallest usable side of the original.
+        values: The set's range of values.
+        seen: Takes in what the original is like.
 
     Returns:
         A square picture in grey or RGB, and a remark for every conversion that loses something.
@@ -51,19 +86,28 @@ def conform(
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
     """
-    image, remarks = opened(read, colour=colour, min_side=min_side)
+    image, remarks = opened(read, colour=colour, min_side=min_side, values=values, seen=seen)
     if image.size != (size, size):
         image = _square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()])
     return image, remarks
 
 
-def opened(read: Callable[[], Image.Image], *, colour: Colour, min_side: int = 1) -> tuple[Image.Image, list[str]]:
+def opened(
+    read: Read,
+    *,
+    colour: Colour,
+    min_side: int = 1,
+    values: ValueRange | None = None,
+    seen: Seen | None = None,
+) -> tuple[Image.Image, list[str]]:
     """Reads an image, upright, in grey or RGB and in its own size.
 
     Args:
         read: Opens the image.
         colour: Grey or RGB.
         min_side: Smallest usable side.
+        values: The range of values of the set that the image is of; None means that all have 8 bits.
+        seen: Takes in what the original is like.
 
     Returns:
         The image, and a remark for every conversion that loses something.
@@ -74,46 +118,81 @@ def opened(read: Callable[[], Image.Image], *, colour: Colour, min_side: int = 1
         OSError: This machine failed to read it, which says nothing of the image.
         MemoryError: There is too little memory at this moment.
     """
-    try:
-        with read() as source:
-            remarks = ["animated: first frame taken"] if getattr(source, "n_frames", 1) > 1 else []
-            ImageOps.exif_transpose(source, in_place=True)  # loads it; a copy would cost as much as the decoding
-            image: Image.Image = source
-    except (RemoteError, MemoryError):  # say nothing of the image
-        raise
-    except Image.DecompressionBombError as error:
-        raise UnusableImageError("too many pixels to be opened safely") from error
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged files: the reason is recorded
-        if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_THE_FILE:
-            raise  # Pillow's own have no number
-        raise UnusableImageError(f"unreadable: {_first_line(error)}") from error
-    if min(image.size) < min_side:
-        raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
-    image, lost = _to_mode(image, MODES[colour])
-    return image, remarks + lost
+    loaded = load(read)
+    source, remarks = loaded.source, loaded.remarks
+    width, height = source.size if isinstance(source, Image.Image) else source.shape[1::-1]
+    if min(width, height) < min_side:
+        raise UnusableImageError(f"too small: {width}x{height}, expected sides of {min_side} or more")
+    if not isinstance(source, Image.Image) or kind_of(source) is not None:
+        image, lost = _scaled(loaded, values)
+    elif values is not None and values.of is None:
+        image, lost = _spread(source, values)
+    else:
+        image, lost = source, []
+    image, more = _to_mode(image, MODES[colour])
+    if seen is not None:
+        seen.formats[loaded.format] += 1
+        seen.look_at(image)
+    return image, [*remarks, *lost, *more]
+
+
+def _scaled(loaded: Loaded, values: ValueRange | None) -> tuple[Image.Image, list[str]]:
+    """Brings an image of more than 8 bits to 8, by the range of its set."""
+    kind = kind_of(loaded.source)
+    if values is None or values.of not in (None, kind):
+        told = "floating-point values" if kind == "floats" else "values of more than 8 bits"
+        raise UnusableImageError(f"{told} of no known range, which data.value_range would tell")
+    pixels, outside = values.scale(loaded.numbers())
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    return Image.fromarray(pixels), _remarks(values, outside=outside)
+
+
+def _spread(source: Image.Image, values: ValueRange) -> tuple[Image.Image, list[str]]:
+    """Maps the colours of an image of 8 bits by a range that the settings name; black and white ones have none."""
+    if source.mode == "1":
+        return source, []
+    if source.has_transparency_data:
+        source, lost = source.convert("RGBA"), list[str]()
+    else:
+        source, lost = _converted(source, "L" if source.mode == "L" else "RGB")
+    colours, alpha = source.split()[:3], source.split()[3:]
+    ends = [_ends(band) for band in colours]
+    outside = any(low < values.low or high > values.high for low, high in ends)
+    table = values.scale(np.arange(256))[0].tolist()
+    image = Image.merge(source.mode, [*(band.point(table) for band in colours), *alpha])
+    return image, [*lost, *_remarks(values, outside=outside)]
+
+
+def _remarks(values: ValueRange, *, outside: bool) -> list[str]:
+    clipped = [f"values outside {values.text}: cut to it"] if outside else []
+    return [values.remark, *clipped]
 
 
 def _to_mode(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     """Converts to `L` or `RGB`, saying what was lost."""
     remarks = []
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-            raise UnusableImageError("grey values outside 0..65535")
-        image = Image.fromarray(np.rint(values / DEEP_RANGE).astype(np.uint8))
-        remarks.append("16-bit grey: scaled to 8 bits")
-    if image.mode == "F":
-        raise UnusableImageError("floating-point pixels have no known range")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
         remarks.append("transparent: laid on white")
-    if image.mode not in (mode, "L", "RGB", "1", "P"):
-        remarks.append(f"{image.mode}: converted to {mode}")
+    image, lost = _converted(image, mode)
+    return image, remarks + lost
+
+
+def _converted(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
+    lost = [] if image.mode in (mode, "L", "RGB", "1", "P") else [f"{image.mode}: converted to {mode}"]
     try:
-        return (image if image.mode == mode else image.convert(mode)), remarks
+        return (image if image.mode == mode else image.convert(mode)), lost
     except ValueError as error:
         raise UnusableImageError(f"colour mode {image.mode} cannot be converted to {mode}") from error
+
+
+def _ends(image: Image.Image) -> tuple[int, int]:
+    """Returns the lowest and the highest value of an image of 8 bits, in whatever channel."""
+    bands = image.getextrema()
+    ends = [int(end) for band in bands for end in (band if isinstance(band, tuple) else (band,))]
+    return min(ends), max(ends)
 
 
 def _square(image: Image.Image, *, size: int, fit: Fit, resize: Image.Resampling) -> Image.Image:
@@ -132,8 +211,3 @@ def _square(image: Image.Image, *, size: int, fit: Fit, resize: Image.Resampling
 
 def _resized(image: Image.Image, width: int, height: int, resize: Image.Resampling) -> Image.Image:
     return image if image.size == (width, height) else image.resize((width, height), resize)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.partition(" <")[0] if "cannot identify" not in text else "not an image"

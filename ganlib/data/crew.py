@@ -160,4 +160,4 @@ def serve(channel: int, records: int) -> None:
                 asked.send((error, 0))
                 continue
             os.pwrite(records, treated.records, 0)
-            asked.send((None, len(treated.records), treated.refusals, treated.remarks))
+            asked.send((None, len(treated.records), *treated[1:]))

@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from etils import epy
+
 from ganlib.data.base import Listing
+from ganlib.data.survey import Survey
 from ganlib.remote.file import RemoteError
+
+with epy.lazy_imports():
+    from PIL import Image
 
 LOOKED_AT = 10  # images that are opened for their sizes
 SHOWN_CLASSES = 5
 MAX_LETTERS = 30  # of the name of a class
 
 
-def describe(listing: Listing, *, with_splits: bool = True) -> list[str]:
-    """Returns what people should check: splits and classes with their counts; what is left out, and sizes.
+def describe(listing: Listing, found: Survey, *, with_splits: bool = True) -> list[str]:
+    """Returns what people should check: splits and classes with their counts; what is left out, sizes and values.
 
     A few images are opened for their sizes; what cannot be opened is passed over here.
 
     Args:
         listing: That of a source.
+        found: Its survey.
         with_splits: Whether the splits are used.
 
     Raises:
@@ -29,8 +36,8 @@ def describe(listing: Listing, *, with_splits: bool = True) -> list[str]:
     drawn = " (held out at random)" if listing.drawn and counts["test"] else ""
     splits = f": train {counts['train']}, test {counts['test']}{drawn}" if with_splits else ""
     left_out = [f"left out: {'; '.join(map(str, listing.left_out))}"] if listing.left_out else []
-    more = [*left_out, *listing.notes, *_sizes(listing)]
-    return [f"{len(listing.entries)} images{splits}; {_classes(listing)}", *(["; ".join(more)] if more else [])]
+    more = [*left_out, *listing.notes, *_sizes(listing), found.text]
+    return [f"{len(listing.entries)} images{splits}; {_classes(listing)}", "; ".join(more)]
 
 
 def say(description: Sequence[str]) -> None:
@@ -61,8 +68,8 @@ def _sizes(listing: Listing) -> list[str]:
     found = []
     for index in sorted({number * total // LOOKED_AT for number in range(LOOKED_AT)}) if total else []:
         try:
-            with listing.read(index) as image:
-                found.append(image.size)
+            image = listing.read(index)
+            found.append(image.size if isinstance(image, Image.Image) else image.shape[1::-1])
         except RemoteError:
             raise
         except Exception:  # noqa: BLE001, S112  # Pillow raises almost anything; preparing says why, and counts it

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,14 @@ from ganlib import storage
 from ganlib.data.archive import CLAIMS, DAMAGES, PACKED, Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource, Listing, Split
-from ganlib.data.conform import Colour, UnusableImageError, opened
+from ganlib.data.conform import Colour, Seen, opened
 from ganlib.data.description import describe
 from ganlib.data.image_folder import ImageFolder
+from ganlib.data.loading import UnusableImageError
+from ganlib.data.notes import scale, used
 from ganlib.data.records import PreparedDataset
+from ganlib.data.survey import Survey, survey
+from ganlib.data.value_range import ValueRange
 
 with epy.lazy_imports():
     import numpy as np
@@ -43,12 +48,14 @@ class Images:
         source: A prepared dataset, or the listing of anything else.
         splits: Which of its splits are meant.
         remarks: What was lost when images were read, and how often; grows with `batches`.
+        seen: What they are like; grows with `batches` where they are not prepared.
     """
 
     name: str
     source: PreparedDataset | Listing
     splits: tuple[Split, ...]
     remarks: Counter[str] = field(default_factory=Counter)
+    seen: Seen = field(default_factory=Seen)
 
     @classmethod
     def at(cls, location: str) -> Images:
@@ -81,7 +88,41 @@ class Images:
         """What was recognised, for people."""
         if isinstance(self.source, PreparedDataset):
             return list(self.source.manifest.get("description", []))
-        return describe(self.source, with_splits=not self.source.drawn or self.splits != SPLITS)
+        return describe(self.source, self._survey, with_splits=not self.source.drawn or self.splits != SPLITS)
+
+    @property
+    def values(self) -> ValueRange | None:
+        """The range of values that is read as 0..255, of all of them; None where all have 8 bits."""
+        return self._survey.values
+
+    @functools.cached_property
+    def _survey(self) -> Survey:
+        """What some of the images tell of all; prepared ones know it."""
+        if isinstance(self.source, PreparedDataset):
+            return Survey(self.source.values, 0, 0)
+        return survey(self.source, rows=self._rows(self.source))
+
+    @property
+    def formats(self) -> Mapping[str, int]:
+        """How many there are of each file format, once they have been read."""
+        if not isinstance(self.source, PreparedDataset):
+            return self.seen.formats
+        return sum((Counter(self.source.formats(split)) for split in self.splits), Counter[str]())
+
+    @property
+    def notes(self) -> list[str]:
+        """What was lost, and what is unusual, once they have been read."""
+        if isinstance(self.source, PreparedDataset):
+            return [] if self.values is None else [f"Of {self.name}, {scale(self.values)}"]
+        lost = [f"Of {self.name}, {many} of {self.count} images: {remark}." for remark, many in self.remarks.items()]
+        unused = (
+            [f"Of {self.name}, left out: {'; '.join(map(str, self.source.left_out))}."] if self.source.left_out else []
+        )
+        few = [f"Of {self.name}: {note}" for note in used(self.seen.low, self.seen.high, self.values)]
+        return [*lost, *unused, *few]
+
+    def _rows(self, listing: Listing) -> list[int]:
+        return [row for row, entry in enumerate(listing.entries) if entry.split in self.splits]
 
     def batches(self, colour: Colour) -> Iterator[NDArray[np.uint8]]:
         """Yields uint8 [n, H, W, C] in a fixed order, all of one size.
@@ -99,16 +140,17 @@ class Images:
             yield from self._read(self.source, colour)
 
     def _read(self, listing: Listing, colour: Colour) -> Iterator[NDArray[np.uint8]]:
-        rows = [row for row, entry in enumerate(listing.entries) if entry.split in self.splits]
+        rows, values = self._rows(listing), self.values
         unusable: list[str] = []
         first: tuple[str, tuple[int, ...]] | None = None
 
-        def pixels(row: int) -> tuple[NDArray[np.uint8], list[str]] | UnusableImageError:
+        def pixels(row: int) -> tuple[NDArray[np.uint8], list[str], Seen] | UnusableImageError:
+            seen = Seen()
             try:
-                image, remarks = opened(lambda: listing.read(row), colour=colour)
+                image, remarks = opened(lambda: listing.read(row), colour=colour, values=values, seen=seen)
             except UnusableImageError as error:
                 return error
-            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1), remarks
+            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1), remarks, seen
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(rows), CHUNK):
@@ -118,8 +160,9 @@ class Images:
                     if isinstance(result, UnusableImageError):
                         unusable.append(f"{name} ({result})")
                         continue
-                    image, remarks = result
+                    image, remarks, seen = result
                     self.remarks.update(remarks)
+                    self.seen.add(seen)
                     first = first or (name, image.shape)
                     if image.shape != first[1]:
                         raise ValueError(_mixed(first[0], first[1], name, image.shape))

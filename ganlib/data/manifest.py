@@ -17,9 +17,13 @@ from ganlib import pixels, storage
 from ganlib.data import tfrecord
 from ganlib.data.base import FEWEST, Listing, Split
 from ganlib.data.config import DataConfig
+from ganlib.data.conform import SMALL_SHARE
 from ganlib.data.description import describe
+from ganlib.data.notes import notes
 from ganlib.data.parts import SPLITS, Slice, shard, top_up
 from ganlib.data.records import FORMAT
+from ganlib.data.survey import Survey
+from ganlib.data.value_range import ValueRange
 
 with epy.lazy_imports():
     import numpy as np
@@ -38,17 +42,20 @@ class Origin:
         classes: Names of the classes.
         ignored: Number of files that are there and not used.
         description: What was recognised, for people.
+        values: Its range of values, None where all images have 8 bits.
     """
 
     sha256: str
     classes: list[str]
     ignored: int
     description: list[str]
+    values: ValueRange | None = None
 
     @classmethod
-    def of(cls, listing: Listing) -> Origin:
+    def of(cls, listing: Listing, found: Survey) -> Origin:
         """Returns what is to be known of a listing."""
-        return cls(listing.checksum(), list(listing.classes), listing.ignored, describe(listing))
+        description = describe(listing, found)
+        return cls(listing.checksum(), list(listing.classes), listing.ignored, description, found.values)
 
 
 def finish(
@@ -74,15 +81,36 @@ def finish(
     missing = sum(made.read - made.count for made in train)
     if missing and config.train_images:
         last = max(number for number, made in enumerate(train) if made.read)
-        top_up(config, listing(), missing, train[last], shard(folder, "train", last, config))
+        top_up(config, listing(), missing, train[last], shard(folder, "train", last, config), origin.values)
     totals = {split: _total([part[split] for part in parts]) for split in SPLITS}
     _check(config, origin, totals)
+    repeated = _repeated(folder)
     shards: dict[Split, list[dict[str, Any]]] = {
         "train": _train_shards(config, train, folder),
         "test": _test_shards(config, totals["test"], folder),
     }
     _save_preview(config, [folder / item["file"] for item in shards["train"]], folder / "preview.png")
-    storage.write_json(folder / "manifest.json", _manifest(config, origin, totals, shards))
+    manifest = _manifest(config, origin, totals, shards) | repeated
+    storage.write_json(folder / "manifest.json", manifest)
+    for note in notes(manifest):
+        print(f"note: {note}", flush=True)
+
+
+def _repeated(folder: Path) -> dict[str, int]:
+    """Counts the pictures that are there more than once, pixel for pixel, and removes the fingerprints."""
+    train, test = (
+        np.concatenate([np.fromfile(path, np.uint64) for path in folder.glob(f"{split}-*.fingerprints")])
+        for split in SPLITS
+    )
+    for path in folder.glob("*.fingerprints"):
+        path.unlink()
+    return {"test_among_train": int(np.isin(test, train).sum()), "train_repeated": len(train) - len(np.unique(train))}
+
+
+def _values_used(slices: Sequence[Slice]) -> list[int] | None:
+    """Returns the ends of all values where they are a small share of 0..255: otherwise not all images were asked."""
+    ends = [min(made.low for made in slices), max(made.high for made in slices)]
+    return ends if ends[1] - ends[0] < SMALL_SHARE * 255 else None
 
 
 def _total(slices: Sequence[Slice]) -> Slice:
@@ -90,8 +118,15 @@ def _total(slices: Sequence[Slice]) -> Slice:
         by_class=[sum(counts) for counts in zip(*(made.by_class for made in slices), strict=True)],
         read=sum(made.read for made in slices),
         set_aside=[item for made in slices for item in made.set_aside],
-        remarks=dict(sum((Counter(made.remarks) for made in slices), Counter[str]())),
+        remarks=_sum([made.remarks for made in slices]),
+        formats=_sum([made.formats for made in slices]),
+        low=min(made.low for made in slices),
+        high=max(made.high for made in slices),
     )
+
+
+def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 
 def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> None:
@@ -153,7 +188,6 @@ def _manifest(
     for split in SPLITS:
         for item in shards[split]:
             digest.update(f"{item['file']} {item['sha256']}\n".encode())
-    remarks = sum((Counter(totals[split].remarks) for split in SPLITS), Counter[str]())
     return {
         "format": FORMAT,
         "name": config.name or config.source.kind,
@@ -164,13 +198,16 @@ def _manifest(
             split: {
                 "count": total.count,
                 "classes": dict(zip(origin.classes, total.by_class, strict=False)),
+                "formats": total.formats,
                 "shards": shards[split],
             }
             for split, total in totals.items()
         },
         "source": {**config.source.to_parameter(), "listing_sha256": origin.sha256},
         "preparation": config.model_dump(mode="json", include=set(RECORDED), exclude_none=True),
-        "remarks": dict(sorted(remarks.items())),
+        "remarks": _sum([total.remarks for total in totals.values()]),
+        "value_range": None if origin.values is None else list(origin.values),
+        "values_used": _values_used(list(totals.values())),
         "set_aside": [item for split in SPLITS for item in totals[split].set_aside],
         "ignored_files": origin.ignored,
         "description": origin.description,

@@ -20,6 +20,7 @@ from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
 from ganlib.data.reading import Reader
 from ganlib.data.treatment import Shape, Treated
+from ganlib.data.value_range import ValueRange
 from ganlib.progress import Progress
 
 with epy.lazy_imports():
@@ -40,6 +41,9 @@ class Slice:
         read: All of them.
         set_aside: Names of the others, and why.
         remarks: What conversions lost, and how often.
+        formats: How many usable images there are of each file format.
+        low: Lowest value of the usable images on the scale 0..255, as `Seen` has it.
+        high: Highest one.
         bytes: Length of the records.
         sha256: Checksum of their file, if that holds no other records.
     """
@@ -48,6 +52,9 @@ class Slice:
     read: int = 0
     set_aside: list[dict[str, str]] = field(default_factory=list)
     remarks: dict[str, int] = field(default_factory=dict)
+    formats: dict[str, int] = field(default_factory=dict)
+    low: int = 255
+    high: int = 0
     bytes: int = 0
     sha256: str | None = None
 
@@ -65,6 +72,8 @@ class Slice:
         """Takes in what became of some more images."""
         self.read += len(indices)
         self.remarks = dict(Counter(self.remarks) + treated.remarks)
+        self.formats = dict(Counter(self.formats) + treated.seen.formats)
+        self.low, self.high = min(self.low, treated.seen.low), max(self.high, treated.seen.high)
         self.bytes += len(treated.records)
         for position, index in enumerate(indices):
             entry = listing.entries[index]
@@ -108,7 +117,14 @@ def shard(folder: Path, split: Split, number: int, config: DataConfig) -> Path:
     return folder / f"{split}-{number:05d}-of-{of:05d}.tfrecord"
 
 
-def write(config: DataConfig, listing: Listing, parts: Sequence[int], folder: Path) -> list[dict[Split, Slice]]:
+def fingerprints(shard: Path) -> Path:
+    """Returns the place of the fingerprints of a shard's images, in their order."""
+    return shard.with_suffix(".fingerprints")
+
+
+def write(
+    config: DataConfig, listing: Listing, parts: Sequence[int], folder: Path, values: ValueRange | None
+) -> list[dict[Split, Slice]]:
     """Writes some parts, one after the other, into the shards of a folder.
 
     Args:
@@ -116,6 +132,7 @@ def write(config: DataConfig, listing: Listing, parts: Sequence[int], folder: Pa
         listing: That of the source.
         parts: Their numbers, below `config.shards`.
         folder: Where the shards are; a part's test images go to the end of what the test split's shard holds.
+        values: The set's range of values.
 
     Returns:
         What became of the images of each part.
@@ -127,14 +144,16 @@ def write(config: DataConfig, listing: Listing, parts: Sequence[int], folder: Pa
         for split in SPLITS:
             path = shard(folder, split, part if split == "train" else 0, config)
             work += [(made[split], path, chosen) for chosen in _chunks(config, listing, order.slice(split, part))]
-    _fill("prepare", config, listing, work)
+    _fill("prepare", config, listing, work, values)
     for part, made in zip(parts, slices, strict=True):
         if made["train"].count:
             made["train"].sha256 = storage.sha256(shard(folder, "train", part, config))
     return slices
 
 
-def top_up(config: DataConfig, listing: Listing, missing: int, made: Slice, path: Path) -> None:
+def top_up(
+    config: DataConfig, listing: Listing, missing: int, made: Slice, path: Path, values: ValueRange | None
+) -> None:
     """Appends training images from behind those that were wanted, in the place of some that could not be used.
 
     Args:
@@ -143,12 +162,14 @@ def top_up(config: DataConfig, listing: Listing, missing: int, made: Slice, path
         missing: How many usable images are wanted; there may be fewer. No more are read than need be.
         made: The slice that takes them in.
         path: Its shard.
+        values: The set's range of values.
     """
     behind, wanted = Order(config, listing).behind("train"), made.count + missing
     _part_from_links(path)
     while made.count < wanted and behind:
         chosen, behind = behind[: wanted - made.count], behind[wanted - made.count :]
-        _fill("replace", config, listing, [(made, path, indices) for indices in _chunks(config, listing, chosen)])
+        work = [(made, path, indices) for indices in _chunks(config, listing, chosen)]
+        _fill("replace", config, listing, work, values)
     if made.count:
         made.sha256 = storage.sha256(path)
 
@@ -161,18 +182,25 @@ def _part_from_links(path: Path) -> None:
         os.replace(copy, path)
 
 
-def _fill(label: str, config: DataConfig, listing: Listing, work: Sequence[tuple[Slice, Path, list[int]]]) -> None:
+def _fill(
+    label: str,
+    config: DataConfig,
+    listing: Listing,
+    work: Sequence[tuple[Slice, Path, list[int]]],
+    values: ValueRange | None,
+) -> None:
     """Reads images chunk by chunk, each for a slice and for the end of a file."""
     total, done = sum(len(indices) for _, _, indices in work), 0
     progress = Progress(label, total=total, unit="images")
     chunks = ([(listing.locate(index), listing.entries[index].label) for index in indices] for _, _, indices in work)
-    shape = Shape(config.size, config.colour, config.fit, config.resize, config.min_side)
+    shape = Shape(config.size, config.colour, config.fit, config.resize, config.min_side, values)
     with Reader(shape, listing.files) as reader:
         for (made, path, indices), treated in zip(work, reader.treat(chunks, total=total), strict=True):
             made.add(listing, indices, treated)
             if treated.records:
-                with path.open("ab") as file:
-                    file.write(treated.records)
+                for place, content in ((path, treated.records), (fingerprints(path), treated.fingerprints)):
+                    with place.open("ab") as file:
+                        file.write(content)
             done += len(indices)
             progress.update(done)
 

@@ -19,15 +19,17 @@ from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
 from ganlib.data.description import say
+from ganlib.data.fingerprints import SIZE
 from ganlib.data.manifest import Origin, finish
-from ganlib.data.parts import Slice, shard, write
+from ganlib.data.parts import Slice, fingerprints, shard, write
 from ganlib.data.records import PreparedDataset
+from ganlib.data.survey import survey
 from ganlib.data.treatment import ReadError
 from ganlib.schema import parse
 from ganlib.surroundings import printable
 
 PART_FILE = "part.json"
-PART_FORMAT = "gan-pipelines/part@1"
+PART_FORMAT = "gan-pipelines/part@2"
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,9 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
         OSError: The disk is full or not writable, or the source cannot be read any more.
         RuntimeError: A process that read images was killed.
     """
-    listing = _listing(config)
-    origin = _described(config, listing)
+    listing, origin = _listing(config)
     with _whole(output) as folder:
-        slices = write(config, listing, range(config.shards), folder)
+        slices = write(config, listing, range(config.shards), folder, origin.values)
         finish(config, origin, slices, folder, lambda: listing)
     return PreparedDataset.open(output)
 
@@ -109,10 +110,9 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
         )
     if not 0 <= part < of:
         raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
-    listing = _listing(config)
-    origin = _described(config, listing)
+    listing, origin = _listing(config)
     with _whole(output) as folder:
-        [slices] = write(config, listing, [part], folder)
+        [slices] = write(config, listing, [part], folder, origin.values)
         if slices["test"].count:
             slices["test"].sha256 = storage.sha256(shard(folder, "test", 0, config))
         made = Part(PART_FORMAT, part, config.to_parameter(), origin, slices)
@@ -147,8 +147,8 @@ def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> Prep
     origin = found[0].origin
 
     def listing() -> Listing:
-        now = _listing(config)
-        if Origin.of(now) != origin:
+        now, present = _listing(config)
+        if present != origin:
             raise ValueError(f"the images have changed since the parts were made. Received: {config.source}")
         return now
 
@@ -159,18 +159,17 @@ def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> Prep
     return PreparedDataset.open(output)
 
 
-def _listing(config: DataConfig) -> Listing:
+def _listing(config: DataConfig) -> tuple[Listing, Origin]:
+    """Returns the images of the source and what is to be known of them all before one is prepared.
+
+    Says so, unless the run that filled the fingerprint in has done it.
+    """
     listing = config.source.listing()
     listing.check_splits()
-    return listing
-
-
-def _described(config: DataConfig, listing: Listing) -> Origin:
-    """Says what was recognised, unless the run that filled the fingerprint in has said so."""
-    origin = Origin.of(listing)
+    origin = Origin.of(listing, survey(listing, config.value_range))
     if config.fingerprint is None:
         say(origin.description)
-    return origin
+    return listing, origin
 
 
 def _opened(folder: Path) -> Part:
@@ -194,6 +193,12 @@ def _check(config: DataConfig, parts: Sequence[Part]) -> None:
                     f"expected parts made with data.{name}={wanted.get(name)!r}. "
                     f"Received: {part.config.get(name)!r} in part {part.number}"
                 )
+        ranges = [one.origin.values.text if one.origin.values else "0..255" for one in (part, parts[0])]
+        if ranges[0] != ranges[1]:
+            raise ValueError(
+                "expected parts of one range of values; the images have changed between them. "
+                f"Received: {ranges[0]} in part {part.number}, {ranges[1]} in {parts[0].number}"
+            )
         if part.origin != parts[0].origin:
             raise ValueError(
                 "expected parts of one listing; the images have changed between them. "
@@ -211,20 +216,27 @@ def _take(config: DataConfig, part: Part, place: Path, folder: Path) -> None:
         source, target = (shard(where, split, number, config) for where in (place, folder))
         if not made.count:
             continue
-        if not source.exists() or source.stat().st_size != made.bytes:
-            raise ValueError(f"the shard {source.name} is missing or cut off. Received: folder={str(place)!r}")
+        sizes = {source: made.bytes, fingerprints(source): SIZE * made.count}
+        for path, size in sizes.items():
+            if not path.exists() or path.stat().st_size != size:
+                raise ValueError(f"the shard {path.name} is missing or cut off. Received: folder={str(place)!r}")
         if made.sha256 != storage.sha256(source):
             raise ValueError(
                 f"the shard {source.name} is not the one that its part wrote. Received: folder={str(place)!r}"
             )
+        _append(fingerprints(source), fingerprints(target))
         if split == "test":
-            with source.open("rb") as records, target.open("ab") as all_records:
-                shutil.copyfileobj(records, all_records)
+            _append(source, target)
             continue
         try:
             os.link(source, target)
         except OSError:  # another disk, or one without links
             shutil.copyfile(source, target)
+
+
+def _append(source: Path, target: Path) -> None:
+    with source.open("rb") as content, target.open("ab") as file:
+        shutil.copyfileobj(content, file)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from etils import epy
 
 from ganlib import storage, streams, tracking
 from ganlib.data.base import Split
+from ganlib.data.notes import notes
+from ganlib.data.value_range import ValueRange
 
 with epy.lazy_imports():
     import numpy as np
@@ -109,6 +111,21 @@ class PreparedDataset:
         """Share of each class among the training images; empty without labels."""
         counts = self.manifest["splits"]["train"]["classes"]
         return [counts[name] / sum(counts.values()) for name in self.classes]
+
+    @property
+    def values(self) -> ValueRange | None:
+        """Numbers of the originals that became 0 and 255, None where all originals had 8 bits."""
+        saved = self.manifest.get("value_range")
+        return ValueRange(*saved) if saved else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of the images before scores on them are trusted."""
+        return notes(self.manifest)
+
+    def formats(self, split: Split) -> dict[str, int]:
+        """Returns how many originals of a split there are of each file format; earlier versions did not say."""
+        return dict(self.manifest["splits"][split].get("formats", {}))
 
     def count(self, split: Split) -> int:
         """Returns the number of images of a split."""

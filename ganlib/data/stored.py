@@ -37,8 +37,8 @@ PACKED_START = 2048  # bytes that hold the tables of a deflated block, and so it
 class Stored(Protocol):
     """A place of an image. It can be pickled, and be opened by each process that shares the listing's open files."""
 
-    def open(self) -> Image.Image:
-        """Opens the image; raises what Pillow raises on a damaged file."""
+    def open(self) -> Image.Image | NDArray[np.generic]:
+        """Opens the image, or gives its numbers; raises what Pillow raises on a damaged file."""
 
 
 class StoredFile(Stored, Protocol):
@@ -52,13 +52,15 @@ class StoredFile(Stored, Protocol):
 
 
 class Pixels(NamedTuple):
-    """Pixels themselves: uint8 [H, W] or [H, W, C]."""
+    """Pixels themselves: numbers [H, W] or [H, W, C]."""
 
-    array: NDArray[np.uint8]
+    array: NDArray[np.generic]
 
-    def open(self) -> Image.Image:
-        """Returns the picture of the pixels."""
+    def open(self) -> Image.Image | NDArray[np.generic]:
+        """Returns the picture of uint8 pixels; numbers of other types as they are, since Pillow has no mode for all."""
         array = self.array
+        if array.dtype != "uint8":
+            return array
         return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 

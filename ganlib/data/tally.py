@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
+from ganlib.data.fingerprints import fingerprint
+
 with epy.lazy_imports():
     import numpy as np
 
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-APART = 0.05  # difference of two sets' shares of grey images that scores will see
-FINGERPRINT = 8  # bytes: two of a million images share one by chance once in 40 million sets
+APART = 0.05  # difference of two sets' shares of grey images, or of a file format, that scores will see
 
 
 class Tally:
@@ -45,7 +46,7 @@ class Tally:
         self.still = self.still and bool((batch == self._first).all())
         for image in np.ascontiguousarray(batch):
             self._digest.update(image)
-            self._fingerprints += hashlib.blake2b(image, digest_size=FINGERPRINT).digest()
+            self._fingerprints += fingerprint(image.tobytes())
 
     @property
     def sha256(self) -> str:

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ganlib.data import tfrecord
-from ganlib.data.conform import Colour, Fit, Resize, UnusableImageError, conform
+from ganlib.data.conform import Colour, Fit, Resize, Seen, conform
+from ganlib.data.fingerprints import fingerprint
+from ganlib.data.loading import UnusableImageError
 from ganlib.data.stored import Stored
+from ganlib.data.value_range import ValueRange
 from ganlib.remote.file import RemoteError, first_line
 
 NO_LABEL = -1
@@ -24,6 +27,12 @@ class ReadError(OSError):
     """This machine failed while it read an image, through no fault of the image."""
 
 
+def read_error(stored: Stored, error: OSError | MemoryError) -> ReadError:
+    """Returns what is raised where this machine failed to read an image."""
+    reason = error.strerror if isinstance(error, OSError) else "out of memory"
+    return ReadError(f"an image cannot be read: {reason}. Received: image={first_line(stored)}")
+
+
 class Shape(NamedTuple):
     """What images are brought to; see `conform`."""
 
@@ -32,14 +41,25 @@ class Shape(NamedTuple):
     fit: Fit
     resize: Resize
     min_side: int
+    values: ValueRange | None = None
 
 
 class Treated(NamedTuple):
-    """What became of a chunk: the records of the usable images, and why each of the others is none, by position."""
+    """What became of a chunk.
+
+    Attributes:
+        records: Those of the usable images.
+        refusals: Why each of the others is none, by position.
+        remarks: What conversions lost, and how often.
+        seen: What the usable images were like.
+        fingerprints: Those of the records' images, one behind the other.
+    """
 
     records: bytes
     refusals: dict[int, str]
     remarks: Counter[str]
+    seen: Seen
+    fingerprints: bytes
 
 
 def treat(shape: Shape, chunk: Chunk) -> Treated:
@@ -49,7 +69,7 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
         RemoteError: A bucket cannot be read.
         ReadError: This machine failed to read an image, or has too little memory.
     """
-    records, refusals, remarks = [], {}, Counter[str]()
+    records, refusals, remarks, seen, fingerprints = [], {}, Counter[str](), Seen(), []
     for position, (stored, label) in enumerate(chunk):
         try:
             image, lost = conform(
@@ -59,6 +79,8 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
                 fit=shape.fit,
                 resize=shape.resize,
                 min_side=shape.min_side,
+                values=shape.values,
+                seen=seen,
             )
         except UnusableImageError as error:
             refusals[position] = str(error)
@@ -66,8 +88,9 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
         except RemoteError:
             raise
         except (OSError, MemoryError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "out of memory"
-            raise ReadError(f"an image cannot be read: {reason}. Received: image={first_line(stored)}") from error
+            raise read_error(stored, error) from error
         remarks.update(lost)
-        records.append(tfrecord.framed(tfrecord.example(image.tobytes(), NO_LABEL if label is None else label)))
-    return Treated(b"".join(records), refusals, remarks)
+        pixels = image.tobytes()
+        records.append(tfrecord.framed(tfrecord.example(pixels, NO_LABEL if label is None else label)))
+        fingerprints.append(fingerprint(pixels))
+    return Treated(b"".join(records), refusals, remarks, seen, b"".join(fingerprints))

@@ -289,6 +289,7 @@ def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, 
         if without:
             classes = f"{len(without)} of {len(dataset.classes)}, such as {without[0]}"
             notes.append(f"Classes without {split} images: {classes}.")
+    notes += dataset.notes
     if set_aside:
         named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
         rest = "; manifest.json of the data set names the others" if len(set_aside) > NAMED else ""

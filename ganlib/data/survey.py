@@ -1,0 +1,102 @@
+"""The range of values of a whole set of images, found from some of them before any is prepared.
+
+The images that are looked at are the same for whoever asks, so that all parts of a preparation use one range without
+a word between them, and none reads more than these.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from etils import epy
+
+from ganlib.data.base import Listing
+from ganlib.data.loading import UnusableImageError, values_of
+from ganlib.data.treatment import read_error
+from ganlib.data.value_range import Kind, ValueRange
+from ganlib.remote.file import RemoteError
+
+with epy.lazy_imports():
+    import numpy as np
+
+LOOKED_AT = 512  # images; those of 8 bits are opened but not decoded
+SEED = 0
+THREADS = 16  # so that images of a bucket do not wait for each other
+
+
+class Survey(NamedTuple):
+    """What some images of a set tell of all.
+
+    Attributes:
+        values: The range of the images of more than 8 bits, None if there are none; or that of the settings.
+        deep: How many of those that were looked at have more than 8 bits.
+        looked_at: How many were looked at; none where the settings name the range.
+    """
+
+    values: ValueRange | None
+    deep: int
+    looked_at: int
+
+    @property
+    def text(self) -> str:
+        """The range of values in words, for people."""
+        if self.values is None and self.deep:
+            return f"values of {self.deep} images are of no usual range, which data.value_range would tell"
+        if self.values is None:
+            return "values 0..255"
+        if self.values.of is None:
+            return f"values {self.values.text}, as data.value_range says, become 0..255"
+        found = f"{self.deep} of {self.looked_at} images" if self.deep < self.looked_at else "images"
+        eight = "; those of 8 bits stay as they are" if self.deep < self.looked_at else ""
+        return f"values {self.values.text} of {found} with more than 8 bits become 0..255{eight}"
+
+
+def survey(listing: Listing, given: tuple[float, float] | None = None, *, rows: Sequence[int] | None = None) -> Survey:
+    """Finds the range of values of a set of images.
+
+    The range is the smallest usual one (8, 10, 12, 14, 16 or more bits, signed ones, 0..1, -1..1) that holds the values
+    of `LOOKED_AT` images, drawn by a fixed seed, and what their files declare. Where images of more than 8 bits hold
+    integers in part and floating-point numbers in part, it is that of the larger part.
+
+    Args:
+        listing: The set.
+        given: The range that the settings name, if they do.
+        rows: The images that are meant; absent means all.
+
+    Returns:
+        The range and what it was found from.
+
+    Raises:
+        RemoteError: A bucket cannot be read.
+        ReadError: This machine failed to read an image, or has too little memory.
+    """
+    if given is not None:
+        return Survey(ValueRange(*given), 0, 0)
+    chosen = range(len(listing.entries)) if rows is None else rows
+    if len(chosen) > LOOKED_AT:
+        drawn = np.random.default_rng(SEED).choice(len(chosen), LOOKED_AT, replace=False)
+        chosen = [chosen[position] for position in sorted(drawn.tolist())]
+
+    def values(row: int) -> tuple[Kind, float, float] | None:
+        stored = listing.locate(row)
+        try:
+            return values_of(stored.open)
+        except UnusableImageError:  # whoever prepares it says so
+            return None
+        except RemoteError:
+            raise
+        except (OSError, MemoryError) as error:
+            raise read_error(stored, error) from error
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = [facts for facts in pool.map(values, chosen) if facts is not None]
+    kinds = Counter(kind for kind, *_ in found)
+    if not kinds:
+        return Survey(None, 0, len(chosen))
+    kind: Kind = max(sorted(kinds), key=lambda name: (kinds[name], name == "integers"))
+    lowest = min(low for of, low, _ in found if of == kind)
+    highest = max(high for of, _, high in found if of == kind)
+    return Survey(ValueRange.around(lowest, highest, kind), len(found), len(chosen))

@@ -1,0 +1,347 @@
+"""One range of values for a whole set of images: found from them or given, the same for each, and said."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+from PIL import Image, TiffImagePlugin
+from pydantic import ValidationError
+
+from ganlib.data import Arrays, DataConfig, ImageFolder, merge_parts, prepare, prepare_part, survey
+from ganlib.data.base import Entry, Listing
+from ganlib.data.conform import Seen, conform
+from ganlib.data.stored import Pixels
+from ganlib.data.value_range import ValueRange, declared
+
+DTYPES = (np.int8, np.uint16, np.int16, np.int32, np.uint32, np.int64, np.float32, np.float64)
+BALL = np.hypot(*np.mgrid[-11.5:12, -11.5:12]) / 20  # 0..0.82, float64 [24, 24]
+
+
+def listing_of(images):
+    entries = [Entry(f"{index:05d}", "train", None, 1) for index in range(len(images))]
+    return Listing(entries, (), lambda index: Pixels(images[index]))
+
+
+def folder_of(place: Path, images, suffix="tif", **options):
+    place.mkdir(parents=True)
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(place / f"{index:03d}.{suffix}", **options)
+    return ImageFolder(path=str(place))
+
+
+def balls(dtype, top, *, low=0, count=12):
+    """Pictures that differ in brightness: the brightest has the value `top`."""
+    return [(low + (top - low) * BALL / BALL.max() * (index + 1) / count).astype(dtype) for index in range(count)]
+
+
+def prepared(source, place, **changes):
+    return prepare(DataConfig(source=source, size=24, **changes), place)
+
+
+@given(st.sampled_from(DTYPES), st.data())
+def test_a_mapping_keeps_the_order_and_reaches_both_ends(dtype, data):
+    limits = {"min_value": -(2**40), "max_value": 2**40} if np.dtype(dtype).kind == "f" else None
+    values = data.draw(arrays_of.arrays(dtype, st.integers(2, 40), elements=limits))
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        high = low + 1 + abs(low)
+    pixels, outside = ValueRange(low, high).scale(values)
+    order = np.argsort(values, kind="stable")
+    assert (np.diff(pixels[order].astype(int)) >= 0).all()
+    assert pixels[values == low].tolist() == [0] * int((values == low).sum())
+    assert pixels[values == high].tolist() == [255] * int((values == high).sum())
+    assert not outside
+
+
+@given(st.integers(1, 16), st.integers(-70_000, 70_000), st.sampled_from([np.int32, np.int64, np.float64]))
+def test_no_more_levels_are_lost_than_256_make_necessary(bits, low, dtype):
+    values = np.arange(2**bits).astype(dtype) + dtype(low)
+    pixels, _ = ValueRange(low, low + 2**bits - 1).scale(values)
+    assert len(np.unique(pixels)) == min(256, 2**bits)
+
+
+@given(st.integers(8, 16), st.data())
+def test_the_range_holds_for_each_image_whatever_their_order(bits, data):
+    whole = np.linspace(0, 2**bits - 1, 16).round().astype(np.uint16).reshape(4, 4)
+    others = data.draw(st.lists(arrays_of.arrays(np.uint16, (4, 4), elements={"max_value": 2**bits - 1}), max_size=5))
+    images = data.draw(st.permutations([whole, *others]))
+    found = survey.survey(listing_of(images)).values
+    assert found == ValueRange(0, 2 ** (bits if bits % 2 == 0 else bits + 1) - 1, "integers")
+    for image in images:
+        picture, _ = conform(
+            lambda image=image: image, size=4, colour="grey", fit="crop", resize="nearest", min_side=1, values=found
+        )
+        np.testing.assert_array_equal(np.asarray(picture), np.rint(image * (255 / found.high)))
+
+
+@given(st.sampled_from(["integers", "floats"]), st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+def test_a_usual_range_holds_what_it_was_found_for(kind, one, other):
+    low, high = sorted([np.floor(one), np.ceil(other)] if kind == "integers" else [one, other])
+    found = ValueRange.around(low, high, kind)
+    if found is None:
+        assert kind == "floats"
+        return
+    slack = 0.1 if abs(found.high) == 1 else 0
+    assert found.low - slack <= low <= high <= found.high + slack
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kind", "expected"),
+    [
+        (0, 250, "integers", "0..255"),
+        (3, 900, "integers", "0..1023"),
+        (0, 3100, "integers", "0..4095"),
+        (0, 9_870, "integers", "0..16383"),
+        (0, 60_000, "integers", "0..65535"),
+        (0, 100_000, "integers", "0..131071"),
+        (-1000, 1800, "integers", "-1024..3071"),
+        (-2000, 1500, "integers", "-2048..2047"),
+        (-20_000, 30_000, "integers", "-32768..32767"),
+        (0.0, 0.7, "floats", "0..1"),
+        (-0.02, 1.02, "floats", "0..1"),
+        (-0.9, 0.9, "floats", "-1..1"),
+        (0.0, 254.6, "floats", "0..255"),
+        (0.0, 3_999.5, "floats", "0..4095"),
+        (0.4, 9.8, "floats", None),
+    ],
+)
+def test_the_usual_ranges_are_those_that_people_have(low, high, kind, expected):
+    found = ValueRange.around(low, high, kind)
+    assert (found and found.text) == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top", "suffix", "values"),
+    [
+        (np.uint16, 1000, "png", "0..1023"),
+        (np.uint16, 4095, "png", "0..4095"),
+        (np.uint16, 60_000, "tif", "0..65535"),
+        (np.int32, 255, "tif", "0..255"),
+        (np.int32, 4095, "tif", "0..4095"),
+        (np.float32, 1.0, "tif", "0..1"),
+        (np.float32, 255.0, "tif", "0..255"),
+    ],
+)
+def test_deep_grey_keeps_its_levels_and_the_range_is_said(tmp_path, capsys, dtype, top, suffix, values):
+    dataset = prepared(folder_of(tmp_path / "images", balls(dtype, top), suffix), tmp_path / "dataset")
+    images = np.concatenate([dataset.load(split)[0] for split in ("train", "test")])
+    full = dataset.values.high
+    expected = {
+        np.rint(np.asarray(ball, float) * (255 / full)).astype(np.uint8).tobytes() for ball in balls(dtype, top)
+    }
+    assert {image.tobytes() for image in images} == expected
+    out = capsys.readouterr().out
+    assert f"values {values} of images with more than 8 bits become 0..255\n" in out
+    assert f"note: 0..255 stands for {values} of the " in out
+    assert dataset.notes[0].startswith(f"0..255 stands for {values} of the ")
+
+
+def test_signed_values_of_a_scanner_have_their_own_range(tmp_path):
+    images = balls(np.int32, 2500, low=-1000)
+    dataset = prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
+    assert dataset.values == ValueRange(-1024, 3071, "integers")
+
+
+def test_a_part_has_the_range_of_all_though_its_own_images_are_dark(tmp_path):
+    source = folder_of(tmp_path / "images", balls(np.uint16, 4095, count=30), "png")
+    config = DataConfig(source=source, size=24, shards=5)
+    whole = prepare(config, tmp_path / "whole")
+    folders = [tmp_path / f"part-{part}" for part in range(5)]
+    made = [prepare_part(config, folder, part=part, of=5) for part, folder in enumerate(folders)]
+    assert {part.origin.values for part in made} == {ValueRange(0, 4095, "integers")}
+    merged = merge_parts(config, folders, tmp_path / "merged")
+    assert {path.name: path.read_bytes() for path in merged.folder.iterdir()} == {
+        path.name: path.read_bytes() for path in whole.folder.iterdir()
+    }
+
+
+def test_parts_of_two_ranges_are_refused(tmp_path):
+    source = folder_of(tmp_path / "images", balls(np.uint16, 1000))
+    config = DataConfig(source=source, size=24, shards=2)
+    for part, top in enumerate((1000, 4095)):
+        Image.fromarray(balls(np.uint16, top)[-1]).save(tmp_path / "images" / "003.tif")  # as many bytes as before
+        prepare_part(config, tmp_path / f"part-{part}", part=part, of=2)
+    told = r"^expected parts of one range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
+    with pytest.raises(ValueError, match=told):
+        merge_parts(config, [tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged")
+
+
+def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(survey, "LOOKED_AT", 20)
+    images = balls(np.uint16, 1000, count=60)
+    looked_at = sorted(np.random.default_rng(survey.SEED).choice(60, 20, replace=False).tolist())
+    bright = [index for index in range(60) if index not in looked_at][:3]
+    for index in bright:
+        images[index] = images[index] + np.uint16(3000)
+    source = folder_of(tmp_path / "images", images, "png")
+    dataset = prepared(source, tmp_path / "dataset")
+    assert dataset.manifest["remarks"]["values outside 0..1023: cut to it"] == 3
+    assert "note: 3 images: values outside 0..1023: cut to it.\n" in capsys.readouterr().out
+    given_one = prepared(source, tmp_path / "given", value_range=(0, 4095))
+    assert "values outside" not in str(given_one.manifest["remarks"])
+
+
+def test_images_of_8_bits_among_deep_ones_stay_as_they_are(tmp_path, capsys):
+    images = [*balls(np.uint16, 4095), *balls(np.uint8, 255)]
+    dataset = prepared(folder_of(tmp_path / "images", images, "png"), tmp_path / "dataset")
+    pictures = {image.tobytes() for split in ("train", "test") for image in dataset.load(split)[0]}
+    assert {image.tobytes() for image in balls(np.uint8, 255)} <= pictures
+    assert (
+        "values 0..4095 of 12 of 24 images with more than 8 bits become 0..255; those of 8" in capsys.readouterr().out
+    )
+
+
+def test_the_smaller_kind_among_integers_and_fractions_is_set_aside_and_a_given_range_takes_both(tmp_path):
+    images = [*balls(np.uint16, 4095), balls(np.float32, 4095)[-1]]
+    source = folder_of(tmp_path / "images", images)
+    dataset = prepared(source, tmp_path / "dataset", max_unusable=0.1)
+    [aside] = dataset.manifest["set_aside"]
+    assert aside["reason"] == "floating-point values of no known range, which data.value_range would tell"
+    assert prepared(source, tmp_path / "given", value_range=(0, 4095)).manifest["set_aside"] == []
+
+
+def test_values_of_no_usual_range_are_refused_with_what_to_set(tmp_path, capsys):
+    source = folder_of(tmp_path / "images", balls(np.float32, 9.8))
+    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*data\.value_range would tell"):
+        prepared(source, tmp_path / "dataset")
+    assert "values of 12 images are of no usual range" in capsys.readouterr().out
+    assert prepared(source, tmp_path / "given", value_range=(0, 10)).values.text == "0..10"
+
+
+@pytest.mark.parametrize("ends", [(5, 5), (9, 1), (0,), "all", (0, float("nan"))])
+def test_a_range_that_is_none_is_refused(ends):
+    with pytest.raises(ValidationError, match="value_range"):
+        DataConfig(value_range=ends)
+
+
+def test_a_range_goes_through_a_pipeline_parameter_unharmed():
+    config = DataConfig(value_range=(-1024, 3071))
+    assert DataConfig.model_validate(config.to_parameter()) == config
+    assert "value_range" not in DataConfig().to_parameter()
+
+
+@pytest.mark.parametrize(
+    ("top", "told"),
+    [
+        (15, "The values use 6% of their range, 0..15; data.value_range=[0, 15] would spread them."),
+        (60, "The values use 24% of their range, 0..60; data.value_range=[0, 60] would spread them."),
+        (0, "The values use 0% of their range, 0..0."),
+        (64, None),
+        (255, None),
+    ],
+)
+def test_images_that_use_a_small_share_of_their_range_have_a_note(tmp_path, top, told):
+    source = folder_of(tmp_path / "images", balls(np.uint8, top), "png")
+    notes = prepared(source, tmp_path / "dataset").notes
+    assert [note for note in notes if "of their range" in note] == ([told] if told else [])
+
+
+def test_the_range_that_a_note_names_is_that_of_the_originals(tmp_path):
+    source = folder_of(tmp_path / "images", balls(np.uint16, 700), "png")
+    told = prepared(source, tmp_path / "dataset", value_range=(0, 65535)).notes
+    assert "The values use 1% of their range, 0..771; data.value_range=[0, 771] would spread them." in told
+
+
+def test_seen_values_of_chunks_add_up():
+    seen = Seen()
+    seen.look_at(Image.new("RGB", (2, 2), (3, 9, 4)))
+    other = Seen()
+    other.look_at(Image.new("L", (2, 2), 30))
+    seen.add(other)
+    assert (seen.low, seen.high) == (3, 30)
+
+
+def opened_as(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return Image.open(io.BytesIO(buffer.getvalue()))
+
+
+def with_significant_bits(bits):
+    data = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 900, np.uint16)).save(data, "PNG")
+    content = data.getvalue()
+    chunk = b"sBIT" + bytes([bits])
+    chunk = struct.pack(">I", 1) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return Image.open(io.BytesIO(content[:33] + chunk + content[33:]))
+
+
+def test_what_files_declare_counts():
+    grey = Image.fromarray(np.full((8, 8), 900, np.uint16))
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[281] = 16383
+    assert declared(opened_as(grey, "PNG")) == []
+    assert declared(with_significant_bits(12)) == [4095]
+    assert declared(opened_as(grey, "TIFF", tiffinfo=tags)) == [16383]
+    plain = Image.open(io.BytesIO(b"P2 2 2 4095 0 900 3 4"))
+    assert declared(plain) == [4095]
+
+
+def test_a_pgm_file_gives_the_numbers_that_stand_in_it(tmp_path):
+    for index in range(8):
+        values = np.full((24, 24), 100 * index, ">u2")
+        (tmp_path / f"{index}.pgm").write_bytes(b"P5 24 24 4095\n" + values.tobytes())
+    dataset = prepared(ImageFolder(path=str(tmp_path)), tmp_path / "dataset")
+    shades = sorted({int(image[0, 0, 0]) for split in ("train", "test") for image in dataset.load(split)[0]})
+    assert dataset.values.text == "0..4095"
+    assert shades == [round(100 * index * 255 / 4095) for index in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("images", "values"),
+    [
+        (np.stack(balls(np.float32, 1.0)), "0..1"),
+        (np.stack(balls(np.float64, 1.0, low=-1.0)), "-1..1"),
+        (np.stack(balls(np.uint16, 4000)), "0..4095"),
+        (np.stack(balls(np.int64, 255)), "0..255"),
+        (np.stack(balls(np.float16, 1.0))[..., None].repeat(3, axis=3), "0..1"),
+    ],
+    ids=["0..1", "-1..1", "12 bits", "long integers", "colour"],
+)
+def test_arrays_of_any_numbers_follow_the_same_rule(tmp_path, images, values):
+    np.savez(tmp_path / "data.npz", images=images)
+    colour = "rgb" if images.ndim == 4 else "grey"
+    dataset = prepared(Arrays(path=str(tmp_path / "data.npz")), tmp_path / "dataset", colour=colour)
+    assert dataset.values.text == values
+    expected, _ = dataset.values.scale(images)
+    found = {image.tobytes() for split in ("train", "test") for image in dataset.load(split)[0]}
+    assert found == {image.tobytes() for image in expected}
+
+
+def test_idx_files_of_other_numbers_are_read(tmp_path):
+    images = np.stack(balls(np.int16, 4095))
+    head = bytes([0, 0, 0x0B, 3]) + struct.pack(">3I", *images.shape)
+    (tmp_path / "images").write_bytes(head + images.astype(">i2").tobytes())
+    assert prepared(Arrays(path=str(tmp_path / "images")), tmp_path / "dataset").values.text == "0..4095"
+
+
+def test_images_of_8_bits_are_not_decoded_to_find_the_range(tmp_path):
+    class Shut(Pixels):
+        def open(self):
+            image = Image.new("L", (8, 8))
+            image.load = image.getdata = lambda: pytest.fail("decoded")
+            return image
+
+    listing = listing_of([None] * 3)
+    shut = Listing(listing.entries, (), lambda _: Shut(None))
+    assert survey.survey(shut) == (None, 0, 3)
+
+
+def test_no_more_images_are_looked_at_than_said():
+    opened = []
+    images = [np.full((2, 2), 300, np.uint16)] * 2000
+
+    def locate(index):
+        opened.append(index)
+        return Pixels(images[index])
+
+    listing = Listing(listing_of(images).entries, (), locate)
+    one, two = survey.survey(listing), survey.survey(listing)
+    assert one == two
+    assert one.looked_at == survey.LOOKED_AT == len(set(opened)) == len(opened) / 2
