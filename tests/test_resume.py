@@ -13,6 +13,7 @@ from ganlib import storage
 from ganlib.data import PreparedDataset
 from ganlib.models import Mlp
 from ganlib.objectives import NonSaturating
+from ganlib.tracking import Tracker
 from ganlib.training import Adam
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.state import Best, Clock, HealthRecord
@@ -91,6 +92,27 @@ def test_a_run_that_reached_a_limit_goes_on_as_if_there_had_been_none(digits, re
         stopped = run(digits, reference, tmp_path / name, home=home, score_every=3, **limit)
         assert limit.keys() <= {word.partition("=")[0].rpartition(".")[2] for word in stopped.facts["stopped"].split()}
     same(whole, run(digits, reference, tmp_path / "rest", home=home, score_every=3))
+
+
+def test_a_run_that_is_killed_around_a_rollback_again_and_again_ends_with_the_same_bits(
+    digits, reference, tmp_path, monkeypatch
+):
+    """It dies as it records a step: before any checkpoint, at the rollback, after it, at a checkpoint, at the end."""
+    damaged, record, home = damaged_feed(digits, numbers=[5]), Tracker.metrics, str(tmp_path / "two")
+    whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"))
+    assert whole.facts["rollbacks"] == 1
+    for deadly in (2, 6, 8, 10, 12):
+
+        def dies(tracker, step, row):
+            if step == deadly:  # noqa: B023  # called within this round
+                raise OSError("killed")
+            record(tracker, step, row)
+
+        monkeypatch.setattr(Tracker, "metrics", dies)
+        with pytest.raises(OSError, match="killed"):
+            run(damaged, reference, tmp_path / f"to-{deadly}", home=home)
+    monkeypatch.setattr(Tracker, "metrics", record)
+    same(whole, run(damaged, reference, tmp_path / "rest", home=home))
 
 
 def test_every_collapse_is_rolled_back(digits, reference, tmp_path, monkeypatch):
