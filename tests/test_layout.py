@@ -13,7 +13,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 COMPONENTS = [path for path in SOURCES if path.parent.name == "components" and path.stem != "__init__"]
 MAX_LINES = 300
 
-BOTTOM = {"__version__", "schema", "files", "storage", "remote", "pixels", "progress", "tracking"}
+BOTTOM = {"__version__", "schema", "precision", "files", "storage", "remote", "pixels", "progress", "tracking"}
 FAMILIES = {"data", "tasks", "models", "objectives", "evaluation"}
 MAY_IMPORT = {
     **dict.fromkeys(BOTTOM | (FAMILIES - {"tasks"}), BOTTOM),

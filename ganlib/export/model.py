@@ -98,7 +98,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         save_network(network, folder / "generator.keras", classes=classes)
         save_signatures(network, model.task, folder / "saved_model", classes=classes)
         storage.publish(evaluation.samples, folder / "samples.png")
-        (folder / "README.md").write_text(model_card(model, evaluation, kept, network, target=config.target))
+        (folder / "README.md").write_text(model_card(model, evaluation, kept, network, config=config))
         parity = check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
         storage.write_json(folder / PARITY, parity)
         if config.target is not None:

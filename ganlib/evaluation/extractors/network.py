@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ganlib import pixels
 from ganlib.evaluation.extractors.base import float32_layers
+from ganlib.precision import true_float32
 from ganlib.progress import Progress
 from ganlib.schema import Config
 
@@ -93,7 +94,8 @@ class NetworkSettings(Config):
                 order, position = random.permutation(len(images)), 0
             chosen = order[position : position + batch]
             position += batch
-            loss = step(tf.constant(images[chosen]), tf.constant(labels[chosen]))
+            with true_float32():
+                loss = step(tf.constant(images[chosen]), tf.constant(labels[chosen]))
             progress.update(number, note=f"loss {float(loss):.3f}" if number % 20 == 0 or number == steps else "")
         return network
 
@@ -123,6 +125,7 @@ def accuracy(network: Any, images: NDArray[np.uint8], labels: NDArray[np.int64])
     """Returns the share of uint8 images [N, H, W, C] whose largest logit is that of their label."""
     hits = 0
     for start in range(0, len(images), 500):
-        logits = network(images[start : start + 500], training=False)[1]
+        with true_float32():
+            logits = network(images[start : start + 500], training=False)[1]
         hits += int((np.argmax(logits, axis=1) == labels[start : start + 500]).sum())
     return hits / len(images)
