@@ -20,6 +20,7 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 REPLACING = {
     "KERAS_BACKEND": "tensorflow",
     "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",  # with any other, convolutions of float32 are computed in less
+    "DNNL_DEFAULT_FPMATH_MODE": "STRICT",  # its name in earlier versions
     "TF_SET_ONEDNN_FPMATH_MODE": "STRICT",
 }
 REPLACED = {name: os.environ[name] for name, value in REPLACING.items() if os.environ.get(name, value) != value}

@@ -12,12 +12,13 @@ with epy.lazy_imports():
 
 if TYPE_CHECKING:
     from ganlib.evaluation import Evaluation
+    from ganlib.export.model import ExportConfig
     from ganlib.training import TrainedModel
     from ganlib.training.model import Kept
 
 
 def model_card(
-    model: TrainedModel, evaluation: Evaluation, kept: Kept, network: keras.Model, *, target: str | None
+    model: TrainedModel, evaluation: Evaluation, kept: Kept, network: keras.Model, *, config: ExportConfig
 ) -> str:
     """Returns the model card as Markdown.
 
@@ -26,7 +27,7 @@ def model_card(
         evaluation: Its scores.
         kept: Which of the kept generators is shipped.
         network: That generator.
-        target: Where the model is published, if anywhere.
+        config: Tolerance of the proof, and where the model is published, if anywhere.
     """
     facts = model.facts
     height, width, channels = facts["image_shape"]
@@ -43,11 +44,12 @@ def model_card(
         step=model.step(kept),
         last_step=facts["last_step"],
         parameters=parameters,
-        published="" if target is None else f" Published at `{target}`.",
+        published="" if config.target is None else f" Published at `{config.target}`.",
         inputs=_described(network),
         classes=_classes(model),
         asked=", label=tf.constant(0, tf.int64)" if model.task.takes_label else "",
         tensorflow=facts["tensorflow"],
+        tolerance=config.tolerance,
         scores="\n".join(rows),
         notes="".join(f"\n- {note}" for note in evaluation.notes) + "\n" * bool(evaluation.notes),
         protocol="\n".join(protocol),
@@ -90,6 +92,8 @@ images = generate(seed=tf.constant(1, tf.int64), count=tf.constant(16){asked})["
 ```
 {classes}`serving_default` maps {inputs} to `images`, float32 [N, H, W, C] in -1..1.
 `generator.keras` is the same network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
+Images are equal to those of training within {tolerance:g} in true float32: a GPU takes TensorFloat-32 unless
+`tf.config.experimental.enable_tensor_float_32_execution(False)` is called, and differs by more.
 
 ## Scores
 | measure | generated | real images (floor) |

@@ -101,7 +101,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         save_network(network, folder / "generator.keras", classes=classes)
         save_signatures(network, model.task, folder / "saved_model", classes=classes)
         storage.publish(evaluation.samples, folder / "samples.png")
-        card = model_card(model, evaluation, kept, network, target=config.target)
+        card = model_card(model, evaluation, kept, network, config=config)
         (folder / "README.md").write_text(card, encoding="utf-8")
         parity = check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
         storage.write_json(folder / PARITY, parity)

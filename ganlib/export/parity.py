@@ -15,6 +15,7 @@ SCRIPT = """
 import json, sys
 import numpy as np, tensorflow as tf, keras
 folder, witness = sys.argv[1:]
+tf.config.experimental.enable_tensor_float_32_execution(False)
 with np.load(witness, allow_pickle=False) as file:
     inputs = {name: file[name] for name in file.files}
 expected = inputs.pop("images")

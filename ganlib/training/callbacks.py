@@ -10,6 +10,7 @@ from etils import epy
 
 from ganlib import pixels, streams
 from ganlib.progress import Progress
+from ganlib.runtime import true_float32
 from ganlib.training.health import NEAREST, VARIANCE
 from ganlib.training.strategy import is_chief, summed
 
@@ -38,7 +39,7 @@ TOLD = ("discriminator/", "generator/", "training/")  # what of a row a line of 
 
 
 class Sampler:
-    """Draws uint8 images from a network, always through one graph of one batch size.
+    """Draws uint8 images from a network in true float32, always through one graph of one batch size.
 
     Args:
         task: Knows the network's inputs.
@@ -71,7 +72,9 @@ class Sampler:
         inputs = self._task.inputs(whole, seed=seed, shares=self._shares, label=label)
         for start in range(0, count, SAMPLE_BATCH):
             chosen = {name: values[start : start + SAMPLE_BATCH] for name, values in inputs.items()}
-            images, asked = self._draw(chosen).numpy(), chosen.get("label")
+            with true_float32():
+                images = self._draw(chosen).numpy()
+            asked = chosen.get("label")
             yield images[: count - start], None if asked is None else asked.numpy()[: count - start]
 
     def _check(self, labels: NDArray[np.int64] | None, count: int) -> None:

@@ -51,7 +51,8 @@ class TrainConfig(Config):
     augmentation: Annotated[tuple[Transform, ...], BeforeValidator(from_single)] = ()
     """DiffAugment for little data: colour, translation, cutout, on real and generated images alike."""
     precision: Precision = "auto"
-    """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively."""
+    """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively. With float32, a GPU that
+    has TensorFloat-32 trains in that; what is scored, shown or shipped is always computed in true float32."""
     replicas: int | None = Field(default=None, ge=1, le=64)
     """Replicas in all; null means all GPUs or one CPU. Without GPUs, logical CPU devices."""
     strategy: Distribution = "auto"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from etils import epy
 
 from ganlib import storage, streams, tracking
+from ganlib.runtime import true_float32
 from ganlib.schema import parse
 from ganlib.surroundings import own_keras
 from ganlib.tasks import Duty, Task
@@ -148,7 +149,8 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
     with storage.whole_folder(output) as folder:
         for kept, network in networks.items():
             network.save(folder / f"{kept}.keras")
-            images = network(inputs, training=False)
+            with true_float32():
+                images = network(inputs, training=False)
             np.savez(folder / f"{kept}_witness.npz", images=images, **inputs)
         for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
             if (home / name).exists():

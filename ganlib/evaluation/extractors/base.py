@@ -14,12 +14,12 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.evaluation.extractors.resizing import Treatment, resized
+from ganlib.runtime import true_float32
 from ganlib.schema import Config
 
 with epy.lazy_imports():
     import keras
     import numpy as np
-    import tensorflow as tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,17 +152,6 @@ class FixedExtractor(Extractor):
         """Makes the feature space, whatever the dataset; see the base class."""
         del dataset, seed
         return self.load(weights)
-
-
-@contextlib.contextmanager
-def true_float32() -> Iterator[None]:
-    """Has a GPU multiply float32 as float32: the shorter TensorFloat-32 would be part of every score."""
-    short = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(enabled=short)
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ class NetworkSettings(Config):
         random = np.random.default_rng(streams.key("extractor order", seed))
         order = random.permutation(len(images))
         position = 0
-        with runtime.deterministic(enabled=True):  # the weights' hash is part of every score
+        with runtime.deterministic(enabled=True), runtime.true_float32():  # the weights' hash is part of every score
             for number in range(1, steps + 1):
                 if position + batch > len(order):
                     order, position = random.permutation(len(images)), 0
@@ -122,6 +122,7 @@ def accuracy(network: Any, images: NDArray[np.uint8], labels: NDArray[np.int64])
     """Returns the share of uint8 images [N, H, W, C] whose largest logit is that of their label."""
     hits = 0
     for start in range(0, len(images), 500):
-        logits = network(images[start : start + 500], training=False)[1]
+        with runtime.true_float32():
+            logits = network(images[start : start + 500], training=False)[1]
         hits += int((np.argmax(logits, axis=1) == labels[start : start + 500]).sum())
     return hits / len(images)

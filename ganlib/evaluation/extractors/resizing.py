@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 
+from ganlib.runtime import true_float32
+
 with epy.lazy_imports():
     import numpy as np
     import tensorflow as tf
@@ -36,6 +38,11 @@ def resized(images: NDArray[np.uint8], *, treatment: Treatment, side: int) -> tf
     Returns:
         float32 [N, side, side, 3] in 0..255.
     """
+    with true_float32():
+        return _resized(images, treatment, side)
+
+
+def _resized(images: NDArray[np.uint8], treatment: Treatment, side: int) -> tf.Tensor:
     pictures = tf.cast(images, tf.float32)
     if treatment == "legacy":
         pictures = tf.compat.v1.image.resize_bilinear(pictures, [side, side])
