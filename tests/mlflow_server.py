@@ -9,6 +9,8 @@ import urllib.request
 
 from ports import free_ports
 
+from ganlib import tracking
+
 
 class Server:
     """An MLflow server process of our own; what it stores outlives it."""
@@ -27,9 +29,9 @@ class Server:
             "mlflow",
             "server",
             "--backend-store-uri",
-            f"sqlite:///{self.folder}/mlflow.db",
+            tracking.store_uri(self.folder / "mlflow.db"),
         ]
-        command += ["--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1"]
+        command += ["--artifacts-destination", (self.folder / "artifacts").as_uri(), "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
         # Without its job runners, which are six processes that nobody here needs.
         quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

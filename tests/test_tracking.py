@@ -41,7 +41,7 @@ def empty_store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def only_server(tmp_path_factory, empty_store):
-    server = Server(Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("shared") / "server")))
+    server = Server(Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("shared") / "my%20 server")))
     yield server
     server.kill()
 

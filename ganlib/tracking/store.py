@@ -99,7 +99,7 @@ def _tables(artifacts: str) -> bytes:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keeps MLflow from printing its steps, and the traceback of an error beside raising it."""
-    logger = logging.getLogger("mlflow")
+    logger = logging.getLogger(mlflow.__name__)  # imported by now, since that sets the level
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
