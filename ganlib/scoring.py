@@ -283,7 +283,7 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
             notes.append(f"The floors but the distance's are those of two halves of the second, {half} images each.")
     if not extractor.canonical:
         notes.append(
-            f"Scores in the feature space {extractor.name} compare only with each other; FID needs the genuine "
-            "weights of the Inception network (the space inception)."
+            f"Scores in the feature space {extractor.name} compare only with each other; FID needs the genuine weights "
+            "of the Inception network (the space inception)."
         )
     return notes

@@ -54,6 +54,14 @@ def test_a_floor_of_as_many_images_needs_no_number(reference):
     assert "images" not in score.floor_text
 
 
+def test_fewer_real_images_than_features_are_told_whatever_the_samples(reference):
+    few = replace(reference, test=reference.test.first(10))  # of 16 features
+    assert [remark for remark in few.remarks(100) if remark.startswith("Only 10 real images in 16 features")]
+    few = replace(reference, statistics=replace(reference.statistics, count=12))
+    assert [remark for remark in few.remarks(100) if remark.startswith("Only 12 real images in 16 features")]
+    assert not [remark for remark in reference.remarks(100) if "features" in remark]
+
+
 def test_no_more_pictures_are_kept_than_are_looked_at(trained, digits, reference, tmp_path, monkeypatch):
     """Of many samples only the features are kept; copies are looked for among the first ones."""
     monkeypatch.setattr("ganlib.evaluation.measures.PAIRWISE_LIMIT", 40)

@@ -113,6 +113,11 @@ class Reference:
                 f"A score of {count} images in {width} features: the distance and its floor are mostly bias, and "
                 "compare only at equal counts."
             )
+        elif (few := min(beside, self.statistics.count or beside)) < width:
+            said.append(
+                f"Only {few} real images in {width} features: the distance or its floor is mostly bias, and compares "
+                "only at equal counts."
+            )
         accuracy, chance = self.extractor.facts.get("test_accuracy", 1.0), self.extractor.facts.get("chance", 0.0)
         if accuracy <= chance + HARDLY_LEARNED * (1.0 - chance):
             said.append(
