@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import pixels, storage
+from ganlib import storage
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
-from ganlib.evaluation.galleries import COLUMNS, save_galleries
+from ganlib.evaluation.galleries import save_galleries, save_sheets
 from ganlib.evaluation.measures import CLASS_SAMPLES, check_shape, memorisation
 from ganlib.evaluation.memorisation import closeness_to_training
 from ganlib.evaluation.per_class import ClassScores, per_class
@@ -149,7 +149,7 @@ def evaluate(
         notes = _notes(model, dataset, reference, count)
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", saved)
-        _save_pictures(folder, sampler.sheet(seed=config.seed), dataset)
+        save_sheets(folder, sampler.sheet(seed=config.seed), dataset=dataset, labels=sampler.sheet_labels)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=scores,
@@ -208,12 +208,6 @@ def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uin
     return np.concatenate([images for images, _ in batches]), np.concatenate(asked) if asked else None
 
 
-def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDataset) -> None:
-    real = next(dataset.read("test"))[0]
-    for name, chosen in (("generated", images), ("real", real[: len(images)])):
-        pixels.save_grid(chosen, folder / f"{name}.png", columns=COLUMNS)
-
-
 def _introduction(
     model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig
 ) -> list[str]:
@@ -231,7 +225,7 @@ def _introduction(
         name, chance = reference.extractor.name, reference.extractor.facts["chance"]
         said.append(f"The feature space, {name}, is right on {told:.1%} of test images (chance {chance:.1%}).")
     if model.task.takes_label:
-        said.append(f"Generated pictures show one class a row: {', '.join(model.sheet_classes)}.")
+        said.append(f"Pictures show one class a row: {', '.join(model.sheet_classes)}.")
     return said
 
 
