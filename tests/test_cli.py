@@ -617,6 +617,7 @@ def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):
         Image.fromarray(noise).save(path)
         path.write_bytes(path.read_bytes()[:300])
     words = ["--json", "--name", "broken", "--set", "data.source={kind: image_folder, path: images}"]
+    words += ["--set", "task.conditional=false"]
     done = command("run", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from ganlib import storage
+from ganlib import pixels, storage
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, Reference, Statistics, measure_reference, measures
 from ganlib.evaluation.extractors import Classifier, FittedExtractor
+from ganlib.evaluation.galleries import save_sheets
 from ganlib.evaluation.reference import versions
 from ganlib.evaluation.sample import Sample
 
@@ -222,3 +223,17 @@ def test_a_doubtful_yardstick_says_so(accuracy, chance, count, said):
 def test_guessing_is_the_most_frequent_answer(digits, reference):
     labels = digits.load("test")[1]
     assert reference.extractor.facts["chance"] == np.bincount(labels).max() / len(labels)
+
+
+def test_real_images_are_shown_in_the_same_order_of_classes_as_generated_ones(digits, tmp_path):
+    images, labels = digits.load("test")
+    asked = np.repeat([7, 2, 9], [10, 10, 50])  # of nine there are not so many
+    save_sheets(tmp_path, images[: len(asked)], dataset=digits, labels=asked)
+    chosen = [images[labels == label][:count] for label, count in ((7, 10), (2, 10), (9, 50))]
+    missing = np.full((len(asked) - sum(map(len, chosen)), *digits.image_shape), 255, np.uint8)
+    assert len(missing)
+    pixels.save_grid(np.concatenate([*chosen, missing]), tmp_path / "expected.png", columns=10)
+    assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    save_sheets(tmp_path, images[:20], dataset=digits, labels=None)
+    pixels.save_grid(images[:20], tmp_path / "expected.png", columns=10)
+    assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()

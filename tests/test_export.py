@@ -1,5 +1,7 @@
 """What is shipped is what was trained, and the step fails where it is not."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -9,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from ganlib import storage
 from ganlib.config import RunConfig
@@ -338,7 +341,11 @@ def test_card_report_and_registered_model_say_what_a_label_is(labelled):
     code = card.partition("```python\n")[2].partition("```")[0]
     check = "\nassert images.shape == (16, 16, 16, 1) and images.dtype == tf.uint8"
     subprocess.run([sys.executable, "-I", "-c", code + check], cwd=exported.folder, check=True, capture_output=True)
-    assert "one class a row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in scores.report.read_text()
+    page = scores.report.read_text()
+    assert "one class a row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
+    [first, *_] = re.findall('<img src="data:image/png;base64,([^"]+)" alt="samples at step', page)
+    with Image.open(io.BytesIO(base64.b64decode(first))) as growth, Image.open(scores.samples) as sheet:
+        assert growth.height == sheet.height  # all rows, for each is another class
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("gan-pipelines").experiment_id
     [model] = client.search_logged_models([experiment])

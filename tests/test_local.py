@@ -41,9 +41,9 @@ LOADING = """
 import json, sys
 import tensorflow as tf
 model = tf.saved_model.load(sys.argv[1])
-images = model.signatures["generate"](seed=tf.constant(3, tf.int64), count=tf.constant(4))["images"]
-again = model.signatures["generate"](seed=tf.constant(3, tf.int64), count=tf.constant(4))["images"]
-served = model.signatures["serving_default"](latent=tf.zeros([2, 32]))["images"]
+asked = {"seed": tf.constant(3, tf.int64), "label": tf.constant(7, tf.int64), "count": tf.constant(4)}
+images, again = (model.signatures["generate"](**asked)["images"] for _ in range(2))
+served = model.signatures["serving_default"](latent=tf.zeros([2, 32]), label=tf.constant([7, 8], tf.int64))["images"]
 ours = sorted({"ganlib", "components", "pipelines"} & {name.partition(".")[0] for name in sys.modules})
 print(json.dumps([images.dtype.name, images.shape.as_list(), bool((images == again).numpy().all()),
                   served.dtype.name, served.shape.as_list(), ours]))
@@ -206,6 +206,7 @@ def test_the_report_is_one_file_that_loads_nothing(finished):
     assert SCORE in page
     assert all(step in page for step in [*STEPS[:3], "scoring, without imports"])
     assert "360 test images of digits, 16x16x1 pixels." in page
+    assert "Pictures show one class a row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
 
 
 def test_the_exported_model_loads_where_nothing_of_this_project_is(finished, tmp_path):
@@ -224,7 +225,7 @@ def test_mlflow_has_one_run_with_params_metrics_tags_and_data(finished, client, 
     expected = {
         "training.steps": "20",
         "model.width": "8",
-        "objective.kind": "non_saturating",
+        "objective.kind": "hinge",
         "task.latent_dim": "32",
     }
     assert expected.items() <= tracked.data.params.items()
@@ -350,7 +351,8 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
     for index in range(4):
         Image.new("L", (16, 16), index).save(folder / f"{index}.png")
     config = settings.resolve(
-        chosen=["digits"], assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}"]
+        chosen=[],
+        assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}", "data.size=16"],
     )
     first = local._bound(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())

@@ -62,7 +62,7 @@ def test_the_presets_are_those_that_the_readme_promises():
 
 @pytest.mark.parametrize("name", GAMES)
 def test_a_game_lies_over_data_and_says_all_that_makes_the_game(name):
-    """Whatever lies below, a preset of a game is the same game: labels, networks, rates, objective."""
+    """Whatever lies below, a preset of a game is the same game: labels or none, networks but for their width, rates."""
     alone = resolved(preset=name)
     assert alone.data == resolved(preset="digits").data
     below = resolved(*PLACE["folder"], preset=["folder", name])

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import pixels, storage, streams
+from ganlib import storage, streams
 from ganlib.evaluation import measures
 from ganlib.evaluation.belonging import check_model
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
-from ganlib.evaluation.galleries import COLUMNS, save_galleries
+from ganlib.evaluation.galleries import save_galleries, save_sheets
 from ganlib.evaluation.measures import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.memorisation import closeness_to_training
 from ganlib.evaluation.per_class import ClassScores, per_class
@@ -168,7 +168,8 @@ def evaluate(
         notes = [*_notes(model, dataset, reference, count), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
-        _save_pictures(folder, sampler.sheet(seed=streams.key("evaluation sheet", config.seed)), dataset)
+        sheet = sampler.sheet(seed=streams.key("evaluation sheet", config.seed))
+        save_sheets(folder, sheet, dataset=dataset, labels=sampler.sheet_labels)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=scores,
@@ -247,12 +248,6 @@ def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uin
     return np.concatenate([images for images, _ in batches]), np.concatenate(asked) if asked else None
 
 
-def _save_pictures(folder: Path, images: NDArray[np.uint8], dataset: PreparedDataset) -> None:
-    real = next(dataset.read("test"))[0]
-    for name, chosen in (("generated", images), ("real", real[: len(images)])):
-        pixels.save_grid(chosen, folder / f"{name}.png", columns=COLUMNS)
-
-
 def _introduction(
     model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig
 ) -> list[str]:
@@ -270,7 +265,7 @@ def _introduction(
         name, chance = reference.extractor.name, reference.extractor.facts["chance"]
         said.append(f"The feature space, {name}, is right on {told:.1%} of test images (chance {chance:.1%}).")
     if model.task.takes_label:
-        said.append(f"Generated pictures show one class a row: {', '.join(model.sheet_classes)}.")
+        said.append(f"Pictures show one class a row: {', '.join(model.sheet_classes)}.")
     return said
 
 

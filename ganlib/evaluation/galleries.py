@@ -70,6 +70,36 @@ def save_galleries(
     return captions
 
 
+def save_sheets(
+    folder: Path, generated: NDArray[np.uint8], *, dataset: PreparedDataset, labels: NDArray[np.int64] | None
+) -> None:
+    """Writes `generated.png`, and `real.png` of held-out images in the same order of classes.
+
+    Args:
+        folder: Where they go.
+        generated: uint8 [N, H, W, C].
+        dataset: The real images.
+        labels: Class of each generated image, int64 [N]; None where there is no order.
+    """
+    pixels.save_grid(generated, folder / "generated.png", columns=COLUMNS)
+    first = next(dataset.read("test"))[0][: len(generated)]
+    real = first if labels is None else _held_out_images(dataset, labels)
+    pixels.save_grid(real, folder / "real.png", columns=COLUMNS)
+
+
+def _held_out_images(dataset: PreparedDataset, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Reads a held-out image [n, H, W, C] for each label; white where there are not so many of its class."""
+    chosen = np.full((len(labels), *dataset.image_shape), 255, np.uint8)
+    wanted = {int(label): list(np.flatnonzero(labels == label)) for label in labels}
+    for images, classes in dataset.read("test"):
+        for image, label in zip(images, classes, strict=True):
+            if wanted.get(int(label)):
+                chosen[wanted[int(label)].pop(0)] = image
+        if not any(wanted.values()):
+            break
+    return chosen
+
+
 def _training_images(dataset: PreparedDataset, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Reads single training images [n, H, W, C] by their place."""
     found: dict[int, NDArray[np.uint8]] = {}

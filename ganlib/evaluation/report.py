@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, float]]
 
 GROWTH_PICTURES = 6
+GROWTH_COLUMNS = 3  # of ten; every row of a sheet, for each may show a class of its own
 PANELS = {
     "Distance to the real images": ("training/",),
     "Diversity of the samples, real images having 1": ("diversity/",),
@@ -82,7 +83,7 @@ def write_report(contents: Contents, path: Path) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         c=contents,
-        growth=[(_step(picture), _embedded(picture, rows=3)) for picture in chosen],
+        growth=[(_step(picture), _embedded(picture, columns=GROWTH_COLUMNS)) for picture in chosen],
         generated=_embedded(contents.generated),
         real=_embedded(contents.real),
         galleries=[(_embedded(path), caption) for path, caption in contents.galleries.items()],
@@ -106,10 +107,10 @@ def _step(picture: Path) -> int:
     return int(picture.stem.removeprefix("step-"))
 
 
-def _embedded(path: Path, *, rows: int | None = None) -> str:
-    """Returns a picture as a data address; with `rows`, only its top so many tenths."""
+def _embedded(path: Path, *, columns: int | None = None) -> str:
+    """Returns a picture as a data address; with `columns`, only its left so many tenths."""
     with Image.open(path) as picture:
-        shown = picture if rows is None else picture.crop((0, 0, picture.width, picture.height * rows // 10))
+        shown = picture if columns is None else picture.crop((0, 0, picture.width * columns // 10, picture.height))
         buffer = io.BytesIO()
         shown.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -42,7 +42,7 @@ class Generation(Task):
         """Refuses conditions without labels; see the base class."""
         if self.conditional and classes < 2:
             raise ValueError(
-                "task.conditional needs images with labels of at least 2 classes. "
+                "task.conditional needs images with labels of at least 2 classes; take task.conditional=false without. "
                 f"Received: classes={classes}, conditional=True"
             )
 

@@ -93,8 +93,12 @@ class Sampler:
 
     def sheet(self, *, seed: int) -> NDArray[np.uint8]:
         """Returns a hundred images to look at, ten a row; one class a row where classes can be asked for."""
-        labels = sheet_labels(len(self._shares)) if self._task.takes_label else None
-        return self.images(SAMPLES, seed=seed, labels=labels)
+        return self.images(SAMPLES, seed=seed, labels=self.sheet_labels)
+
+    @property
+    def sheet_labels(self) -> NDArray[np.int64] | None:
+        """Classes of a sheet's images, int64 [100], where they can be asked for."""
+        return sheet_labels(len(self._shares)) if self._task.takes_label else None
 
 
 def sheet_labels(classes: int) -> NDArray[np.int64]:
