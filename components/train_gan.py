@@ -50,5 +50,5 @@ def train_gan(
             config=config,
             output=Path(trained.path),
         )
-        trained.metadata.update(result.summary)
+        steps.describe(trained, result.summary)
         Path(samples.path).write_text(pixels.as_html(result.sample_pictures[-1], caption="samples of the last step"))

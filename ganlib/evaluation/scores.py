@@ -24,6 +24,9 @@ class Score:
         meaning: What it tells, in a sentence.
         error: Standard error of the value over draws of the images, or None where none is known.
         floor_error: Standard error of the floor, likewise.
+
+    Raises:
+        ValueError: A number is not finite: the measure could not be taken.
     """
 
     name: str
@@ -32,6 +35,15 @@ class Score:
     meaning: str
     error: float | None = None
     floor_error: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is no number, before it becomes a cell of a table."""
+        for name in ("value", "floor", "error", "floor_error"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                raise ValueError(
+                    f"the measure {self.name} cannot be taken of these images. Received: {name}={float(number)}"
+                )
 
     @property
     def text(self) -> str:
