@@ -36,7 +36,7 @@ def evaluate_gan(
             Reference.open(reference.path),
             EvaluationConfig.model_validate(evaluation),
             Path(scores.path),
-            seconds={name: artifact.metadata["seconds"] for name, artifact in earlier.items()},
+            seconds={name: of.metadata["seconds"] for name, of in earlier.items() if "seconds" in of.metadata},
         )
-        scores.metadata.update(result.summary)
+        steps.describe(scores, result.summary)
         storage.publish(result.report, Path(report.path))

@@ -34,5 +34,5 @@ def export_model(
             ExportConfig.model_validate(export),
             Path(exported.path),
         )
-        exported.metadata.update(result.summary)
+        steps.describe(exported, result.summary)
         storage.publish(result.card, Path(card.path))

@@ -22,7 +22,8 @@ def merge_parts(
     with steps.step("merge_parts", dataset):
         folders = [Path(part.path) for part in parts]
         merged = merge_parts(DataConfig.model_validate(data), folders, Path(dataset.path))
-        dataset.metadata.update(merged.summary)
+        steps.describe(dataset, merged.summary)
         picture = pixels.as_html(merged.folder / "preview.png", caption=f"{merged.name}: prepared images")
         Path(preview.path).write_text(picture, encoding="utf-8")
-    dataset.metadata["seconds"] += max(part.metadata["seconds"] for part in parts)  # the parts are made side by side
+    # The parts are made side by side.
+    dataset.metadata["seconds"] += max(part.metadata.get("seconds", 0.0) for part in parts)

@@ -50,7 +50,6 @@ def train_gan(
             config=config,
             output=Path(trained.path),
         )
-        trained.metadata.update(result.summary)
-        Path(samples.path).write_text(
-            pixels.as_html(result.sample_pictures[-1], caption="samples of the last step"), encoding="utf-8"
-        )
+        steps.describe(trained, result.summary)
+        picture = pixels.as_html(result.sample_pictures[-1], caption="samples of the last step")
+        Path(samples.path).write_text(picture, encoding="utf-8")

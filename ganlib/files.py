@@ -138,9 +138,17 @@ def sweep(folder: Path, *, name: str = "") -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file that is whole or absent."""
+    """Writes a JSON file that is whole or absent.
+
+    Raises:
+        ValueError: A number is not finite, which JSON cannot tell and strict readers refuse.
+    """
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"expected finite numbers only. Received: path={str(path)!r} ({error})") from error
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +55,40 @@ def step(name: str, artifact: Artifact) -> Iterator[None]:
     finally:
         gc.freeze()  # the process ends now: to collect all those objects once more would take a second or two
     artifact.metadata["seconds"] = round(seconds_since_start(), 2)
+
+
+def describe(artifact: Artifact, summary: Mapping[str, Any]) -> None:
+    """Adds a summary to an artifact's metadata, in the form that KFP's launcher takes.
+
+    The launcher fails on null and on numbers that are not finite, after the step's work is done. What is None is not
+    known, and left out; a number that is not finite is left out with a note.
+
+    Args:
+        artifact: Output of the step.
+        summary: Text, numbers, lists and objects by name; those of NumPy become Python's.
+
+    Raises:
+        ValueError: A value is of another kind.
+    """
+    artifact.metadata.update(_plain(dict(summary), ""))
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Returns a value as JSON has it; None where there is nothing to tell."""
+    value = value.item() if hasattr(value, "item") else value  # of NumPy
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()  # names of files need not be text
+    if isinstance(value, float) and not math.isfinite(value):
+        print(f"note: {name} is {value}, which the metadata cannot hold; it is left out", flush=True)
+        return None
+    if isinstance(value, Mapping):
+        items = {str(key): _plain(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
+        return {key: item for key, item in items.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [item for item in (_plain(item, name) for item in value) if item is not None]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise ValueError(f"expected text, numbers, lists or objects as metadata. Received: {name}={value!r}")
 
 
 def _report(name: str, error: Exception) -> int:

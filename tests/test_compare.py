@@ -30,6 +30,16 @@ def test_what_holds_no_scores_is_told_in_one_line(saved, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["value", "floor", "error", "floor_error"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_a_failure(name, number):
+    fields = {"value": 1.0, "floor": 1.0, "error": 0.1, "floor_error": 0.1, name: number}
+    with pytest.raises(
+        ValueError, match=rf"^the measure fd_x cannot be taken of these images\. Received: {name}={number}$"
+    ):
+        Score("fd_x", meaning="", **fields)
+
+
 def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
     first = evaluation(tmp_path / "a", Score("fd_x", 12.0, 1.0, ""), Score("only", 1.0, None, ""))
     second = evaluation(tmp_path / "b", Score("kd_x", 0.5, 0.0, "", 0.1), Score("fd_x", 9.0, 1.0, ""), seed=2)

@@ -276,7 +276,7 @@ def test_a_sampler_refuses_what_it_cannot_draw(labelled, trained):
 def test_the_report_tells_how_often_each_class_is_seen_as_asked(labelled):
     page = labelled[1].report.read_text()
     assert "<th>seen as asked</th>" in page
-    assert all(row.count("<td") == 7 for row in re.findall(r"<tr><td>\d</td>.*</tr>", page))
+    assert all(row.count("<td") == 8 for row in re.findall(r"<tr><td>\d</td>.*</tr>", page))
 
 
 def test_scored_samples_have_classes_as_frequent_as_the_real_ones(labelled, digits):
@@ -304,6 +304,8 @@ def test_each_class_has_scores_of_its_own(labelled, digits):
     rows = storage.read_json(labelled[1].folder / "scores.json")["classes"]
     assert [row["name"] for row in rows] == list(digits.classes)
     assert sum(row["count"] for row in rows) == 1000
+    manifest = digits.manifest["splits"]["train"]["classes"]
+    assert {row["name"]: row["real"] for row in rows} == manifest  # all of them, being fewer than are kept
     for row in rows:
         assert row["distance"] > 2 * row["floor"] > 0
         assert 0 <= row["agreement"] <= 1

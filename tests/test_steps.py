@@ -2,6 +2,7 @@
 
 import gc
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from kfp import dsl
 
 from ganlib import pixels, storage
 from ganlib.schema import Config, parse
-from ganlib.steps import FAILURE_FILE, step
+from ganlib.steps import FAILURE_FILE, describe, step
 from ganlib.tasks import Networks
 from ganlib.tracking import Tracker
 from ganlib.training import HealthConfig, TrainConfig
@@ -33,6 +34,59 @@ def failure(tmp_path, monkeypatch):
     path = tmp_path / "failure.json"
     monkeypatch.setenv(FAILURE_FILE, str(path))
     return path
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("long " * 20_000, "long " * 20_000),
+        (True, True),
+        (3, 3),
+        (0.5, 0.5),
+        (np.float32(0.5), 0.5),
+        (np.int64(7), 7),
+        (np.bool_(False), False),
+        ((28, 28, np.int32(1)), [28, 28, 1]),
+        ({"a": [1, {"b": "c"}]}, {"a": [1, {"b": "c"}]}),
+        ("caf\udce9", "caf?"),
+        (None, "left out"),
+        ({"a": None, "b": 1}, {"b": 1}),
+    ],
+    ids=str,
+)
+def test_metadata_is_what_the_launcher_takes(value, kept):
+    """KFP's launcher refuses null and numbers that are not finite, and json those of NumPy, when the work is done."""
+    artifact = dsl.Model()
+    describe(artifact, {"name": value, "other": 1})
+    assert artifact.metadata == {"other": 1} | ({} if kept == "left out" else {"name": kept})
+    assert json.loads(json.dumps(artifact.metadata, allow_nan=False).encode()) == artifact.metadata
+    assert all(type(found) in (str, bool, int, float, list, dict) for found in artifact.metadata.values())
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), np.float32("-inf"), [1.0, float("nan")], {"a": float("nan")}]
+)
+def test_a_number_that_metadata_cannot_hold_is_left_out_with_a_word(value, capsys):
+    artifact = dsl.Metrics()
+    describe(artifact, {"fd": value, "other": 1})
+    assert artifact.metadata["other"] == 1
+    json.dumps(artifact.metadata, allow_nan=False)
+    assert "nan" not in str(artifact.metadata).lower()
+    assert capsys.readouterr().out.startswith("note: fd")
+
+
+def test_metadata_of_an_unknown_kind_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^expected text, numbers, lists or objects as metadata\. Received: path=PosixPath"
+    ):
+        describe(dsl.Dataset(), {"path": pathlib.Path("x")})
+
+
+def test_each_artifact_describes_itself_as_the_launcher_takes_it(digits, reference, trained):
+    for kind in (digits, reference, trained):
+        artifact = dsl.Artifact()
+        describe(artifact, kind.summary)
+        assert json.loads(json.dumps(artifact.metadata, allow_nan=False)) == artifact.metadata == kind.summary
 
 
 def test_a_step_that_ends_well_leaves_its_time(failure):

@@ -282,3 +282,12 @@ def test_a_sweep_takes_away_what_killed_processes_left_and_nothing_else(tmp_path
     storage.sweep(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
     storage.sweep(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")], {"a": {"b": -float("inf")}}])
+def test_a_number_that_is_no_json_is_refused_and_the_file_stays(tmp_path, value):
+    path = tmp_path / "file.json"
+    storage.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match=r"^expected finite numbers only\. Received: path='.*file\.json'"):
+        storage.write_json(path, value)
+    assert storage.read_json(path) == {"a": 1}

@@ -30,8 +30,10 @@ class ClassScores:
     Attributes:
         name: The class.
         count: Generated images of it.
+        real: Real training images of it that these are measured against: of all classes together the first 10,000 are
+            kept, so of a large data set not all.
         agreement: Share of these in which the classifier sees it, if it was asked for.
-        distance: Frechet distance to the real training images of the class.
+        distance: Frechet distance to these real images.
         floor: That of as many real test images of the class.
         precision: Share of generated images among the real ones.
         recall: Share of real images among the generated ones.
@@ -39,6 +41,7 @@ class ClassScores:
 
     name: str
     count: int
+    real: int
     agreement: float | None = None
     distance: float | None = None
     floor: float | None = None
@@ -79,10 +82,10 @@ def _scores(
 ) -> ClassScores:
     count = len(generated)
     if min(count, len(real), len(held_out)) < FEWEST:
-        return ClassScores(name, count, agreement)
+        return ClassScores(name, count, len(real), agreement)
     fewest = min(count, len(held_out))
     statistics = Statistics.of([real])
     distance, floor = (frechet_distance(Statistics.of([rows[:fewest]]), statistics) for rows in (generated, held_out))
     pairs = min(fewest, len(real))
     precision, recall = precision_recall(generated[:pairs], real[:pairs])
-    return ClassScores(name, count, agreement, distance, floor, precision, recall)
+    return ClassScores(name, count, len(real), agreement, distance, floor, precision, recall)

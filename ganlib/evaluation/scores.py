@@ -26,6 +26,9 @@ class Score:
         floor_error: Standard error of the floor, likewise.
         count: Generated images that it is of, where that is known.
         floor_count: Real images that the floor is of, where that is known.
+
+    Raises:
+        ValueError: A number is not finite: the measure could not be taken.
     """
 
     name: str
@@ -36,6 +39,15 @@ class Score:
     floor_error: float | None = None
     count: int | None = None
     floor_count: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is no number, before it becomes a cell of a table."""
+        for name in ("value", "floor", "error", "floor_error"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                raise ValueError(
+                    f"the measure {self.name} cannot be taken of these images. Received: {name}={float(number)}"
+                )
 
     @property
     def text(self) -> str:
