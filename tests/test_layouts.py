@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from ganlib.data import Archive, DataConfig, ImageFolder, describe, kinds, labels, prepare
+from ganlib.data import Archive, DataConfig, ImageFolder, describe, kinds, labels, prepare, survey
 from ganlib.data.split_names import Role, role
 
 
@@ -450,14 +450,18 @@ def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_
 # What is said.
 
 
+def described(listing):
+    return describe(listing, survey(listing))
+
+
 def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
     files = folders("cat", count=40) | folders("dog", count=20) | {"notes.txt": b"x", "a.txt": b"x", "cat/m.mp4": b"x"}
     [source, *_] = write(tmp_path, files)
     said = [
         "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
-        "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; sizes 24x24 (10 looked at)",
+        "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; sizes 24x24 (10 looked at); values 0..255",
     ]
-    assert describe(source.listing()) == said
+    assert described(source.listing()) == said
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
     assert dataset.manifest["description"] == said
     assert capsys.readouterr().out.startswith("".join(f"data: {line}\n" for line in said))
@@ -467,9 +471,9 @@ def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
 
 def test_many_classes_are_cut_and_the_fewest_is_always_told(tmp_path):
     files = {f"c{c:02d}/{i}.png": PNG for c in range(30) for i in range(2 if c == 17 else 3)}
-    line, sizes = describe(alike(tmp_path, files))
+    line, sizes = described(alike(tmp_path, files))
     assert line.endswith("30 classes: c00 3, c01 3, c02 3, c03 3, c04 3, c17 2 (fewest), and 24 more")
-    assert sizes == "sizes 24x24 (10 looked at)"
+    assert sizes == "sizes 24x24 (10 looked at); values 0..255"
 
 
 def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstacle(tmp_path):
@@ -477,8 +481,8 @@ def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstac
         Image.new("L", size).save(tmp_path / f"{index}.png")
     (tmp_path / "3.png").write_bytes(b"x")
     with warnings.catch_warnings(action="error"):
-        *_, sizes = describe(ImageFolder(path=str(tmp_path)).listing())
-    assert sizes == "sizes 9x30 to 100x50 (3 looked at)"
+        *_, sizes = described(ImageFolder(path=str(tmp_path)).listing())
+    assert sizes == "sizes 9x30 to 100x50 (3 looked at); values 0..255"
 
 
 def test_the_words_of_a_name_tell_its_role():

@@ -338,8 +338,8 @@ def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(p
     assert f"Of {tmp_path / 'samples'}, {left_out}." in found.notes
     said = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
     assert said == [
-        f"{tmp_path / 'samples'}: 60 images; no classes; {left_out}; sizes 12x16 (10 looked at)",
-        f"{places[2]}: 60 images; no classes; sizes 12x16 (10 looked at)",
+        f"{tmp_path / 'samples'}: 60 images; no classes; {left_out}; sizes 12x16 (10 looked at); values 0..255",
+        f"{places[2]}: 60 images; no classes; sizes 12x16 (10 looked at); values 0..255",
     ]
 
 
