@@ -42,7 +42,7 @@ def emulated():
 @pytest.fixture(scope="module")
 def made_on_a_gpu(digits, reference, tmp_path_factory):
     config = TrainConfig(
-        steps=4, batch_size=8, score_samples=20, precision="float32", generator_optimizer={"learning_rate": 0.02}
+        steps=4, batch_size=8, score_samples=20, precision="float32", generator_optimizer={"learning_rate": 0.05}
     )
     with emulated():
         assert enabled()
