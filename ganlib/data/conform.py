@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from etils import epy
 
 from ganlib.data.loading import Loaded, UnusableImageError, load
-from ganlib.data.value_range import ValueRange, kind_of
+from ganlib.data.value_range import ValueRange
 
 with epy.lazy_imports():
     import numpy as np
@@ -22,7 +22,7 @@ Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
-SMALL_SHARE = 0.25  # of 0..255; images that use more are not looked through for what they use
+SMALL = 64  # of 255: images whose values are further apart are not looked through for what they use
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Seen:
 
     def look_at(self, image: Image.Image) -> None:
         """Takes in the values of an image in grey or RGB."""
-        if self.high - self.low < SMALL_SHARE * 255:
+        if self.high - self.low < SMALL:
             self.widen(*_ends(image))
 
     def widen(self, low: int, high: int) -> None:
@@ -119,28 +119,25 @@ def opened(
         MemoryError: There is too little memory at this moment.
     """
     loaded = load(read)
-    source, remarks = loaded.source, loaded.remarks
-    width, height = source.size if isinstance(source, Image.Image) else source.shape[1::-1]
-    if min(width, height) < min_side:
-        raise UnusableImageError(f"too small: {width}x{height}, expected sides of {min_side} or more")
-    if not isinstance(source, Image.Image) or kind_of(source) is not None:
+    if loaded.kind is not None:
         image, lost = _scaled(loaded, values)
     elif values is not None and values.of is None:
-        image, lost = _spread(source, values)
+        image, lost = _spread(cast("Image.Image", loaded.source), values)
     else:
-        image, lost = source, []
+        image, lost = cast("Image.Image", loaded.source), []
+    if min(image.size) < min_side:
+        raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
     image, more = _to_mode(image, MODES[colour])
     if seen is not None:
         seen.formats[loaded.format] += 1
         seen.look_at(image)
-    return image, [*remarks, *lost, *more]
+    return image, [*loaded.remarks, *lost, *more]
 
 
 def _scaled(loaded: Loaded, values: ValueRange | None) -> tuple[Image.Image, list[str]]:
     """Brings an image of more than 8 bits to 8, by the range of its set."""
-    kind = kind_of(loaded.source)
-    if values is None or values.of not in (None, kind):
-        told = "floating-point values" if kind == "floats" else "values of more than 8 bits"
+    if values is None or values.of not in (None, loaded.kind):
+        told = "floating-point values" if loaded.kind == "floats" else "values of more than 8 bits"
         raise UnusableImageError(f"{told} of no known range, which data.value_range would tell")
     pixels, outside = values.scale(loaded.numbers())
     if pixels.ndim == 3 and pixels.shape[2] == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from etils import epy
 
@@ -36,6 +36,7 @@ class Loaded(NamedTuple):
 
     Attributes:
         source: Pillow's image, or an array that Pillow has no mode for.
+        kind: What numbers it holds, None for 8 bits.
         format: Pillow's name of the file format; `array` where there is no file.
         remarks: What was lost on the way.
         full: The full scale of its `layout`.
@@ -43,6 +44,7 @@ class Loaded(NamedTuple):
     """
 
     source: Image.Image | NDArray[np.generic]
+    kind: Kind | None
     format: str
     remarks: list[str]
     full: float | None = None
@@ -60,18 +62,20 @@ def load(read: Read, *, only_deep: bool = False) -> Loaded:
     """Reads an image; with `only_deep`, one of 8 bits is left undecoded, and a deep one tells what it declares."""
     try:
         found = read()
-        if not isinstance(found, Image.Image):
-            return Loaded(found, "array", [])
-        with found as source:
-            if only_deep and kind_of(source) is None:
-                return Loaded(source, "", [])
+        kind = kind_of(found)
+        if not hasattr(found, "mode"):
+            return Loaded(found, kind, "array", [])
+        with cast("Image.Image", found) as source:
+            if only_deep and kind is None:
+                return Loaded(source, kind, "", [])
             told = tuple(declared(source)) if only_deep else ()
             stored, full = layout(source)
             remarks = ["animated: first frame taken"] if getattr(source, "n_frames", 1) > 1 else []
-            remarks += [DEEP_CHANNELS] if _deep_channels(source, stored, full) else []
-            kind = source.format or "array"
+            if kind is None and (";16" in stored if full is None else full > 255):
+                remarks.append(DEEP_CHANNELS)
+            file = source.format or "array"
             ImageOps.exif_transpose(source, in_place=True)  # loads it; a copy would cost as much as the decoding
-            return Loaded(source, kind, remarks, full, told)
+            return Loaded(source, kind, file, remarks, full, told)
     except (RemoteError, MemoryError):  # say nothing of the image
         raise
     except Image.DecompressionBombError as error:
@@ -88,18 +92,11 @@ def values_of(read: Read) -> tuple[Kind, float, float] | None:
     None if it has 8 bits; such an image is not decoded. Raises as `opened` does.
     """
     loaded = load(read, only_deep=True)
-    kind = kind_of(loaded.source)
-    if kind is None:
+    if loaded.kind is None:
         return None
     numbers = loaded.numbers()
     ends = [float(numbers.min()), float(numbers.max()), *loaded.declared]
-    return kind, min(ends), max(ends)
-
-
-def _deep_channels(source: Image.Image, stored: str, full: float | None) -> bool:
-    """Says whether Pillow is about to reduce channels of 16 bits to 8."""
-    deep = ";16" in stored if full is None else full > 255
-    return deep and not source.mode.startswith("I")
+    return loaded.kind, min(ends), max(ends)
 
 
 def _first_line(error: Exception) -> str:

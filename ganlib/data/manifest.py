@@ -17,7 +17,7 @@ from ganlib import pixels, storage
 from ganlib.data import tfrecord
 from ganlib.data.base import FEWEST, Listing, Split
 from ganlib.data.config import DataConfig
-from ganlib.data.conform import SMALL_SHARE
+from ganlib.data.conform import SMALL
 from ganlib.data.description import describe
 from ganlib.data.notes import notes
 from ganlib.data.parts import SPLITS, Slice, shard, top_up
@@ -110,7 +110,7 @@ def _repeated(folder: Path) -> dict[str, int]:
 def _values_used(slices: Sequence[Slice]) -> list[int] | None:
     """Returns the ends of all values where they are a small share of 0..255: otherwise not all images were asked."""
     ends = [min(made.low for made in slices), max(made.high for made in slices)]
-    return ends if ends[1] - ends[0] < SMALL_SHARE * 255 else None
+    return ends if ends[1] - ends[0] < SMALL else None
 
 
 def _total(slices: Sequence[Slice]) -> Slice:

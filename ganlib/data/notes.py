@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ganlib.data.conform import SMALL_SHARE
+from ganlib.data.conform import SMALL
 from ganlib.data.tally import APART
 from ganlib.data.value_range import ValueRange, number
 
@@ -47,7 +47,7 @@ def used(low: int, high: int, values: ValueRange | None) -> list[str]:
         high: Highest value.
         values: The range that was scaled to 0..255, if there was one.
     """
-    if not 0 <= high - low < SMALL_SHARE * 255:
+    if not 0 <= high - low < SMALL:
         return []
     ends = [number(values.original(value) if values else value) for value in (low, high)]
     spread = f"; data.value_range=[{', '.join(ends)}] would spread them" if low < high else ""

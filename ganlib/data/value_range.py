@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from etils import epy
 
 with epy.lazy_imports():
     import numpy as np
-    from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 Kind = Literal["integers", "floats"]
 
@@ -99,11 +99,11 @@ def number(value: float) -> str:
 
 def kind_of(source: Image.Image | NDArray[np.generic]) -> Kind | None:
     """Says what numbers an image of more than 8 bits holds, by its mode alone; None means 8 bits or fewer."""
-    if not isinstance(source, Image.Image):
-        return "floats" if source.dtype.kind == "f" else "integers"
-    if source.mode == "F":
-        return "floats"
-    return "integers" if source.mode.startswith("I") else None
+    # Asked of every image: `isinstance` would look into a module that is loaded late, which takes longer.
+    mode: str | None = getattr(source, "mode", None)
+    if mode is None:
+        return "floats" if cast("NDArray[np.generic]", source).dtype.kind == "f" else "integers"
+    return "floats" if mode == "F" else "integers" if mode.startswith("I") else None
 
 
 def layout(image: Image.Image) -> tuple[str, float | None]:
