@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 from PIL import Image, TiffImagePlugin
 from pydantic import ValidationError
 
-from ganlib.data import Arrays, DataConfig, ImageFolder, merge_parts, prepare, prepare_part, survey
+from ganlib.data import Arrays, DataConfig, ImageFolder, merge_parts, prepare, prepare_part, value_survey
 from ganlib.data.base import Entry, Listing
 from ganlib.data.conform import Seen, conform
 from ganlib.data.stored import Pixels
@@ -71,7 +71,7 @@ def test_the_range_holds_for_each_image_whatever_their_order(bits, data):
     whole = np.linspace(0, 2**bits - 1, 16).round().astype(np.uint16).reshape(4, 4)
     others = data.draw(st.lists(arrays_of.arrays(np.uint16, (4, 4), elements={"max_value": 2**bits - 1}), max_size=5))
     images = data.draw(st.permutations([whole, *others]))
-    found = survey.survey(listing_of(images)).values
+    found = value_survey.survey(listing_of(images)).values
     assert found == ValueRange(0, 2 ** (bits if bits % 2 == 0 else bits + 1) - 1, "integers")
     for image in images:
         picture, _ = conform(
@@ -173,9 +173,9 @@ def test_parts_of_two_ranges_are_refused(tmp_path):
 
 
 def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(survey, "LOOKED_AT", 20)
+    monkeypatch.setattr(value_survey, "LOOKED_AT", 20)
     images = balls(np.uint16, 1000, count=60)
-    looked_at = sorted(np.random.default_rng(survey.SEED).choice(60, 20, replace=False).tolist())
+    looked_at = sorted(np.random.default_rng(value_survey.SEED).choice(60, 20, replace=False).tolist())
     bright = [index for index in range(60) if index not in looked_at][:3]
     for index in bright:
         images[index] = images[index] + np.uint16(3000)
@@ -330,7 +330,7 @@ def test_images_of_8_bits_are_not_decoded_to_find_the_range(tmp_path):
 
     listing = listing_of([None] * 3)
     shut = Listing(listing.entries, (), lambda _: Shut(None))
-    assert survey.survey(shut) == (None, 0, 3)
+    assert value_survey.survey(shut) == (None, 0, 3)
 
 
 def test_no_more_images_are_looked_at_than_said():
@@ -342,6 +342,6 @@ def test_no_more_images_are_looked_at_than_said():
         return Pixels(images[index])
 
     listing = Listing(listing_of(images).entries, (), locate)
-    one, two = survey.survey(listing), survey.survey(listing)
+    one, two = value_survey.survey(listing), value_survey.survey(listing)
     assert one == two
-    assert one.looked_at == survey.LOOKED_AT == len(set(opened)) == len(opened) / 2
+    assert one.looked_at == value_survey.LOOKED_AT == len(set(opened)) == len(opened) / 2

@@ -14,7 +14,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.images import Images
     from ganlib.data.preparation import merge_parts, prepare, prepare_part
     from ganlib.data.records import PreparedDataset
-    from ganlib.data.survey import survey
+    from ganlib.data.value_survey import survey
 
 __all__ = [
     "Archive",

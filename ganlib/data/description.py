@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from etils import epy
 
 from ganlib.data.base import Listing
-from ganlib.data.survey import Survey
+from ganlib.data.value_survey import Survey
 from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():

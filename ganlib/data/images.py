@@ -24,8 +24,8 @@ from ganlib.data.image_folder import ImageFolder
 from ganlib.data.loading import UnusableImageError
 from ganlib.data.notes import scale, used
 from ganlib.data.records import PreparedDataset
-from ganlib.data.survey import Survey, survey
 from ganlib.data.value_range import ValueRange
+from ganlib.data.value_survey import Survey, survey
 
 with epy.lazy_imports():
     import numpy as np

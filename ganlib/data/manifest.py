@@ -22,8 +22,8 @@ from ganlib.data.description import describe
 from ganlib.data.notes import notes
 from ganlib.data.parts import SPLITS, Slice, shard, top_up
 from ganlib.data.records import FORMAT
-from ganlib.data.survey import Survey
 from ganlib.data.value_range import ValueRange
+from ganlib.data.value_survey import Survey
 
 with epy.lazy_imports():
     import numpy as np

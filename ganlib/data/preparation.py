@@ -23,8 +23,8 @@ from ganlib.data.fingerprints import SIZE
 from ganlib.data.manifest import Origin, finish
 from ganlib.data.parts import Slice, fingerprints, shard, write
 from ganlib.data.records import PreparedDataset
-from ganlib.data.survey import survey
 from ganlib.data.treatment import ReadError
+from ganlib.data.value_survey import survey
 from ganlib.schema import parse
 from ganlib.surroundings import printable
 

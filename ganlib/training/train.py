@@ -30,6 +30,7 @@ from ganlib.training.config import TrainConfig
 from ganlib.training.guard import Guard, Judge, Limit, Watch
 from ganlib.training.home import CHECKPOINTS, Home, check_owner, claim, identifying
 from ganlib.training.interruption import Interruption
+from ganlib.training.introduction import data_settings, introduce
 from ganlib.training.model import TrainedModel, write_model
 from ganlib.training.state import TrainState, build_state
 from ganlib.training.strategy import agree, is_chief, lost_workers_told, resolve_precision, resolve_strategy
@@ -145,7 +146,7 @@ class _Run:
         self.kept.begin()  # whose MLflow run it is must outlive this machine before there is one
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
-            self._introduce(tracker)
+            introduce(tracker, self.facts, self.dataset)
             sampler = Sampler(self.task, self.task.sampler(state.trained.averaged), shares=self.facts["class_shares"])
             pictures = Samples(sampler, tracker, every=self.config.sample_every)
             for picture in later_pictures(self.home, state.clock.looked):
@@ -275,7 +276,7 @@ class _Run:
         settings = self.settings
         settings["training"].pop("home", None)  # a place on this machine, no property of the model
         return {
-            "config": {"data": _data_settings(self.dataset), **settings},
+            "config": {"data": data_settings(self.dataset), **settings},
             "dataset": self.dataset.name,
             "dataset_sha256": self.dataset.checksum,
             "image_shape": list(self.dataset.image_shape),
@@ -288,22 +289,3 @@ class _Run:
             "score_floor_count": self.reference.floor_count(self.score_count),
             **self.resolved,
         }
-
-    def _introduce(self, tracker: Tracker) -> None:
-        """Records what the run is made of, before its first step."""
-        facts, dataset = self.facts, self.dataset
-        tracker.params(flattened(facts["config"]))
-        tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
-        counts = {split: dataset.count(split) for split in ("train", "test")}
-        tracker.dataset(
-            name=dataset.name,
-            digest=dataset.checksum,
-            source=str(dataset.manifest["source"].get("path", dataset.name)),
-            profile={**counts, "image_shape": list(dataset.image_shape), "classes": len(dataset.classes)},
-        )
-
-
-def _data_settings(dataset: PreparedDataset) -> dict[str, Any]:
-    """What of the section `data` the manifest tells, without the place where the images lay."""
-    source = {name: value for name, value in dataset.manifest["source"].items() if name not in ("path", "labels")}
-    return {"name": dataset.name, "source": source, **dataset.manifest["preparation"]}
