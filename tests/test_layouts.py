@@ -125,6 +125,12 @@ def test_every_usual_name_of_held_out_images_is_known(tmp_path, test):
         (["trainA", "trainB", "testA", "testB"], spread(A=(10, 10), B=(10, 10))),
         (["train_A", "train_B", "val_A", "val_B"], spread(A=(10, 10), B=(10, 10))),
         (["train/cat", "train/dog", "test/bird"], spread(cat=(10, 0), dog=(10, 0), bird=(0, 10))),
+        (["traindata/cat", "traindata/dog", "testdata/cat", "testdata/dog"], CAT_DOG),
+        (["train/images/cat", "train/images/dog", "test/cat", "test/dog"], CAT_DOG),
+        (["train/photo", "train/sketch", "test/photo"], spread(photo=(10, 10), sketch=(10, 0))),
+        (["lens1_train", "lens2_train", "lens1_test", "lens2_test"], spread(lens1=(10, 10), lens2=(10, 10))),
+        (["train1/cat", "train2/dog", "test1/cat", "test2/dog"], CAT_DOG),
+        (["01_train/cat", "01_train/dog", "02_test/cat", "02_test/dog"], CAT_DOG),
         (["train", "test"], Counter({("train", None): 10, ("test", None): 10})),
         (["set_train_HR", "set_valid_HR"], Counter({("train", None): 10, ("test", None): 10})),
     ],
@@ -191,16 +197,24 @@ def test_pictures_beside_a_folder_for_testing_are_for_training(tmp_path):
     assert counts(listing) == Counter({("train", None): 10, ("test", None): 10})
 
 
+@pytest.mark.parametrize("test", ["test", "test/images", "test/test"])
 @pytest.mark.parametrize(
     "classes",
     [["train/cat", "train/dog"], ["cat", "dog"], ["train/images/cat", "train/images/dog"], ["x/cat", "x/dog"]],
 )
-def test_images_for_testing_without_labels_are_never_trained_on_and_take_no_class_away(tmp_path, classes):
-    listing = alike(tmp_path, folders(*classes, "test"))
+def test_images_for_testing_without_labels_are_never_trained_on_and_give_and_take_no_class(tmp_path, classes, test):
+    listing = alike(tmp_path, folders(*classes, test))
     assert listing.classes == ("cat", "dog")
     assert not [entry for entry in listing.entries if entry.name.startswith("test/")]
-    assert left_out(listing) == ["10 images for testing, which have no label, such as test/0.png"]
+    assert left_out(listing) == [f"10 images for testing, which have no label, such as {test}/0.png"]
     assert listing.drawn
+
+
+def test_validation_images_with_labels_are_tested_on_rather_than_test_images_without(tmp_path):
+    listing = alike(tmp_path, folders("train/cat", "train/dog", "val/cat", "val/dog", "test/images"))
+    assert counts(listing) == CAT_DOG
+    assert left_out(listing) == ["10 images for testing, which have no label, such as test/images/0.png"]
+    assert not listing.drawn
 
 
 def test_validation_images_beside_test_images_are_left_out_and_said(tmp_path):

@@ -13,7 +13,7 @@ from ganlib.data.base import LeftOut, Split, held_out
 from ganlib.data.kinds import FIRST_BYTES, counted, images_among
 from ganlib.data.labels import FileLabels, in_order, read_labels
 from ganlib.data.names import hidden, shown
-from ganlib.data.split_names import Part, Role, role, split_folders
+from ganlib.data.split_names import Part, Role, role, says_nothing, split_folders
 from ganlib.data.stored import StoredFile
 
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".7z", ".rar")
@@ -193,13 +193,21 @@ class _Arrangement:
         return images
 
     def _in_two(self, images: list[_Image]) -> list[_Image]:
-        """Makes the validation split the test split if there is no other; beside another it is left out."""
+        """Makes the validation split the test split if there is no other with labels; beside one it is left out."""
+        labels = self._labels_of(images)
+        if {image.part for image, label in zip(images, labels, strict=True) if label} == {"train", "validation"}:
+            images = self._without_tests(images)
         if not any(image.part == "test" for image in images):
             return [image._replace(part="test") if image.part == "validation" else image for image in images]
         used = [image for image in images if image.part != "validation"]
         unused = [image.name for image in images if image.part == "validation"]
         self._leave_out(unused, "for validation, since others are for testing")
         return used
+
+    def _without_tests(self, images: list[_Image]) -> list[_Image]:
+        """Leaves out the images for testing, which have no labels."""
+        self._leave_out([image.name for image in images if image.part == "test"], "for testing, which have no label")
+        return [image for image in images if image.part != "test"]
 
     def _with_classes(self, images: list[_Image]) -> tuple[list[_Image], tuple[str, ...], list[int | None]]:
         """Finds the classes, and leaves out what has none where others do."""
@@ -209,8 +217,7 @@ class _Arrangement:
             return images, (), [None] * len(images)
         tests = [image for image in images if image.part == "test"]
         if tests and not any(self._labels_of(tests)):
-            self._leave_out([image.name for image in tests], "for testing, which have no label")
-            images = [image for image in images if image.part != "test"]
+            images = self._without_tests(images)
             labels = self._labels_of(images)
         without = [image.name for image, label in zip(images, labels, strict=True) if not label]
         if len(without) > max(1, STRAYS * len(images)):
@@ -241,10 +248,11 @@ def _as_they_are(names: list[str]) -> list[_Image]:
 
 
 def _without_common_folders(images: list[_Image]) -> list[_Image]:
-    """Looks through folders that hold all images, or all of a split and are named after it once more."""
+    """Looks through folders that hold all images, or all of a split and are named after it once more or as `images`."""
     below = {part: [image.below for image in images if image.part == part] for part in {one.part for one in images}}
     for part, paths in below.items():
-        while (found := role(_common(paths))) is not None and found.part == part:
+        others = [path for other, those in below.items() if other != part for path in those]
+        while (folder := _common(paths)) and (_is_for(folder, part) or _is_no_class(folder, others)):
             paths[:] = [path.partition("/")[2] for path in paths]
     deep = [paths for paths in below.values() if any("/" in path for path in paths)]
     while _common([path for paths in deep for path in paths]):
@@ -252,6 +260,16 @@ def _without_common_folders(images: list[_Image]) -> list[_Image]:
             paths[:] = [path.partition("/")[2] for path in paths]
     turns = {part: iter(paths) for part, paths in below.items()}
     return [image._replace(below=next(turns[image.part])) for image in images]
+
+
+def _is_for(folder: str, part: Part) -> bool:
+    found = role(folder)
+    return found is not None and found.part == part
+
+
+def _is_no_class(folder: str, others: list[str]) -> bool:
+    """Says whether a folder of all images of a split, such as `images`, is none of the others' classes."""
+    return says_nothing(folder) and not any(path.startswith(f"{folder}/") for path in others)
 
 
 def _common(paths: list[str]) -> str:
