@@ -99,7 +99,10 @@ class _Arrangement:
 
     def __init__(self, images: list[str], labels: FileLabels | None, place: str) -> None:
         self._all, self._place = images, place
-        self._labels = labels
+        self._found = labels
+        # Labels of none of these images are about something else; an empty file says that there are none.
+        strange = labels is not None and labels.labels and labels.labels.keys().isdisjoint(images)
+        self._labels = None if strange else labels
         self._splits = False
         self._untouched = "", images  # the top, and the images below it, before any was left out
         self.top = ""
@@ -115,11 +118,11 @@ class _Arrangement:
         if self.left_out and not classes and not self._splits:  # then nothing is gained by leaving images out
             (self.top, names), self.left_out = self._untouched, []
             images, labels = _as_they_are(names), [None] * len(names)
-        if self._labels:
-            missing = sorted(self._labels.labels.keys() - set(self._all))
+        if self._found:
+            missing = sorted(self._found.labels.keys() - set(self._all))
             if missing:
-                told = f"{len(missing)} of {len(self._labels.labels)} are of no image here, such as {shown(missing[0])}"
-                self.notes.append(f"labels in {self._labels.files[0]}: {told}")
+                told = f"{len(missing)} of {len(self._found.labels)} are of no image here, such as {shown(missing[0])}"
+                self.notes.append(f"labels in {self._found.files[0]}: {told}")
         return images, classes, labels
 
     def _labels_of(self, images: list[_Image]) -> list[str]:
@@ -214,6 +217,8 @@ class _Arrangement:
         labels = self._labels_of(images)
         found = set(labels) - {""}
         if len(found) < 2:
+            if self._labels:
+                self.notes.append(f"no classes, since {self._labels.files[0]} tells of {len(found) or 'none'}")
             return images, (), [None] * len(images)
         tests = [image for image in images if image.part == "test"]
         if tests and not any(self._labels_of(tests)):
