@@ -125,6 +125,12 @@ def test_every_usual_name_of_held_out_images_is_known(tmp_path, test):
         (["trainA", "trainB", "testA", "testB"], spread(A=(10, 10), B=(10, 10))),
         (["train_A", "train_B", "val_A", "val_B"], spread(A=(10, 10), B=(10, 10))),
         (["train/cat", "train/dog", "test/bird"], spread(cat=(10, 0), dog=(10, 0), bird=(0, 10))),
+        (["traindata/cat", "traindata/dog", "testdata/cat", "testdata/dog"], CAT_DOG),
+        (["train/images/cat", "train/images/dog", "test/cat", "test/dog"], CAT_DOG),
+        (["train/photo", "train/sketch", "test/photo"], spread(photo=(10, 10), sketch=(10, 0))),
+        (["lens1_train", "lens2_train", "lens1_test", "lens2_test"], spread(lens1=(10, 10), lens2=(10, 10))),
+        (["train1/cat", "train2/dog", "test1/cat", "test2/dog"], CAT_DOG),
+        (["01_train/cat", "01_train/dog", "02_test/cat", "02_test/dog"], CAT_DOG),
         (["train", "test"], Counter({("train", None): 10, ("test", None): 10})),
         (["set_train_HR", "set_valid_HR"], Counter({("train", None): 10, ("test", None): 10})),
     ],
@@ -191,16 +197,24 @@ def test_pictures_beside_a_folder_for_testing_are_for_training(tmp_path):
     assert counts(listing) == Counter({("train", None): 10, ("test", None): 10})
 
 
+@pytest.mark.parametrize("test", ["test", "test/images", "test/test"])
 @pytest.mark.parametrize(
     "classes",
     [["train/cat", "train/dog"], ["cat", "dog"], ["train/images/cat", "train/images/dog"], ["x/cat", "x/dog"]],
 )
-def test_images_for_testing_without_labels_are_never_trained_on_and_take_no_class_away(tmp_path, classes):
-    listing = alike(tmp_path, folders(*classes, "test"))
+def test_images_for_testing_without_labels_are_never_trained_on_and_give_and_take_no_class(tmp_path, classes, test):
+    listing = alike(tmp_path, folders(*classes, test))
     assert listing.classes == ("cat", "dog")
     assert not [entry for entry in listing.entries if entry.name.startswith("test/")]
-    assert left_out(listing) == ["10 images for testing, which have no label, such as test/0.png"]
+    assert left_out(listing) == [f"10 images for testing, which have no label, such as {test}/0.png"]
     assert listing.drawn
+
+
+def test_validation_images_with_labels_are_tested_on_rather_than_test_images_without(tmp_path):
+    listing = alike(tmp_path, folders("train/cat", "train/dog", "val/cat", "val/dog", "test/images"))
+    assert counts(listing) == CAT_DOG
+    assert left_out(listing) == ["10 images for testing, which have no label, such as test/images/0.png"]
+    assert not listing.drawn
 
 
 def test_validation_images_beside_test_images_are_left_out_and_said(tmp_path):
@@ -253,12 +267,34 @@ def test_an_image_is_one_by_its_content_whatever_its_suffix(tmp_path, suffix):
         assert image.size == (24, 24)
 
 
-WRITTEN = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "ICO", "DDS", "QOI"]
+WRITTEN = [
+    "PNG",
+    "JPEG",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "WEBP",
+    "PPM",
+    "JPEG2000",
+    "AVIF",
+    "ICO",
+    "DDS",
+    "QOI",
+    "SGI",
+    "PCX",
+    "ICNS",
+]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind != "AVIF" or features.check("avif")])
 def test_the_first_bytes_tell_every_kind_of_image(kind):
     assert kinds.is_image(picture(kind=kind)[: kinds.FIRST_BYTES])
+
+
+def test_a_float_image_of_the_pgm_family_is_one(tmp_path):
+    for i in range(10):
+        Image.fromarray(np.full((24, 24), i / 10, np.float32)).save(tmp_path / f"{i}.pfm", "PPM")
+    assert len(ImageFolder(path=str(tmp_path)).listing().entries) == 10
 
 
 def test_both_orders_of_bytes_and_large_tiff_files_are_images():
@@ -331,6 +367,12 @@ def test_labels_are_read_from_files(tmp_path, form, top):
 def test_a_file_that_says_that_there_are_no_labels_makes_no_classes_of_numbered_folders(tmp_path):
     listing = alike(tmp_path, labelled("dataset.json") | {"dataset.json": b'{"labels": null}'})
     assert (listing.classes, len(listing.entries)) == ((), 12)
+    assert listing.notes == ("no classes, since dataset.json tells of none",)
+
+
+def test_labels_that_are_all_alike_make_no_classes_and_that_is_said(tmp_path):
+    listing = alike(tmp_path, labelled("dataset.json", classes=1))
+    assert (listing.classes, listing.notes) == ((), ("no classes, since dataset.json tells of 1",))
 
 
 def test_each_split_may_have_its_own_file_of_labels(tmp_path):
@@ -342,7 +384,15 @@ def test_each_split_may_have_its_own_file_of_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [b'{"name": "mine", "licenses": []}', b"file,kind\na,b\n", b"file_name,text\n0.png,x\n"]
+    "text",
+    [
+        b'{"name": "mine", "licenses": []}',
+        b'{"labels": {"cat": 0, "dog": 1}}',
+        b'{"line": 1}\n{"line": 2}',
+        b"file,kind\na,b\n",
+        b"file_name,text\n0.png,x\n",
+        "Datei;Prüfer\n1;Jörg\n".encode("latin-1"),
+    ],
 )
 def test_a_file_about_something_else_does_not_take_the_classes_of_folders_away(tmp_path, text):
     name = "dataset.json" if text.startswith(b"{") else "metadata.csv"
@@ -368,14 +418,15 @@ def test_one_image_without_a_label_is_left_out_and_many_are_refused(tmp_path):
     ("name", "data", "reason"),
     [
         ("dataset.json", b'{"labels": [["a.png", 1', "labels that cannot be read: "),
-        ("dataset.json", b"[" * 100_000, "labels that cannot be read: "),
+        ("dataset.json", b'{"labels": ' + b"[" * 100_000, "labels that cannot be read: "),
         ("dataset.json", b'{"labels": [["a.png", 1.5]]}', "expected a word or a whole number as label, not 1.5"),
         ("dataset.json", b'{"labels": [["a.png", [0, 1]]]}', "not [0, 1]"),
         ("dataset.json", b'{"labels": [1, 2]}', "expected `labels` to be pairs"),
         ("dataset.json", b'{"labels": [[7, 1]]}', "expected the name of a file, not 7"),
         ("metadata.csv", b"file_name,label\n\xff\xfe,1", "labels that cannot be read: "),
+        ("metadata.csv", "file_name,label\na,b\n".encode("utf-16"), "labels that cannot be read: "),
         ("metadata.csv", b'file_name,label\n"' + b"x" * 200_000, "labels that cannot be read: "),
-        ("metadata.jsonl", b"[1]", "expected an object on every line"),
+        ("metadata.jsonl", b'["file_name"]', "expected an object on every line"),
     ],
 )
 def test_a_wrong_file_of_labels_is_refused_in_one_line(tmp_path, name, data, reason):
@@ -459,8 +510,10 @@ def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
     [source, *_] = write(tmp_path, files)
     said = [
         "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
-        "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
-        "sizes 24x24 (10 looked at); values 0..255",
+        (
+            "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
+            "sizes 24x24 (10 looked at); values 0..255"
+        ),
     ]
     assert described(source.listing()) == said
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")

@@ -187,6 +187,43 @@ def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_pa
     assert "values outside" not in str(given_one.manifest["remarks"])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "top", "hot", "told"),
+    [
+        (np.uint16, 4095, 65535, "; all but 1 hold 0..4095, which data.value_range=[0, 4095] would spread"),
+        (np.float32, 1, 37, "; all but 1 hold 0..1, which data.value_range=[0, 1] would spread"),
+        (np.int32, 3000, -32768, "; all but 1 hold 0..4095, which data.value_range=[0, 4095] would spread"),
+        (np.uint16, 4095, 4000, ""),
+    ],
+)
+def test_one_image_far_from_all_others_is_told(tmp_path, capsys, dtype, top, hot, told):
+    images = balls(dtype, top)
+    images[3][0, 0] = hot
+    prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
+    [line] = [line for line in capsys.readouterr().out.splitlines() if " become 0..255" in line]
+    assert line.endswith(f" become 0..255{told}")
+
+
+def test_one_image_that_leaves_a_set_without_a_usual_range_is_told(tmp_path):
+    images = balls(np.float32, 1)
+    images[3][0, 0] = 1e30
+    found = value_survey.survey(folder_of(tmp_path / "images", images).listing())
+    assert found.text.endswith(
+        "of no usual range, which data.value_range would tell; all but 1 hold 0..1, which "
+        "data.value_range=[0, 1] would spread"
+    )
+    mixed = folder_of(tmp_path / "mixed", [*images, *balls(np.uint8, 255)])
+    assert value_survey.survey(mixed.listing()).text.endswith("would tell; all but 1 hold 0..1")
+
+
+def test_an_image_with_what_is_no_number_says_so_before_any_range(tmp_path):
+    images = balls(np.float32, 1)
+    for image in images:
+        image[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*values that are no finite numbers"):
+        prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
+
+
 def test_images_of_8_bits_among_deep_ones_stay_as_they_are(tmp_path, capsys):
     images = [*balls(np.uint16, 4095), *balls(np.uint8, 255)]
     dataset = prepared(folder_of(tmp_path / "images", images, "png"), tmp_path / "dataset")
@@ -330,7 +367,7 @@ def test_images_of_8_bits_are_not_decoded_to_find_the_range(tmp_path):
 
     listing = listing_of([None] * 3)
     shut = Listing(listing.entries, (), lambda _: Shut(None))
-    assert value_survey.survey(shut) == (None, 0, 3)
+    assert value_survey.survey(shut) == (None, 0, 3, None, 0)
 
 
 def test_no_more_images_are_looked_at_than_said():

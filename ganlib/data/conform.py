@@ -136,10 +136,11 @@ def opened(
 
 def _scaled(loaded: Loaded, values: ValueRange | None) -> tuple[Image.Image, list[str]]:
     """Brings an image of more than 8 bits to 8, by the range of its set."""
+    numbers = loaded.numbers()  # first: what is no number has no place in any range
     if values is None or values.of not in (None, loaded.kind):
         told = "floating-point values" if loaded.kind == "floats" else "values of more than 8 bits"
         raise UnusableImageError(f"{told} of no known range, which data.value_range would tell")
-    pixels, outside = values.scale(loaded.numbers())
+    pixels, outside = values.scale(numbers)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     return Image.fromarray(pixels), _remarks(values, outside=outside)

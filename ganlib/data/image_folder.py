@@ -19,10 +19,10 @@ class ImageFolder(DataSource):
     """Images below a folder, at any depth; what is an image is told by its content where its suffix does not.
 
     Folders named after splits, such as `train` and `Test`, are the splits, also below the folders of classes; `trainA`
-    and `testB` are those of two classes, A and B. A folder for validation is the test split if there is no other, and
-    left out if there is. Where no folder is for testing, a share of all images is held out by the hash of their names.
-    Below that, two or more folders are classes, unless `dataset.json` or `metadata.csv` give the labels. Folders around
-    all images are looked through.
+    and `testB` are those of two classes, A and B. A folder for validation is the test split if there is no other with
+    labels, and left out if there is. Where no folder is for testing, a share of all images is held out by the hash of
+    their names. Below that, two or more folders are classes, unless `dataset.json` or `metadata.csv` give the labels.
+    Folders around all images are looked through.
     """
 
     kind: Literal["image_folder"] = "image_folder"

@@ -26,8 +26,9 @@ UNREAD = {
     "OpenEXR": re.compile(rb"v/1\x01"),
 }
 READ = re.compile(
-    rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-6]\s+[#\d]|....ftypavi[fs]|"
-    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51|\0\0\x01\0.\0...\0|8BPS\0|qoif|DDS \x7c|\x59\xa6\x6a\x95",
+    rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-6f]\s+[#\d]|....ftypavi[fs]|"
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51|\0\0\x01\0.\0...\0|8BPS\0|qoif|DDS \x7c|\x59\xa6\x6a\x95|"
+    rb"\x01\xda[\0\1][\1\2]|\n[\0\2\3\5]\x01[\1\2\4\x08]|icns..",
     re.DOTALL,
 )
 

@@ -20,6 +20,7 @@ from ganlib.data.names import printable, shown
 
 STYLEGAN = "dataset.json"
 TABLE, LINES = "metadata.csv", "metadata.jsonl"
+MARKS = {STYLEGAN: b'"labels"', TABLE: b"file_name", LINES: b'"file_name"'}  # files without these say nothing of labels
 MAX_BYTES = 64 * 2**20  # of all such files together: those of some million images
 MAX_CLASSES = 65_536  # more is a mistake, such as serial numbers in the place of labels
 
@@ -63,11 +64,14 @@ def read_labels(names: Iterable[str], read: Callable[[str], bytes]) -> FileLabel
         folder, slash, base = name.rpartition("/")
         if base not in (STYLEGAN, TABLE, LINES):
             continue
+        data = None
         try:
             data = read(name)
             left -= len(data)
             rows = _rows(base, _text(data, left))
         except (ValueError, RecursionError, csv.Error, zlib.error, zipfile.BadZipFile) as error:
+            if data is not None and MARKS[base] not in data.replace(b"\0", b""):  # without what UTF-16 puts between
+                continue
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"labels that cannot be read: {reason}. Received: file={shown(name)!r}") from error
         if rows is None:

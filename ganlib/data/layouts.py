@@ -13,7 +13,7 @@ from ganlib.data.base import LeftOut, Split, held_out
 from ganlib.data.kinds import FIRST_BYTES, counted, images_among
 from ganlib.data.labels import FileLabels, in_order, read_labels
 from ganlib.data.names import hidden, shown
-from ganlib.data.split_names import Part, Role, role, split_folders
+from ganlib.data.split_names import Part, Role, role, says_nothing, split_folders
 from ganlib.data.stored import StoredFile
 
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".7z", ".rar")
@@ -99,7 +99,10 @@ class _Arrangement:
 
     def __init__(self, images: list[str], labels: FileLabels | None, place: str) -> None:
         self._all, self._place = images, place
-        self._labels = labels
+        self._found = labels
+        # Labels of none of these images are about something else; an empty file says that there are none.
+        strange = labels is not None and labels.labels and labels.labels.keys().isdisjoint(images)
+        self._labels = None if strange else labels
         self._splits = False
         self._untouched = "", images  # the top, and the images below it, before any was left out
         self.top = ""
@@ -115,11 +118,11 @@ class _Arrangement:
         if self.left_out and not classes and not self._splits:  # then nothing is gained by leaving images out
             (self.top, names), self.left_out = self._untouched, []
             images, labels = _as_they_are(names), [None] * len(names)
-        if self._labels:
-            missing = sorted(self._labels.labels.keys() - set(self._all))
+        if self._found:
+            missing = sorted(self._found.labels.keys() - set(self._all))
             if missing:
-                told = f"{len(missing)} of {len(self._labels.labels)} are of no image here, such as {shown(missing[0])}"
-                self.notes.append(f"labels in {self._labels.files[0]}: {told}")
+                told = f"{len(missing)} of {len(self._found.labels)} are of no image here, such as {shown(missing[0])}"
+                self.notes.append(f"labels in {self._found.files[0]}: {told}")
         return images, classes, labels
 
     def _labels_of(self, images: list[_Image]) -> list[str]:
@@ -193,7 +196,10 @@ class _Arrangement:
         return images
 
     def _in_two(self, images: list[_Image]) -> list[_Image]:
-        """Makes the validation split the test split if there is no other; beside another it is left out."""
+        """Makes the validation split the test split if there is no other with labels; beside one it is left out."""
+        labels = self._labels_of(images)
+        if {image.part for image, label in zip(images, labels, strict=True) if label} == {"train", "validation"}:
+            images = self._without_tests(images)
         if not any(image.part == "test" for image in images):
             return [image._replace(part="test") if image.part == "validation" else image for image in images]
         used = [image for image in images if image.part != "validation"]
@@ -201,16 +207,22 @@ class _Arrangement:
         self._leave_out(unused, "for validation, since others are for testing")
         return used
 
+    def _without_tests(self, images: list[_Image]) -> list[_Image]:
+        """Leaves out the images for testing, which have no labels."""
+        self._leave_out([image.name for image in images if image.part == "test"], "for testing, which have no label")
+        return [image for image in images if image.part != "test"]
+
     def _with_classes(self, images: list[_Image]) -> tuple[list[_Image], tuple[str, ...], list[int | None]]:
         """Finds the classes, and leaves out what has none where others do."""
         labels = self._labels_of(images)
         found = set(labels) - {""}
         if len(found) < 2:
+            if self._labels:
+                self.notes.append(f"no classes, since {self._labels.files[0]} tells of {len(found) or 'none'}")
             return images, (), [None] * len(images)
         tests = [image for image in images if image.part == "test"]
         if tests and not any(self._labels_of(tests)):
-            self._leave_out([image.name for image in tests], "for testing, which have no label")
-            images = [image for image in images if image.part != "test"]
+            images = self._without_tests(images)
             labels = self._labels_of(images)
         without = [image.name for image, label in zip(images, labels, strict=True) if not label]
         if len(without) > max(1, STRAYS * len(images)):
@@ -241,10 +253,11 @@ def _as_they_are(names: list[str]) -> list[_Image]:
 
 
 def _without_common_folders(images: list[_Image]) -> list[_Image]:
-    """Looks through folders that hold all images, or all of a split and are named after it once more."""
+    """Looks through folders that hold all images, or all of a split and are named after it once more or as `images`."""
     below = {part: [image.below for image in images if image.part == part] for part in {one.part for one in images}}
     for part, paths in below.items():
-        while (found := role(_common(paths))) is not None and found.part == part:
+        others = [path for other, those in below.items() if other != part for path in those]
+        while (folder := _common(paths)) and (_is_for(folder, part) or _is_no_class(folder, others)):
             paths[:] = [path.partition("/")[2] for path in paths]
     deep = [paths for paths in below.values() if any("/" in path for path in paths)]
     while _common([path for paths in deep for path in paths]):
@@ -252,6 +265,16 @@ def _without_common_folders(images: list[_Image]) -> list[_Image]:
             paths[:] = [path.partition("/")[2] for path in paths]
     turns = {part: iter(paths) for part, paths in below.items()}
     return [image._replace(below=next(turns[image.part])) for image in images]
+
+
+def _is_for(folder: str, part: Part) -> bool:
+    found = role(folder)
+    return found is not None and found.part == part
+
+
+def _is_no_class(folder: str, others: list[str]) -> bool:
+    """Says whether a folder of all images of a split, such as `images`, is none of the others' classes."""
+    return says_nothing(folder) and not any(path.startswith(f"{folder}/") for path in others)
 
 
 def _common(paths: list[str]) -> str:

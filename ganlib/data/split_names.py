@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Part = Literal["train", "validation", "test"]
-PARTS: dict[str, Part] = {
-    **dict.fromkeys(("train", "training", "trainset", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation", "valset"), "validation"),
-    **dict.fromkeys(("test", "testing", "testset"), "test"),
+WORDS: dict[Part, str] = {
+    "train": "train training trainval",
+    "validation": "val valid validation dev eval evaluation",
+    "test": "test testing",
 }
+GLUED = ("", "set", "data", "images")  # what small letters write in one with such a word, as in `testdata`
+PARTS = {word + end: part for part, words in WORDS.items() for word in words.split() for end in GLUED}
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of `train_images`, `trainA`, `TestSet` or `val2017`
-SAYS_NOTHING = re.compile(r"(data)?set|data|split|folder|(image|img|photo|picture)s?|\d+", re.IGNORECASE)
+SAYS_NOTHING = re.compile(r"(data)?set|data|split|folder|(image|img|photo|picture)s?", re.IGNORECASE)
 
 
 class Role(NamedTuple):
@@ -36,8 +39,18 @@ def role(folder: str) -> Role | None:
     found = [PARTS[word.lower()] for word in words if word.lower() in PARTS]
     if len(found) != 1:
         return None
-    others = [word for word in words if word.lower() not in PARTS and not SAYS_NOTHING.fullmatch(word)]
-    return Role(found[0], "_".join(others))
+    others = ""
+    for before, word in itertools.pairwise(["", *words]):
+        if word.isdigit():  # `sensor1_train` is of sensor 1; `train1` and `01_train` are of nothing
+            others += word if before and others.endswith(before) else ""
+        elif word.lower() not in PARTS and not SAYS_NOTHING.fullmatch(word):
+            others += f"_{word}"
+    return Role(found[0], others[1:])
+
+
+def says_nothing(folder: str) -> bool:
+    """Says whether a folder is called so that its name cannot be that of a class, such as `images`."""
+    return SAYS_NOTHING.fullmatch(folder) is not None
 
 
 def split_folders(folders: Iterable[str], *, place: str) -> dict[str, Role] | None:

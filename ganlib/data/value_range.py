@@ -68,13 +68,18 @@ class ValueRange(NamedTuple):
         return f"{number(self.low)}..{number(self.high)}"
 
     @property
+    def span(self) -> float:
+        """How far apart its ends are."""
+        return self.high - self.low
+
+    @property
     def remark(self) -> str:
         """What is noted of an image that was read by this range."""
         return f"values {self.text}: scaled to 0..255"
 
     def original(self, value: float) -> float:
         """Returns the number that became a value of 0..255."""
-        return self.low + value * (self.high - self.low) / 255
+        return self.low + value * self.span / 255
 
     def scale(self, values: NDArray[np.generic]) -> tuple[NDArray[np.uint8], bool]:
         """Maps numbers of the range to 0..255.
@@ -88,7 +93,7 @@ class ValueRange(NamedTuple):
         numbers = values.astype(np.float64)
         outside = bool(numbers.size) and (numbers.min() < self.low or numbers.max() > self.high)
         # In this order, so that whole steps of 16 bits give whole numbers.
-        share = (np.clip(numbers, self.low, self.high) - self.low) * 255 / (self.high - self.low)
+        share = (np.clip(numbers, self.low, self.high) - self.low) * 255 / self.span
         return np.rint(share).astype(np.uint8), bool(outside)
 
 

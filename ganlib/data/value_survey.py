@@ -16,7 +16,7 @@ from etils import epy
 from ganlib.data.base import Listing
 from ganlib.data.loading import UnusableImageError, values_of
 from ganlib.data.treatment import read_error
-from ganlib.data.value_range import Kind, ValueRange
+from ganlib.data.value_range import Kind, ValueRange, number
 from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():
@@ -24,6 +24,9 @@ with epy.lazy_imports():
 
 LOOKED_AT = 512  # images; those of 8 bits are opened but not decoded
 SEED = 0
+FEW = 0.05  # share of images whose values may be far from all others', at least one: a hot pixel, a burnt-in text
+ENOUGH = 10  # images of which one is few
+FAR = 4  # times the range of the others
 THREADS = 16  # so that images of a bucket do not wait for each other
 
 
@@ -34,24 +37,37 @@ class Survey(NamedTuple):
         values: The range of the images of more than 8 bits, None if there are none; or that of the settings.
         deep: How many of those that were looked at have more than 8 bits.
         looked_at: How many were looked at; none where the settings name the range.
+        most: The range that all but a few of them have, if it is much smaller.
+        beyond: How many these few are.
     """
 
     values: ValueRange | None
     deep: int
     looked_at: int
+    most: ValueRange | None = None
+    beyond: int = 0
 
     @property
     def text(self) -> str:
         """The range of values in words, for people."""
         if self.values is None and self.deep:
-            return f"values of {self.deep} images are of no usual range, which data.value_range would tell"
+            return f"values of {self.deep} images are of no usual range, which data.value_range would tell{self._few}"
         if self.values is None:
             return "values 0..255"
         if self.values.of is None:
             return f"values {self.values.text}, as data.value_range says, become 0..255"
         found = f"{self.deep} of {self.looked_at} images" if self.deep < self.looked_at else "images"
         eight = "; those of 8 bits stay as they are" if self.deep < self.looked_at else ""
-        return f"values {self.values.text} of {found} with more than 8 bits become 0..255{eight}"
+        return f"values {self.values.text} of {found} with more than 8 bits become 0..255{eight}{self._few}"
+
+    @property
+    def _few(self) -> str:
+        if self.most is None:
+            return ""
+        told = f"; all but {self.beyond} hold {self.most.text}"
+        if self.deep < self.looked_at:  # the setting would hold for images of 8 bits too
+            return told
+        return f"{told}, which data.value_range=[{number(self.most.low)}, {number(self.most.high)}] would spread"
 
 
 def survey(listing: Listing, given: tuple[float, float] | None = None, *, rows: Sequence[int] | None = None) -> Survey:
@@ -93,10 +109,33 @@ def survey(listing: Listing, given: tuple[float, float] | None = None, *, rows: 
 
     with ThreadPoolExecutor(THREADS) as pool:
         found = [facts for facts in pool.map(values, chosen) if facts is not None]
+    return _summary(found, len(chosen))
+
+
+def _summary(found: Sequence[tuple[Kind, float, float]], looked_at: int) -> Survey:
+    """Returns what the lowest and highest values of some images tell of all."""
     kinds = Counter(kind for kind, *_ in found)
     if not kinds:
-        return Survey(None, 0, len(chosen))
+        return Survey(None, 0, looked_at)
     kind: Kind = max(sorted(kinds), key=lambda name: (kinds[name], name == "integers"))
-    lowest = min(low for of, low, _ in found if of == kind)
-    highest = max(high for of, _, high in found if of == kind)
-    return Survey(ValueRange.around(lowest, highest, kind), len(found), len(chosen))
+    lows = sorted(low for of, low, _ in found if of == kind)
+    highs = sorted(high for of, _, high in found if of == kind)
+    values_of_all, most = ValueRange.around(lows[0], highs[-1], kind), _without_few(lows, highs, kind)
+    if most is None or (values_of_all is not None and values_of_all.span < FAR * most.span):
+        return Survey(values_of_all, len(found), looked_at)
+    beyond = sum(of == kind and (low < most.low or high > most.high) for of, low, high in found)
+    return Survey(values_of_all, len(found), looked_at, most, beyond)
+
+
+def _without_few(lows: list[float], highs: list[float], kind: Kind) -> ValueRange | None:
+    """Returns the usual range of images but for few of them, if there is one.
+
+    Args:
+        lows: The lowest values of the images, in order.
+        highs: The highest ones, in order.
+        kind: What numbers they are.
+    """
+    if len(lows) < ENOUGH:
+        return None
+    few = max(1, int(FEW * len(lows)))
+    return ValueRange.around(lows[few], highs[-1 - few], kind)
