@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,20 @@ def printable() -> Iterator[None]:
         yield
     finally:
         stream.reconfigure(errors=before)
+
+
+def pass_warnings() -> None:
+    """Has warnings end neither this process nor those that it starts, and says so where the user makes errors of them.
+
+    Libraries warn of what only their own users can change.
+    """
+    made_errors = [option for option in sys.warnoptions if option.startswith("e")]  # Python takes `e` for `error`
+    if made_errors:
+        given = ",".join(made_errors)
+        print(f"note: PYTHONWARNINGS={given} is ignored: no warning of a library ends a command", file=sys.stderr)
+        warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)  # as usual
+        os.environ.pop("PYTHONWARNINGS", None)
 
 
 def print_every_letter() -> None:

@@ -115,15 +115,21 @@ class Platform(Config):
         uri = self.mlflow_tracking_uri
         if uri is None:
             return self
-        if "@" in urlsplit(uri).netloc:
+        try:
+            parts = urlsplit(uri)
+            server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is no number, or brackets that do not match
+            server = False
+        shown = uri.rpartition("@")[2]
+        if "@" in uri.partition("://")[2].partition("/")[0]:
             raise ValueError(
                 "credentials do not belong into a compiled file, expected an address without them (see mlflow_secret). "
-                f"Received: mlflow_tracking_uri=...@{urlsplit(uri).netloc.rpartition('@')[2]}"
+                f"Received: mlflow_tracking_uri=...@{shown}"
             )
-        if not uri.startswith(("http://", "https://")):
+        if not server:
             raise ValueError(
-                f"expected an http:// or https:// address, since every pod has its own disk. "
-                f"Received: mlflow_tracking_uri={uri!r}"
+                f"expected an http:// or https:// address with a host, since every pod has its own disk. "
+                f"Received: mlflow_tracking_uri={shown!r}"
             )
         return self
 

@@ -83,7 +83,7 @@ class Result:
 
 def mlflow_command(uri: str) -> str:
     """Returns the command that opens the MLflow UI on a store."""
-    program = Path(sys.executable).with_name("mlflow")
     if uri.startswith(("http://", "https://")):
         return uri
-    return f"{shlex.quote(str(program))} ui --backend-store-uri {shlex.quote(uri)} --port 5000"
+    # The script `mlflow` need not lie beside Python, nor be found by the shell.
+    return f"{shlex.quote(sys.executable)} -m mlflow ui --backend-store-uri {shlex.quote(uri)} --port 5000"

@@ -204,6 +204,14 @@ def test_presets_lists_each_with_its_first_lines(call):
     assert all(len(line.split()) > 5 for line in lines)
 
 
+@pytest.mark.parametrize("options", ["-We", "-Werror::DeprecationWarning"])
+def test_a_warning_made_an_error_is_told_and_ends_no_command(options, tmp_path):
+    words = [sys.executable, options, "-m", "gan_pipelines", "deliver", ".", "--uri", "sqlite:///runs.db"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["note", "error"]
+
+
 @pytest.mark.parametrize(
     "surroundings",
     [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp437"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}],

@@ -80,13 +80,13 @@ class Run:
 
     def start(self):
         began = time.monotonic()
-        own = {"PYTHONPATH": str(self.place / "own")}
+        own = {"PYTHONPATH": str(self.place / "own"), "PYTHONWARNINGS": "error"}
         done = subprocess.run(
             self.command, cwd=self.work, env=environment() | own, capture_output=True, text=True, check=False
         )
         self.seconds = time.monotonic() - began
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        self.lines = done.stdout.splitlines()
+        self.lines, self.errors = done.stdout.splitlines(), done.stderr.splitlines()
         self.said = json.loads(self.lines[-1])
         return self
 
@@ -160,7 +160,7 @@ def test_a_person_reads_scores_floors_times_and_places(finished):
         assert picture.width > 100
     command = shlex.split(places["MLflow"])
     assert Path(command[0]).is_file()
-    assert command[1:4] == ["ui", "--backend-store-uri", said["mlflow_tracking_uri"]]
+    assert command[1:6] == ["-m", "mlflow", "ui", "--backend-store-uri", said["mlflow_tracking_uri"]]
 
 
 def test_the_terminal_shows_progress_without_noise_and_the_log_keeps_all(finished):
@@ -171,6 +171,11 @@ def test_the_terminal_shows_progress_without_noise_and_the_log_keeps_all(finishe
     assert "executor_input" in log
     assert "train" in log
     assert "\x1b" not in log
+
+
+def test_warnings_of_libraries_end_nothing_though_the_user_makes_errors_of_them(finished):
+    [note] = finished.errors
+    assert note == "note: PYTHONWARNINGS=error is ignored: no warning of a library ends a command"
 
 
 def test_nothing_is_read_from_or_written_to_the_current_directory(finished):

@@ -261,7 +261,18 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         (["pod_labels={pipeline/runid: mine}"], "platform: this label is KFP's own"),
         (["node_selector={a: -b}"], "platform.node_selector.a: expected a label's value: "),
         (["mlflow_secret=My_Secret"], "platform.mlflow_secret: expected a name of small letters, digits and -"),
-        (["mlflow_tracking_uri=sqlite:///mlflow.db"], "platform: expected an http:// or https:// address"),
+        *(
+            ([f"mlflow_tracking_uri={address}"], "platform: expected an http:// or https:// address with a host, ")
+            for address in (
+                "sqlite:///mlflow.db",
+                "http://",
+                "https:///path",
+                "http://:5000",
+                "http://a:b",
+                "'http://['",
+            )
+        ),
+        (["mlflow_tracking_uri=http://me:secret@a:b"], "platform: credentials do not belong into a compiled file"),
         (["checkpoints=here"], "platform: expected gs://bucket/prefix alone, or an absolute path with checkpoints_vol"),
         (["checkpoints=gs://"], "platform: expected gs://bucket/prefix alone"),
         (["checkpoints=/checkpoints"], "platform: expected gs://bucket/prefix alone"),
