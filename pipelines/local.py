@@ -68,9 +68,9 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     root = root.resolve()
     folder = root / name
     check_places(root, name, home=config.training.home, target=config.export.target)
-    config = _bound(config, name=name, home=folder / "training")
     if image is None:
         _check_scratch()
+    config = _bound(config, name=name, home=folder / "training")
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
     folder.mkdir(exist_ok=True)

@@ -385,7 +385,10 @@ def test_a_name_that_cannot_be_a_folder_is_refused(mistake, name):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--preset", "cats"], "expected one of the presets conditional, dcgan, digits, fashion_mnist, folder, gan, "),
+        (
+            ["--preset", "cats"],
+            "expected one of the presets conditional, dcgan, digits, fashion_mnist, fid, folder, gan, ",
+        ),
         (["--set", "training.colour=red"], "training.colour: unknown option. Received: colour='red'"),
         (["--set", "training.steps=many"], "training.steps: Input should be a valid integer"),
         (["--set", "training.steps"], "expected section.field=value. Received: --set 'training.steps'"),

@@ -257,7 +257,7 @@ def test_a_step_that_fails_in_its_container_fails_the_run_with_its_own_line(borr
     images.mkdir()
     for number in range(8):
         (images / f"{number}.png").write_bytes(b"no image")
-    settings = ["data.source.kind=image_folder", f"data.source.path={images}"]
+    settings = ["data.source.kind=image_folder", f"data.source.path={images}", "task.conditional=false"]
     result, said = run_in_containers(tmp_path / "runs", borrowing, *settings)
     assert result.exit_code == 2
     assert said["error"].startswith("prepare_data: 8 of 8 images cannot be used")
