@@ -43,7 +43,7 @@ class PreparedDataset:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._tensors = weakref.WeakValueDictionary[str, tf.Tensor]()
+        self._tensors: weakref.WeakValueDictionary[str, tf.Tensor] = weakref.WeakValueDictionary()
         self._verified: set[Split] = set()
 
     @classmethod
