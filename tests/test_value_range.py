@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ganlib.data import Arrays, DataConfig, ImageFolder, merge_parts, prepare, prepare_part, value_survey
 from ganlib.data.base import Entry, Listing
 from ganlib.data.conform import Seen, conform
+from ganlib.data.loading import values_of
 from ganlib.data.stored import Pixels
 from ganlib.data.value_range import ValueRange, declared
 
@@ -349,6 +350,15 @@ def test_arrays_of_any_numbers_follow_the_same_rule(tmp_path, images, values):
     expected, _ = dataset.values.scale(images)
     found = {image.tobytes() for split in ("train", "test") for image in dataset.load(split)[0]}
     assert found == {image.tobytes() for image in expected}
+
+
+@pytest.mark.parametrize(("sample_format", "ends"), [(1, (1, 2**32 - 1)), (2, (-(2**31) + 5, 7))])
+def test_a_tiff_file_of_32_bits_has_a_sign_only_where_it_says_so(sample_format, ends):
+    numbers = np.array([[1, 2**31 + 5, 7]] if sample_format == 2 else [[1, 2**31 + 5, 2**32 - 1]], np.uint32)
+    tags = {256: 3, 257: 1, 258: 32, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 12, 339: sample_format}
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<I", 20) + numbers.tobytes() + struct.pack("<H", len(tags)) + table + bytes(4)
+    assert values_of(lambda: Image.open(io.BytesIO(data))) == ("integers", *ends)
 
 
 def test_idx_files_of_other_numbers_are_read(tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from etils import epy
 
-from ganlib.data.value_range import Kind, declared, kind_of, layout, numbers_of
+from ganlib.data.value_range import UNSIGNED, Kind, declared, kind_of, layout, numbers_of
 from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():
@@ -41,6 +41,7 @@ class Loaded(NamedTuple):
         remarks: What was lost on the way.
         full: The full scale of its `layout`.
         declared: What it declares, if that was asked for.
+        unsigned: Whether its 32 bits have no sign, though Pillow reads one.
     """
 
     source: Image.Image | NDArray[np.generic]
@@ -49,10 +50,11 @@ class Loaded(NamedTuple):
     remarks: list[str]
     full: float | None = None
     declared: tuple[float, ...] = ()
+    unsigned: bool = False
 
     def numbers(self) -> NDArray[np.generic]:
         """Returns the finite numbers of an image of more than 8 bits."""
-        numbers = numbers_of(self.source, self.full)
+        numbers = numbers_of(self.source, self.full, unsigned=self.unsigned)
         if not numbers.size or not np.isfinite(numbers).all():
             raise UnusableImageError("values that are no finite numbers")
         return numbers
@@ -75,7 +77,8 @@ def load(read: Read, *, only_deep: bool = False) -> Loaded:
                 remarks.append(DEEP_CHANNELS)
             file = source.format or "array"
             ImageOps.exif_transpose(source, in_place=True)  # loads it; a copy would cost as much as the decoding
-            return Loaded(source, kind, file, remarks, full, told)
+            unsigned = kind is not None and file == "TIFF" and stored in UNSIGNED
+            return Loaded(source, kind, file, remarks, full, told, unsigned)
     except (RemoteError, MemoryError):  # say nothing of the image
         raise
     except Image.DecompressionBombError as error:

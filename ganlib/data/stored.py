@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from etils import epy
@@ -75,27 +73,32 @@ class File(NamedTuple):
 
     def content(self) -> bytes:
         """Reads a regular file, or one that a link leads to."""
-        with self._opened() as file:
+        file = self._opened()
+        try:
             return _bytes(file, 0, os.fstat(file).st_size)
+        finally:
+            os.close(file)
 
     def start(self, count: int) -> bytes:
         """Reads the beginning; of what is no regular file, nothing."""
         try:
-            with self._opened() as file:
-                return os.pread(file, count, 0)
+            file = self._opened()
         except (OSError, ValueError):
             return b""
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
-        """Opens a regular file; never waits for a pipe that bears an image's name."""
-        file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise ValueError("no regular file")
-            yield file
+            return os.pread(file, count, 0)
+        except OSError:
+            return b""
         finally:
             os.close(file)
+
+    def _opened(self) -> int:
+        """Opens a regular file; never waits for a pipe that bears an image's name."""
+        file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise ValueError("no regular file")
+        return file
 
 
 class Range(NamedTuple):

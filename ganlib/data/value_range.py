@@ -29,6 +29,7 @@ RANGES = (
     *((0, 2**bits - 1) for bits in DEPTHS if bits > 16),
     *((-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in DEPTHS if bits > 16),
 )
+UNSIGNED = ("I;32", "I;32B", "I;32N")  # 32 bits of a TIFF file that Pillow reads as signed ones
 PPM_FULL = 65535  # Pillow scales a PGM file of more than 8 bits to this
 
 
@@ -125,14 +126,19 @@ def layout(image: Image.Image) -> tuple[str, float | None]:
     return str(details[0]) if details else "", full
 
 
-def numbers_of(source: Image.Image | NDArray[np.generic], full: float | None) -> NDArray[np.generic]:
+def numbers_of(
+    source: Image.Image | NDArray[np.generic], full: float | None, *, unsigned: bool = False
+) -> NDArray[np.generic]:
     """Returns the numbers of an image of more than 8 bits as its file holds them.
 
     Args:
         source: The image.
         full: The full scale of its `layout`, by which Pillow's numbers are put back.
+        unsigned: Whether the file holds no negative ones, so that those which Pillow gives are the largest.
     """
     values: NDArray[np.generic] = np.asarray(source)
+    if unsigned:
+        return values.view(np.uint32)
     if full is None or full == PPM_FULL:
         return values
     return np.rint(values.astype(np.float64) * full / PPM_FULL)
