@@ -459,8 +459,10 @@ def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
     [source, *_] = write(tmp_path, files)
     said = [
         "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
-        "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
-        "sizes 24x24 (10 looked at); values 0..255",
+        (
+            "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
+            "sizes 24x24 (10 looked at); values 0..255"
+        ),
     ]
     assert described(source.listing()) == said
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
