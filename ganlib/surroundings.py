@@ -1,4 +1,4 @@
-"""What a verb needs of its process, and leaves as it was: the settings of Keras, and output that takes every letter."""
+"""What a verb or the command needs of its process: settings of Keras and warnings, output that takes every letter."""
 
 from __future__ import annotations
 
