@@ -54,6 +54,7 @@ def test_a_run_whose_steps_were_raised_is_the_one_that_had_them_at_once(digits, 
 
 
 SURE = {"saturated": "stop", "saturation_accuracy": 0.500001, "saturation_loss": 100.0}
+LEARNS = {"generator_optimizer": Adam(learning_rate=0.0), "discriminator_optimizer": Adam(learning_rate=0.02)}
 ALIKE = {"collapsed": "stop", "grace": 1, "least_variance": 0.99}
 STOPS = {
     "stalled": (
@@ -67,7 +68,7 @@ STOPS = {
         {"worsened": "roll_back", "worse_than": 1.0001, "worse_scores": 1, "max_rollbacks": 9},
     ),
     "collapsed": ({}, {**ALIKE, "collapse_scores": 2}, {**ALIKE, "collapse_scores": 4}),
-    "saturated": ({}, {**SURE, "saturation_steps": 4}, {**SURE, "saturation_steps": 400}),
+    "saturated": (LEARNS, {**SURE, "saturation_steps": 4}, {**SURE, "saturation_steps": 400}),
     "non_finite": ({"bad": [5]}, {"non_finite": "stop"}, {"non_finite": "roll_back"}),
 }
 
@@ -85,6 +86,23 @@ def test_a_stopped_run_is_judged_again_by_the_present_settings(digits, reference
     same(whole, run(data, reference, tmp_path / "rest", home=str(tmp_path / "two"), health=patient, **settings))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"stalled": "stop", "patience": 20}, {"stalled": "stop", "patience": 3}), ({"patience": 3}, {"stalled": "stop"})],
+    ids=["limit", "reaction"],
+)
+def test_a_sign_that_lasts_already_is_judged_again_by_the_present_settings(digits, reference, tmp_path, before, after):
+    """A run without a better score is raised, told to have less patience or to stop where it was only noted."""
+    still = {name: Adam(learning_rate=0.0) for name in WILD}
+    home, after = str(tmp_path / "home"), {**before, **after}
+    first = run(digits, reference, tmp_path / "first", home=home, steps=10, health=before, **still)
+    assert first.facts["stopped"] is None
+    same(first, run(digits, reference, tmp_path / "same", home=home, steps=10, health=before, **still))
+    rest = run(digits, reference, tmp_path / "rest", home=home, steps=40, health=after, **still)
+    assert rest.facts["last_step"] in (10, 12)
+    assert rest.facts["stopped"].startswith(f"step {rest.facts['last_step']}: stalled: no better score than")
+
+
 def test_a_run_that_reached_a_limit_goes_on_as_if_there_had_been_none(digits, reference, tmp_path):
     home = str(tmp_path / "two")
     whole = run(digits, reference, tmp_path / "whole", home=str(tmp_path / "one"), score_every=3)
@@ -97,11 +115,11 @@ def test_a_run_that_reached_a_limit_goes_on_as_if_there_had_been_none(digits, re
 def test_a_run_that_is_killed_around_a_rollback_again_and_again_ends_with_the_same_bits(
     digits, reference, tmp_path, monkeypatch
 ):
-    """It dies as it records a step: before any checkpoint, at the rollback, after it, at a checkpoint, at the end."""
+    """It dies as it records a step: before any checkpoint, at the rollback, at a checkpoint after it, at the end."""
     damaged, record, home = damaged_feed(digits, numbers=[5]), Tracker.metrics, str(tmp_path / "two")
     whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"))
     assert whole.facts["rollbacks"] == 1
-    for deadly in (2, 6, 8, 10, 12):
+    for deadly in (2, 6, 8, 12):
 
         def dies(tracker, step, row):
             if step == deadly:  # noqa: B023  # called within this round
