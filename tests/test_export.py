@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ganlib import storage
+from ganlib import storage, streams
 from ganlib.config import RunConfig
 from ganlib.data import DataConfig, PreparedDataset, prepare
 from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate, measure_reference
@@ -276,7 +276,7 @@ def test_a_sampler_refuses_what_it_cannot_draw(labelled, trained):
 def test_the_report_tells_how_often_each_class_is_seen_as_asked(labelled):
     page = labelled[1].report.read_text()
     assert "<th>seen as asked</th>" in page
-    assert all(row.count("<td") == 8 for row in re.findall(r"<tr><td>\d</td>.*</tr>", page))
+    assert all(row.count("<td") == 9 for row in re.findall(r"<tr><td>\d</td>.*</tr>", page))
 
 
 def test_scored_samples_have_classes_as_frequent_as_the_real_ones(labelled, digits):
@@ -290,7 +290,7 @@ def test_scored_samples_have_classes_as_frequent_as_the_real_ones(labelled, digi
 
 def test_the_agreement_with_the_asked_class_is_a_score(labelled, reference):
     model, scores, _, _ = labelled
-    batches = list(model.sampler("best").batches(1000, seed=1))
+    batches = list(model.sampler("best").batches(1000, seed=streams.key("evaluation", 1)))
     agreed = [
         probabilities.argmax(axis=1) == labels
         for images, labels in batches
@@ -306,7 +306,9 @@ def test_each_class_has_scores_of_its_own(labelled, digits):
     assert sum(row["count"] for row in rows) == 1000
     manifest = digits.manifest["splits"]["train"]["classes"]
     assert {row["name"]: row["real"] for row in rows} == manifest  # all of them, being fewer than are kept
+    held_out = digits.manifest["splits"]["test"]["classes"]
     for row in rows:
+        assert row["measured"] == min(row["count"], held_out[row["name"]])
         assert row["distance"] > 2 * row["floor"] > 0
         assert 0 <= row["agreement"] <= 1
 

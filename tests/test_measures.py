@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from ganlib import streams
 from ganlib.evaluation import jackknife, neighbours
 from ganlib.evaluation.class_score import class_score
 from ganlib.evaluation.density_coverage import density_coverage
@@ -197,7 +198,7 @@ def test_the_class_score_is_that_of_its_closed_forms():
     assert class_score(np.tile(np.eye(5)[:1], (50, 1)))[0] == pytest.approx(1.0)  # sure, but always of the same
     random = np.random.default_rng(8)
     drawn = random.dirichlet(np.ones(4), 60)
-    order = np.random.default_rng([jackknife.ORDER_SEED, 0]).permutation(60)
+    order = np.random.default_rng(streams.key("jackknife", 0)).permutation(60)
     parts = [drawn[rows] for rows in np.array_split(order, 3)]
     plain = [np.exp(np.mean([(p * np.log(p / part.mean(axis=0))).sum() for p in part])) for part in parts]
     value, error = class_score(drawn, splits=3)

@@ -209,7 +209,7 @@ def _accuracies(model: TrainedModel, dataset: PreparedDataset, config: Evaluatio
     if asked is None:
         raise ValueError("expected samples with the classes that were asked for. Received: none")
     network = NetworkSettings()
-    return classification_accuracy(images, asked, dataset, network=network, seed=config.seed)
+    return classification_accuracy(images, asked, dataset, network=network, seed=seed)
 
 
 def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfig) -> None:
