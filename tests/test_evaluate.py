@@ -46,7 +46,9 @@ def test_a_floor_of_another_number_of_images_says_of_how_many(many):
     page = many.report.read_text()
     assert all(score.floor_text in page for score in with_floors)
     [note] = [note for note in many.notes if "floors" in note]
-    assert note.startswith("The floors are of 360 real images beside 1100 generated ones, for there are no more")
+    assert note.startswith(
+        "The floors are of 360 real images beside 1100 generated ones, for the reference has no more"
+    )
     saved = json.loads((many.folder / "scores.json").read_text())["scores"]
     assert [row["floor_count"] for row in saved] == [score.floor_count for score in many.scores]
 

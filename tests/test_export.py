@@ -17,6 +17,7 @@ from ganlib import storage, streams
 from ganlib.config import RunConfig
 from ganlib.data import DataConfig, PreparedDataset, prepare
 from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate, measure_reference
+from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan
 from ganlib.objectives import Hinge
@@ -314,10 +315,19 @@ def test_each_class_has_scores_of_its_own(labelled, digits):
 
 
 def test_what_generated_images_are_worth_is_measured_by_a_classifier_that_learns_from_them(
-    labelled, digits, reference, tmp_path
+    labelled, digits, reference, tmp_path, monkeypatch
 ):
+    seeds, plain = set(), NetworkSettings.train
+
+    def watched(settings, *given, seed, **named):
+        seeds.add(seed)
+        return plain(settings, *given, seed=seed, **named)
+
+    monkeypatch.setattr(NetworkSettings, "train", watched)
     config = EvaluationConfig(samples=20, classification_accuracy=True)
     scores = evaluate(labelled[0], digits, reference, config, tmp_path / "scores")
+    assert len(seeds) == 1  # all three begin alike, and not as the extractor of this seed does
+    assert config.seed not in seeds
     assert scores.floors["cas_digits"] == scores.floors["cas_with_real_digits"] > 0.9
     assert scores.values["cas_digits"] < 0.5 < scores.values["cas_with_real_digits"]  # eight steps make no digits
     assert 0 < scores.metrics["cas_digits_error"] < 0.03

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import test_health
 from loop import TASK, arrays, begun, stepped
-from test_health import WILD, damaged_feed, weights
+from test_health import WILD, damaged_feed, events, weights
 
 from ganlib import storage
 from ganlib.data import PreparedDataset
@@ -86,21 +86,17 @@ def test_a_stopped_run_is_judged_again_by_the_present_settings(digits, reference
     same(whole, run(data, reference, tmp_path / "rest", home=str(tmp_path / "two"), health=patient, **settings))
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [({"stalled": "stop", "patience": 20}, {"stalled": "stop", "patience": 3}), ({"patience": 3}, {"stalled": "stop"})],
-    ids=["limit", "reaction"],
-)
-def test_a_sign_that_lasts_already_is_judged_again_by_the_present_settings(digits, reference, tmp_path, before, after):
-    """A run without a better score is raised, told to have less patience or to stop where it was only noted."""
+def test_a_sign_that_lasts_already_is_judged_again_by_the_present_settings(digits, reference, tmp_path):
+    """A run that never gets better goes on with less patience, with the same, and told to stop and not only to note."""
     still = {name: Adam(learning_rate=0.0) for name in WILD}
-    home, after = str(tmp_path / "home"), {**before, **after}
-    first = run(digits, reference, tmp_path / "first", home=home, steps=10, health=before, **still)
-    assert first.facts["stopped"] is None
-    same(first, run(digits, reference, tmp_path / "same", home=home, steps=10, health=before, **still))
-    rest = run(digits, reference, tmp_path / "rest", home=home, steps=40, health=after, **still)
-    assert rest.facts["last_step"] in (10, 12)
-    assert rest.facts["stopped"].startswith(f"step {rest.facts['last_step']}: stalled: no better score than")
+    home, told = str(tmp_path / "home"), [(10, "stalled", "noted")]
+    for steps, patience, expected in ((10, 20, []), (12, 3, told), (14, 3, told)):
+        output, health = tmp_path / f"to-{steps}", {"patience": patience}
+        assert events(run(digits, reference, output, home=home, steps=steps, health=health, **still)) == expected
+    health = {"patience": 3, "stalled": "stop"}
+    rest = run(digits, reference, tmp_path / "rest", home=home, steps=40, health=health, **still)
+    assert events(rest) == [*told, (14, "stalled", "stopped")]
+    assert rest.facts["last_step"] == 14
 
 
 def test_a_run_that_reached_a_limit_goes_on_as_if_there_had_been_none(digits, reference, tmp_path):

@@ -109,8 +109,8 @@ class Reference:
             said.append(f"The reference is of {REFERENCES[self.split]}: the floors are of {others} images.")
         if beside < count:
             said.append(
-                f"The floors are of {beside} real images beside {count} generated ones, for there are no more: as many "
-                "real images as generated ones would have a smaller distance."
+                f"The floors are of {beside} real images beside {count} generated ones, for the reference has no more: "
+                "as many real images as generated ones would have a smaller distance."
             )
         if count < width:
             said.append(
