@@ -345,7 +345,7 @@ def test_the_accuracy_score_wants_a_generator_that_is_asked_for_classes(trained,
         RunConfig(evaluation={"classification_accuracy": True})
 
 
-def test_card_report_and_registered_model_say_what_a_label_is(labelled):
+def test_card_report_and_registered_model_say_what_a_label_is(labelled, monkeypatch):
     from mlflow import MlflowClient
 
     _, scores, exported, uri = labelled
@@ -353,8 +353,10 @@ def test_card_report_and_registered_model_say_what_a_label_is(labelled):
     assert "`label` chooses the class: 0 = `0`, 1 = `1`, " in card
     assert "`label`, int64 [N], and `latent`, float32 [N, 8], to `images`" in card
     code = card.partition("```python\n")[2].partition("```")[0]
-    check = "\nassert images.shape == (16, 16, 16, 1) and images.dtype == tf.uint8"
-    subprocess.run([sys.executable, "-I", "-c", code + check], cwd=exported.folder, check=True, capture_output=True)
+    monkeypatch.chdir(exported.folder)
+    made = {}
+    exec(code, made)  # our own; in a process of its own the other card's is run
+    assert (made["images"].shape, made["images"].dtype) == ((16, 16, 16, 1), tf.uint8)
     page = scores.report.read_text()
     assert "one class a row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
     [first, *_] = re.findall('<img src="data:image/png;base64,([^"]+)" alt="samples at step', page)
