@@ -16,6 +16,8 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 Purpose = Literal[
+    # of a preparation
+    "survey",
     # of a training
     "weights",
     "dropout",
@@ -40,6 +42,7 @@ Purpose = Literal[
     "extractor order",
     "jackknife",
     "rows",
+    "reference order",
 ]
 LARGEST = 2**63  # keys are below: what an int64 holds
 

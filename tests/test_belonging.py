@@ -90,6 +90,14 @@ def test_a_model_is_not_scored_beside_images_that_it_was_not_trained_on(trained,
     assert not (tmp_path / "scores").exists()
 
 
+@pytest.mark.parametrize("split", ["test", "all"])
+def test_a_reference_of_another_split_than_the_settings_say_is_refused(trained, digits, reference, tmp_path, split):
+    told = rf"^expected the split that the reference is of, train\. Received: evaluation\.reference_split={split}$"
+    config = EvaluationConfig(samples=5, reference_split=split)
+    with pytest.raises(ValueError, match=told):
+        evaluate(trained, digits, reference, config, tmp_path / "scores")
+
+
 def test_training_refuses_a_reference_of_another_shape_before_it_begins(larger, reference, tmp_path):
     with pytest.raises(ValueError, match=r"^expected images of 16x16x1, as the reference's\. Received: 20x20x1$"):
         started(larger, reference, tmp_path / "model")

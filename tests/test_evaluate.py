@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from ganlib import streams
 from ganlib.evaluation import EvaluationConfig, Reference, Statistics, evaluate, measure_reference
 from ganlib.evaluation.frechet import frechet_distance
+from ganlib.evaluation.per_class import per_class
 from ganlib.evaluation.sample import Sample
 
 SPACE = {"kind": "classifier", "network": {"width": 4, "feature_dim": 8, "epochs": 2}}
@@ -27,7 +29,8 @@ def test_as_many_samples_are_scored_as_were_asked_for(many, reference, trained):
     assert many.protocol["generated_count"] == 1100
     scores = {score.name: score for score in many.scores}
     distance = scores["fd_digits_classifier"]
-    assert distance.value == pytest.approx(reference.distance([trained.sampler("best").images(1100, seed=1)]), rel=1e-6)
+    images = trained.sampler("best").images(1100, seed=streams.key("evaluation", 1))
+    assert distance.value == pytest.approx(reference.distance([images]), rel=1e-6)
     assert (distance.count, distance.floor_count) == (1100, 360)
     assert distance.floor == reference.floor(360) == reference.floor(10_000)
     assert (scores["kd_digits_classifier"].count, scores["kd_digits_classifier"].floor_count) == (1100, 360)
@@ -43,7 +46,9 @@ def test_a_floor_of_another_number_of_images_says_of_how_many(many):
     page = many.report.read_text()
     assert all(score.floor_text in page for score in with_floors)
     [note] = [note for note in many.notes if "floors" in note]
-    assert note.startswith("The floors are of 360 real images beside 1100 generated ones, for there are no more")
+    assert note.startswith(
+        "The floors are of 360 real images beside 1100 generated ones, for the reference has no more"
+    )
     saved = json.loads((many.folder / "scores.json").read_text())["scores"]
     assert [row["floor_count"] for row in saved] == [score.floor_count for score in many.scores]
 
@@ -88,7 +93,7 @@ def test_the_reference_split_is_a_choice(digits, tmp_path, split):
         expected = frechet_distance(Statistics.of([other[:100]]), Statistics.of([beside]))
         assert found.floor(100) == pytest.approx(expected, rel=1e-3)
         assert found.floor_count(100_000) == len(other)
-        protocol = found.protocol(count=2000, generator="best", seed=1)
+        protocol = found.protocol(count=2000, generator="best", averaged=True, seed=1)
         assert protocol["reference_split"] == split
         assert (protocol["reference_count"], protocol["floor_count"]) == (len(real), len(other))
         floors = {score.name: score for score in found.floors(100)}
@@ -112,6 +117,10 @@ def test_a_floor_is_never_of_images_beside_themselves(digits, reference):
     assert whole.statistics.count == digits.count("train") + digits.count("test")
     assert whole.floor(200) == reference.floor(200)
     assert [score.value for score in whole.floors(200)] == [score.value for score in reference.floors(200)]
+    generated = reference.train.first(300)
+    rows, apart = (per_class(generated, one, digits.classes) for one in (whole, reference))
+    assert [row.floor for row in rows] == [row.floor for row in apart]
+    assert [row.real for row in rows] == np.bincount(whole.real.labels).tolist()
 
 
 def test_more_training_images_are_kept_where_more_floors_are_asked_for(digits, tmp_path, monkeypatch):

@@ -142,7 +142,7 @@ def test_rates_a_hundred_times_too_high_are_noticed_and_lowered(digits, referenc
         steps=120,
         score_every=5,
         steps_per_loop=5,
-        health={"max_rollbacks": 1, "worsened": "roll_back", "worse_than": 1.2, "worse_scores": 2},
+        health={"max_rollbacks": 1, "worsened": "roll_back", "worse_than": 1.05, "worse_scores": 1},
     )
     first, *_ = events(model)
     assert first[1] in ("worsened", "collapsed", "non_finite")

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import test_health
 from loop import TASK, arrays, begun, stepped
-from test_health import WILD, damaged_feed, weights
+from test_health import WILD, damaged_feed, events, weights
 
 from ganlib import storage
 from ganlib.data import PreparedDataset
@@ -54,6 +54,7 @@ def test_a_run_whose_steps_were_raised_is_the_one_that_had_them_at_once(digits, 
 
 
 SURE = {"saturated": "stop", "saturation_accuracy": 0.500001, "saturation_loss": 100.0}
+LEARNS = {"generator_optimizer": Adam(learning_rate=0.0), "discriminator_optimizer": Adam(learning_rate=0.02)}
 ALIKE = {"collapsed": "stop", "grace": 1, "least_variance": 0.99}
 STOPS = {
     "stalled": (
@@ -67,7 +68,7 @@ STOPS = {
         {"worsened": "roll_back", "worse_than": 1.0001, "worse_scores": 1, "max_rollbacks": 9},
     ),
     "collapsed": ({}, {**ALIKE, "collapse_scores": 2}, {**ALIKE, "collapse_scores": 4}),
-    "saturated": ({}, {**SURE, "saturation_steps": 4}, {**SURE, "saturation_steps": 400}),
+    "saturated": (LEARNS, {**SURE, "saturation_steps": 4}, {**SURE, "saturation_steps": 400}),
     "non_finite": ({"bad": [5]}, {"non_finite": "stop"}, {"non_finite": "roll_back"}),
 }
 
@@ -85,6 +86,19 @@ def test_a_stopped_run_is_judged_again_by_the_present_settings(digits, reference
     same(whole, run(data, reference, tmp_path / "rest", home=str(tmp_path / "two"), health=patient, **settings))
 
 
+def test_a_sign_that_lasts_already_is_judged_again_by_the_present_settings(digits, reference, tmp_path):
+    """A run that never gets better goes on with less patience, with the same, and told to stop and not only to note."""
+    still = {name: Adam(learning_rate=0.0) for name in WILD}
+    home, told = str(tmp_path / "home"), [(10, "stalled", "noted")]
+    for steps, patience, expected in ((10, 20, []), (12, 3, told), (14, 3, told)):
+        output, health = tmp_path / f"to-{steps}", {"patience": patience}
+        assert events(run(digits, reference, output, home=home, steps=steps, health=health, **still)) == expected
+    health = {"patience": 3, "stalled": "stop"}
+    rest = run(digits, reference, tmp_path / "rest", home=home, steps=40, health=health, **still)
+    assert events(rest) == [*told, (14, "stalled", "stopped")]
+    assert rest.facts["last_step"] == 14
+
+
 def test_a_run_that_reached_a_limit_goes_on_as_if_there_had_been_none(digits, reference, tmp_path):
     home = str(tmp_path / "two")
     whole = run(digits, reference, tmp_path / "whole", home=str(tmp_path / "one"), score_every=3)
@@ -97,11 +111,11 @@ def test_a_run_that_reached_a_limit_goes_on_as_if_there_had_been_none(digits, re
 def test_a_run_that_is_killed_around_a_rollback_again_and_again_ends_with_the_same_bits(
     digits, reference, tmp_path, monkeypatch
 ):
-    """It dies as it records a step: before any checkpoint, at the rollback, after it, at a checkpoint, at the end."""
+    """It dies as it records a step: before any checkpoint, at the rollback, at a checkpoint after it, at the end."""
     damaged, record, home = damaged_feed(digits, numbers=[5]), Tracker.metrics, str(tmp_path / "two")
     whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"))
     assert whole.facts["rollbacks"] == 1
-    for deadly in (2, 6, 8, 10, 12):
+    for deadly in (2, 6, 8, 12):
 
         def dies(tracker, step, row):
             if step == deadly:  # noqa: B023  # called within this round

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from etils import epy
 
+from ganlib import streams
 from ganlib.data.base import Listing
 from ganlib.data.loading import UnusableImageError, values_of
 from ganlib.data.treatment import read_error
@@ -23,7 +24,6 @@ with epy.lazy_imports():
     import numpy as np
 
 LOOKED_AT = 512  # images; those of 8 bits are opened but not decoded
-SEED = 0
 FEW = 0.05  # share of images whose values may be far from all others', at least one: a hot pixel, a burnt-in text
 ENOUGH = 10  # images of which one is few
 FAR = 4  # times the range of the others
@@ -93,7 +93,7 @@ def survey(listing: Listing, given: tuple[float, float] | None = None, *, rows: 
         return Survey(ValueRange(*given), 0, 0)
     chosen = range(len(listing.entries)) if rows is None else rows
     if len(chosen) > LOOKED_AT:
-        drawn = np.random.default_rng(SEED).choice(len(chosen), LOOKED_AT, replace=False)
+        drawn = np.random.default_rng(streams.key("survey")).choice(len(chosen), LOOKED_AT, replace=False)
         chosen = [chosen[position] for position in sorted(drawn.tolist())]
 
     def values(row: int) -> tuple[Kind, float, float] | None:

@@ -8,6 +8,7 @@ from ganlib.evaluation.measures import check_shape
 
 if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
+    from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
     from ganlib.training import TrainedModel
 
@@ -27,16 +28,23 @@ def check_reference(reference: Reference, dataset: PreparedDataset) -> list[str]
     return [f"The reference is of other images, {reference.facts['dataset']}, than the model was trained on."]
 
 
-def check_model(model: TrainedModel, dataset: PreparedDataset, reference: Reference) -> list[str]:
-    """Looks whether a trained model can be scored with these images and by this reference.
+def check_model(
+    model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig
+) -> list[str]:
+    """Looks whether a trained model can be scored with these images, by this reference and these settings.
 
     Returns:
         What to know before the scores are trusted, if anything.
 
     Raises:
         ValueError: The model was trained on other images, beside which memorisation would be measured; or the
-            reference does not fit.
+            reference does not fit, or is of another split than the settings say.
     """
+    if config.reference_split != reference.split:
+        raise ValueError(
+            f"expected the split that the reference is of, {reference.split}. "
+            f"Received: evaluation.reference_split={config.reference_split}"
+        )
     trained, chosen = model.facts["dataset_sha256"], model.facts["score_protocol"]
     if trained != dataset.checksum:
         raise ValueError(

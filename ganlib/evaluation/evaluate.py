@@ -141,10 +141,10 @@ def evaluate(
 
     Raises:
         ValueError: The model was trained on other images than those of the dataset, its images have another shape than
-            the reference's, or something cannot be read.
+            the reference's, the reference is of another split than the config says, or something cannot be read.
     """
     began = time.perf_counter()
-    strange = check_model(model, dataset, reference)
+    strange = check_model(model, dataset, reference, config)
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
     most = min(count, max(measures.PAIRWISE_LIMIT, len(reference.test)))
@@ -209,7 +209,7 @@ def _accuracies(model: TrainedModel, dataset: PreparedDataset, config: Evaluatio
     if asked is None:
         raise ValueError("expected samples with the classes that were asked for. Received: none")
     network = NetworkSettings()
-    return classification_accuracy(images, asked, dataset, network=network, seed=config.seed)
+    return classification_accuracy(images, asked, dataset, network=network, seed=seed)
 
 
 def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfig) -> None:

@@ -30,18 +30,20 @@ class ClassScores:
     Attributes:
         name: The class.
         count: Generated images of it.
-        real: Real training images of it that these are measured against: of all classes together the first 10,000 are
-            kept, so of a large data set not all.
-        agreement: Share of these in which the classifier sees it, if it was asked for.
-        distance: Frechet distance to these real images.
-        floor: That of as many real test images of the class.
-        precision: Share of generated images among the real ones.
-        recall: Share of real images among the generated ones.
+        real: Real images of it that these are measured against, of the reference split: of all classes together the
+            first 10,000 training images are kept, so of a large data set not all.
+        measured: Generated images that the distance is of: no more than there are held-out real images for the floor.
+        agreement: Share of all generated images of it in which the classifier sees it, if it was asked for.
+        distance: Frechet distance of the measured ones to these real images.
+        floor: That of as many held-out real images of the class to others.
+        precision: Share of generated images among the real ones, of as many of each.
+        recall: Share of real images among the generated ones, likewise.
     """
 
     name: str
     count: int
     real: int
+    measured: int | None = None
     agreement: float | None = None
     distance: float | None = None
     floor: float | None = None
@@ -68,8 +70,11 @@ def per_class(sample: Sample, reference: Reference, names: tuple[str, ...]) -> l
         chosen = labels == label
         asked_and_seen = sample.labels is not None and seen is not None and chosen.any()
         agreement = float((seen[chosen] == label).mean()) if asked_and_seen and seen is not None else None
-        real, held_out = (part.take(part.labels == label).features for part in (reference.real, reference.held_out))  # type: ignore[arg-type]  # both have labels
-        rows.append(_scores(name, agreement, sample.features[chosen], real, held_out))
+        real, held_out, beside = (
+            part.take(part.labels == label).features  # type: ignore[arg-type]  # all have labels
+            for part in (reference.real, reference.held_out, reference.beside)
+        )
+        rows.append(_scores(name, agreement, sample.features[chosen], real, (held_out, beside)))
     return rows
 
 
@@ -78,14 +83,16 @@ def _scores(
     agreement: float | None,
     generated: NDArray[np.float32],
     real: NDArray[np.float32],
-    held_out: NDArray[np.float32],
+    floor_of: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> ClassScores:
-    count = len(generated)
-    if min(count, len(real), len(held_out)) < FEWEST:
-        return ClassScores(name, count, len(real), agreement)
-    fewest = min(count, len(held_out))
-    statistics = Statistics.of([real])
-    distance, floor = (frechet_distance(Statistics.of([rows[:fewest]]), statistics) for rows in (generated, held_out))
-    pairs = min(fewest, len(real))
+    count, (held_out, beside) = len(generated), floor_of
+    if min(count, len(real), len(held_out), len(beside)) < FEWEST:
+        return ClassScores(name, count, len(real), agreement=agreement)
+    measured = min(count, len(held_out))
+    distance, floor = (
+        frechet_distance(Statistics.of([rows[:measured]]), Statistics.of([others]))
+        for rows, others in ((generated, real), (held_out, beside))
+    )
+    pairs = min(measured, len(real))
     precision, recall = precision_recall(generated[:pairs], real[:pairs])
-    return ClassScores(name, count, len(real), agreement, distance, floor, precision, recall)
+    return ClassScores(name, count, len(real), measured, agreement, distance, floor, precision, recall)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import storage, tracking
+from ganlib import storage, streams, tracking
 from ganlib.evaluation import measures
 from ganlib.evaluation.config import ReferenceSplit
 from ganlib.evaluation.extractors import FittedExtractor
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 FORMAT = "gan-pipelines/reference@2"
 CLOSENESS = "test_closeness.npy"
 APART = "apart.npz"
-ORDER_SEED = 0  # of the images of both splits
 REFERENCES = {"test": "the test images", "all": "all real images"}
 NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
 INDISTINCT = 1e-5  # a distance or variance of features that is rounding
@@ -85,6 +84,11 @@ class Reference:
         """Real images that stand for generated ones in the floors; what they are held against has none of them."""
         return self.train if self.split == "test" else self.test
 
+    @property
+    def beside(self) -> Sample:
+        """Single real images that the floors are held against: `real` without those of `held_out`."""
+        return self.train if self.split == "all" else self.real
+
     def _of_all(self) -> Sample:
         """Draws from both splits, from each in proportion to its size."""
         total = self.statistics.count or 0
@@ -94,7 +98,7 @@ class Reference:
         labels = [part.labels for part in parts if part.labels is not None]
         features = np.concatenate([part.features for part in parts])
         both = Sample(features, None, np.concatenate(labels) if len(labels) == len(parts) else None)
-        return both.take(np.random.default_rng(ORDER_SEED).permutation(len(both)))
+        return both.take(np.random.default_rng(streams.key("reference order")).permutation(len(both)))
 
     def remarks(self, count: int) -> list[str]:
         """Sentences that people must know before they trust a score of `count` images, if any."""
@@ -105,8 +109,8 @@ class Reference:
             said.append(f"The reference is of {REFERENCES[self.split]}: the floors are of {others} images.")
         if beside < count:
             said.append(
-                f"The floors are of {beside} real images beside {count} generated ones, for there are no more: as many "
-                "real images as generated ones would have a smaller distance."
+                f"The floors are of {beside} real images beside {count} generated ones, for the reference has no more: "
+                "as many real images as generated ones would have a smaller distance."
             )
         if count < width:
             said.append(
@@ -188,8 +192,7 @@ class Reference:
 
     def floors(self, count: int) -> list[Score]:
         """Returns every measure of the first `count` held-out real images beside the others."""
-        beside = self.train if self.split == "all" else self.real
-        return _measured(self.held_out.first(count), self.apart or self.statistics, beside, self.extractor)
+        return _measured(self.held_out.first(count), self.apart or self.statistics, self.beside, self.extractor)
 
     def class_scores(self, sample: Sample) -> list[Score]:
         """Returns what the network's answers say of generated images, with those of as many test images as floors.

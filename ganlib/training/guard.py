@@ -48,6 +48,7 @@ class Guard:
             record.rollbacks += 1
             record.gentleness *= self.config.gentler
             record.signs.clear()  # they and the terms are of what was taken back
+            record.told.clear()
             state.recent = Recent()
             done += f", learning rates now {record.gentleness:g} of those configured"
         number = record.events[finding.trouble] = record.events.get(finding.trouble, 0) + 1

@@ -111,7 +111,7 @@ def non_finite(broken: list[str], *, first_step: int, last_step: int) -> Finding
 def saturated(row: Mapping[str, float], state: TrainState, config: HealthConfig, *, steps: int) -> Finding | None:
     """Looks at a stretch of `steps` steps for a discriminator from which the generator can learn nothing."""
     sure = row[ACCURACY] >= config.saturation_accuracy and 0.0 <= row[LOSS] < config.saturation_loss
-    if not _counted(state, "saturated", sure, by=steps, limit=config.saturation_steps):
+    if not _lasting(state, config, "saturated", sure, by=steps, limit=config.saturation_steps):
         return None
     return Finding(
         "saturated",
@@ -127,7 +127,7 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
     state.health.diverse = state.health.diverse or not alike
     if not state.health.diverse and state.clock.scores <= config.grace:
         return None
-    if not _counted(state, "collapsed", alike, by=1, limit=config.collapse_scores):
+    if not _lasting(state, config, "collapsed", alike, limit=config.collapse_scores):
         return None
     return Finding(
         "collapsed",
@@ -140,7 +140,7 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
 def worsened(score: float, state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks at a score for a run that leaves its best behind."""
     best = score if state.best.score is None else state.best.score
-    if not _counted(state, "worsened", score > config.worse_than * best, by=1, limit=config.worse_scores):
+    if not _lasting(state, config, "worsened", score > config.worse_than * best, limit=config.worse_scores):
         return None
     return Finding(
         "worsened",
@@ -152,7 +152,7 @@ def worsened(score: float, state: TrainState, config: HealthConfig) -> Finding |
 
 def stalled(state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks for a run that has been without a better score for long."""
-    if not _counted(state, "stalled", state.best.step != state.clock.step, by=1, limit=config.patience):
+    if not _lasting(state, config, "stalled", state.best.step != state.clock.step, limit=config.patience):
         return None
     return Finding(
         "stalled",
@@ -161,8 +161,20 @@ def stalled(state: TrainState, config: HealthConfig) -> Finding | None:
     )
 
 
-def _counted(state: TrainState, trouble: Trouble, present: bool, *, by: int, limit: int) -> bool:
-    """Counts how long a sign has lasted; says whether this look made it long enough, once for each time it lasts."""
-    before = state.health.signs.get(trouble, 0)
-    state.health.signs[trouble] = before + by if present else 0
-    return before < limit <= state.health.signs[trouble]
+def _lasting(
+    state: TrainState, config: HealthConfig, trouble: Trouble, present: bool, *, limit: int, by: int = 1
+) -> bool:
+    """Counts how long a sign has lasted; says whether it has lasted long enough, once for each time it lasts.
+
+    It says so again where the run goes on with another limit or another reaction.
+    """
+    record, settings = state.health, f"{getattr(config, trouble)} at {limit}"
+    if not present:
+        record.signs[trouble] = 0
+        record.told.pop(trouble, None)
+        return False
+    record.signs[trouble] = record.signs.get(trouble, 0) + by
+    if record.signs[trouble] < limit or record.told.get(trouble) == settings:
+        return False
+    record.told[trouble] = settings
+    return True

@@ -92,6 +92,7 @@ class HealthRecord:
     Attributes:
         diverse: Whether samples ever were unlike each other.
         signs: How long each sign of trouble has lasted.
+        told: By which settings one that still lasts was found to be trouble.
         events: How often each trouble was reacted to.
         rollbacks: How often the run went back to its best; chooses the noise.
         gentleness: What rollbacks made of the learning rates, a factor.
@@ -99,6 +100,7 @@ class HealthRecord:
 
     diverse: bool = False
     signs: dict[str, int] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     rollbacks: int = 0
     gentleness: float = 1.0
