@@ -317,7 +317,7 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
         "# data: 6 images: train 4, test 2 (held out at random); 2 classes: cat 4, dog 2 (fewest)",
         (
             "# data: left out: 1 file other than images (1 .txt), such as notes.txt; "
-            "sizes 20x10 to 20x15 (6 looked at); values 0..255"
+            "sizes 20x10 to 20x15, grey (6 looked at); values 0..255"
         ),
     ]
     result = call("run", "--dry-run", *cats_and_dogs)

@@ -110,10 +110,17 @@ def test_grey_repeats_over_the_three_channels():
     np.testing.assert_array_equal(pixels, GREY[..., None].repeat(3, axis=2))
 
 
+def test_colour_that_is_lost_is_remarked():
+    grey = np.full((16, 16, 3), 90, np.uint8)
+    assert take(encode(Image.fromarray(grey), "PNG"), colour="grey")[1] == []
+    grey[3, 3, 0] += 1
+    assert take(encode(Image.fromarray(grey), "PNG"), colour="grey")[1] == ["colour: reduced to grey"]
+
+
 def test_colour_becomes_grey_by_its_brightness():
     pixels, remarks = take(Image.fromarray(RGB))
     np.testing.assert_allclose(pixels[..., 0], luma(RGB), atol=1)
-    assert remarks == []
+    assert remarks == ["colour: reduced to grey"]
 
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
@@ -273,7 +280,7 @@ def test_an_animation_gives_its_first_frame(kind):
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     pixels, remarks = take(data)
     assert (pixels == 0).all()
-    assert "animated: first frame taken" in remarks
+    assert "several frames or pages: the first is taken" in remarks
 
 
 @pytest.mark.parametrize(

@@ -512,7 +512,7 @@ def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
         "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
         (
             "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
-            "sizes 24x24 (10 looked at); values 0..255"
+            "sizes 24x24, in colour (10 looked at); values 0..255"
         ),
     ]
     assert described(source.listing()) == said
@@ -527,7 +527,7 @@ def test_many_classes_are_cut_and_the_fewest_is_always_told(tmp_path):
     files = {f"c{c:02d}/{i}.png": PNG for c in range(30) for i in range(2 if c == 17 else 3)}
     line, sizes = described(alike(tmp_path, files))
     assert line.endswith("30 classes: c00 3, c01 3, c02 3, c03 3, c04 3, c17 2 (fewest), and 24 more")
-    assert sizes == "sizes 24x24 (10 looked at); values 0..255"
+    assert sizes == "sizes 24x24, in colour (10 looked at); values 0..255"
 
 
 def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstacle(tmp_path):
@@ -536,7 +536,7 @@ def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstac
     (tmp_path / "3.png").write_bytes(b"x")
     with warnings.catch_warnings(action="error"):
         *_, sizes = described(ImageFolder(path=str(tmp_path)).listing())
-    assert sizes == "sizes 9x30 to 100x50 (3 looked at); values 0..255"
+    assert sizes == "sizes 9x30 to 100x50, grey (3 looked at); 1 of 4 looked at cannot be read; values 0..255"
 
 
 def test_the_words_of_a_name_tell_its_role():

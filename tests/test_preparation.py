@@ -105,7 +105,7 @@ def test_what_a_conversion_loses_is_counted(mixed, tmp_path):
     dataset = prepare(config_of(mixed, max_unusable=0.2), tmp_path / "dataset")
     assert dataset.manifest["remarks"] == {
         "CMYK: converted to RGB": 1,
-        "animated: first frame taken": 1,
+        "several frames or pages: the first is taken": 1,
         "transparent: laid on white": 1,
         "values 0..65535: scaled to 0..255": 1,
     }

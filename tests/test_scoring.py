@@ -334,12 +334,13 @@ def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(p
     (tmp_path / "samples" / "log.txt").write_text("text")
     found = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
     assert found.protocol["generated_count"] == 60
+    sizes = "sizes 12x16, in colour (10 looked at); values 0..255"
     left_out = "left out: 1 file other than images (1 .txt), such as log.txt"
     assert f"Of {tmp_path / 'samples'}, {left_out}." in found.notes
     said = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
     assert said == [
-        f"{tmp_path / 'samples'}: 60 images; no classes; {left_out}; sizes 12x16 (10 looked at); values 0..255",
-        f"{places[2]}: 60 images; no classes; sizes 12x16 (10 looked at); values 0..255",
+        f"{tmp_path / 'samples'}: 60 images; no classes; {left_out}; {sizes}",
+        f"{places[2]}: 60 images; no classes; {sizes}",
     ]
 
 
@@ -389,7 +390,7 @@ def saved_as(place, pictures, kind):
         ),
         ("dim", "Of {}: The values use 5% of their range, 0..12; data.value_range=[0, 12] would spread them."),
         ("16-bit grey", "Without colour are 100% and 0% of the images: the scores see that difference too."),
-        ("animated", "Of {}, 60 of 60 images: animated: first frame taken."),
+        ("animated", "Of {}, 60 of 60 images: several frames or pages: the first is taken."),
         ("grey", "Without colour are 50% and 0% of the images: the scores see that difference too."),
         ("damaged", "Of {}, 1 of 60 images: left out, such as 07.png (unreadable: not an image)."),
     ],

@@ -180,6 +180,8 @@ def _to_mode(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
 
 def _converted(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     lost = [] if image.mode in (mode, "L", "RGB", "1", "P") else [f"{image.mode}: converted to {mode}"]
+    if mode == "L" and image.mode == "RGB" and len({band.tobytes() for band in image.split()}) > 1:
+        lost = ["colour: reduced to grey"]
     try:
         return (image if image.mode == mode else image.convert(mode)), lost
     except ValueError as error:

@@ -15,6 +15,7 @@ with epy.lazy_imports():
     from PIL import Image
 
 LOOKED_AT = 10  # images that are opened for their sizes
+GREY = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")  # modes of Pillow
 SHOWN_CLASSES = 5
 MAX_LETTERS = 30  # of the name of a class
 
@@ -63,22 +64,29 @@ def _classes(listing: Listing) -> str:
 
 
 def _sizes(listing: Listing) -> list[str]:
-    """Returns the sizes of some images, spread evenly over all."""
+    """Returns the sizes of some images, spread evenly over all, and whether they are grey."""
     total = len(listing.entries)
-    found = []
+    found, grey, unreadable = [], 0, 0
     for index in sorted({number * total // LOOKED_AT for number in range(LOOKED_AT)}) if total else []:
         try:
             image = listing.read(index)
-            found.append(image.size if isinstance(image, Image.Image) else image.shape[1::-1])
+            if isinstance(image, Image.Image):
+                size, is_grey = image.size, image.mode in GREY
+            else:
+                size, is_grey = (image.shape[1], image.shape[0]), image.ndim == 2 or image.shape[2] == 1
+            found.append(size)
+            grey += is_grey
         except RemoteError:
             raise
-        except Exception:  # noqa: BLE001, S112  # Pillow raises almost anything; preparing says why, and counts it
-            continue
+        except Exception:  # noqa: BLE001  # Pillow raises almost anything; preparing says why, and counts it
+            unreadable += 1
+    broken = [f"{unreadable} of {len(found) + unreadable} looked at cannot be read"] if unreadable else []
     if not found:
-        return []
+        return broken
+    kinds = {0: "in colour", len(found): "grey"}.get(grey, f"{grey} of them grey")
     least, most = min(found, key=_area), max(found, key=_area)
     span = "x".join(map(str, least)) + ("" if least == most else f" to {'x'.join(map(str, most))}")
-    return [f"sizes {span} ({len(found)} looked at)"]
+    return [f"sizes {span}, {kinds} ({len(found)} looked at)", *broken]
 
 
 def _area(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:

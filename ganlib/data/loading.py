@@ -72,7 +72,7 @@ def load(read: Read, *, only_deep: bool = False) -> Loaded:
                 return Loaded(source, kind, "", [])
             told = tuple(declared(source)) if only_deep else ()
             stored, full = layout(source)
-            remarks = ["animated: first frame taken"] if getattr(source, "n_frames", 1) > 1 else []
+            remarks = ["several frames or pages: the first is taken"] if getattr(source, "n_frames", 1) > 1 else []
             if kind is None and (";16" in stored if full is None else full > 255):
                 remarks.append(DEEP_CHANNELS)
             file = source.format or "array"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +50,11 @@ def used(low: int, high: int, values: ValueRange | None) -> list[str]:
     """
     if not 0 <= high - low < SMALL:
         return []
-    ends = [number(values.original(value) if values else value) for value in (low, high)]
+    ends = [number(low), number(high)]
+    if values:  # half a step of 8 bits further, so that no value of the originals is beyond them
+        least, most = max(values.low, values.original(low - 0.5)), min(values.high, values.original(high + 0.5))
+        whole = values.span >= 255  # numbers of the originals are integers, or far apart
+        ends = [number(math.floor(least) if whole else least), number(math.ceil(most) if whole else most)]
     spread = f"; data.value_range=[{', '.join(ends)}] would spread them" if low < high else ""
     return [f"The values use {(high - low) / 255:.0%} of their range, {'..'.join(ends)}{spread}."]
 

@@ -30,6 +30,7 @@ RANGES = (
     *((-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in DEPTHS if bits > 16),
 )
 UNSIGNED = ("I;32", "I;32B", "I;32N")  # 32 bits of a TIFF file that Pillow reads as signed ones
+EXACT = 2**53  # beyond, the digits of a float64 say more than is known
 PPM_FULL = 65535  # Pillow scales a PGM file of more than 8 bits to this
 
 
@@ -99,8 +100,8 @@ class ValueRange(NamedTuple):
 
 
 def number(value: float) -> str:
-    """Returns a number as text, whole ones without a point."""
-    return str(int(value)) if float(value).is_integer() else f"{value:.4g}"
+    """Returns a number as text, whole ones without a point unless they are very large."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < EXACT else f"{value:.4g}"
 
 
 def kind_of(source: Image.Image | NDArray[np.generic]) -> Kind | None:

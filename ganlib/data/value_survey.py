@@ -39,6 +39,7 @@ class Survey(NamedTuple):
         looked_at: How many were looked at; none where the settings name the range.
         most: The range that all but a few of them have, if it is much smaller.
         beyond: How many these few are.
+        ends: The lowest and the highest value of those with more than 8 bits.
     """
 
     values: ValueRange | None
@@ -46,12 +47,14 @@ class Survey(NamedTuple):
     looked_at: int
     most: ValueRange | None = None
     beyond: int = 0
+    ends: tuple[float, float] = (0.0, 0.0)
 
     @property
     def text(self) -> str:
         """The range of values in words, for people."""
         if self.values is None and self.deep:
-            return f"values of {self.deep} images are of no usual range, which data.value_range would tell{self._few}"
+            least, most = map(number, self.ends)
+            return f"values {least}..{most} of {self.deep} images fit no usual range: set data.value_range{self._few}"
         if self.values is None:
             return "values 0..255"
         if self.values.of is None:
@@ -122,9 +125,9 @@ def _summary(found: Sequence[tuple[Kind, float, float]], looked_at: int) -> Surv
     highs = sorted(high for of, _, high in found if of == kind)
     values_of_all, most = ValueRange.around(lows[0], highs[-1], kind), _without_few(lows, highs, kind)
     if most is None or (values_of_all is not None and values_of_all.span < FAR * most.span):
-        return Survey(values_of_all, len(found), looked_at)
+        return Survey(values_of_all, len(found), looked_at, ends=(lows[0], highs[-1]))
     beyond = sum(of == kind and (low < most.low or high > most.high) for of, low, high in found)
-    return Survey(values_of_all, len(found), looked_at, most, beyond)
+    return Survey(values_of_all, len(found), looked_at, most, beyond, (lows[0], highs[-1]))
 
 
 def _without_few(lows: list[float], highs: list[float], kind: Kind) -> ValueRange | None:

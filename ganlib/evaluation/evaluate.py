@@ -15,7 +15,7 @@ from ganlib.evaluation import measures
 from ganlib.evaluation.belonging import check_model
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
-from ganlib.evaluation.galleries import save_galleries, save_sheets
+from ganlib.evaluation.galleries import COLUMNS, save_galleries, save_sheets
 from ganlib.evaluation.measures import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.memorisation import closeness_to_training
 from ganlib.evaluation.per_class import ClassScores, per_class
@@ -165,7 +165,7 @@ def evaluate(
     protocol |= {"class_samples": len(drawn)}
     by_class = per_class(drawn, reference, dataset.classes)
     with storage.whole_folder(output) as folder:
-        notes = [*_notes(model, dataset, reference, count), *strange]
+        notes = [*_notes(model, dataset, reference, count), *_flattered(scores[0], reference), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
         sheet = sampler.sheet(seed=streams.key("evaluation sheet", config.seed))
@@ -265,8 +265,18 @@ def _introduction(
         name, chance = reference.extractor.name, reference.extractor.facts["chance"]
         said.append(f"The feature space, {name}, is right on {told:.1%} of test images (chance {chance:.1%}).")
     if model.task.takes_label:
-        said.append(f"Pictures show one class a row: {', '.join(model.sheet_classes)}.")
+        whole = len(model.sheet_classes) == COLUMNS  # a sheet has as many rows as columns
+        rows = "one class a row" if whole else "the classes from the top"
+        said.append(f"Pictures show {rows}: {', '.join(model.sheet_classes)}.")
     return said
+
+
+def _flattered(distance: Score, reference: Reference) -> list[str]:
+    """Returns a note where generated images score better than real ones, if the feature space explains it."""
+    if distance.floor is None or distance.value >= distance.floor or "test_accuracy" not in reference.extractor.facts:
+        return []
+    why = "the feature space was trained on the training images and favours what is like them"
+    return [f"Generated images score better than held-out real ones: {why}. Recall and coverage say what is missing."]
 
 
 def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:

@@ -144,7 +144,7 @@ def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> str
         axes.set_ylim(min(0.0, 1.5 * min(values)), max(0.0, 1.5 * max(values)))
     axes.set_xlabel("step")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode()
