@@ -96,6 +96,10 @@ def _check_database(uri: str, received: str) -> None:
         url = sqlalchemy.make_url(uri)
         sqlalchemy.create_engine(url)
     except ModuleNotFoundError as error:
+        if (
+            error.name == "sqlalchemy"
+        ):  # of an installation without the steps, of which the command says what to install
+            raise
         raise Blocked(f"{error.name} is missing, which this database needs. {received}") from None
     except (sqlalchemy.exc.ArgumentError, ValueError, TypeError):
         raise Blocked(f"{WANTED}. {received}") from None
