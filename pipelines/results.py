@@ -16,6 +16,7 @@ from pipelines.stops import FAILURE, MISTAKE, Stop, for_people
 if TYPE_CHECKING:
     from ganlib.scoring import Scoring
 
+MLFLOW_EXTRA = "MLflow comes with the extra [train]: pip install -r requirements/train.txt"
 EXTRA = "scores need the extra [train]: pip install -r requirements/train.txt"
 
 
@@ -122,7 +123,7 @@ def deliver(folder: Path, uri: str | None) -> None:
 
     if uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
-    with for_people():
+    with for_people(extra=MLFLOW_EXTRA):
         address = os.environ.get("MLFLOW_TRACKING_URI")
         if not address:
             places = [place / "mlflow.db" for place in (folder.resolve(), *folder.resolve().parents[:1])]
