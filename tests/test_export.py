@@ -127,7 +127,14 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
     kernel = next(score for score in evaluation.scores if score.name.startswith("kd_"))
     assert re.fullmatch(r"\S+ ± [\d.]+", kernel.text)
     assert f'>{kernel.text}</td><td class="n">{kernel.floor_text}</td>' in page
-    for part in ("fd_digits_classifier", "step 6", "train_gan", "generator/non_saturating", "Protocol", "held out"):
+    for part in (
+        "fd_digits_classifier",
+        "step 6",
+        "train_gan",
+        "generator/non_saturating",
+        "Protocol",
+        "real test images",
+    ):
         assert part in page
     # Three of growth, generated, real, preview; best, worst, closest pairs, neighbours.
     assert page.count("data:image/png;base64,") == 10

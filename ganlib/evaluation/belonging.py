@@ -1,4 +1,4 @@
-"""Whether a model, images and a reference belong together: what must not differ is refused, what may is noted."""
+"""Whether a model, images and a reference suit each other: what must not differ is refused, the rest is noted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
+    from ganlib.evaluation.scores import Score
     from ganlib.training import TrainedModel
 
 
@@ -58,3 +59,15 @@ def check_model(
         other = f"{chosen['measure']} of {chosen['dataset']}"
         notes.append(f"The best generator was chosen by another reference, {other}.")
     return notes
+
+
+def flattered(distance: Score, reference: Reference) -> list[str]:
+    """Looks whether generated images score better than real ones, where the feature space explains it.
+
+    Returns:
+        What to know before the scores are trusted, if anything.
+    """
+    if distance.floor is None or distance.value >= distance.floor or "test_accuracy" not in reference.extractor.facts:
+        return []
+    why = "the feature space was trained on the training images and favours what is like them"
+    return [f"Generated images score better than held-out real ones: {why}. Recall and coverage say what is missing."]

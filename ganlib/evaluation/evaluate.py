@@ -12,7 +12,7 @@ from etils import epy
 
 from ganlib import storage, streams
 from ganlib.evaluation import measures
-from ganlib.evaluation.belonging import check_model
+from ganlib.evaluation.belonging import check_model, flattered
 from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries, save_sheets
@@ -165,7 +165,7 @@ def evaluate(
     protocol |= {"class_samples": len(drawn)}
     by_class = per_class(drawn, reference, dataset.classes)
     with storage.whole_folder(output) as folder:
-        notes = [*_notes(model, dataset, reference, count), *_flattered(scores[0], reference), *strange]
+        notes = [*_notes(model, dataset, reference, count), *flattered(scores[0], reference), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
         sheet = sampler.sheet(seed=streams.key("evaluation sheet", config.seed))
@@ -269,14 +269,6 @@ def _introduction(
         rows = "one class a row" if whole else "the classes from the top"
         said.append(f"Pictures show {rows}: {', '.join(model.sheet_classes)}.")
     return said
-
-
-def _flattered(distance: Score, reference: Reference) -> list[str]:
-    """Returns a note where generated images score better than real ones, if the feature space explains it."""
-    if distance.floor is None or distance.value >= distance.floor or "test_accuracy" not in reference.extractor.facts:
-        return []
-    why = "the feature space was trained on the training images and favours what is like them"
-    return [f"Generated images score better than held-out real ones: {why}. Recall and coverage say what is missing."]
 
 
 def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
