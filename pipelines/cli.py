@@ -19,8 +19,6 @@ from pipelines.results import compare, deliver, score
 from pipelines.stops import FAILURE, MISTAKE, Commands, Stop, ended_like_ctrl_c, for_people
 from pipelines.workers import train
 
-EXTRA = "running needs the extra [train]: pip install -r requirements/train.txt"
-
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gan-pipelines")
@@ -94,7 +92,7 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
             with suppress(psutil.Error):
                 step.terminate()
 
-    with for_people(extra=EXTRA, failures=(OSError, RuntimeError)):
+    with for_people(extra=True, failures=(OSError, RuntimeError)):
         import psutil
 
         try:

@@ -16,9 +16,6 @@ from pipelines.stops import FAILURE, MISTAKE, Stop, for_people
 if TYPE_CHECKING:
     from ganlib.scoring import Scoring
 
-MLFLOW_EXTRA = "MLflow comes with the extra [train]: pip install -r requirements/train.txt"
-EXTRA = "scores need the extra [train]: pip install -r requirements/train.txt"
-
 
 @click.command()
 @click.argument("first")
@@ -67,7 +64,7 @@ def score(
         raise Stop(f"a treatment belongs to the space inception. Received: --treatment {treatment}, {word}", MISTAKE)
     if word == "squeezenet" and weights is None:
         raise Stop(f"expected --weights FILE, the network's weights, beside --space {word}. Received: none", MISTAKE)
-    with for_people(extra=EXTRA):
+    with for_people(extra=True):
         from ganlib import scoring, storage
         from ganlib.evaluation import Inception, Random, SqueezeNet
 
@@ -123,7 +120,7 @@ def deliver(folder: Path, uri: str | None) -> None:
 
     if uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
-    with for_people(extra=MLFLOW_EXTRA):
+    with for_people(extra=True):
         address = os.environ.get("MLFLOW_TRACKING_URI")
         if not address:
             places = [place / "mlflow.db" for place in (folder.resolve(), *folder.resolve().parents[:1])]

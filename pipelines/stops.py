@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 MISTAKE, FAILURE = 2, 1
+EXTRA = "it comes with the extra [train]: pip install -r requirements/train.txt"
 
 
 class Stop(Exception):  # noqa: N818  # an end, not always a fault
@@ -23,11 +24,11 @@ class Stop(Exception):  # noqa: N818  # an end, not always a fault
 
 
 @contextmanager
-def for_people(*, extra: str | None = None, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+def for_people(*, extra: bool = False, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
     """Turns what was raised for people to read into the end of a command.
 
     Args:
-        extra: What brings a library that is missing; absent where none can be.
+        extra: Whether a library that is missing is one of the extra [train]; otherwise it is a fault of ours.
         failures: Errors that are not the user's mistake, as ValueError is.
 
     Raises:
@@ -36,9 +37,9 @@ def for_people(*, extra: str | None = None, failures: tuple[type[Exception], ...
     try:
         yield
     except ModuleNotFoundError as error:
-        if extra is None:
+        if not extra:
             raise
-        raise Stop(f"{error.name} is missing: {extra}", MISTAKE) from error
+        raise Stop(f"{error.name} is missing; {EXTRA}", MISTAKE) from error
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
     except BrokenPipeError:  # whoever reads the output has seen enough

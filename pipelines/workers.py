@@ -14,8 +14,6 @@ from pipelines.stops import for_people
 if TYPE_CHECKING:
     from ganlib.config import RunConfig
 
-EXTRA = "training needs the extra [train]: pip install -r requirements/train.txt"
-
 
 @click.command()
 @config_options
@@ -36,7 +34,7 @@ def train(
     started again goes on.
     """
     config = resolved(chosen, files, assignments)
-    with for_people(extra=EXTRA, failures=(OSError, RuntimeError)):
+    with for_people(extra=True, failures=(OSError, RuntimeError)):
         _train(config, dataset, reference, output)
 
 

@@ -96,7 +96,7 @@ def test_a_run_says_in_one_line_which_extra_is_missing(installed, tmp_path):
         assert done.stdout == ""
         [line] = done.stderr.splitlines()
         assert line.startswith("error: ")
-        assert line.endswith(" is missing: running needs the extra [train]: pip install -r requirements/train.txt")
+        assert line.endswith(" is missing; it comes with the extra [train]: pip install -r requirements/train.txt")
     assert sorted(path.name for path in (tmp_path / "runs").rglob("*") if path.is_file()) == []
 
 

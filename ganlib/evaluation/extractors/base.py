@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
@@ -152,17 +151,6 @@ class FixedExtractor(Extractor):
         """Makes the feature space, whatever the dataset; see the base class."""
         del dataset, seed
         return self.load(weights)
-
-
-@contextlib.contextmanager
-def float32_layers() -> Iterator[None]:
-    """Has layers that are built meanwhile compute in float32, whatever a training in this process has set."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _rebatched(batches: Uint8Batches, size: int) -> Iterator[NDArray[np.uint8]]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from etils import epy
 
 from ganlib import pixels
-from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor, float32_layers
+from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+from ganlib.surroundings import own_keras
 
 with epy.lazy_imports():
     import keras
@@ -34,13 +35,12 @@ class Random(FixedExtractor):
 
     kind: Literal["random"] = "random"
 
+    @own_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
         """Draws the weights, the same ones everywhere; see the base class."""
         if weights is not None:
             raise ValueError(f"expected no weights for random features. Received: weights={str(weights)!r}")
-        with float32_layers():
-            network = _network()
-        return FittedExtractor("random", network, (), {"seed": SEED}, treatment="clean")
+        return FittedExtractor("random", _network(), (), {"seed": SEED}, treatment="clean")
 
 
 def _network() -> keras.Model:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from etils import epy
 
 from ganlib import storage
-from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor, float32_layers
+from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+from ganlib.surroundings import own_keras
 
 with epy.lazy_imports():
     import h5py
@@ -36,6 +37,7 @@ class SqueezeNet(FixedExtractor):
     """HDF5 file of the network without its top, squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5: a path, gs://
     or https:// address."""
 
+    @own_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
         """Fills the network with the weights of a file; see the base class."""
         if weights is None and self.weights is None:
@@ -44,7 +46,7 @@ class SqueezeNet(FixedExtractor):
         if path.is_dir():
             raise ValueError(f"expected a file of SqueezeNet's weights. Received: weights={str(path)!r}, a folder")
         try:
-            with h5py.File(path) as file, float32_layers():
+            with h5py.File(path) as file:
                 network = _network(_Weights(file))
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise ValueError(
