@@ -44,11 +44,12 @@ def main() -> None:
         )
         sys.exit(MISTAKE)
     sys.meta_path.insert(0, _Beside())
-    from ganlib.surroundings import pass_warnings, print_every_letter
+    from ganlib.surroundings import import_keras_alone, pass_warnings, print_every_letter
     from pipelines.cli import main as command
 
     pass_warnings()
     print_every_letter()
+    import_keras_alone()
     command()
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 from etils import epy
 
 with epy.lazy_imports():
     import tensorflow as tf
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Variables by which users have libraries multiply float32 as something shorter, and the values that do not.
 SHORTCUTS = {
@@ -82,6 +87,21 @@ def keras_seed(key: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(before)
+
+
+def without_autograph(function: Callable[P, R]) -> Callable[P, R]:
+    """Has TensorFlow trace what a function makes graphs of as it is written.
+
+    AutoGraph would read and rewrite the source of each, a second in all for a training; that is needed where a branch
+    or loop of Python depends on a tensor, and none here does.
+    """
+
+    @functools.wraps(function)
+    def traced_as_written(*args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = tf.autograph.experimental.do_not_convert(function)(*args, **kwargs)
+        return result
+
+    return traced_as_written
 
 
 def _switch(config: object, enabled: bool) -> None:

@@ -19,6 +19,7 @@ from ganlib.evaluation.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
+from ganlib.runtime import without_autograph
 from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
@@ -83,6 +84,7 @@ class _Side:
 
 @printable()
 @own_keras()
+@without_autograph
 def score(first: str, second: str, *, space: FixedExtractor, weights: Path | None = None) -> Scoring:
     """Measures how far one set of images is from another.
 

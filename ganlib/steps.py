@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from ganlib import storage
 from ganlib.schema import problems
-from ganlib.surroundings import print_every_letter
+from ganlib.surroundings import import_keras_alone, print_every_letter
 
 FAILURE_FILE = "GAN_PIPELINES_FAILURE_FILE"
 MISTAKE, FAILURE = 2, 1
@@ -47,6 +47,7 @@ def step(name: str, artifact: Artifact) -> Iterator[None]:
         artifact: Main output; its metadata gets `seconds`, the wall time since the process began.
     """
     print_every_letter()
+    import_keras_alone()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
     try:
         yield

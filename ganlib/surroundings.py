@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ganlib import REPLACED
 
 KERAS = {"backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 ESCAPES = "backslashreplace"
+# Keras imports these where it finds them, for what nothing here uses: more than a third of the time that an import of
+# TensorFlow takes.
+UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
 _said: set[str] = set()
 
 
@@ -98,6 +102,27 @@ def printable() -> Iterator[None]:
         yield
     finally:
         stream.reconfigure(errors=before)
+
+
+class _WithoutExtras(MetaPathFinder):
+    """Hides libraries while Keras is being imported; afterwards they are found as ever."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        del path, target
+        if fullname in UNUSED_BY_KERAS and getattr(_keras_spec(), "_initializing", False):
+            raise ModuleNotFoundError(f"{fullname} is not imported with Keras here", name=fullname)
+
+
+def _keras_spec() -> Any:
+    return getattr(sys.modules.get("keras"), "__spec__", None)
+
+
+def import_keras_alone() -> None:
+    """Has Keras import no library in this process that only other programs use it with.
+
+    For processes that run nothing but this project: a notebook's Keras takes tables of pandas, for one.
+    """
+    sys.meta_path.insert(0, _WithoutExtras())
 
 
 def pass_warnings() -> None:

@@ -22,6 +22,7 @@ from ganlib.evaluation.per_class import ClassScores, per_class
 from ganlib.evaluation.report import Contents, write_report
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
+from ganlib.runtime import without_autograph
 from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
 
@@ -117,6 +118,7 @@ class Evaluation:
 
 @printable()
 @own_keras()
+@without_autograph
 def evaluate(
     model: TrainedModel,
     dataset: PreparedDataset,

@@ -18,6 +18,7 @@ from ganlib.evaluation.memorisation import OTHERS, closeness_to_training
 from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
+from ganlib.runtime import without_autograph
 from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 @printable()
 @own_keras()
+@without_autograph
 def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:
     """Makes the feature space of a dataset and measures its real images in it.
 

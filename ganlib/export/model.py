@@ -13,6 +13,7 @@ from ganlib import storage
 from ganlib.export.card import model_card
 from ganlib.export.network import save_network, save_signatures
 from ganlib.export.parity import check
+from ganlib.runtime import without_autograph
 from ganlib.schema import Config
 from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
@@ -75,6 +76,7 @@ class ExportedModel:
 
 @printable()
 @own_keras()
+@without_autograph
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
     """Writes the scored generator for shipping.
 

@@ -13,6 +13,8 @@ SECONDS = 300
 # Runs in a fresh interpreter that knows nothing of this project.
 SCRIPT = """
 import json, sys
+unused = ("matplotlib", "pandas", "sklearn")  # Keras would import them in as much time as itself
+sys.modules.update(dict.fromkeys(unused))
 import numpy as np, tensorflow as tf, keras
 folder, witness = sys.argv[1:]
 tf.config.experimental.enable_tensor_float_32_execution(False)

@@ -51,6 +51,7 @@ SCORE_SAMPLES = 1000  # of a score on the way, where there are so many test imag
 
 @printable()
 @own_keras()
+@runtime.without_autograph
 def train(
     dataset: PreparedDataset,
     reference: Reference,
