@@ -17,7 +17,7 @@ import pytest
 import web_server
 from google.cloud import storage as google_storage
 
-from ganlib import remote
+from ganlib import remote, steps
 from ganlib.data import DataConfig, PreparedDataset, prepare
 from ganlib.evaluation import EvaluationConfig, Reference, measure_reference
 from ganlib.models import Dcgan
@@ -38,6 +38,7 @@ def pytest_configure(config):
     """Sets up two logical CPU devices before anything touches TensorFlow's runtime."""
     import tensorflow as tf
 
+    gc.set_threshold(*steps.COLLECTION_THRESHOLDS)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 

@@ -11,7 +11,7 @@ from loop import MODEL, TASK
 from ganlib import storage
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
-from ganlib.models import Dcgan
+from ganlib.models import Dcgan, Mlp
 from ganlib.objectives import NonSaturating
 from ganlib.tracking import Tracker
 from ganlib.training import Adam, HealthConfig, RmsProp, TrainConfig, TrainedModel, TrainingDiverged, health, train
@@ -31,6 +31,7 @@ QUICK = {
     "precision": "float32",
 }
 MEASURE = "training/fd_digits_classifier"
+SMALL = Mlp(generator_width=4, discriminator_width=2, pieces=2)
 
 
 def run(dataset, reference, output, *, model=MODEL, objective=NonSaturating(), health=None, **settings):  # noqa: B008  # frozen
@@ -89,7 +90,9 @@ def test_nan_in_the_data_takes_the_run_back_and_lets_it_go_on_gentler(digits, re
     assert "discriminator/real" in event["text"]
     assert model.facts["rollbacks"] == 1
     assert all(np.isfinite(array).all() for array in weights(model))
-    rates = {row["step"]: row["learning_rate/generator"] for row in model.history if "learning_rate/generator" in row}
+    lines = (model.folder / "history.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]  # any program reads it: there is no NaN
+    rates = {row["step"]: row["learning_rate/generator"] for row in rows if "learning_rate/generator" in row}
     assert rates[6] == pytest.approx(2e-4)
     assert rates[10] == rates[12] == pytest.approx(1e-4)
     assert all(np.isfinite(value) for row in model.history for value in row.values())
@@ -343,7 +346,7 @@ def test_patience_ends_a_run_without_progress(digits, reference, tmp_path):
     assert step == model.step("best") + 2 * 2 == model.facts["last_step"] < 100
 
 
-def test_a_target_ends_a_run_and_a_harder_one_lets_it_go_on(digits, reference, tmp_path, capsys):
+def test_a_target_ends_a_run_and_the_same_one_ends_it_again(digits, reference, tmp_path):
     home = str(tmp_path / "home")
     first = run(digits, reference, tmp_path / "a", home=home, target_score=1e9)
     assert first.facts["last_step"] == 2
@@ -351,11 +354,6 @@ def test_a_target_ends_a_run_and_a_harder_one_lets_it_go_on(digits, reference, t
     again = run(digits, reference, tmp_path / "b", home=home, target_score=1e9)
     assert again.facts["last_step"] == 2
     assert all((a == b).all() for a, b in zip(weights(first), weights(again), strict=True))
-    whole = run(digits, reference, tmp_path / "c", home=home, target_score=1e-9)
-    assert whole.facts["last_step"] == 12
-    assert whole.facts["stopped"] is None
-    plain = run(digits, reference, tmp_path / "plain")
-    assert all((a == b).all() for a, b in zip(weights(whole), weights(plain), strict=True))
 
 
 def test_time_ends_a_run_with_a_score(digits, reference, tmp_path):
@@ -366,39 +364,13 @@ def test_time_ends_a_run_with_a_score(digits, reference, tmp_path):
     assert model.facts["best_score"] == model.history[-1][MEASURE]
 
 
-def test_reactions_and_limits_may_change_between_two_starts_and_may_let_a_run_go_on(digits, reference, tmp_path):
-    damaged, home = damaged_feed(digits, numbers=[7]), str(tmp_path / "home")
-    stopped = run(damaged, reference, tmp_path / "a", home=home, health={"non_finite": "stop"})
-    assert stopped.facts["last_step"] == 8
-    rest = run(damaged, reference, tmp_path / "b", home=home, health={"non_finite": "roll_back"})
-    assert rest.facts["last_step"] == 12
-    assert rest.facts["stopped"] is None
-
-
 def test_a_rollback_under_two_replicas_goes_on_with_equal_bits_after_an_interruption(digits, reference, tmp_path):
-    damaged = damaged_feed(digits, numbers=[6])
-    whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"), replicas=2)
-    run(damaged, reference, tmp_path / "half", home=str(tmp_path / "two"), replicas=2, steps=8)
-    rest = run(damaged, reference, tmp_path / "rest", home=str(tmp_path / "two"), replicas=2)
+    damaged, settings = damaged_feed(digits, numbers=[6]), {"replicas": 2, "model": SMALL}
+    whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"), **settings)
+    run(damaged, reference, tmp_path / "half", home=str(tmp_path / "two"), steps=8, **settings)
+    rest = run(damaged, reference, tmp_path / "rest", home=str(tmp_path / "two"), **settings)
     assert events(rest) == events(whole) == [(8, "non_finite", "rolled back")]
     assert all((a == b).all() for a, b in zip(weights(whole), weights(rest), strict=True))
-
-
-def test_a_run_interrupted_around_a_rollback_ends_with_the_same_bits(digits, reference, tmp_path):
-    """Checkpoints lie at 4, 8 and 12, the trouble at 7: going on from 4 meets it again, going on from 8 does not."""
-    damaged = damaged_feed(digits, numbers=[6])
-    whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"))
-    for name, step in (("before", 4), ("after", 8)):
-        home = tmp_path / name
-        run(damaged, reference, tmp_path / f"{name}-half", home=str(home), steps=step)
-        rest = run(damaged, reference, tmp_path / f"{name}-rest", home=str(home))
-        assert events(rest) == events(whole)
-        assert all((a == b).all() for a, b in zip(weights(whole), weights(rest), strict=True))
-        rows = [
-            [{k: v for k, v in row.items() if k != "time" and "speed" not in k} for row in m.history]
-            for m in (whole, rest)
-        ]
-        assert rows[0] == rows[1]
 
 
 def test_only_the_best_states_that_may_be_needed_are_kept(digits, reference, tmp_path):
@@ -456,6 +428,7 @@ def test_learning_rates_follow_their_schedule_whatever_the_optimizer(
         digits,
         reference,
         tmp_path / "model",
+        model=SMALL,
         schedule=schedule,
         decay_from=start,
         steps=4,
@@ -475,17 +448,7 @@ def test_the_number_of_steps_belongs_to_a_run_whose_rates_fall(digits, reference
 
 
 def test_a_half_life_in_images_takes_the_place_of_the_decay(digits, reference, tmp_path):
-    model = run(digits, reference, tmp_path / "model", ema_half_life=8, steps_per_loop=1, steps=12)
+    model = run(digits, reference, tmp_path / "model", model=SMALL, ema_half_life=8, steps_per_loop=1, steps=12)
     decays = [row["ema/decay"] for row in model.history]
     ramp = [(1 + step) / (10 + step) for step in range(len(decays))]
     assert decays == pytest.approx([min(0.5, value) for value in ramp], rel=1e-5)
-
-
-def test_the_history_is_json_that_any_program_reads(digits, reference, tmp_path):
-    model = run(damaged_feed(digits, numbers=[7]), reference, tmp_path / "model")
-
-    def refuse(word):
-        raise AssertionError(word)
-
-    for line in (model.folder / "history.jsonl").read_text().splitlines():
-        json.loads(line, parse_constant=refuse)

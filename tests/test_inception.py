@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import urllib.request
 
 import damaged_files
@@ -299,24 +297,6 @@ def test_no_network_is_needed_for_what_is_in_the_cache(published, known, files, 
     published.write_bytes((files / "graph.pb").read_bytes())
     monkeypatch.setattr(urllib.request, "build_opener", lambda *_: pytest.fail("the server was asked"))
     assert inception_weights.canonical().recognised
-
-
-def test_two_processes_at_once_download_the_weights_once(server, published, known, capsys):
-    program = (
-        "import json, sys\nfrom ganlib.evaluation.extractors import inception_weights as ours\n"
-        "ours.ADDRESS = sys.argv[1]\nours.FINGERPRINTS.update(json.loads(sys.argv[2]))\n"
-        "print(ours.canonical().sha256)"
-    )
-    command = [sys.executable, "-c", program, inception_weights.ADDRESS, json.dumps(known)]
-    with storage.sole_writer(published):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == f"waiting for another process that works in {published.parent}\n"
-    ours = inception_weights.canonical().sha256
-    theirs = process.communicate(timeout=300)[0].splitlines()
-    assert theirs[-1] == ours == storage.sha256(published)
-    said = [*theirs, *capsys.readouterr().out.splitlines()]
-    assert said.count(f"fetch: {inception_weights.ADDRESS}") == 1
-    assert os.listdir(published.parent) == [published.name]
 
 
 @pytest.mark.parametrize(

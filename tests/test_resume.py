@@ -7,11 +7,10 @@ import psutil
 import pytest
 import test_health
 from loop import TASK, arrays, begun, stepped
-from test_health import WILD, damaged_feed, events, weights
+from test_health import SMALL, WILD, damaged_feed, events, weights
 
 from ganlib import storage
 from ganlib.data import PreparedDataset
-from ganlib.models import Mlp
 from ganlib.objectives import NonSaturating
 from ganlib.tracking import Tracker
 from ganlib.training import Adam
@@ -19,11 +18,9 @@ from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.state import Best, Clock, HealthRecord
 from ganlib.training.trainer import Trainer
 
-MODEL = Mlp(generator_width=4, discriminator_width=2, pieces=2)
-
 
 def run(*arguments, **settings):
-    return test_health.run(*arguments, **{"model": MODEL, **settings})
+    return test_health.run(*arguments, **{"model": SMALL, **settings})
 
 
 def same(whole, resumed):
@@ -142,7 +139,7 @@ def test_every_collapse_is_rolled_back(digits, reference, tmp_path, monkeypatch)
 
 
 def test_a_rollback_changes_what_is_trained_and_nothing_else(digits, tmp_path):
-    state, _ = stepped(digits, objective=NonSaturating(), steps=2, model=MODEL)
+    state, _ = stepped(digits, objective=NonSaturating(), steps=2, model=SMALL)
     state.clock, state.best = Clock(2, 2, 1, 3.0, 4.0), Best(5.0, 2, {"generator/000": np.ones(2)})
     state.health = HealthRecord(diverse=True, signs={"stalled": 1}, events={"worsened": 2}, rollbacks=1, gentleness=0.5)
     checkpoints = Checkpoints(tmp_path, keep=1)
@@ -159,7 +156,7 @@ def test_a_rollback_changes_what_is_trained_and_nothing_else(digits, tmp_path):
 
 
 def test_a_checkpoint_of_another_version_is_refused_in_one_line(digits, tmp_path):
-    state, _ = stepped(digits, objective=NonSaturating(), steps=1, model=MODEL)
+    state, _ = stepped(digits, objective=NonSaturating(), steps=1, model=SMALL)
     facts = np.frombuffer(b'{"step": 1, "diverse": true}', np.uint8)
     np.savez(tmp_path / "step-000000001.npz", **arrays(state), **{"facts.json": facts})
     with pytest.raises(ValueError, match=r"^expected a checkpoint of format .*; take another run name.*format=None$"):
@@ -180,7 +177,7 @@ class Large(PreparedDataset):
 
 def test_ten_rollbacks_need_the_memory_of_one():
     images = Large()
-    config, strategy, state = begun(images, model=MODEL, steps=13, steps_per_loop=1)
+    config, strategy, state = begun(images, model=SMALL, steps=13, steps_per_loop=1)
     trainer = Trainer(state, task=TASK, objective=NonSaturating(), strategy=strategy, config=config)
     memory = []
 

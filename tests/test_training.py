@@ -1,8 +1,12 @@
 """The loop: exact repetition, exact resume, replicas that agree, and what a run leaves behind."""
 
+import contextlib
 import dataclasses
+import io
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +41,21 @@ def run(digits, reference, output, *, objective=NonSaturating(), **settings):  #
 
 def weights(model: TrainedModel):
     return [array for kept in ("best", "last") for array in model.network(kept).get_weights()]
+
+
+@pytest.fixture(scope="module")
+def plain(digits, reference, tmp_path_factory):
+    """A run with a home beside it, and the lines that it printed."""
+    place = tmp_path_factory.mktemp("plain")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        model = run(digits, reference, place / "model", home=str(place / "home"))
+    return model, printed.getvalue().splitlines()
+
+
+@pytest.fixture
+def home(plain, tmp_path):
+    """A copy of that run's home, to go on from."""
+    return Path(shutil.copytree(plain[0].folder.parent / "home", tmp_path / "home"))
 
 
 @pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
@@ -80,15 +99,15 @@ def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
             np.testing.assert_allclose(arrays(state)[name], array, rtol=1e-4, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("objective", [NonSaturating(), NonSaturating(discriminator_steps=2)], ids=["one", "two"])
-def test_two_replicas_make_the_steps_that_one_makes(digits, objective):
-    """Twenty steps on the same global batches, dropout and batch norm as they are.
+def test_two_replicas_make_the_steps_that_one_makes(digits):
+    """Twenty steps of three updates on the same global batches, dropout and batch norm as they are.
 
     The sums over a batch are taken in another order, which moves a float32 gradient by a few units in
     its last place. Adam divides by the gradient's own size, so an entry whose gradient is close to zero
     may move by as much as its step size, 2e-4, in another direction: the bound is a tenth of that for
     all but a thousandth of the weights, and one step for each of them; terms agree to 1e-4.
     """
+    objective = NonSaturating(discriminator_steps=2)
     one, one_rows = stepped(digits, objective=objective)
     two, two_rows = stepped(digits, replicas=2, objective=objective)
     for name, array in arrays(one).items():
@@ -110,39 +129,21 @@ def test_without_synchronised_statistics_and_masks_the_replicas_would_not_agree(
     assert np.quantile(np.abs(arrays(one)[name] - arrays(other)[name]), 0.5) > 2e-5
 
 
-def test_equal_seeds_give_equal_bits_and_others_do_not(digits, reference, tmp_path):
-    models = [run(digits, reference, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
-    assert all((a == b).all() for a, b in zip(weights(models[0]), weights(models[1]), strict=True))
-    assert any((a != c).any() for a, c in zip(weights(models[0]), weights(models[2]), strict=True))
+def test_equal_seeds_give_equal_bits_whatever_the_rhythms_and_others_do_not(digits, reference, tmp_path, plain):
+    rhythms = {"steps_per_loop": 5, "sample_every": 4, "checkpoint_every": 7}
+    equal, other = (run(digits, reference, tmp_path / str(seed), seed=seed, **rhythms) for seed in (0, 1))
+    assert all((a == b).all() for a, b in zip(weights(plain[0]), weights(equal), strict=True))
+    assert any((a != b).any() for a, b in zip(weights(plain[0]), weights(other), strict=True))
 
 
-def test_the_kind_of_updates_is_a_setting_of_the_run(digits, reference, tmp_path):
-    models = [run(digits, reference, tmp_path / name, updates=name) for name in ("alternating", "simultaneous")]
-    assert any((a != b).any() for a, b in zip(weights(models[0]), weights(models[1]), strict=True))
+def test_the_kind_of_updates_is_a_setting_of_the_run(digits, reference, tmp_path, plain):
+    other = run(digits, reference, tmp_path / "model", updates="simultaneous")
+    assert TrainConfig().updates == "alternating"  # as in the plain run
+    assert any((a != b).any() for a, b in zip(weights(plain[0]), weights(other), strict=True))
 
 
-def test_the_steps_in_a_loop_and_the_rhythms_change_no_bit(digits, reference, tmp_path):
-    plain = run(digits, reference, tmp_path / "a")
-    other = run(digits, reference, tmp_path / "b", steps_per_loop=5, sample_every=4, checkpoint_every=7)
-    for name in ("last",):
-        pairs = zip(plain.network(name).get_weights(), other.network(name).get_weights(), strict=True)
-        assert all((a == b).all() for a, b in pairs)
-
-
-def test_a_longer_run_goes_on_where_a_shorter_one_ended(digits, reference, tmp_path):
-    whole = run(digits, reference, tmp_path / "whole", home=str(tmp_path / "one"))
-    run(digits, reference, tmp_path / "half", steps=6, home=str(tmp_path / "two"))
-    resumed = run(digits, reference, tmp_path / "rest", home=str(tmp_path / "two"))
-    assert all((a == b).all() for a, b in zip(weights(whole), weights(resumed), strict=True))
-    terms = [
-        [{k: v for k, v in row.items() if k != "time" and not k.startswith("speed/")} for row in m.history]
-        for m in (whole, resumed)
-    ]
-    assert terms[0] == terms[1]
-
-
-def test_what_a_run_leaves_behind(digits, reference, tmp_path):
-    model = run(digits, reference, tmp_path / "model", home=str(tmp_path / "home"))
+def test_what_a_run_leaves_behind(plain):
+    model, _ = plain
     steps = [row["step"] for row in model.history]
     assert steps == [3, 4, 6, 8, 9, 12]
     scored = [row["step"] for row in model.history if "training/fd_digits_classifier" in row]
@@ -151,22 +152,21 @@ def test_what_a_run_leaves_behind(digits, reference, tmp_path):
     assert (model.step("best"), model.facts["best_score"]) == (best["step"], best["training/fd_digits_classifier"])
     assert model.step("last") == 12
     assert [path.name for path in model.sample_pictures] == [f"step-{step:09d}.png" for step in (0, 6, 12)]
-    assert len(list((tmp_path / "home" / "checkpoints").glob("step-*.npz"))) == 2
+    assert len(list((model.folder.parent / "home" / "checkpoints").glob("step-*.npz"))) == 2
     assert model.facts["replicas"] == 1
     assert model.facts["precision"] == "float32"
     for kept in ("best", "last"):
         inputs, images = model.witness(kept)
         np.testing.assert_allclose(model.network(kept)(inputs, training=False), images, atol=1e-6)
-    journal = storage.read_lines(tmp_path / "model" / "tracking.jsonl")
+    journal = storage.read_lines(model.folder / "tracking.jsonl")
     assert {line["do"] for line in journal} == {"params", "tags", "dataset", "image", "status"}
     params = next(line["values"] for line in journal if line["do"] == "params")
     assert params["training.generator_optimizer.learning_rate"] == "0.0002"
     assert params["objective.kind"] == "non_saturating"
 
 
-def test_progress_lines_tell_percent_rate_eta_and_every_term(digits, reference, tmp_path, capsys):
-    run(digits, reference, tmp_path / "model")
-    line = [line for line in capsys.readouterr().out.splitlines() if line.startswith("train")][-1]
+def test_progress_lines_tell_percent_rate_eta_and_every_term(plain):
+    line = [line for line in plain[1] if line.startswith("train")][-1]
     for part in (
         "100%",
         "12/12 steps",
@@ -179,8 +179,8 @@ def test_progress_lines_tell_percent_rate_eta_and_every_term(digits, reference, 
         assert part in line
 
 
-def test_the_same_inputs_give_the_first_samples_whatever_the_count(digits, reference, tmp_path):
-    sampler = run(digits, reference, tmp_path / "model").sampler("last")
+def test_the_same_inputs_give_the_first_samples_whatever_the_count(plain):
+    sampler = plain[0].sampler("last")
     many = sampler.images(130, seed=5)
     assert (many.shape, many.dtype) == ((130, 16, 16, 1), np.uint8)
     np.testing.assert_array_equal(sampler.images(30, seed=5), many[:30])
@@ -215,39 +215,33 @@ def test_a_divergence_is_told_with_its_steps_and_saves_nothing(digits, reference
     assert any(line.get("status") == "FAILED" for line in storage.read_lines(tmp_path / "home" / "tracking.jsonl"))
 
 
-def test_a_home_of_another_run_is_refused(digits, reference, tmp_path):
-    run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"))
+def test_a_home_of_another_run_is_refused(digits, reference, tmp_path, home):
     with pytest.raises(ValueError, match=r"other settings: objective\.kind was 'non_saturating'.*kind='minimax'"):
-        run(digits, reference, tmp_path / "b", home=str(tmp_path / "home"), objective=Minimax())
+        run(digits, reference, tmp_path / "b", home=str(home), objective=Minimax())
     other = dataclasses.replace(reference, facts={**reference.facts, "reference_split": "test"})
     with pytest.raises(ValueError, match=r"evaluation\.reference_split was 'train'\. Take another run name"):
-        run(digits, other, tmp_path / "b", home=str(tmp_path / "home"))
+        run(digits, other, tmp_path / "b", home=str(home))
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "damaged checkpoint"),
-    ],
-)
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(digits, reference, tmp_path, damage, message, capsys):
-    run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"))
-    whole = run(digits, reference, tmp_path / "whole", steps=15)
-    newest = max((tmp_path / "home" / "checkpoints").glob("*.npz"))
-    damage(newest)
-    resumed = run(digits, reference, tmp_path / "b", steps=15, home=str(tmp_path / "home"))
-    assert message in capsys.readouterr().out
-    assert all((a == b).all() for a, b in zip(weights(whole), weights(resumed), strict=True))
-    for path in (tmp_path / "home" / "checkpoints").glob("*.npz"):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(digits, reference, tmp_path, plain, home, capsys):
+    def damage(path):
+        path.write_bytes(path.read_bytes()[:1000])
+
+    damage(home / "checkpoints" / "step-000000012.npz")
+    resumed = run(digits, reference, tmp_path / "b", home=str(home))
+    printed = capsys.readouterr().out
+    assert "damaged checkpoint" in printed
+    assert "goes on from step 9" in printed
+    assert all((a == b).all() for a, b in zip(weights(plain[0]), weights(resumed), strict=True))
+    for path in (home / "checkpoints").glob("*.npz"):
         damage(path)
     with pytest.raises(ValueError, match="every checkpoint is damaged"):
-        run(digits, reference, tmp_path / "c", steps=20, home=str(tmp_path / "home"))
+        run(digits, reference, tmp_path / "c", home=str(home))
 
 
-def test_a_run_that_is_further_than_asked_is_told(digits, reference, tmp_path):
-    run(digits, reference, tmp_path / "a", home=str(tmp_path / "home"))
+def test_a_run_that_is_further_than_asked_is_told(digits, reference, tmp_path, home):
     with pytest.raises(ValueError, match=r"already made 12 steps.*Received: training\.steps=6"):
-        run(digits, reference, tmp_path / "b", steps=6, home=str(tmp_path / "home"))
+        run(digits, reference, tmp_path / "b", steps=6, home=str(home))
 
 
 def test_a_checkpoint_of_other_networks_changes_nothing(digits, tmp_path):
