@@ -109,8 +109,6 @@ def trained(digits, reference, tmp_path_factory) -> TrainedModel:
 @pytest.fixture(scope="session")
 def emulator():
     """Port of an emulator of Google Cloud Storage, a process of its own."""
-    gc.collect()
-    gc.freeze()  # what has been loaded by now is not looked through again after every test
     with buckets.emulator() as port:
         yield port
 
@@ -122,8 +120,10 @@ def left_connections(emulator):
     They are collected here, so that no later test is told of them. The filter ends with the test, as pytest's do.
     """
     warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+    gc.freeze()  # what is here by now is not looked through again after every test
     yield
     gc.collect()
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[], Image.Image | NDArray[np.generic]]
 
+ORIENTATION, UPRIGHT = 0x0112, 1  # the tag of EXIF, and what it says of most images
 DEEP_CHANNELS = "16 bits a channel: only the upper 8 are read"
 # What the system says of the file itself, and would say again. EINVAL: an offset that a damaged archive tells.
 OF_THE_FILE = frozenset(
@@ -76,7 +77,9 @@ def load(read: Read, *, only_deep: bool = False) -> Loaded:
             if kind is None and (";16" in stored if full is None else full > 255):
                 remarks.append(DEEP_CHANNELS)
             file = source.format or "array"
-            ImageOps.exif_transpose(source, in_place=True)  # loads it; a copy would cost as much as the decoding
+            source.load()
+            if source.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+                ImageOps.exif_transpose(source, in_place=True)  # a copy would cost as much as the decoding
             unsigned = kind is not None and file == "TIFF" and stored in UNSIGNED
             return Loaded(source, kind, file, remarks, full, told, unsigned)
     except (RemoteError, MemoryError):  # say nothing of the image

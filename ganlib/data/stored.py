@@ -73,16 +73,16 @@ class File(NamedTuple):
 
     def content(self) -> bytes:
         """Reads a regular file, or one that a link leads to."""
-        file = self._opened()
+        file, size = self._opened()
         try:
-            return _bytes(file, 0, os.fstat(file).st_size)
+            return _bytes(file, 0, size)
         finally:
             os.close(file)
 
     def start(self, count: int) -> bytes:
         """Reads the beginning; of what is no regular file, nothing."""
         try:
-            file = self._opened()
+            file, _ = self._opened()
         except (OSError, ValueError):
             return b""
         try:
@@ -92,13 +92,14 @@ class File(NamedTuple):
         finally:
             os.close(file)
 
-    def _opened(self) -> int:
-        """Opens a regular file; never waits for a pipe that bears an image's name."""
+    def _opened(self) -> tuple[int, int]:
+        """Opens a regular file, and tells its size; never waits for a pipe that bears an image's name."""
         file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             os.close(file)
             raise ValueError("no regular file")
-        return file
+        return file, status.st_size
 
 
 class Range(NamedTuple):

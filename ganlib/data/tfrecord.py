@@ -9,13 +9,10 @@ from __future__ import annotations
 import functools
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from etils import epy
-
-with epy.lazy_imports():
-    import google_crc32c
+import google_crc32c  # at once: looking into a module that is loaded late takes longer than a checksum
 
 MASK = 0xA282EAD8
 WORD = 2**32
@@ -24,16 +21,20 @@ DELIMITED = 2  # wire type of bytes, strings and nested messages
 BYTES_LIST, INT64_LIST = 1, 3  # fields of `tf.train.Feature`
 
 
-def framed(record: bytes) -> bytes:
-    """Returns a record as it stands in a file: its length and its bytes, each followed by its checksum."""
-    length = struct.pack("<Q", len(record))
-    return b"".join((length, _checksum(length), record, _checksum(record)))
+def framed(record: Sequence[bytes]) -> bytes:
+    """Returns a record as it stands in a file: its length and its bytes, each followed by its checksum.
+
+    Args:
+        record: In parts, which are copied only once.
+    """
+    length = struct.pack("<Q", sum(map(len, record)))
+    return b"".join((length, _checksum([length]), *record, _checksum(record)))
 
 
-def example(image: bytes, label: int) -> bytes:
-    """Returns a serialized `tf.train.Example` with the features `image` and `label`."""
+def example(image: bytes, label: int) -> tuple[bytes, bytes, bytes]:
+    """Returns a serialized `tf.train.Example` with the features `image` and `label`, in parts."""
     before, behind = _around(len(image), label)
-    return b"".join((before, image, behind))
+    return before, image, behind
 
 
 def images(path: Path, size: int) -> Iterator[bytes]:
@@ -82,6 +83,6 @@ def _varint(value: int) -> bytes:
     return bytes(parts)
 
 
-def _checksum(data: bytes) -> bytes:
-    checksum = google_crc32c.value(data)
+def _checksum(parts: Sequence[bytes]) -> bytes:
+    checksum = functools.reduce(google_crc32c.extend, parts, 0)
     return struct.pack("<I", ((checksum >> 15 | checksum << 17) + MASK) % WORD)

@@ -89,8 +89,10 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
             raise
         except (OSError, MemoryError) as error:
             raise read_error(stored, error) from error
-        remarks.update(lost)
+        if lost:
+            remarks.update(lost)
         pixels = image.tobytes()
-        records.append(tfrecord.framed(tfrecord.example(pixels, NO_LABEL if label is None else label)))
         fingerprints.append(fingerprint(pixels))
+        records.append(tfrecord.framed(tfrecord.example(pixels, NO_LABEL if label is None else label)))
+        del image, pixels  # so that the next image takes their memory, which is still in the cache
     return Treated(b"".join(records), refusals, remarks, seen, b"".join(fingerprints))

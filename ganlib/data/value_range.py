@@ -121,7 +121,8 @@ def layout(image: Image.Image) -> tuple[str, float | None]:
     tiles = getattr(image, "tile", None)
     if not tiles:
         return "", None
-    decoder, *_, details = tiles[0]
+    tile = tiles[0]
+    decoder, details = tile[0], tile[-1]
     details = details if isinstance(details, tuple) else (details,)
     full = float(details[1]) if decoder.startswith("ppm") else None
     return str(details[0]) if details else "", full
