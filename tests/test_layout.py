@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,12 @@ BOTTOM = {
     "tracking",
 }
 FAMILIES = {"data", "tasks", "models", "objectives", "evaluation"}
-MAY_IMPORT = {
-    **dict.fromkeys(BOTTOM | (FAMILIES - {"tasks"}), BOTTOM),
-    "tasks": BOTTOM | {"data", "models", "objectives"},
-    "training": BOTTOM | FAMILIES,
+# Each layer sees those below it; `steps` and `scoring` stand beside the stack.
+STACK = (BOTTOM, {"data", "models", "objectives"}, {"tasks"}, {"trained"}, {"evaluation"}, {"training"}, {"export"})
+MAY_IMPORT = {name: set().union(*STACK[: max(1, level)]) for level, layer in enumerate(STACK) for name in layer} | {
     "steps": BOTTOM,
-    "export": BOTTOM | FAMILIES | {"training"},
-    "scoring": BOTTOM | {"data", "evaluation"},
-    "config": BOTTOM | FAMILIES | {"training", "export"},
+    "scoring": set().union(*STACK[:5]),
+    "config": set().union(*STACK),
     "__init__": set(),
 }
 HOST = re.compile(
@@ -89,10 +88,38 @@ def test_a_module_imports_only_from_the_layers_below_it(path):
     if package != "ganlib":
         return
     own = rest[0]
-    for name, _ in imports(path, typing=False):
+    for name, _ in imports(path):
         if top(name) == "ganlib":
             other = name.split(".")[1]
             assert other == own or other in MAY_IMPORT[own], f"{shown(path)} imports {name}"
+
+
+def circle(paths, root):
+    """Returns a circle of modules that import each other, typing imports included; None if there is none."""
+    modules = {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    graph = {
+        name: {next((m for m in (other, other.rpartition(".")[0]) if m in modules), name) for other, _ in imports(path)}
+        for name, path in modules.items()
+    }
+    try:
+        TopologicalSorter({name: others - {name} for name, others in graph.items()}).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circle(SOURCES, ROOT) is None
+
+
+def test_a_circle_is_found_where_it_is_only_a_type(tmp_path):
+    one, other = tmp_path / "one.py", tmp_path / "two" / "__init__.py"
+    other.parent.mkdir()
+    one.write_text("from two import Second\n")
+    other.write_text("class Second: ...\n")
+    assert circle([one, other], tmp_path) is None
+    other.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from one import First\n")
+    assert set(circle([one, other], tmp_path)) == {"one", "two"}
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name in ("tasks", "training")], ids=shown)

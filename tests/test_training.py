@@ -313,13 +313,12 @@ def test_steps_are_counted_exactly_however_many_there_are(digits):
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_rates_fall_with_every_step_of_a_long_run(schedule):
-    config = TrainConfig(steps=2 * FAR, schedule=schedule)
     counts = tf.constant([0, FAR, FAR + 1, 2 * FAR - 1, 2 * FAR], tf.int64)
-    falls = learning_rate_factor(config, counts).numpy()
+    falls = learning_rate_factor(counts, schedule=schedule, steps=2 * FAR).numpy()
     assert falls[[0, 1, 4]] == pytest.approx([1.0, 0.5, 0.0], abs=1e-7)
     assert falls[1] > falls[2] or schedule == "cosine"  # a fall of 2 ** -25 a step
     assert falls[3] > 0.0 or schedule == "cosine"
-    assert float(ema_decay(TrainConfig(ema_decay=0.999999), tf.constant(FAR + 1, tf.int64))) == np.float32(0.999999)
+    assert float(ema_decay(tf.constant(FAR + 1, tf.int64), decay=0.999999)) == np.float32(0.999999)
 
 
 def test_whether_a_penalty_is_due_is_known_without_asking_the_device(digits):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
     from ganlib.evaluation.scores import Score
-    from ganlib.training import TrainedModel
+    from ganlib.trained import TrainedModel
 
 
 def check_reference(reference: Reference, dataset: PreparedDataset) -> list[str]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
-    from ganlib.training import TrainedModel
-    from ganlib.training.callbacks import Sampler
+    from ganlib.tasks import Sampler
+    from ganlib.trained import TrainedModel
 
 NAMED = 5
 

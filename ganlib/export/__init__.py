@@ -1,5 +1,6 @@
 """Export: a generator that anybody can load without this project, proved to be the trained one."""
 
-from ganlib.export.model import ExportConfig, ExportedModel, export
+from ganlib.export.config import ExportConfig
+from ganlib.export.model import ExportedModel, export
 
 __all__ = ["ExportConfig", "ExportedModel", "export"]

@@ -12,9 +12,8 @@ with epy.lazy_imports():
 
 if TYPE_CHECKING:
     from ganlib.evaluation import Evaluation
-    from ganlib.export.model import ExportConfig
-    from ganlib.training import TrainedModel
-    from ganlib.training.model import Kept
+    from ganlib.export.config import ExportConfig
+    from ganlib.trained import Kept, TrainedModel
 
 
 def model_card(

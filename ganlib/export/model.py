@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
-from pydantic import Field, field_validator
 
 from ganlib import storage
 from ganlib.export.card import model_card
+from ganlib.export.config import ExportConfig
 from ganlib.export.network import save_network, save_signatures
 from ganlib.export.parity import check
 from ganlib.runtime import without_autograph
-from ganlib.schema import Config
 from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
-from ganlib.training.model import KEPT, Kept
+from ganlib.trained import KEPT, Kept
 
 with epy.lazy_imports():
     import keras
@@ -26,25 +25,9 @@ with epy.lazy_imports():
 
 if TYPE_CHECKING:
     from ganlib.evaluation import Evaluation
-    from ganlib.training import TrainedModel
+    from ganlib.trained import TrainedModel
 
 PARITY = "parity.json"
-
-
-class ExportConfig(Config):
-    """What the exported generator must satisfy, and where it goes."""
-
-    tolerance: float = Field(default=1e-4, gt=0.0)
-    """Largest difference, on the range -1..1, between an exported image and the one made in training."""
-    target: str | None = Field(default=None, min_length=1)
-    """gs:// address or folder to which the exported model is published too; a later export replaces it there."""
-
-    @field_validator("target")
-    @classmethod
-    def _can_be_written(cls, target: str | None) -> str | None:
-        if target is not None and storage.is_remote(target) and not target.startswith("gs://"):
-            raise ValueError(f"expected a gs:// address or a folder. Received: target={target!r}")
-        return target
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pydantic import BeforeValidator, Field
 from ganlib.schema import from_word
 from ganlib.tasks.base import Match, Networks, Task
 from ganlib.tasks.generation import Generation
+from ganlib.tasks.sampler import SAMPLE_COLUMNS, Sampler, sheet_labels
 
 Duty = Annotated[Generation, Field(), BeforeValidator(from_word)]
 """Every task there is: a new one is one file and one word here."""
 
-__all__ = ["Duty", "Generation", "Match", "Networks", "Task"]
+__all__ = ["SAMPLE_COLUMNS", "Duty", "Generation", "Match", "Networks", "Sampler", "Task", "sheet_labels"]

@@ -1,8 +1,8 @@
 """Training: the loop, its state, what happens on the way, and what is left behind."""
 
-from ganlib.training.config import TrainConfig
-from ganlib.training.health import HealthConfig, TrainingDiverged
-from ganlib.training.model import TrainedModel
+from ganlib.trained import TrainedModel
+from ganlib.training.config import HealthConfig, TrainConfig
+from ganlib.training.health import TrainingDiverged
 from ganlib.training.optimizers import Adam, RmsProp
 from ganlib.training.strategy import resolve_strategy
 from ganlib.training.train import train

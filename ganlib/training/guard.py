@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ganlib.training import health
-from ganlib.training.health import Finding, HealthConfig, TrainingDiverged
+from ganlib.training.health import Finding, TrainingDiverged
 from ganlib.training.state import Recent
 
 if TYPE_CHECKING:
     from ganlib.tracking import Tracker
     from ganlib.training.checkpoints import Checkpoints
-    from ganlib.training.config import TrainConfig
+    from ganlib.training.config import HealthConfig, TrainConfig
     from ganlib.training.state import TrainState
     from ganlib.training.trainer import Row
 

@@ -5,80 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
-from pydantic import Field, model_validator
-
-from ganlib.schema import Config
+from ganlib.training.rows import ACCURACY, LOSS, NEAREST, VARIANCE
 
 if TYPE_CHECKING:
+    from ganlib.training.config import HealthConfig, Trouble
     from ganlib.training.state import TrainState
-
-Reaction = Literal["note", "roll_back", "stop", "fail"]
-Trouble = Literal["non_finite", "saturated", "collapsed", "worsened", "stalled"]
-
-ACCURACY, LOSS = "discriminator/accuracy", "discriminator/loss"
-VARIANCE, NEAREST = "diversity/variance", "diversity/nearest"
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  # names a state of the training, as the field speaks of it
     """Training cannot go on: the message says what happened, when, and what to try."""
-
-
-class HealthConfig(Config):
-    """What counts as trouble, and the reaction to each: note, roll_back, stop or fail.
-
-    A rollback takes the state at the best score back, lowers the learning rates and draws other latents; the count of
-    steps goes on. After `max_rollbacks` the next one stops instead, or fails where the terms are not finite. Where it
-    would change nothing (the present state is the best one, no state was any better, no step is left) it is noted.
-    """
-
-    non_finite: Literal["roll_back", "stop", "fail"] = "roll_back"
-    """Reaction to a term or gradient that is infinite or NaN."""
-    saturated: Reaction = "note"
-    """Reaction to a discriminator that tells all images rightly, its loss near zero, for `saturation_steps`."""
-    collapsed: Reaction = "roll_back"
-    """Reaction to samples that lost their variance or became alike."""
-    worsened: Reaction = "note"
-    """Reaction to scores that stay above `worse_than` times the best one."""
-    stalled: Reaction = "note"
-    """Reaction to no better score within `patience` measurements."""
-    max_rollbacks: int = Field(default=3, ge=0)
-    """Rollbacks of a run."""
-    gentler: float = Field(default=0.5, gt=0.0, le=1.0)
-    """Factor on the learning rates at each rollback."""
-    saturation_accuracy: float = Field(default=0.99, gt=0.5, le=1.0)
-    """Share of images told rightly from which a discriminator may be saturated."""
-    saturation_loss: float = Field(default=0.05, gt=0.0)
-    """Loss of the discriminator below which it may be; games without a lower bound are never saturated."""
-    saturation_steps: int = Field(default=500, ge=1)
-    """Steps in a row that make it so."""
-    least_variance: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Variance of the samples' features, as a share of real images', below which they have collapsed."""
-    least_distance: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Median distance to the nearest other sample, as a share of real images', below which they are alike."""
-    collapse_scores: int = Field(default=3, ge=1)
-    """Measurements in a row that make a collapse."""
-    grace: int = Field(default=4, ge=0)
-    """Measurements after which samples that never were diverse count as collapsed too: beginnings are all alike."""
-    worse_than: float = Field(default=1.5, gt=1.0)
-    """Multiple of the best score above which a score counts as worse."""
-    worse_scores: int = Field(default=3, ge=1)
-    """Such scores in a row that make training worsened."""
-    patience: int = Field(default=20, ge=1)
-    """Measurements without a better score that make training stalled."""
-
-    @model_validator(mode="after")
-    def _check_rollbacks(self) -> HealthConfig:
-        reactions = {name: getattr(self, name) for name in get_args(Trouble)}
-        for name in ("max_rollbacks", "gentler"):
-            value = getattr(self, name)
-            if "roll_back" not in reactions.values() and value != HealthConfig.model_fields[name].default:
-                told = ", ".join(f"{trouble}={reaction}" for trouble, reaction in reactions.items())
-                raise ValueError(
-                    f"{name} is of no use where no reaction is roll_back. Received: {name}={value:g}, {told}"
-                )
-        return self
 
 
 @dataclass(frozen=True)

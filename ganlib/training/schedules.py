@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from etils import epy
 
 with epy.lazy_imports():
     import tensorflow as tf
 
-if TYPE_CHECKING:
-    from ganlib.training.config import TrainConfig
-
 Schedule = Literal["constant", "linear", "cosine"]
 EMA_RAMP = 10.0
 
 
-def learning_rate_factor(config: TrainConfig, step: tf.Tensor) -> tf.Tensor:
-    """Returns what the learning rates are multiplied with, float32 in 0..1, after `step` updates (int64).
+def learning_rate_factor(step: tf.Tensor, *, schedule: Schedule, steps: int, decay_from: float = 0.0) -> tf.Tensor:
+    """Returns what the learning rates are multiplied with, float32 in 0..1.
 
     It is one up to the share `decay_from` of the run and falls from there, to zero at the run's last step.
+
+    Args:
+        step: Updates that were made, int64.
+        schedule: How it falls.
+        steps: Those of the whole run.
+        decay_from: Share of them after which it begins to fall.
     """
-    if config.schedule == "constant":
+    if schedule == "constant":
         return tf.ones([])
-    start = config.decay_from * config.steps
-    progress = tf.clip_by_value((tf.cast(step, tf.float64) - start) / (config.steps - start), 0.0, 1.0)
-    factor = 1.0 - progress if config.schedule == "linear" else (1.0 + tf.cos(math.pi * progress)) / 2.0
+    start = decay_from * steps
+    progress = tf.clip_by_value((tf.cast(step, tf.float64) - start) / (steps - start), 0.0, 1.0)
+    factor = 1.0 - progress if schedule == "linear" else (1.0 + tf.cos(math.pi * progress)) / 2.0
     return tf.cast(factor, tf.float32)
 
 
-def ema_decay(config: TrainConfig, step: tf.Tensor) -> tf.Tensor:
-    """Returns the decay of the averaged generators, float32, after `step` updates (int64).
+def ema_decay(step: tf.Tensor, *, decay: float) -> tf.Tensor:
+    """Returns the decay of the averaged generators, float32.
 
     Ramped up as (1 + step) / (10 + step): an average that remembers its random beginning is of no use for long.
+
+    Args:
+        step: Updates that were made, int64.
+        decay: What it is in the end.
     """
-    decay = config.ema_decay
-    if config.ema_half_life is not None:
-        decay = 0.5 ** (config.batch_size / config.ema_half_life)
     exact = tf.cast(step, tf.float64)
     return tf.cast(tf.minimum(tf.constant(decay, tf.float64), (1.0 + exact) / (EMA_RAMP + exact)), tf.float32)

@@ -10,13 +10,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from etils import epy
 
-from ganlib.training.config import Distribution, Precision
-
 with epy.lazy_imports():
     import tensorflow as tf
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Distribution = Literal["auto", "mirrored"]
 
 NATIVE_BFLOAT16_CPU = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 NATIVE_BFLOAT16_GPU = (8, 0)  # compute capability from which NVIDIA's tensor cores take bfloat16

@@ -12,14 +12,14 @@ from etils import epy
 from ganlib import __version__, runtime, storage
 from ganlib.evaluation import check_reference
 from ganlib.surroundings import own_keras, printable
+from ganlib.tasks import Sampler
 from ganlib.tracking import Tracker, flattened
+from ganlib.trained import SAMPLES_FOLDER, TrainedModel
 from ganlib.training.callbacks import (
-    SAMPLES_FOLDER,
     Keep,
     Left,
     Record,
     Report,
-    Sampler,
     Samples,
     Save,
     Score,
@@ -31,7 +31,7 @@ from ganlib.training.guard import Guard, Judge, Limit, Watch
 from ganlib.training.home import CHECKPOINTS, Home, check_owner, claim, identifying
 from ganlib.training.interruption import Interruption
 from ganlib.training.introduction import data_settings, introduce
-from ganlib.training.model import TrainedModel, write_model
+from ganlib.training.output import write_model
 from ganlib.training.state import TrainState, build_state
 from ganlib.training.strategy import agree, is_chief, lost_workers_told, resolve_precision, resolve_strategy
 from ganlib.training.trainer import Callback, Trainer

@@ -204,12 +204,13 @@ class Trainer:
 
     def _schedule(self, step: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
         """Returns what `SCHEDULED` names, after `step` updates."""
-        factor = learning_rate_factor(self._config, step) * gentleness
-        rates = [
-            settings.learning_rate * factor
-            for settings in (self._config.generator_optimizer, self._config.discriminator_optimizer)
-        ]
-        return tf.stack([*rates, ema_decay(self._config, step)])
+        config = self._config
+        factor = gentleness * learning_rate_factor(
+            step, schedule=config.schedule, steps=config.steps, decay_from=config.decay_from
+        )
+        optimizers = (config.generator_optimizer, config.discriminator_optimizer)
+        rates = [optimizer.learning_rate * factor for optimizer in optimizers]
+        return tf.stack([*rates, ema_decay(step, decay=config.final_ema_decay)])
 
     def _average(self, decay: tf.Tensor) -> None:
         """Moves the averaged generators, batch-norm statistics included, towards the present ones."""

@@ -9,7 +9,7 @@ from etils import epy
 
 from ganlib.tasks import Match
 from ganlib.training import augmentation
-from ganlib.training.health import ACCURACY, LOSS
+from ganlib.training.rows import ACCURACY, LOSS
 
 with epy.lazy_imports():
     import tensorflow as tf

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from etils import epy
 
-from ganlib import storage, streams, tracking
-from ganlib.runtime import true_float32
+from ganlib import storage, tracking
 from ganlib.schema import parse
 from ganlib.surroundings import own_keras
-from ganlib.tasks import Duty, Task
-from ganlib.training.callbacks import SAMPLES_FOLDER, Sampler, sheet_labels
+from ganlib.tasks import Duty, Sampler, Task, sheet_labels
 
 with epy.lazy_imports():
     import keras
@@ -23,11 +20,9 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganlib.training.state import TrainState
-
 Kept = Literal["best", "last"]
 KEPT: tuple[Kept, ...] = get_args(Kept)
-WITNESSES = 16
+SAMPLES_FOLDER = "samples"  # where its pictures lie
 
 
 class TrainedModel:
@@ -132,32 +127,3 @@ class TrainedModel:
     def sample_pictures(self) -> list[Path]:
         """Pictures of samples from fixed inputs, the earliest first."""
         return sorted((self.folder / SAMPLES_FOLDER).glob("*.png"))
-
-
-def write_model(output: Path, state: TrainState, task: Task, *, home: Path, facts: Mapping[str, Any]) -> TrainedModel:
-    """Writes the folder of a trained model; it appears whole or not at all.
-
-    Args:
-        output: Folder to create.
-        state: Where training ended.
-        task: Its task.
-        home: Folder with the run's history and pictures.
-        facts: What else to record.
-    """
-    networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.trained.averaged)}
-    inputs = task.inputs(WITNESSES, seed=streams.key("witness"), shares=facts["class_shares"])
-    with storage.whole_folder(output) as folder:
-        for kept, network in networks.items():
-            network.save(folder / f"{kept}.keras")
-            with true_float32():
-                images = network(inputs, training=False)
-            np.savez(folder / f"{kept}_witness.npz", images=images, **inputs)
-        for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
-            if (home / name).exists():
-                storage.publish(home / name, folder / name)
-        best, last_step = state.best, state.clock.step
-        best_step = last_step if best.step is None else best.step
-        kept_facts = {"best_step": best_step, "last_step": last_step, "best_score": best.score}
-        ending = {"stopped": state.ending and state.ending.text, "rollbacks": state.health.rollbacks}
-        storage.write_json(folder / "model.json", {**facts, **kept_facts, **ending})
-    return TrainedModel.open(output)

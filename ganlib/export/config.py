@@ -1,0 +1,24 @@
+"""The section `export`."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from ganlib import storage
+from ganlib.schema import Config
+
+
+class ExportConfig(Config):
+    """What the exported generator must satisfy, and where it goes."""
+
+    tolerance: float = Field(default=1e-4, gt=0.0)
+    """Largest difference, on the range -1..1, between an exported image and the one made in training."""
+    target: str | None = Field(default=None, min_length=1)
+    """gs:// address or folder to which the exported model is published too; a later export replaces it there."""
+
+    @field_validator("target")
+    @classmethod
+    def _can_be_written(cls, target: str | None) -> str | None:
+        if target is not None and storage.is_remote(target) and not target.startswith("gs://"):
+            raise ValueError(f"expected a gs:// address or a folder. Received: target={target!r}")
+        return target

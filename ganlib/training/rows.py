@@ -1,0 +1,4 @@
+"""Names of the values in a row of the history that more than one module knows."""
+
+ACCURACY, LOSS = "discriminator/accuracy", "discriminator/loss"
+VARIANCE, NEAREST = "diversity/variance", "diversity/nearest"
