@@ -8,6 +8,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 import contextlib
 import gc
 import shutil
+import signal
 import warnings
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def pytest_configure(config):
     import tensorflow as tf
 
     gc.set_threshold(*steps.COLLECTION_THRESHOLDS)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for whatever a shell starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
