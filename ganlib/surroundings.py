@@ -122,7 +122,8 @@ def import_keras_alone() -> None:
 
     For processes that run nothing but this project: a notebook's Keras takes tables of pandas, for one.
     """
-    sys.meta_path.insert(0, _WithoutExtras())
+    if not any(isinstance(finder, _WithoutExtras) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _WithoutExtras())
 
 
 def pass_warnings() -> None:

@@ -105,6 +105,17 @@ def test_variables_that_would_stop_keras_or_shorten_float32_are_replaced_and_nam
     assert last == "tensorflow STRICT"
 
 
+def test_keras_imports_what_is_used_of_it_and_the_rest_is_found_afterwards():
+    script = (
+        "import sys\nfrom ganlib import surroundings\nbefore = len(sys.meta_path)\n"
+        "for _ in range(2):\n    surroundings.import_keras_alone()\n"
+        "print(len(sys.meta_path) - before)\nimport keras\n"
+        "print([name for name in surroundings.UNUSED_BY_KERAS if name in sys.modules])\n"
+        "import matplotlib, pandas, sklearn\nprint('found')"
+    )
+    assert python(script).stdout.splitlines() == ["1", "[]", "found"]
+
+
 def test_settings_that_keras_refuses_are_told_in_one_error(tmp_path):
     (tmp_path / "keras.json").write_text('{"floatx": "bfloat16"}')
     script = (

@@ -89,8 +89,7 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
             raise
         except (OSError, MemoryError) as error:
             raise read_error(stored, error) from error
-        if lost:
-            remarks.update(lost)
+        remarks.update(lost)
         pixels = image.tobytes()
         fingerprints.append(fingerprint(pixels))
         records.append(tfrecord.framed(tfrecord.example(pixels, NO_LABEL if label is None else label)))

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ganlib.surroundings import UNUSED_BY_KERAS
+
 SECONDS = 300
 
 # Runs in a fresh interpreter that knows nothing of this project.
 SCRIPT = """
 import json, sys
-unused = ("matplotlib", "pandas", "sklearn")  # Keras would import them in as much time as itself
-sys.modules.update(dict.fromkeys(unused))
+folder, witness, *unused = sys.argv[1:]
+sys.modules.update(dict.fromkeys(unused))  # so that Keras does not import them
 import numpy as np, tensorflow as tf, keras
-folder, witness = sys.argv[1:]
 tf.config.experimental.enable_tensor_float_32_execution(False)
 with np.load(witness, allow_pickle=False) as file:
     inputs = {name: file[name] for name in file.files}
@@ -60,7 +61,7 @@ def check(folder: Path, witness: Path, tolerance: float) -> dict[str, Any]:
     Raises:
         RuntimeError: The model cannot be loaded, or gives other images.
     """
-    command = [sys.executable, "-I", "-c", SCRIPT, str(folder.absolute()), str(witness.absolute())]
+    command = [sys.executable, "-I", "-c", SCRIPT, str(folder.absolute()), str(witness.absolute()), *UNUSED_BY_KERAS]
     try:
         done = subprocess.run(  # noqa: S603  # our own script
             command,

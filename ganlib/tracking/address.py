@@ -96,9 +96,8 @@ def _check_database(uri: str, received: str) -> None:
         url = sqlalchemy.make_url(uri)
         sqlalchemy.create_engine(url)
     except ModuleNotFoundError as error:
-        if (
-            error.name == "sqlalchemy"
-        ):  # of an installation without the steps, of which the command says what to install
+        # An installation without the steps: the command says what to install.
+        if error.name == "sqlalchemy":
             raise
         raise Blocked(f"{error.name} is missing, which this database needs. {received}") from None
     except (sqlalchemy.exc.ArgumentError, ValueError, TypeError):
