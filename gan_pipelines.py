@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.platform import PipelineConfig
+    from pipelines.kubeflow.platform import PipelineConfig
 
 HOME = Path(__file__).parent
 OURS = ("components", "ganlib", "pipelines")
@@ -45,7 +45,7 @@ def main() -> None:
         sys.exit(MISTAKE)
     sys.meta_path.insert(0, _Beside())
     from ganlib.surroundings import import_keras_alone, pass_warnings, print_every_letter
-    from pipelines.cli import main as command
+    from pipelines.command.main import main as command
 
     pass_warnings()
     print_every_letter()

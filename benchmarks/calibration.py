@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ganlib.data import DataConfig  # before anything that imports TensorFlow, whose settings it makes
 from ganlib.evaluation import Statistics, frechet_distance
-from ganlib.evaluation.frechet import expected_distance, frechet_estimate
-from ganlib.evaluation.kernel import kernel_distance
+from ganlib.evaluation.measures.frechet import expected_distance, frechet_estimate
+from ganlib.evaluation.measures.kernel import kernel_distance
 from ganlib.progress import Progress
 
 import numpy as np  # isort: skip

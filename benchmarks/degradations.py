@@ -18,9 +18,9 @@ from pathlib import Path
 from ganlib import pixels, storage  # before anything that imports TensorFlow, whose settings it makes
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import Statistics, frechet_distance
-from ganlib.evaluation.density_coverage import density_coverage
-from ganlib.evaluation.kernel import kernel_distance
-from ganlib.evaluation.precision_recall import precision_recall
+from ganlib.evaluation.measures.density_coverage import density_coverage
+from ganlib.evaluation.measures.kernel import kernel_distance
+from ganlib.evaluation.measures.precision_recall import precision_recall
 from ganlib.progress import Progress
 
 import numpy as np  # isort: skip

@@ -200,7 +200,7 @@ def measured(row: Row, dataset: PreparedDataset, reference: Reference, work: Pat
         dataset,
         reference,
         task=row.config.task,
-        model=row.config.model,
+        architecture=row.config.model,
         objective=row.config.objective,
         config=row.config.training,
         output=output,
@@ -277,11 +277,11 @@ def parts(game: str) -> tuple[str, str]:
 
 
 def scores(members: list[dict]) -> str:
-    """A cell: the best score, the last one where it is another, and the trouble that was met."""
+    """A cell: the best score, the last one where it is another, and the problem that was met."""
     if not members:
         return ""
     best, last = (spread([line[kept] for line in members]) for kept in ("best", "last"))
-    met = [{f"{trouble}, {reaction}" for trouble, reaction in line.get("events", [])} for line in members]
+    met = [{f"{problem}, {reaction}" for problem, reaction in line.get("events", [])} for line in members]
     counts = {what: sum(what in one for one in met) for what in sorted(set().union(*met))}
     told = [what if len(met) == 1 else f"{what} ({count} of {len(met)})" for what, count in counts.items()]
     return "; ".join([best if best == last else f"{best}, then {last}", *told])

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ganlib.data import PreparedDataset  # before anything that imports TensorFlow, whose settings it makes
 from ganlib.evaluation import Evaluation
-from ganlib.evaluation.precision_recall import precision_recall
+from ganlib.evaluation.measures.precision_recall import precision_recall
 from ganlib.training import TrainedModel
 from pipelines.settings import digest, resolve
 

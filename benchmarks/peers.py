@@ -28,10 +28,10 @@ from threadpoolctl import threadpool_limits
 from torch_fidelity import metric_fid, metric_kid, metric_prc
 from torchmetrics.image import FrechetInceptionDistance
 
-from ganlib.evaluation.density_coverage import density_coverage
-from ganlib.evaluation.frechet import frechet_distance, frechet_estimate
-from ganlib.evaluation.kernel import kernel_distance
-from ganlib.evaluation.precision_recall import precision_recall
+from ganlib.evaluation.measures.density_coverage import density_coverage
+from ganlib.evaluation.measures.frechet import frechet_distance, frechet_estimate
+from ganlib.evaluation.measures.kernel import kernel_distance
+from ganlib.evaluation.measures.precision_recall import precision_recall
 from ganlib.evaluation.statistics import Statistics
 
 WIDTH = 2048

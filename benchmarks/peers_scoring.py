@@ -123,9 +123,9 @@ def ours_alike(first: str, second: str, weights: str, *, pairs: bool = True) -> 
     """The Frechet distance, and as torch-fidelity has them the kernel distance, precision and recall."""
     from ganlib.data import Images
     from ganlib.evaluation import Inception, Statistics
-    from ganlib.evaluation.frechet import frechet_distance
-    from ganlib.evaluation.kernel import kernel_distance
-    from ganlib.evaluation.precision_recall import precision_recall
+    from ganlib.evaluation.measures.frechet import frechet_distance
+    from ganlib.evaluation.measures.kernel import kernel_distance
+    from ganlib.evaluation.measures.precision_recall import precision_recall
 
     space = Inception().load(Path(weights))
     one, other = (space.all_outputs(Images.at(place).batches("rgb"))[0] for place in (first, second))

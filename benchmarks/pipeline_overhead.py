@@ -28,7 +28,7 @@ config = resolve(chosen=["digits"], assignments=sys.argv[1:])
 tracking.initialise(out / "mlflow.db", experiment="gan-pipelines", artifacts=out / "artifacts")
 dataset = prepare(config.data, out / "dataset")
 reference = measure_reference(dataset, config.evaluation, out / "reference")
-model = train(dataset, reference, task=config.task, model=config.model, objective=config.objective,
+model = train(dataset, reference, task=config.task, architecture=config.model, objective=config.objective,
               config=config.training, output=out / "model")
 evaluation = evaluate(model, dataset, reference, config.evaluation, out / "scores")
 export(model, evaluation, config.export, out / "exported")

@@ -102,7 +102,13 @@ def _ours(
     config = TrainConfig(batch_size=BATCH, deterministic=False, steps_per_loop=100, updates=updates)
     strategy, task = resolve_strategy(replicas), Generation()
     state = build_state(
-        strategy, task=task, model=Dcgan(), config=config, image_shape=dataset.image_shape, classes=0, dtype=dtype
+        strategy,
+        task=task,
+        architecture=Dcgan(),
+        config=config,
+        image_shape=dataset.image_shape,
+        classes=0,
+        dtype=dtype,
     )
     trainer = Trainer(state, task=task, objective=NonSaturating(), strategy=strategy, config=config)
 

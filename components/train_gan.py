@@ -32,10 +32,10 @@ def train_gan(
     from ganlib import pixels, steps
     from ganlib.data import PreparedDataset
     from ganlib.evaluation import Reference
-    from ganlib.models import Model
-    from ganlib.objectives import Game
+    from ganlib.models import AnyArchitecture
+    from ganlib.objectives import AnyObjective
     from ganlib.schema import parse
-    from ganlib.tasks import Duty
+    from ganlib.tasks import AnyTask
     from ganlib.training import TrainConfig, resolve_strategy, train
 
     with steps.step("train_gan", trained):
@@ -44,9 +44,9 @@ def train_gan(
         result = train(
             PreparedDataset.open(dataset.path),
             Reference.open(reference.path),
-            task=parse(Duty, task),
-            model=parse(Model, model),
-            objective=parse(Game, objective),
+            task=parse(AnyTask, task),
+            architecture=parse(AnyArchitecture, model),
+            objective=parse(AnyObjective, objective),
             config=config,
             output=Path(trained.path),
         )

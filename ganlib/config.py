@@ -9,10 +9,10 @@ from pydantic import model_validator
 from ganlib.data import DataConfig
 from ganlib.evaluation import EvaluationConfig
 from ganlib.export import ExportConfig
-from ganlib.models import Dcgan, Model
-from ganlib.objectives import Game, NonSaturating
+from ganlib.models import AnyArchitecture, Dcgan
+from ganlib.objectives import AnyObjective, NonSaturating
 from ganlib.schema import Config
-from ganlib.tasks import Duty, Generation
+from ganlib.tasks import AnyTask, Generation
 from ganlib.training import TrainConfig
 
 
@@ -21,11 +21,11 @@ class RunConfig(Config):
 
     data: DataConfig = DataConfig()
     """Where the images come from, and their one shape."""
-    task: Duty = Generation()
+    task: AnyTask = Generation()
     """What the generator is asked to do."""
-    model: Model = Dcgan()
+    model: AnyArchitecture = Dcgan()
     """Which networks."""
-    objective: Game = NonSaturating()
+    objective: AnyObjective = NonSaturating()
     """Which game they play."""
     training: TrainConfig = TrainConfig()
     """How they are trained."""

@@ -45,7 +45,7 @@ def from_single(value: object) -> object:
 
 
 def parse(kind: Any, value: object) -> Any:
-    """Reads one of a family, such as `Game`, from its JSON form.
+    """Reads one of a family, such as `AnyObjective`, from its JSON form.
 
     Raises:
         pydantic.ValidationError: The value is none of the family.

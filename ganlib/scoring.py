@@ -14,8 +14,9 @@ from ganlib import storage
 from ganlib.data import Images
 from ganlib.data.notes import unlike_formats, unlike_ranges
 from ganlib.data.tally import Tally, differences, sizes
-from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, measures, versions
-from ganlib.evaluation.frechet import expected_distance, frechet_distance
+from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, versions
+from ganlib.evaluation.measures import catalogue
+from ganlib.evaluation.measures.frechet import expected_distance, frechet_distance
 from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
@@ -163,9 +164,9 @@ def _check_space(statistics: Statistics, extractor: FittedExtractor, location: s
         )
     if statistics.space is None:
         return (f"{location} does not tell its feature space; it is taken for {extractor.name}.",)
-    if statistics.space != measures.identity(extractor):
+    if statistics.space != catalogue.identity(extractor):
         raise ValueError(
-            f"expected statistics of the feature space {measures.identity(extractor)}. "
+            f"expected statistics of the feature space {catalogue.identity(extractor)}. "
             f"Received: {statistics.space} in {location!r}"
         )
     return ()
@@ -189,13 +190,13 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
     most = FEATURE_BYTES // (4 * extractor.network.output_shape[0][-1])
     whole = images.count <= most
     chosen = np.zeros(images.count, bool)
-    chosen[drawn_rows(images.count, most if whole else measures.PAIRWISE_LIMIT)] = True
+    chosen[drawn_rows(images.count, most if whole else catalogue.PAIRWISE_LIMIT)] = True
     tally, seen = Tally(), 0
     progress = Progress(f"features of {images.name}", total=images.count, unit="images")
 
     def read() -> Iterator[NDArray[np.uint8]]:
         for batch in images.batches(_colour(extractor)):
-            measures.check_shape(batch.shape[1:], extractor)
+            catalogue.check_shape(batch.shape[1:], extractor)
             tally.add(batch)
             yield batch
 
@@ -221,7 +222,7 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
         notes.append(f"Of {images.name}, {len(sample)} images, drawn at random, stand for all but in the distance.")
     if images.values is not None:
         facts["values"] = images.values.text
-    statistics = replace(statistics, space=measures.identity(extractor))
+    statistics = replace(statistics, space=catalogue.identity(extractor))
     return _Side(statistics, sample, facts, tally, whole, tuple(notes), images)
 
 
@@ -236,17 +237,17 @@ def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]
         found = [Score(extractor.measure("fd"), value, None, "Frechet distance; lower is better")]
     else:
         real = other.statistics if other.sample is None or not other.whole else other.sample.features
-        found = measures.distances(one.sample.features, real, extractor)
+        found = catalogue.distances(one.sample.features, real, extractor)
     found = _with_expectation(found, one.statistics, other.statistics)
     if one.sample is not None and other.sample is not None:
-        count = measures.pairwise_count(len(one.sample), len(other.sample))
-        singles = measures.pairwise(one.sample.features, other.sample.features, extractor)
+        count = catalogue.pairwise_count(len(one.sample), len(other.sample))
+        singles = catalogue.pairwise(one.sample.features, other.sample.features, extractor)
         found += with_floors(singles, _halves(other.sample, count, extractor))
         # The class score grows with the count.
-        answers = [measures.classes(sample.drawn(count), extractor) for sample in (one.sample, other.sample)]
+        answers = [catalogue.classes(sample.drawn(count), extractor) for sample in (one.sample, other.sample)]
         found += with_floors(*answers)
     elif one.sample is not None:
-        found += measures.classes(one.sample, extractor)
+        found += catalogue.classes(one.sample, extractor)
     return found
 
 
@@ -254,7 +255,7 @@ def _halves(sample: Sample, count: int, extractor: FittedExtractor) -> list[Scor
     """Scores real images against others, as many as there are for both."""
     count = min(count, len(sample) // 2)
     first, second = (sample.drawn(count, start=start).features for start in (0, count))
-    return measures.pairwise(first, second, extractor)
+    return catalogue.pairwise(first, second, extractor)
 
 
 def _with_expectation(scores: list[Score], one: Statistics, other: Statistics) -> list[Score]:
@@ -281,7 +282,7 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
         notes += unlike_formats(one.images.formats, other.images.formats, "the first set", "the second set")
     if one.sample is not None and other.sample is not None:
         half = len(other.sample) // 2
-        if half < measures.pairwise_count(len(one.sample), len(other.sample)):
+        if half < catalogue.pairwise_count(len(one.sample), len(other.sample)):
             notes.append(f"The floors but the distance's are those of two halves of the second, {half} images each.")
     if not extractor.canonical:
         notes.append(

@@ -11,7 +11,7 @@ from etils import epy
 from ganlib import storage, tracking
 from ganlib.schema import parse
 from ganlib.surroundings import own_keras
-from ganlib.tasks import Duty, Sampler, Task, sheet_labels
+from ganlib.tasks import AnyTask, Sampler, Task, sheet_labels
 
 with epy.lazy_imports():
     import keras
@@ -20,8 +20,8 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Kept = Literal["best", "last"]
-KEPT: tuple[Kept, ...] = get_args(Kept)
+Which = Literal["best", "last"]
+BEST_AND_LAST: tuple[Which, ...] = get_args(Which)
 SAMPLES_FOLDER = "samples"  # where its pictures lie
 
 
@@ -36,7 +36,7 @@ class TrainedModel:
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder, self.facts = folder, facts
-        self.task: Task = parse(Duty, facts["config"]["task"])
+        self.task: Task = parse(AnyTask, facts["config"]["task"])
 
     @classmethod
     def open(cls, folder: str | Path) -> TrainedModel:
@@ -53,33 +53,33 @@ class TrainedModel:
             raise ValueError(f"expected what `train` leaves behind. Received: folder={str(folder)!r}") from error
 
     @own_keras()
-    def network(self, kept: Kept) -> keras.Model:
+    def network(self, which: Which) -> keras.Model:
         """Loads one of the two kept generators.
 
         Raises:
             ValueError: Its file is absent or damaged.
         """
         try:
-            return keras.models.load_model(self.file(kept), compile=False)
+            return keras.models.load_model(self.file(which), compile=False)
         except (ValueError, LookupError, TypeError, OSError, zipfile.BadZipFile) as error:
-            told = f"path={str(self.file(kept))!r} ({tracking.reason(error)})"
+            told = f"path={str(self.file(which))!r} ({tracking.reason(error)})"
             raise ValueError(f"expected the whole Keras file of a generator. Received: {told}") from error
 
-    def file(self, kept: Kept) -> Path:
+    def file(self, which: Which) -> Path:
         """Returns the Keras file of a kept generator."""
-        return self.folder / f"{kept}.keras"
+        return self.folder / f"{which}.keras"
 
-    def identity(self, kept: Kept) -> dict[str, Any]:
+    def identity(self, which: Which) -> dict[str, Any]:
         """Returns what tells a kept generator from all others, and what people call it."""
-        return {"kept": kept, "averaged": True, "step": self.step(kept), "sha256": storage.sha256(self.file(kept))}
+        return {"which": which, "averaged": True, "step": self.step(which), "sha256": storage.sha256(self.file(which))}
 
-    def step(self, kept: Kept) -> int:
+    def step(self, which: Which) -> int:
         """Returns the step at which a kept generator stood."""
-        return int(self.facts[f"{kept}_step"])
+        return int(self.facts[f"{which}_step"])
 
-    def sampler(self, kept: Kept) -> Sampler:
+    def sampler(self, which: Which) -> Sampler:
         """Returns what draws images from a kept generator."""
-        return Sampler(self.task, self.network(kept), shares=self.shares)
+        return Sampler(self.task, self.network(which), shares=self.shares)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,9 +101,9 @@ class TrainedModel:
         """What health noticed and did, in the order of the steps."""
         return [row for row in storage.read_lines(self.folder / tracking.HISTORY) if "event" in row]
 
-    def witness(self, kept: Kept) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+    def witness(self, which: Which) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
         """Returns inputs by name and the images that training itself made of them, in -1..1."""
-        with np.load(self.folder / f"{kept}_witness.npz", allow_pickle=False) as file:
+        with np.load(self.folder / f"{which}_witness.npz", allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name != "images"}, file["images"]
 
     @property

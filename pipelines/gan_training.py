@@ -18,8 +18,8 @@ from components.train_gan import train_gan
 from ganlib import __version__
 from ganlib.config import RunConfig
 from ganlib.training.config import JOB_PLACE
-from pipelines.platform import Kubernetes, Platform, Vertex
-from pipelines.pods import place
+from pipelines.kubeflow.platform import Kubernetes, Platform, Vertex
+from pipelines.kubeflow.pods import place
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import from_word, problems
-from pipelines.platform import PipelineConfig
+from pipelines.kubeflow.platform import PipelineConfig
 
 DEFAULT_PRESET = "digits"
 DIGEST_DIGITS = 6

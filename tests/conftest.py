@@ -102,7 +102,7 @@ def trained(digits, reference, tmp_path_factory) -> TrainedModel:
         digits,
         reference,
         task=Generation(latent_dim=8),
-        model=Dcgan(width=4),
+        architecture=Dcgan(width=4),
         objective=NonSaturating(),
         config=config,
         output=tmp_path_factory.mktemp("trained") / "model",

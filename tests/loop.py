@@ -13,14 +13,14 @@ from ganlib.training.trainer import Trainer
 TASK, MODEL = Generation(latent_dim=8), Dcgan(width=4)
 
 
-def begun(digits, *, replicas=1, precision="float32", task=TASK, model=MODEL, **settings):
+def begun(digits, *, replicas=1, precision="float32", task=TASK, architecture=MODEL, **settings):
     """Config, strategy and state before the first step."""
     config = TrainConfig(**{"batch_size": 8, "precision": precision, "seed": 3, "ema_decay": 0.9, **settings})
     strategy = resolve_strategy(replicas)
     state = build_state(
         strategy,
         task=task,
-        model=model,
+        architecture=architecture,
         config=config,
         image_shape=digits.image_shape,
         classes=len(digits.classes),

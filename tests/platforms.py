@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.gan_training import compile_pipeline
-from pipelines.platform import Kubernetes, PipelineConfig, Vertex
+from pipelines.kubeflow.platform import Kubernetes, PipelineConfig, Vertex
 
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
 

@@ -45,7 +45,7 @@ def started(dataset, reference, output, **changes):
         dataset,
         reference,
         task=Generation(latent_dim=4),
-        model=Dcgan(width=4),
+        architecture=Dcgan(width=4),
         objective=NonSaturating(),
         config=config,
         output=output,
@@ -54,7 +54,7 @@ def started(dataset, reference, output, **changes):
 
 def test_scores_name_the_generator_that_they_are_of(evaluation, trained):
     assert evaluation.generator == {
-        "kept": "best",
+        "which": "best",
         "averaged": True,
         "step": trained.step("best"),
         "sha256": storage.sha256(trained.file("best")),
@@ -75,7 +75,7 @@ def test_a_model_is_not_shipped_with_the_scores_of_another(evaluation, trained, 
     assert not (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize("generator", [None, {}, {"kept": "other", "sha256": "0"}])
+@pytest.mark.parametrize("generator", [None, {}, {"which": "other", "sha256": "0"}])
 def test_scores_that_name_no_generator_ship_none(evaluation, trained, tmp_path, generator):
     with pytest.raises(
         ValueError, match=r"^expected scores of a trained model, as `evaluate` saves them\. Received: sc"

@@ -22,10 +22,11 @@ from ganlib import __version__
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
 from ganlib.training import Adam
-from pipelines import preview, settings
-from pipelines.cli import main
+from pipelines import settings
+from pipelines.command import preview
+from pipelines.command.main import main
 from pipelines.gan_training import DEFAULT_IMAGE
-from pipelines.platform import Kubernetes, PipelineConfig
+from pipelines.kubeflow.platform import Kubernetes, PipelineConfig
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("tensorflow", "keras", "mlflow", "sklearn", "numpy", "PIL", "matplotlib")
@@ -99,7 +100,7 @@ def test_compile_takes_less_than_three_seconds(tmp_path):
 )
 def test_nothing_but_a_run_imports_what_a_run_needs(words, tmp_path):
     script = (
-        "import sys\nfrom click.testing import CliRunner\nfrom pipelines.cli import main\n"
+        "import sys\nfrom click.testing import CliRunner\nfrom pipelines.command.main import main\n"
         f"result = CliRunner().invoke(main, {words!r})\n"
         f"print(result.exit_code, sorted(set({HEAVY!r}) & set(sys.modules)))"
     )

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from ganlib import storage
 from ganlib.evaluation import Evaluation, compare
 from ganlib.evaluation.scores import Score
-from pipelines.cli import main
+from pipelines.command.main import main
 
 PROTOCOL = {"measure": "fd_x", "extractor_sha256": "abc", "generated_count": 60, "generator": "best", "seed": 1}
 

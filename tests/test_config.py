@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.schema import problems
-from pipelines.platform import PipelineConfig
+from pipelines.kubeflow.platform import PipelineConfig
 
 
 def test_the_defaults_are_the_classic_network_at_its_size():
@@ -52,15 +52,18 @@ IDLE = {
         {"training": {"ema_decay": 0.99, "ema_half_life": 1000}},
         r"training: ema_half_life takes the place of ema_decay.*ema_half_life=1000, ema_decay=0\.99",
     ),
-    "a fall that never comes": ({"training": {"decay_from": 0.5}}, "training: decay_from is of no use"),
+    "a fall that never comes": (
+        {"training": {"decay_start_fraction": 0.5}},
+        "training: decay_start_fraction is of no use",
+    ),
     "a rhythm of no penalty": ({"objective": {"kind": "minimax", "r1_every": 4}}, "r1_every is of no use without r1"),
     "rollbacks that never come": (
         {"training": {"health": {"non_finite": "stop", "collapsed": "note", "max_rollbacks": 7}}},
         r"training\.health: max_rollbacks is of no use where no reaction is roll_back\. Received: max_rollbacks=7, ",
     ),
-    "gentleness without a rollback": (
-        {"training": {"health": {"non_finite": "stop", "collapsed": "note", "gentler": 0.1}}},
-        r"gentler is of no use where no reaction is roll_back\. Received: gentler=0\.1, non_finite=stop",
+    "gentler without a rollback": (
+        {"training": {"health": {"non_finite": "stop", "collapsed": "note", "rollback_learning_rate_factor": 0.1}}},
+        r"rollback_learning_rate_factor is of no use .*Received: rollback_learning_rate_factor=0\.1, non_finite=stop",
     ),
     "a bound below the width": (
         {"model": {"kind": "resnet", "width": 32, "max_width": 16}},

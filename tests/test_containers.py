@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 from kfp.local import docker_task_handler
 
-from pipelines import containers, local
-from pipelines.cli import main
+from pipelines.command.main import main
+from pipelines.local import containers, runner
 
 BASE = "python:3.11-slim"
 REPOSITORY = Path(__file__).parent.parent
@@ -105,7 +105,8 @@ def test_lines_that_came_and_those_that_did_not_make_the_whole(capsys):
 def test_an_interrupted_command_leaves_no_container(engine, end):
     program = """
         import docker
-        from pipelines import containers, stops
+        from pipelines.local import containers
+        from pipelines.command import stops
         arguments = {"name": "gan-pipelines-interrupted"}
         with stops.ended_like_ctrl_c():
             containers._run(docker.from_env(), "python:3.11-slim", ["sleep", "100"], {}, **arguments)
@@ -228,8 +229,8 @@ RUN printf '{LIBRARIES}\\n{REPOSITORY}\\n' > "$(python3 -c '{where}')/borrowed.p
 """
     name = "gan-pipelines-borrowing:python3.11"
     engine.images.build(fileobj=io.BytesIO(lines.encode()), tag=name)
-    read = local._read
-    monkeypatch.setattr(local, "_read", lambda config: [*read(config), LIBRARIES, REPOSITORY])
+    read = runner._read
+    monkeypatch.setattr(runner, "_read", lambda config: [*read(config), LIBRARIES, REPOSITORY])
     yield name
     engine.images.remove(name, force=True)
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from ganlib import streams
 from ganlib.evaluation import EvaluationConfig, Reference, Statistics, evaluate, measure_reference
-from ganlib.evaluation.frechet import frechet_distance
-from ganlib.evaluation.per_class import per_class
+from ganlib.evaluation.measures.frechet import frechet_distance
+from ganlib.evaluation.measures.per_class import per_class
 from ganlib.evaluation.sample import Sample
 
 SPACE = {"kind": "classifier", "network": {"width": 4, "feature_dim": 8, "epochs": 2}}

@@ -5,9 +5,10 @@ import pytest
 
 from ganlib import pixels, storage
 from ganlib.data import DataConfig, prepare
-from ganlib.evaluation import EvaluationConfig, Reference, Statistics, measure_reference, measures
+from ganlib.evaluation import EvaluationConfig, Reference, Statistics, measure_reference
 from ganlib.evaluation.extractors import Classifier, FittedExtractor
 from ganlib.evaluation.galleries import save_sheets
+from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.reference import versions
 from ganlib.evaluation.sample import Sample
 
@@ -17,7 +18,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
     opened = Reference.open(tmp_path)
     images = digits.load("test")[0]
     assert opened.measure == "fd_digits_classifier"
-    assert opened.statistics.space == measures.identity(reference.extractor)
+    assert opened.statistics.space == catalogue.identity(reference.extractor)
     assert opened.distance([images]) == reference.distance([images])
     assert opened.distance([images]) == pytest.approx(opened.floor(len(images)), rel=1e-6)
     assert opened.protocol(count=5, generator="best", averaged=True, seed=1) == {
@@ -62,7 +63,7 @@ def test_a_reference_keeps_the_first_training_images_and_all_test_images(referen
     np.testing.assert_allclose(reference.train.features, reference.features([images]), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(reference.train.labels, labels)
     np.testing.assert_array_equal(reference.test.labels, digits.load("test")[1])
-    monkeypatch.setattr(measures, "PAIRWISE_LIMIT", 300)
+    monkeypatch.setattr(catalogue, "PAIRWISE_LIMIT", 300)
     config = EvaluationConfig(extractor={"kind": "classifier", "network": {"width": 4, "feature_dim": 4, "epochs": 1}})
     few = measure_reference(digits, config, tmp_path / "few")
     assert (len(few.train), few.statistics.count, len(few.test)) == (300, 1437, 360)

@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 from loop import arrays, begun, stepped
 
-from ganlib.models import Dcgan, Mlp, Model, R3gan, Resnet
+from ganlib.models import AnyArchitecture, Dcgan, Mlp, R3gan, Resnet
 from ganlib.objectives import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein, WganGp
 from ganlib.schema import parse
-from ganlib.tasks import Duty, Generation
+from ganlib.tasks import AnyTask, Generation
 from ganlib.training import Adam, RmsProp, TrainConfig, train
 from ganlib.training.updates import AUGMENTATION, CHANCE, Updates
 
@@ -31,7 +31,7 @@ OBJECTIVES = {
     "relativistic": Relativistic(),
 }
 MODELS = {
-    "mlp": Mlp(generator_width=8, discriminator_width=4, pieces=2),
+    "mlp": Mlp(generator_width=8, discriminator_width=4, maxout_pieces=2),
     "dcgan": Dcgan(width=4),
     "dcgan_batch": Dcgan(width=4, discriminator_norm="batch", dropout=0.0),
     "dcgan_spectral": Dcgan(width=4, discriminator_norm="spectral"),
@@ -83,22 +83,22 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
     frozen, moving = RmsProp(learning_rate=0.0), Adam(learning_rate=1e-3)
     config, _, state = begun(
         digits,
-        model=MODELS[model],
+        architecture=MODELS[model],
         task=task,
         precision=precision,
         generator_optimizer=moving,
         discriminator_optimizer=moving,
     )
     updates = Updates(state, task=task, objective=game, config=config, replicas=1)
-    updates.of_both(batch_of(digits), True)  # where a block ends in zeros, what lies before it moves from here on
+    updates.train_step(batch_of(digits), True)  # where a block ends in zeros, what lies before it moves from here on
     before = arrays(state)
-    updates.of_discriminators(batch_of(digits), True)
+    updates.discriminator_step(batch_of(digits), True)
     found = changed(state, before)
     assert not any(found["generator"])
     assert np.mean(found["discriminator"]) > (0.4 if game.constraint else 0.8)
     state.trained.discriminator_optimizer.learning_rate = frozen.learning_rate
     before = arrays(state)
-    terms = updates.of_both(batch_of(digits), True)
+    terms = updates.train_step(batch_of(digits), True)
     found = changed(state, before)
     assert np.mean(found["generator"]) > 0.5
     assert not any(found["discriminator"])
@@ -111,9 +111,9 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
 def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, objective):
     game, values = OBJECTIVES[objective], {}
     for kind in ("float32", "bfloat16"):
-        config, _, state = begun(digits, model=Dcgan(width=8, dropout=0.0), precision=kind)
+        config, _, state = begun(digits, architecture=Dcgan(width=8, dropout=0.0), precision=kind)
         updates = Updates(state, task=PLAIN, objective=game, config=config, replicas=1)
-        terms = updates.of_both(batch_of(digits), True)
+        terms = updates.train_step(batch_of(digits), True)
         names = [name for name in terms if name.rpartition("/")[2] in ("r1", "r2", "gradient_penalty")]
         values[kind] = [float(terms[name]) for name in names]
         assert names
@@ -123,7 +123,7 @@ def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, 
 
 def test_wgan_gp_under_mirrored_strategy_makes_the_steps_that_one_replica_makes(digits):
     """The combination that stock Keras loops fail at: second derivatives, random points between, several replicas."""
-    agree(digits, objective=WganGp(discriminator_steps=2), model=Dcgan(width=4), task=PLAIN)
+    agree(digits, objective=WganGp(discriminator_steps=2), architecture=Dcgan(width=4), task=PLAIN)
 
 
 # What replicas do to a pair, and what a checkpoint holds of it, are tried where there is something to go wrong: two
@@ -164,7 +164,7 @@ if EVERY_PAIR:
 @pytest.mark.parametrize("pair", ON_REPLICAS)
 def test_two_replicas_make_the_steps_that_one_makes(digits, pair):
     objective, model, task, settings = PAIRS[pair]
-    agree(digits, objective=objective, model=model, task=task, **settings)
+    agree(digits, objective=objective, architecture=model, task=task, **settings)
 
 
 def agree(digits, *, objective, model, task, **settings):
@@ -220,7 +220,7 @@ def test_a_resumed_run_ends_with_the_same_bits(digits, reference, tmp_path, caps
             }
         )
         return train(
-            digits, reference, task=task, model=model, objective=objective, config=config, output=tmp_path / name
+            digits, reference, task=task, architecture=model, objective=objective, config=config, output=tmp_path / name
         )
 
     whole = run("whole")
@@ -237,11 +237,11 @@ def test_a_resumed_run_ends_with_the_same_bits(digits, reference, tmp_path, caps
 def test_lazy_penalties_come_at_their_steps_with_the_weight_of_those_between(digits):
     """A row of three steps holds one penalty, weighed by three: the mean is that of a penalty at every step."""
     _, rows = stepped(
-        digits, objective=NonSaturating(r1=1.0, r1_every=3), model=MODELS["dcgan"], steps=7, steps_per_loop=1
+        digits, objective=NonSaturating(r1=1.0, r1_every=3), architecture=MODELS["dcgan"], steps=7, steps_per_loop=1
     )
     present = [row["discriminator/r1"] > 0.0 for row in rows]
     assert present == [True, False, False, True, False, False, True]
-    _, plain = stepped(digits, objective=NonSaturating(r1=1.0), model=MODELS["dcgan"], steps=1)
+    _, plain = stepped(digits, objective=NonSaturating(r1=1.0), architecture=MODELS["dcgan"], steps=1)
     assert rows[0]["discriminator/r1"] == pytest.approx(3 * plain[0]["discriminator/r1"], rel=1e-5)
 
 
@@ -254,7 +254,7 @@ def test_clipped_weights_stay_within_their_bound_on_every_replica(digits):
 
 
 def test_the_label_reaches_both_networks(digits):
-    state, _ = stepped(digits, objective=Hinge(), model=MODELS["dcgan_spectral"], task=LABELLED, steps=8)
+    state, _ = stepped(digits, objective=Hinge(), architecture=MODELS["dcgan_spectral"], task=LABELLED, steps=8)
     [generator], [judge] = state.trained.networks.generators.values(), state.trained.networks.discriminators.values()
     latent = tf.repeat(tf.random.stateless_normal([1, 8], [0, 0]), 2, axis=0)
     label = tf.constant([0, 1], tf.int64)
@@ -274,9 +274,9 @@ def test_augmentation_changes_what_the_discriminator_learns_and_lets_gradients_t
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_json_round_trip_of_networks(model):
-    assert parse(Model, model.to_parameter()) == model
-    assert parse(Model, model.kind).kind == model.kind
+    assert parse(AnyArchitecture, model.to_parameter()) == model
+    assert parse(AnyArchitecture, model.kind).kind == model.kind
 
 
 def test_json_round_trip_of_tasks():
-    assert parse(Duty, LABELLED.to_parameter()) == LABELLED
+    assert parse(AnyTask, LABELLED.to_parameter()) == LABELLED

@@ -7,7 +7,7 @@ import damaged_files
 import numpy as np
 import pytest
 
-from ganlib.evaluation.frechet import expected_distance, frechet_distance, frechet_estimate
+from ganlib.evaluation.measures.frechet import expected_distance, frechet_distance, frechet_estimate
 from ganlib.evaluation.statistics import Statistics
 
 

@@ -1,4 +1,4 @@
-"""Training notices trouble, does what it was told to, says so everywhere, and knows when to end."""
+"""Training notices problem, does what it was told to, says so everywhere, and knows when to end."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from ganlib.objectives import NonSaturating
 from ganlib.tracking import Tracker
 from ganlib.training import Adam, HealthConfig, RmsProp, TrainConfig, TrainedModel, TrainingDiverged, health, train
 from ganlib.training.checkpoints import Checkpoints
-from ganlib.training.guard import Guard, Judge
+from ganlib.training.guard import CheckScores, Guard
 from ganlib.training.health import Finding
 from ganlib.training.state import Best, Clock, HealthRecord, Trained, TrainState
 
@@ -31,14 +31,16 @@ QUICK = {
     "precision": "float32",
 }
 MEASURE = "training/fd_digits_classifier"
-SMALL = Mlp(generator_width=4, discriminator_width=2, pieces=2)
+SMALL = Mlp(generator_width=4, discriminator_width=2, maxout_pieces=2)
 
 
-def run(dataset, reference, output, *, model=MODEL, objective=NonSaturating(), health=None, **settings):  # noqa: B008  # frozen
+def run(dataset, reference, output, *, architecture=MODEL, objective=NonSaturating(), health=None, **settings):  # noqa: B008  # frozen
     # Nets that made a few steps draw images all alike: that is looked at where a test is about it.
-    watched = {"health": HealthConfig(**{"least_variance": 0.0, "least_distance": 0.0, **(health or {})})}
+    watched = {"health": HealthConfig(**{"min_variance_ratio": 0.0, "min_distance_ratio": 0.0, **(health or {})})}
     config = TrainConfig(**{**QUICK, **watched, **settings})
-    return train(dataset, reference, task=TASK, model=model, objective=objective, config=config, output=output)
+    return train(
+        dataset, reference, task=TASK, architecture=architecture, objective=objective, config=config, output=output
+    )
 
 
 def events(model: TrainedModel):
@@ -101,7 +103,13 @@ def test_nan_in_the_data_takes_the_run_back_and_lets_it_go_on_gentler(digits, re
 
 def test_the_state_that_a_rollback_takes_back_is_the_best_one(digits, reference, tmp_path):
     """With learning rates of zero from there on, the last generator is the one of the best score."""
-    model = run(damaged_feed(digits, numbers=[7]), reference, tmp_path / "model", health={"gentler": 1e-30}, steps=8)
+    model = run(
+        damaged_feed(digits, numbers=[7]),
+        reference,
+        tmp_path / "model",
+        health={"rollback_learning_rate_factor": 1e-30},
+        steps=8,
+    )
     best = model.step("best")
     plain = run(digits, reference, tmp_path / "plain", steps=best)
     assert best < 8
@@ -139,16 +147,16 @@ def test_rates_a_hundred_times_too_high_are_noticed_and_lowered(digits, referenc
         digits,
         reference,
         tmp_path / "model",
-        model=Dcgan(width=8, dropout=0.0),
+        architecture=Dcgan(width=8, dropout=0.0),
         **WILD,
         seed=2,
         steps=120,
         score_every=5,
         steps_per_loop=5,
-        health={"max_rollbacks": 1, "worsened": "roll_back", "worse_than": 1.05, "worse_scores": 1},
+        health={"max_rollbacks": 1, "degraded": "roll_back", "degraded_factor": 1.05, "degraded_scores": 1},
     )
     first, *_ = events(model)
-    assert first[1] in ("worsened", "collapsed", "non_finite")
+    assert first[1] in ("degraded", "collapsed", "non_finite")
     assert first[2] == "rolled back"
     assert f"health: step {first[0]}: {first[1]}, rolled back to the state of step" in capsys.readouterr().out
     rates = {row["step"]: row["learning_rate/generator"] for row in model.history}
@@ -161,15 +169,15 @@ def test_a_discriminator_without_a_generator_becomes_saturated(digits, reference
         digits,
         reference,
         tmp_path / "model",
-        model=Dcgan(width=8, dropout=0.0),
+        architecture=Dcgan(width=8, dropout=0.0),
         generator_optimizer=Adam(learning_rate=0.0),
         discriminator_optimizer=Adam(learning_rate=2e-3),
         steps=200,
         score_every=100,
         health={"saturated": "stop", "saturation_steps": 20},
     )
-    [(step, trouble, reaction)] = events(model)
-    assert (trouble, reaction) == ("saturated", "stopped")
+    [(step, problem, reaction)] = events(model)
+    assert (problem, reaction) == ("saturated", "stopped")
     assert 20 <= step < 200
     assert model.facts["last_step"] == step
     last = model.history[-1]
@@ -178,7 +186,7 @@ def test_a_discriminator_without_a_generator_becomes_saturated(digits, reference
     assert "over 20 steps. Try a penalty" in model.events[0]["text"]
 
 
-ALIKE = {"least_variance": 0.1, "least_distance": 0.1}
+ALIKE = {"min_variance_ratio": 0.1, "min_distance_ratio": 0.1}
 
 
 class Single(Dcgan):
@@ -196,8 +204,8 @@ def test_a_generator_that_emits_one_image_has_collapsed(digits, reference, tmp_p
         digits,
         reference,
         tmp_path / "model",
-        model=Single(width=4),
-        health={"collapsed": "stop", "grace": 1, "collapse_scores": 2, **ALIKE},
+        architecture=Single(width=4),
+        health={"collapsed": "stop", "warmup_scores": 1, "collapse_scores": 2, **ALIKE},
     )
     assert events(model) == [(6, "collapsed", "stopped")]
     scored = [row for row in model.history if MEASURE in row]
@@ -222,7 +230,7 @@ def test_a_late_collapse_of_dcgan_leaves_the_best_generator_and_says_so(digits, 
         stuck_feed(digits, number=100),
         reference,
         tmp_path / "model",
-        model=Dcgan(width=8, dropout=0.0),
+        architecture=Dcgan(width=8, dropout=0.0),
         generator_optimizer=Adam(learning_rate=5e-3),
         discriminator_optimizer=Adam(learning_rate=2e-3),
         batch_size=16,
@@ -230,13 +238,13 @@ def test_a_late_collapse_of_dcgan_leaves_the_best_generator_and_says_so(digits, 
         steps_per_loop=20,
         score_every=20,
         score_samples=100,
-        health={"collapsed": "stop", "worsened": "note", "worse_scores": 2, **ALIKE},
+        health={"collapsed": "stop", "degraded": "note", "degraded_scores": 2, **ALIKE},
     )
     scores = {row["step"]: row[MEASURE] for row in model.history if MEASURE in row}
     best = min(scores, key=scores.get)
     assert model.step("best") == best
-    noticed = {trouble for _, trouble, _ in events(model)}
-    assert noticed <= {"worsened", "collapsed"}
+    noticed = {problem for _, problem, _ in events(model)}
+    assert noticed <= {"degraded", "collapsed"}
     assert noticed
     assert events(model)[-1][0] > 100
     assert scores[model.facts["last_step"]] > 1.5 * scores[best]
@@ -248,12 +256,12 @@ def test_a_late_collapse_of_dcgan_leaves_the_best_generator_and_says_so(digits, 
 def test_every_trouble_of_a_measurement_gets_its_reaction(digits, reference, tmp_path):
     """One that is only noted does not hide another that ends the run."""
     checkpoints, tracker = Checkpoints(tmp_path / "checkpoints", keep=1), Tracker(tmp_path)
-    config = HealthConfig(collapsed="note", worsened="stop", collapse_scores=1, worse_scores=1)
+    config = HealthConfig(collapsed="note", degraded="stop", collapse_scores=1, degraded_scores=1)
     alive = state(step=9, best=Best(1.0, 3), diverse=True)
-    judge = Judge(Guard(config, checkpoints, tracker), measure=MEASURE, every=1)
+    judge = CheckScores(Guard(config, checkpoints, tracker), measure=MEASURE, every=1)
     judge(9, {MEASURE: 5.0, health.VARIANCE: 0.0, health.NEAREST: 0.0}, alive)
-    assert alive.health.events == {"collapsed": 1, "worsened": 1}
-    assert alive.ending.reason == "worsened"
+    assert alive.health.events == {"collapsed": 1, "degraded": 1}
+    assert alive.ending.reason == "degraded"
 
 
 @pytest.mark.parametrize("known", [{"diverse": False}, {"diverse": True, "step": 10}], ids=["never better", "the end"])
@@ -267,19 +275,19 @@ def test_a_rollback_that_would_change_nothing_is_not_made(tmp_path, known):
 def test_the_best_state_is_not_rolled_back_to_itself(tmp_path):
     guard = Guard(HealthConfig(collapse_scores=1), Checkpoints(tmp_path / "none", keep=1), Tracker(tmp_path))
     alive = state(step=9, best=Best(5.0, 9), diverse=True)
-    Judge(guard, measure=MEASURE, every=1)(9, {MEASURE: 5.0, health.VARIANCE: 0.0, health.NEAREST: 0.0}, alive)
+    CheckScores(guard, measure=MEASURE, every=1)(9, {MEASURE: 5.0, health.VARIANCE: 0.0, health.NEAREST: 0.0}, alive)
     assert alive.health.rollbacks == 0
-    assert alive.health.gentleness == 1.0
+    assert alive.health.learning_rate_scale == 1.0
     assert alive.health.events == {"collapsed": 1}
 
 
 def test_a_failure_says_when_and_what(tmp_path):
-    guard = Guard(HealthConfig(worsened="fail"), Checkpoints(tmp_path, keep=1), Tracker(tmp_path))
-    with pytest.raises(TrainingDiverged, match=r"step 9, after 2 rollbacks: worsened: much; the checkpoints"):
-        guard.react(Finding("worsened", "much"), {MEASURE: 7.0}, state(step=9, rollbacks=2))
+    guard = Guard(HealthConfig(degraded="fail"), Checkpoints(tmp_path, keep=1), Tracker(tmp_path))
+    with pytest.raises(TrainingDiverged, match=r"step 9, after 2 rollbacks: degraded: much; the checkpoints"):
+        guard.react(Finding("degraded", "much"), {MEASURE: 7.0}, state(step=9, rollbacks=2))
     [event, row] = storage.read_lines(tmp_path / "history.jsonl")
-    assert (event["event"], event["reaction"]) == ("worsened", "failed")
-    assert (row["step"], row[MEASURE], row["health/worsened"]) == (9, 7.0, 1.0)
+    assert (event["event"], event["reaction"]) == ("degraded", "failed")
+    assert (row["step"], row[MEASURE], row["health/degraded"]) == (9, 7.0, 1.0)
 
 
 def test_diversity_says_nothing_where_real_images_are_all_alike(reference):
@@ -316,7 +324,7 @@ def test_only_a_sure_discriminator_whose_loss_is_near_its_bound_is_saturated(acc
 
 
 def test_samples_that_were_never_diverse_have_collapsed_only_after_their_grace():
-    config, alike = HealthConfig(grace=3, collapse_scores=2), {health.VARIANCE: 0.01, health.NEAREST: 0.5}
+    config, alike = HealthConfig(warmup_scores=3, collapse_scores=2), {health.VARIANCE: 0.01, health.NEAREST: 0.5}
     diverse = {health.VARIANCE: 0.5, health.NEAREST: 0.5}
 
     def told(rows):
@@ -332,16 +340,16 @@ def test_samples_that_were_never_diverse_have_collapsed_only_after_their_grace()
 
 
 def test_scores_count_as_worse_only_in_a_row_and_far_above_the_best():
-    config = HealthConfig(worse_scores=3)
+    config = HealthConfig(degraded_scores=3)
     alive = state(best=Best(10.0, 4))
-    told = [bool(health.worsened(score, alive, config)) for score in (16, 16, 14, 16, 16, 16, 16)]
+    told = [bool(health.degraded(score, alive, config)) for score in (16, 16, 14, 16, 16, 16, 16)]
     assert told == [False, False, False, False, False, True, False]
 
 
 def test_patience_ends_a_run_without_progress(digits, reference, tmp_path):
-    health = {"stalled": "stop", "patience": 2}
+    health = {"plateau": "stop", "patience": 2}
     model = run(digits, reference, tmp_path / "model", **WILD, steps=100, health=health)
-    [(step, _, reaction)] = [event for event in events(model) if event[1] == "stalled"]
+    [(step, _, reaction)] = [event for event in events(model) if event[1] == "plateau"]
     assert reaction == "stopped"
     assert step == model.step("best") + 2 * 2 == model.facts["last_step"] < 100
 
@@ -428,9 +436,9 @@ def test_learning_rates_follow_their_schedule_whatever_the_optimizer(
         digits,
         reference,
         tmp_path / "model",
-        model=SMALL,
+        architecture=SMALL,
         schedule=schedule,
-        decay_from=start,
+        decay_start_fraction=start,
         steps=4,
         steps_per_loop=1,
         generator_optimizer=RmsProp(learning_rate=3e-3),
@@ -448,7 +456,7 @@ def test_the_number_of_steps_belongs_to_a_run_whose_rates_fall(digits, reference
 
 
 def test_a_half_life_in_images_takes_the_place_of_the_decay(digits, reference, tmp_path):
-    model = run(digits, reference, tmp_path / "model", model=SMALL, ema_half_life=8, steps_per_loop=1, steps=12)
+    model = run(digits, reference, tmp_path / "model", architecture=SMALL, ema_half_life=8, steps_per_loop=1, steps=12)
     decays = [row["ema/decay"] for row in model.history]
     ramp = [(1 + step) / (10 + step) for step in range(len(decays))]
     assert decays == pytest.approx([min(0.5, value) for value in ramp], rel=1e-5)

@@ -20,11 +20,11 @@ from web_server import Cut
 from ganlib import storage
 from ganlib.evaluation import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor, Inception, inception_network, inception_weights, torch_file
-from ganlib.evaluation.frechet import frechet_distance
-from ganlib.evaluation.kernel import kernel_distance
-from ganlib.evaluation.precision_recall import precision_recall
+from ganlib.evaluation.measures.frechet import frechet_distance
+from ganlib.evaluation.measures.kernel import kernel_distance
+from ganlib.evaluation.measures.precision_recall import precision_recall
 from ganlib.evaluation.statistics import Statistics
-from pipelines.cli import main
+from pipelines.command.main import main
 
 GENUINE = os.environ.get("GAN_PIPELINES_INCEPTION")  # before a fixture clears the environment
 CIFAR10 = os.environ.get("GAN_PIPELINES_CIFAR10")  # npz of x_train, x_test, uint8 [N, 32, 32, 3]
@@ -300,7 +300,7 @@ def test_no_network_is_needed_for_what_is_in_the_cache(published, known, files, 
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason"),
+    ("problem", "reason"),
     [
         ("gone", "no such file (404)"),
         ("cut", "the download broke off after 1000 of"),
@@ -310,19 +310,19 @@ def test_no_network_is_needed_for_what_is_in_the_cache(published, known, files, 
     ],
 )
 def test_weights_that_cannot_be_had_are_one_line_that_says_where_to_put_them(
-    trouble, reason, server, published, files, images, tmp_path, monkeypatch
+    problem, reason, server, published, files, images, tmp_path, monkeypatch
 ):
     path = "/inception-2015-12-05.tgz"
-    if trouble == "gone":
+    if problem == "gone":
         del server.files[path]
-    elif trouble == "cut":
+    elif problem == "cut":
         server.files[path] = Cut(server.files[path])
-    elif trouble == "refused":
+    elif problem == "refused":
         with contextlib.closing(socket.create_server(("localhost", 0))) as closed:
             port = closed.getsockname()[1]
         monkeypatch.setattr(inception_weights, "ADDRESS", f"https://localhost:{port}{path}")
         published = storage.cached(inception_weights.ADDRESS)
-    elif trouble == "a page":
+    elif problem == "a page":
         server.files[path] = b"<html>log in first</html>"
     np.savez(tmp_path / "few.npz", images=images)
     few = str(tmp_path / "few.npz")

@@ -15,8 +15,9 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from ganlib import tracking
-from pipelines import local, settings
+from pipelines import settings
 from pipelines.gan_training import compile_pipeline
+from pipelines.local import runner
 
 TINY = [
     "training.steps=20",
@@ -283,7 +284,7 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
     assignments += [f"platform.{assignment}" for assignment in [*pods, f"checkpoints={tmp_path / 'home'}"]]
     config = settings.resolve(chosen=["digits"], assignments=assignments)
-    config = config.model_copy(update={"data": local._bound(config, name="x", home=tmp_path).data})
+    config = config.model_copy(update={"data": runner._bound(config, name="x", home=tmp_path).data})
     compile_pipeline(config, tmp_path / "pipeline.yaml", platform=config.platform)
     [cache] = (finished.root / ".cache").iterdir()
     empty = tmp_path / "empty"
@@ -309,7 +310,7 @@ def test_a_run_keeps_its_settings_out_of_this_process(finished, tmp_path, monkey
     """A notebook that starts two runs gets two stores."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
-    with local._environment(local._inherited(tmp_path / "failure.json", "sqlite:///there.db")):
+    with runner._environment(runner._inherited(tmp_path / "failure.json", "sqlite:///there.db")):
         assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///there.db"
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert dict(os.environ) == before
@@ -346,7 +347,7 @@ def test_temporary_files_that_have_no_room_are_told_before_anything_is_written(k
 
 
 def test_the_cache_knows_the_library_that_the_steps_call(finished):
-    assert [folder.name for folder in (finished.root / ".cache").iterdir()] == [local._code_digest()]
+    assert [folder.name for folder in (finished.root / ".cache").iterdir()] == [runner._code_digest()]
 
 
 def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerprint(tmp_path, monkeypatch):
@@ -359,13 +360,13 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
         chosen=[],
         assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}", "data.size=16"],
     )
-    first = local._bound(config, name="first", home=tmp_path / "home")
+    first = runner._bound(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())
     assert first.data.source.test_fraction == 0.5
     assert (first.training.run_name, first.training.home) == ("first", str(tmp_path / "home"))
-    assert local._bound(config, name="second", home=tmp_path).data == first.data
+    assert runner._bound(config, name="second", home=tmp_path).data == first.data
     Image.new("L", (16, 16), 9).save(folder / "4.png")
-    assert local._bound(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
+    assert runner._bound(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
 
 
 def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
@@ -374,7 +375,7 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
     def home(given):
         config = settings.resolve(chosen=["digits"], assignments=[f"training.home={given}"])
-        return local._bound(config, name="tiny", home=tmp_path / "runs" / "tiny" / "training").training.home
+        return runner._bound(config, name="tiny", home=tmp_path / "runs" / "tiny" / "training").training.home
 
     assert home("kept/here") == str(tmp_path / "kept" / "here")
     assert home("~/kept") == str(tmp_path / "user" / "kept")
@@ -384,4 +385,4 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
 def test_an_address_of_a_source_stays_as_it_is(address):
-    assert local._found("path", address) == address
+    assert runner._found("path", address) == address

@@ -10,7 +10,7 @@ import yaml
 
 from ganlib.training.strategy import TRAINERS
 from pipelines import settings
-from pipelines.workers import train
+from pipelines.command.train import train
 
 DOCS = Path(__file__).parent.parent / "docs"
 FILLED = {"$IMAGE": "image", "$BUCKET": "bucket", "$NAMESPACE": "team"}

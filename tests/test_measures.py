@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ganlib import streams
-from ganlib.evaluation import jackknife, neighbours
-from ganlib.evaluation.class_score import class_score
-from ganlib.evaluation.density_coverage import density_coverage
-from ganlib.evaluation.kernel import kernel_distance
-from ganlib.evaluation.neighbours import median_nearest, squared_radii
-from ganlib.evaluation.precision_recall import precision_recall, realism
+from ganlib.evaluation.measures import jackknife, neighbours
+from ganlib.evaluation.measures.class_score import class_score
+from ganlib.evaluation.measures.density_coverage import density_coverage
+from ganlib.evaluation.measures.kernel import kernel_distance
+from ganlib.evaluation.measures.neighbours import median_nearest, squared_radii
+from ganlib.evaluation.measures.precision_recall import precision_recall, realism
 from ganlib.evaluation.reference import INDISTINCT
 
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter, ValidationError
 
-from ganlib.models import Dcgan, Mlp, Model, R3gan, Resnet
-from ganlib.models.conditions import batch_norm, judged, modulated, network_inputs
+from ganlib.models import AnyArchitecture, Dcgan, Mlp, R3gan, Resnet
+from ganlib.models.conditions import batch_norm, modulate, network_inputs, projection_logits
 from ganlib.models.layers import ReplicaDropout
 from ganlib.models.spectral import SpectralConv2D, SpectralDense, weight_layers
 from ganlib.training.strategy import resolve_strategy
@@ -23,7 +23,7 @@ PYRAMIDS = [
     Resnet(width=4, max_width=8),
     Resnet(width=4, discriminator_norm="none"),
 ]
-MODELS = [*PYRAMIDS, Mlp(generator_width=12, discriminator_width=6, pieces=3)]
+MODELS = [*PYRAMIDS, Mlp(generator_width=12, discriminator_width=6, maxout_pieces=3)]
 GENERATORS = [PYRAMIDS[0], *PYRAMIDS[3:5], MODELS[-1]]  # a norm of discriminators makes no other generator
 LATENT = 5
 SHAPE = (16, 16, 1)
@@ -67,8 +67,8 @@ def perturb(network, *, scale=0.1):
 def test_every_kind_is_asked_these_questions_and_can_be_named_by_a_word():
     kinds = {model.kind for model in MODELS}
     assert kinds == {"dcgan", "mlp", "r3gan", "resnet"}
-    assert {TypeAdapter(Model).validate_python(kind).kind for kind in kinds} == kinds
-    assert all(TypeAdapter(Model).validate_python(model.to_parameter()) == model for model in MODELS)
+    assert {TypeAdapter(AnyArchitecture).validate_python(kind).kind for kind in kinds} == kinds
+    assert all(TypeAdapter(AnyArchitecture).validate_python(model.to_parameter()) == model for model in MODELS)
 
 
 def test_dcgan_at_28_pixels_is_the_classic_network():
@@ -410,7 +410,7 @@ def test_under_spectral_norm_no_weight_is_left_out(model):
 
 def test_conditional_batch_norm_is_the_formula():
     inputs, images, known = network_inputs("images", (2, 3, 4), 3)
-    outputs = modulated(batch_norm(images, affine=False, dtype="float32"), known, dtype="float32")
+    outputs = modulate(batch_norm(images, affine=False, dtype="float32"), known, dtype="float32")
     network = keras.Model(inputs, outputs)
     gain, bias = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     found = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
@@ -428,7 +428,7 @@ def test_conditional_batch_norm_is_the_formula():
 def test_the_projection_is_the_formula(spectral):
     inputs, features, known = network_inputs("features", (6,), 3)
     initial = keras.initializers.GlorotUniform
-    logits = judged(features, known, dense=weight_layers(spectral=spectral)[1], initial=initial)
+    logits = projection_logits(features, known, dense=weight_layers(spectral=spectral)[1], initial=initial)
     network = keras.Model(inputs, logits)
     h, y = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32), np.array([2, 0, 1, 1])
     for _ in range(100):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ganlib.evaluation.extractors import FittedExtractor, Random
-from ganlib.evaluation.frechet import frechet_distance
+from ganlib.evaluation.measures.frechet import frechet_distance
 from ganlib.evaluation.statistics import Statistics
 
 SHA256 = "a18015a8f9f6284ef648c71ce5a28b4a428e679018c3557cc7ce15b3ec4807c9"

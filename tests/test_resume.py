@@ -43,7 +43,7 @@ def same(whole, resumed):
 def test_a_run_whose_steps_were_raised_is_the_one_that_had_them_at_once(digits, reference, tmp_path):
     """It ended between all rhythms, at a score's step, and at a checkpoint's, each time judged by strict thresholds."""
     settings = {"steps_per_loop": 5, "score_every": 4, "checkpoint_every": 6, "sample_every": 9}
-    settings |= {"health": {"patience": 1, "worse_than": 1.0001, "worse_scores": 1}}
+    settings |= {"health": {"patience": 1, "degraded_factor": 1.0001, "degraded_scores": 1}}
     whole = run(digits, reference, tmp_path / "whole", home=str(tmp_path / "one"), steps=17, **settings)
     for steps in (7, 8, 12):
         run(digits, reference, tmp_path / f"to-{steps}", home=str(tmp_path / "two"), steps=steps, **settings)
@@ -52,17 +52,17 @@ def test_a_run_whose_steps_were_raised_is_the_one_that_had_them_at_once(digits, 
 
 SURE = {"saturated": "stop", "saturation_accuracy": 0.500001, "saturation_loss": 100.0}
 LEARNS = {"generator_optimizer": Adam(learning_rate=0.0), "discriminator_optimizer": Adam(learning_rate=0.02)}
-ALIKE = {"collapsed": "stop", "grace": 1, "least_variance": 0.99}
+ALIKE = {"collapsed": "stop", "warmup_scores": 1, "min_variance_ratio": 0.99}
 STOPS = {
-    "stalled": (
+    "plateau": (
         {name: Adam(learning_rate=0.0) for name in WILD},
-        {"stalled": "stop", "patience": 1},
-        {"stalled": "stop", "patience": 4},
+        {"plateau": "stop", "patience": 1},
+        {"plateau": "stop", "patience": 4},
     ),
-    "worsened": (
+    "degraded": (
         {**WILD, "model": test_health.MODEL, "steps": 20},
-        {"worsened": "roll_back", "worse_than": 1.0001, "worse_scores": 1, "max_rollbacks": 0},
-        {"worsened": "roll_back", "worse_than": 1.0001, "worse_scores": 1, "max_rollbacks": 9},
+        {"degraded": "roll_back", "degraded_factor": 1.0001, "degraded_scores": 1, "max_rollbacks": 0},
+        {"degraded": "roll_back", "degraded_factor": 1.0001, "degraded_scores": 1, "max_rollbacks": 9},
     ),
     "collapsed": ({}, {**ALIKE, "collapse_scores": 2}, {**ALIKE, "collapse_scores": 4}),
     "saturated": (LEARNS, {**SURE, "saturation_steps": 4}, {**SURE, "saturation_steps": 400}),
@@ -76,7 +76,7 @@ def test_a_stopped_run_is_judged_again_by_the_present_settings(digits, reference
     data = damaged_feed(digits, numbers=settings.pop("bad")) if "bad" in settings else digits
     stopped = run(data, reference, tmp_path / "stopped", home=str(tmp_path / "two"), health=strict, **settings)
     assert stopped.facts["stopped"]
-    if name == "stalled":  # by the same settings it stays stopped
+    if name == "plateau":  # by the same settings it stays stopped
         same(stopped, run(data, reference, tmp_path / "again", home=str(tmp_path / "two"), health=strict, **settings))
     whole = run(data, reference, tmp_path / "whole", home=str(tmp_path / "one"), health=patient, **settings)
     assert whole.facts["last_step"] > stopped.facts["last_step"]
@@ -86,13 +86,13 @@ def test_a_stopped_run_is_judged_again_by_the_present_settings(digits, reference
 def test_a_sign_that_lasts_already_is_judged_again_by_the_present_settings(digits, reference, tmp_path):
     """A run that never gets better goes on with less patience, with the same, and told to stop and not only to note."""
     still = {name: Adam(learning_rate=0.0) for name in WILD}
-    home, told = str(tmp_path / "home"), [(10, "stalled", "noted")]
+    home, told = str(tmp_path / "home"), [(10, "plateau", "noted")]
     for steps, patience, expected in ((10, 20, []), (12, 3, told), (14, 3, told)):
         output, health = tmp_path / f"to-{steps}", {"patience": patience}
         assert events(run(digits, reference, output, home=home, steps=steps, health=health, **still)) == expected
-    health = {"patience": 3, "stalled": "stop"}
+    health = {"patience": 3, "plateau": "stop"}
     rest = run(digits, reference, tmp_path / "rest", home=home, steps=40, health=health, **still)
-    assert events(rest) == [*told, (14, "stalled", "stopped")]
+    assert events(rest) == [*told, (14, "plateau", "stopped")]
     assert rest.facts["last_step"] == 14
 
 
@@ -132,22 +132,24 @@ def test_every_collapse_is_rolled_back(digits, reference, tmp_path, monkeypatch)
     monkeypatch.setattr(type(reference), "diversity", lambda *_: (next(script, 1.0), 1.0))
     scores = iter([5.0])
     monkeypatch.setattr(type(reference), "distance_of", lambda *_: next(scores, 6.0))
-    health = {"collapsed": "roll_back", "collapse_scores": 1, "least_variance": 0.1, "grace": 100}
+    health = {"collapsed": "roll_back", "collapse_scores": 1, "min_variance_ratio": 0.1, "warmup_scores": 100}
     model = run(digits, reference, tmp_path / "model", steps=14, health={**health, "max_rollbacks": 5})
     told = [(event["step"], event["event"], event["reaction"].split(" to ")[0]) for event in model.events]
     assert told == [(step, "collapsed", "rolled back") for step in (4, 6, 10, 12)], told
 
 
 def test_a_rollback_changes_what_is_trained_and_nothing_else(digits, tmp_path):
-    state, _ = stepped(digits, objective=NonSaturating(), steps=2, model=SMALL)
+    state, _ = stepped(digits, objective=NonSaturating(), steps=2, architecture=SMALL)
     state.clock, state.best = Clock(2, 2, 1, 3.0, 4.0), Best(5.0, 2, {"generator/000": np.ones(2)})
-    state.health = HealthRecord(diverse=True, signs={"stalled": 1}, events={"worsened": 2}, rollbacks=1, gentleness=0.5)
+    state.health = HealthRecord(
+        diverse=True, signs={"plateau": 1}, events={"degraded": 2}, rollbacks=1, learning_rate_scale=0.5
+    )
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save_best(state)
     best = arrays(state)
     for variable in state.trained.variables().values():
         variable.assign(np.array(variable) + 1)
-    state.clock, state.health = Clock(9, 8, 7, 6.0, 5.0), HealthRecord(diverse=True, signs={"stalled": 4}, rollbacks=3)
+    state.clock, state.health = Clock(9, 8, 7, 6.0, 5.0), HealthRecord(diverse=True, signs={"plateau": 4}, rollbacks=3)
     others = {part.name: getattr(state, part.name) for part in dataclasses.fields(state) if part.name != "trained"}
     before = {name: repr(part) for name, part in others.items()}
     assert checkpoints.roll_back(state) == 2
@@ -156,7 +158,7 @@ def test_a_rollback_changes_what_is_trained_and_nothing_else(digits, tmp_path):
 
 
 def test_a_checkpoint_of_another_version_is_refused_in_one_line(digits, tmp_path):
-    state, _ = stepped(digits, objective=NonSaturating(), steps=1, model=SMALL)
+    state, _ = stepped(digits, objective=NonSaturating(), steps=1, architecture=SMALL)
     facts = np.frombuffer(b'{"step": 1, "diverse": true}', np.uint8)
     np.savez(tmp_path / "step-000000001.npz", **arrays(state), **{"facts.json": facts})
     with pytest.raises(ValueError, match=r"^expected a checkpoint of format .*; take another run name.*format=None$"):
@@ -177,7 +179,7 @@ class Large(PreparedDataset):
 
 def test_ten_rollbacks_need_the_memory_of_one():
     images = Large()
-    config, strategy, state = begun(images, model=SMALL, steps=13, steps_per_loop=1)
+    config, strategy, state = begun(images, architecture=SMALL, steps=13, steps_per_loop=1)
     trainer = Trainer(state, task=TASK, objective=NonSaturating(), strategy=strategy, config=config)
     memory = []
 

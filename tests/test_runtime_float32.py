@@ -50,7 +50,7 @@ def made_on_a_gpu(digits, reference, tmp_path_factory):
             digits,
             reference,
             task=Generation(latent_dim=8),
-            model=Dcgan(width=8),
+            architecture=Dcgan(width=8),
             objective=NonSaturating(),
             config=config,
             output=tmp_path_factory.mktemp("gpu") / "model",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.models import Dcgan
-from ganlib.objectives import Game, Minimax
+from ganlib.objectives import AnyObjective, Minimax
 from ganlib.schema import MAX_SHOWN, Config, parse, problems
 
 
@@ -107,7 +107,7 @@ def test_half_a_step_and_infinity_are_no_settings():
 
 
 def test_a_bare_word_names_a_variant():
-    assert parse(Game, "minimax") == Minimax()
+    assert parse(AnyObjective, "minimax") == Minimax()
     assert RunConfig.model_validate({"model": "dcgan"}).model == Dcgan()
 
 

@@ -24,9 +24,9 @@ from ganlib.evaluation import (
     Sample,
     Statistics,
     compare,
-    measures,
 )
-from pipelines.cli import main
+from ganlib.evaluation.measures import catalogue
+from pipelines.command.main import main
 
 
 class Mean(FixedExtractor):
@@ -128,7 +128,7 @@ def test_all_images_are_scored_by_a_runs_yardstick(digits, reference, tmp_path, 
     assert first.value == pytest.approx(0.0, abs=1e-3)  # they are the reference's own
     assert (first.count, first.floor_text[-13:]) == (1437, " (360 images)")
     monkeypatch.setattr(scoring, "FEATURE_BYTES", 1000)
-    monkeypatch.setattr(scoring.measures, "PAIRWISE_LIMIT", 40)
+    monkeypatch.setattr(scoring.catalogue, "PAIRWISE_LIMIT", 40)
     some = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
     assert (some.scores[0].value, some.scores[0].count) == (pytest.approx(first.value, abs=1e-6), 1437)
     assert {score.name: score.count for score in some.scores}["kd_digits_classifier"] == 40
@@ -160,7 +160,7 @@ def test_of_very_many_images_some_stand_for_all_but_in_the_distance(places, pict
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
     whole = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     monkeypatch.setattr(scoring, "FEATURE_BYTES", 1000)
-    monkeypatch.setattr(scoring.measures, "PAIRWISE_LIMIT", 40)
+    monkeypatch.setattr(scoring.catalogue, "PAIRWISE_LIMIT", 40)
     some = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     assert some.scores[0].value == pytest.approx(whole.scores[0].value, rel=1e-9)
     assert [score.name for score in some.scores] == [
@@ -174,7 +174,7 @@ def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
     space = Random().load()
     features, probabilities = space.all_outputs([digits.load("test")[0]])
     sample = Sample(features, probabilities)
-    statistics = replace(Statistics.of([features]), space=measures.identity(space))
+    statistics = replace(Statistics.of([features]), space=catalogue.identity(space))
     Reference(space, statistics, sample, sample, {"size": "16x16"}).save(tmp_path / "reference")
     np.savez(tmp_path / "large.npz", images=np.repeat(np.repeat(digits.load("test")[0][:50], 2, axis=1), 2, axis=2))
     found = scoring.score(str(tmp_path / "large.npz"), str(tmp_path / "reference"), space=Mean())

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines import settings
-from pipelines.platform import PipelineConfig
+from pipelines.kubeflow.platform import PipelineConfig
 from pipelines.settings import SettingsError, resolve
 
 DATA = ["digits", "fashion_mnist", "folder"]

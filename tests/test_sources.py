@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ganlib.data import Archive, Arrays, DataConfig, Digits, ImageFolder, PreparedDataset, prepare
 from ganlib.data.base import Entry, Listing, held_out
-from ganlib.data.config import Source
+from ganlib.data.config import AnySource
 from ganlib.schema import parse
 
 COUNT = 24
@@ -195,14 +195,14 @@ def test_an_image_can_be_read_more_than_once(source):
 
 
 def test_a_source_goes_through_a_pipeline_parameter_unharmed(source):
-    assert parse(Source, source.to_parameter()) == source
+    assert parse(AnySource, source.to_parameter()) == source
 
 
 def test_a_source_is_frozen_and_refuses_unknown_options(source):
     with pytest.raises(ValidationError, match="frozen"):
         source.kind = "other"
     with pytest.raises(ValidationError, match="colour_space"):
-        parse(Source, {**source.to_parameter(), "colour_space": "rgb"})
+        parse(AnySource, {**source.to_parameter(), "colour_space": "rgb"})
 
 
 def test_every_source_becomes_a_dataset_of_its_own_pixels(source, tmp_path):
@@ -241,19 +241,19 @@ def test_the_share_for_testing_is_as_asked(make, tmp_path):
 @pytest.mark.parametrize("kind", ["image_folder", "archive", "arrays"])
 def test_a_share_outside_0_and_1_is_refused(kind, fraction):
     with pytest.raises(ValidationError, match="test_fraction"):
-        parse(Source, {"kind": kind, "path": "x", "test_fraction": fraction})
+        parse(AnySource, {"kind": kind, "path": "x", "test_fraction": fraction})
 
 
 @pytest.mark.parametrize("kind", ["image_folder", "archive", "arrays"])
 def test_a_missing_path_is_named(kind, tmp_path):
-    source = parse(Source, {"kind": kind, "path": str(tmp_path / "gone")})
+    source = parse(AnySource, {"kind": kind, "path": str(tmp_path / "gone")})
     refused(source, "no such file or folder", f"path='{tmp_path / 'gone'}'")
 
 
 @pytest.mark.parametrize("kind", ["image_folder", "archive", "arrays"])
 def test_no_path_at_all_is_not_the_working_folder(kind):
     with pytest.raises(ValidationError, match="path"):
-        parse(Source, {"kind": kind, "path": ""})
+        parse(AnySource, {"kind": kind, "path": ""})
 
 
 # The listing and the split by names.

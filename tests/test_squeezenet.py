@@ -8,7 +8,7 @@ import tensorflow as tf
 from ganlib.data import Images
 from ganlib.evaluation.extractors import FittedExtractor, SqueezeNet
 from ganlib.evaluation.extractors.resizing import resized
-from ganlib.evaluation.kernel import kernel_distance
+from ganlib.evaluation.measures.kernel import kernel_distance
 
 FILE = "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
 SQUEEZED = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}

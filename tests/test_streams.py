@@ -69,7 +69,7 @@ def test_no_two_layers_of_any_seeds_drop_alike(model):
 
 
 def test_a_rollback_and_another_seed_draw_other_noise(digits):
-    _, _, state = begun(digits, model=MODEL)
+    _, _, state = begun(digits, architecture=MODEL)
     first = state.noise_seed
     state.health.rollbacks += 1
     later = state.noise_seed

@@ -22,11 +22,11 @@ from cryptography.x509.oid import NameOID
 from kfp_double import COOKIE, NAMESPACE, TOKEN, serving
 
 from ganlib.config import RunConfig
-from pipelines import submission
-from pipelines.access import Access
-from pipelines.cli import main
+from pipelines.command.main import main
 from pipelines.gan_training import compile_pipeline
-from pipelines.platform import Kubernetes
+from pipelines.kubeflow import submission
+from pipelines.kubeflow.access import Access
+from pipelines.kubeflow.platform import Kubernetes
 
 IMAGE = "example/gan-pipelines@sha256:" + "0" * 64
 OTHERS = """

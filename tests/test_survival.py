@@ -27,7 +27,7 @@ from ganlib.tasks import Generation
 from ganlib.tracking import Tracker
 from ganlib.training import TrainConfig, TrainedModel, train
 from ganlib.training.strategy import lost_workers_told, resolve_strategy
-from pipelines.cli import main
+from pipelines.command.main import main
 
 SETTINGS = {
     "steps": 48,
@@ -56,7 +56,7 @@ with steps.step("train_gan", Artifact):
     config = TrainConfig(**json.loads(settings))
     resolve_strategy(config.replicas, config.strategy)
     train(PreparedDataset.open(dataset), Reference.open(reference), task=Generation(latent_dim=8),
-          model=Dcgan(width=4, dropout=0.3), objective=NonSaturating(), config=config, output=Path(output))
+          architecture=Dcgan(width=4, dropout=0.3), objective=NonSaturating(), config=config, output=Path(output))
 """
 
 

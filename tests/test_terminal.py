@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from pipelines.terminal import StepLog, step_log
+from pipelines.local.terminal import StepLog, step_log
 
 DUMP = """Looking for component `prepare_data` in --component_module_path `/tmp/x/ephemeral_component.py`
 [KFP Executor 2026-01-01 00:00:00,000 INFO]: Got executor_input:

@@ -25,7 +25,7 @@ from PIL import Image
 from ganlib import storage, tracking
 from ganlib.tracking import Tracker, courier, delivery, runs
 from ganlib.tracking import folder as folder_files
-from pipelines.cli import main
+from pipelines.command.main import main
 
 SECRET = "hunter2"
 ROWS = 200

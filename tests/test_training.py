@@ -36,7 +36,7 @@ QUICK = {
 
 def run(digits, reference, output, *, objective=NonSaturating(), **settings):  # noqa: B008  # frozen
     config = TrainConfig(**{**QUICK, **settings})
-    return train(digits, reference, task=TASK, model=MODEL, objective=objective, config=config, output=output)
+    return train(digits, reference, task=TASK, architecture=MODEL, objective=objective, config=config, output=output)
 
 
 def weights(model: TrainedModel):
@@ -61,8 +61,8 @@ def home(plain, tmp_path):
 @pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
 def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
     model = MODEL.model_copy(update={"dropout": 0.0})
-    state, [row] = stepped(digits, objective=NonSaturating(), steps=1, model=model, updates=updates)
-    _, _, plain = begun(digits, model=model)
+    state, [row] = stepped(digits, objective=NonSaturating(), steps=1, architecture=model, updates=updates)
+    _, _, plain = begun(digits, architecture=model)
     images, _ = next(iter(digits.batches(batch_size=8, seed=3)))
     latents = TASK.draw({"images": images}, seed=plain.noise_seed, number=tf.constant(0, tf.int64))["latents"]
     [generator], [discriminator] = (
@@ -124,7 +124,7 @@ def test_two_replicas_make_the_steps_that_one_makes(digits):
 def test_without_synchronised_statistics_and_masks_the_replicas_would_not_agree(digits):
     """The control of the test above: another seed for the masks moves weights far beyond its bound."""
     one, _ = stepped(digits, objective=NonSaturating())
-    other, _ = stepped(digits, objective=NonSaturating(), model=MODEL.model_copy(update={"dropout": 0.31}))
+    other, _ = stepped(digits, objective=NonSaturating(), architecture=MODEL.model_copy(update={"dropout": 0.31}))
     name = "discriminator/discriminator/000"
     assert np.quantile(np.abs(arrays(one)[name] - arrays(other)[name]), 0.5) > 2e-5
 
@@ -246,7 +246,7 @@ def test_a_run_that_is_further_than_asked_is_told(digits, reference, tmp_path, h
 
 def test_a_checkpoint_of_other_networks_changes_nothing(digits, tmp_path):
     small, _ = stepped(digits, objective=NonSaturating(), steps=1)
-    large, _ = stepped(digits, objective=NonSaturating(), steps=1, model=Dcgan(width=8))
+    large, _ = stepped(digits, objective=NonSaturating(), steps=1, architecture=Dcgan(width=8))
     Checkpoints(tmp_path, keep=1).save(small)
     before = arrays(large)
     with pytest.raises(ValueError, match=r"other networks: \d+ variables differ, such as .*Received: path="):

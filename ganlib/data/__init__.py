@@ -7,7 +7,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.archive import Archive
     from ganlib.data.arrays import Arrays
     from ganlib.data.base import DataSource
-    from ganlib.data.config import DataConfig, Source
+    from ganlib.data.config import AnySource, DataConfig
     from ganlib.data.description import describe, say
     from ganlib.data.digits import Digits
     from ganlib.data.image_folder import ImageFolder
@@ -17,6 +17,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.value_survey import survey
 
 __all__ = [
+    "AnySource",
     "Archive",
     "Arrays",
     "DataConfig",
@@ -25,7 +26,6 @@ __all__ = [
     "ImageFolder",
     "Images",
     "PreparedDataset",
-    "Source",
     "describe",
     "merge_parts",
     "prepare",

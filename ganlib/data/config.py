@@ -13,14 +13,14 @@ from ganlib.data.digits import Digits
 from ganlib.data.image_folder import ImageFolder
 from ganlib.schema import Config, from_word
 
-Source = Annotated[Digits | ImageFolder | Archive | Arrays, Field(discriminator="kind"), BeforeValidator(from_word)]
+AnySource = Annotated[Digits | ImageFolder | Archive | Arrays, Field(discriminator="kind"), BeforeValidator(from_word)]
 """Every source there is: a new one is one file and one word here."""
 
 
 class DataConfig(Config):
     """Where the images come from, and the one shape that they are brought to."""
 
-    source: Source = Digits()
+    source: AnySource = Digits()
     """Where the images come from."""
     name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$", max_length=40)
     """Short name of the data, part of the name of every score on it; absent means the source's kind."""

@@ -5,8 +5,8 @@ from ganlib.evaluation.compare import compare, comparison
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
 from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception, Random, SqueezeNet
-from ganlib.evaluation.frechet import frechet_distance
 from ganlib.evaluation.measure_reference import measure_reference
+from ganlib.evaluation.measures.frechet import frechet_distance
 from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, versions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganlib.evaluation.measures import check_shape
+from ganlib.evaluation.measures.catalogue import check_shape
 
 if TYPE_CHECKING:
     from ganlib.data import PreparedDataset

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ganlib.evaluation.extractors import Classifier, Extractor, Inception, Random, Space
+from ganlib.evaluation.extractors import AnyExtractor, Classifier, Extractor, Inception, Random
 from ganlib.schema import Config
 
 ReferenceSplit = Literal["train", "test", "all"]
@@ -15,7 +15,7 @@ ReferenceSplit = Literal["train", "test", "all"]
 class EvaluationConfig(Config):
     """In which feature space, and on how many samples, generated images are judged."""
 
-    extractor: Space | None = None
+    extractor: AnyExtractor | None = None
     """Feature space: inception, classifier, squeezenet, random or rotation; null means inception where its weights are
     given, else classifier where there are labels, else random."""
     inception_weights: str | None = None

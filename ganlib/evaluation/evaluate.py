@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage, streams
-from ganlib.evaluation import measures
 from ganlib.evaluation.belonging import check_model, flattered
-from ganlib.evaluation.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries, save_sheets
-from ganlib.evaluation.measures import CLASS_SAMPLES, memorisation
-from ganlib.evaluation.memorisation import closeness_to_training
-from ganlib.evaluation.per_class import ClassScores, per_class
+from ganlib.evaluation.measures import catalogue
+from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
+from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
+from ganlib.evaluation.measures.memorisation import closeness_to_training
+from ganlib.evaluation.measures.per_class import ClassScores, per_class
 from ganlib.evaluation.report import Contents, write_report
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
@@ -50,7 +50,7 @@ class Evaluation:
         scores: The measures, the main one first.
         protocol: What must be equal before two of them are compared.
         notes: Sentences to read before they are trusted, if any.
-        generator: Which generator was scored: `kept` (best or last), whether it is `averaged`, its `step`, and the
+        generator: Which generator was scored: `which` (best or last), whether it is `averaged`, its `step`, and the
             `sha256` of its file; None where images were scored that no model here made.
     """
 
@@ -149,7 +149,7 @@ def evaluate(
     strange = check_model(model, dataset, reference, config)
     count = reference.sample_count(config.samples)
     sampler = model.sampler(config.generator)
-    most = min(count, max(measures.PAIRWISE_LIMIT, len(reference.test)))
+    most = min(count, max(catalogue.PAIRWISE_LIMIT, len(reference.test)))
     seed = streams.key("evaluation", config.seed)
     drawn, images = _drawn(sampler, max(count, CLASS_SAMPLES), reference, seed=seed, most=most)
     sample = drawn.first(count)
@@ -254,14 +254,14 @@ def _introduction(
     model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig
 ) -> list[str]:
     """Sentences about the data and the run."""
-    facts, kept = model.facts, config.generator
+    facts, which = model.facts, config.generator
     told = reference.extractor.facts.get("test_accuracy")
     counts = f"{dataset.count('train')} training and {dataset.count('test')} test images"
     shape = "x".join(map(str, dataset.image_shape))
-    steps = f"of step {model.step(kept)} of {facts['last_step']}"
+    steps = f"of step {model.step(which)} of {facts['last_step']}"
     said = [
         f"{counts} of {dataset.name}, {shape} pixels.",
-        f"The {kept} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
+        f"The {which} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
     ]
     if told is not None:
         name, chance = reference.extractor.name, reference.extractor.facts["chance"]
@@ -280,7 +280,7 @@ def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, 
     if met:
         told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in met]
         rest = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-        notes.append(f"Training met trouble: {'; '.join(told[:NAMED])}{rest}; history.jsonl tells more.")
+        notes.append(f"Training met problem: {'; '.join(told[:NAMED])}{rest}; history.jsonl tells more.")
     if model.facts["stopped"]:
         notes.append(f"Training stopped at {model.facts['stopped']}.")
     for split, told in dataset.manifest["splits"].items():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import pixels
-from ganlib.evaluation.measures import pairwise_count
-from ganlib.evaluation.precision_recall import NEIGHBOUR, realism
+from ganlib.evaluation.measures.catalogue import pairwise_count
+from ganlib.evaluation.measures.precision_recall import NEIGHBOUR, realism
 
 with epy.lazy_imports():
     import numpy as np

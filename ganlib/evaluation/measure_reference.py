@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
-from ganlib.evaluation import measures
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor
-from ganlib.evaluation.memorisation import OTHERS, closeness_to_training
+from ganlib.evaluation.measures import catalogue
+from ganlib.evaluation.measures.memorisation import OTHERS, closeness_to_training
 from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
@@ -78,9 +78,9 @@ def _real_images(
     extractor: FittedExtractor, dataset: PreparedDataset, test: Sample, config: EvaluationConfig
 ) -> tuple[Statistics, Sample, Statistics | None]:
     """Returns what `Reference` has as `statistics`, `train` and `apart`."""
-    space = measures.identity(extractor)
+    space = catalogue.identity(extractor)
     if config.reference_split == "test":  # the training images are only for the floors
-        most = max(measures.PAIRWISE_LIMIT, config.samples or 0)
+        most = max(catalogue.PAIRWISE_LIMIT, config.samples or 0)
         batches = itertools.islice(_training_features(extractor, dataset), -(-most // extractor.batch))
         train = _first(list(batches), most, dataset)
         return replace(Statistics.of([test.features]), space=space), train, None
@@ -88,12 +88,12 @@ def _real_images(
 
     def seen() -> Iterator[NDArray[np.float32]]:
         for features in _training_features(extractor, dataset):
-            if sum(map(len, kept)) < measures.PAIRWISE_LIMIT:
+            if sum(map(len, kept)) < catalogue.PAIRWISE_LIMIT:
                 kept.append(features)
             yield features
 
     statistics = replace(Statistics.of(seen()), space=space)
-    train = _first(kept, measures.PAIRWISE_LIMIT, dataset)
+    train = _first(kept, catalogue.PAIRWISE_LIMIT, dataset)
     if config.reference_split == "train":
         return statistics, train, None
     return statistics.merge(Statistics.of([test.features])), train, statistics

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage, streams, tracking
-from ganlib.evaluation import measures
 from ganlib.evaluation.config import ReferenceSplit
 from ganlib.evaluation.extractors import FittedExtractor
-from ganlib.evaluation.frechet import frechet_distance
-from ganlib.evaluation.neighbours import median_nearest
+from ganlib.evaluation.measures import catalogue
+from ganlib.evaluation.measures.frechet import frechet_distance
+from ganlib.evaluation.measures.neighbours import median_nearest
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, versions, with_floors
 from ganlib.evaluation.statistics import Statistics
@@ -45,7 +45,7 @@ class Reference:
     Attributes:
         extractor: The feature space.
         statistics: Of all real images of the reference split.
-        train: The first real training images, which the preparation has shuffled: `measures.PAIRWISE_LIMIT` of them.
+        train: The first real training images, which the preparation has shuffled: `catalogue.PAIRWISE_LIMIT` of them.
         test: The real test images.
         facts: Dataset and protocol facts that each score repeats.
         test_closeness: How much nearer than others the nearest training image of each test image is, float64 [N]; None
@@ -92,7 +92,7 @@ class Reference:
     def _of_all(self) -> Sample:
         """Draws from both splits, from each in proportion to its size."""
         total = self.statistics.count or 0
-        count = min(total, measures.PAIRWISE_LIMIT)
+        count = min(total, catalogue.PAIRWISE_LIMIT)
         tests = round(count * len(self.test) / total)
         parts = (self.train.first(count - tests), self.test.drawn(tests))
         labels = [part.labels for part in parts if part.labels is not None]
@@ -200,10 +200,10 @@ class Reference:
         The training images may have taught the network, so they are no floor. Where there are fewer test images, the
         class score has none, for it grows with the count.
         """
-        floors = measures.classes(self.test.first(len(sample)), self.extractor)
+        floors = catalogue.classes(self.test.first(len(sample)), self.extractor)
         if len(self.test) < len(sample):
             floors = [floor for floor in floors if floor.name != self.extractor.measure("class_score")]
-        return with_floors(measures.classes(sample, self.extractor), floors)
+        return with_floors(catalogue.classes(sample, self.extractor), floors)
 
     def protocol(self, *, count: int, generator: str, averaged: bool | str, seed: int | str) -> dict[str, Any]:
         """Returns what must be equal for two scores to be comparable, and where they came from.
@@ -216,7 +216,7 @@ class Reference:
             "extractor_sha256": self.extractor.sha256,
             "treatment": self.extractor.treatment or "none",
             **self.facts,
-            "pairwise_count": measures.pairwise_count(count, len(self.real)),
+            "pairwise_count": catalogue.pairwise_count(count, len(self.real)),
             "generated_count": count,
             "floor_count": self.floor_count(count),
             "generator": generator,
@@ -269,8 +269,8 @@ class Reference:
             raise ValueError(f"expected features of one width, {width}")
         apart = Statistics.load(folder / APART) if saved["facts"].get("reference_split") == "all" else None
         for part in (statistics, apart):
-            if part is not None and part.space != measures.identity(extractor):
-                raise ValueError(f"expected statistics of {measures.identity(extractor)}, found {part.space}")
+            if part is not None and part.space != catalogue.identity(extractor):
+                raise ValueError(f"expected statistics of {catalogue.identity(extractor)}, found {part.space}")
         floors = {
             int(count): [Score(**row) for row in rows]
             for count, rows in saved["floors"].items()
@@ -281,8 +281,8 @@ class Reference:
 
 
 def _measured(sample: Sample, statistics: Statistics, real: Sample, extractor: FittedExtractor) -> list[Score]:
-    distances = measures.distances(sample.features, statistics, extractor)
-    return distances + measures.pairwise(sample.features, real.features, extractor)
+    distances = catalogue.distances(sample.features, statistics, extractor)
+    return distances + catalogue.pairwise(sample.features, real.features, extractor)
 
 
 def _share(generated: float, real: float) -> float:

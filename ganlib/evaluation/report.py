@@ -17,7 +17,7 @@ with epy.lazy_imports():
     from PIL import Image
 
 if TYPE_CHECKING:
-    from ganlib.evaluation.per_class import ClassScores
+    from ganlib.evaluation.measures.per_class import ClassScores
     from ganlib.evaluation.scores import Score
 
     Rows = Sequence[Mapping[str, float]]

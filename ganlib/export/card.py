@@ -13,18 +13,18 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from ganlib.evaluation import Evaluation
     from ganlib.export.config import ExportConfig
-    from ganlib.trained import Kept, TrainedModel
+    from ganlib.trained import TrainedModel, Which
 
 
 def model_card(
-    model: TrainedModel, evaluation: Evaluation, kept: Kept, network: keras.Model, *, config: ExportConfig
+    model: TrainedModel, evaluation: Evaluation, which: Which, network: keras.Model, *, config: ExportConfig
 ) -> str:
     """Returns the model card as Markdown.
 
     Args:
         model: The trained model.
         evaluation: Its scores.
-        kept: Which of the kept generators is shipped.
+        which: Which of the kept generators is shipped.
         network: That generator.
         config: Tolerance of the proof, and where the model is published, if anywhere.
     """
@@ -39,8 +39,8 @@ def model_card(
         name=facts["config"]["training"]["run_name"],
         shape=f"{height}x{width} {colour}",
         dataset=facts["dataset"],
-        kept=kept,
-        step=model.step(kept),
+        which=which,
+        step=model.step(which),
         last_step=facts["last_step"],
         parameters=parameters,
         published="" if config.target is None else f" Published at `{config.target}`.",
@@ -77,7 +77,8 @@ def _classes(model: TrainedModel) -> str:
 CARD = """# {name}
 
 A generator of {shape} images, trained adversarially on the data set `{dataset}`.
-It is the averaged (EMA) generator of step {step} of {last_step} (the {kept} one), {parameters:,} parameters.{published}
+It is the averaged (EMA) generator of step {step} of {last_step} (the {which} one), {parameters:,} parameters.\
+{published}
 
 ![samples](samples.png)
 

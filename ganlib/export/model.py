@@ -16,7 +16,7 @@ from ganlib.export.parity import check
 from ganlib.runtime import without_autograph
 from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
-from ganlib.trained import KEPT, Kept
+from ganlib.trained import BEST_AND_LAST, Which
 
 with epy.lazy_imports():
     import keras
@@ -79,16 +79,16 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         OSError: It could not be published; then `output` does not appear either.
     """
     _check_target(config.target)
-    kept = _scored(model, evaluation)
-    network = model.network(kept)
+    which = _scored(model, evaluation)
+    network = model.network(which)
     with storage.whole_folder(output) as folder:
         classes = len(model.classes) if model.task.takes_label else 0
         save_network(network, folder / "generator.keras", classes=classes)
         save_signatures(network, model.task, folder / "saved_model", classes=classes)
         storage.publish(evaluation.samples, folder / "samples.png")
-        card = model_card(model, evaluation, kept, network, config=config)
+        card = model_card(model, evaluation, which, network, config=config)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        parity = check(folder, model.folder / f"{kept}_witness.npz", config.tolerance)
+        parity = check(folder, model.folder / f"{which}_witness.npz", config.tolerance)
         storage.write_json(folder / PARITY, parity)
         if config.target is not None:
             storage.publish(folder, config.target)
@@ -102,19 +102,19 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     return ExportedModel(output, parity, config.target)
 
 
-def _scored(model: TrainedModel, evaluation: Evaluation) -> Kept:
+def _scored(model: TrainedModel, evaluation: Evaluation) -> Which:
     """Returns which of the kept generators was scored; refuses the scores of another one."""
     scored = evaluation.generator or {}
-    kept: Kept | None = next((name for name in KEPT if name == scored.get("kept")), None)
+    which: Which | None = next((name for name in BEST_AND_LAST if name == scored.get("which")), None)
     where = f"scores={str(evaluation.folder)!r}"
-    if kept is None:
+    if which is None:
         raise ValueError(f"expected scores of a trained model, as `evaluate` saves them. Received: {where}")
-    if scored.get("sha256") != model.identity(kept)["sha256"]:
+    if scored.get("sha256") != model.identity(which)["sha256"]:
         raise ValueError(
-            f"expected scores of this model's {kept} generator; measure them again. Received: "
+            f"expected scores of this model's {which} generator; measure them again. Received: "
             f"model={str(model.folder)!r}, {where}"
         )
-    return kept
+    return which
 
 
 def _check_target(target: str | None) -> None:

@@ -11,7 +11,7 @@ from ganlib.models.r3gan import R3gan
 from ganlib.models.resnet import Resnet
 from ganlib.schema import from_word
 
-Model = Annotated[Dcgan | Mlp | R3gan | Resnet, Field(discriminator="kind"), BeforeValidator(from_word)]
+AnyArchitecture = Annotated[Dcgan | Mlp | R3gan | Resnet, Field(discriminator="kind"), BeforeValidator(from_word)]
 """Every architecture there is: a new one is one file and one word here."""
 
-__all__ = ["Architecture", "Dcgan", "Mlp", "Model", "R3gan", "Resnet"]
+__all__ = ["AnyArchitecture", "Architecture", "Dcgan", "Mlp", "R3gan", "Resnet"]

@@ -40,7 +40,7 @@ def network_inputs(
     return {name: first, "label": label}, first, encoding(label)
 
 
-def joined(latent: keras.KerasTensor, known: keras.KerasTensor | None) -> keras.KerasTensor:
+def join_class(latent: keras.KerasTensor, known: keras.KerasTensor | None) -> keras.KerasTensor:
     """Appends the class's embedding to the latent, as wide and at first as loud: both are standard normal."""
     if known is None:
         return latent
@@ -59,7 +59,7 @@ def batch_norm(x: keras.KerasTensor, *, affine: bool = True, dtype: str) -> kera
     return layer(x)
 
 
-def modulated(x: keras.KerasTensor, known: keras.KerasTensor | None, *, dtype: str) -> keras.KerasTensor:
+def modulate(x: keras.KerasTensor, known: keras.KerasTensor | None, *, dtype: str) -> keras.KerasTensor:
     """Gives each channel of [N, H, W, C] its class's gain and bias, at first one and zero.
 
     After `batch_norm` this is the conditional batch norm of de Vries et al. 2017, https://arxiv.org/abs/1707.00683.
@@ -73,7 +73,7 @@ def modulated(x: keras.KerasTensor, known: keras.KerasTensor | None, *, dtype: s
     return x
 
 
-def judged(features: keras.KerasTensor, known: keras.KerasTensor | None, *, dense: Any, initial: Any) -> Any:
+def projection_logits(features: keras.KerasTensor, known: keras.KerasTensor | None, *, dense: Any, initial: Any) -> Any:
     """Returns logits: a linear layer of the features, and their projection on the class's embedding.
 
     The projection is of Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637. In float32 whatever came before.

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ganlib import streams
 from ganlib.models.base import ImageShape
-from ganlib.models.conditions import batch_norm, judged, modulated, network_inputs
+from ganlib.models.conditions import batch_norm, modulate, network_inputs, projection_logits
 from ganlib.models.pyramid import Pyramid
 
 with epy.lazy_imports():
@@ -32,7 +32,7 @@ class Dcgan(Pyramid):
     """The discriminator's: none, batch norm as in the paper, or spectral norm, which keeps training stable longest."""
     dropout: float = Field(default=0.3, ge=0.0, le=0.99)
     """Share of activations that the discriminator drops after each convolution."""
-    leak: float = Field(default=0.2, ge=0.0, lt=1.0)
+    negative_slope: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Slope of LeakyReLU for negative values."""
 
     @property
@@ -49,11 +49,11 @@ class Dcgan(Pyramid):
         x = keras.layers.Dense(base * base * start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(latent)
         x = batch_norm(x, affine=known is None, dtype=dtype)
         x = keras.layers.Reshape((base, base, start), dtype=dtype)(x)
-        x = keras.layers.LeakyReLU(negative_slope=self.leak, dtype=dtype)(modulated(x, known, dtype=dtype))
+        x = keras.layers.LeakyReLU(negative_slope=self.negative_slope, dtype=dtype)(modulate(x, known, dtype=dtype))
         for stage in range(stages):
             x = _up(self.channels(stages - 1 - stage), strides=1 if stage == 0 else 2, dtype=dtype)(x)
             x = batch_norm(x, affine=known is None, dtype=dtype)
-            x = keras.layers.LeakyReLU(negative_slope=self.leak, dtype=dtype)(modulated(x, known, dtype=dtype))
+            x = keras.layers.LeakyReLU(negative_slope=self.negative_slope, dtype=dtype)(modulate(x, known, dtype=dtype))
         x = _up(image_shape[2], strides=2, dtype=dtype)(x)
         # In float32 under mixed precision too: the last rounding of a picture is to 8 bits, not to 7.
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
@@ -80,10 +80,10 @@ class Dcgan(Pyramid):
                 dtype=dtype,
             )(x)
             x = batch_norm(x, dtype=dtype) if normed else x
-            x = keras.layers.LeakyReLU(negative_slope=self.leak, dtype=dtype)(x)
+            x = keras.layers.LeakyReLU(negative_slope=self.negative_slope, dtype=dtype)(x)
             x = ReplicaDropout(self.dropout, seed=streams.key("dropout", seed, stage), dtype=dtype)(x)
         x = keras.layers.Flatten(dtype=dtype)(x)
-        logits = judged(x, known, dense=dense, initial=_initial)
+        logits = projection_logits(x, known, dense=dense, initial=_initial)
         return keras.Model(inputs, logits, name="discriminator")
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ganlib import streams
 from ganlib.models.base import Architecture, ImageShape
-from ganlib.models.conditions import joined, judged, network_inputs
+from ganlib.models.conditions import join_class, network_inputs, projection_logits
 
 with epy.lazy_imports():
     import keras
@@ -31,7 +31,7 @@ class Mlp(Architecture):
     """Units of each of the generator's two hidden layers."""
     discriminator_width: int = Field(default=240, ge=1)
     """Maxout units of each of the discriminator's two hidden layers."""
-    pieces: int = Field(default=5, ge=2)
+    maxout_pieces: int = Field(default=5, ge=2)
     """Linear functions of which a maxout unit takes the largest."""
     input_dropout: float = Field(default=0.2, ge=0.0, le=0.99)
     """Share of pixels that the discriminator does not see."""
@@ -51,7 +51,7 @@ class Mlp(Architecture):
         """Builds the generator; see the base class."""
         self.check(image_shape)
         inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
-        x = joined(latent, known)
+        x = join_class(latent, known)
         for _ in range(2):
             x = keras.layers.Dense(self.generator_width, activation="relu", dtype=dtype)(x)
         x = keras.layers.Dense(math.prod(image_shape), dtype=dtype)(x)
@@ -68,9 +68,9 @@ class Mlp(Architecture):
         x = keras.layers.Flatten(dtype=dtype)(images)
         x = ReplicaDropout(self.input_dropout, seed=streams.key("dropout", seed, 0), dtype=dtype)(x)
         for layer in (1, 2):
-            x = keras.layers.Dense(self.discriminator_width * self.pieces, dtype=dtype)(x)
-            x = keras.layers.Reshape((self.discriminator_width, self.pieces), dtype=dtype)(x)
+            x = keras.layers.Dense(self.discriminator_width * self.maxout_pieces, dtype=dtype)(x)
+            x = keras.layers.Reshape((self.discriminator_width, self.maxout_pieces), dtype=dtype)(x)
             x = keras.ops.max(x, axis=-1)
             x = ReplicaDropout(self.dropout, seed=streams.key("dropout", seed, layer), dtype=dtype)(x)
-        logits = judged(x, known, dense=keras.layers.Dense, initial=keras.initializers.GlorotUniform)
+        logits = projection_logits(x, known, dense=keras.layers.Dense, initial=keras.initializers.GlorotUniform)
         return keras.Model(inputs, logits, name="discriminator")

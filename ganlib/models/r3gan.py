@@ -9,7 +9,7 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib.models.base import ImageShape
-from ganlib.models.conditions import joined, judged, network_inputs
+from ganlib.models.conditions import join_class, network_inputs, projection_logits
 from ganlib.models.pyramid import Pyramid
 
 with epy.lazy_imports():
@@ -59,7 +59,9 @@ class R3gan(Pyramid):
         stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
         start = self.channels(stages)
         inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
-        x = keras.layers.Dense(start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(joined(latent, known))
+        x = keras.layers.Dense(start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(
+            join_class(latent, known)
+        )
         # The learned map times what the latent says of each channel, as a stock layer: its kernel is the map.
         normal = keras.initializers.RandomNormal(stddev=1.0)
         basis = keras.layers.EinsumDense("nc,hwc->nhwc", (base, base, start), kernel_initializer=normal, dtype=dtype)
@@ -86,7 +88,7 @@ class R3gan(Pyramid):
             x = self._blocks(x, stages, dtype)
         mean = keras.initializers.RandomNormal(stddev=1.0 / base)  # each output sums base * base places
         x = keras.layers.EinsumDense("nhwc,hwc->nc", (self.channels(stages),), kernel_initializer=mean, dtype=dtype)(x)
-        logits = judged(x, known, dense=keras.layers.Dense, initial=_initial)
+        logits = projection_logits(x, known, dense=keras.layers.Dense, initial=_initial)
         return keras.Model(inputs, logits, name="discriminator")
 
     def _blocks(self, x: Tensor, stages: int, dtype: str) -> Tensor:

@@ -8,7 +8,7 @@ from etils import epy
 from pydantic import Field
 
 from ganlib.models.base import ImageShape
-from ganlib.models.conditions import batch_norm, judged, modulated, network_inputs
+from ganlib.models.conditions import batch_norm, modulate, network_inputs, projection_logits
 from ganlib.models.pyramid import BASE, Pyramid
 
 with epy.lazy_imports():
@@ -65,7 +65,7 @@ class Resnet(Pyramid):
             x = _judging(x, channels, convolution, first=stage == 0, halve=stage < halvings, dtype=dtype)
         # The sum of many places needs float32.
         x = keras.ops.sum(keras.layers.ReLU(dtype="float32")(x), axis=(1, 2))
-        logits = judged(x, known, dense=dense, initial=keras.initializers.GlorotUniform)
+        logits = projection_logits(x, known, dense=dense, initial=keras.initializers.GlorotUniform)
         return keras.Model(inputs, logits, name="discriminator")
 
 
@@ -76,7 +76,7 @@ def _initial(gain: float = 2.0) -> keras.initializers.Initializer:
 
 def _normalised(x: Tensor, known: Tensor | None, dtype: str) -> Tensor:
     x = batch_norm(x, affine=known is None, dtype=dtype)
-    return keras.layers.ReLU(dtype=dtype)(modulated(x, known, dtype=dtype))
+    return keras.layers.ReLU(dtype=dtype)(modulate(x, known, dtype=dtype))
 
 
 def _doubled(x: Tensor, channels: int, known: Tensor | None, dtype: str) -> Tensor:

@@ -14,7 +14,7 @@ from ganlib.objectives.wasserstein import Wasserstein
 from ganlib.objectives.wgan_gp import WganGp
 from ganlib.schema import from_word
 
-Game = Annotated[
+AnyObjective = Annotated[
     Minimax | NonSaturating | LeastSquares | Hinge | Wasserstein | WganGp | Relativistic,
     Field(discriminator="kind"),
     BeforeValidator(from_word),
@@ -22,7 +22,7 @@ Game = Annotated[
 """Every objective there is: a new one is one file and one word here."""
 
 __all__ = [
-    "Game",
+    "AnyObjective",
     "Hinge",
     "LeastSquares",
     "Minimax",

@@ -54,7 +54,9 @@ class Task(Config):
         del classes
 
     @abstractmethod
-    def build(self, model: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> Networks:
+    def build(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> Networks:
         """Builds all networks; `classes` is the number of the data's classes."""
 
     @abstractmethod

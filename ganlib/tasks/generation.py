@@ -46,11 +46,15 @@ class Generation(Task):
                 f"Received: classes={classes}, conditional=True"
             )
 
-    def build(self, model: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> Networks:
+    def build(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> Networks:
         """Builds generator and discriminator; see the base class."""
         known = classes if self.conditional else 0
-        generator = model.generator(latent_dim=self.latent_dim, image_shape=image_shape, classes=known, dtype=dtype)
-        discriminator = model.discriminator(image_shape=image_shape, classes=known, dtype=dtype, seed=seed)
+        generator = architecture.generator(
+            latent_dim=self.latent_dim, image_shape=image_shape, classes=known, dtype=dtype
+        )
+        discriminator = architecture.discriminator(image_shape=image_shape, classes=known, dtype=dtype, seed=seed)
         return Networks({NETWORK: generator}, {MATCH: discriminator})
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:

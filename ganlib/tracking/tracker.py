@@ -81,12 +81,12 @@ class Tracker:
         storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **values})
         self._wake()
 
-    def event(self, step: int, *, trouble: str, reaction: str, text: str) -> None:
+    def event(self, step: int, *, problem: str, reaction: str, text: str) -> None:
         """Records what happened at a step as a line of the history, and as a tag that holds the last of its kind."""
-        told = {"event": trouble, "reaction": reaction, "text": text}
+        told = {"event": problem, "reaction": reaction, "text": text}
         storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **told})
         self._write(
-            {"do": "tags", "values": {f"{EVENT_TAG}{trouble}": f"step {step}, {reaction}: {text}"}, "step": step}
+            {"do": "tags", "values": {f"{EVENT_TAG}{problem}": f"step {step}, {reaction}: {text}"}, "step": step}
         )
 
     def image(self, file: Path, *, key: str, step: int) -> None:

@@ -30,7 +30,7 @@ SAMPLES_KEY = "samples"
 TOLD = ("discriminator/", "generator/", "training/")  # what of a row a line of progress shows
 
 
-class Score:
+class MeasureScore:
     """Measures the averaged generator's distance to the real images, and keeps the best.
 
     Args:
@@ -39,7 +39,7 @@ class Score:
         checkpoints: Where the state at the best score is kept.
         strategy: Of its workers the chief measures for all.
         every: Steps between two scores.
-        count: Samples of a score.
+        count: SaveSamples of a score.
         seed: Seed of the run; every score is of the same samples.
     """
 
@@ -79,7 +79,7 @@ class Score:
         return self._reference.distance_of(features), variance, nearest
 
 
-class Samples:
+class SaveSamples:
     """Pictures samples of the averaged generator, always from the same inputs.
 
     Args:
@@ -110,7 +110,7 @@ def later_pictures(folder: Path, step: int) -> list[Path]:
     return [path for path in (folder / SAMPLES_FOLDER).glob("*.png") if path > sample_path(folder, step)]
 
 
-class Record:
+class RecordHistory:
     """Writes every row into the history."""
 
     def __init__(self, tracker: Tracker) -> None:
@@ -123,7 +123,7 @@ class Record:
         self._tracker.metrics(step, row)
 
 
-class Report:
+class ReportProgress:
     """Prints how far training is.
 
     Args:
@@ -146,7 +146,7 @@ class Report:
         self._progress.update(step, note=f"{rate:.0f} images/s between scores  {terms}")
 
 
-class Save:
+class SaveCheckpoint:
     """Writes a checkpoint. Comes first: a run that resumes from it looks at the step again, by whatever settings."""
 
     def __init__(self, checkpoints: Checkpoints, *, every: int) -> None:
@@ -159,8 +159,8 @@ class Save:
         self._checkpoints.save(state)
 
 
-class Keep:
-    """Writes a checkpoint on a timer and takes the run to where it outlives this machine. Comes first, as `Save` does.
+class SaveOnTimer:
+    """Writes a checkpoint and uploads the run on a timer. Comes first, as `SaveCheckpoint` does.
 
     Args:
         checkpoints: Where the checkpoint goes.
@@ -190,7 +190,7 @@ class Keep:
             self._checkpoints.save(self._before)
 
 
-class Left:
+class SkippedOnWorker:
     """Does nothing when a callback would be due that the chief alone calls; all workers look at the same steps."""
 
     def __init__(self, callback: Callback) -> None:

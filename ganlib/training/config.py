@@ -18,11 +18,11 @@ JOB_DIGITS = 8  # of its identifier, which tell jobs apart
 JOB_PLACE = "{job}"
 Updates = Literal["alternating", "simultaneous"]
 Reaction = Literal["note", "roll_back", "stop", "fail"]
-Trouble = Literal["non_finite", "saturated", "collapsed", "worsened", "stalled"]
+Problem = Literal["non_finite", "saturated", "collapsed", "degraded", "plateau"]
 
 
 class HealthConfig(Config):
-    """What counts as trouble, and the reaction to each: note, roll_back, stop or fail.
+    """What counts as problem, and the reaction to each: note, roll_back, stop or fail.
 
     A rollback takes the state at the best score back, lowers the learning rates and draws other latents; the count of
     steps goes on. After `max_rollbacks` the next one stops instead, or fails where the terms are not finite. Where it
@@ -35,13 +35,13 @@ class HealthConfig(Config):
     """Reaction to a discriminator that tells all images rightly, its loss near zero, for `saturation_steps`."""
     collapsed: Reaction = "roll_back"
     """Reaction to samples that lost their variance or became alike."""
-    worsened: Reaction = "note"
-    """Reaction to scores that stay above `worse_than` times the best one."""
-    stalled: Reaction = "note"
+    degraded: Reaction = "note"
+    """Reaction to scores that stay above `degraded_factor` times the best one."""
+    plateau: Reaction = "note"
     """Reaction to no better score within `patience` measurements."""
     max_rollbacks: int = Field(default=3, ge=0)
     """Rollbacks of a run."""
-    gentler: float = Field(default=0.5, gt=0.0, le=1.0)
+    rollback_learning_rate_factor: float = Field(default=0.5, gt=0.0, le=1.0)
     """Factor on the learning rates at each rollback."""
     saturation_accuracy: float = Field(default=0.99, gt=0.5, le=1.0)
     """Share of images told rightly from which a discriminator may be saturated."""
@@ -49,28 +49,28 @@ class HealthConfig(Config):
     """Loss of the discriminator below which it may be; games without a lower bound are never saturated."""
     saturation_steps: int = Field(default=500, ge=1)
     """Steps in a row that make it so."""
-    least_variance: float = Field(default=0.1, ge=0.0, lt=1.0)
+    min_variance_ratio: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Variance of the samples' features, as a share of real images', below which they have collapsed."""
-    least_distance: float = Field(default=0.1, ge=0.0, lt=1.0)
+    min_distance_ratio: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Median distance to the nearest other sample, as a share of real images', below which they are alike."""
     collapse_scores: int = Field(default=3, ge=1)
     """Measurements in a row that make a collapse."""
-    grace: int = Field(default=4, ge=0)
+    warmup_scores: int = Field(default=4, ge=0)
     """Measurements after which samples that never were diverse count as collapsed too: beginnings are all alike."""
-    worse_than: float = Field(default=1.5, gt=1.0)
+    degraded_factor: float = Field(default=1.5, gt=1.0)
     """Multiple of the best score above which a score counts as worse."""
-    worse_scores: int = Field(default=3, ge=1)
-    """Such scores in a row that make training worsened."""
+    degraded_scores: int = Field(default=3, ge=1)
+    """Such scores in a row that make training degraded."""
     patience: int = Field(default=20, ge=1)
-    """Measurements without a better score that make training stalled."""
+    """Measurements without a better score that make training plateau."""
 
     @model_validator(mode="after")
     def _check_rollbacks(self) -> HealthConfig:
-        reactions = {name: getattr(self, name) for name in get_args(Trouble)}
-        for name in ("max_rollbacks", "gentler"):
+        reactions = {name: getattr(self, name) for name in get_args(Problem)}
+        for name in ("max_rollbacks", "rollback_learning_rate_factor"):
             value = getattr(self, name)
             if "roll_back" not in reactions.values() and value != HealthConfig.model_fields[name].default:
-                told = ", ".join(f"{trouble}={reaction}" for trouble, reaction in reactions.items())
+                told = ", ".join(f"{problem}={reaction}" for problem, reaction in reactions.items())
                 raise ValueError(
                     f"{name} is of no use where no reaction is roll_back. Received: {name}={value:g}, {told}"
                 )
@@ -98,7 +98,7 @@ class TrainConfig(Config):
     """alternating: generators learn from updated discriminators; simultaneous: faster by a few percent, and worse."""
     schedule: Schedule = "constant"
     """How the learning rates go on: constant, or falling to zero at the last step, linear or along a cosine."""
-    decay_from: float = Field(default=0.0, ge=0.0, lt=1.0)
+    decay_start_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the steps after which a schedule begins to fall."""
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Decay of the averaged generator that is scored and shipped; ramped up as (1 + step) / (10 + step)."""
@@ -124,7 +124,7 @@ class TrainConfig(Config):
     score_samples: int | None = Field(default=None, ge=2)
     """Samples of such a measurement; null means 1,000, or as many as there are real test images if they are fewer."""
     health: HealthConfig = HealthConfig()
-    """Which troubles training looks out for, and what it does about them."""
+    """Which problems training looks out for, and what it does about them."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
     checkpoint_minutes: float = Field(default=10.0, gt=0.0)
@@ -144,9 +144,10 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check_schedule(self) -> TrainConfig:
-        if self.schedule == "constant" and self.decay_from:
+        if self.schedule == "constant" and self.decay_start_fraction:
             raise ValueError(
-                f"decay_from is of no use with schedule=constant. Received: decay_from={self.decay_from:g}"
+                "decay_start_fraction is of no use with schedule=constant. "
+                f"Received: decay_start_fraction={self.decay_start_fraction:g}"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Training that watches itself: finds trouble, reacts as configured, records both, and ends when it is time."""
+"""Training that watches itself: finds problem, reacts as configured, records both, and ends when it is time."""
 
 from __future__ import annotations
 
@@ -42,46 +42,46 @@ class Guard:
         """
         step, reaction, record = state.clock.step, self._reaction(finding, state), state.health
         done = DONE[reaction]
-        if reaction == "roll_back" or (reaction == "stop" and finding.trouble == "non_finite"):
+        if reaction == "roll_back" or (reaction == "stop" and finding.problem == "non_finite"):
             done += f" to the state of step {self._checkpoints.roll_back(state)}"
         if reaction == "roll_back":
             record.rollbacks += 1
-            record.gentleness *= self.config.gentler
+            record.learning_rate_scale *= self.config.rollback_learning_rate_factor
             record.signs.clear()  # they and the terms are of what was taken back
             record.told.clear()
             state.recent = Recent()
-            done += f", learning rates now {record.gentleness:g} of those configured"
-        number = record.events[finding.trouble] = record.events.get(finding.trouble, 0) + 1
-        row[f"health/{finding.trouble}"] = float(number)
-        print(f"health: step {step}: {finding.trouble}, {done}: {finding.text}", flush=True)
-        self._tracker.event(step, trouble=finding.trouble, reaction=done, text=finding.text)
+            done += f", learning rates now {record.learning_rate_scale:g} of those configured"
+        number = record.events[finding.problem] = record.events.get(finding.problem, 0) + 1
+        row[f"health/{finding.problem}"] = float(number)
+        print(f"health: step {step}: {finding.problem}, {done}: {finding.text}", flush=True)
+        self._tracker.event(step, problem=finding.problem, reaction=done, text=finding.text)
         if reaction == "fail":
             self._tracker.metrics(step, row)  # nothing after this one will record what was measured
             after = f", after {record.rollbacks} rollbacks" if record.rollbacks else ""
             raise TrainingDiverged(
-                f"step {step}{after}: {finding.trouble}: {finding.text}; the checkpoints before are kept"
+                f"step {step}{after}: {finding.problem}: {finding.text}; the checkpoints before are kept"
             )
         if reaction == "stop":
-            state.stop(finding.trouble, f"step {step}: {finding.trouble}: {finding.text}")
+            state.stop(finding.problem, f"step {step}: {finding.problem}: {finding.text}")
 
     def _reaction(self, finding: Finding, state: TrainState) -> str:
-        wanted: str = getattr(self.config, finding.trouble)
+        wanted: str = getattr(self.config, finding.problem)
         if wanted != "roll_back":
             return wanted
-        if finding.trouble != "non_finite" and self._useless(finding, state):
+        if finding.problem != "non_finite" and self._useless(finding, state):
             return "note"
         if state.health.rollbacks >= self.config.max_rollbacks:
-            return "fail" if finding.trouble == "non_finite" else "stop"
+            return "fail" if finding.problem == "non_finite" else "stop"
         return wanted
 
     def _useless(self, finding: Finding, state: TrainState) -> bool:
         """Says whether a rollback would change nothing: from the best state, to one as bad, or with no step left."""
-        never_diverse = finding.trouble == "collapsed" and not state.health.diverse
+        never_diverse = finding.problem == "collapsed" and not state.health.diverse
         step = state.clock.step
         return state.best.step == step or never_diverse or step == self._last_step
 
 
-class Watch:
+class CheckTerms:
     """Looks at every row of terms, before anything else does."""
 
     def __init__(self, guard: Guard) -> None:
@@ -102,7 +102,7 @@ class Watch:
                 self._guard.react(finding, row, state)
 
 
-class Judge:
+class CheckScores:
     """Looks at every score, and at how unlike each other the samples are."""
 
     def __init__(self, guard: Guard, *, measure: str, every: int) -> None:
@@ -110,13 +110,13 @@ class Judge:
         self._guard, self._measure = guard, measure
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Reacts to the troubles that it finds."""
+        """Reacts to the problems that it finds."""
         del step
         config, rollbacks = self._guard.config, state.health.rollbacks
         found = [
             health.collapsed(row, state, config),
-            health.worsened(row[self._measure], state, config),
-            health.stalled(state, config),
+            health.degraded(row[self._measure], state, config),
+            health.plateau(state, config),
         ]
         for finding in found:
             # What was found of a state that was taken back, or of a run that ends, is of no account any more.
@@ -124,7 +124,7 @@ class Judge:
                 self._guard.react(finding, row, state)
 
 
-class Limit:
+class StopAtLimit:
     """Ends training where it is good enough, or has taken its time.
 
     Args:

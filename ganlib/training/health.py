@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ganlib.training.rows import ACCURACY, LOSS, NEAREST, VARIANCE
 
 if TYPE_CHECKING:
-    from ganlib.training.config import HealthConfig, Trouble
+    from ganlib.training.config import HealthConfig, Problem
     from ganlib.training.state import TrainState
 
 
@@ -20,14 +20,14 @@ class TrainingDiverged(RuntimeError):  # noqa: N818  # names a state of the trai
 
 @dataclass(frozen=True)
 class Finding:
-    """A trouble that was found.
+    """A problem that was found.
 
     Attributes:
-        trouble: Which one; the name of its reaction in `HealthConfig`.
+        problem: Which one; the name of its reaction in `HealthConfig`.
         text: What was measured, and what to try.
     """
 
-    trouble: Trouble
+    problem: Problem
     text: str
 
 
@@ -60,9 +60,9 @@ def saturated(row: Mapping[str, float], state: TrainState, config: HealthConfig,
 
 def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks at a measurement for samples without variance, or with many near duplicates."""
-    alike = row[VARIANCE] < config.least_variance or row[NEAREST] < config.least_distance
+    alike = row[VARIANCE] < config.min_variance_ratio or row[NEAREST] < config.min_distance_ratio
     state.health.diverse = state.health.diverse or not alike
-    if not state.health.diverse and state.clock.scores <= config.grace:
+    if not state.health.diverse and state.clock.scores <= config.warmup_scores:
         return None
     if not _lasting(state, config, "collapsed", alike, limit=config.collapse_scores):
         return None
@@ -74,44 +74,44 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
     )
 
 
-def worsened(score: float, state: TrainState, config: HealthConfig) -> Finding | None:
+def degraded(score: float, state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks at a score for a run that leaves its best behind."""
     best = score if state.best.score is None else state.best.score
-    if not _lasting(state, config, "worsened", score > config.worse_than * best, limit=config.worse_scores):
+    if not _lasting(state, config, "degraded", score > config.degraded_factor * best, limit=config.degraded_scores):
         return None
     return Finding(
-        "worsened",
-        f"{config.worse_scores} scores in a row lay above {config.worse_than} times the best, {best:.4g} of step "
-        f"{state.best.step}; this one is {score:.4g}. Try model.discriminator_norm=spectral or a falling "
+        "degraded",
+        f"{config.degraded_scores} scores in a row were above {config.degraded_factor} times the best, {best:.4g} of "
+        f"step {state.best.step}; this one is {score:.4g}. Try model.discriminator_norm=spectral or a falling "
         "training.schedule; the best generator is kept",
     )
 
 
-def stalled(state: TrainState, config: HealthConfig) -> Finding | None:
+def plateau(state: TrainState, config: HealthConfig) -> Finding | None:
     """Looks for a run that has been without a better score for long."""
-    if not _lasting(state, config, "stalled", state.best.step != state.clock.step, limit=config.patience):
+    if not _lasting(state, config, "plateau", state.best.step != state.clock.step, limit=config.patience):
         return None
     return Finding(
-        "stalled",
+        "plateau",
         f"no better score than {state.best.score:.4g} of step {state.best.step} in {config.patience} measurements. Try "
-        "a falling training.schedule, or end here: training.health.stalled=stop",
+        "a falling training.schedule, or end here: training.health.plateau=stop",
     )
 
 
 def _lasting(
-    state: TrainState, config: HealthConfig, trouble: Trouble, present: bool, *, limit: int, by: int = 1
+    state: TrainState, config: HealthConfig, problem: Problem, present: bool, *, limit: int, by: int = 1
 ) -> bool:
     """Counts how long a sign has lasted; says whether it has lasted long enough, once for each time it lasts.
 
     It says so again where the run goes on with another limit or another reaction.
     """
-    record, settings = state.health, f"{getattr(config, trouble)} at {limit}"
+    record, settings = state.health, f"{getattr(config, problem)} at {limit}"
     if not present:
-        record.signs[trouble] = 0
-        record.told.pop(trouble, None)
+        record.signs[problem] = 0
+        record.told.pop(problem, None)
         return False
-    record.signs[trouble] = record.signs.get(trouble, 0) + by
-    if record.signs[trouble] < limit or record.told.get(trouble) == settings:
+    record.signs[problem] = record.signs.get(problem, 0) + by
+    if record.signs[problem] < limit or record.told.get(problem) == settings:
         return False
-    record.told[trouble] = settings
+    record.told[problem] = settings
     return True

@@ -35,11 +35,11 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
     networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.trained.averaged)}
     inputs = task.inputs(WITNESSES, seed=streams.key("witness"), shares=facts["class_shares"])
     with storage.whole_folder(output) as folder:
-        for kept, network in networks.items():
-            network.save(folder / f"{kept}.keras")
+        for which, network in networks.items():
+            network.save(folder / f"{which}.keras")
             with true_float32():
                 images = network(inputs, training=False)
-            np.savez(folder / f"{kept}_witness.npz", images=images, **inputs)
+            np.savez(folder / f"{which}_witness.npz", images=images, **inputs)
         for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
             if (home / name).exists():
                 storage.publish(home / name, folder / name)

@@ -14,20 +14,22 @@ Schedule = Literal["constant", "linear", "cosine"]
 EMA_RAMP = 10.0
 
 
-def learning_rate_factor(step: tf.Tensor, *, schedule: Schedule, steps: int, decay_from: float = 0.0) -> tf.Tensor:
+def learning_rate_factor(
+    step: tf.Tensor, *, schedule: Schedule, steps: int, decay_start_fraction: float = 0.0
+) -> tf.Tensor:
     """Returns what the learning rates are multiplied with, float32 in 0..1.
 
-    It is one up to the share `decay_from` of the run and falls from there, to zero at the run's last step.
+    It is one up to the share `decay_start_fraction` of the run and falls from there, to zero at the run's last step.
 
     Args:
         step: Updates that were made, int64.
         schedule: How it falls.
         steps: Those of the whole run.
-        decay_from: Share of them after which it begins to fall.
+        decay_start_fraction: Share of them after which it begins to fall.
     """
     if schedule == "constant":
         return tf.ones([])
-    start = decay_from * steps
+    start = decay_start_fraction * steps
     progress = tf.clip_by_value((tf.cast(step, tf.float64) - start) / (steps - start), 0.0, 1.0)
     factor = 1.0 - progress if schedule == "linear" else (1.0 + tf.cos(math.pi * progress)) / 2.0
     return tf.cast(factor, tf.float32)

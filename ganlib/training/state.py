@@ -91,11 +91,11 @@ class HealthRecord:
 
     Attributes:
         diverse: Whether samples ever were unlike each other.
-        signs: How long each sign of trouble has lasted.
-        told: By which settings one that still lasts was found to be trouble.
-        events: How often each trouble was reacted to.
+        signs: How long each sign of problem has lasted.
+        told: By which settings one that still lasts was found to be problem.
+        events: How often each problem was reacted to.
         rollbacks: How often the run went back to its best; chooses the noise.
-        gentleness: What rollbacks made of the learning rates, a factor.
+        learning_rate_scale: What rollbacks made of the learning rates, a factor.
     """
 
     diverse: bool = False
@@ -103,7 +103,7 @@ class HealthRecord:
     told: dict[str, str] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     rollbacks: int = 0
-    gentleness: float = 1.0
+    learning_rate_scale: float = 1.0
 
 
 @dataclass
@@ -228,7 +228,7 @@ def build_state(
     strategy: tf.distribute.Strategy,
     *,
     task: Task,
-    model: Architecture,
+    architecture: Architecture,
     config: TrainConfig,
     image_shape: tuple[int, int, int],
     classes: int,
@@ -237,13 +237,13 @@ def build_state(
     """Builds networks, averages and optimizers; the same seed gives the same weights."""
     with runtime.keras_seed(streams.key("weights", config.seed)):
         with strategy.scope():
-            networks = task.build(model, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
+            networks = task.build(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
             generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
             discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
         # Outside the scope: the averages are on one device, and are drawn from there without a strategy. In float32,
         # so that what is scored and shipped does not depend on the precision of the training hardware.
         averaged = task.build(
-            model, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed
+            architecture, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed
         ).generators
     for name, network in averaged.items():
         network.set_weights(networks.generators[name].get_weights())

@@ -16,18 +16,18 @@ from ganlib.tasks import Sampler
 from ganlib.tracking import Tracker, flattened
 from ganlib.trained import SAMPLES_FOLDER, TrainedModel
 from ganlib.training.callbacks import (
-    Keep,
-    Left,
-    Record,
-    Report,
-    Samples,
-    Save,
-    Score,
+    MeasureScore,
+    RecordHistory,
+    ReportProgress,
+    SaveCheckpoint,
+    SaveOnTimer,
+    SaveSamples,
+    SkippedOnWorker,
     later_pictures,
 )
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
-from ganlib.training.guard import Guard, Judge, Limit, Watch
+from ganlib.training.guard import CheckScores, CheckTerms, Guard, StopAtLimit
 from ganlib.training.home import CHECKPOINTS, Home, check_owner, claim, identifying
 from ganlib.training.interruption import Interruption
 from ganlib.training.introduction import data_settings, introduce
@@ -57,7 +57,7 @@ def train(
     reference: Reference,
     *,
     task: Task,
-    model: Architecture,
+    architecture: Architecture,
     objective: Objective,
     config: TrainConfig,
     output: Path,
@@ -71,7 +71,7 @@ def train(
         dataset: Prepared real images.
         reference: Yardstick that the best generator is chosen by.
         task: What the generator is asked to do.
-        model: Which networks.
+        architecture: Which networks.
         objective: Which game they play.
         config: How long, how fast, what to keep.
         output: Folder to create; it appears whole or not at all.
@@ -85,12 +85,12 @@ def train(
         RuntimeError: The process was asked to end.
         storage.TakenOver: Another process goes on with this run.
     """
-    model.check(dataset.image_shape)
+    architecture.check(dataset.image_shape)
     config.check_channels(dataset.image_shape[2])
     for note in check_reference(reference, dataset):
         print(f"note: {note}", flush=True)
     task.check(classes=len(dataset.classes))
-    objective.check(judges_batches=model.judges_batches)
+    objective.check(judges_batches=architecture.judges_batches)
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
     with (
@@ -102,7 +102,7 @@ def train(
             dataset=dataset,
             reference=reference,
             task=task,
-            model=model,
+            architecture=architecture,
             objective=objective,
             config=config,
             strategy=strategy,
@@ -118,7 +118,7 @@ class _Run:
     dataset: PreparedDataset
     reference: Reference
     task: Task
-    model: Architecture
+    architecture: Architecture
     objective: Objective
     config: TrainConfig
     strategy: tf.distribute.Strategy
@@ -149,7 +149,7 @@ class _Run:
             tracker.rewind(state.clock.looked)
             introduce(tracker, self.facts, self.dataset)
             sampler = Sampler(self.task, self.task.sampler(state.trained.averaged), shares=self.facts["class_shares"])
-            pictures = Samples(sampler, tracker, every=self.config.sample_every)
+            pictures = SaveSamples(sampler, tracker, every=self.config.sample_every)
             for picture in later_pictures(self.home, state.clock.looked):
                 picture.unlink()
             if resumed:
@@ -166,7 +166,7 @@ class _Run:
                 asked_to_end=lambda: bool(interruption),
             )
             minutes, seconds = self.config.checkpoint_minutes, state.clock.seconds
-            timer = Keep(checkpoints, self.kept, minutes=minutes, seconds=seconds)
+            timer = SaveOnTimer(checkpoints, self.kept, minutes=minutes, seconds=seconds)
             with lost_workers_told(self.strategy):
                 ended = trainer.run(
                     lambda start: self.dataset.batches(
@@ -193,7 +193,7 @@ class _Run:
         state = build_state(
             self.strategy,
             task=self.task,
-            model=self.model,
+            architecture=self.architecture,
             config=self.config,
             image_shape=self.dataset.image_shape,
             classes=len(self.dataset.classes),
@@ -216,37 +216,39 @@ class _Run:
         self,
         state: TrainState,
         sampler: Sampler,
-        pictures: Samples,
+        pictures: SaveSamples,
         checkpoints: Checkpoints,
-        timer: Keep,
+        timer: SaveOnTimer,
         tracker: Tracker,
     ) -> list[Callback]:
         """What happens on the way, in this order."""
         config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
         seed, every, count = config.seed, config.score_every, self.score_count
-        score = Score(self.reference, sampler, checkpoints, strategy=self.strategy, every=every, count=count, seed=seed)
+        score = MeasureScore(
+            self.reference, sampler, checkpoints, strategy=self.strategy, every=every, count=count, seed=seed
+        )
         images = config.batch_size * self.objective.discriminator_steps
-        saves: list[Callback] = [Save(checkpoints, every=config.checkpoint_every), timer]
+        saves: list[Callback] = [SaveCheckpoint(checkpoints, every=config.checkpoint_every), timer]
         decisions: list[Callback] = [
-            Watch(guard),
-            Limit("max_minutes", config),  # before the score, so that the last generator has one
+            CheckTerms(guard),
+            StopAtLimit("max_minutes", config),  # before the score, so that the last generator has one
             score,
-            Judge(guard, measure=score.measure, every=every),
-            Limit("target_score", config),
+            CheckScores(guard, measure=score.measure, every=every),
+            StopAtLimit("target_score", config),
         ]
         records: list[Callback] = [
             pictures,
-            Record(tracker),
-            Report(steps=config.steps, start=state.clock.step, images=images),
+            RecordHistory(tracker),
+            ReportProgress(steps=config.steps, start=state.clock.step, images=images),
         ]
         if self.chief:
             return [*saves, *decisions, *records]
-        return [*map(Left, saves), *decisions, *map(Left, records)]
+        return [*map(SkippedOnWorker, saves), *decisions, *map(SkippedOnWorker, records)]
 
     @property
     def settings(self) -> dict[str, Any]:
         """The config's sections that training reads."""
-        sections = {"task": self.task, "model": self.model, "objective": self.objective, "training": self.config}
+        sections = {"task": self.task, "model": self.architecture, "objective": self.objective, "training": self.config}
         return {name: section.to_parameter() for name, section in sections.items()}
 
     @functools.cached_property

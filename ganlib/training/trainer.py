@@ -12,7 +12,7 @@ from ganlib import streams
 from ganlib.training import augmentation
 from ganlib.training.schedules import ema_decay, learning_rate_factor
 from ganlib.training.strategy import is_chief, summed
-from ganlib.training.updates import AUGMENTATION, CHANCE, Updates
+from ganlib.training.updates import AUGMENTATION, INTERPOLATION, Updates
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -124,8 +124,11 @@ class Trainer:
         """Makes some steps inside the graph."""
         state, clock, began = self.state, self.state.clock, time.perf_counter()
         with tf.device("CPU:0"):
-            first, gentleness = tf.constant(clock.step, tf.int64), tf.constant(state.health.gentleness)
-        values = self._loop(iterator, tf.constant(count), first, gentleness).numpy()
+            first, learning_rate_scale = (
+                tf.constant(clock.step, tf.int64),
+                tf.constant(state.health.learning_rate_scale),
+            )
+        values = self._loop(iterator, tf.constant(count), first, learning_rate_scale).numpy()
         clock.speed = count / (time.perf_counter() - began)
         clock.step += count
         state.recent = state.recent.followed_by(tuple(self._names), values, keep=self._config.steps_per_loop)
@@ -155,13 +158,13 @@ class Trainer:
                 drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, stream)
             if self._objective.penalised:
                 stream = streams.pair(streams.key("penalty", noise_seed), number)
-                drawn[CHANCE] = tf.random.stateless_uniform([count], stream)
+                drawn[INTERPOLATION] = tf.random.stateless_uniform([count], stream)
             return drawn
 
         batches = make_batches(start).enumerate(start).map(draw).prefetch(tf.data.AUTOTUNE)
         return self._strategy.experimental_distribute_dataset(batches)
 
-    def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
+    def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, learning_rate_scale: tf.Tensor) -> tf.Tensor:
         """Makes `count` steps and returns each one's terms, float32 [count, terms], in the order of `self._names`."""
         every = self._objective.penalty_every
 
@@ -169,7 +172,7 @@ class Trainer:
             with tf.device("CPU:0"):  # what depends on the step alone: a GPU's host would wait for its answer
                 step = first + tf.cast(index, tf.int64)
                 due = tf.equal(tf.math.floormod(step, every), 0)
-                scheduled = self._schedule(step, gentleness)
+                scheduled = self._schedule(step, learning_rate_scale)
             self.state.trained.generator_optimizer.learning_rate = scheduled[0]
             self.state.trained.discriminator_optimizer.learning_rate = scheduled[1]
             batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
@@ -190,10 +193,10 @@ class Trainer:
     def _step(self, batches: list[Batch], *, penalised: bool) -> tf.Tensor:
         """All updates of one step on all replicas; returns its terms."""
         for batch in batches[:-1]:
-            self._strategy.run(self._updates.of_discriminators, args=(batch, penalised))
+            self._strategy.run(self._updates.discriminator_step, args=(batch, penalised))
 
         def last(batch: Batch) -> tf.Tensor:
-            terms = self._updates.of_both(batch, penalised)
+            terms = self._updates.train_step(batch, penalised)
             if penalised:  # the graph with all terms, which is traced first
                 self._names = list(terms)
             zero = tf.zeros([])
@@ -202,11 +205,11 @@ class Trainer:
         terms = self._strategy.run(last, args=(batches[-1],))
         return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, terms, axis=None)
 
-    def _schedule(self, step: tf.Tensor, gentleness: tf.Tensor) -> tf.Tensor:
+    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> tf.Tensor:
         """Returns what `SCHEDULED` names, after `step` updates."""
         config = self._config
-        factor = gentleness * learning_rate_factor(
-            step, schedule=config.schedule, steps=config.steps, decay_from=config.decay_from
+        factor = learning_rate_scale * learning_rate_factor(
+            step, schedule=config.schedule, steps=config.steps, decay_start_fraction=config.decay_start_fraction
         )
         optimizers = (config.generator_optimizer, config.discriminator_optimizer)
         rates = [optimizer.learning_rate * factor for optimizer in optimizers]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Terms = dict[str, tf.Tensor]
     Judge = Callable[[tf.Tensor], tf.Tensor]
 
-AUGMENTATION, CHANCE = "augmentation", "chance"  # what is drawn with a batch, beside what the task draws
+AUGMENTATION, INTERPOLATION = "augmentation", "interpolation"  # what is drawn with a batch, beside what the task draws
 
 
 class Updates:
@@ -50,7 +50,7 @@ class Updates:
         for variable in self._discriminator_variables:
             variable.constraint = objective.constraint
 
-    def of_both(self, batch: Batch, penalised: bool) -> Terms:
+    def train_step(self, batch: Batch, penalised: bool) -> Terms:
         """One update of the discriminators and one of the generators, on the same real and fake images.
 
         Alternating updates let the discriminators, once updated, judge the fakes anew. Simultaneous ones let
@@ -71,7 +71,7 @@ class Updates:
             terms = self._discriminator_terms(batch, matches, judges, penalised=penalised)
             discriminator_loss = self._loss(terms)
             with tape.stop_recording():
-                seen = self._seen(matches, judges)
+                seen = self._discriminator_metrics(matches, judges)
                 if alternating:
                     discriminator_norm = self._update_discriminators(tape, discriminator_loss)
             if alternating:
@@ -86,7 +86,7 @@ class Updates:
         terms |= {**seen, "gradient/discriminator": discriminator_norm, "gradient/generator": self._norm(gradients)}
         return terms
 
-    def of_discriminators(self, batch: Batch, penalised: bool) -> None:
+    def discriminator_step(self, batch: Batch, penalised: bool) -> None:
         """One update of the discriminators alone."""
         matches = self._augmented(self._task.play(self._trained.networks.generators, batch, training=True), batch)
         with tf.GradientTape() as tape:
@@ -131,7 +131,7 @@ class Updates:
         for name, match in matches.items():
             penalties: Terms = {}
             if penalised and self._objective.penalised:
-                penalties = self._objective.penalties(judges[name], match.real, match.fake, batch[CHANCE])
+                penalties = self._objective.penalties(judges[name], match.real, match.fake, batch[INTERPOLATION])
             found = self._objective.discriminator_terms(judges[name], match.real, match.fake)
             found |= {term: value * self._objective.penalty_every for term, value in penalties.items()}
             terms.update({f"{name}/{term}": value for term, value in found.items()})
@@ -147,7 +147,7 @@ class Updates:
             terms.update({f"{prefix}{term}": value for term, value in found.items()})
         return terms
 
-    def _seen(self, matches: dict[str, Match], judges: dict[str, Judge]) -> Terms:
+    def _discriminator_metrics(self, matches: dict[str, Match], judges: dict[str, Judge]) -> Terms:
         """How well the discriminators did before their update: shares told rightly, losses without penalties."""
         shares: list[tf.Tensor] = []
         losses: list[tf.Tensor] = []

@@ -12,12 +12,13 @@ from ganlib.evaluation.extractors.rotation import Rotation
 from ganlib.evaluation.extractors.squeezenet import SqueezeNet
 from ganlib.schema import from_word
 
-Space = Annotated[
+AnyExtractor = Annotated[
     Classifier | Inception | Random | Rotation | SqueezeNet, Field(discriminator="kind"), BeforeValidator(from_word)
 ]
 """Every feature space there is: a new one is one file and one word here."""
 
 __all__ = [
+    "AnyExtractor",
     "Classifier",
     "Extractor",
     "FittedExtractor",
@@ -25,6 +26,5 @@ __all__ = [
     "Inception",
     "Random",
     "Rotation",
-    "Space",
     "SqueezeNet",
 ]

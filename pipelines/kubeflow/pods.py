@@ -9,7 +9,7 @@ from kfp import dsl, kubernetes
 
 from ganlib.storage import CACHE
 from ganlib.training.config import JOB_VARIABLE
-from pipelines.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, Kubernetes, Platform
+from pipelines.kubeflow.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, Kubernetes, Platform
 
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation import jackknife
+from ganlib.evaluation.measures import jackknife
 
 with epy.lazy_imports():
     import numpy as np

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.choices import config_options, resolved
-from pipelines.stops import for_people
+from pipelines.command.options import config_options, resolved
+from pipelines.command.stops import for_people
 
 if TYPE_CHECKING:
     from ganlib.config import RunConfig
@@ -51,7 +51,7 @@ def _train(config: RunConfig, dataset: str, reference: str, output: str) -> None
             PreparedDataset.open(storage.fetch(dataset)),
             Reference.open(storage.fetch(reference)),
             task=config.task,
-            model=config.model,
+            architecture=config.model,
             objective=config.objective,
             config=config.training,
             output=here,

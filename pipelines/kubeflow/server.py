@@ -12,7 +12,7 @@ from typing import Any
 import kfp_server_api as api
 import urllib3
 
-from pipelines.access import LOG_IN, Access
+from pipelines.kubeflow.access import LOG_IN, Access
 
 TIMEOUT = (10, 60)  # seconds to connect, and to be answered
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)

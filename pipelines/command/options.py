@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipelines.stops import MISTAKE, Stop
+from pipelines.command.stops import MISTAKE, Stop
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs, with SQLite's own files beside

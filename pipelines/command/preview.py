@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from pipelines.stops import for_people
+from pipelines.command.stops import for_people
 
 MAX_BYTES = 256 * 2**20  # of a file that has to be unpacked or read as a whole
 

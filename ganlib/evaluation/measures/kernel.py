@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation import jackknife
+from ganlib.evaluation.measures import jackknife
 from ganlib.evaluation.statistics import comparable
 
 with epy.lazy_imports():

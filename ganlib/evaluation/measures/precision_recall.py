@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation.neighbours import squared_distances, squared_radii
+from ganlib.evaluation.measures.neighbours import squared_distances, squared_radii
 from ganlib.evaluation.statistics import comparable
 
 with epy.lazy_imports():

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation.frechet import frechet_distance
-from ganlib.evaluation.precision_recall import NEIGHBOUR, precision_recall
+from ganlib.evaluation.measures.frechet import frechet_distance
+from ganlib.evaluation.measures.precision_recall import NEIGHBOUR, precision_recall
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():

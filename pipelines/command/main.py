@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from ganlib import __version__
-from pipelines.choices import config_options, resolved, run_name
-from pipelines.cluster import submit
-from pipelines.preview import described
-from pipelines.results import compare, deliver, score
-from pipelines.stops import FAILURE, MISTAKE, Commands, Stop, ended_like_ctrl_c, for_people
-from pipelines.workers import train
+from pipelines.command.options import config_options, resolved, run_name
+from pipelines.command.preview import described
+from pipelines.command.results import compare, deliver, score
+from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, ended_like_ctrl_c, for_people
+from pipelines.command.submit import submit
+from pipelines.command.train import train
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +85,7 @@ def _image(runner: str, image: str | None) -> str | None:
 
 def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
     """Runs, and turns what ends the run into a `Stop`."""
-    from pipelines import local
+    from pipelines.local import runner
 
     def end_steps() -> None:
         for step in psutil.Process().children(recursive=True):
@@ -97,10 +97,10 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
 
         try:
             with ended_like_ctrl_c(first=end_steps):
-                return local.run(config, name=name, root=root, image=image)
+                return runner.run(config, name=name, root=root, image=image)
         except KeyboardInterrupt as error:
             raise Stop("interrupted; the same command again goes on from the last checkpoint", FAILURE) from error
-        except local.StepFailed as error:
+        except runner.StepFailed as error:
             raise Stop(str(error), error.code) from error
 
 
@@ -135,7 +135,7 @@ def compile_(
 @click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
 def config(schema: bool) -> None:
     """Prints every field of the config with its type, default and meaning."""
-    from pipelines.platform import PipelineConfig
+    from pipelines.kubeflow.platform import PipelineConfig
 
     if schema:
         click.echo(json.dumps(PipelineConfig.model_json_schema(), indent=2))

@@ -19,12 +19,12 @@ from ganlib.config import RunConfig
 from ganlib.data import describe, say, survey
 from ganlib.evaluation import Evaluation
 from ganlib.surroundings import ESCAPES, printable, say_what_is_ignored
-from pipelines import containers
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
-from pipelines.package import arguments_of
-from pipelines.places import check_places
-from pipelines.summary import Result
-from pipelines.terminal import step_log
+from pipelines.kubeflow.package import arguments_of
+from pipelines.local import containers
+from pipelines.local.places import check_places
+from pipelines.local.summary import Result
+from pipelines.local.terminal import step_log
 
 STEPS = {
     "prepare_data": "dataset",

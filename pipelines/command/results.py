@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pipelines.stops import FAILURE, MISTAKE, Stop, for_people
+from pipelines.command.stops import FAILURE, MISTAKE, Stop, for_people
 
 if TYPE_CHECKING:
     from ganlib.scoring import Scoring

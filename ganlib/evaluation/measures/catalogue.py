@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation import density_coverage, jackknife, precision_recall
-from ganlib.evaluation.class_score import SPLITS, class_score
-from ganlib.evaluation.frechet import frechet_estimate
-from ganlib.evaluation.kernel import kernel_distance
-from ganlib.evaluation.memorisation import memorised
+from ganlib.evaluation.measures import density_coverage, jackknife, precision_recall
+from ganlib.evaluation.measures.class_score import SPLITS, class_score
+from ganlib.evaluation.measures.frechet import frechet_estimate
+from ganlib.evaluation.measures.kernel import kernel_distance
+from ganlib.evaluation.measures.memorisation import memorised
 from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import Score, share_error
 from ganlib.evaluation.statistics import Statistics

@@ -10,7 +10,7 @@ from typing import Any
 
 import kfp_server_api as api
 
-from pipelines.server import Server, Unavailable
+from pipelines.kubeflow.server import Server, Unavailable
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 PATIENCE = 600.0  # seconds in which a server that is away while a run is followed must be back

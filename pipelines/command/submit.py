@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipelines.choices import config_options, resolved, run_name
-from pipelines.stops import FAILURE, MISTAKE, Stop, ended_like_ctrl_c, for_people
+from pipelines.command.options import config_options, resolved, run_name
+from pipelines.command.stops import FAILURE, MISTAKE, Stop, ended_like_ctrl_c, for_people
 
 if TYPE_CHECKING:
-    from pipelines.access import Access
-    from pipelines.package import Package
-    from pipelines.server import Server
-    from pipelines.submission import Order
+    from pipelines.kubeflow.access import Access
+    from pipelines.kubeflow.package import Package
+    from pipelines.kubeflow.server import Server
+    from pipelines.kubeflow.submission import Order
 
 VARIABLES = "GAN_PIPELINES_KFP_"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -107,8 +107,8 @@ def submit(
     try:
         with for_people():
             package, arguments, name = _chosen(chosen, files, assignments, image, compiled, given, name)
-            from pipelines.access import Access
-            from pipelines.submission import Order
+            from pipelines.kubeflow.access import Access
+            from pipelines.kubeflow.submission import Order
 
             access = Access(
                 host=host or "", namespace=namespace, token=token, token_file=token_file, cookies=cookies, ca=ca
@@ -143,7 +143,7 @@ def _chosen(
 ) -> tuple[Package, dict[str, Any], str]:
     """Returns the pipeline, its arguments and the name of the run."""
     from ganlib import storage
-    from pipelines.package import Package, check_apart
+    from pipelines.kubeflow.package import Package, check_apart
 
     check_apart(assignments, given)
     if compiled is not None:
@@ -175,7 +175,7 @@ def _chosen(
 
 def _compiled(config: Any, image: str) -> Package:
     from pipelines.gan_training import compile_pipeline
-    from pipelines.package import Package
+    from pipelines.kubeflow.package import Package
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
@@ -195,8 +195,8 @@ def _send(
     dry_run: bool,
 ) -> None:
     """Sends the request, tells where to look, and follows the run if that is wanted."""
-    from pipelines.cron import cron_line
-    from pipelines.server import Server
+    from pipelines.kubeflow.cron import cron_line
+    from pipelines.kubeflow.server import Server
 
     times = None if cron is None else cron_line(cron)
     if times and poll is not None:
@@ -227,7 +227,7 @@ def _send(
 
 def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, told: dict[str, Any]) -> None:
     """Follows a run to its end."""
-    from pipelines.submission import follow, reasons
+    from pipelines.kubeflow.submission import follow, reasons
 
     def tell(step: str, states: str) -> None:
         click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {states}")

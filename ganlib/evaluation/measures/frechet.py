@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation import jackknife
+from ganlib.evaluation.measures import jackknife
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():

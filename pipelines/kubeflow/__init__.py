@@ -1,0 +1,1 @@
+"""The pipeline on a Kubeflow cluster: where its pods run, and how it is submitted."""
