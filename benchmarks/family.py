@@ -212,12 +212,13 @@ def measured(row: Row, dataset: PreparedDataset, reference: Reference, work: Pat
     outcome = {**facts, "seconds": seconds[-1], "pace": pace, "curve": curve, "events": events}
     for kept in ("best", "last"):
         drawn = list(model.sampler(kept).batches(DATA[row.data].samples or reference.sample_count(None), seed=1))
-        features, probabilities = reference.extractor.all_outputs(images for images, _ in drawn)
+        features, probabilities = reference.extractor.all_outputs(samples.images for samples in drawn)
         outcome[kept] = reference.distance_of(features)
         if row.config.task.conditional:
-            asked = np.concatenate([labels for _, labels in drawn])
+            asked = np.concatenate([samples.labels for samples in drawn])
             outcome[f"{kept}_agreement"] = float((probabilities.argmax(axis=1) == asked).mean())
-    pixels.save_grid(model.sampler("last").sheet(seed=1), picture, columns=10)
+    sheet = model.sampler("last").sheet(seed=1)
+    pixels.save_grid(sheet.images, picture, columns=sheet.columns)
     shutil.rmtree(f"{output}.home")
     shutil.rmtree(output)
     return outcome

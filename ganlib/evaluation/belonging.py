@@ -52,7 +52,8 @@ def check_model(
             f"expected the images that the model was trained on, {model.facts['dataset']}. Received: "
             f"dataset={dataset.name!r} (sha256 {dataset.checksum}, not {trained})"
         )
-    notes = check_reference(reference, dataset)
+    real = model.task.real(dataset)
+    notes = check_reference(reference, real)
     own = {"measure": reference.measure, "extractor_sha256": reference.extractor.sha256}
     own["dataset_sha256"] = reference.facts["dataset_sha256"]
     if any(chosen[name] != value for name, value in own.items()):

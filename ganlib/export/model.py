@@ -11,12 +11,12 @@ from etils import epy
 from ganlib import storage
 from ganlib.export.card import model_card
 from ganlib.export.config import ExportConfig
-from ganlib.export.network import save_network, save_signatures
-from ganlib.export.parity import check
-from ganlib.runtime import without_autograph
+from ganlib.export.network import save_network, save_signatures, signatures
+from ganlib.export.parity import Shipped, fresh_process
+from ganlib.runtime import true_float32, without_autograph
 from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
-from ganlib.trained import BEST_AND_LAST, Which
+from ganlib.trained import BEST_AND_LAST, Which, witness_file
 
 with epy.lazy_imports():
     import keras
@@ -32,7 +32,7 @@ PARITY = "parity.json"
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported generator in a folder: `saved_model/`, `generator.keras`, `README.md`, `samples.png`.
+    """An exported model in a folder: `saved_model/`, a Keras file of each network, `README.md`, `samples.png`.
 
     Attributes:
         folder: Where it lies.
@@ -80,15 +80,22 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     """
     _check_target(config.target)
     which = _scored(model, evaluation)
-    network = model.network(which)
-    with storage.whole_folder(output) as folder:
+    with fresh_process() as process, storage.whole_folder(output) as folder:
+        networks = {name: model.network(which, name) for name in model.networks}
         classes = len(model.classes) if model.task.takes_label else 0
-        save_network(network, folder / "generator.keras", classes=classes)
-        save_signatures(network, model.task, folder / "saved_model", classes=classes)
+        for name, network in networks.items():
+            save_network(network, folder / f"{name}.keras", classes=classes)
+        functions = signatures(networks, model.task, image_shape=model.image_shape, classes=classes)
+        save_signatures(networks, functions, folder / "saved_model")
         storage.publish(evaluation.samples, folder / "samples.png")
-        card = model_card(model, evaluation, which, network, config=config)
+        card = model_card(model, evaluation, which, networks, functions, config=config)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        parity = check(folder, model.folder / f"{which}_witness.npz", config.tolerance)
+        shipped = [
+            Shipped(folder / f"{name}.keras", signature, witness_file(model.folder, which, name))
+            for name, signature in zip(networks, functions, strict=False)  # those of networks come first
+        ]
+        with true_float32():
+            parity = process.check(folder, shipped, functions, tolerance=config.tolerance)
         storage.write_json(folder / PARITY, parity)
         if config.target is not None:
             storage.publish(folder, config.target)
@@ -97,7 +104,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         tracker.params(flattened({"export": config.to_parameter()}))
         tracker.artifact(output / "README.md", place="model_card")
         tracker.artifact(output / "samples.png", place="model_card")
-        tracker.model(output / "generator.keras", requirements=_requirements())
+        tracker.model(output / f"{model.networks[0]}.keras", requirements=_requirements())
     print(f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})", flush=True)
     return ExportedModel(output, parity, config.target)
 

@@ -43,12 +43,14 @@ class Dcgan(Pyramid):
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
         """Builds the generator; see the base class."""
         self.check(image_shape)
-        stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
+        stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         start = self.channels(stages)
         inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
-        x = keras.layers.Dense(base * base * start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(latent)
+        x = keras.layers.Dense(height * width * start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(
+            latent
+        )
         x = batch_norm(x, affine=known is None, dtype=dtype)
-        x = keras.layers.Reshape((base, base, start), dtype=dtype)(x)
+        x = keras.layers.Reshape((height, width, start), dtype=dtype)(x)
         x = keras.layers.LeakyReLU(negative_slope=self.negative_slope, dtype=dtype)(modulate(x, known, dtype=dtype))
         for stage in range(stages):
             x = _up(self.channels(stages - 1 - stage), strides=1 if stage == 0 else 2, dtype=dtype)(x)
@@ -68,7 +70,7 @@ class Dcgan(Pyramid):
         convolution, dense = weight_layers(spectral=self.discriminator_norm == "spectral")
         inputs, images, known = network_inputs("images", image_shape, classes)
         x = images
-        for stage in range(self.stages(image_shape[0])):
+        for stage in range(self.stages(image_shape)):
             normed = self.discriminator_norm == "batch" and stage > 0
             x = convolution(
                 self.channels(stage),

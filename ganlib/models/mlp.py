@@ -9,7 +9,7 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import streams
-from ganlib.models.base import Architecture, ImageShape
+from ganlib.models.base import ImageShape, LatentToImage
 from ganlib.models.conditions import join_class, network_inputs, projection_logits
 
 with epy.lazy_imports():
@@ -18,7 +18,7 @@ with epy.lazy_imports():
 LARGEST = 64
 
 
-class Mlp(Architecture):
+class Mlp(LatentToImage):
     """Two layers of ReLU against two layers of maxout with dropout, the paper's networks for MNIST.
 
     The paper's output is a sigmoid, here tanh, for images are in -1..1. Weights start as Glorot's uniform: at the

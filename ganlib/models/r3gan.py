@@ -56,7 +56,7 @@ class R3gan(Pyramid):
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
         """Builds the generator; see the base class."""
         self.check(image_shape)
-        stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
+        stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         start = self.channels(stages)
         inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
         x = keras.layers.Dense(start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(
@@ -64,7 +64,7 @@ class R3gan(Pyramid):
         )
         # The learned map times what the latent says of each channel, as a stock layer: its kernel is the map.
         normal = keras.initializers.RandomNormal(stddev=1.0)
-        basis = keras.layers.EinsumDense("nc,hwc->nhwc", (base, base, start), kernel_initializer=normal, dtype=dtype)
+        basis = keras.layers.EinsumDense("nc,hwc->nhwc", (height, width, start), kernel_initializer=normal, dtype=dtype)
         x = self._blocks(basis(x), stages, dtype)
         for stage in reversed(range(stages)):
             x = _matched(x, self.channels(stage), dtype)
@@ -78,7 +78,7 @@ class R3gan(Pyramid):
         """Builds the discriminator; see the base class."""
         del seed  # nothing inside is random
         self.check(image_shape)
-        stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
+        stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         inputs, images, known = network_inputs("images", image_shape, classes)
         x = _convolution(self.channels(0), POINTWISE, dtype=dtype)(images)
         x = self._blocks(x, stages, dtype)
@@ -86,7 +86,9 @@ class R3gan(Pyramid):
             x = keras.layers.AveragePooling2D(2, dtype=dtype)(x)
             x = _matched(x, self.channels(stage + 1), dtype)
             x = self._blocks(x, stages, dtype)
-        mean = keras.initializers.RandomNormal(stddev=1.0 / base)  # each output sums base * base places
+        mean = keras.initializers.RandomNormal(
+            stddev=1.0 / math.sqrt(height * width)
+        )  # each output sums so many places
         x = keras.layers.EinsumDense("nhwc,hwc->nc", (self.channels(stages),), kernel_initializer=mean, dtype=dtype)(x)
         logits = projection_logits(x, known, dense=keras.layers.Dense, initial=_initial)
         return keras.Model(inputs, logits, name="discriminator")

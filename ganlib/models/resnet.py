@@ -37,11 +37,11 @@ class Resnet(Pyramid):
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
         """Builds the generator; see the base class."""
         self.check(image_shape)
-        stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
+        stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         start = self.channels(stages)
         inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
-        x = keras.layers.Dense(base * base * start, dtype=dtype)(latent)
-        x = keras.layers.Reshape((base, base, start), dtype=dtype)(x)
+        x = keras.layers.Dense(height * width * start, dtype=dtype)(latent)
+        x = keras.layers.Reshape((height, width, start), dtype=dtype)(x)
         for stage in reversed(range(stages)):
             x = _doubled(x, self.channels(stage), known, dtype)
         x = _normalised(x, known, dtype)
@@ -58,7 +58,7 @@ class Resnet(Pyramid):
         convolution, dense = weight_layers(spectral=self.discriminator_norm == "spectral")
         inputs, images, known = network_inputs("images", image_shape, classes)
         # The paper's last two blocks see maps of 8 pixels where the generator starts from 4.
-        halvings = self.stages(image_shape[0]) - (self.base(image_shape[0]) == BASE)
+        halvings = self.stages(image_shape) - (min(self.base(image_shape)) == BASE)
         x = images
         for stage in range(halvings + 2):
             channels = self.channels(min(stage, halvings))

@@ -72,9 +72,14 @@ class Objective(Config):
         return {}
 
     @property
+    def penalty_terms(self) -> tuple[str, ...]:
+        """Names of the terms that `penalties` returns."""
+        return ()
+
+    @property
     def penalised(self) -> bool:
-        """Whether `penalties` returns any."""
-        return False
+        """Whether there are penalties."""
+        return bool(self.penalty_terms)
 
     @property
     def penalty_every(self) -> int:

@@ -56,9 +56,9 @@ class CrossEntropy(Objective, ABC):
         return {} if self.r1 is None else {"r1": zero_centred(discriminator, real, weight=self.r1)}
 
     @property
-    def penalised(self) -> bool:
-        """Whether R1 has a weight; see the base class."""
-        return self.r1 is not None
+    def penalty_terms(self) -> tuple[str, ...]:
+        """`r1` if it has a weight."""
+        return () if self.r1 is None else ("r1",)
 
     @property
     def penalty_every(self) -> int:

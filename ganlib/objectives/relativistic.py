@@ -44,9 +44,9 @@ class Relativistic(Objective):
         }
 
     @property
-    def penalised(self) -> bool:
-        """Always."""
-        return True
+    def penalty_terms(self) -> tuple[str, ...]:
+        """`r1` and `r2`."""
+        return "r1", "r2"
 
     @property
     def boundary(self) -> float | None:

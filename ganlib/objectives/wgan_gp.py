@@ -33,6 +33,6 @@ class WganGp(EarthMover):
         return {"gradient_penalty": self.penalty_weight * tf.reduce_mean(tf.square(slopes - 1.0))}
 
     @property
-    def penalised(self) -> bool:
-        """Always."""
-        return True
+    def penalty_terms(self) -> tuple[str, ...]:
+        """`gradient_penalty`."""
+        return ("gradient_penalty",)

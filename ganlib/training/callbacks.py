@@ -9,7 +9,6 @@ from etils import epy
 
 from ganlib import pixels, streams
 from ganlib.progress import Progress
-from ganlib.tasks import SAMPLE_COLUMNS
 from ganlib.trained import SAMPLES_FOLDER
 from ganlib.training.rows import NEAREST, VARIANCE
 from ganlib.training.strategy import is_chief, summed
@@ -73,7 +72,7 @@ class MeasureScore:
             self._checkpoints.save_best(state)
 
     def _measured(self) -> tuple[float, float, float]:
-        images = (images for images, _ in self._sampler.batches(self._count, seed=self._seed))
+        images = (samples.images for samples in self._sampler.batches(self._count, seed=self._seed))
         features = self._reference.features(images)
         variance, nearest = self._reference.diversity(features)
         return self._reference.distance_of(features), variance, nearest
@@ -96,7 +95,8 @@ class SaveSamples:
         """Writes one picture."""
         del row, state
         path = sample_path(self._tracker.folder, step)
-        pixels.save_grid(self._sampler.sheet(seed=streams.key("training sheet")), path, columns=SAMPLE_COLUMNS)
+        sheet = self._sampler.sheet(seed=streams.key("training sheet"))
+        pixels.save_grid(sheet.images, path, columns=sheet.columns)
         self._tracker.image(path, key=SAMPLES_KEY, step=step)
 
 

@@ -86,10 +86,11 @@ def train(
         storage.TakenOver: Another process goes on with this run.
     """
     architecture.check(dataset.image_shape)
+    task.check_architecture(architecture)
+    task.check_data(classes=len(dataset.classes), paired=dataset.paired)
     config.check_channels(dataset.image_shape[2])
-    for note in check_reference(reference, dataset):
+    for note in check_reference(reference, task.real(dataset)):
         print(f"note: {note}", flush=True)
-    task.check(classes=len(dataset.classes))
     objective.check(judges_batches=architecture.judges_batches)
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
@@ -148,7 +149,13 @@ class _Run:
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
             introduce(tracker, self.facts, self.dataset)
-            sampler = Sampler(self.task, self.task.sampler(state.trained.averaged), shares=self.facts["class_shares"])
+            sampler = Sampler(
+                self.task,
+                next(iter(self.task.shipped(state.trained.averaged).values())),
+                shares=self.facts["class_shares"],
+                image_shape=self.dataset.image_shape,
+                held_out=self.dataset,
+            )
             pictures = SaveSamples(sampler, tracker, every=self.config.sample_every)
             for picture in later_pictures(self.home, state.clock.looked):
                 picture.unlink()
@@ -169,8 +176,8 @@ class _Run:
             timer = SaveOnTimer(checkpoints, self.kept, minutes=minutes, seconds=seconds)
             with lost_workers_told(self.strategy):
                 ended = trainer.run(
-                    lambda start: self.dataset.batches(
-                        batch_size=self.config.batch_size, seed=self.config.seed, start=start
+                    lambda start: self.task.batches(
+                        self.dataset, batch_size=self.config.batch_size, seed=self.config.seed, start=start
                     ),
                     steps=self.config.steps,
                     callbacks=self._callbacks(state, sampler, pictures, checkpoints, timer, tracker),
@@ -184,7 +191,7 @@ class _Run:
         if not ended:
             reached = f"interrupted at step {state.clock.step} (SIGTERM)"
             raise RuntimeError(f"{reached}; started again, it goes on from there")
-        return write_model(output, state, self.task, home=self.home, facts=self.facts)
+        return write_model(output, state, self.task, dataset=self.dataset, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
         """Returns the state to go on from, and whether it came from a checkpoint."""
@@ -271,7 +278,8 @@ class _Run:
     @property
     def score_count(self) -> int:
         """Samples of a score on the way."""
-        return self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
+        count = self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
+        return count if self.task.samples_from == "seed" else min(count, self.dataset.count("test"))
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:

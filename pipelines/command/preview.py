@@ -35,7 +35,7 @@ def described(config: Any) -> list[str]:
         except ModuleNotFoundError as error:
             return [f"not looked at: {error.name} is missing"]
         listing.check_splits()
-        config.task.check(classes=len(listing.classes))
+        config.task.check_data(classes=len(listing.classes))
         return description
 
 
