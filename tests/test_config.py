@@ -24,7 +24,7 @@ def test_there_is_one_parameter_a_section_and_it_holds_only_plain_values():
     assert RunConfig.model_validate(parameters) == RunConfig()
 
 
-@pytest.mark.parametrize("size", [8, 30, 132])
+@pytest.mark.parametrize("size", [8, 30, 133])
 def test_a_size_that_the_network_cannot_reach_is_refused_before_anything_is_built(size):
     with pytest.raises(ValidationError) as caught:
         RunConfig.model_validate({"data": {"size": size}})
