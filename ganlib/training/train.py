@@ -212,7 +212,7 @@ class _Run:
             )
         if state.clock.step > self.config.steps:
             raise ValueError(
-                f"the run in {self.home} already made {state.clock.step} steps; expected no fewer, or another run name. "
+                f"the run in {self.home} already made {state.clock.step} steps; expected no fewer, or another name. "
                 f"Received: training.steps={self.config.steps}"
             )
         return state, resumed
