@@ -28,6 +28,7 @@ from ganlib.training import TrainConfig, train
 from ganlib.training.state import build_state
 from ganlib.training.strategy import resolve_strategy
 from ganlib.training.train_step import TrainStep
+from ganlib.training.trainer import Trainer
 
 SHAPE = (48, 80, 1)
 
@@ -410,3 +411,19 @@ def test_what_cannot_serve_is_said_before_anything_runs(digits, reference, pairs
         ValueError, match=r"task=generation needs networks from latents to images.*Received: model=tiny"
     ):
         train(pairs, reference, task=Generation(), architecture=NETWORKS, **common)
+
+
+def test_two_replicas_make_the_steps_that_one_makes(pairs):
+    """The frozen network, both matches, noise and augmentation are those of the global batch."""
+    rows = {}
+    for replicas in (1, 2):
+        config = TrainConfig(batch_size=4, precision="float32", steps_per_loop=3, augmentation=("translation",))
+        strategy = resolve_strategy(replicas)
+        state = build_state(
+            strategy, task=TASK, architecture=NETWORKS, config=config, image_shape=SHAPE, classes=0, dtype="float32"
+        )
+        trainer = Trainer(state, task=TASK, objective=LeastSquares(), strategy=strategy, config=config)
+        trainer.run(lambda at: TASK.batches(pairs, batch_size=4, seed=3, start=at), steps=3, callbacks=[])
+        rows[replicas] = state.recent.means()
+    same = {name: value for name, value in rows[1].items() if not name.startswith("gradient/")}
+    assert {name: rows[2][name] for name in same} == pytest.approx(same, rel=1e-4, abs=1e-6)
