@@ -10,13 +10,24 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-# Told by libraries before any setting reaches them, or repeated by KFP for every step.
-NOISE = re.compile(r"^\s*(\[KFP Executor|[IWE]0000 |WARNING: All log messages before absl|-{20,}$)")
+from ganlib import progress
+
+# Written by libraries before any setting reaches them, or repeated by KFP for every step.
+NOISE = re.compile(
+    r"\s*(\[KFP Executor"
+    r"|[IWE]0000 |[IW]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] |WARNING: All log messages before absl"
+    r"|-{20,}$)"
+)
+KFP_LINE = re.compile(r"(?P<time>\d\d:\d\d:\d\d)\.\d+ - INFO - (?P<text>.*)")
+STEP_BEGINS = re.compile(r"Executing task (?P<colour>\x1b\[\d+m)?'(?P<name>[^']*)'")
 DUMP_BEGINS = "Got executor_input:"
 DUMPED = re.compile(r"^ {4}[\s{}]")  # JSON, indented like everything that a step prints
 DUMP_ENDS = "    }"
 OUTPUTS_BEGIN = re.compile(r"Task '.*' outputs:$")  # long lines, indented; the summary at the end says what matters
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+INDENT = "    "  # what KFP puts before each line of a step
+# KFP's own lines of a run that succeeds. Of one that fails, the command's last line says why.
+EXPECTED = re.compile(r"(Running pipeline: |Streamed logs:$|Task '.*' finished with |Pipeline '.*' finished with )")
 
 
 class StepLog(io.TextIOBase):
@@ -56,10 +67,44 @@ class StepLog(io.TextIOBase):
         self._terminal.flush()
 
     def _take(self, line: str) -> None:
+        line, mark, values = line.partition(progress.MARK)
+        if mark:
+            self._take_progress(progress.ProgressLine.from_json(values))
+            if not line.strip():
+                return
         plain = COLOUR.sub("", line)
         self._file.write(plain + "\n")
-        if self._wanted(line):
-            self._terminal.write((line if self._terminal.isatty() else plain) + "\n")
+        found = KFP_LINE.match(line)
+        if found:
+            self._take_kfp(line, found["time"], found["text"])
+        elif self._wanted(line):
+            self._print(line.removeprefix(INDENT))
+
+    def _take_progress(self, line: progress.ProgressLine) -> None:
+        if line.due:
+            self._file.write(f"{INDENT}{line.text(progress.LOG_WIDTH)}\n")
+        progress.show(line, self._terminal)
+        self._blank = self._blank and not line.complete
+
+    def _take_kfp(self, line: str, time: str, text: str) -> None:
+        """Prints where a step begins, and what KFP says beside its usual lines."""
+        plain = COLOUR.sub("", text)
+        self._dumping = False
+        self._listing = bool(OUTPUTS_BEGIN.match(plain))
+        begins = STEP_BEGINS.match(text)
+        if isinstance(self._terminal, progress.Screen):  # whatever still stays there is of the step before
+            self._terminal.show(None)
+        if begins:
+            if not self._blank:
+                self._print("")
+            name = begins["name"].replace("-", "_")  # as the step is called everywhere else
+            self._print(f"{time}  {begins['colour'] or ''}{name}\x1b[0m")
+            self._blank = True  # none below
+        elif not self._listing and not EXPECTED.match(plain):
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._terminal.write((line if self._terminal.isatty() else COLOUR.sub("", line)) + "\n")
 
     def _wanted(self, line: str) -> bool:
         """Drops noise, what KFP tells of a step's inputs and outputs, and repeated blank lines."""
@@ -67,7 +112,7 @@ class StepLog(io.TextIOBase):
             self._dumping = line.rstrip() != DUMP_ENDS
             return False
         self._dumping = DUMP_BEGINS in line
-        self._listing = (self._listing and line.startswith(" ")) or bool(OUTPUTS_BEGIN.search(COLOUR.sub("", line)))
+        self._listing = self._listing and line.startswith(" ")
         if self._listing:
             return False
         blank = not line.strip()
