@@ -67,11 +67,11 @@ class StepLog(io.TextIOBase):
         self._terminal.flush()
 
     def _take(self, line: str) -> None:
-        line, mark, values = line.partition(progress.MARK)
-        if mark:
-            self._take_progress(progress.ProgressLine.from_json(values))
-            if not line.strip():
+        text, mark, values = line.partition(progress.MARK)
+        if mark and self._take_progress(values):
+            if not text.strip():
                 return
+            line = text  # of another thread
         plain = COLOUR.sub("", line)
         self._file.write(plain + "\n")
         found = KFP_LINE.match(line)
@@ -80,11 +80,17 @@ class StepLog(io.TextIOBase):
         elif self._wanted(line):
             self._print(line.removeprefix(INDENT))
 
-    def _take_progress(self, line: progress.ProgressLine) -> None:
+    def _take_progress(self, values: str) -> bool:
+        """Shows a line of progress; says whether it is one, since other programs may print anything."""
+        try:
+            line = progress.ProgressLine.from_json(values)
+        except (TypeError, ValueError):
+            return False
         if line.due:
             self._file.write(f"{INDENT}{line.text(progress.LOG_WIDTH)}\n")
         progress.show(line, self._terminal)
         self._blank = self._blank and not line.complete
+        return True
 
     def _take_kfp(self, line: str, time: str, text: str) -> None:
         """Prints where a step begins, and what KFP says beside its usual lines."""
