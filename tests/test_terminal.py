@@ -186,7 +186,7 @@ def test_a_line_that_another_thread_of_the_step_began_is_not_lost():
     assert terminal.startswith("train  25%")
 
 
-@pytest.mark.parametrize("text", ["\x1e", "a\x1e{}", '\x1e{"label": ', "\x1e[1]", "a\x1eb"])
+@pytest.mark.parametrize("text", ["a\x1e{}", '\x1e{"label": ', "\x1e[1]", "a\x1eb"])
 def test_what_another_program_prints_behind_the_mark_is_text(text):
     file, terminal = written(f"{text}\n")
     assert file == terminal == f"{text}\n"

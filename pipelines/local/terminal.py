@@ -44,7 +44,8 @@ class StepLog(io.TextIOBase):
         self._part = ""
         self._dumping = False
         self._listing = False
-        self._blank = False
+        self._heading = False  # whether the last line is one
+        self._gap = False  # whether a blank line comes before the next one
 
     def write(self, text: str) -> int:
         """Takes text in pieces of any size."""
@@ -89,7 +90,7 @@ class StepLog(io.TextIOBase):
         if line.due:
             self._file.write(f"{INDENT}{line.text(progress.LOG_WIDTH)}\n")
         progress.show(line, self._terminal)
-        self._blank = self._blank and not line.complete
+        self._gap = self._heading = False
         return True
 
     def _take_kfp(self, line: str, time: str, text: str) -> None:
@@ -101,19 +102,21 @@ class StepLog(io.TextIOBase):
         if isinstance(self._terminal, progress.Screen):  # whatever still stays there is of the step before
             self._terminal.show(None)
         if begins:
-            if not self._blank:
-                self._print("")
             name = begins["name"].replace("-", "_")  # as the step is called everywhere else
+            self._gap = True
             self._print(f"{time}  {begins['colour'] or ''}{name}\x1b[0m")
-            self._blank = True  # none below
+            self._heading = True
         elif not self._listing and not EXPECTED.match(plain):
             self._print(line)
 
     def _print(self, line: str) -> None:
+        if self._gap:
+            self._terminal.write("\n")
+        self._gap = self._heading = False
         self._terminal.write((line if self._terminal.isatty() else COLOUR.sub("", line)) + "\n")
 
     def _wanted(self, line: str) -> bool:
-        """Drops noise, what KFP tells of a step's inputs and outputs, and repeated blank lines."""
+        """Drops noise and what KFP says of a step's inputs and outputs; blank lines wait for the next line."""
         if self._dumping and DUMPED.match(line):
             self._dumping = line.rstrip() != DUMP_ENDS
             return False
@@ -121,10 +124,10 @@ class StepLog(io.TextIOBase):
         self._listing = self._listing and line.startswith(" ")
         if self._listing:
             return False
-        blank = not line.strip()
-        wanted = not NOISE.match(line) and not (blank and self._blank)
-        self._blank = blank if wanted else self._blank
-        return wanted
+        if not line.strip():
+            self._gap = not self._heading
+            return False
+        return not NOISE.match(line)
 
 
 @contextmanager
