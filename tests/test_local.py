@@ -152,11 +152,11 @@ def test_a_person_reads_scores_floors_times_and_places(finished):
     assert any("features" in note for note in said["notes"])  # 50 images are too few
     summary = text[text.index("tiny: done in") :]
     assert re.search(
-        rf"^ +generated +real images\n  {SCORE} +{said['scores'][SCORE]:.4g} .*  {said['floors'][SCORE]:.4g} ",
+        rf"^ +generated +real images\n  {SCORE} +{said['scores'][SCORE]:.4g} .*  {said['floors'][SCORE]:.4g}\b",
         summary,
         re.MULTILINE,
     )
-    places = dict(line.split(maxsplit=1) for line in summary.splitlines() if line.strip())
+    places = dict(line.split(maxsplit=1) for line in summary.splitlines() if len(line.split()) > 1)
     assert all(step in places for step in STEPS)
     assert Path(places["report"]).is_file()
     assert Path(places["log"]).is_file()
