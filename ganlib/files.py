@@ -2,6 +2,9 @@
 
 Every file that another process may read is written under a temporary name in the same folder,
 flushed to the disk, and renamed: a killed process leaves the old file or the new one, never half.
+
+The locks are the system's own. Filelock would save some eight lines: what is printed while a process waits, the error
+where a file system keeps no locks, and the removal of a lock's file would stay.
 """
 
 from __future__ import annotations

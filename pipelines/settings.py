@@ -1,4 +1,8 @@
-"""From a preset, a file and options to one typed config, with all mistakes told at once."""
+"""From a preset, a file and options to one typed config, with all mistakes told at once.
+
+OmegaConf would merge two mappings field by field: where another `kind` is chosen, the fields of the one before would
+stay. It would also take an option without a value or with an empty name, and read `${...}` in a path as its own.
+"""
 
 from __future__ import annotations
 

@@ -642,4 +642,4 @@ def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):
     assert line.endswith("Received: max_unusable=0.05, share=1.000")
     said = json.loads(done.stdout.splitlines()[-1])
     assert said == {"run": "broken", "status": "failed", "error": line.removeprefix("error: ")}
-    assert "measure-reference" not in done.stdout
+    assert "measure_reference" not in done.stdout

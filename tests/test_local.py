@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -146,11 +147,16 @@ def test_a_person_reads_scores_floors_times_and_places(finished):
     text = "\n".join(finished.lines[:-1])
     said = finished.said
     assert f"{said['scores'][SCORE]:.4g}" in text
-    assert all(f"note: {note}" in text for note in said["notes"])
+    words = " ".join(text.split())
+    assert all(f"note: {note}" in words for note in said["notes"])
     assert any("features" in note for note in said["notes"])  # 50 images are too few
-    assert f"real images: {said['floors'][SCORE]:.4g}" in text
     summary = text[text.index("tiny: done in") :]
-    places = dict(line.split(maxsplit=1) for line in summary.splitlines() if line.strip())
+    assert re.search(
+        rf"^ +generated +real images\n  {SCORE} +{said['scores'][SCORE]:.4g} .*  {said['floors'][SCORE]:.4g}\b",
+        summary,
+        re.MULTILINE,
+    )
+    places = dict(line.split(maxsplit=1) for line in summary.splitlines() if len(line.split()) > 1)
     assert all(step in places for step in STEPS)
     assert Path(places["report"]).is_file()
     assert Path(places["log"]).is_file()
@@ -167,6 +173,7 @@ def test_a_person_reads_scores_floors_times_and_places(finished):
 def test_the_terminal_shows_progress_without_noise_and_the_log_keeps_all(finished):
     text = "\n".join(finished.lines)
     assert "train 100%" in text.replace("  ", " ")
+    assert [line.partition("  ")[2] for line in finished.lines if re.match(r"\d\d:\d\d:\d\d", line)] == STEPS
     assert "executor_input" not in text
     log = (finished.root / "tiny" / "log.txt").read_text()
     assert "executor_input" in log

@@ -433,6 +433,7 @@ def test_a_request_that_starts_a_run_is_sent_once_even_if_no_answer_comes(kfp, r
         (["--set", "platform=vertex"], ["submit speaks to Kubeflow. ", "Received: platform=vertex"]),
         (["--cron", "0 3 *"], ["expected five fields ", "Received: --cron '0 3 *'"]),
         (["--cron", "0 3 * * *", "--wait"], ["only a single run can be waited for. ", "Received: --cron with --wait"]),
+        (["--cron", "0 \u0663 * * *"], ["expected 0 to 23, ", "in --cron '0 \u0663 * * *'"]),
         (["--cron", "0 3 * * 7"], ["expected 0 to 6 or sun to sat, ", "Received: '7' in --cron '0 3 * * 7'"]),
         (["--name", "a/b"], ["expected a name of at most 120 letters", "Received: name='a/b'"]),
         (

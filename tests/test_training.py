@@ -165,18 +165,12 @@ def test_what_a_run_leaves_behind(plain):
     assert params["objective.kind"] == "non_saturating"
 
 
-def test_progress_lines_tell_percent_rate_eta_and_every_term(plain):
-    line = [line for line in plain[1] if line.startswith("train")][-1]
-    for part in (
-        "100%",
-        "12/12 steps",
-        "steps/s",
-        "images/s",
-        "took",
-        "discriminator/real",
-        "generator/non_saturating",
-    ):
-        assert part in line
+def test_progress_lines_are_short_and_tell_percent_rate_time_and_score(plain):
+    lines = [line for line in plain[1] if line.startswith("train")]
+    for part in ("100%", "12/12 steps", "/s", "took", "score ", "(best "):
+        assert part in lines[-1]
+    assert max(map(len, lines)) <= 100
+    assert "train: the score is fd_digits_classifier; lower is better" in lines
 
 
 def test_the_same_inputs_give_the_first_samples_whatever_the_count(plain):

@@ -4,6 +4,9 @@ The processes are plain ones. Those of `multiprocessing` would import the user's
 without a guard does not survive and standard input cannot; those that it forks inherit the locks of this one's threads.
 A process gets the shape and the places of some images at a time, never the listing. It ends with this one, however
 that ends, since then nobody holds the other end of its channel.
+
+`ProcessPoolExecutor` and joblib's loky do with less code, but their processes outlive one that is killed, cannot take
+open files along, and the former does not say which signal ended one.
 """
 
 from __future__ import annotations

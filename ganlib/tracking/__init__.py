@@ -5,6 +5,9 @@ and `tracking.json` (which MLflow run it belongs to). These files are the source
 thread brings them to MLflow; it asks the server what is there already, so nothing is logged twice
 however often a run is killed, resumed, or delivered again. A server that is away costs training
 nothing: the courier says so once, tries again now and then, and once more at the end.
+
+MLflow's asynchronous logging would take the place of the thread alone: what waits there is in memory, where a killed
+process loses it, and what a resumed run repeats would be logged twice.
 """
 
 from ganlib.tracking.address import Blocked, check_address, store_file, store_uri

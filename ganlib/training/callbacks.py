@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import pixels, streams
-from ganlib.progress import Progress
+from ganlib.progress import Progress, number
 from ganlib.trained import SAMPLES_FOLDER
 from ganlib.training.rows import NEAREST, VARIANCE
 from ganlib.training.strategy import is_chief, summed
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ganlib.training.trainer import Callback, Row
 
 SAMPLES_KEY = "samples"
-TOLD = ("discriminator/", "generator/", "training/")  # what of a row a line of progress shows
 
 
 class MeasureScore:
@@ -124,26 +123,37 @@ class RecordHistory:
 
 
 class ReportProgress:
-    """Prints how far training is.
+    """Shows how far training is, with the last score and the best one.
 
     Args:
-        steps: Steps in all.
+        steps: Steps in all: updates of the generator.
         start: Step that this process began with.
-        images: Real images that the discriminator sees in a step.
+        discriminator_steps: Updates of the discriminator in a step.
+        measure: Name of the score in the history; lower is better.
     """
 
-    def __init__(self, *, steps: int, start: int, images: int) -> None:
+    def __init__(self, *, steps: int, start: int, discriminator_steps: int, measure: str) -> None:
         self.every: int | None = None
         self._progress = Progress("train", total=steps, unit="steps", start=start)
-        self._images = images
+        each = f", {discriminator_steps} discriminator updates each" if discriminator_steps > 1 else ""
+        self._introduction = (
+            f"train: {steps:,} steps{each}\ntrain: the score is {measure.rpartition('/')[2]}; lower is better"
+        )
+        self._measure = measure
+        self._score: float | None = None
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Prints a line if it is time."""
-        del state
-        told = (f"{name} {value:.3f}" for name, value in row.items() if name.startswith(TOLD))
-        terms = "  ".join(told)
-        rate = row["speed/steps_per_second"] * self._images  # of the steps alone; the line's rate counts scores too
-        self._progress.update(step, note=f"{rate:.0f} images/s between scores  {terms}")
+        """Shows a line if it is time."""
+        if self._introduction:
+            print(self._introduction, flush=True)
+            self._introduction = ""
+        self._score = row.get(self._measure, self._score)
+        best = "" if state.best.score is None else number(state.best.score)
+        score = "" if self._score is None else number(self._score)
+        if score:
+            self._progress.update(step, note=f"score {score} (best {best})", brief=f"score {score} ({best})")
+        else:  # a run that resumes knows the best one only
+            self._progress.update(step, note=f"best score {best}" if best else "")
 
 
 class SaveCheckpoint:

@@ -232,7 +232,6 @@ class _Run:
         score = MeasureScore(
             self.reference, sampler, checkpoints, strategy=self.strategy, every=every, count=count, seed=seed
         )
-        images = config.batch_size * self.objective.discriminator_steps
         saves: list[Callback] = [SaveCheckpoint(checkpoints, every=config.checkpoint_every), timer]
         decisions: list[Callback] = [
             CheckTerms(guard),
@@ -244,7 +243,12 @@ class _Run:
         records: list[Callback] = [
             pictures,
             RecordHistory(tracker),
-            ReportProgress(steps=config.steps, start=state.clock.step, images=images),
+            ReportProgress(
+                steps=config.steps,
+                start=state.clock.step,
+                discriminator_steps=self.objective.discriminator_steps,
+                measure=score.measure,
+            ),
         ]
         if self.chief:
             return [*saves, *decisions, *records]

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from ganlib import progress
+
 MISTAKE, FAILURE = 2, 1
 EXTRA = "it comes with the extra [train]: pip install -r requirements/train.txt"
 
@@ -80,7 +82,8 @@ class Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Runs the command."""
         try:
-            return super().invoke(context)
+            with progress.on_terminal():
+                return super().invoke(context)
         except Stop as stop:
             for line in str(stop).splitlines():
                 click.echo(f"error: {line}", err=True)

@@ -1,4 +1,8 @@
-"""Cron lines, as KFP reads them."""
+"""Cron lines, as KFP reads them.
+
+Croniter would take lines that KFP refuses or never runs (`L`, `1#2`, `fri-mon`, day 7), and refuses `?` in the field of
+seconds, which KFP takes.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +52,7 @@ def _fits(item: str, lowest: int, highest: int, names: dict[str, int]) -> bool:
     """Says whether an item of a list is `*`, a number, a name or a range, each with `/step` or without."""
     base, slash, step = item.partition("/")
     found = ITEM.fullmatch(base)
-    if not found or (slash and not (step.isdecimal() and int(step))):
+    if not item.isascii() or not found or (slash and not (step.isdecimal() and int(step))):
         return False
     if found["all"]:
         return True

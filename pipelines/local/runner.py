@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import locale
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 from kfp import local
 
-from ganlib import steps, storage, tracking
+from ganlib import progress, steps, storage, tracking
 from ganlib.config import RunConfig
 from ganlib.data import describe, say, survey
 from ganlib.evaluation import Evaluation
@@ -200,6 +201,8 @@ def _inherited(failure: Path, uri: str) -> dict[str, str]:
     # must not take the place of a library, unless the command itself was imported from there.
     if Path.cwd() != Path(storage.__file__).parent.parent:
         inherited["PYTHONSAFEPATH"] = "1"
+    if isinstance(sys.stdout, progress.Screen):  # which only this process knows
+        inherited[progress.FORMAT] = "json"
     return inherited
 
 

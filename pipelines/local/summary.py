@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ganlib.evaluation import Evaluation
+
+WIDTH = 79  # of what a person reads; paths and commands are longer
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,15 @@ class Result:
         """Returns what a person reads at the end."""
         spent = sum(seconds for step, seconds in self.seconds.items() if step not in self.cached)
         lines = [f"\n{self.name}: done in {spent:.0f} s\n"]
-        width = max(34, *(len(score.name) for score in self.evaluation.scores))
-        widest = max(len(score.text) for score in self.evaluation.scores)
-        for score in self.evaluation.scores:
-            floor = "" if score.floor is None else f"   real images: {score.floor_text}"
-            lines.append(f"  {score.name:<{width}} {score.text:<{widest}}{floor}")
-        lines += [f"  note: {note}" for note in self.evaluation.notes]
+        rows = [("", "generated", "real images")]
+        rows += [(s.name, s.text, "" if s.floor is None else s.floor_text) for s in self.evaluation.scores]
+        names, values, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines += [f"  {name:<{names}}  {value:<{values}}  {floor}".rstrip() for name, value, floor in rows]
+        for note in self.evaluation.notes:
+            lines.append(textwrap.fill(f"note: {note}", WIDTH, initial_indent="  ", subsequent_indent="  "))
         lines.append("")
         for step, seconds in self.seconds.items():
-            lines.append(f"  {step:<{width}} {seconds:>7.1f}s{'   (from the cache)' if step in self.cached else ''}")
+            lines.append(f"  {step:<{names}} {seconds:>8.1f}s{'  (from the cache)' if step in self.cached else ''}")
         lines += [
             "",
             f"  report    {self.folder / 'report.html'}",

@@ -10,13 +10,24 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-# Told by libraries before any setting reaches them, or repeated by KFP for every step.
-NOISE = re.compile(r"^\s*(\[KFP Executor|[IWE]0000 |WARNING: All log messages before absl|-{20,}$)")
+from ganlib import progress
+
+# Written by libraries before any setting reaches them, or repeated by KFP for every step.
+NOISE = re.compile(
+    r"\s*(\[KFP Executor"
+    r"|[IWE]0000 |[IW]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] |WARNING: All log messages before absl"
+    r"|-{20,}$)"
+)
+KFP_LINE = re.compile(r"(?P<time>\d\d:\d\d:\d\d)\.\d+ - INFO - (?P<text>.*)")
+STEP_BEGINS = re.compile(r"Executing task (?P<colour>\x1b\[\d+m)?'(?P<name>[^']*)'")
 DUMP_BEGINS = "Got executor_input:"
 DUMPED = re.compile(r"^ {4}[\s{}]")  # JSON, indented like everything that a step prints
 DUMP_ENDS = "    }"
 OUTPUTS_BEGIN = re.compile(r"Task '.*' outputs:$")  # long lines, indented; the summary at the end says what matters
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+INDENT = "    "  # what KFP puts before each line of a step
+# KFP's own lines of a run that succeeds. Of one that fails, the command's last line says why.
+EXPECTED = re.compile(r"(Running pipeline: |Streamed logs:$|Task '.*' finished with |Pipeline '.*' finished with )")
 
 
 class StepLog(io.TextIOBase):
@@ -33,7 +44,8 @@ class StepLog(io.TextIOBase):
         self._part = ""
         self._dumping = False
         self._listing = False
-        self._blank = False
+        self._heading = False  # whether the last line is one
+        self._gap = False  # whether a blank line comes before the next one
 
     def write(self, text: str) -> int:
         """Takes text in pieces of any size."""
@@ -56,24 +68,66 @@ class StepLog(io.TextIOBase):
         self._terminal.flush()
 
     def _take(self, line: str) -> None:
+        text, mark, values = line.partition(progress.MARK)
+        if mark and self._take_progress(values):
+            if not text.strip():
+                return
+            line = text  # of another thread
         plain = COLOUR.sub("", line)
         self._file.write(plain + "\n")
-        if self._wanted(line):
-            self._terminal.write((line if self._terminal.isatty() else plain) + "\n")
+        found = KFP_LINE.match(line)
+        if found:
+            self._take_kfp(line, found["time"], found["text"])
+        elif self._wanted(line):
+            self._print(line.removeprefix(INDENT))
+
+    def _take_progress(self, values: str) -> bool:
+        """Shows a line of progress; says whether it is one, since other programs may print anything."""
+        try:
+            line = progress.ProgressLine.from_json(values)
+        except (TypeError, ValueError):
+            return False
+        if line.due:
+            self._file.write(f"{INDENT}{line.text(progress.LOG_WIDTH)}\n")
+        progress.show(line, self._terminal)
+        self._gap = self._heading = False
+        return True
+
+    def _take_kfp(self, line: str, time: str, text: str) -> None:
+        """Prints where a step begins, and what KFP says beside its usual lines."""
+        plain = COLOUR.sub("", text)
+        self._dumping = False
+        self._listing = bool(OUTPUTS_BEGIN.match(plain))
+        begins = STEP_BEGINS.match(text)
+        if isinstance(self._terminal, progress.Screen):  # whatever still stays there is of the step before
+            self._terminal.show(None)
+        if begins:
+            name = begins["name"].replace("-", "_")  # as the step is called everywhere else
+            self._gap = True
+            self._print(f"{time}  {begins['colour'] or ''}{name}\x1b[0m")
+            self._heading = True
+        elif not self._listing and not EXPECTED.match(plain):
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        if self._gap:
+            self._terminal.write("\n")
+        self._gap = self._heading = False
+        self._terminal.write((line if self._terminal.isatty() else COLOUR.sub("", line)) + "\n")
 
     def _wanted(self, line: str) -> bool:
-        """Drops noise, what KFP tells of a step's inputs and outputs, and repeated blank lines."""
+        """Drops noise and what KFP says of a step's inputs and outputs; blank lines wait for the next line."""
         if self._dumping and DUMPED.match(line):
             self._dumping = line.rstrip() != DUMP_ENDS
             return False
         self._dumping = DUMP_BEGINS in line
-        self._listing = (self._listing and line.startswith(" ")) or bool(OUTPUTS_BEGIN.search(COLOUR.sub("", line)))
+        self._listing = self._listing and line.startswith(" ")
         if self._listing:
             return False
-        blank = not line.strip()
-        wanted = not NOISE.match(line) and not (blank and self._blank)
-        self._blank = blank if wanted else self._blank
-        return wanted
+        if not line.strip():
+            self._gap = not self._heading
+            return False
+        return not NOISE.match(line)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ Such a file is five pickles (a magic number, a version, facts of the machine, ho
 order of the storages), then the storages' bytes. A pickle is a program: an unpickler imports and calls what it names.
 Here some twenty of its instructions are followed, which build strings, numbers, tuples, lists and dicts, and names stay
 text: there is nothing that could be called.
+
+PyTorch would do it in one line, and would be a second framework of several hundred megabytes for one file of weights.
 """
 
 from __future__ import annotations
