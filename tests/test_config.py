@@ -56,7 +56,7 @@ IDLE = {
         {"training": {"decay_start_fraction": 0.5}},
         "training: decay_start_fraction is of no use",
     ),
-    "a rhythm of no penalty": ({"objective": {"kind": "minimax", "r1_every": 4}}, "r1_every is of no use without r1"),
+    "a rhythm of no penalty": ({"objective": {"kind": "minimax", "r1_every": 4}}, "r1_every needs r1"),
     "rollbacks that never come": (
         {"training": {"health": {"non_finite": "stop", "collapsed": "note", "max_rollbacks": 7}}},
         r"training\.health: max_rollbacks is of no use where no reaction is roll_back\. Received: max_rollbacks=7, ",

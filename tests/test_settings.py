@@ -125,8 +125,8 @@ def test_an_optimizer_of_another_kind_leaves_no_field_behind():
 def test_rules_across_sections_are_told_before_anything_runs():
     assert refusal("objective=wgan_gp", "model.discriminator_norm=batch") == [
         (
-            "a penalty on each image's slope wants a discriminator that judges images one by one; take "
-            "model.discriminator_norm=none or spectral. Received: objective=wgan_gp, model.discriminator_norm=batch"
+            "a gradient penalty needs a discriminator whose logit for an image does not depend on the rest of the "
+            "batch: set model.discriminator_norm=none or spectral. Received: objective=wgan_gp, model.discriminator_norm=batch"
         )
     ]
     assert refusal("training.home=here", "platform.checkpoints=gs://bucket/place") == [
