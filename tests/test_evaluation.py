@@ -28,7 +28,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
         "dataset_sha256": digits.checksum,
         "reference_split": "train",
         "reference_count": 1437,
-        "treatment": "none",
+        "resize_mode": "none",
         "resize": "bicubic",
         "size": "16x16",
         "pairwise_count": 5,
