@@ -8,7 +8,7 @@ nothing: the courier says so once, tries again now and then, and once more at th
 """
 
 from ganlib.tracking.address import Blocked, check_address, store_file, store_uri
-from ganlib.tracking.courier import deliver_command
+from ganlib.tracking.courier import sync_command
 from ganlib.tracking.delivery import deliver
 from ganlib.tracking.folder import (
     DEFAULT_EXPERIMENT,
@@ -34,7 +34,6 @@ __all__ = [
     "Tracker",
     "check_address",
     "deliver",
-    "deliver_command",
     "flattened",
     "initialise",
     "pending",
@@ -43,5 +42,6 @@ __all__ = [
     "run_id",
     "store_file",
     "store_uri",
+    "sync_command",
     "tracked_folders",
 ]
