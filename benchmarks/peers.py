@@ -93,14 +93,14 @@ def features(count: int, seed: int, *, drift: float = 0.0) -> np.ndarray:
 def of_statistics(sides: Sides) -> Programs:
     """Frechet distance from given means and covariances."""
     one, other = (Statistics.of([side]) for side in sides)
-    given = (one.mean, one.covariance, other.mean, other.covariance)
-    tensors = [torch.from_numpy(array) for array in given]
+    arguments = (one.mean, one.covariance, other.mean, other.covariance)
+    tensors = [torch.from_numpy(array) for array in arguments]
     first, second = ({"mu": item.mean, "sigma": item.covariance} for item in (one, other))
     return {
         # New objects, because they cache the square root.
         OURS: lambda: frechet_distance(*(Statistics(s.mean, s.covariance, s.count, s.factor) for s in (one, other))),
-        "pytorch-fid (sqrtm)": lambda: pytorch_fid.calculate_frechet_distance(*given),
-        "clean-fid (sqrtm)": lambda: clean_fid.frechet_distance(*given),
+        "pytorch-fid (sqrtm)": lambda: pytorch_fid.calculate_frechet_distance(*arguments),
+        "clean-fid (sqrtm)": lambda: clean_fid.frechet_distance(*arguments),
         "torch-fidelity (eigvals)": lambda: metric_fid.fid_statistics_to_metric(first, second, verbose=False)[
             metric_fid.KEY_METRIC_FID
         ],
@@ -112,8 +112,8 @@ def of_features(sides: Sides) -> Programs:
     """Frechet distance from features, including mean and covariance."""
 
     def fidelity() -> object:
-        found = (metric_fid.fid_features_to_statistics(side) for side in sides.tensors())
-        return metric_fid.fid_statistics_to_metric(*found, verbose=False)[metric_fid.KEY_METRIC_FID]
+        statistics_of_sides = (metric_fid.fid_features_to_statistics(side) for side in sides.tensors())
+        return metric_fid.fid_statistics_to_metric(*statistics_of_sides, verbose=False)[metric_fid.KEY_METRIC_FID]
 
     def torchmetrics() -> object:
         identity = torch.nn.Identity()
@@ -163,9 +163,9 @@ def kernel_as_used(sides: Sides) -> Programs:
 def neighbours(sides: Sides) -> Programs:
     """Precision and recall with the third neighbour."""
 
-    def fidelity(given: Sides) -> object:
-        found = metric_prc.prc_features_to_metric(*given.tensors(), **QUIET)
-        return found["precision"], found["recall"]
+    def fidelity(features_of: Sides) -> object:
+        metrics = metric_prc.prc_features_to_metric(*features_of.tensors(), **QUIET)
+        return metrics["precision"], metrics["recall"]
 
     wide = sides.wide()
     return {
@@ -179,8 +179,8 @@ def density(sides: Sides) -> Programs:
     """Precision, recall, density and coverage with the fifth neighbour."""
 
     def prdc() -> object:
-        found = compute_prdc(sides.second.astype(np.float64), sides.first.astype(np.float64), 5)
-        return [found[name] for name in ("precision", "recall", "density", "coverage")]
+        metrics = compute_prdc(sides.second.astype(np.float64), sides.first.astype(np.float64), 5)
+        return [metrics[name] for name in ("precision", "recall", "density", "coverage")]
 
     return {OURS: lambda: (*precision_recall(*sides, neighbour=5), *density_coverage(*sides)), "prdc": prdc}
 
@@ -221,11 +221,11 @@ def compare(programs: Programs, rounds: int) -> Iterator[dict[str, object]]:
             started = time.perf_counter()
             values[name] = np.atleast_1d(np.asarray(run(), np.float64))
             seconds[name].append(time.perf_counter() - started)
-    for name, found in values.items():
+    for name, value in values.items():
         yield {
             "program": name,
-            "values": found.tolist(),
-            "difference": float(np.max(np.abs(found - values[OURS]) / np.abs(values[OURS]))),
+            "values": value.tolist(),
+            "difference": float(np.max(np.abs(value - values[OURS]) / np.abs(values[OURS]))),
             "seconds": seconds[name],
             "ratio": statistics.median(np.divide(seconds[name], seconds[OURS])),
         }

@@ -188,8 +188,8 @@ def clean_fid_distance(first: str, second: str, weights: str) -> Values:
         return network(images / 256.0)[0].flatten(1)
 
     device, workers = torch.device("cpu"), len(os.sched_getaffinity(0))
-    given = {"custom_feat_extractor": extract, "device": device, "num_workers": workers, "verbose": False}
-    return {"fid": float(fid.compute_fid(first, second, mode="clean", **given))}
+    arguments = {"custom_feat_extractor": extract, "device": device, "num_workers": workers, "verbose": False}
+    return {"fid": float(fid.compute_fid(first, second, mode="clean", **arguments))}
 
 
 def torchmetrics_distance(first: str, second: str, weights: str) -> Values:

@@ -5,9 +5,9 @@
 Writes the 60,000 training images of Fashion-MNIST (idx files in FOLDER) as PNG files to a temporary folder, and
 prepares them in eight shards. Then prepares the photos of archives at 64x64, with hard links to make 60,000 files. The
 candidates run in turn, and the result is the median of the ratios of the rounds. Each run is a process. Its time is
-from the list of files to the dataset on disk. Memory is measured in an extra run, because that takes time: the highest sum
-over all its processes (PSS). The datasets are compared byte by byte, and memory is measured for twice as many files,
-too.
+from the list of files to the dataset on disk. Memory is measured in an extra run, because that takes time: the
+highest sum over all its processes (PSS). The datasets are compared byte by byte, and memory is measured for twice as
+many files, too.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from fake_kfp_server import COOKIE, NAMESPACE, TOKEN, serving
+from fake_kfp_server import COOKIE, NAMESPACE, TOKEN, run_server
 
 from ganlib.config import RunConfig
 from pipelines.command.main import main
@@ -58,7 +58,7 @@ sdkVersion: kfp-2.17.0
 
 @pytest.fixture
 def kfp():
-    with serving() as server:
+    with run_server() as server:
         yield server
 
 
@@ -217,7 +217,7 @@ def test_a_cron_line_means_what_it_means_elsewhere(kfp, resubmit):
     assert said["url"] == f"{kfp.url}/#/recurringrun/details/schedule-1"
 
 
-LOOKS = [
+STATES = [
     ("PENDING", {}),
     ("RUNNING", {"prepare-data": "RUNNING"}),
     ("RUNNING", {"prepare-data": "SUCCEEDED", "measure-reference": "SKIPPED", "train-gan": "RUNNING"}),
@@ -225,7 +225,7 @@ LOOKS = [
 
 
 def test_a_run_is_followed_with_its_steps_to_its_success(kfp, resubmit):
-    kfp.looks = [*LOOKS, ("SUCCEEDED", {"train-gan": "SUCCEEDED"})]
+    kfp.states = [*STATES, ("SUCCEEDED", {"train-gan": "SUCCEEDED"})]
     result = resubmit("--wait", "--poll", "0.1", "--name", "mine")
     assert (result.exit_code, result.stderr) == (0, "")
     told = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("  ") and ":" in line[:6]]
@@ -241,7 +241,7 @@ def test_a_run_is_followed_with_its_steps_to_its_success(kfp, resubmit):
 
 def test_tasks_of_one_name_are_counted_and_each_change_is_told_once(kfp, submit, in_parts):
     """Parts of a loop, and the attempts of a step; the server tells of all of them at every look."""
-    kfp.looks = [
+    kfp.states = [
         ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["RUNNING"]}),
         ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
         ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
@@ -265,7 +265,7 @@ def test_tasks_of_one_name_are_counted_and_each_change_is_told_once(kfp, submit,
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
 def test_a_run_that_ends_otherwise_ends_the_command_with_a_failure(kfp, resubmit, state):
-    kfp.looks = [*LOOKS, ("CANCELING", {}), (state, {"train-gan": state})]
+    kfp.states = [*STATES, ("CANCELING", {}), (state, {"train-gan": state})]
     if state == "FAILED":
         kfp.errors["train-gan"] = "main: exit code 2"
     result = resubmit("--wait", "--poll", "0.1", "--json")
@@ -279,7 +279,7 @@ def test_a_run_that_ends_otherwise_ends_the_command_with_a_failure(kfp, resubmit
 
 def test_a_short_outage_of_the_server_does_not_end_the_command(kfp, resubmit, monkeypatch):
     monkeypatch.setattr(submission, "FIRST_PAUSE", 0.01)
-    kfp.looks = [*LOOKS, ("SUCCEEDED", {})]
+    kfp.states = [*STATES, ("SUCCEEDED", {})]
     kfp.faults = [None, None, None, None, 503, "reset", 429, 502, None, 500]
     result = resubmit("--wait", "--poll", "0.1")
     assert result.exit_code == 0
@@ -319,11 +319,11 @@ def test_a_run_that_is_gone_is_told_and_not_taken_for_a_wrong_address(kfp, resub
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
 def test_an_interrupted_command_says_that_the_run_continues(kfp, tmp_path, end):
-    kfp.looks = LOOKS
+    kfp.states = STATES
     words = ["submit", "--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--image", IMAGE, "--wait"]
     command = [sys.executable, "-m", "pipelines", *words, "--poll", "0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while kfp.asked < 3:
+        while kfp.polls < 3:
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(end)
@@ -384,7 +384,7 @@ def test_a_server_that_cannot_be_used_is_told_in_one_line(kfp, resubmit, words, 
 
 
 def test_a_certificate_is_trusted_when_it_is_named(call, compiled, self_signed):
-    with serving(self_signed) as kfp:
+    with run_server(self_signed) as kfp:
         words = ["--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--pipeline", str(compiled)]
         result = call(*words)
         assert result.exit_code == 1
@@ -496,7 +496,7 @@ def test_an_address_is_taken_as_the_browser_shows_it(host):
 
 @pytest.mark.parametrize("answer", [b"", b"null", b"[1, 2]", b"{}", b'{"a":', b"\xff\xfe", b"3"], ids=repr)
 def test_another_service_at_the_address_is_not_taken_for_kfp(kfp, resubmit, answer):
-    kfp.foreign = answer
+    kfp.other_service = answer
     result = resubmit("--json")
     assert (result.exit_code, len(result.stdout.splitlines())) == (1, 1)
     [line] = result.stderr.splitlines()
@@ -635,7 +635,7 @@ def test_the_documentation_of_a_run_holds(kfp, submit, tmp_path):
     example = text.partition("```yaml\n# cluster.yaml\n")[2].partition("```")[0]
     (tmp_path / "cluster.yaml").write_text(example)
     shown = text.partition("$ gan-pipelines submit --preset digits --config cluster.yaml --wait\n")[2].splitlines()
-    kfp.looks = [("SUCCEEDED", {})]
+    kfp.states = [("SUCCEEDED", {})]
     result = submit("--preset", "digits", "--config", "cluster.yaml", "--wait", "--poll", "0.1")
     printed = result.stdout.replace(kfp.url, "https://$KUBEFLOW/pipeline").splitlines()
     expected = [*shown[:3], *(line for line in shown if line.endswith(": succeeded"))]
