@@ -219,12 +219,13 @@ def train_and_score(row: Row, dataset: PreparedDataset, reference: Reference, wo
     outcome = {**facts, "seconds": seconds[-1], "pace": per_1000, "curve": curve, "events": events}
     for generator in ("best", "last"):
         batches = list(model.sampler(generator).batches(DATA[row.data].samples or reference.sample_count(None), seed=1))
-        features, probabilities = reference.extractor.all_outputs(images for images, _ in batches)
+        features, probabilities = reference.extractor.all_outputs(samples.images for samples in batches)
         outcome[generator] = reference.distance_of(features)
         if row.config.task.conditional:
-            requested = np.concatenate([labels for _, labels in batches])
+            requested = np.concatenate([samples.labels for samples in batches])
             outcome[f"{generator}_agreement"] = float((probabilities.argmax(axis=1) == requested).mean())
-    pixels.save_grid(model.sampler("last").sheet(seed=1), picture, columns=10)
+    sheet = model.sampler("last").sheet(seed=1)
+    pixels.save_grid(sheet.images, picture, columns=sheet.columns)
     shutil.rmtree(f"{output}.home")
     shutil.rmtree(output)
     return outcome

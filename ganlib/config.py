@@ -37,6 +37,7 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check_across_sections(self) -> RunConfig:
         self.model.check(self.data.image_shape)
+        self.task.check_architecture(self.model)
         images, batch = self.data.train_images, self.training.batch_size
         if images is not None and images < batch:
             raise ValueError(

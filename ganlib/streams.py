@@ -31,6 +31,7 @@ Purpose = Literal[
     # of samples
     "sample latents",
     "sample classes",
+    "sample inputs",
     "training score",
     "training sheet",
     "witness",

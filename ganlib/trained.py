@@ -1,7 +1,8 @@
-"""What training leaves behind, as a folder that scoring and export read."""
+"""The folder that training writes, for evaluation, export and people."""
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -11,7 +12,7 @@ from etils import epy
 from ganlib import storage, tracking
 from ganlib.schema import parse
 from ganlib.surroundings import own_keras
-from ganlib.tasks import AnyTask, Sampler, Task, sheet_labels
+from ganlib.tasks import AnyTask, Sampler, Task, sheet_labels, sheet_side
 
 with epy.lazy_imports():
     import keras
@@ -20,16 +21,18 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ganlib.data import PreparedDataset
+
 Which = Literal["best", "last"]
 BEST_AND_LAST: tuple[Which, ...] = get_args(Which)
-SAMPLES_FOLDER = "samples"  # where its pictures lie
+SAMPLES_FOLDER = "samples"  # of sheets
 
 
 class TrainedModel:
     """A trained generator in a folder, the best and the last. Use `TrainedModel.open(folder)`.
 
     Attributes:
-        folder: Where it lies.
+        folder: The folder.
         facts: Config, steps, score and devices of the run.
         task: What the generator does.
     """
@@ -52,34 +55,54 @@ class TrainedModel:
         except (LookupError, TypeError) as error:
             raise ValueError(f"expected what `train` leaves behind. Received: folder={str(folder)!r}") from error
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks that are scored or shipped, the scored one first."""
+        return tuple(self.facts["networks"])
+
     @own_keras()
-    def network(self, which: Which) -> keras.Model:
-        """Loads one of the two kept generators.
+    def network(self, which: Which, name: str | None = None) -> keras.Model:
+        """Loads a network, the first one unless a name is given.
 
         Raises:
             ValueError: Its file is absent or damaged.
         """
+        file = self.file(which, name)
         try:
-            return keras.models.load_model(self.file(which), compile=False)
+            return keras.models.load_model(file, compile=False)
         except (ValueError, LookupError, TypeError, OSError, zipfile.BadZipFile) as error:
-            told = f"path={str(self.file(which))!r} ({tracking.reason(error)})"
-            raise ValueError(f"expected the whole Keras file of a generator. Received: {told}") from error
+            received = f"path={str(file)!r} ({tracking.reason(error)})"
+            raise ValueError(f"expected the whole Keras file of a generator. Received: {received}") from error
 
-    def file(self, which: Which) -> Path:
-        """Returns the Keras file of a kept generator."""
-        return self.folder / f"{which}.keras"
+    def file(self, which: Which, name: str | None = None) -> Path:
+        """Returns the Keras file of a network, the first one unless a name is given."""
+        return network_file(self.folder, which, name or self.networks[0])
 
     def identity(self, which: Which) -> dict[str, Any]:
-        """Returns what tells a kept generator from all others, and what people call it."""
-        return {"which": which, "averaged": True, "step": self.step(which), "sha256": storage.sha256(self.file(which))}
+        """Returns what distinguishes a generator from all others, and what people call it."""
+        hashes = [storage.sha256(self.file(which, name)) for name in self.networks]
+        sha256 = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+        return {"which": which, "averaged": True, "step": self.step(which), "sha256": sha256}
 
     def step(self, which: Which) -> int:
-        """Returns the step at which a kept generator stood."""
+        """Returns the step of the best or the last generator."""
         return int(self.facts[f"{which}_step"])
 
-    def sampler(self, which: Which) -> Sampler:
-        """Returns what draws images from a kept generator."""
-        return Sampler(self.task, self.network(which), shares=self.shares)
+    def sampler(self, which: Which, held_out: PreparedDataset | None = None) -> Sampler:
+        """Returns what draws images from the first network.
+
+        Args:
+            which: The best generator, or the last one.
+            held_out: Data whose test images samples are made from, where the task makes them from images.
+        """
+        network = self.network(which)
+        return Sampler(self.task, network, shares=self.shares, image_shape=self.image_shape, held_out=held_out)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images."""
+        height, width, channels = self.facts["image_shape"]
+        return height, width, channels
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -88,8 +111,9 @@ class TrainedModel:
 
     @property
     def sheet_classes(self) -> tuple[str, ...]:
-        """Names of the classes that a sheet of samples shows, where they can be asked for."""
-        return tuple(dict.fromkeys(self.classes[label] for label in sheet_labels(len(self.classes))))
+        """Names of the classes that a sheet of samples shows, where a class can be asked for."""
+        labels = sheet_labels(len(self.classes), side=sheet_side(self.image_shape))
+        return tuple(dict.fromkeys(self.classes[label] for label in labels))
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -98,17 +122,17 @@ class TrainedModel:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What health noticed and did, in the order of the steps."""
+        """Health events of the run, in the order of the steps."""
         return [row for row in storage.read_lines(self.folder / tracking.HISTORY) if "event" in row]
 
-    def witness(self, which: Which) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+    def witness(self, which: Which, name: str | None = None) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
         """Returns inputs by name and the images that training itself made of them, in -1..1."""
-        with np.load(self.folder / f"{which}_witness.npz", allow_pickle=False) as file:
+        with np.load(witness_file(self.folder, which, name or self.networks[0]), allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name != "images"}, file["images"]
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a KFP artifact of this model says of it."""
+        """Metadata of a KFP artifact of this model."""
         names = ("dataset", "precision", "replicas", "best_step", "best_score", "last_step", "rollbacks", "stopped")
         known = {name: self.facts[name] for name in names if self.facts[name] is not None}
         return {**known, "mlflow_run_id": tracking.run_id(self.folder) or "", "image_shape": self.facts["image_shape"]}
@@ -127,3 +151,13 @@ class TrainedModel:
     def sample_pictures(self) -> list[Path]:
         """Pictures of samples from fixed inputs, the earliest first."""
         return sorted((self.folder / SAMPLES_FOLDER).glob("*.png"))
+
+
+def network_file(folder: Path, which: Which | str, name: str) -> Path:
+    """Returns the Keras file of a network in the folder of a trained model."""
+    return folder / which / f"{name}.keras"
+
+
+def witness_file(folder: Path, which: Which | str, name: str) -> Path:
+    """Returns the file of inputs of a network and the images that training made of them."""
+    return folder / which / f"{name}.npz"

@@ -80,7 +80,7 @@ def build_pipeline(
             export_settings: Settings of the exported model.
         """
         prepared = prepare(data=data)
-        measured = measure(dataset=prepared.outputs["dataset"], evaluation=evaluation)
+        measured = measure(dataset=prepared.outputs["dataset"], task=task, evaluation=evaluation)
         trained = train(
             dataset=prepared.outputs["dataset"],
             reference=measured.outputs["reference"],

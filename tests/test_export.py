@@ -81,13 +81,14 @@ def test_too_few_images_for_neighbours_are_scored_without_them(trained, digits, 
 def test_a_damaged_generator_is_told_in_one_line(trained, digits, reference, tmp_path, harm):
     folder = tmp_path / "trained"
     shutil.copytree(trained.folder, folder)
-    data = bytearray((folder / "best.keras").read_bytes())
-    (folder / "best.keras").unlink()
+    trained_file = TrainedModel.open(folder).file("best")
+    data = bytearray((trained_file).read_bytes())
+    (trained_file).unlink()
     if harm == "flipped":
         data[len(data) // 2] ^= 255
-        (folder / "best.keras").write_bytes(data)
+        (trained_file).write_bytes(data)
     elif harm == "cut":
-        (folder / "best.keras").write_bytes(data[: len(data) // 2])
+        (trained_file).write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"^expected the whole Keras file of a generator\. Received: path=") as raised:
         evaluate(TrainedModel.open(folder), digits, reference, EvaluationConfig(samples=5), tmp_path / "scores")
     assert len(str(raised.value).splitlines()) == 1
@@ -219,7 +220,7 @@ def test_a_class_can_be_asked_for_wherever_images_are_drawn(labelled):
         expected = sampler.images(5, seed=3, labels=np.full(5, label))
         np.testing.assert_array_equal(generate(**asked)["images"].numpy(), expected)
     sheet = sampler.sheet(seed=3)
-    np.testing.assert_array_equal(sheet, sampler.images(100, seed=3, labels=np.repeat(np.arange(10), 10)))
+    np.testing.assert_array_equal(sheet.images, sampler.images(100, seed=3, labels=np.repeat(np.arange(10), 10)))
     assert (sampler.images(5, seed=3, labels=np.full(5, 1)) != sampler.images(5, seed=3, labels=np.full(5, 2))).any()
     assert set(labelled[0].witness("best")[0]) == {"latent", "label"}
 
@@ -289,7 +290,7 @@ def test_the_report_tells_how_often_each_class_is_seen_as_asked(labelled):
 
 def test_scored_samples_have_classes_as_frequent_as_the_real_ones(labelled, digits):
     model = labelled[0]
-    asked = np.concatenate([labels for _, labels in model.sampler("best").batches(5000, seed=1)])
+    asked = np.concatenate([samples.labels for samples in model.sampler("best").batches(5000, seed=1)])
     shares = np.bincount(digits.load("train")[1], minlength=10) / digits.count("train")
     assert model.shares == pytest.approx(shares)
     # Five standard deviations of a share near a tenth over 5,000 draws.
@@ -300,9 +301,9 @@ def test_the_agreement_with_the_asked_class_is_a_score(labelled, reference):
     model, scores, _, _ = labelled
     batches = list(model.sampler("best").batches(1000, seed=streams.key("evaluation", 1)))
     agreed = [
-        probabilities.argmax(axis=1) == labels
-        for images, labels in batches
-        for _, probabilities in reference.extractor.outputs([images])
+        probabilities.argmax(axis=1) == samples.labels
+        for samples in batches
+        for _, probabilities in reference.extractor.outputs([samples.images])
     ]
     assert scores.values["digits_classifier_agreement"] == pytest.approx(np.concatenate(agreed).mean())
     assert scores.floors["digits_classifier_agreement"] == pytest.approx(reference.extractor.facts["test_accuracy"])

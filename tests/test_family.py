@@ -18,7 +18,7 @@ from ganlib.objectives import Hinge, LeastSquares, Minimax, NonSaturating, Relat
 from ganlib.schema import parse
 from ganlib.tasks import AnyTask, Generation
 from ganlib.training import Adam, RmsProp, TrainConfig, train
-from ganlib.training.updates import AUGMENTATION, INTERPOLATION, Updates
+from ganlib.training.train_step import AUGMENTATION, INTERPOLATION, TrainStep
 
 OBJECTIVES = {
     "minimax": Minimax(),
@@ -60,8 +60,7 @@ STEPS = [
 @functools.cache
 def batch_of(dataset):
     """One batch with everything that any objective or task may need."""
-    images, labels = next(iter(dataset.batches(batch_size=8, seed=3)))
-    batch = LABELLED.draw({"images": images, "labels": labels}, seed=3, number=tf.constant(0, tf.int64))
+    batch = LABELLED.draw(next(iter(dataset.batches(batch_size=8, seed=3))), seed=3, number=tf.constant(0, tf.int64))
     numbers = tf.random.stateless_uniform([8, 2, 7], [1, 2])
     return {**batch, INTERPOLATION: tf.random.stateless_uniform([8], [3, 4]), AUGMENTATION: numbers}
 
@@ -81,7 +80,7 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
     loss, (task, precision) = OBJECTIVES[objective], CONDITIONS[condition]
     # Rates of RMSprop and Adam do not scale with the gradient, so no weight is too small to be seen moving.
     frozen, moving = RmsProp(learning_rate=0.0), Adam(learning_rate=1e-3)
-    config, _, state = begun(
+    config, strategy, state = begun(
         digits,
         architecture=MODELS[model],
         task=task,
@@ -89,16 +88,16 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
         generator_optimizer=moving,
         discriminator_optimizer=moving,
     )
-    updates = Updates(state, task=task, objective=loss, config=config, replicas=1)
-    updates.train_step(batch_of(digits), True)  # where a block ends in zeros, what lies before it moves from here on
+    step = TrainStep(state, task=task, objective=loss, strategy=strategy, config=config)
+    step.train_step(batch_of(digits), True)  # where a block ends in zeros, what lies before it moves from here on
     before = arrays(state)
-    updates.discriminator_step(batch_of(digits), True)
+    step.discriminator_step(batch_of(digits), True)
     found = changed(state, before)
     assert not any(found["generator"])
     assert np.mean(found["discriminator"]) > (0.4 if loss.constraint else 0.8)
     state.trained.discriminator_optimizer.learning_rate = frozen.learning_rate
     before = arrays(state)
-    terms = updates.train_step(batch_of(digits), True)
+    terms = step.train_step(batch_of(digits), True)
     found = changed(state, before)
     assert np.mean(found["generator"]) > 0.5
     assert not any(found["discriminator"])
@@ -111,9 +110,9 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
 def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, objective):
     loss, values = OBJECTIVES[objective], {}
     for kind in ("float32", "bfloat16"):
-        config, _, state = begun(digits, architecture=Dcgan(width=8, dropout=0.0), precision=kind)
-        updates = Updates(state, task=PLAIN, objective=loss, config=config, replicas=1)
-        terms = updates.train_step(batch_of(digits), True)
+        config, strategy, state = begun(digits, architecture=Dcgan(width=8, dropout=0.0), precision=kind)
+        step = TrainStep(state, task=PLAIN, objective=loss, strategy=strategy, config=config)
+        terms = step.train_step(batch_of(digits), True)
         names = [name for name in terms if name.rpartition("/")[2] in ("r1", "r2", "gradient_penalty")]
         values[kind] = [float(terms[name]) for name in names]
         assert names
@@ -194,7 +193,7 @@ def assert_moments_agree(one, two, *, within):
 
 
 def test_two_replicas_in_bfloat16_stay_near_one(digits):
-    common = {"objective": Relativistic(), "architecture": MODELS["dcgan"], "task": LABELLED, "steps": 1}
+    common = {"objective": Relativistic(), "model": MODELS["dcgan"], "task": LABELLED, "steps": 1}
     one, two = (stepped(digits, replicas=replicas, precision="bfloat16", **common)[0] for replicas in (1, 2))
     assert_moments_agree(one, two, within=0.1)
 
@@ -228,7 +227,7 @@ def test_a_resumed_run_ends_with_the_same_bits(digits, reference, tmp_path, caps
     shutil.copytree(tmp_path / "home of whole", tmp_path / "home of rest")
     (tmp_path / "home of rest" / "checkpoints" / "step-000000004.npz").unlink()
     rest = run("rest")
-    assert "goes on from step 2" in capsys.readouterr().out
+    assert "resumes from step 2" in capsys.readouterr().out
     for kept in ("best", "last"):
         pairs = zip(whole.network(kept).get_weights(), rest.network(kept).get_weights(), strict=True)
         assert all((a == b).all() for a, b in pairs)

@@ -65,7 +65,9 @@ class Fed:
 
     def batches(self, *, batch_size, seed, start=0):
         plain = self._dataset.batches(batch_size=batch_size, seed=seed, start=start)
-        return plain.enumerate(start).map(lambda number, batch: (self._change(number, batch[0]), batch[1]))
+        return plain.enumerate(start).map(
+            lambda number, batch: {**batch, "images": self._change(number, batch["images"])}
+        )
 
 
 def damaged_feed(dataset, *, numbers):

@@ -16,6 +16,11 @@ PER_EPOCH = COUNT // BATCH
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8)
 
 
+def parts(batch):
+    """The images and the labels of a batch."""
+    return batch["images"], batch["labels"]
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> PreparedDataset:
     """Images whose label is their number, in three shards."""
@@ -43,7 +48,7 @@ def batches(request, dataset, monkeypatch):
 
     def take(count, *, seed=1, start=0):
         found = dataset.batches(batch_size=BATCH, seed=seed, start=start, **memory).take(count)
-        return [labels.numpy().tolist() for _, labels in found]
+        return [labels.numpy().tolist() for _, labels in map(parts, found)]
 
     take.memory = memory
     return take
@@ -51,14 +56,14 @@ def batches(request, dataset, monkeypatch):
 
 def test_images_and_labels_stay_together(dataset, batches):
     found = list(dataset.batches(batch_size=BATCH, seed=0, **batches.memory).take(PER_EPOCH))
-    for images, labels in found:
+    for images, labels in map(parts, found):
         np.testing.assert_array_equal(images.numpy(), IMAGES[labels.numpy()])
         assert images.dtype == tf.uint8
         assert labels.dtype == tf.int64
 
 
 def test_the_shape_of_a_batch_is_known_to_the_graph(dataset, batches):
-    images, labels = dataset.batches(batch_size=BATCH, seed=0, **batches.memory).element_spec
+    images, labels = parts(dataset.batches(batch_size=BATCH, seed=0, **batches.memory).element_spec)
     assert images.shape[1:] == (8, 8, 3) or images.shape.rank is None
     assert labels.dtype == tf.int64
 
@@ -124,7 +129,7 @@ def test_neighbouring_seeds_do_not_share_epochs(batches):
 
 
 def test_a_batch_of_the_whole_split_is_possible_and_a_larger_one_is_refused(dataset, batches):
-    (images, labels), (_, later) = dataset.batches(batch_size=COUNT, seed=0, **batches.memory).take(2)
+    (images, labels), (_, later) = map(parts, dataset.batches(batch_size=COUNT, seed=0, **batches.memory).take(2))
     assert images.shape == (COUNT, 8, 8, 3)
     assert sorted(labels.numpy()) == sorted(later.numpy()) == list(range(COUNT))
     with pytest.raises(ValueError, match=r"at least one batch of training images, 54. Received: images=53"):
@@ -135,7 +140,7 @@ def test_data_that_fits_exactly_into_memory_is_held_there(dataset):
     size = COUNT * 8 * 8 * 3
 
     def first(limit):
-        return next(iter(dataset.batches(batch_size=BATCH, seed=1, in_memory_bytes=limit)))[1].numpy().tolist()
+        return next(iter(dataset.batches(batch_size=BATCH, seed=1, in_memory_bytes=limit)))["labels"].numpy().tolist()
 
     assert first(size) == first(2 * size)
     assert first(size - 1) == first(0) != first(size)
@@ -148,7 +153,7 @@ def mirrored(flipped, batches):
     def take(count, *, batch_size=BATCH, **choice):
         found = flipped.batches(batch_size=batch_size, **{"seed": 1, **choice}, **batches.memory).take(count)
         numbers, chosen = [], []
-        for images, labels in found:
+        for images, labels in map(parts, found):
             plain = IMAGES[labels.numpy()]
             chosen.append((images.numpy() != plain).any(axis=(1, 2, 3)))
             np.testing.assert_array_equal(images, np.where(chosen[-1][:, None, None, None], plain[:, :, ::-1], plain))
@@ -183,7 +188,7 @@ def test_both_ways_of_reading_flip_alike(flipped):
 
     def chosen(**memory):
         found = flipped.batches(batch_size=BATCH, seed=3, start=5, **memory).take(4)
-        return [(images.numpy() != IMAGES[labels.numpy()]).any(axis=(1, 2, 3)) for images, labels in found]
+        return [(images.numpy() != IMAGES[labels.numpy()]).any(axis=(1, 2, 3)) for images, labels in map(parts, found)]
 
     np.testing.assert_array_equal(chosen(), chosen(in_memory_bytes=0))
 
@@ -202,7 +207,7 @@ def test_the_programs_global_seed_has_no_say_in_what_is_flipped(mirrored):
 def test_stored_pixels_are_not_flipped(dataset, flipped, batches):
     assert flipped.checksum == dataset.checksum
     np.testing.assert_array_equal(flipped.load("train")[0], dataset.load("train")[0])
-    assert flipped.batches(batch_size=BATCH, seed=0, **batches.memory).element_spec[0].dtype == tf.uint8
+    assert flipped.batches(batch_size=BATCH, seed=0, **batches.memory).element_spec["images"].dtype == tf.uint8
 
 
 def test_data_from_before_there_was_a_choice_is_not_flipped(flipped, copy):
@@ -212,7 +217,7 @@ def test_data_from_before_there_was_a_choice_is_not_flipped(flipped, copy):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     old = PreparedDataset.open(folder)
     assert (flipped.flip, old.flip) == (True, False)
-    for images, labels in old.batches(batch_size=BATCH, seed=1).take(PER_EPOCH):
+    for images, labels in map(parts, old.batches(batch_size=BATCH, seed=1).take(PER_EPOCH)):
         np.testing.assert_array_equal(images, IMAGES[labels.numpy()])
 
 

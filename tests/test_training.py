@@ -63,7 +63,7 @@ def test_a_step_is_the_one_that_can_be_written_down_plainly(digits, updates):
     model = MODEL.model_copy(update={"dropout": 0.0})
     state, [row] = stepped(digits, objective=NonSaturating(), steps=1, architecture=model, updates=updates)
     _, _, plain = begun(digits, architecture=model)
-    images, _ = next(iter(digits.batches(batch_size=8, seed=3)))
+    images = next(iter(digits.batches(batch_size=8, seed=3)))["images"]
     latents = TASK.draw({"images": images}, seed=plain.noise_seed, number=tf.constant(0, tf.int64))["latents"]
     [generator], [discriminator] = (
         plain.trained.networks.generators.values(),
@@ -231,7 +231,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(digits, reference, tmp
     resumed = run(digits, reference, tmp_path / "b", home=str(home))
     printed = capsys.readouterr().out
     assert "damaged checkpoint" in printed
-    assert "goes on from step 9" in printed
+    assert "resumes from step 9" in printed
     assert all((a == b).all() for a, b in zip(weights(plain[0]), weights(resumed), strict=True))
     for path in (home / "checkpoints").glob("*.npz"):
         damage(path)
@@ -325,9 +325,9 @@ def test_whether_a_penalty_is_due_is_known_without_asking_the_device(digits):
     config, strategy, state = begun(digits, steps=1)
     objective = NonSaturating(r1=1.0, r1_every=2)
     trainer = Trainer(state, task=TASK, objective=objective, strategy=strategy, config=config)
-    iterator = iter(trainer._drawn(lambda start: digits.batches(batch_size=8, seed=3, start=start)))
+    iterator = iter(trainer._batches(lambda start: digits.batches(batch_size=8, seed=3, start=start)))
     numbers = tf.constant(1), tf.constant(0, tf.int64), tf.constant(1.0)
-    graph = trainer._loop.get_concrete_function(iterator, *numbers).graph.as_graph_def()
+    graph = trainer._step.run.get_concrete_function(iterator, *numbers).graph.as_graph_def()
     found = 0
     for function in graph.library.function:
         nodes = {node.name: node for node in function.node_def}

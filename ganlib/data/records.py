@@ -1,15 +1,17 @@
 """The one on-disk format of prepared images: TFRecord shards beside a manifest. Read, batch.
 
 A record is a `tf.train.Example` with the raw bytes of a uint8 image and its label (-1 without
-labels), so reading gives back exactly the pixels that were written.
+labels), and for pairs those of a second image of the same shape, its target. So reading gives
+back exactly the pixels that were written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from etils import epy
 
@@ -25,6 +27,8 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Shown = Literal["images", "targets"]
+
 FORMAT = "gan-pipelines/tfrecord@1"
 NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "set_aside"}  # of a manifest
 IN_MEMORY_BYTES = 2 * 2**30
@@ -36,13 +40,15 @@ class PreparedDataset:
     """Prepared images in a folder. Use `PreparedDataset.open(folder)`.
 
     Attributes:
-        folder: Where it lies.
+        folder: Where it is stored.
         manifest: The parsed `manifest.json`.
+        shown: Which images `read` and `load` give: `images`, or of pairs the `targets`.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], *, shown: Shown = "images") -> None:
         self.folder = folder
         self.manifest = manifest
+        self.shown: Shown = shown
         self._tensors: weakref.WeakValueDictionary[str, tf.Tensor] = weakref.WeakValueDictionary()
         self._verified: set[Split] = set()
 
@@ -84,9 +90,25 @@ class PreparedDataset:
         return tuple(self.manifest["classes"])
 
     @property
+    def paired(self) -> bool:
+        """Whether each image has a target of the same shape."""
+        return cast("bool", self.manifest.get("paired", False))
+
+    def of(self, shown: Shown) -> PreparedDataset:
+        """Returns the same data set with `read` and `load` giving the images or the targets.
+
+        Raises:
+            ValueError: There are no targets.
+        """
+        if shown == "targets" and not self.paired:
+            raise ValueError(f"expected pairs of images. Received: data={self.name!r} without targets")
+        return PreparedDataset(self.folder, self.manifest, shown=shown)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 that identifies the pixels and labels."""
-        return cast("str", self.manifest["sha256"])
+        whole = cast("str", self.manifest["sha256"])
+        return whole if self.shown == "images" else hashlib.sha256(f"{whole} {self.shown}".encode()).hexdigest()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -132,16 +154,25 @@ class PreparedDataset:
         return cast("int", self.manifest["splits"][split]["count"])
 
     def read(self, split: Split) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yields batches in the stored order: uint8 [n, H, W, C] and int64 [n].
+        """Yields batches of images and labels in the stored order: uint8 [n, H, W, C] and int64 [n].
 
         Raises:
-            ValueError: A shard is damaged, or not the one that the manifest tells of.
+            ValueError: A shard is damaged, or not the one that the manifest names.
+        """
+        for examples in self.examples(split):
+            yield examples[self.shown], examples["labels"]
+
+    def examples(self, split: Split) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yields batches of examples in the stored order: `images`, `labels`, and of pairs `targets` like `images`.
+
+        Raises:
+            ValueError: A shard is damaged, or not the one that the manifest names.
         """
         self._verify(split)
         records = tf.data.TFRecordDataset(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
         try:
-            for images, labels in records:
-                yield images.numpy(), labels.numpy()
+            for examples in records:
+                yield {name: values.numpy() for name, values in examples.items()}
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             told = f"folder={str(self.folder)!r} ({tracking.reason(error)})"
             raise ValueError(f"damaged images; prepare them anew. Received: {told}") from error
@@ -169,7 +200,8 @@ class PreparedDataset:
             in_memory_bytes: Largest size that is held in memory.
 
         Returns:
-            Dataset of (uint8 [batch_size, H, W, C], int64 [batch_size]).
+            Dataset of dicts: `images` uint8 [batch_size, H, W, C], `labels` int64 [batch_size], and of pairs `targets`
+            like `images`.
 
         Raises:
             ValueError: The split is smaller than a batch.
@@ -177,36 +209,41 @@ class PreparedDataset:
         count = self.count("train")
         if count < batch_size:
             raise ValueError(f"expected at least one batch of training images, {batch_size}. Received: images={count}")
-        if count * int(np.prod(self.image_shape)) <= in_memory_bytes:
+        if count * int(np.prod(self.image_shape)) * (1 + self.paired) <= in_memory_bytes:
             batches = self._batches_in_memory(batch_size, seed, start)
         else:
             batches = self._batches_streamed(batch_size, seed, start)
         return _mirrored(batches, batch_size, seed, start) if self.flip else batches
 
     def _batches_in_memory(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        pixels, targets = self._in_memory()
-        per_epoch = len(pixels) // batch_size
+        tensors = self._in_memory()
+        count = len(tensors["images"])
+        per_epoch = count // batch_size
         first_epoch, offset = divmod(start, per_epoch)
 
         # In the graph: a generator of Python's that is left in the middle is never freed, nor what it knows.
         def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
             key = streams.pair(streams.key("order", seed), epoch)
-            order = tf.random.experimental.stateless_shuffle(tf.range(len(pixels), dtype=tf.int64), key)
+            order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), key)
             chosen = tf.reshape(order[: per_epoch * batch_size], [per_epoch, batch_size])
             return tf.data.Dataset.from_tensor_slices(chosen)
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_batches)
-        return epochs.skip(offset).map(lambda index: (tf.gather(pixels, index), tf.gather(targets, index)))
+        return epochs.skip(offset).map(
+            lambda index: {name: tf.gather(tensor, index) for name, tensor in tensors.items()}
+        )
 
-    def _in_memory(self) -> tuple[tf.Tensor, tf.Tensor]:
+    def _in_memory(self) -> dict[str, tf.Tensor]:
         """Returns the training split as tensors, the same ones as long as any pipeline uses them."""
-        pixels, targets = self._tensors.get("pixels"), self._tensors.get("targets")
-        if pixels is None or targets is None:
-            images, labels = self.load("train")
+        tensors = {name: self._tensors.get(name) for name in self._names}
+        if None in tensors.values():
+            batches = list(self.examples("train"))
             with tf.device("CPU:0"):
-                pixels, targets = tf.constant(images), tf.constant(labels)
-            self._tensors.update(pixels=pixels, targets=targets)
-        return pixels, targets
+                tensors = {
+                    name: tf.constant(np.concatenate([batch[name] for batch in batches])) for name in self._names
+                }
+            self._tensors.update(tensors)
+        return tensors
 
     def _batches_streamed(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
         per_epoch = self.count("train") // batch_size
@@ -224,11 +261,12 @@ class PreparedDataset:
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
         parsed = epochs.skip(offset).map(self._parse)
+        shapes = {"labels": [batch_size]}
         return parsed.map(
-            lambda images, labels: (
-                tf.ensure_shape(images, [batch_size, *self.image_shape]),
-                tf.ensure_shape(labels, [batch_size]),
-            )
+            lambda examples: {
+                name: tf.ensure_shape(values, shapes.get(name, [batch_size, *self.image_shape]))
+                for name, values in examples.items()
+            }
         )
 
     def _verify(self, split: Split) -> None:
@@ -242,24 +280,35 @@ class PreparedDataset:
     def _files(self, split: Split) -> list[str]:
         return [str(self.folder / shard["file"]) for shard in self.manifest["splits"][split]["shards"]]
 
-    def _parse(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """Names of what an example has."""
+        return ("images", "labels", "targets") if self.paired else ("images", "labels")
+
+    def _parse(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         features = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
+        if self.paired:
+            features["target"] = tf.io.FixedLenFeature([], tf.string)
         parsed = tf.io.parse_example(serialized, features)
-        pixels = tf.io.decode_raw(parsed["image"], tf.uint8, fixed_length=None)
         labels, classes = parsed["label"], len(self.classes)
         if classes:  # a label of no class would be trained on without a word, as a picture of none
             known = tf.reduce_all((labels >= 0) & (labels < classes))
             tf.debugging.Assert(known, [f"expected labels in 0..{classes - 1}. Received: label=", labels])
-        return tf.reshape(pixels, [-1, *self.image_shape]), labels
+        images = {f"{name}s": parsed[name] for name in parsed if name != "label"}
+        decoded = {name: tf.io.decode_raw(raw, tf.uint8, fixed_length=None) for name, raw in images.items()}
+        pixels = {name: tf.reshape(raw, [-1, *self.image_shape]) for name, raw in decoded.items()}
+        return {**pixels, "labels": labels}
 
 
 def _mirrored(batches: tf.data.Dataset, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-    """Mirrors half of the images, by seed and batch number alone."""
+    """Mirrors half of the images, and their targets alike, by seed and batch number alone."""
 
-    def mirror(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = batch
+    def mirror(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         key = streams.pair(streams.key("mirroring", seed), number)
         chosen = tf.random.stateless_uniform([batch_size, 1, 1, 1], key) < 0.5
-        return tf.where(chosen, tf.reverse(images, [2]), images), labels
+        return {
+            name: values if name == "labels" else tf.where(chosen, tf.reverse(values, [2]), values)
+            for name, values in batch.items()
+        }
 
     return batches.enumerate(start).map(mirror)

@@ -31,10 +31,16 @@ def framed(record: Sequence[bytes]) -> bytes:
     return b"".join((length, _checksum([length]), *record, _checksum(record)))
 
 
-def example(image: bytes, label: int) -> tuple[bytes, bytes, bytes]:
-    """Returns a serialized `tf.train.Example` with the features `image` and `label`, in parts."""
-    before, behind = _around(len(image), label)
-    return before, image, behind
+def example(image: bytes, label: int, target: bytes | None = None) -> tuple[bytes, ...]:
+    """Returns a serialized `tf.train.Example` with the features `image`, `label` and of a pair `target`, in parts."""
+    if target is None:
+        before, behind = _around(len(image), label)
+        return before, image, behind
+    numbers = _field(1, _field(1, b"label") + _field(2, _field(INT64_LIST, _field(1, _varint(label % 2**64)))))
+    heads = _image_head(len(image)), _image_head(len(target), name=b"target")
+    entries = [_head(1, len(head) + len(values)) + head for head, values in zip(heads, (image, target), strict=True)]
+    length = sum(map(len, (*entries, image, target, numbers)))
+    return _head(1, length) + entries[0], image, entries[1], target, numbers
 
 
 def images(path: Path, size: int) -> Iterator[bytes]:
@@ -58,11 +64,11 @@ def _around(size: int, label: int) -> tuple[bytes, bytes]:
     return _head(1, len(before) + size + len(behind)) + before, behind
 
 
-def _image_head(size: int) -> bytes:
+def _image_head(size: int, name: bytes = b"image") -> bytes:
     """An entry of the map from names to features, up to the bytes of the image."""
     head = _head(1, size)
     head = _head(BYTES_LIST, len(head) + size) + head
-    return _field(1, b"image") + _head(2, len(head) + size) + head
+    return _field(1, name) + _head(2, len(head) + size) + head
 
 
 def _field(number: int, payload: bytes) -> bytes:

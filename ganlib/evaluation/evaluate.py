@@ -13,17 +13,19 @@ from etils import epy
 from ganlib import storage, streams
 from ganlib.evaluation.compatibility import check_model, note_better_than_real
 from ganlib.evaluation.extractors.network import NetworkSettings
-from ganlib.evaluation.galleries import COLUMNS, save_galleries, save_sheets
+from ganlib.evaluation.galleries import save_galleries, save_sheets
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.measures.memorisation import closeness_to_training
+from ganlib.evaluation.measures.paired import differences, paired_scores
 from ganlib.evaluation.measures.per_class import ClassScores, per_class
-from ganlib.evaluation.report import Contents, write_report
+from ganlib.evaluation.report import GROWTH_COLUMNS, Contents, write_report
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
 from ganlib.runtime import without_autograph
 from ganlib.surroundings import own_keras, printable
+from ganlib.tasks import sheet_side
 from ganlib.tracking import Tracker, flattened
 
 with epy.lazy_imports():
@@ -147,31 +149,34 @@ def evaluate(
     """
     began = time.perf_counter()
     strange = check_model(model, dataset, reference, config)
+    real = model.task.real(dataset)
+    sampler = model.sampler(config.generator, held_out=dataset)
     count = reference.sample_count(config.samples)
-    sampler = model.sampler(config.generator)
+    strange += _fewer(count, sampler)
+    count, class_count = (min(number, sampler.available or number) for number in (count, max(count, CLASS_SAMPLES)))
     most = min(count, max(catalogue.PAIRWISE_LIMIT, len(reference.test)))
     seed = streams.key("evaluation", config.seed)
-    drawn, images = _drawn(sampler, max(count, CLASS_SAMPLES), reference, seed=seed, most=most)
+    drawn, images, apart = _drawn(sampler, class_count, reference, seed=seed, most=most)
     sample = drawn.first(count)
-    scores = [*reference.score(sample), *reference.class_scores(drawn)]
+    scores = [*reference.score(sample), *paired_scores(apart), *reference.class_scores(drawn)]
     near = None
     if reference.test_closeness is not None:
-        near = closeness_to_training(images, dataset)
+        near = closeness_to_training(images, real)
         held_out = reference.test_closeness
-        if reference.facts["dataset_sha256"] != dataset.checksum:  # held-out images beside the same training images
-            held_out = closeness_to_training(dataset.load("test")[0], dataset)[0]
+        if reference.facts["dataset_sha256"] != real.checksum:  # held-out images beside the same training images
+            held_out = closeness_to_training(real.load("test")[0], real)[0]
         scores.append(memorisation(near[0], held_out))
     if config.classification_accuracy:
         scores += _accuracies(model, dataset, config)
     protocol = reference.protocol(count=count, generator=config.generator, averaged=True, seed=config.seed)
     protocol |= {"class_samples": len(drawn)}
-    by_class = per_class(drawn, reference, dataset.classes)
+    by_class = per_class(drawn, reference, real.classes)
     with storage.whole_folder(output) as folder:
         notes = [*_notes(model, dataset, reference, count), *note_better_than_real(scores[0], reference), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
         sheet = sampler.sheet(seed=streams.key("evaluation sheet", config.seed))
-        save_sheets(folder, sheet, dataset=dataset, labels=sampler.sheet_labels)
+        save_sheets(folder, sheet, dataset=real)
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=scores,
@@ -179,9 +184,10 @@ def evaluate(
             protocol=protocol,
             history=model.history,
             growth=model.sample_pictures,
+            growth_share=sheet.left_share(GROWTH_COLUMNS),
             generated=folder / "generated.png",
             real=folder / "real.png",
-            galleries=save_galleries(folder, images, sample.first(most), near, dataset=dataset, reference=reference),
+            galleries=save_galleries(folder, images, sample.first(most), near, dataset=real, reference=reference),
             preview=dataset.folder / "preview.png",
             data=dataset.manifest.get("description", []),  # data from before that have none
             config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
@@ -207,7 +213,7 @@ def _accuracies(model: TrainedModel, dataset: PreparedDataset, config: Evaluatio
             "task.conditional=true. Received: evaluation.classification_accuracy=True"
         )
     seed = streams.key("classification accuracy", config.seed)
-    images, asked = _samples(model.sampler(config.generator), training_count(dataset), seed=seed)
+    images, asked = _samples(model.sampler(config.generator, dataset), training_count(dataset), seed=seed)
     if asked is None:
         raise ValueError("expected samples with the classes that were asked for. Received: none")
     network = NetworkSettings()
@@ -227,27 +233,42 @@ def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfi
 
 def _drawn(
     sampler: Sampler, count: int, reference: Reference, *, seed: int, most: int
-) -> tuple[Sample, NDArray[np.uint8]]:
-    """Returns what the extractor sees in `count` images, and the first `most` images; no others stay in memory."""
-    kept: list[NDArray[np.uint8]] = []
+) -> tuple[Sample, NDArray[np.uint8], list[NDArray[np.float64]]]:
+    """Draws samples, of which no more than `most` images stay in memory.
+
+    Returns:
+        What the extractor sees in `count` images.
+        The first `most` images.
+        How far each image is from its true one, as `differences` has it; empty where there is none.
+    """
+    first: list[NDArray[np.uint8]] = []
     labels: list[NDArray[np.int64]] = []
+    apart: list[NDArray[np.float64]] = []
 
     def images() -> Iterator[NDArray[np.uint8]]:
-        for batch, asked in sampler.batches(count, seed=seed):
-            missing = most - sum(map(len, kept))
-            kept.extend([batch[:missing]] if missing > 0 else [])
-            labels.extend([] if asked is None else [asked])
-            yield batch
+        for samples in sampler.batches(count, seed=seed):
+            missing = most - sum(map(len, first))
+            first.extend([samples.images[:missing]] if missing > 0 else [])
+            labels.extend([] if samples.labels is None else [samples.labels])
+            apart.extend([] if samples.truths is None else [differences(samples.images, samples.truths)])
+            yield samples.images
 
     outputs = reference.extractor.all_outputs(images())
-    return Sample(*outputs, np.concatenate(labels) if labels else None), np.concatenate(kept)
+    return Sample(*outputs, np.concatenate(labels) if labels else None), np.concatenate(first), apart
+
+
+def _fewer(count: int, sampler: Sampler) -> list[str]:
+    """Returns a note where fewer samples can be made than are wanted."""
+    if sampler.available is None or count <= sampler.available:
+        return []
+    return [f"Samples are made from held-out images: {sampler.available} are scored, not {count}."]
 
 
 def _samples(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
     """Returns images and, where the model takes labels, the classes that were asked for."""
     batches = list(sampler.batches(count, seed=seed))
-    asked = [labels for _, labels in batches if labels is not None]
-    return np.concatenate([images for images, _ in batches]), np.concatenate(asked) if asked else None
+    labels = [samples.labels for samples in batches if samples.labels is not None]
+    return np.concatenate([samples.images for samples in batches]), np.concatenate(labels) if labels else None
 
 
 def _introduction(
@@ -267,7 +288,7 @@ def _introduction(
         name, chance = reference.extractor.name, reference.extractor.facts["chance"]
         said.append(f"The feature space, {name}, is right on {told:.1%} of test images (chance {chance:.1%}).")
     if model.task.takes_label:
-        whole = len(model.sheet_classes) == COLUMNS  # a sheet has as many rows as columns
+        whole = len(model.sheet_classes) == sheet_side(model.image_shape)  # the number of rows
         rows = "one class a row" if whole else "the classes from the top"
         said.append(f"Pictures show {rows}: {', '.join(model.sheet_classes)}.")
     return said

@@ -10,6 +10,7 @@ from etils import epy
 from ganlib import pixels
 from ganlib.evaluation.measures.catalogue import pairwise_count
 from ganlib.evaluation.measures.precision_recall import NEIGHBOUR, realism
+from ganlib.tasks import sheet_side
 
 with epy.lazy_imports():
     import numpy as np
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
     from ganlib.evaluation.reference import Reference
     from ganlib.evaluation.sample import Sample
+    from ganlib.tasks import Sheet
 
     Closeness = tuple[NDArray[np.float64], NDArray[np.int64]]
 
-COLUMNS = 10
 ROWS = 2
 
 
@@ -49,19 +50,19 @@ def save_galleries(
     Returns:
         A caption for each file that was written.
     """
-    captions = {}
+    captions, columns = {}, sheet_side(dataset.image_shape)
     count = pairwise_count(len(sample), len(reference.real))
     if count > NEIGHBOUR:
         order = np.argsort(-realism(sample.features, reference.real.features[:count]), kind="stable")
-        shown = min(ROWS * COLUMNS, len(order) // 2)
+        shown = min(ROWS * columns, len(order) // 2)
         for name, rows, which in (("best", order[:shown], "deepest among"), ("worst", order[-shown:], "farthest from")):
             path = folder / f"{name}.png"
-            pixels.save_grid(images[rows], path, columns=COLUMNS)
+            pixels.save_grid(images[rows], path, columns=columns)
             captions[path] = f"the {name} by precision: generated images {which} the real ones"
     if nearest is not None:
         ratios, places = nearest
-        closest = np.argsort(ratios, kind="stable")[:COLUMNS]
-        for name, rows in (("closest", closest), ("neighbours", np.arange(min(COLUMNS, len(images))))):
+        closest = np.argsort(ratios, kind="stable")[:columns]
+        for name, rows in (("closest", closest), ("neighbours", np.arange(min(columns, len(images))))):
             path = folder / f"{name}.png"
             training = _training_images(dataset, places[rows])
             pixels.save_grid(np.concatenate([images[rows], training]), path, columns=len(rows))
@@ -70,21 +71,19 @@ def save_galleries(
     return captions
 
 
-def save_sheets(
-    folder: Path, generated: NDArray[np.uint8], *, dataset: PreparedDataset, labels: NDArray[np.int64] | None
-) -> None:
+def save_sheets(folder: Path, sheet: Sheet, *, dataset: PreparedDataset) -> None:
     """Writes `generated.png`, and `real.png` of held-out images in the same order of classes.
 
     Args:
         folder: Where they go.
-        generated: uint8 [N, H, W, C].
+        sheet: Samples.
         dataset: The real images.
-        labels: Class of each generated image, int64 [N]; None where there is no order.
     """
-    pixels.save_grid(generated, folder / "generated.png", columns=COLUMNS)
-    first = next(dataset.read("test"))[0][: len(generated)]
-    real = first if labels is None else _held_out_images(dataset, labels)
-    pixels.save_grid(real, folder / "real.png", columns=COLUMNS)
+    pixels.save_grid(sheet.images, folder / "generated.png", columns=sheet.columns)
+    columns = sheet_side(dataset.image_shape)
+    first = next(dataset.read("test"))[0][: columns**2]
+    real = first if sheet.labels is None else _held_out_images(dataset, sheet.labels)
+    pixels.save_grid(real, folder / "real.png", columns=columns)
 
 
 def _held_out_images(dataset: PreparedDataset, labels: NDArray[np.int64]) -> NDArray[np.uint8]:

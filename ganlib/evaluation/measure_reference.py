@@ -29,22 +29,27 @@ if TYPE_CHECKING:
 
     from ganlib.data.base import Split
     from ganlib.data.records import PreparedDataset
+    from ganlib.tasks import Task
 
 
 @printable()
 @own_keras()
 @without_autograph
-def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:
+def measure_reference(
+    dataset: PreparedDataset, config: EvaluationConfig, output: Path, *, task: Task | None = None
+) -> Reference:
     """Makes the feature space of a dataset and measures its real images in it.
 
     Args:
         dataset: Prepared real images.
         config: Which space.
         output: Folder to create; it appears whole or not at all.
+        task: Chooses the real images that samples are compared with; absent means all of the data set.
 
     Returns:
         The reference, as `Reference.open(output)` would give it.
     """
+    dataset = dataset if task is None else task.real(dataset)
     weights = None if config.inception_weights is None else storage.fetch(config.inception_weights)
     chosen = config.space(labelled=len(dataset.classes) > 1)
     extractor = chosen.fit(dataset, seed=config.seed, weights=weights)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, float]]
 
 GROWTH_PICTURES = 6
-GROWTH_COLUMNS = 3  # of ten; every row of a sheet, for each may show a class of its own
+GROWTH_COLUMNS = 3  # of a sheet; every row of it, since each may show a class of its own
 PANELS = {
     "Distance to the real images": ("training/",),
     "Diversity of the samples, real images having 1": ("diversity/",),
@@ -49,6 +49,7 @@ class Contents:
         protocol: What makes the scores comparable.
         history: Rows of the training history.
         growth: Pictures of samples from fixed inputs, the earliest first.
+        growth_share: Share of their width that the page shows, from the left.
         generated: Picture of samples.
         real: Picture of as many real images.
         galleries: Pictures that explain scores, with a caption each.
@@ -66,6 +67,7 @@ class Contents:
     protocol: Mapping[str, Any]
     history: Rows
     growth: Sequence[Path]
+    growth_share: float
     generated: Path
     real: Path
     galleries: Mapping[Path, str]
@@ -83,7 +85,7 @@ def write_report(contents: Contents, path: Path) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         c=contents,
-        growth=[(_step(picture), _embedded(picture, columns=GROWTH_COLUMNS)) for picture in chosen],
+        growth=[(_step(picture), _embedded(picture, share=contents.growth_share)) for picture in chosen],
         generated=_embedded(contents.generated),
         real=_embedded(contents.real),
         galleries=[(_embedded(path), caption) for path, caption in contents.galleries.items()],
@@ -107,10 +109,10 @@ def _step(picture: Path) -> int:
     return int(picture.stem.removeprefix("step-"))
 
 
-def _embedded(path: Path, *, columns: int | None = None) -> str:
-    """Returns a picture as a data address; with `columns`, only its left so many tenths."""
+def _embedded(path: Path, *, share: float = 1.0) -> str:
+    """Returns a picture as a data address, or a share of its width, from the left."""
     with Image.open(path) as picture:
-        shown = picture if columns is None else picture.crop((0, 0, picture.width * columns // 10, picture.height))
+        shown = picture.crop((0, 0, int(picture.width * share), picture.height))
         buffer = io.BytesIO()
         shown.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,7 +1,8 @@
-"""The model card: what the exported generator is, how to use it, and what its scores are worth."""
+"""The model card: what the exported model is, how to use it, and what its scores are worth."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from etils import epy
@@ -13,19 +14,27 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from ganlib.evaluation import Evaluation
     from ganlib.export.config import ExportConfig
+    from ganlib.tasks import Signature
     from ganlib.trained import TrainedModel, Which
 
 
 def model_card(
-    model: TrainedModel, evaluation: Evaluation, which: Which, network: keras.Model, *, config: ExportConfig
+    model: TrainedModel,
+    evaluation: Evaluation,
+    which: Which,
+    networks: Mapping[str, keras.Model],
+    functions: Mapping[str, Signature],
+    *,
+    config: ExportConfig,
 ) -> str:
     """Returns the model card as Markdown.
 
     Args:
         model: The trained model.
         evaluation: Its scores.
-        which: Which of the kept generators is shipped.
-        network: That generator.
+        which: The best or the last generators.
+        networks: The networks that are shipped, by name.
+        functions: The functions of the SavedModel, by name.
         config: Tolerance of the proof, and where the model is published, if anywhere.
     """
     facts = model.facts
@@ -34,7 +43,8 @@ def model_card(
     rows = [f"| `{s.name}` | {s.text} | {s.floor_text} |" for s in evaluation.scores]
     protocol = [f"- {name}: `{value}`" for name, value in evaluation.protocol.items()]
     settings = [f"- {name}: `{value}`" for name, value in sorted(model.settings.items())]
-    parameters = int(sum(np.prod(weight.shape) for weight in network.weights))
+    weights = [weight for network in networks.values() for weight in network.weights]
+    parameters = int(sum(np.prod(weight.shape) for weight in weights))
     return CARD.format(
         name=facts["config"]["training"]["run_name"],
         shape=f"{height}x{width} {colour}",
@@ -44,9 +54,10 @@ def model_card(
         last_step=facts["last_step"],
         parameters=parameters,
         published="" if config.target is None else f" Published at `{config.target}`.",
-        inputs=_described(network),
+        example=_example(functions),
         classes=_classes(model),
-        asked=", label=tf.constant(0, tf.int64)" if model.task.takes_label else "",
+        functions="\n".join(f"- `{name}` takes {_inputs(function)}." for name, function in functions.items()),
+        files=" and ".join(f"`{name}.keras`" for name in networks),
         tensorflow=facts["tensorflow"],
         tolerance=config.tolerance,
         scores="\n".join(rows),
@@ -56,10 +67,26 @@ def model_card(
     )
 
 
-def _described(network: keras.Model) -> str:
-    """Names the network's inputs with their types and shapes."""
-    shapes = {tensor.name: ", ".join(["N", *map(str, tensor.shape[1:])]) for tensor in network.inputs}
-    return " and ".join(f"`{tensor.name}`, {tensor.dtype} [{shapes[tensor.name]}]," for tensor in network.inputs)
+def _inputs(function: Signature) -> str:
+    """Names a function's inputs with their types and shapes."""
+    described = []
+    for name, spec in function.inputs.items():
+        sides = ["N" if side is None else str(side) for side in spec.shape]
+        described.append(f"`{name}` {spec.dtype.name}" + (f" [{', '.join(sides)}]" if sides else ""))
+    return ", ".join(described)
+
+
+def _example(functions: Mapping[str, Signature]) -> str:
+    """Returns a call in Python: of the function with an example, if there is one."""
+    name, function = next(
+        ((name, one) for name, one in functions.items() if one.example), next(iter(functions.items()))
+    )
+    values = []
+    for key, spec in function.inputs.items():
+        number = function.example.get(key)
+        constant = f"tf.constant({16 if key == 'count' else number}, tf.{spec.dtype.name})"
+        values.append(f"{key}={key if number is None or spec.shape.rank else constant}")
+    return f'{name} = model.signatures["{name}"]\nimages = {name}({", ".join(values)})["images"]'
 
 
 def _classes(model: TrainedModel) -> str:
@@ -68,16 +95,16 @@ def _classes(model: TrainedModel) -> str:
         return ""
     named = ", ".join(f"{index} = `{name}`" for index, name in enumerate(model.classes))
     return (
-        f"`label` chooses the class: {named}. A class for each image is asked for by the other signature. Any other "
-        "label is refused with an error, by both signatures and by the Keras file. XLA drops that check of a signature "
+        f"\n`label` chooses the class: {named}. `generate` takes one for all images, `serving_default` one for each. "
+        "Any other label is refused with an error, by both and by the Keras file. XLA drops that check of a signature "
         "(`jit_compile=True`), and a label of no class then gives a picture of none.\n"
     )
 
 
 CARD = """# {name}
 
-A generator of {shape} images, trained adversarially on the data set `{dataset}`.
-It is the averaged (EMA) generator of step {step} of {last_step} (the {which} one), {parameters:,} parameters.\
+A GAN for {shape} images, trained on the data set `{dataset}`.
+Its weights are the averages (EMA) of step {step} of {last_step}, the {which} ones, {parameters:,} parameters.\
 {published}
 
 ![samples](samples.png)
@@ -87,11 +114,15 @@ It is the averaged (EMA) generator of step {step} of {last_step} (the {which} on
 import tensorflow as tf
 
 model = tf.saved_model.load("saved_model")
-generate = model.signatures["generate"]
-images = generate(seed=tf.constant(1, tf.int64), count=tf.constant(16){asked})["images"]  # uint8 [16, H, W, C]
+{example}
 ```
-{classes}`serving_default` maps {inputs} to `images`, float32 [N, H, W, C] in -1..1.
-`generator.keras` is the same network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
+Functions of the SavedModel:
+
+{functions}
+
+They return `images` [N, H, W, C]: `serving_default`, as each function of a network, float32 in -1..1; the others uint8.
+{classes}
+{files} holds the network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
 Images are equal to those of training within {tolerance:g} in true float32: a GPU takes TensorFloat-32 unless
 `tf.config.experimental.enable_tensor_float_32_execution(False)` is called, and differs by more.
 

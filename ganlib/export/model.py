@@ -1,4 +1,4 @@
-"""The verb `export`: a generator that anybody can load without this project, proved to be the trained one."""
+"""Export: files that anybody can load without this project, checked against the trained networks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from etils import epy
 from ganlib import storage
 from ganlib.export.card import model_card
 from ganlib.export.config import ExportConfig
-from ganlib.export.network import save_network, save_signatures
-from ganlib.export.parity import check
-from ganlib.runtime import without_autograph
+from ganlib.export.network import save_network, save_signatures, signatures
+from ganlib.export.parity import Shipped, fresh_process
+from ganlib.runtime import true_float32, without_autograph
 from ganlib.surroundings import own_keras, printable
 from ganlib.tracking import Tracker, flattened
-from ganlib.trained import BEST_AND_LAST, Which
+from ganlib.trained import BEST_AND_LAST, Which, witness_file
 
 with epy.lazy_imports():
     import keras
@@ -32,12 +32,12 @@ PARITY = "parity.json"
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported generator in a folder: `saved_model/`, `generator.keras`, `README.md`, `samples.png`.
+    """An exported model in a folder: `saved_model/`, a Keras file of each network, `README.md`, `samples.png`.
 
     Attributes:
-        folder: Where it lies.
+        folder: The folder.
         parity: Differences that the check in a fresh process found.
-        target: Where it was published too, if anywhere.
+        target: Where it was also published, if anywhere.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class ExportedModel:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a KFP artifact of this model says of it."""
+        """Metadata of a KFP artifact of this model."""
         largest = max(self.parity["saved_model"], self.parity["keras"])
         published = {} if self.target is None else {"published": self.target}
         return {"largest_difference": largest, "framework": "tensorflow", **published}
@@ -61,34 +61,40 @@ class ExportedModel:
 @own_keras()
 @without_autograph
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
-    """Writes the scored generator for shipping.
+    """Writes the scored networks as files that need nothing of this project.
 
     Args:
         model: What `training.train` left behind.
-        evaluation: Its scores; they say which of the kept generators was scored, and that one is shipped.
-        config: Tolerance of the check, and where the model is published.
+        evaluation: Its scores. The generator that was scored, best or last, is shipped.
+        config: Tolerance of the check, and where to publish the model.
         output: Folder to create; it appears whole or not at all.
 
     Returns:
         The exported model in `output`.
 
     Raises:
-        RuntimeError: The exported files do not give the images that training saw, or cannot be loaded.
-        ValueError: The scores are not those of a generator of this model; or the target cannot be written to, or is a
-            folder that no export wrote.
+        RuntimeError: The exported files do not give the images of training, or cannot be loaded.
+        ValueError: The scores are not of this model, or the target cannot be written, or no export wrote it.
         OSError: It could not be published; then `output` does not appear either.
     """
     _check_target(config.target)
     which = _scored(model, evaluation)
-    network = model.network(which)
-    with storage.whole_folder(output) as folder:
+    with fresh_process() as process, storage.whole_folder(output) as folder:
+        networks = {name: model.network(which, name) for name in model.networks}
         classes = len(model.classes) if model.task.takes_label else 0
-        save_network(network, folder / "generator.keras", classes=classes)
-        save_signatures(network, model.task, folder / "saved_model", classes=classes)
+        for name, network in networks.items():
+            save_network(network, folder / f"{name}.keras", classes=classes)
+        functions = signatures(networks, model.task, image_shape=model.image_shape, classes=classes)
+        save_signatures(networks, functions, folder / "saved_model")
         storage.publish(evaluation.samples, folder / "samples.png")
-        card = model_card(model, evaluation, which, network, config=config)
+        card = model_card(model, evaluation, which, networks, functions, config=config)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        parity = check(folder, model.folder / f"{which}_witness.npz", config.tolerance)
+        shipped = [
+            Shipped(folder / f"{name}.keras", signature, witness_file(model.folder, which, name))
+            for name, signature in zip(networks, functions, strict=False)  # those of networks come first
+        ]
+        with true_float32():
+            parity = process.check(folder, shipped, functions, tolerance=config.tolerance)
         storage.write_json(folder / PARITY, parity)
         if config.target is not None:
             storage.publish(folder, config.target)
@@ -97,13 +103,13 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         tracker.params(flattened({"export": config.to_parameter()}))
         tracker.artifact(output / "README.md", place="model_card")
         tracker.artifact(output / "samples.png", place="model_card")
-        tracker.model(output / "generator.keras", requirements=_requirements())
+        tracker.model(output / f"{model.networks[0]}.keras", requirements=_requirements())
     print(f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})", flush=True)
     return ExportedModel(output, parity, config.target)
 
 
 def _scored(model: TrainedModel, evaluation: Evaluation) -> Which:
-    """Returns which of the kept generators was scored; refuses the scores of another one."""
+    """Returns which generator was scored; refuses the scores of another model."""
     scored = evaluation.generator or {}
     which: Which | None = next((name for name in BEST_AND_LAST if name == scored.get("which")), None)
     where = f"scores={str(evaluation.folder)!r}"
@@ -118,7 +124,7 @@ def _scored(model: TrainedModel, evaluation: Evaluation) -> Which:
 
 
 def _check_target(target: str | None) -> None:
-    """Refuses to replace a folder of somebody else."""
+    """Refuses to replace a folder that no export wrote."""
     if target is None:
         return
     if storage.is_remote(target):
@@ -131,5 +137,5 @@ def _check_target(target: str | None) -> None:
 
 
 def _requirements() -> list[str]:
-    """What the exported model needs, and nothing of this project."""
+    """Returns what the exported model needs; nothing of this project."""
     return [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}", f"numpy=={np.__version__}"]

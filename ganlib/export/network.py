@@ -1,36 +1,40 @@
-"""What is shipped: the generator behind a check of its inputs, as a Keras file and as a SavedModel."""
+"""What is shipped: the networks behind checks of their inputs, as Keras files and as a SavedModel."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib import pixels
+from ganlib.tasks import Signature
 
 with epy.lazy_imports():
     import keras
     import tensorflow as tf
 
+    from ganlib.tasks import checks
+
 if TYPE_CHECKING:
     from ganlib.tasks import Task
 
 LABEL = "label"
+SERVING = "serving_default"
 
 
 def save_network(network: keras.Model, path: Path, *, classes: int) -> None:
-    """Writes the Keras file of a generator; it refuses a label of no class.
+    """Writes the Keras file of a network; it refuses a label of no class.
 
     Args:
-        network: The generator.
+        network: The network.
         path: The file.
         classes: Number of classes that can be asked for, 0 for none.
     """
-    _checked(network, classes).save(path)
+    _with_label_check(network, classes).save(path)
 
 
-def _checked(network: keras.Model, classes: int) -> keras.Model:
+def _with_label_check(network: keras.Model, classes: int) -> keras.Model:
     """Puts a layer before the label that raises where it is out of range.
 
     Without that the one-hot vector of such a label is zero, which gives a picture of no class. A lookup that has no
@@ -46,53 +50,47 @@ def _checked(network: keras.Model, classes: int) -> keras.Model:
     return keras.Model(inputs, network({**inputs, LABEL: check(inputs[LABEL])}), name=network.name)
 
 
-def save_signatures(network: keras.Model, task: Task, folder: Path, *, classes: int) -> None:
-    """Writes the SavedModel with the signatures `serving_default` and `generate`; both check what they are given.
+def signatures(
+    networks: Mapping[str, keras.Model], task: Task, *, image_shape: tuple[int, int, int], classes: int
+) -> dict[str, Signature]:
+    """Returns every function of the SavedModel by name; all of them check what they are given.
+
+    `serving_default` is the first network. Each further one has a function of its own name, and the task adds its own.
 
     Args:
-        network: The generator.
-        task: Knows the network's inputs.
-        folder: Folder to create.
+        networks: The shipped networks by name.
+        task: Their task.
+        image_shape: Height, width and channels of the images.
         classes: Number of classes that can be asked for, 0 for none.
     """
-    module = tf.Module()
-    module.network = network
-    served = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in network.inputs}
-    numbers = {"seed": tf.int64, "count": tf.int32} | ({LABEL: tf.int64} if classes else {})
-    drawn = {name: tf.TensorSpec([], dtype, name=name) for name, dtype in numbers.items()}
+    functions = {
+        name if place else SERVING: _served(network, classes) for place, (name, network) in enumerate(networks.items())
+    }
+    return {**functions, **task.signatures(networks, image_shape=image_shape, classes=classes)}
+
+
+def _served(network: keras.Model, classes: int) -> Signature:
+    """Returns a network as a function; the check in a fresh process compares it with the images of training."""
 
     def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"images": network(_checked_values(inputs, classes), training=False)}
+        return {"images": network(checks.checked(inputs, classes=classes), training=False)}
 
-    def generate(**asked: tf.Tensor) -> dict[str, tf.Tensor]:
-        told = ["expected a count of at least 1. Received: count=", asked["count"]]
-        with tf.control_dependencies([tf.debugging.Assert(asked["count"] >= 1, told)]):
-            count = tf.identity(asked["count"])
-        inputs = task.inputs(count, seed=asked["seed"], shares=(), label=asked.get(LABEL))
-        return {"images": pixels.to_uint8(network(_checked_values(inputs, classes), training=False))}
+    specs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in network.inputs}
+    return Signature(serve, specs, example={})
 
-    signatures = {
-        "serving_default": tf.function(serve).get_concrete_function(**served),
-        "generate": tf.function(generate).get_concrete_function(**drawn),
+
+def save_signatures(networks: Mapping[str, keras.Model], functions: Mapping[str, Signature], folder: Path) -> None:
+    """Writes the SavedModel.
+
+    Args:
+        networks: The networks that the functions use.
+        functions: What `signatures` returned.
+        folder: Folder to create.
+    """
+    module = tf.Module()
+    module.networks = dict(networks)
+    saved: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
+        name: tf.function(signature.function).get_concrete_function(**signature.inputs)
+        for name, signature in functions.items()
     }
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-
-
-def _checked_values(inputs: dict[str, tf.Tensor], classes: int) -> dict[str, tf.Tensor]:
-    """Returns inputs behind checks in the graph, which refuse those that would give pictures of nothing."""
-    arrays = {name: values for name, values in inputs.items() if name != LABEL}
-    checks = [
-        tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(values)), [f"expected finite numbers as {name}"])
-        for name, values in arrays.items()
-    ]
-    if classes:
-        label = inputs[LABEL]
-        known = tf.reduce_all((label >= 0) & (label < classes))
-        told = [f"expected labels in 0..{classes - 1}. Received: label=", label]
-        checks.append(tf.debugging.Assert(known, told, summarize=-1))
-        for name, values in arrays.items():
-            sizes = tf.size(label), tf.shape(values)[0]
-            told = [f"expected as many labels as {name}s. Received:", *sizes]
-            checks.append(tf.debugging.Assert(tf.equal(*sizes), told))
-    with tf.control_dependencies(checks):
-        return {name: tf.identity(values) for name, values in inputs.items()}
+    tf.saved_model.save(module, str(folder), signatures=saved)

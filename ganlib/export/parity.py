@@ -2,87 +2,190 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
 
 from ganlib.surroundings import UNUSED_BY_KERAS
 
+with epy.lazy_imports():
+    import numpy as np
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    from ganlib.tasks import Signature
+
 SECONDS = 300
 
-# Runs in a fresh interpreter that knows nothing of this project.
+# Runs in a fresh interpreter that knows nothing of this project. It imports its libraries while the files are written,
+# and then reads from its standard input what to check.
 SCRIPT = """
 import json, sys
-folder, witness, *unused = sys.argv[1:]
-sys.modules.update(dict.fromkeys(unused))  # so that Keras does not import them
+sys.modules.update(dict.fromkeys(sys.argv[1:]))  # so that Keras does not import them
 import numpy as np, tensorflow as tf, keras
 tf.config.experimental.enable_tensor_float_32_execution(False)
-with np.load(witness, allow_pickle=False) as file:
-    inputs = {name: file[name] for name in file.files}
-expected = inputs.pop("images")
-model = tf.saved_model.load(folder + "/saved_model")
-network = keras.models.load_model(folder + "/generator.keras", compile=False)
-serve, generate = (model.signatures[name] for name in ("serving_default", "generate"))
-serve_all = lambda inputs: serve(**{name: tf.constant(values) for name, values in inputs.items()})["images"].numpy()
-call = lambda inputs: np.asarray(network(inputs, training=False))
-asked = {"label": tf.constant(0, tf.int64)} if "label" in inputs else {}
-draw = lambda **asked: generate(seed=tf.constant(1, tf.int64), count=tf.constant(3), **asked)["images"].numpy()
-first, second = draw(**asked), draw(**asked)
-def refused(draws, *inputs, **asked):
+plan = json.loads(sys.stdin.readline())
+
+def read(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+def refused(function, inputs):
     try:
-        draws(*inputs, **asked)
+        function(inputs)
     except tf.errors.InvalidArgumentError:
         return True
     return False
-none = dict(inputs, label=inputs["label"] * 0 - 1) if asked else {}
-print(json.dumps({
-    "saved_model": float(np.abs(serve_all(inputs) - expected).max()),
-    "keras": float(np.abs(call(inputs) - expected).max()),
-    "refuses": not asked or all((refused(serve_all, none), refused(call, none), refused(draw, label=none["label"][0]))),
-    "generate": bool(first.dtype == np.uint8 and first.shape == (3, *expected.shape[1:]) and (first == second).all()),
-    "free": not any(name.partition(".")[0] in ("ganlib", "components", "pipelines") for name in sys.modules),
-}))
+
+model = tf.saved_model.load(plan["saved_model"])
+found = {"saved_model": 0.0, "keras": 0.0, "signatures": True, "refuses": True}
+for network in plan["networks"]:
+    inputs = read(network["witness"])
+    expected = inputs.pop("images")
+    loaded = keras.models.load_model(network["file"], compile=False)
+    serve = lambda inputs: model.signatures[network["signature"]](
+        **{name: tf.constant(values) for name, values in inputs.items()})["images"].numpy()
+    call = lambda inputs: np.asarray(loaded(inputs, training=False))
+    found["saved_model"] = max(found["saved_model"], float(np.abs(serve(inputs) - expected).max()))
+    found["keras"] = max(found["keras"], float(np.abs(call(inputs) - expected).max()))
+    if "label" in inputs:
+        unknown = dict(inputs, label=inputs["label"] * 0 - 1)
+        found["refuses"] &= refused(serve, unknown) and refused(call, unknown)
+for signature in plan["signatures"]:
+    function = model.signatures[signature["name"]]
+    ask = lambda inputs: function(**{name: tf.constant(values, function.structured_input_signature[1][name].dtype)
+                                     for name, values in inputs.items()})
+    answers = [ask(read(signature["example"])) for _ in range(2)]
+    expected = read(signature["expected"])
+    for name, values in expected.items():
+        first, second = (answer[name].numpy() for answer in answers)
+        alike = first.dtype == values.dtype and first.shape == values.shape and (first == second).all()
+        near = alike and np.abs(first.astype(float) - values.astype(float)).max() <= signature["tolerance"][name]
+        found["signatures"] &= bool(alike and near)
+    found["refuses"] &= all(refused(ask, read(path)) for path in signature["refused"])
+found["free"] = not any(name.partition(".")[0] in ("ganlib", "components", "pipelines") for name in sys.modules)
+print(json.dumps(found))
 """
 
 
-def check(folder: Path, witness: Path, tolerance: float) -> dict[str, Any]:
-    """Loads the exported files in a fresh process and compares their images with those made in training.
+@dataclass(frozen=True)
+class Shipped:
+    """A network as it is shipped.
 
-    Args:
-        folder: The exported model.
+    Attributes:
+        file: Its Keras file.
+        signature: Its function in the SavedModel.
         witness: Inputs, and the images that training made of them.
-        tolerance: Largest difference that is no other image.
-
-    Returns:
-        What the process found: the differences, and whether the model answers and refuses as it must.
-
-    Raises:
-        RuntimeError: The model cannot be loaded, or gives other images.
     """
-    command = [sys.executable, "-I", "-c", SCRIPT, str(folder.absolute()), str(witness.absolute()), *UNUSED_BY_KERAS]
-    try:
-        done = subprocess.run(  # noqa: S603  # our own script
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="backslashreplace",
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"the exported model could not be checked within {SECONDS} s") from error
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise RuntimeError(f"the exported model cannot be loaded in a fresh process: {reason[0]}")
-    parity: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    for name in ("saved_model", "keras"):
-        if not parity[name] <= tolerance:
-            raise RuntimeError(
-                f"the exported {name} gives other images than training did, expected a difference of at most "
-                f"export.tolerance={tolerance}. Received: difference={parity[name]}"
-            )
-    if not (parity["generate"] and parity["free"] and parity["refuses"]):
-        raise RuntimeError(f"the exported model does not answer as it must. Received: {parity}")
-    return parity
+
+    file: Path
+    signature: str
+    witness: Path
+
+
+class FreshProcess:
+    """A process that loads exported files. Use `fresh_process()`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def check(
+        self, folder: Path, networks: list[Shipped], signatures: Mapping[str, Signature], *, tolerance: float
+    ) -> dict[str, Any]:
+        """Compares what the exported files give with what training and this process gave.
+
+        Args:
+            folder: The exported model.
+            networks: Its networks.
+            signatures: Its functions; those that have an example are asked for it.
+            tolerance: Largest difference, of images in -1..1, that is no other image.
+
+        Returns:
+            What the process found: the differences, and whether the model answers and refuses as it must.
+
+        Raises:
+            RuntimeError: The model cannot be loaded, or gives other images.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            plan = {
+                "saved_model": str((folder / "saved_model").absolute()),
+                "networks": [
+                    {
+                        "file": str(one.file.absolute()),
+                        "signature": one.signature,
+                        "witness": str(one.witness.absolute()),
+                    }
+                    for one in networks
+                ],
+                "signatures": [
+                    _written(name, signature, Path(scratch), tolerance)
+                    for name, signature in signatures.items()
+                    if signature.example
+                ],
+            }
+            found = self._ask(plan)
+        for name in ("saved_model", "keras"):
+            if not found[name] <= tolerance:
+                raise RuntimeError(
+                    f"the exported {name} gives other images than training did, expected a difference of at most "
+                    f"export.tolerance={tolerance}. Received: difference={found[name]}"
+                )
+        if not (found["signatures"] and found["free"] and found["refuses"]):
+            raise RuntimeError(f"the exported model does not answer as it must. Received: {found}")
+        return found
+
+    def _ask(self, plan: dict[str, Any]) -> dict[str, Any]:
+        try:
+            output, errors = self._process.communicate(json.dumps(plan) + "\n", timeout=SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"the exported model could not be checked within {SECONDS} s") from error
+        if self._process.returncode:
+            reason = errors.strip().splitlines()[-1:] or ["no message"]
+            raise RuntimeError(f"the exported model cannot be loaded in a fresh process: {reason[0]}")
+        found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+        return found
+
+
+@contextlib.contextmanager
+def fresh_process() -> Iterator[FreshProcess]:
+    """Starts a process that imports its libraries while the caller writes the files; it ends with the block."""
+    command = [sys.executable, "-I", "-c", SCRIPT, *UNUSED_BY_KERAS]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603  # our own script
+        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="backslashreplace"
+    ) as process:
+        try:
+            yield FreshProcess(process)
+        finally:
+            process.kill()
+
+
+def _written(name: str, signature: Signature, scratch: Path, tolerance: float) -> dict[str, Any]:
+    """Writes an example of a function, what it gives in this process, and what it must refuse."""
+    dtypes = {key: spec.dtype.as_numpy_dtype for key, spec in signature.inputs.items()}
+
+    def save(word: str, values: Mapping[str, Any]) -> str:
+        path = scratch / f"{name}-{word}.npz"
+        arrays: dict[str, Any] = {key: np.asarray(value, dtypes.get(key)) for key, value in values.items()}
+        np.savez(path, **arrays)
+        return str(path)
+
+    answer = signature.function(**{key: tf.constant(value, dtypes[key]) for key, value in signature.example.items()})
+    expected = {key: value.numpy() for key, value in answer.items()}
+    # Two values that round to neighbouring integers may differ by less than the tolerance before.
+    levels = {key: 1.0 if value.dtype.kind in "iu" else tolerance for key, value in expected.items()}
+    return {
+        "name": name,
+        "example": save("example", signature.example),
+        "expected": save("expected", expected),
+        "tolerance": levels,
+        "refused": [save(f"refused-{number}", values) for number, values in enumerate(signature.refused)],
+    }

@@ -1,10 +1,10 @@
-"""Architectures: the networks that play."""
+"""Architectures: families of networks."""
 
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from ganlib.models.base import Architecture
+from ganlib.models.base import Architecture, ImageToImage, LatentToImage
 from ganlib.models.dcgan import Dcgan
 from ganlib.models.mlp import Mlp
 from ganlib.models.r3gan import R3gan
@@ -14,4 +14,4 @@ from ganlib.schema import from_word
 AnyArchitecture = Annotated[Dcgan | Mlp | R3gan | Resnet, Field(discriminator="kind"), BeforeValidator(from_word)]
 """Every architecture there is: a new one is one file and one word here."""
 
-__all__ = ["AnyArchitecture", "Architecture", "Dcgan", "Mlp", "R3gan", "Resnet"]
+__all__ = ["AnyArchitecture", "Architecture", "Dcgan", "ImageToImage", "LatentToImage", "Mlp", "R3gan", "Resnet"]

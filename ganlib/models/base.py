@@ -1,4 +1,4 @@
-"""What an architecture is: networks for an image shape."""
+"""The base classes of architectures, which build networks for an image shape."""
 
 from __future__ import annotations
 
@@ -16,18 +16,39 @@ ImageShape = tuple[int, int, int]
 class Architecture(Config):
     """A family of networks. Final classes add `kind` and their settings."""
 
+    kind: str
+
     @abstractmethod
     def check(self, image_shape: ImageShape) -> None:
-        """Says whether the networks can serve an image shape, before anything is built.
+        """Checks whether the networks can be built for an image shape.
 
         Raises:
-            ValueError: They cannot; the message says what they can.
+            ValueError: They cannot; the message says for which shapes they can.
         """
 
     @property
     def judges_batches(self) -> bool:
-        """Whether the discriminator's answer to an image depends on the others of its batch, as batch norm makes it."""
+        """Whether the logit of an image depends on the others of its batch, as with batch norm in a discriminator."""
         return False
+
+    @abstractmethod
+    def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
+        """Builds the discriminator.
+
+        Args:
+            image_shape: Height, width, channels.
+            classes: Number of classes that a label chooses from, 0 for none.
+            dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
+            seed: Seed of random layers, such as dropout.
+
+        Returns:
+            Network from a dict with `images`, float32 [N, H, W, C] in -1..1, and where there are classes
+            `label`, int64 [N], to logits, float32 [N, 1].
+        """
+
+
+class LatentToImage(Architecture):
+    """A family whose generator makes images from latent vectors."""
 
     @abstractmethod
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
@@ -44,17 +65,20 @@ class Architecture(Config):
             int64 [N], to images, float32 [N, H, W, C] in -1..1.
         """
 
+
+class ImageToImage(Architecture):
+    """A family whose generator makes images from images."""
+
     @abstractmethod
-    def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
-        """Builds the discriminator.
+    def generator(self, *, image_shape: ImageShape, channels: int, dtype: str) -> keras.Model:
+        """Builds the generator of stock Keras layers only, so that its file can be loaded without this project.
 
         Args:
-            image_shape: Height, width, channels.
-            classes: Number of classes that images are judged to be of, 0 for none.
+            image_shape: Height, width and channels of what it takes; channels may count a mask too.
+            channels: Channels of the images that it makes.
             dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
-            seed: Seed of whatever is random inside, such as dropout.
 
         Returns:
-            Network from a dict with `images`, float32 [N, H, W, C] in -1..1, and where there are classes
-            `label`, int64 [N], to logits, float32 [N, 1].
+            Network from a dict with `image`, float32 [N, *image_shape], to images, float32
+            [N, H, W, channels] in -1..1.
         """

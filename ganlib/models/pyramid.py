@@ -1,4 +1,4 @@
-"""What networks share that halve and double square images in stages."""
+"""The base class of networks that halve and double images in stages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from abc import ABC
 
 from pydantic import Field, model_validator
 
-from ganlib.models.base import Architecture, ImageShape
+from ganlib.models.base import ImageShape, LatentToImage
 
-SMALLEST, LARGEST = 16, 128
-BASE = 4  # side of the smallest feature map, at least
+SMALLEST, LARGEST = 16, 1024
+BASE = 4  # shorter side of the smallest feature map, at least
 
 
-class Pyramid(Architecture, ABC):
+class Pyramid(LatentToImage, ABC):
     """A family whose channels double with each stage away from the image, up to `max_width`."""
 
     kind: str
@@ -23,7 +23,7 @@ class Pyramid(Architecture, ABC):
 
     @model_validator(mode="after")
     def _check_bound(self) -> Pyramid:
-        # A default below a width that was asked for gives way, since nobody asked for it.
+        # A default below a width that the user has set gives way.
         if self.max_width < self.width and self.max_width != type(self).model_fields["max_width"].default:
             raise ValueError(
                 "expected max_width, the upper bound of the channels, to be at least width. "
@@ -32,24 +32,26 @@ class Pyramid(Architecture, ABC):
         return self
 
     def check(self, image_shape: ImageShape) -> None:
-        """Refuses shapes that stages of factor two cannot reach; see the base class."""
+        """Refuses shapes that stages of factor two cannot reach."""
         height, width, _ = image_shape
-        if height != width or not SMALLEST <= height <= LARGEST or height % 4:
+        if any(not SMALLEST <= side <= LARGEST or side % 4 for side in (height, width)):
             raise ValueError(
-                f"{self.kind} serves square images of {SMALLEST} to {LARGEST} pixels a side in steps of 4 "
+                f"{self.kind} serves images of {SMALLEST} to {LARGEST} pixels a side in steps of 4 "
                 f"(its stages double twice at least). Received: size={height}x{width}"
             )
 
-    def stages(self, size: int) -> int:
-        """Returns how often the image is halved until no even step above the smallest map is left."""
+    def stages(self, image_shape: ImageShape) -> int:
+        """Returns how often both sides of the image are halved until one is odd or as small as the smallest map."""
+        height, width, _ = image_shape
         halvings = 0
-        while size % 2 == 0 and size // 2 >= BASE:
-            size, halvings = size // 2, halvings + 1
+        while height % 2 == 0 and width % 2 == 0 and min(height, width) // 2 >= BASE:
+            height, width, halvings = height // 2, width // 2, halvings + 1
         return halvings
 
-    def base(self, size: int) -> int:
-        """Returns the side of the smallest map."""
-        return size // 2 ** self.stages(size)
+    def base(self, image_shape: ImageShape) -> tuple[int, int]:
+        """Returns the height and width of the smallest map."""
+        scale = 2 ** self.stages(image_shape)
+        return image_shape[0] // scale, image_shape[1] // scale
 
     def channels(self, stage: int) -> int:
         """Returns the channels of a stage; stage 0 is nearest to the image."""

@@ -54,9 +54,9 @@ class R3gan(Pyramid):
         return self
 
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
-        """Builds the generator; see the base class."""
+        """Builds the generator."""
         self.check(image_shape)
-        stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
+        stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         start = self.channels(stages)
         inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
         x = keras.layers.Dense(start, use_bias=False, kernel_initializer=_initial(), dtype=dtype)(
@@ -64,10 +64,10 @@ class R3gan(Pyramid):
         )
         # The learned map times what the latent says of each channel, as a stock layer: its kernel is the map.
         normal = keras.initializers.RandomNormal(stddev=1.0)
-        basis = keras.layers.EinsumDense("nc,hwc->nhwc", (base, base, start), kernel_initializer=normal, dtype=dtype)
+        basis = keras.layers.EinsumDense("nc,hwc->nhwc", (height, width, start), kernel_initializer=normal, dtype=dtype)
         x = self._blocks(basis(x), stages, dtype)
         for stage in reversed(range(stages)):
-            x = _matched(x, self.channels(stage), dtype)
+            x = _match_channels(x, self.channels(stage), dtype)
             x = keras.layers.UpSampling2D(interpolation="bilinear", dtype=dtype)(x)
             x = self._blocks(x, stages, dtype)
         x = _convolution(image_shape[2], POINTWISE, dtype=dtype)(x)
@@ -75,18 +75,20 @@ class R3gan(Pyramid):
         return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
-        """Builds the discriminator; see the base class."""
+        """Builds the discriminator."""
         del seed  # nothing inside is random
         self.check(image_shape)
-        stages, base = self.stages(image_shape[0]), self.base(image_shape[0])
+        stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         inputs, images, known = network_inputs("images", image_shape, classes)
         x = _convolution(self.channels(0), POINTWISE, dtype=dtype)(images)
         x = self._blocks(x, stages, dtype)
         for stage in range(stages):
             x = keras.layers.AveragePooling2D(2, dtype=dtype)(x)
-            x = _matched(x, self.channels(stage + 1), dtype)
+            x = _match_channels(x, self.channels(stage + 1), dtype)
             x = self._blocks(x, stages, dtype)
-        mean = keras.initializers.RandomNormal(stddev=1.0 / base)  # each output sums base * base places
+        mean = keras.initializers.RandomNormal(
+            stddev=1.0 / math.sqrt(height * width)
+        )  # each output sums so many places
         x = keras.layers.EinsumDense("nhwc,hwc->nc", (self.channels(stages),), kernel_initializer=mean, dtype=dtype)(x)
         logits = projection_logits(x, known, dense=keras.layers.Dense, initial=_initial)
         return keras.Model(inputs, logits, name="discriminator")
@@ -128,6 +130,6 @@ def _convolution(
     )
 
 
-def _matched(x: Tensor, channels: int, dtype: str) -> Tensor:
+def _match_channels(x: Tensor, channels: int, dtype: str) -> Tensor:
     """Changes the channels where they differ, at the smaller of two maps for it commutes with resampling."""
     return x if x.shape[-1] == channels else _convolution(channels, POINTWISE, dtype=dtype)(x)

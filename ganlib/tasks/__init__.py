@@ -1,15 +1,28 @@
-"""Tasks: what the generator is asked to do."""
+"""Tasks: what the generators are asked to do."""
 
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from ganlib.schema import from_word
-from ganlib.tasks.base import Match, Networks, Task
+from ganlib.tasks.base import Match, Networks, Play, Signature, Task
 from ganlib.tasks.generation import Generation
-from ganlib.tasks.sampler import SAMPLE_COLUMNS, Sampler, sheet_labels
+from ganlib.tasks.sampler import Sampler, Samples, Sheet, sheet_labels, sheet_side
 
 AnyTask = Annotated[Generation, Field(), BeforeValidator(from_word)]
 """Every task there is: a new one is one file and one word here."""
 
-__all__ = ["SAMPLE_COLUMNS", "AnyTask", "Generation", "Match", "Networks", "Sampler", "Task", "sheet_labels"]
+__all__ = [
+    "AnyTask",
+    "Generation",
+    "Match",
+    "Networks",
+    "Play",
+    "Sampler",
+    "Samples",
+    "Sheet",
+    "Signature",
+    "Task",
+    "sheet_labels",
+    "sheet_side",
+]

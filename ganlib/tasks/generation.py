@@ -1,29 +1,33 @@
-"""Images out of nothing but noise."""
+"""Images from random latents."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epy
 from pydantic import Field
 
 from ganlib import pixels, streams
-from ganlib.tasks.base import Match, Networks, Task
+from ganlib.models import LatentToImage
+from ganlib.tasks.base import LABEL, Match, Networks, Play, Signature, Task
 
 with epy.lazy_imports():
     import tensorflow as tf
 
+    from ganlib.tasks import checks
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import keras
+    from numpy.typing import NDArray
 
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Batch, Inputs
 
-NETWORK = "generator"
-MATCH = "discriminator"
-LATENT, LABEL = "latent", "label"
+GENERATOR = "generator"
+DISCRIMINATOR = "discriminator"
+LATENT = "latent"
 
 
 class Generation(Task):
@@ -38,40 +42,56 @@ class Generation(Task):
     conditional: bool = False
     """Whether a class can be asked for; needs labelled images."""
 
-    def check(self, *, classes: int) -> None:
-        """Refuses conditions without labels; see the base class."""
+    def check_architecture(self, architecture: Architecture) -> None:
+        """Refuses networks that do not make images from latents."""
+        if not isinstance(architecture, LatentToImage):
+            raise ValueError(  # noqa: TRY004  # a wrong setting, not a wrong type
+                "task=generation needs networks from latents to images, such as dcgan or r3gan. "
+                f"Received: model={architecture.kind}"
+            )
+
+    def check_data(self, *, classes: int, paired: bool = False) -> None:
+        """Refuses conditions without labels."""
+        del paired  # the targets of pairs are left alone
         if self.conditional and classes < 2:
             raise ValueError(
                 "task.conditional needs images with labels of at least 2 classes; take task.conditional=false without. "
                 f"Received: classes={classes}, conditional=True"
             )
 
-    def build(
-        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
-    ) -> Networks:
-        """Builds generator and discriminator; see the base class."""
+    def generators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str
+    ) -> dict[str, keras.Model]:
+        """Builds the one generator."""
+        self.check_architecture(architecture)
         known = classes if self.conditional else 0
-        generator = architecture.generator(
-            latent_dim=self.latent_dim, image_shape=image_shape, classes=known, dtype=dtype
-        )
-        discriminator = architecture.discriminator(image_shape=image_shape, classes=known, dtype=dtype, seed=seed)
-        return Networks({NETWORK: generator}, {MATCH: discriminator})
+        build = architecture.generator  # type: ignore[attr-defined]  # `check_architecture` has seen to it
+        return {GENERATOR: build(latent_dim=self.latent_dim, image_shape=image_shape, classes=known, dtype=dtype)}
+
+    def discriminators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> dict[str, keras.Model]:
+        """Builds the one discriminator."""
+        known = classes if self.conditional else 0
+        return {
+            DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=known, dtype=dtype, seed=seed)
+        }
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
-        """Adds `latents` float32 [N, latent_dim]; see the base class."""
+        """Adds `latents`, float32 [N, latent_dim]."""
         shape = [batch["images"].shape[0], self.latent_dim]
         latents = tf.random.stateless_normal(shape, streams.pair(streams.key("latents", seed), number))
         return {**batch, "latents": latents}
 
-    def play(self, generators: dict[str, keras.Model], batch: Batch, *, training: bool) -> dict[str, Match]:
-        """Matches real images with generated ones; see the base class."""
+    def play(self, networks: Networks, batch: Batch, *, training: bool) -> Play:
+        """Compares real images with generated ones."""
         condition = {LABEL: batch["labels"]} if self.conditional else {}
-        fake = generators[NETWORK]({LATENT: batch["latents"], **condition}, training=training)
-        return {MATCH: Match(pixels.to_model_range(batch["images"]), fake, condition)}
+        fake = networks.generators[GENERATOR]({LATENT: batch["latents"], **condition}, training=training)
+        return Play({DISCRIMINATOR: Match(pixels.to_model_range(batch["images"]), fake, condition)})
 
-    def sampler(self, generators: dict[str, keras.Model]) -> keras.Model:
+    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
         """Returns the generator."""
-        return generators[NETWORK]
+        return generators
 
     def inputs(
         self,
@@ -80,16 +100,19 @@ class Generation(Task):
         seed: int | tf.Tensor,
         shares: Sequence[float],
         label: int | tf.Tensor | None = None,
+        examples: Mapping[str, NDArray[Any]] | None = None,
+        network: str | None = None,
     ) -> Inputs:
-        """Returns `latent` float32 [count, latent_dim] and, if conditional, `label` int64 [count]; see the base."""
+        """Returns `latent` float32 [count, latent_dim] and, if conditional, `label` int64 [count]."""
+        del examples, network  # latents come from the seed, and there is one network
         if label is not None and not self.conditional:
-            raise ValueError(f"expected no labels, for this generator takes none. Received: labels={label}")
+            raise ValueError(f"expected no labels, since this generator takes none. Received: labels={label}")
         stream = streams.pair(seed, streams.key("sample latents"))
         inputs = {LATENT: tf.random.stateless_normal([count, self.latent_dim], stream)}
         if self.conditional:
-            chance = tf.random.stateless_uniform([count], streams.pair(seed, streams.key("sample classes")))
+            uniform = tf.random.stateless_uniform([count], streams.pair(seed, streams.key("sample classes")))
             bounds = tf.cumsum(tf.constant(shares[:-1], tf.float32))
-            drawn = tf.searchsorted(bounds, chance, side="right", out_type=tf.int64)
+            drawn = tf.searchsorted(bounds, uniform, side="right", out_type=tf.int64)
             inputs[LABEL] = drawn if label is None else tf.broadcast_to(tf.cast(label, tf.int64), [count])
         return inputs
 
@@ -97,3 +120,21 @@ class Generation(Task):
     def takes_label(self) -> bool:
         """Whether it is conditional."""
         return self.conditional
+
+    def signatures(
+        self, networks: Mapping[str, keras.Model], *, image_shape: ImageShape, classes: int
+    ) -> dict[str, Signature]:
+        """Returns `generate`: images of a seed, and of a class where one can be asked for."""
+        del image_shape
+        network = networks[GENERATOR]
+        numbers = {"seed": tf.int64, "count": tf.int32} | ({LABEL: tf.int64} if classes else {})
+
+        def generate(**arguments: tf.Tensor) -> dict[str, tf.Tensor]:
+            count = checks.positive(arguments["count"], name="count")
+            inputs = self.inputs(count, seed=arguments["seed"], shares=(), label=arguments.get(LABEL))
+            return {"images": pixels.to_uint8(network(checks.checked(inputs, classes=classes), training=False))}
+
+        example = {"seed": 1, "count": 3} | ({LABEL: 0} if classes else {})
+        refused = [{**example, "count": 0}] + ([{**example, LABEL: -1}] if classes else [])
+        specs = {name: tf.TensorSpec([], dtype, name=name) for name, dtype in numbers.items()}
+        return {"generate": Signature(generate, specs, example, refused)}

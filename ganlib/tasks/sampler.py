@@ -1,14 +1,17 @@
-"""Images drawn from a generator: as many as are asked for, or a sheet to look at."""
+"""Images from a trained network: any number of them, or a sheet to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib import pixels
+from ganlib import pixels, streams
 from ganlib.runtime import true_float32
+from ganlib.tasks.base import LABEL
 
 with epy.lazy_imports():
     import numpy as np
@@ -18,11 +21,51 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+    from ganlib.data import PreparedDataset
+    from ganlib.models.base import ImageShape
     from ganlib.tasks.base import Task
 
-SAMPLE_BATCH = 100
-SAMPLE_COLUMNS = 10
-SAMPLES = 100
+BATCH_IMAGES, BATCH_PIXELS = 100, 100 * 128 * 128  # most images and pixels that a network makes at once
+SHEET_SIDE, SHEET_PIXELS = 10, 1280  # most images in a row and a column of a sheet, and its side where it can be kept
+FEWEST_IN_A_ROW = 4
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some samples.
+
+    Attributes:
+        images: uint8 [N, H, W, C].
+        labels: int64 [N], the class that each was asked for; None where none can be.
+        truths: uint8 [N, H, W, C], the true image of each; None where there is none.
+        pictures: What a sheet shows of each side by side, uint8 [N, H, W, C] each.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    truths: NDArray[np.uint8] | None
+    pictures: list[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of samples to look at.
+
+    Attributes:
+        images: uint8 [N, H, W, C], row by row.
+        columns: Images in a row.
+        beside: Images that the task shows side by side for each sample.
+        labels: int64 [N], the class of each, where one class a row was asked for.
+    """
+
+    images: NDArray[np.uint8]
+    columns: int
+    beside: int
+    labels: NDArray[np.int64] | None
+
+    def left_share(self, columns: int) -> float:
+        """Returns the share of the width that the left samples take, at least so many columns of whole samples."""
+        return min(1.0, -(-columns // self.beside) * self.beside / self.columns)
 
 
 class Sampler:
@@ -30,18 +73,45 @@ class Sampler:
 
     Args:
         task: Knows the network's inputs.
-        network: What `Task.sampler` returned.
+        network: One of those that `Task.shipped` returned.
         shares: Share of each class among the real images, empty without labels.
+        image_shape: Height, width and channels of the images.
+        held_out: Data whose test images samples are made from, where the task makes them from images.
+        name: Name of the network; absent means the first of those that are shipped.
     """
 
-    def __init__(self, task: Task, network: keras.Model, *, shares: Sequence[float]) -> None:
-        self._task, self._shares = task, shares
+    def __init__(
+        self,
+        task: Task,
+        network: keras.Model,
+        *,
+        shares: Sequence[float],
+        image_shape: ImageShape,
+        held_out: PreparedDataset | None = None,
+        name: str | None = None,
+    ) -> None:
+        if task.samples_from == "images" and held_out is None:
+            raise ValueError(f"expected a data set, since task={task.kind} makes samples from images. Received: none")
+        self._task, self._shares, self._held_out, self._name = task, shares, held_out, name
+        self._batch = batch_size(image_shape)
+        self._side = sheet_side(image_shape)
         self._draw = tf.function(lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True)
 
-    def batches(
-        self, count: int, *, seed: int, labels: NDArray[np.int64] | None = None
-    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
-        """Yields `count` images in all, uint8 [n, H, W, C], and the classes that were asked for, int64 [n].
+    @property
+    def available(self) -> int | None:
+        """Number of samples that there can be, None where there is no end."""
+        if self._task.samples_from == "seed" or self._held_out is None:
+            return None
+        return self._held_out.count("test")
+
+    def inputs(self, count: int, *, seed: int) -> dict[str, NDArray[Any]]:
+        """Returns the network's inputs for the first `count` samples."""
+        [examples] = itertools.islice(self._examples(count, count), 1)
+        inputs = self._task.inputs(count, seed=seed, shares=self._shares, examples=examples or None, network=self._name)
+        return {name: np.asarray(values) for name, values in inputs.items()}
+
+    def batches(self, count: int, *, seed: int, labels: NDArray[np.int64] | None = None) -> Iterator[Samples]:
+        """Yields `count` samples in all.
 
         Args:
             count: Number of images; equal seeds give equal ones.
@@ -49,23 +119,59 @@ class Sampler:
             labels: A class for each; absent means classes as frequent as the real ones, where the task knows any.
 
         Raises:
-            ValueError: There is no image to draw, or no class that a label names.
+            ValueError: There is no image to draw, not so many, or no class that a label names.
         """
-        if count < 1:
-            raise ValueError(f"expected at least one image. Received: count={count}")
         self._check(labels, count)
-        whole = -(-count // SAMPLE_BATCH) * SAMPLE_BATCH
+        whole = -(-count // self._batch) * self._batch
         label = None if labels is None else np.pad(labels, (0, whole - count))
-        inputs = self._task.inputs(whole, seed=seed, shares=self._shares, label=label)
-        for start in range(0, count, SAMPLE_BATCH):
-            chosen = {name: values[start : start + SAMPLE_BATCH] for name, values in inputs.items()}
+        inputs: Mapping[str, Any] = {}
+        if self._task.samples_from == "seed":
+            inputs = self._task.inputs(whole, seed=seed, shares=self._shares, label=label, network=self._name)
+        for number, examples in enumerate(self._examples(count, self._batch)):
+            start = number * self._batch
+            if examples:
+                key = streams.key("sample inputs", seed, number)
+                chosen = self._task.inputs(
+                    self._batch, seed=key, shares=self._shares, examples=examples, network=self._name
+                )
+            else:
+                chosen = {name: values[start : start + self._batch] for name, values in inputs.items()}
             with true_float32():
                 images = self._draw(chosen).numpy()
-            asked = chosen.get("label")
-            yield images[: count - start], None if asked is None else asked.numpy()[: count - start]
+            truths, requested = self._task.truth(examples), chosen.get(LABEL)
+            rows = slice(count - start)
+            pictures = self._task.pictures(images, chosen, examples)
+            yield Samples(
+                images[rows],
+                None if requested is None else np.asarray(requested)[rows],
+                None if truths is None else truths[rows],
+                [picture[rows] for picture in pictures],
+            )
+
+    def _examples(self, count: int, size: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yields held-out examples in batches of one size, the last one filled up; empty dicts without examples."""
+        if self._task.samples_from == "seed" or self._held_out is None:
+            yield from ({} for _ in range(0, count, size))
+            return
+        waiting: dict[str, NDArray[Any]] = {}
+        yielded = 0
+        for examples in self._held_out.examples("test"):
+            waiting = {
+                name: np.concatenate([waiting[name], part]) if waiting else part for name, part in examples.items()
+            }
+            while yielded < count and len(next(iter(waiting.values()))) >= min(size, count - yielded):
+                yield {name: _filled(part[:size], size) for name, part in waiting.items()}
+                waiting = {name: part[size:] for name, part in waiting.items()}
+                yielded += size
+            if yielded >= count:
+                return
 
     def _check(self, labels: NDArray[np.int64] | None, count: int) -> None:
-        """Refuses labels that would give pictures of no class."""
+        """Refuses counts that cannot be had, and labels that would give pictures of no class."""
+        if count < 1:
+            raise ValueError(f"expected at least one image. Received: count={count}")
+        if self.available is not None and count > self.available:
+            raise ValueError(f"expected at most one sample of each of {self.available} images. Received: count={count}")
         if labels is None or not self._task.takes_label:  # the task itself refuses those that it does not take
             return
         if labels.shape != (count,):
@@ -76,19 +182,46 @@ class Sampler:
 
     def images(self, count: int, *, seed: int, labels: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """Returns `count` images, uint8 [count, H, W, C]."""
-        return np.concatenate([images for images, _ in self.batches(count, seed=seed, labels=labels)])
+        return np.concatenate([samples.images for samples in self.batches(count, seed=seed, labels=labels)])
 
-    def sheet(self, *, seed: int) -> NDArray[np.uint8]:
-        """Returns a hundred images to look at, ten a row; one class a row where classes can be asked for."""
-        return self.images(SAMPLES, seed=seed, labels=self.sheet_labels)
+    def sheet(self, *, seed: int) -> Sheet:
+        """Returns up to a hundred samples to look at, each with what the task shows beside it.
 
-    @property
-    def sheet_labels(self) -> NDArray[np.int64] | None:
-        """Classes of a sheet's images, int64 [100], where they can be asked for."""
-        return sheet_labels(len(self._shares)) if self._task.takes_label else None
+        One class a row where classes can be asked for.
+        """
+        labels = sheet_labels(len(self._shares), side=self._side) if self._task.takes_label else None
+        count = min(self._side**2, self.available or SHEET_SIDE**2)
+        groups = zip(*(samples.pictures for samples in self.batches(count, seed=seed, labels=labels)), strict=True)
+        beside = np.stack([np.concatenate(parts) for parts in groups], axis=1)  # [N, pictures, H, W, C]
+        in_a_row = max(1, self._side // beside.shape[1])
+        shown = beside[: in_a_row * self._side]
+        return Sheet(shown.reshape(-1, *shown.shape[2:]), in_a_row * beside.shape[1], beside.shape[1], labels)
 
 
-def sheet_labels(classes: int) -> NDArray[np.int64]:
-    """Returns the classes of a sheet's images, one a row: each in turn, or as many as there are rows, evenly spread."""
-    rows = np.arange(SAMPLES) // SAMPLE_COLUMNS
-    return rows * classes // (SAMPLES // SAMPLE_COLUMNS)
+def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:
+    """Fills a batch up by repeating its last row."""
+    return part if len(part) == size else np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+
+
+def batch_size(image_shape: ImageShape) -> int:
+    """Returns how many images a network makes at once, so that large images do not fill the memory."""
+    return max(1, min(BATCH_IMAGES, BATCH_PIXELS // (image_shape[0] * image_shape[1])))
+
+
+def sheet_side(image_shape: ImageShape) -> int:
+    """Returns the number of images in a row and in a column of a sheet: ten, or fewer of large images."""
+    return min(SHEET_SIDE, max(FEWEST_IN_A_ROW, SHEET_PIXELS // max(image_shape[:2])))
+
+
+def sheet_labels(classes: int, *, side: int = SHEET_SIDE) -> NDArray[np.int64]:
+    """Returns the classes of a sheet's images, one a row: each in turn, or as many as there are rows, evenly spread.
+
+    Args:
+        classes: Number of classes.
+        side: Images in a row, and rows.
+
+    Returns:
+        int64 [side * side].
+    """
+    rows = np.arange(side * side) // side
+    return rows * classes // side

@@ -1,4 +1,4 @@
-"""The folder that training leaves behind is written."""
+"""Writes the folder that training leaves behind."""
 
 from __future__ import annotations
 
@@ -10,42 +10,59 @@ from etils import epy
 
 from ganlib import storage, streams, tracking
 from ganlib.runtime import true_float32
-from ganlib.trained import SAMPLES_FOLDER, TrainedModel
+from ganlib.tasks import Sampler
+from ganlib.trained import SAMPLES_FOLDER, TrainedModel, network_file, witness_file
 
 with epy.lazy_imports():
     import numpy as np
 
 if TYPE_CHECKING:
+    from ganlib.data import PreparedDataset
     from ganlib.tasks import Task
     from ganlib.training.state import TrainState
 
 WITNESSES = 16
 
 
-def write_model(output: Path, state: TrainState, task: Task, *, home: Path, facts: Mapping[str, Any]) -> TrainedModel:
+def write_model(
+    output: Path, state: TrainState, task: Task, *, dataset: PreparedDataset, home: Path, facts: Mapping[str, Any]
+) -> TrainedModel:
     """Writes the folder of a trained model; it appears whole or not at all.
 
     Args:
         output: Folder to create.
         state: Where training ended.
         task: Its task.
+        dataset: The images that it was trained on.
         home: Folder with the run's history and pictures.
         facts: What else to record.
     """
-    networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.trained.averaged)}
-    inputs = task.inputs(WITNESSES, seed=streams.key("witness"), shares=facts["class_shares"])
+    shipped = {"best": task.shipped(state.best_averaged()), "last": task.shipped(state.trained.averaged)}
     with storage.whole_folder(output) as folder:
-        for which, network in networks.items():
-            network.save(folder / f"{which}.keras")
-            with true_float32():
-                images = network(inputs, training=False)
-            np.savez(folder / f"{which}_witness.npz", images=images, **inputs)
+        for which, networks in shipped.items():
+            for name, network in networks.items():
+                sampler = Sampler(
+                    task,
+                    network,
+                    shares=facts["class_shares"],
+                    image_shape=dataset.image_shape,
+                    held_out=dataset,
+                    name=name,
+                )
+                inputs = sampler.inputs(min(WITNESSES, sampler.available or WITNESSES), seed=streams.key("witness"))
+                file = network_file(folder, which, name)
+                file.parent.mkdir(exist_ok=True)
+                network.save(file)
+                with true_float32():
+                    images = network(inputs, training=False)
+                np.savez(witness_file(folder, which, name), images=images, **inputs)  # type: ignore[arg-type]  # names of arrays
         for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
             if (home / name).exists():
                 storage.publish(home / name, folder / name)
         best, last_step = state.best, state.clock.step
         best_step = last_step if best.step is None else best.step
-        kept_facts = {"best_step": best_step, "last_step": last_step, "best_score": best.score}
+        steps = {"best_step": best_step, "last_step": last_step, "best_score": best.score}
         ending = {"stopped": state.ending and state.ending.text, "rollbacks": state.health.rollbacks}
-        storage.write_json(folder / "model.json", {**facts, **kept_facts, **ending})
+        names = {"networks": list(shipped["last"])}
+        storage.write_json(folder / "model.json", {**facts, **names, **steps, **ending})
     return TrainedModel.open(output)

@@ -237,14 +237,16 @@ def build_state(
     """Builds networks, averages and optimizers; the same seed gives the same weights."""
     with runtime.keras_seed(streams.key("weights", config.seed)):
         with strategy.scope():
-            networks = task.build(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed)
+            generators = task.generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype)
+            discriminators = task.discriminators(
+                architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed
+            )
+            networks = Networks(generators, discriminators, task.frozen(image_shape=image_shape))
             generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
             discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
         # Outside the scope: the averages are on one device, and are drawn from there without a strategy. In float32,
         # so that what is scored and shipped does not depend on the precision of the training hardware.
-        averaged = task.build(
-            architecture, image_shape=image_shape, classes=classes, dtype="float32", seed=config.seed
-        ).generators
+        averaged = task.generators(architecture, image_shape=image_shape, classes=classes, dtype="float32")
     for name, network in averaged.items():
         network.set_weights(networks.generators[name].get_weights())
     return TrainState(config.seed, Trained(networks, averaged, generator_optimizer, discriminator_optimizer))

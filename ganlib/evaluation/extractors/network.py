@@ -99,7 +99,7 @@ class NetworkSettings(Config):
     def _build(self, image_shape: tuple[int, ...], classes: int) -> keras.Model:
         images = keras.Input(image_shape, name="images", dtype="uint8")
         x = keras.layers.Rescaling(1 / pixels.HALF_RANGE, offset=-1.0)(images)
-        size, width = image_shape[0], self.width
+        size, width = max(image_shape[:2]), self.width
         while size > SMALLEST_MAP:
             x = keras.layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(x)
             size, width = -(-size // 2), min(2 * width, LARGEST_WIDTH)

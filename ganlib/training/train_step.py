@@ -1,0 +1,304 @@
+"""One training step in the graph: batches become matches, matches become terms, terms become gradients.
+
+`TrainStep.run` makes many steps on all replicas; `train_step` and `discriminator_step` are what each replica does with
+its share of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import streams
+from ganlib.tasks import Match
+from ganlib.training import augmentation
+from ganlib.training.rows import ACCURACY, LOSS
+from ganlib.training.schedules import ema_decay, learning_rate_factor
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    import keras
+
+    from ganlib.objectives import Objective
+    from ganlib.tasks import Task
+    from ganlib.training.config import TrainConfig
+    from ganlib.training.state import TrainState
+
+    Batch = dict[str, tf.Tensor]
+    Terms = dict[str, tf.Tensor]
+    Discriminator = Callable[[tf.Tensor], tf.Tensor]
+
+AUGMENTATION, INTERPOLATION = "augmentation", "interpolation"  # what is drawn with a batch, beside the task's draws
+SCHEDULED = ("learning_rate/generator", "learning_rate/discriminator", "ema/decay")
+IMAGE_RANK = 4
+
+
+class TrainStep:
+    """Trains a state's networks on a strategy's replicas.
+
+    Args:
+        state: What is trained; its variables were created in the strategy's scope.
+        task: Turns batches into matches of real and fake images.
+        objective: Turns matches into the terms of the losses.
+        strategy: Where it runs.
+        config: How it is trained.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        *,
+        task: Task,
+        objective: Objective,
+        strategy: tf.distribute.Strategy,
+        config: TrainConfig,
+    ) -> None:
+        self._trained = state.trained
+        self._task, self._objective, self._strategy, self._config = task, objective, strategy, config
+        networks = state.trained.networks
+        self._matches = list(networks.discriminators)
+        self._generator_variables = _trainable(networks.generators)
+        self._discriminator_variables = _trainable(networks.discriminators)
+        for variable in self._discriminator_variables:
+            variable.constraint = objective.constraint  # Keras applies it after each update: WGAN's clipping
+        self._averaged_pairs = [
+            (average, weight)
+            for name, model in state.trained.averaged.items()
+            for average, weight in zip(model.weights, networks.generators[name].weights, strict=True)
+        ]
+        self.run = tf.function(self._run, autograph=False)
+
+    def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
+        """Adds all that is random to a global batch, before it is split between replicas.
+
+        Args:
+            batch: What the task's batches hold.
+            seed: Chooses the draws of the run.
+            number: Number of the batch, int64.
+        """
+        drawn, count = self._task.draw(batch, seed=seed, number=number), self._config.batch_size
+        if self._config.augmentation:  # of each match for the real image and for the fake one
+            shape = [count, 2 * len(self._matches), augmentation.NUMBERS]
+            key = streams.pair(streams.key("augmentation", seed), number)
+            drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, key)
+        if self._objective.penalised:
+            key = streams.pair(streams.key("penalty", seed), number)
+            drawn[INTERPOLATION] = tf.random.stateless_uniform([count], key)
+        return drawn
+
+    def _run(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
+        """Makes `count` steps.
+
+        Args:
+            iterator: Gives the batches, those of a step one after the other.
+            count: Number of steps, int32.
+            first: Steps that were made before, int64.
+            learning_rate_scale: What rollbacks made of the learning rates, a factor.
+
+        Returns:
+            The terms of each step, float32 [count] by name.
+        """
+        every = self._objective.penalty_every
+        names: list[str] = []
+
+        def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            with tf.device("CPU:0"):  # what depends on the step alone: a GPU's host would wait for its answer
+                step = first + tf.cast(index, tf.int64)
+                due = tf.equal(tf.math.floormod(step, every), 0)
+                scheduled = self._schedule(step, learning_rate_scale)
+            self._trained.generator_optimizer.learning_rate = scheduled[0]
+            self._trained.discriminator_optimizer.learning_rate = scheduled[1]
+            batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
+            if every == 1:
+                terms = self._on_all_replicas(batches, penalised=True)
+            else:  # two graphs: no branch may be inside what the replicas run
+                terms = tf.cond(
+                    due,
+                    lambda: self._on_all_replicas(batches, penalised=True),
+                    lambda: self._on_all_replicas(batches, penalised=False),
+                )
+            self._update_averages(scheduled[-1])
+            names[:] = [*terms, *SCHEDULED]
+            return index + 1, rows.write(index, tf.concat([tf.stack(list(terms.values())), scheduled], axis=0))
+
+        rows = tf.TensorArray(tf.float32, size=count)
+        rows = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), rows))[1]
+        return dict(zip(names, tf.unstack(tf.transpose(rows.stack()), len(names)), strict=True))
+
+    def _on_all_replicas(self, batches: list[Batch], *, penalised: bool) -> Terms:
+        """Makes all updates of one step; returns its terms, the means over the replicas."""
+        for batch in batches[:-1]:
+            self._strategy.run(self.discriminator_step, args=(batch, penalised))
+        names: list[str] = []
+
+        def on_a_replica(batch: Batch) -> tf.Tensor:
+            terms = self.train_step(batch, penalised)
+            names[:] = terms
+            return tf.stack(list(terms.values()))  # so that one reduction serves all terms
+
+        values = self._strategy.run(on_a_replica, args=(batches[-1],))
+        means = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
+        return dict(zip(names, tf.unstack(means, len(names)), strict=True))
+
+    def train_step(self, batch: Batch, penalised: bool) -> Terms:
+        """Updates the discriminators and then the generators, on the same real and fake images.
+
+        Alternating updates let the discriminators, once updated, judge the fakes again. Simultaneous ones let
+        the logits of one pass serve both losses, which saves that pass and costs quality.
+
+        Args:
+            batch: This replica's share.
+            penalised: Whether the objective's penalties are due.
+
+        Returns:
+            The terms by name, and how well the discriminators did before their update.
+        """
+        alternating = self._config.updates == "alternating"
+        with tf.GradientTape(persistent=True) as tape:
+            play = self._task.play(self._trained.networks, batch, training=True)
+            matches = self._augment(play.matches, batch)
+            discriminators = self._discriminators(matches)
+            terms = self._discriminator_terms(batch, matches, discriminators, penalised=penalised)
+            discriminator_loss = self._loss(terms)
+            with tape.stop_recording():
+                metrics = self._discriminator_metrics(matches, discriminators)
+                if alternating:
+                    discriminator_norm = self._update_discriminators(tape, discriminator_loss)
+            if alternating:
+                discriminators = self._discriminators(matches)
+            generator_terms = {**play.terms(), **self._generator_terms(matches, discriminators)}
+            generator_loss = self._loss(generator_terms)
+        if not alternating:
+            discriminator_norm = self._update_discriminators(tape, discriminator_loss)
+        gradients = tape.gradient(generator_loss, self._generator_variables)
+        self._trained.generator_optimizer.apply(gradients, self._generator_variables)
+        return {
+            **terms,
+            **{f"generator/{name}": value for name, value in generator_terms.items()},
+            **metrics,
+            "gradient/discriminator": discriminator_norm,
+            "gradient/generator": self._norm(gradients),
+        }
+
+    def discriminator_step(self, batch: Batch, penalised: bool) -> None:
+        """Updates the discriminators alone, with this replica's share of a batch."""
+        play = self._task.play(self._trained.networks, batch, training=True)
+        matches = self._augment(play.matches, batch)
+        with tf.GradientTape() as tape:
+            terms = self._discriminator_terms(batch, matches, self._discriminators(matches), penalised=penalised)
+            loss = self._loss(terms)
+        self._update_discriminators(tape, loss)
+
+    def _augment(self, matches: dict[str, Match], batch: Batch) -> dict[str, Match]:
+        """Returns the matches as the discriminators see them."""
+        transforms = self._config.augmentation
+        if not transforms:
+            return matches
+        numbers = tf.unstack(batch[AUGMENTATION], 2 * len(self._matches), axis=1)
+        changed = {}
+        for place, name in enumerate(self._matches):
+            match, (real, fake) = matches[name], numbers[2 * place : 2 * place + 2]
+            images = {key for key, value in match.condition.items() if value.shape.rank == IMAGE_RANK}
+            if images:  # one condition stands beside both images, so both move as it does
+                fake = real
+            changed[name] = Match(
+                real=augmentation.augment(match.real, real, transforms=transforms),
+                fake=augmentation.augment(match.fake, fake, transforms=transforms),
+                condition={
+                    key: augmentation.augment(value, real, transforms=transforms) if key in images else value
+                    for key, value in match.condition.items()
+                },
+                weight=match.weight,
+            )
+        return changed
+
+    def _discriminators(self, matches: dict[str, Match]) -> dict[str, Discriminator]:
+        """Returns the discriminators in their present state, each as a function that judges an image once."""
+        networks = self._trained.networks.discriminators
+        return {name: _judge_once(networks[name], match.condition) for name, match in matches.items()}
+
+    def _discriminator_terms(
+        self, batch: Batch, matches: dict[str, Match], discriminators: dict[str, Discriminator], *, penalised: bool
+    ) -> Terms:
+        terms: Terms = {}
+        for name, match in matches.items():
+            objective, discriminator = self._objective, discriminators[name]
+            penalties = dict.fromkeys(objective.penalty_terms, tf.zeros([]))
+            if penalised and objective.penalised:
+                # Before the other terms: a penalty needs the pass recorded for its own gradient, and the others then
+                # take the logits of that pass.
+                due = objective.penalties(discriminator, match.real, match.fake, batch[INTERPOLATION])
+                penalties = {term: value * objective.penalty_every for term, value in due.items()}
+            own = {**objective.discriminator_terms(discriminator, match.real, match.fake), **penalties}
+            terms.update({f"{name}/{term}": _weighted(value, match.weight) for term, value in own.items()})
+        return terms
+
+    def _generator_terms(self, matches: dict[str, Match], discriminators: dict[str, Discriminator]) -> Terms:
+        terms: Terms = {}
+        for name, match in matches.items():
+            own = self._objective.generator_terms(discriminators[name], match.real, match.fake)
+            prefix = "" if len(matches) == 1 else f"{name}/"
+            terms.update({f"{prefix}{term}": _weighted(value, match.weight) for term, value in own.items()})
+        return terms
+
+    def _discriminator_metrics(self, matches: dict[str, Match], discriminators: dict[str, Discriminator]) -> Terms:
+        """Returns the share of images classified correctly and the loss without penalties, means over the matches."""
+        shares: list[tf.Tensor] = []
+        losses: list[tf.Tensor] = []
+        for name, match in matches.items():
+            shares.append(self._objective.accuracy(discriminators[name], match.real, match.fake))
+            losses.extend(self._objective.discriminator_terms(discriminators[name], match.real, match.fake).values())
+        return {ACCURACY: tf.add_n(shares) / len(shares), LOSS: tf.add_n(losses) / len(shares)}
+
+    def _loss(self, terms: Terms) -> tf.Tensor:
+        """The one place that accounts for replicas: Keras' optimizers sum gradients over them."""
+        return tf.add_n(list(terms.values())) / self._strategy.num_replicas_in_sync
+
+    def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
+        gradients = tape.gradient(loss, self._discriminator_variables)
+        self._trained.discriminator_optimizer.apply(gradients, self._discriminator_variables)
+        return self._norm(gradients)
+
+    def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        """Norm of the gradient; with several replicas that of each one's own batch."""
+        return tf.linalg.global_norm(gradients) * self._strategy.num_replicas_in_sync
+
+    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> tf.Tensor:
+        """Returns what `SCHEDULED` names, after `step` updates."""
+        config = self._config
+        factor = learning_rate_scale * learning_rate_factor(
+            step, schedule=config.schedule, steps=config.steps, decay_start_fraction=config.decay_start_fraction
+        )
+        optimizers = (config.generator_optimizer, config.discriminator_optimizer)
+        rates = [optimizer.learning_rate * factor for optimizer in optimizers]
+        return tf.stack([*rates, ema_decay(step, decay=config.final_ema_decay)])
+
+    def _update_averages(self, decay: tf.Tensor) -> None:
+        """Moves the averaged generators, batch-norm statistics included, towards the present ones."""
+        for average, weight in self._averaged_pairs:
+            average.assign_sub((1.0 - decay) * (average.value - weight.value))
+
+
+def _judge_once(network: keras.Model, condition: Mapping[str, tf.Tensor]) -> Discriminator:
+    """Returns the network as a function that judges each tensor once: the terms of a loss share one pass."""
+    answers: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+
+    def discriminator(images: tf.Tensor) -> tf.Tensor:
+        if id(images) not in answers:
+            answer = network({"images": images, **condition}, training=True)
+            answers[id(images)] = images, answer  # keeps the tensor, and so its id, alive
+        return answers[id(images)][1]
+
+    return discriminator
+
+
+def _weighted(value: tf.Tensor, weight: float) -> tf.Tensor:
+    return value if weight == 1.0 else value * weight
+
+
+def _trainable(models: dict[str, keras.Model]) -> list[keras.Variable]:
+    return [variable for model in models.values() for variable in model.trainable_variables]
