@@ -185,7 +185,7 @@ def test_a_discriminator_without_a_generator_becomes_saturated(digits, reference
     last = model.history[-1]
     assert last["discriminator/accuracy"] >= 0.99
     assert last["discriminator/loss"] < 0.05
-    assert "over 20 steps. Try a penalty" in model.events[0]["text"]
+    assert "for 20 steps. Try a penalty" in model.events[0]["text"]
 
 
 ALIKE = {"min_variance_ratio": 0.1, "min_distance_ratio": 0.1}
@@ -285,7 +285,7 @@ def test_the_best_state_is_not_rolled_back_to_itself(tmp_path):
 
 def test_a_failure_says_when_and_what(tmp_path):
     guard = Guard(HealthConfig(degraded="fail"), Checkpoints(tmp_path, keep=1), Tracker(tmp_path))
-    with pytest.raises(TrainingDiverged, match=r"step 9, after 2 rollbacks: degraded: much; the checkpoints"):
+    with pytest.raises(TrainingDiverged, match=r"step 9, after 2 rollbacks: degraded: much; earlier checkpoints"):
         guard.react(Finding("degraded", "much"), {MEASURE: 7.0}, state(step=9, rollbacks=2))
     [event, row] = storage.read_lines(tmp_path / "history.jsonl")
     assert (event["event"], event["reaction"]) == ("degraded", "failed")
@@ -375,7 +375,7 @@ def test_time_ends_a_run_with_a_score(digits, reference, tmp_path):
 
 
 def test_a_rollback_under_two_replicas_goes_on_with_equal_bits_after_an_interruption(digits, reference, tmp_path):
-    damaged, settings = damaged_feed(digits, numbers=[6]), {"replicas": 2, "model": SMALL}
+    damaged, settings = damaged_feed(digits, numbers=[6]), {"replicas": 2, "architecture": SMALL}
     whole = run(damaged, reference, tmp_path / "whole", home=str(tmp_path / "one"), **settings)
     run(damaged, reference, tmp_path / "half", home=str(tmp_path / "two"), steps=8, **settings)
     rest = run(damaged, reference, tmp_path / "rest", home=str(tmp_path / "two"), **settings)

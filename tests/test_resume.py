@@ -20,7 +20,7 @@ from ganlib.training.trainer import Trainer
 
 
 def run(*arguments, **settings):
-    return test_health.run(*arguments, **{"model": SMALL, **settings})
+    return test_health.run(*arguments, **{"architecture": SMALL, **settings})
 
 
 def same(whole, resumed):
@@ -60,7 +60,7 @@ STOPS = {
         {"plateau": "stop", "patience": 4},
     ),
     "degraded": (
-        {**WILD, "model": test_health.MODEL, "steps": 20},
+        {**WILD, "architecture": test_health.MODEL, "steps": 20},
         {"degraded": "roll_back", "degraded_factor": 1.0001, "degraded_scores": 1, "max_rollbacks": 0},
         {"degraded": "roll_back", "degraded_factor": 1.0001, "degraded_scores": 1, "max_rollbacks": 9},
     ),
@@ -172,9 +172,9 @@ class Large(PreparedDataset):
         splits = {"train": {"count": 160_000}}
         super().__init__(None, {"image_shape": [16, 16, 1], "classes": [], "preparation": {}, "splits": splits})
 
-    def load(self, split):
+    def examples(self, split):
         del split
-        return np.full((160_000, 16, 16, 1), 7, np.uint8), np.zeros(160_000, np.int64)
+        yield {"images": np.full((160_000, 16, 16, 1), 7, np.uint8), "labels": np.zeros(160_000, np.int64)}
 
 
 def test_ten_rollbacks_need_the_memory_of_one():

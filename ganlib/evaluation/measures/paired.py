@@ -36,8 +36,11 @@ def differences(samples: NDArray[np.uint8], truths: NDArray[np.uint8]) -> NDArra
 def paired_scores(found: Sequence[NDArray[np.float64]]) -> list[Score]:
     """Returns `l1` and `psnr`, the means over images, from what `differences` returned.
 
-    The peak signal-to-noise ratio is taken of each image by itself, with peak 255, and then averaged.
+    The peak signal-to-noise ratio is taken of each image by itself, with peak 255, and then averaged. Without true images
+    there are no scores.
     """
+    if not found:
+        return []
     rows = np.concatenate(found)
     absolute, squared = rows[:, 0], rows[:, 1]
     ratios = np.minimum(HIGHEST, -10.0 * np.log10(np.maximum(squared, 10.0 ** (-HIGHEST / 10.0))))
