@@ -18,7 +18,7 @@ from pipelines.gan_training import build_pipeline, compile_pipeline
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
 FEEDS = {
     "prepare-data": {"data"},
-    "measure-reference": {"evaluation"},
+    "measure-reference": {"task", "evaluation"},
     "train-gan": {"task", "model", "objective", "training"},
     "evaluate-gan": {"evaluation"},
     "export-model": {"export_settings"},
