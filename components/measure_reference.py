@@ -6,12 +6,12 @@ from kfp import dsl
 def measure_reference(
     dataset: dsl.Input[dsl.Dataset], task: dict, evaluation: dict, reference: dsl.Output[dsl.Artifact]
 ):
-    """Makes the feature space of the data and measures its real images in it.
+    """Builds the feature extractor for the dataset and measures its real images.
 
     Args:
         dataset: Prepared images.
-        task: Section task of the config; it chooses the real images that samples are compared with.
-        evaluation: Section evaluation of the config.
+        task: Section `task` of the config; it selects the real images that samples are compared with.
+        evaluation: Section `evaluation` of the config.
         reference: Feature extractor and statistics of the real images.
     """
     from pathlib import Path

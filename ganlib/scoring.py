@@ -17,8 +17,8 @@ from ganlib.data.tally import Tally, differences, sizes
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, versions
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import expected_distance, frechet_distance
-from ganlib.evaluation.sample import drawn_rows
-from ganlib.evaluation.scores import with_floors
+from ganlib.evaluation.sample import draw_rows
+from ganlib.evaluation.scores import add_floors
 from ganlib.progress import Progress
 from ganlib.runtime import without_autograph
 from ganlib.surroundings import own_keras, printable
@@ -112,7 +112,7 @@ def score(first: str, second: str, *, space: FixedExtractor, weights: Path | Non
     protocol = {
         "measure": extractor.measure("fd"),
         "extractor_sha256": extractor.sha256,
-        "treatment": extractor.treatment or "none",
+        "resize_mode": extractor.resize_mode or "none",
         **{f"reference_{name}": value for name, value in other.facts.items()},
         **{f"generated_{name}": value for name, value in one.facts.items() if name != "sha256"},
         "versions": versions(),
@@ -190,7 +190,7 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
     most = FEATURE_BYTES // (4 * extractor.network.output_shape[0][-1])
     whole = images.count <= most
     chosen = np.zeros(images.count, bool)
-    chosen[drawn_rows(images.count, most if whole else catalogue.PAIRWISE_LIMIT)] = True
+    chosen[draw_rows(images.count, most if whole else catalogue.PAIRWISE_LIMIT)] = True
     tally, seen = Tally(), 0
     progress = Progress(f"features of {images.name}", total=images.count, unit="images")
 
@@ -227,7 +227,7 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
 
 
 def _colour(extractor: FittedExtractor) -> Colour:
-    grey = extractor.treatment is None and extractor.network.input_shape[-1] == 1
+    grey = extractor.resize_mode is None and extractor.network.input_shape[-1] == 1
     return "grey" if grey else "rgb"
 
 
@@ -242,10 +242,10 @@ def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]
     if one.sample is not None and other.sample is not None:
         count = catalogue.pairwise_count(len(one.sample), len(other.sample))
         singles = catalogue.pairwise(one.sample.features, other.sample.features, extractor)
-        found += with_floors(singles, _halves(other.sample, count, extractor))
+        found += add_floors(singles, _halves(other.sample, count, extractor))
         # The class score grows with the count.
-        answers = [catalogue.classes(sample.drawn(count), extractor) for sample in (one.sample, other.sample)]
-        found += with_floors(*answers)
+        answers = [catalogue.classes(sample.draw(count), extractor) for sample in (one.sample, other.sample)]
+        found += add_floors(*answers)
     elif one.sample is not None:
         found += catalogue.classes(one.sample, extractor)
     return found
@@ -254,7 +254,7 @@ def _scores(one: _Side, other: _Side, extractor: FittedExtractor) -> list[Score]
 def _halves(sample: Sample, count: int, extractor: FittedExtractor) -> list[Score]:
     """Scores real images against others, as many as there are for both."""
     count = min(count, len(sample) // 2)
-    first, second = (sample.drawn(count, start=start).features for start in (0, count))
+    first, second = (sample.draw(count, start=start).features for start in (0, count))
     return catalogue.pairwise(first, second, extractor)
 
 

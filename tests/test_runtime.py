@@ -56,7 +56,7 @@ def test_a_verb_leaves_the_process_as_it_found_it(digits, reference, tmp_path):
         assert process() == before
         measure_reference(digits, EvaluationConfig(extractor=SMALL), tmp_path / "reference")
         assert process() == before
-        parts = {"task": TASK, "model": MODEL, "objective": NonSaturating()}
+        parts = {"task": TASK, "architecture": MODEL, "objective": NonSaturating()}
         model = train(digits, reference, **parts, config=config, output=tmp_path / "model")
         assert process() == before
         scores = evaluate(model, digits, reference, EvaluationConfig(samples=20), tmp_path / "scores")
@@ -77,7 +77,7 @@ def test_a_training_has_the_kernels_that_it_asks_for_whatever_came_before(
 
     monkeypatch.setattr(Tracker, "metrics", watched)
     measure_reference(digits, EvaluationConfig(extractor=SMALL), tmp_path / "reference")
-    parts = {"task": TASK, "model": MODEL, "objective": NonSaturating()}
+    parts = {"task": TASK, "architecture": MODEL, "objective": NonSaturating()}
     for chosen in (deterministic, not deterministic):
         config = TrainConfig(**QUICK, deterministic=chosen)
         with runtime.deterministic(enabled=not chosen):

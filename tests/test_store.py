@@ -287,7 +287,7 @@ def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, told, monkeypatch)
     assert str(caught.value).startswith(address.WANTED + told)
     assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert tracking.deliver_command(Path("/runs/a")) == "gan-pipelines deliver /runs/a --uri ADDRESS"
+    assert tracking.sync_command(Path("/runs/a")) == "gan-pipelines sync /runs/a --uri ADDRESS"
 
 
 @pytest.mark.parametrize(

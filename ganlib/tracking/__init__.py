@@ -11,7 +11,7 @@ process loses it, and what a resumed run repeats would be logged twice.
 """
 
 from ganlib.tracking.address import Blocked, check_address, store_file, store_uri
-from ganlib.tracking.courier import deliver_command
+from ganlib.tracking.courier import sync_command
 from ganlib.tracking.delivery import deliver
 from ganlib.tracking.folder import (
     DEFAULT_EXPERIMENT,
@@ -37,7 +37,6 @@ __all__ = [
     "Tracker",
     "check_address",
     "deliver",
-    "deliver_command",
     "flattened",
     "initialise",
     "pending",
@@ -46,5 +45,6 @@ __all__ = [
     "run_id",
     "store_file",
     "store_uri",
+    "sync_command",
     "tracked_folders",
 ]

@@ -46,7 +46,7 @@ class Courier(threading.Thread):
             if self._delivery.calls == before:
                 break
         if pending(self._folder):
-            deliver = f"eliver it with: {deliver_command(self._folder)}"
+            deliver = f"eliver it with: {sync_command(self._folder)}"
             what = f"{self._obstacle}. Then d{deliver}" if self._obstacle else f"D{deliver}"
             print(f"tracking: not everything reached MLflow; it is kept on disk. {what}", flush=True)
 
@@ -87,8 +87,8 @@ class Courier(threading.Thread):
         self._away, self._obstacle = False, ""
 
 
-def deliver_command(folder: Path) -> str:
-    """Returns what to type to deliver a folder later; a server's address is told unless it holds a password."""
+def sync_command(folder: Path) -> str:
+    """Returns the command that uploads pending records of a folder; it has no address if that includes a password."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     try:
         check_address(uri)
@@ -96,4 +96,4 @@ def deliver_command(folder: Path) -> str:
         option = " --uri ADDRESS"
     else:
         option = f" --uri {shlex.quote(uri)}" if uri == redacted(uri) else ""
-    return f"gan-pipelines deliver {shlex.quote(str(folder))}{option}"
+    return f"gan-pipelines sync {shlex.quote(str(folder))}{option}"

@@ -98,7 +98,7 @@ class Delivery:
 
     def bring(self, lines: list[Line]) -> None:
         """Logs the lines that the server does not have, in their order."""
-        # The courier of a run and `gan-pipelines deliver` may come at the same time.
+        # The courier of a run and `gan-pipelines sync` may come at the same time.
         with storage.sole_user(self._folder / ".delivery", patience=LOCK_SECONDS):
             try:
                 self._bring_metrics([line for line in lines if "do" not in line])

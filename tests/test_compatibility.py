@@ -1,5 +1,6 @@
-"""What belongs together is checked by hash wherever two artifacts meet; what may differ is noted."""
+"""Artifacts are checked by hash wherever two of them meet: some differences are errors, others give notes."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ def evaluation(trained, digits, reference, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """Images of the shape of the digits that are none, two to a batch."""
+    """Noise images with the shape of the digits."""
     place = tmp_path_factory.mktemp("others")
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
     np.savez(place / "data.npz", images=images)
@@ -57,7 +58,7 @@ def test_scores_name_the_generator_that_they_are_of(evaluation, trained):
         "which": "best",
         "averaged": True,
         "step": trained.step("best"),
-        "sha256": storage.sha256(trained.file("best")),
+        "sha256": hashlib.sha256(storage.sha256(trained.file("best")).encode()).hexdigest(),  # of all its networks
     }
     assert Evaluation.open(evaluation.folder).generator == evaluation.generator
     assert (evaluation.protocol["generator"], evaluation.protocol["averaged"]) == ("best", True)
@@ -68,8 +69,8 @@ def test_a_model_is_not_shipped_with_the_scores_of_another(evaluation, trained, 
     network = other.network("best")
     network.set_weights([weights + 0.05 for weights in network.get_weights()])
     network.save(other.file("best"))
-    told = r"^expected scores of this model's best generator; measure them again\. Received: model=.*, scores="
-    with pytest.raises(ValueError, match=told) as raised:
+    message = r"^expected scores of this model's best generator; measure them again\. Received: model=.*, scores="
+    with pytest.raises(ValueError, match=message) as raised:
         export(other, evaluation, ExportConfig(), tmp_path / "model")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "model").exists()
@@ -84,17 +85,19 @@ def test_scores_that_name_no_generator_ship_none(evaluation, trained, tmp_path, 
 
 
 def test_a_model_is_not_scored_beside_images_that_it_was_not_trained_on(trained, others, reference, tmp_path):
-    told = r"^expected the images that the model was trained on, digits\. Received: dataset='noise' \(sha256 \w+, not "
-    with pytest.raises(ValueError, match=told):
+    message = (
+        r"^expected the images that the model was trained on, digits\. Received: dataset='noise' \(sha256 \w+, not "
+    )
+    with pytest.raises(ValueError, match=message):
         evaluate(trained, others, reference, FEW, tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
 
 
 @pytest.mark.parametrize("split", ["test", "all"])
 def test_a_reference_of_another_split_than_the_settings_say_is_refused(trained, digits, reference, tmp_path, split):
-    told = rf"^expected the split that the reference is of, train\. Received: evaluation\.reference_split={split}$"
+    message = rf"^expected train, the split of the reference\. Received: evaluation\.reference_split={split}$"
     config = EvaluationConfig(samples=5, reference_split=split)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         evaluate(trained, digits, reference, config, tmp_path / "scores")
 
 
@@ -108,15 +111,15 @@ def test_a_reference_of_other_images_is_noted_by_training_and_keeps_the_run_its_
     others, digits, reference, tmp_path, capsys
 ):
     model = started(others, reference, tmp_path / "model")
-    note = "The reference is of other images, digits, than the model was trained on."
+    note = "The reference was measured on other images, digits, than the model was trained on."
     assert f"note: {note}" in capsys.readouterr().out
     own = measure_reference(others, EvaluationConfig(extractor="random"), tmp_path / "own")
     capsys.readouterr()
     scores = evaluate(model, others, own, FEW, tmp_path / "scores")
     assert note not in scores.notes
-    chosen = "The best generator was chosen by another reference, fd_digits_classifier of digits."
+    chosen = "The best generator was chosen with another reference, fd_digits_classifier of digits."
     assert chosen in scores.notes
-    # The same feature space, measured on other images, is another yardstick: a run does not go on by it.
+    # The same feature space, measured on other images, is another reference: a run cannot resume with it.
     moved = replace(reference, facts={**reference.facts, "dataset": "letters", "dataset_sha256": "0" * 64})
     with pytest.raises(ValueError, match=r"holds a run with other settings: reference_images was '\w+'"):
         started(others, moved, tmp_path / "model", steps=2)
@@ -132,8 +135,10 @@ def test_shards_of_another_data_set_of_the_same_size_are_refused(others, copy):
     prepare(DataConfig(source=source, size=16), turned)
     assert (turned / shard.name).stat().st_size == shard.stat().st_size
     shutil.copy(turned / shard.name, shard)
-    told = r"^damaged images; prepare them anew\. Received: .*\(train-00000-of-00001\.tfrecord is not that of the manif"
-    with pytest.raises(ValueError, match=told):
+    message = (
+        r"^damaged images; prepare them anew\. Received: .*\(train-00000-of-00001\.tfrecord is not that of the manif"
+    )
+    with pytest.raises(ValueError, match=message):
         PreparedDataset.open(folder).load("train")
     assert len(PreparedDataset.open(folder).load("test")[0])
 
