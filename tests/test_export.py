@@ -143,6 +143,8 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
     assert "Scores of each class" in page
     assert "seen as asked" not in page  # nothing was asked for
     assert page.count("<svg") == 8  # distance, diversity, accuracy, terms, gradients, rates, average, speed
+    colour = re.search(r'background: (#\w{6})"></i>generator/non_saturating</span>', page)
+    assert f"stroke: {colour[1]}" in page.partition("generator/non_saturating</span>")[2].partition("</svg>")[0]
 
 
 def test_the_exported_signatures_give_the_images_of_training(exported, trained):

@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from ganlib import pixels, storage
 from ganlib.data import PreparedDataset
 from ganlib.evaluation import EvaluationConfig, evaluate
-from ganlib.evaluation.measures.catalogue import memorisation
+from ganlib.evaluation.measures import memorisation
 from ganlib.evaluation.measures.catalogue import memorisation as memorisation_score
 from ganlib.evaluation.measures.memorisation import closeness, closeness_to_training, memorised
 from ganlib.training import TrainedModel

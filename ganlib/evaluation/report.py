@@ -13,6 +13,7 @@ from etils import epy
 
 with epy.lazy_imports():
     import jinja2
+    import matplotlib.colors
     import matplotlib.figure
     from PIL import Image
 
@@ -34,6 +35,7 @@ PANELS = {
     "Decay of the averaged generator": ("ema/",),
     "Speed": ("speed/",),
 }
+HEALTH_COLOUR = "#333333"  # of no line
 ROUNDING = 1e-4  # share of a curve's values within which it is drawn flat
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -91,7 +93,7 @@ def write_report(contents: Contents, path: Path) -> None:
         galleries=[(_embedded(path), caption) for path, caption in contents.galleries.items()],
         preview=_embedded(contents.preview),
         curves=[
-            (title, _curve(contents.history, names, events=[event["step"] for event in contents.events]))
+            (title, *_curve(contents.history, names, events=[event["step"] for event in contents.events]))
             for title, names in _panels(contents.history)
         ],
     )
@@ -128,17 +130,23 @@ def _panels(history: Rows) -> list[tuple[str, list[str]]]:
     return [(title, chosen) for title, chosen in [*panels, ("Others", left)] if chosen]
 
 
-def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> str:
-    """Returns a line chart as SVG text, a dashed line wherever health noticed something."""
-    figure = matplotlib.figure.Figure(figsize=(6.4, 3.2), layout="constrained")
-    axes = figure.add_subplot()
+def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> tuple[str, list[tuple[str, str]]]:
+    """Returns a line chart as SVG text, a dashed line wherever health noticed something, and its lines' colours.
+
+    The page shows the names: Matplotlib would measure them to make room, which takes longer than everything else, and
+    they would shrink with the picture.
+    """
+    figure = matplotlib.figure.Figure(figsize=(6.4, 3.2))
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.15, top=0.97)
+    axes, colours = figure.add_subplot(), {}
     for name in names:
         points = [(row["step"], row[name]) for row in history if name in row]
         marker = "o" if len(points) < 60 else ""
-        axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.2, label=name)
-    for number, step in enumerate(events):
-        label = "health" if number == 0 else None
-        axes.axvline(step, color="tab:red", linewidth=1.0, linestyle="--", alpha=0.7, label=label)
+        (line,) = axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.2)
+        colours[name] = matplotlib.colors.to_hex(line.get_color())
+    for step in events:
+        colours["health"] = HEALTH_COLOUR
+        axes.axvline(step, color=HEALTH_COLOUR, linewidth=1.0, linestyle="--", alpha=0.7)
     values = [row[name] for row in history for name in names if name in row]
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
@@ -146,8 +154,8 @@ def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> str
         axes.set_ylim(min(0.0, 1.5 * min(values)), max(0.0, 1.5 * max(values)))
     axes.set_xlabel("step")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text, not its outlines
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode()
-    return text[text.index("<svg") :]
+    return text[text.index("<svg") :], list(colours.items())

@@ -1,4 +1,8 @@
-"""Distances between images, a block of rows at a time."""
+"""Distances between images, a block of rows at a time.
+
+scikit-learn's NearestNeighbors finds radii in half the time, but its import costs about what that saves on 10,000
+images, and it has no query with a radius for each point, so the distances would be needed all the same.
+"""
 
 from __future__ import annotations
 
