@@ -1,7 +1,7 @@
 """Cron lines in the format of KFP.
 
-Croniter accepts lines that KFP refuses or never runs (`L`, `1#2`, `fri-mon`, day 7). It refuses `?` as the second, which
-KFP accepts.
+Croniter accepts lines that KFP refuses or never runs (`L`, `1#2`, `fri-mon`, day 7). It refuses `?` as the second,
+which KFP accepts.
 """
 
 from __future__ import annotations
