@@ -89,7 +89,7 @@ def _lock(file: IO[bytes], folder: Path, *, patience: float) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path that becomes `path` when the block ends well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
@@ -106,7 +106,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Gives a temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
@@ -147,7 +147,7 @@ def write_json(path: Path, value: Any) -> None:
         text = json.dumps(value, indent=2, allow_nan=False)
     except ValueError as error:
         raise ValueError(f"expected finite numbers only. Received: path={str(path)!r} ({error})") from error
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
@@ -198,7 +198,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replaces a file of JSON lines as a whole."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -70,7 +70,7 @@ def save_grid(images: NDArray[np.uint8], path: Path, *, columns: int) -> None:
 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a PNG file that is whole or absent."""
-    with storage.whole_file(path) as temporary:
+    with storage.atomic_file(path) as temporary:
         picture.save(temporary, format="PNG")
 
 

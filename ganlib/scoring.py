@@ -56,7 +56,7 @@ class Scoring:
     def save(self, folder: Path) -> None:
         """Writes a folder that `Evaluation.open` and the command `compare` read."""
         rows = [asdict(score) for score in self.scores]
-        with storage.whole_folder(folder) as place:
+        with storage.atomic_folder(folder) as place:
             storage.write_json(place / "scores.json", {"scores": rows, "protocol": self.protocol, "notes": self.notes})
 
 

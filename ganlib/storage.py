@@ -20,8 +20,8 @@ from ganlib.files import (
     sole_user,
     sole_writer,
     sweep,
-    whole_file,
-    whole_folder,
+    atomic_file,
+    atomic_folder,
     write_json,
     write_lines,
 )
@@ -47,8 +47,8 @@ __all__ = [
     "sole_user",
     "sole_writer",
     "sweep",
-    "whole_file",
-    "whole_folder",
+    "atomic_file",
+    "atomic_folder",
     "write_json",
     "write_lines",
 ]
@@ -138,7 +138,7 @@ def _asked(location: str, check: Callable[[Path], object] | None, *, download: b
         if isinstance(found, remote.RemoteFolder):
             found.download(kept)
             return kept
-        with whole_file(kept) as temporary:
+        with atomic_file(kept) as temporary:
             found.download(temporary)
             if check is not None:
                 check(temporary)
@@ -176,8 +176,8 @@ def publish(source: Path, target: Path | str) -> None:
     target = Path(target).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
-        with whole_file(target) as temporary:
+        with atomic_file(target) as temporary:
             shutil.copyfile(source, temporary)
         return
-    with whole_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)

@@ -36,7 +36,7 @@ def visible(folder):
 
 def test_a_file_appears_only_when_its_block_ends_well(tmp_path):
     target = tmp_path / "new" / "file.txt"
-    with storage.whole_file(target) as temporary:
+    with storage.atomic_file(target) as temporary:
         temporary.write_text("half")
         assert not target.exists()
         assert temporary.parent == target.parent  # a rename between two disks would not be atomic
@@ -48,7 +48,7 @@ def test_a_file_appears_only_when_its_block_ends_well(tmp_path):
 def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError, match="boom"), storage.whole_file(target) as temporary:
+    with pytest.raises(RuntimeError, match="boom"), storage.atomic_file(target) as temporary:
         fail_after(temporary.write_text("half"), RuntimeError("boom"))
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
@@ -57,7 +57,7 @@ def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_written_file_can_be_read_by_others(tmp_path):
     storage.write_json(tmp_path / "file.json", [])
     assert (tmp_path / "file.json").stat().st_mode & 0o777 == 0o644
-    with storage.whole_folder(tmp_path / "folder"):
+    with storage.atomic_folder(tmp_path / "folder"):
         pass
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o755
 
@@ -66,7 +66,7 @@ def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
     target = tmp_path / "out"
     (target / "deep").mkdir(parents=True)
     (target / "deep" / "old.txt").write_text("old")
-    with storage.whole_folder(target) as temporary:
+    with storage.atomic_folder(target) as temporary:
         (temporary / "new").mkdir()
         (temporary / "new" / "file.txt").write_text("new")
         assert (target / "deep" / "old.txt").exists()
@@ -78,7 +78,7 @@ def test_a_failing_block_leaves_the_old_folder_and_nothing_else(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old.txt").write_text("old")
-    with pytest.raises(KeyboardInterrupt), storage.whole_folder(target) as temporary:
+    with pytest.raises(KeyboardInterrupt), storage.atomic_folder(target) as temporary:
         fail_after((temporary / "new.txt").write_text("half"), KeyboardInterrupt())
     assert os.listdir(tmp_path) == ["out"]
     assert os.listdir(target) == ["old.txt"]
@@ -86,17 +86,17 @@ def test_a_failing_block_leaves_the_old_folder_and_nothing_else(tmp_path):
 
 def test_a_folder_does_not_take_the_place_of_a_file(tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(NotADirectoryError), storage.whole_folder(tmp_path / "out"):
+    with pytest.raises(NotADirectoryError), storage.atomic_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out").read_text() == "a file"
     assert os.listdir(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("old", [True, False], ids=["over an old one", "anew"])
-@pytest.mark.parametrize("kind", ["whole_file", "whole_folder"])
+@pytest.mark.parametrize("kind", ["atomic_file", "atomic_folder"])
 def test_a_killed_writer_leaves_the_old_or_nothing(tmp_path, kind, old):
     target = tmp_path / "target"
-    inside = target / "data" if kind == "whole_folder" else target
+    inside = target / "data" if kind == "atomic_folder" else target
     if old:
         inside.parent.mkdir(exist_ok=True)
         inside.write_text("old")

@@ -242,7 +242,7 @@ def _append(source: Path, target: Path) -> None:
 @contextlib.contextmanager
 def _whole(output: Path) -> Iterator[Path]:
     try:
-        with storage.whole_folder(output) as folder:
+        with storage.atomic_folder(output) as folder:
             yield folder
     except (storage.RemoteError, ReadError):  # of reading
         raise

@@ -166,7 +166,7 @@ def evaluate(
     protocol = reference.protocol(count=count, generator=config.generator, averaged=True, seed=config.seed)
     protocol |= {"class_samples": len(drawn)}
     by_class = per_class(drawn, reference, dataset.classes)
-    with storage.whole_folder(output) as folder:
+    with storage.atomic_folder(output) as folder:
         notes = [*_notes(model, dataset, reference, count), *flattered(scores[0], reference), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})

@@ -64,7 +64,7 @@ def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output
     count = reference.sample_count(config.samples)
     few = reference.floor_count(count)
     reference.known_floors[few] = reference.floors(few)
-    with storage.whole_folder(output) as folder:
+    with storage.atomic_folder(output) as folder:
         reference.save(folder)
     accuracy = extractor.facts.get("test_accuracy")
     told = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "

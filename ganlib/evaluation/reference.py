@@ -235,7 +235,7 @@ class Reference:
         if self.apart is not None:
             self.apart.save(folder / APART)
         if self.test_closeness is not None:
-            with storage.whole_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
+            with storage.atomic_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
                 np.save(file, self.test_closeness, allow_pickle=False)
         floors = {count: [asdict(score) for score in scores] for count, scores in self.known_floors.items()}
         storage.write_json(folder / "reference.json", {"format": FORMAT, "facts": self.facts, "floors": floors})

@@ -81,7 +81,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     _check_target(config.target)
     which = _scored(model, evaluation)
     network = model.network(which)
-    with storage.whole_folder(output) as folder:
+    with storage.atomic_folder(output) as folder:
         classes = len(model.classes) if model.task.takes_label else 0
         save_network(network, folder / "generator.keras", classes=classes)
         save_signatures(network, model.task, folder / "saved_model", classes=classes)

@@ -81,7 +81,7 @@ def _write(file: Path, artifacts: Path) -> None:
             raise RuntimeError(f"{remains} was left behind by a database that is gone: {_moving(remains)}")
     storage.sweep(file.parent, name=file.name)
     content = _tables(artifacts.absolute().as_uri())
-    with storage.whole_file(file) as temporary:
+    with storage.atomic_file(file) as temporary:
         temporary.write_bytes(content)
 
 

@@ -34,7 +34,7 @@ def write_model(output: Path, state: TrainState, task: Task, *, home: Path, fact
     """
     networks = {"best": task.sampler(state.best_averaged()), "last": task.sampler(state.trained.averaged)}
     inputs = task.inputs(WITNESSES, seed=streams.key("witness"), shares=facts["class_shares"])
-    with storage.whole_folder(output) as folder:
+    with storage.atomic_folder(output) as folder:
         for which, network in networks.items():
             network.save(folder / f"{which}.keras")
             with true_float32():
