@@ -11,7 +11,7 @@ square roots of large matrices cost; only 10,000, some 20 minutes a program, are
 
 `ours` is the command, which knows more than any peer: errors, what endless images would give, density and coverage.
 The others compare like with like: ratios are to ours with the same measures. Values are equal where
-the treatment of images is: ours, torch-fidelity and torchmetrics have the legacy one, clean-fid the clean one,
+the resize mode is: ours, torch-fidelity and torchmetrics have the legacy one, clean-fid the clean one,
 pytorch-fid one of its own.
 """
 
@@ -195,7 +195,7 @@ def clean_fid_distance(first: str, second: str, weights: str) -> Values:
 
 
 def torchmetrics_distance(first: str, second: str, weights: str) -> Values:
-    """Its metric, fed from files, with the treatment of the original."""
+    """Its metric, fed from files, with the resize mode of the original."""
     import numpy as np
     import torch
     from PIL import Image

@@ -21,7 +21,7 @@ def pixels(training: np.ndarray, labels: np.ndarray, folder: Path) -> Features:
 
     def flat(images: np.ndarray) -> np.ndarray:
         if images.shape[1] > PIXEL_SIDE:
-            images = resized(images, treatment="clean", side=PIXEL_SIDE).numpy()
+            images = resized(images, resize_mode="clean", side=PIXEL_SIDE).numpy()
         return images.reshape(len(images), -1).astype(np.float32) / 255.0
 
     return flat

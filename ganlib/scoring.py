@@ -112,7 +112,7 @@ def score(first: str, second: str, *, space: FixedExtractor, weights: Path | Non
     protocol = {
         "measure": extractor.measure("fd"),
         "extractor_sha256": extractor.sha256,
-        "treatment": extractor.treatment or "none",
+        "resize_mode": extractor.resize_mode or "none",
         **{f"reference_{name}": value for name, value in other.facts.items()},
         **{f"generated_{name}": value for name, value in one.facts.items() if name != "sha256"},
         "versions": versions(),
@@ -227,7 +227,7 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
 
 
 def _colour(extractor: FittedExtractor) -> Colour:
-    grey = extractor.treatment is None and extractor.network.input_shape[-1] == 1
+    grey = extractor.resize_mode is None and extractor.network.input_shape[-1] == 1
     return "grey" if grey else "rgb"
 
 

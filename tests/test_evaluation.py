@@ -28,7 +28,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
         "dataset_sha256": digits.checksum,
         "reference_split": "train",
         "reference_count": 1437,
-        "treatment": "none",
+        "resize_mode": "none",
         "resize": "bicubic",
         "size": "16x16",
         "pairwise_count": 5,
@@ -147,7 +147,7 @@ def test_a_reference_whose_parts_do_not_belong_together_is_measured_anew(referen
 @pytest.mark.parametrize("saved", [[], {"dataset": "digits"}])
 def test_what_is_no_reference_is_told(saved, tmp_path):
     storage.write_json(tmp_path / "reference.json", saved)
-    with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@2; measure it anew"):
+    with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@3; measure it anew"):
         Reference.open(tmp_path)
 
 

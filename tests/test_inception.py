@@ -209,7 +209,7 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path, pictures, outputs):
     loaded = FittedExtractor.load(tmp_path)
     assert np.array_equal(loaded.network(pictures)[0].numpy(), outputs[0])
     assert loaded.sha256 == fitted.sha256
-    assert (loaded.name, loaded.treatment, loaded.canonical, loaded.facts) == (
+    assert (loaded.name, loaded.resize_mode, loaded.canonical, loaded.facts) == (
         "inception_legacy",
         "legacy",
         False,
@@ -229,8 +229,8 @@ def test_grey_images_are_three_equal_channels(fitted, images):
     assert np.array_equal(few.all_outputs([grey])[0], few.all_outputs([np.repeat(grey, 3, axis=3)])[0])
 
 
-def test_the_treatments_are_two_spaces(files, images, fitted):
-    clean = Inception(treatment="clean").fit(None, seed=0, weights=files / "port.pth")
+def test_the_resize_modes_are_two_spaces(files, images, fitted):
+    clean = Inception(resize_mode="clean").fit(None, seed=0, weights=files / "port.pth")
     assert (fitted.name, clean.name) == ("inception_legacy", "inception_clean")
     few = [FittedExtractor(**(vars(space) | {"batch": 1})).all_outputs([images[:1]])[0] for space in (fitted, clean)]
     assert relative(*few) > 1e-3
@@ -256,7 +256,7 @@ def known(weights, monkeypatch):
 
 
 def test_weights_with_the_known_fingerprints_make_the_space_of_fid(files, known, capsys):
-    space = Inception(treatment="clean").fit(None, seed=0, weights=files / "archive.tgz")
+    space = Inception(resize_mode="clean").fit(None, seed=0, weights=files / "archive.tgz")
     assert space.canonical
     assert (space.measure("fd"), space.measure("kd")) == ("fid_clean", "kid_clean")
     assert not capsys.readouterr().out

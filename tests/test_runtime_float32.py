@@ -93,7 +93,7 @@ def test_scores_and_what_they_are_made_from_are_computed_in_true_float32(digits,
     network = settings.train(images, labels, classes=10, seed=0, steps=2)
     accuracy(network, images, labels)
     reference.distance([images])
-    resizing.resized(images[:2], treatment="clean", side=8)
+    resizing.resized(images[:2], resize_mode="clean", side=8)
     assert {name for name, _ in found} == {"__call__", "predict_on_batch", "einsum"}
     assert not any(short for _, short in found)
     assert enabled()

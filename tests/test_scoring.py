@@ -40,7 +40,7 @@ class Mean(FixedExtractor):
         images = keras.Input((8, 8, 3))
         pooled = keras.layers.Flatten()(keras.layers.AveragePooling2D(4)(images))
         network = keras.Model(images, [pooled, keras.layers.Lambda(lambda x: x[:, :2])(pooled)])
-        return FittedExtractor("mean", network, (), {}, treatment="clean")
+        return FittedExtractor("mean", network, (), {}, resize_mode="clean")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp
     found = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     first = found.scores[0]
     assert first.value > 3 * first.floor > 0
-    assert found.protocol["treatment"] == "clean"
+    assert found.protocol["resize_mode"] == "clean"
     assert found.protocol["generated_count"] == found.protocol["reference_count"] == 60
     assert [note.partition("; FID")[0] for note in found.notes] == [
         "The floors but the distance's are those of two halves of the second, 30 images each.",
@@ -184,12 +184,12 @@ def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
 
 STATISTICS = {
     "other width": Statistics(np.zeros(5), np.eye(5), 9),
-    "other space": Statistics(np.zeros(12), np.eye(12), 9, space="fd_mean (treatment legacy, weights 0)"),
+    "other space": Statistics(np.zeros(12), np.eye(12), 9, space="fd_mean (resize mode legacy, weights 0)"),
     "no covariance": Statistics(np.zeros(12), np.eye(12) - 0.5, 9),
 }
 OTHER_SPACE = (
-    r"^expected statistics of the feature space fd_mean \(treatment clean, weights \w{16}\)\. "
-    r"Received: fd_mean \(treatment legacy, weights 0\) in "
+    r"^expected statistics of the feature space fd_mean \(resize mode clean, weights \w{16}\)\. "
+    r"Received: fd_mean \(resize mode legacy, weights 0\) in "
 )
 
 
@@ -438,13 +438,13 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
     assert f"wrote {tmp_path / 'second.npz'}, mean and covariance of {places[1]}" in result.output
     found = Evaluation.open(tmp_path / "scores")
     assert [score.name for score in found.scores[:2]] == ["fd_random", "kd_random"]  # few images in 163 features
-    assert found.protocol["treatment"] == "clean"
+    assert found.protocol["resize_mode"] == "clean"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--treatment", "clean"], "a treatment belongs to the space inception"),
+        (["--resize-mode", "clean"], "a resize mode belongs to the space inception"),
         (["--space", "squeezenet"], "expected --weights FILE"),
         (["--space", "squeezenet", "--weights", __file__], "expected the HDF5 file of SqueezeNet's weights"),
         (["--weights", __file__, "--space", "random"], "expected no weights for random features"),

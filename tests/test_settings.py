@@ -95,20 +95,22 @@ def test_order_does_not_matter_and_two_of_a_kind_are_refused():
 def test_fid_lies_over_any_other_preset_and_changes_the_feature_space_alone(below):
     place = PLACE["folder"] if "folder" in below else []
     under, over = resolved(*place, preset=below or "digits"), resolved(*place, preset=["fid", *below])
-    assert over.evaluation.extractor.to_parameter() == {"kind": "inception", "treatment": "legacy"}
+    assert over.evaluation.extractor.to_parameter() == {"kind": "inception", "resize_mode": "legacy"}
     assert (over.evaluation.inception_weights, over.evaluation.samples) == (None, 10_000)
     kept = {"extractor", "samples"}
     assert over.evaluation.model_dump(exclude=kept) == under.evaluation.model_dump(exclude=kept)
     assert over.model_dump(exclude={"evaluation"}) == under.model_dump(exclude={"evaluation"})
-    more = resolved(*place, "evaluation.samples=50000", "evaluation.extractor.treatment=clean", preset=[*below, "fid"])
-    assert (more.evaluation.samples, more.evaluation.extractor.treatment) == (50_000, "clean")
+    more = resolved(
+        *place, "evaluation.samples=50000", "evaluation.extractor.resize_mode=clean", preset=[*below, "fid"]
+    )
+    assert (more.evaluation.samples, more.evaluation.extractor.resize_mode) == (50_000, "clean")
 
 
 @pytest.mark.parametrize("word", ["inception", "{kind: inception}"])
 def test_the_fields_of_the_space_before_do_not_stay(word, write):
     mine = write("evaluation: {extractor: {kind: classifier, network: {epochs: 3}}}\n")
     config = resolved(f"evaluation.extractor={word}", preset="digits", file=mine)
-    assert config.evaluation.extractor.to_parameter() == {"kind": "inception", "treatment": "legacy"}
+    assert config.evaluation.extractor.to_parameter() == {"kind": "inception", "resize_mode": "legacy"}
 
 
 def test_a_game_over_a_file_takes_the_files_data(write):

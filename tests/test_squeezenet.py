@@ -60,7 +60,7 @@ def plainly(images, weights):
         kernel, bias = weights[name]
         return tf.nn.relu(tf.nn.conv2d(x, kernel, strides, padding) + bias)
 
-    x = resized(images, treatment="clean", side=96)
+    x = resized(images, resize_mode="clean", side=96)
     x = tf.reverse(x, [3]) - tf.constant([103.939, 116.779, 123.68])
     x = convolved(x, "conv1", 2, "VALID")
     for number in SQUEEZED:

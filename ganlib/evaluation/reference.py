@@ -28,7 +28,7 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = "gan-pipelines/reference@2"
+FORMAT = "gan-pipelines/reference@3"
 CLOSENESS = "test_closeness.npy"
 APART = "apart.npz"
 REFERENCES = {"test": "the test images", "all": "all real images"}
@@ -214,7 +214,7 @@ class Reference:
         return {
             "measure": self.measure,
             "extractor_sha256": self.extractor.sha256,
-            "treatment": self.extractor.treatment or "none",
+            "resize_mode": self.extractor.resize_mode or "none",
             **self.facts,
             "pairwise_count": catalogue.pairwise_count(count, len(self.real)),
             "generated_count": count,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "of 2015.",
 )
 @click.option(
-    "--treatment",
+    "--resize-mode",
     type=click.Choice(["legacy", "clean"]),
     help="How images reach the Inception network's 299x299: bilinear as in 2015 (legacy, default), or bicubic.",
 )
@@ -48,7 +48,7 @@ def score(
     second: str,
     space: str | None,
     weights: str | None,
-    treatment: Literal["legacy", "clean"] | None,
+    resize_mode: Literal["legacy", "clean"] | None,
     output: Path | None,
     statistics: Path | None,
     as_json: bool,
@@ -60,8 +60,10 @@ def score(
     sigma, or the folder `reference` of a run, whose own feature space is then used.
     """
     word = space or ("random" if weights is None else "inception")
-    if treatment is not None and word != "inception":
-        raise Stop(f"a treatment belongs to the space inception. Received: --treatment {treatment}, {word}", MISTAKE)
+    if resize_mode is not None and word != "inception":
+        raise Stop(
+            f"a resize mode belongs to the space inception. Received: --resize-mode {resize_mode}, {word}", MISTAKE
+        )
     if word == "squeezenet" and weights is None:
         raise Stop(f"expected --weights FILE, the network's weights, beside --space {word}. Received: none", MISTAKE)
     with for_people(extra=True):
@@ -69,7 +71,7 @@ def score(
         from ganlib.evaluation import Inception, Random, SqueezeNet
 
         spaces = {
-            "inception": Inception(treatment=treatment or "legacy"),
+            "inception": Inception(resize_mode=resize_mode or "legacy"),
             "squeezenet": SqueezeNet(),
             "random": Random(),
         }

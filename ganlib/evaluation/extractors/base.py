@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
-from ganlib.evaluation.extractors.resizing import Treatment, resized
+from ganlib.evaluation.extractors.resizing import ResizeMode, resized
 from ganlib.runtime import true_float32
 from ganlib.schema import Config
 
@@ -41,7 +41,7 @@ class FittedExtractor:
         network: From images [N, H, W, C] with values 0..255 to (features [N, D], logits [N, K]).
         classes: What the logits stand for, where that is the data's own classes.
         facts: What else is known of it, such as its test accuracy.
-        treatment: How images reach the network's own side and three channels; None where it takes them as they are.
+        resize_mode: How images reach the network's own side and three channels; None where it takes them as they are.
         canonical: Whether this is the network of 2015 by which FID is defined.
         batch: Images that the network sees at once.
     """
@@ -50,14 +50,14 @@ class FittedExtractor:
     network: keras.Model
     classes: tuple[str, ...]
     facts: dict[str, Any]
-    treatment: Treatment | None = None
+    resize_mode: ResizeMode | None = None
     canonical: bool = False
     batch: int = BATCH
 
     def measure(self, word: str) -> str:
         """Returns the name of a measure in this space; `fid`, `kid`, `inception_score` are the canonical network's."""
         if self.canonical and word in CANONICAL:
-            return f"{CANONICAL[word]}_{self.treatment}"
+            return f"{CANONICAL[word]}_{self.resize_mode}"
         return f"{word}_{self.name}"
 
     def outputs(self, batches: Uint8Batches) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -68,9 +68,9 @@ class FittedExtractor:
             yield features[: len(images)], _softmax(logits[: len(images)])
 
     def _input(self, images: NDArray[np.uint8]) -> Any:
-        if self.treatment is None:
+        if self.resize_mode is None:
             return images
-        return resized(images, treatment=self.treatment, side=self.network.input_shape[1])
+        return resized(images, resize_mode=self.resize_mode, side=self.network.input_shape[1])
 
     def all_outputs(self, batches: Uint8Batches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Returns features [N, D] and class probabilities [N, K] of uint8 images [n, H, W, C], a row each."""
@@ -93,7 +93,7 @@ class FittedExtractor:
             "name": self.name,
             "classes": list(self.classes),
             "facts": self.facts,
-            "treatment": self.treatment,
+            "resize_mode": self.resize_mode,
             "canonical": self.canonical,
             "batch": self.batch,
             "sha256": self.sha256,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ganlib.evaluation.extractors import inception_network, inception_weights
 from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
-from ganlib.evaluation.extractors.resizing import Treatment
+from ganlib.evaluation.extractors.resizing import ResizeMode
 from ganlib.surroundings import own_keras
 
 BATCH = 32
@@ -17,7 +17,7 @@ class Inception(FixedExtractor):
     """The last pooling of the Inception network of 2015: the space of FID, KID and the inception score."""
 
     kind: Literal["inception"] = "inception"
-    treatment: Treatment = "legacy"
+    resize_mode: ResizeMode = "legacy"
     """How images reach 299x299: `legacy`, bilinear without antialiasing as in the original graph, or `clean`,
     antialiased bicubic; legacy because it is what most published values were measured with."""
 
@@ -34,7 +34,7 @@ class Inception(FixedExtractor):
         network = inception_network.build()
         read.fill(network)
         return FittedExtractor(
-            name=f"inception_{self.treatment}",
+            name=f"inception_{self.resize_mode}",
             network=network,
             classes=(),
             facts={
@@ -42,7 +42,7 @@ class Inception(FixedExtractor):
                 "recognised": read.recognised,
                 "fingerprints": read.fingerprints,
             },
-            treatment=self.treatment,
+            resize_mode=self.resize_mode,
             canonical=read.recognised,
             batch=BATCH,
         )

@@ -40,7 +40,7 @@ class Random(FixedExtractor):
         """Draws the weights, the same ones everywhere; see the base class."""
         if weights is not None:
             raise ValueError(f"expected no weights for random features. Received: weights={str(weights)!r}")
-        return FittedExtractor("random", _network(), (), {"seed": SEED}, treatment="clean")
+        return FittedExtractor("random", _network(), (), {"seed": SEED}, resize_mode="clean")
 
 
 def _network() -> keras.Model:

@@ -1,7 +1,7 @@
 """How images reach the side that a network takes: `legacy` as in 2015, `clean` as in image editing.
 
 Resizing without antialiasing moves a Frechet distance by whole points (Parmar et al. 2022,
-https://arxiv.org/abs/2104.11222), so the treatment belongs to every score. Both take and give the range 0..255, and
+https://arxiv.org/abs/2104.11222), so the resize mode belongs to every score. Both take and give the range 0..255, and
 nothing is rounded.
 """
 
@@ -21,17 +21,17 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Treatment = Literal["legacy", "clean"]
+ResizeMode = Literal["legacy", "clean"]
 CUBIC = -0.5  # Pillow's and most libraries' cubic kernel; OpenCV's and old TensorFlow's is -0.75
 SUPPORT = 2.0
 
 
-def resized(images: NDArray[np.uint8], *, treatment: Treatment, side: int) -> tf.Tensor:
+def resized(images: NDArray[np.uint8], *, resize_mode: ResizeMode, side: int) -> tf.Tensor:
     """Returns images as a network of colour images takes them.
 
     Args:
         images: uint8 [N, H, W, C]; one channel becomes three equal ones.
-        treatment: `legacy` is TensorFlow 1's bilinear interpolation without antialiasing, as in the graph of 2015;
+        resize_mode: `legacy` is TensorFlow 1's bilinear interpolation without antialiasing, as in the graph of 2015;
             `clean` is Pillow's bicubic one with antialiasing, channel by channel, clipped to 0..255.
         side: Height and width of the result.
 
@@ -39,12 +39,12 @@ def resized(images: NDArray[np.uint8], *, treatment: Treatment, side: int) -> tf
         float32 [N, side, side, 3] in 0..255.
     """
     with true_float32():
-        return _resized(images, treatment, side)
+        return _resized(images, resize_mode, side)
 
 
-def _resized(images: NDArray[np.uint8], treatment: Treatment, side: int) -> tf.Tensor:
+def _resized(images: NDArray[np.uint8], resize_mode: ResizeMode, side: int) -> tf.Tensor:
     pictures = tf.cast(images, tf.float32)
-    if treatment == "legacy":
+    if resize_mode == "legacy":
         pictures = tf.compat.v1.image.resize_bilinear(pictures, [side, side])
     else:
         rows, columns = (_bicubic(size, side) for size in images.shape[1:3])

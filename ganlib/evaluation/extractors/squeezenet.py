@@ -54,7 +54,7 @@ class SqueezeNet(FixedExtractor):
                 f".h5. Received: weights={str(path)!r} ({error})"
             ) from error
         facts = {"weights_sha256": storage.sha256(path)}
-        return FittedExtractor("squeezenet", network, (), facts, treatment="clean", batch=BATCH)
+        return FittedExtractor("squeezenet", network, (), facts, resize_mode="clean", batch=BATCH)
 
 
 class _Weights:

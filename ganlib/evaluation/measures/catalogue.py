@@ -44,12 +44,12 @@ SURE = 0.9
 def identity(space: FittedExtractor) -> str:
     """Returns what tells a feature space from all others: statistics of two identities do not compare."""
     weights = space.sha256[:HASH_DIGITS]
-    return f"{space.measure('fd')} (treatment {space.treatment or 'none'}, weights {weights})"
+    return f"{space.measure('fd')} (resize mode {space.resize_mode or 'none'}, weights {weights})"
 
 
 def check_shape(shape: tuple[int, ...], space: FittedExtractor) -> None:
     """Refuses images of a shape (H, W, C) other than those of a feature space that takes them as they are."""
-    if space.treatment is None and shape != space.network.input_shape[1:]:
+    if space.resize_mode is None and shape != space.network.input_shape[1:]:
         expected, received = ("x".join(map(str, sides)) for sides in (space.network.input_shape[1:], shape))
         raise ValueError(f"expected images of {expected}, as the reference's. Received: {received}")
 

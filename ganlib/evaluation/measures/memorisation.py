@@ -130,7 +130,7 @@ def _flat(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     if max(images.shape[1:3]) <= SIDE:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255.0)
     blocks = (images[start : start + REDUCED] for start in range(0, len(images), REDUCED))
-    small = [resized(block, treatment="clean", side=SIDE).numpy()[..., : images.shape[3]] for block in blocks]
+    small = [resized(block, resize_mode="clean", side=SIDE).numpy()[..., : images.shape[3]] for block in blocks]
     flat: NDArray[np.float32] = np.concatenate(small).reshape(len(images), -1)
     return flat / np.float32(255.0)
 
