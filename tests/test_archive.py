@@ -76,7 +76,7 @@ def unreadable(source, index, reason):
         listing.read(index)
     config = DataConfig(source=source.model_copy(update={"test_fraction": 0.5}), size=9, max_unusable=0.5)
     dataset = prepare(config, Path(source.path).parent / "dataset")
-    [item] = dataset.manifest["set_aside"]
+    [item] = dataset.manifest["skipped"]
     assert item["name"] == listing.entries[index].name
     assert reason in item["reason"]
 
@@ -139,7 +139,7 @@ def test_a_name_that_leaves_the_archive_touches_nothing(tmp_path, kind):
     assert not [entry.name for entry in listing.entries if ".." in entry.name]
 
 
-def test_links_and_devices_of_a_tar_archive_are_set_aside_unfollowed(tmp_path):
+def test_links_and_devices_of_a_tar_archive_are_skipped_unfollowed(tmp_path):
     secret = tmp_path / "secret.png"
     secret.write_bytes(png(255))
     source = pack(tmp_path / "images.tar", PICTURES)
@@ -151,12 +151,12 @@ def test_links_and_devices_of_a_tar_archive_are_set_aside_unfollowed(tmp_path):
     source = source.model_copy(update={"test_fraction": 0.5})
     dataset = prepare(DataConfig(source=source, size=9, max_unusable=0.5), tmp_path / "dataset")
     reason = "unreadable: a link, a device, or a file with holes"
-    assert sorted(item["name"] for item in dataset.manifest["set_aside"]) == [
+    assert sorted(item["name"] for item in dataset.manifest["skipped"]) == [
         "a/device.png",
         "a/hard.png",
         "a/soft.png",
     ]
-    assert {item["reason"] for item in dataset.manifest["set_aside"]} == {reason}
+    assert {item["reason"] for item in dataset.manifest["skipped"]} == {reason}
     assert dataset.count("train") + dataset.count("test") == len(NAMES)
 
 
@@ -273,7 +273,7 @@ def test_a_size_that_no_file_can_have_is_refused_at_once(tmp_path, kind, packed)
     refused(Archive(path=str(tmp_path / "images.tar")), "not a readable zip or tar file: ")
 
 
-def test_a_hole_of_any_size_is_set_aside_unread(tmp_path):
+def test_a_hole_of_any_size_is_skipped_unread(tmp_path):
     (tmp_path / "images.tar").write_bytes(damaged_files.tar("one hole"))
     listing = Archive(path=str(tmp_path / "images.tar")).listing()
     assert [entry.name for entry in listing.entries] == ["a.png", "b.png"]
@@ -291,7 +291,7 @@ def test_damage_in_a_packed_archive_is_noticed(tmp_path, opener):
     refused(Archive(path=str(tmp_path / "images")), "not a readable zip or tar file: ")
 
 
-def test_a_damaged_member_is_set_aside(tmp_path):
+def test_a_damaged_member_is_skipped(tmp_path):
     source = pack(tmp_path / "images.zip", PICTURES).model_copy(update={"test_fraction": 0.5})
     with zipfile.ZipFile(source.path) as file:
         offset = file.getinfo("a/4.png").header_offset
@@ -303,7 +303,7 @@ def test_a_damaged_member_is_set_aside(tmp_path):
     with pytest.raises((zipfile.BadZipFile, zlib.error)):
         listing.read(index)
     dataset = prepare(DataConfig(source=source, size=9, max_unusable=0.5), tmp_path / "dataset")
-    assert [item["name"] for item in dataset.manifest["set_aside"]] == ["a/4.png"]
+    assert [item["name"] for item in dataset.manifest["skipped"]] == ["a/4.png"]
 
 
 def test_an_archive_with_a_password_is_refused(tmp_path):
@@ -317,7 +317,7 @@ def test_an_archive_with_a_password_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-def test_an_image_that_is_too_large_is_set_aside_unread(tmp_path, kind, monkeypatch):
+def test_an_image_that_is_too_large_is_skipped_unread(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 10_000)
     source = pack(tmp_path / f"images.{kind}", PICTURES | {"a/bomb.png": bytes(10_001), "a/limit.png": png()})
     unreadable(source, names(source).index("a/bomb.png"), "larger than any image, 10001 bytes")
@@ -340,7 +340,7 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked(tmp_path):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_method_that_unpacks_without_bounds_is_set_aside(tmp_path, method):
+def test_a_method_that_unpacks_without_bounds_is_skipped(tmp_path, method):
     source = pack(tmp_path / "images.zip", PICTURES)
     with zipfile.ZipFile(source.path, "a") as file:
         file.writestr("a/x.png", png(), compress_type=method)

@@ -184,12 +184,12 @@ def test_a_lasting_fault_ends_the_preparation_and_sets_no_image_aside(
     assert not (tmp_path / "dataset").exists()
 
 
-def test_an_object_that_is_no_image_is_set_aside_with_its_reason(filled, objects, tmp_path, monkeypatch):
+def test_an_object_that_is_no_image_is_skipped_with_its_reason(filled, objects, tmp_path, monkeypatch):
     objects.blob("digits/train/0/bad.png").upload_from_string(b"no image")
     objects.blob("digits/train/1/large.png").upload_from_string(bytes(3000))
     monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 2999)
     dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=0.2), tmp_path / "dataset")
-    aside = {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
+    aside = {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
     assert aside == {
         "train/1/large.png": "unreadable: larger than any image, 3000 bytes",
         "train/0/bad.png": "unreadable: not an image",

@@ -1,4 +1,4 @@
-"""Folders and archives made to do harm: refused or set aside by name, nothing is written outside, and nothing hangs."""
+"""Folders and archives made to do harm: refused or skipped by name, nothing is written outside, and nothing hangs."""
 
 import io
 import os
@@ -71,8 +71,8 @@ def prepared(source, place):
     return prepare(DataConfig(source=source, size=9, max_unusable=0.5), place / "dataset")
 
 
-def set_aside(dataset):
-    return {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
+def skipped(dataset):
+    return {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
 
 
 def below(folder):
@@ -92,13 +92,13 @@ def test_no_name_writes_anywhere_or_breaks_a_line(tmp_path, monkeypatch, capsys,
     assert below(tmp_path)[:4] == ["a", "a/b", "a/b/c", "a/b/c/dataset"]
     assert below(place)[5:] == [f"images.{kind}"]
     assert not list(Path("/").glob("etc/escaped*"))
-    assert len(dataset.manifest["set_aside"]) == (not hidden)
+    assert len(dataset.manifest["skipped"]) == (not hidden)
     out = capsys.readouterr().out
     leads_out = ".." in name.split("/")
     assert ("left out: 1 file with a place outside of the archive, such as " in out) == leads_out
     assert dataset.manifest["ignored_files"] == leads_out
     assert all(line.isprintable() for line in out.splitlines())
-    assert all(re.match("prepare|set aside|data: |note: ", line) for line in out.splitlines())
+    assert all(re.match("prepare|skipped|data: |note: ", line) for line in out.splitlines())
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -141,7 +141,7 @@ def test_a_few_hundred_nested_folders_are_a_folder_like_any_other(tmp_path):
     subprocess.run(["rm", "-rf", str(tmp_path / "images")], check=True)
 
 
-def test_pipes_sockets_devices_and_dead_links_are_set_aside_at_once(tmp_path):
+def test_pipes_sockets_devices_and_dead_links_are_skipped_at_once(tmp_path):
     source = write_images(tmp_path / "images")
     os.mkfifo(tmp_path / "images" / "pipe.png")
     (tmp_path / "images" / "to-pipe.png").symlink_to("pipe.png")
@@ -150,7 +150,7 @@ def test_pipes_sockets_devices_and_dead_links_are_set_aside_at_once(tmp_path):
     (tmp_path / "images" / "circle.png").symlink_to("circle.png")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(os.path.relpath(tmp_path / "images" / "socket.png"))
-        found = set_aside(prepared(source, tmp_path))
+        found = skipped(prepared(source, tmp_path))
     assert {name: reason.removeprefix("unreadable: ") for name, reason in found.items()} == {
         "pipe.png": "no regular file",
         "to-pipe.png": "no regular file",
@@ -199,7 +199,7 @@ def test_names_of_a_folder_that_are_no_text_break_no_line(tmp_path, capsys):
     source = write_images(tmp_path / "images")
     for name in (b"\xff\xfe.png", b"two\nlines.png", b"\x1b[2J.png", b"n" * 251 + b".png"):
         Path(os.fsdecode(os.fsencode(source.path) + b"/" + name)).write_bytes(b"no image")
-    found = set_aside(prepared(source, tmp_path))
+    found = skipped(prepared(source, tmp_path))
     assert found.keys() == {"\\xff\\xfe.png", "two\\nlines.png", "\\x1b[2J.png", "n" * 251 + ".png"}
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
@@ -244,7 +244,7 @@ def test_a_link_in_a_zip_file_is_not_followed(tmp_path):
         link = zipfile.ZipInfo("link.png")
         link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
         file.writestr(link, str(tmp_path / "secret.png"))
-    assert set_aside(prepared(source, tmp_path)) == {"link.png": "unreadable: not an image"}
+    assert skipped(prepared(source, tmp_path)) == {"link.png": "unreadable: not an image"}
 
 
 def overlapping(path, way):
@@ -285,7 +285,7 @@ def test_a_member_that_reaches_into_the_directory_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_an_image_of_a_size_that_no_memory_has_is_set_aside_without_taking_any(tmp_path, kind):
+def test_an_image_of_a_size_that_no_memory_has_is_skipped_without_taking_any(tmp_path, kind):
     header = struct.pack(">2I5B", 60_000, 60_000, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
     bomb = (
@@ -299,7 +299,7 @@ def test_an_image_of_a_size_that_no_memory_has_is_set_aside_without_taking_any(t
     source = pack(tmp_path / f"images.{kind}", [("bomb.png", bomb), ("zeros.png", bytes(10 * 2**20))])
     tracemalloc.start()
     try:
-        found = set_aside(prepared(source, tmp_path))
+        found = skipped(prepared(source, tmp_path))
         assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
     finally:
         tracemalloc.stop()

@@ -309,11 +309,11 @@ def test_what_only_resembles_an_image_is_none(data):
     assert not kinds.is_image(data)
 
 
-def test_a_wrong_suffix_of_an_image_does_not_matter_and_a_page_named_as_one_is_set_aside(tmp_path):
+def test_a_wrong_suffix_of_an_image_does_not_matter_and_a_page_named_as_one_is_skipped(tmp_path):
     files = {f"train/{i}.jpg": PNG for i in range(20)} | {"train/99.jpg": b"<html>404 not found</html>"}
     [source, *_] = write(tmp_path, files | folders("test"))
     dataset = prepare(DataConfig(source=source, size=24, colour="rgb"), tmp_path / "dataset")
-    assert dataset.manifest["set_aside"] == [{"name": "train/99.jpg", "reason": "unreadable: not an image"}]
+    assert dataset.manifest["skipped"] == [{"name": "train/99.jpg", "reason": "unreadable: not an image"}]
     with pytest.raises(ValueError, match="1 of 31 images cannot be used"):
         prepare(DataConfig(source=source, size=24, max_unusable=0.01), tmp_path / "none")
 
@@ -324,7 +324,7 @@ def test_a_photo_of_a_kind_that_is_not_read_counts_as_an_image_and_says_its_kind
     [source, *_] = write(tmp_path, {f"{i}.png": PNG for i in range(20)} | {name: heic})
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
     reason = "unreadable: HEIC, a format that is not read here; convert it to PNG or JPEG"
-    assert dataset.manifest["set_aside"] == [{"name": name, "reason": reason}]
+    assert dataset.manifest["skipped"] == [{"name": name, "reason": reason}]
 
 
 def test_files_that_are_images_by_their_suffix_are_not_opened_to_be_listed(tmp_path, monkeypatch):

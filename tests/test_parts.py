@@ -62,7 +62,7 @@ def test_merged_parts_are_to_the_byte_what_one_task_writes(folder, tmp_path, sha
     whole = prepare(config, tmp_path / "whole")
     merged = merge_parts(config, made(config, tmp_path)[::-1], tmp_path / "merged")
     assert files_of(merged.folder) == files_of(whole.folder)
-    assert merged.manifest["set_aside"] != []
+    assert merged.manifest["skipped"] != []
     usable = 45 - sum(index % 4 != 0 for index in BAD)
     assert merged.count("train") == min(limit or usable, usable)
 
@@ -108,7 +108,7 @@ def test_a_part_depends_on_nothing_but_its_own_images(tmp_path):
     folder = write_images(tmp_path / "images")
     config = config_of(folder, shards=3)
     before = made(config, tmp_path / "before")
-    others = [item["name"] for part in (0, 2) for item in part_file(before[part])["slices"]["train"]["set_aside"]]
+    others = [item["name"] for part in (0, 2) for item in part_file(before[part])["slices"]["train"]["skipped"]]
     assert others != []
     for name in others:
         shutil.copy(folder / "train" / "a" / "02.png", folder / name)
@@ -137,7 +137,7 @@ def test_a_part_is_whole_or_absent(folder, tmp_path):
         "part": 1,
         "train": part.slices["train"].count,
         "test": part.slices["test"].count,
-        "set_aside": 2,
+        "skipped": 2,
     }
     assert sorted(os.listdir(tmp_path / "out" / "part")) == [
         "part.json",
@@ -246,7 +246,7 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
         "no json": r"not a JSON file: .*Received: path='.*part-1/part\.json'",
         "not whole": r"expected a whole part\.json\. Received: folder='.*part-1'",
         "no fingerprints": r"the shard train-00001-of-00002\.fingerprints is missing or cut off\. Received: folder=",
-        "other format": r"a part of format gan-pipelines/part@2\. Received: format='gan-pipelines/part@0'",
+        "other format": r"a part of format gan-pipelines/part@3\. Received: format='gan-pipelines/part@0'",
     }
     missing = r"the shard train-00001-of-00002\.tfrecord is missing or cut off\. Received: folder='.*part-1'"
     refused(config, folders, tmp_path, words.get(damage, missing))

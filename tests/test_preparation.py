@@ -83,21 +83,21 @@ def test_the_embedded_digits_are_prepared_without_any_setting(digits):
         "classes": 10,
         "train": 1437,
         "test": 360,
-        "set_aside": 0,
+        "skipped": 0,
     }
 
 
-def test_unusable_images_are_set_aside_by_name_with_their_reason(mixed, tmp_path, capsys):
+def test_unusable_images_are_skipped_by_name_with_their_reason(mixed, tmp_path, capsys):
     dataset = prepare(config_of(mixed, max_unusable=0.2), tmp_path / "dataset")
-    found = {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
+    found = {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
     assert found.keys() == SET_ASIDE.keys()
     for name, reason in SET_ASIDE.items():
         assert found[name].startswith(reason)
     assert dataset.count("train") + dataset.count("test") == 20 + 9
     assert dataset.manifest["ignored_files"] == 1
-    assert dataset.summary["set_aside"] == 5
+    assert dataset.summary["skipped"] == 5
     out = capsys.readouterr().out
-    assert "set aside 5 of 34 images: " in out
+    assert "skipped 5 of 34 images: " in out
     assert sum(f"{name} ({reason}" in out for name, reason in SET_ASIDE.items()) == 3
 
 
@@ -223,7 +223,7 @@ def test_the_manifest_tells_counts_classes_and_shape(tmp_path):
     assert manifest["preparation"] == {**settings, "flip": False}
     assert manifest["source"]["path"] == str(tmp_path / "images")
     assert manifest["source"]["listing_sha256"] == config.source.listing().checksum()
-    assert manifest["set_aside"] == []
+    assert manifest["skipped"] == []
 
 
 def test_the_checksums_are_those_of_the_files(tmp_path):
@@ -374,14 +374,14 @@ def test_unusable_images_are_replaced_by_the_next_ones(tmp_path, capsys):
         (folder / f"good-{index:02d}.png").write_text("text")
     config = config_of(tmp_path / "images", max_unusable=0.5)
     whole = prepare(config, tmp_path / "whole")
-    assert "set aside 10 of 34 images: " in capsys.readouterr().out
+    assert "skipped 10 of 34 images: " in capsys.readouterr().out
     few = prepare(config.model_copy(update={"train_images": 12}), tmp_path / "few")
     assert few.count("train") == 12
     np.testing.assert_array_equal(few.load("train")[0], whole.load("train")[0][:12])
-    bad = len(few.manifest["set_aside"])
-    assert few.manifest["set_aside"] == whole.manifest["set_aside"][:bad]
+    bad = len(few.manifest["skipped"])
+    assert few.manifest["skipped"] == whole.manifest["skipped"][:bad]
     out = capsys.readouterr().out
-    assert f"set aside {bad} of {12 + bad + 4} images: " in out  # those beyond the twelfth good one were not looked at
+    assert f"skipped {bad} of {12 + bad + 4} images: " in out  # those beyond the twelfth good one were not looked at
     assert "prepare 100%  16/16 images" in out
     assert out.count("prepare 100%") == 1
 

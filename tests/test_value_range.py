@@ -237,13 +237,13 @@ def test_images_of_8_bits_among_deep_ones_stay_as_they_are(tmp_path, capsys):
     )
 
 
-def test_the_smaller_kind_among_integers_and_fractions_is_set_aside_and_a_given_range_takes_both(tmp_path):
+def test_the_smaller_kind_among_integers_and_fractions_is_skipped_and_a_given_range_takes_both(tmp_path):
     images = [*balls(np.uint16, 4095), balls(np.float32, 4095)[-1]]
     source = folder_of(tmp_path / "images", images)
     dataset = prepared(source, tmp_path / "dataset", max_unusable=0.1)
-    [aside] = dataset.manifest["set_aside"]
+    [aside] = dataset.manifest["skipped"]
     assert aside["reason"] == "floating-point values of no known range, which data.value_range would tell"
-    assert prepared(source, tmp_path / "given", value_range=(0, 4095)).manifest["set_aside"] == []
+    assert prepared(source, tmp_path / "given", value_range=(0, 4095)).manifest["skipped"] == []
 
 
 def test_values_of_no_usual_range_are_refused_with_what_to_set(tmp_path, capsys):

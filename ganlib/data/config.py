@@ -33,7 +33,7 @@ class DataConfig(Config):
     resize: Resize = "bicubic"
     """Filter for resizing; all but nearest are antialiased when reducing."""
     min_side: int = Field(default=8, ge=1)
-    """Images with a shorter side than this many pixels are set aside."""
+    """Images with a shorter side than this many pixels are skipped."""
     value_range: tuple[float, float] | None = None
     """Numbers of the originals that become 0 and 255, those between in proportion, for all images, of 8 bits too.
     Absent means that images of 8 bits stay as they are, and that those of more have the range found in the set."""

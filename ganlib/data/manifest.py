@@ -75,7 +75,7 @@ def finish(
         listing: Gives the listing, which is needed only where images have to take the place of others.
 
     Raises:
-        ValueError: Too many images had to be set aside, or nearly all of a split.
+        ValueError: Too many images had to be skipped, or nearly all of a split.
     """
     train = [part["train"] for part in parts]
     missing = sum(made.read - made.count for made in train)
@@ -117,7 +117,7 @@ def _total(slices: Sequence[Slice]) -> Slice:
     return Slice(
         by_class=[sum(counts) for counts in zip(*(made.by_class for made in slices), strict=True)],
         read=sum(made.read for made in slices),
-        set_aside=[item for made in slices for item in made.set_aside],
+        skipped=[item for made in slices for item in made.skipped],
         remarks=_sum([made.remarks for made in slices]),
         formats=_sum([made.formats for made in slices]),
         low=min(made.low for made in slices),
@@ -131,12 +131,12 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> None:
     """Refuses too few usable images, and tells people of those that are not."""
-    set_aside = [item for split in SPLITS for item in totals[split].set_aside]
+    skipped = [item for split in SPLITS for item in totals[split].skipped]
     read = sum(total.read for total in totals.values())
-    unusable, share = f"{len(set_aside)} of {read} images", len(set_aside) / max(read, 1)
-    reasons = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:SHOWN_REASONS])
+    unusable, share = f"{len(skipped)} of {read} images", len(skipped) / max(read, 1)
+    reasons = "; ".join(f"{item['name']} ({item['reason']})" for item in skipped[:SHOWN_REASONS])
     if share > config.max_unusable:
-        more = ", ..." if len(set_aside) > SHOWN_REASONS else ""
+        more = ", ..." if len(skipped) > SHOWN_REASONS else ""
         raise ValueError(
             f"{unusable} cannot be used: {reasons}{more}. Expected a share of at most "
             f"data.max_unusable. Received: max_unusable={config.max_unusable}, share={share:.3f}"
@@ -150,8 +150,8 @@ def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> No
         if without:
             told = f"{len(without)} of {len(origin.classes)}, such as {without[0]}"
             print(f"note: classes without {split} images: {told}", flush=True)
-    if set_aside:
-        print(f"set aside {unusable}: {reasons}", flush=True)
+    if skipped:
+        print(f"skipped {unusable}: {reasons}", flush=True)
 
 
 def _train_shards(config: DataConfig, slices: Sequence[Slice], folder: Path) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def _manifest(
         "remarks": _sum([total.remarks for total in totals.values()]),
         "value_range": None if origin.values is None else list(origin.values),
         "values_used": _values_used(list(totals.values())),
-        "set_aside": [item for split in SPLITS for item in totals[split].set_aside],
+        "skipped": [item for split in SPLITS for item in totals[split].skipped],
         "ignored_files": origin.ignored,
         "description": origin.description,
     }

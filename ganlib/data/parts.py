@@ -1,7 +1,7 @@
 """The preparation in parts: each is a slice of the splits' fixed orders, and depends on nothing else.
 
 Part 3 of 8 holds the usable images of the fourth eighth of the training images, a shard of its own, and those of the
-fourth eighth of the test images, a piece of the test split's one shard. What is set aside leaves its place empty.
+fourth eighth of the test images, a piece of the test split's one shard. What is skipped leaves its place empty.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Slice:
     Attributes:
         by_class: Usable images of each class; one number where there are no classes.
         read: All of them.
-        set_aside: Names of the others, and why.
+        skipped: Names of the others, and why.
         remarks: What conversions lost, and how often.
         formats: How many usable images there are of each file format.
         low: Lowest value of the usable images on the scale 0..255, as `Seen` has it.
@@ -50,7 +50,7 @@ class Slice:
 
     by_class: list[int]
     read: int = 0
-    set_aside: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
     remarks: dict[str, int] = field(default_factory=dict)
     formats: dict[str, int] = field(default_factory=dict)
     low: int = 255
@@ -78,7 +78,7 @@ class Slice:
         for position, index in enumerate(indices):
             entry = listing.entries[index]
             if position in treated.refusals:
-                self.set_aside.append({"name": entry.name, "reason": treated.refusals[position]})
+                self.skipped.append({"name": entry.name, "reason": treated.refusals[position]})
             else:
                 self.by_class[entry.label or 0] += 1
 

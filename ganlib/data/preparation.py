@@ -29,7 +29,7 @@ from ganlib.schema import parse
 from ganlib.surroundings import printable
 
 PART_FILE = "part.json"
-PART_FORMAT = "gan-pipelines/part@2"
+PART_FORMAT = "gan-pipelines/part@3"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Part:
             "part": self.number,
             "train": self.slices["train"].count,
             "test": self.slices["test"].count,
-            "set_aside": sum(len(made.set_aside) for made in self.slices.values()),
+            "skipped": sum(len(made.skipped) for made in self.slices.values()),
         }
 
 
@@ -75,7 +75,7 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
         The dataset in `output`.
 
     Raises:
-        ValueError: The source holds nothing usable, or too many images had to be set aside.
+        ValueError: The source holds nothing usable, or too many images had to be skipped.
         OSError: The disk is full or not writable, or the source cannot be read any more.
         RuntimeError: A process that read images was killed.
     """
@@ -136,7 +136,7 @@ def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> Prep
         The dataset in `output`.
 
     Raises:
-        ValueError: The parts do not belong together, or too many images had to be set aside.
+        ValueError: The parts do not belong together, or too many images had to be skipped.
         OSError: The disk is full or not writable.
         RuntimeError: A process that read images was killed.
     """

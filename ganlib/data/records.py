@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = "gan-pipelines/tfrecord@1"
-NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "set_aside"}  # of a manifest
+NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "skipped"}  # of a manifest
 IN_MEMORY_BYTES = 2 * 2**30
 SHUFFLE_RECORDS = 16_384
 READ_BATCH = 512
@@ -98,7 +98,7 @@ class PreparedDataset:
             "classes": len(self.classes),
             "train": self.count("train"),
             "test": self.count("test"),
-            "set_aside": len(self.manifest["set_aside"]),
+            "skipped": len(self.manifest["skipped"]),
         }
 
     @property

@@ -275,7 +275,7 @@ def _introduction(
 
 def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
     """What to know before the scores are trusted."""
-    notes, set_aside = reference.remarks(count), dataset.manifest["set_aside"]
+    notes, skipped = reference.remarks(count), dataset.manifest["skipped"]
     met = [event for event in model.events if not event["reaction"].startswith("stopped")]  # told below
     if met:
         told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in met]
@@ -289,8 +289,8 @@ def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, 
             classes = f"{len(without)} of {len(dataset.classes)}, such as {without[0]}"
             notes.append(f"Classes without {split} images: {classes}.")
     notes += dataset.notes
-    if set_aside:
-        named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
-        rest = "; manifest.json of the data set names the others" if len(set_aside) > NAMED else ""
-        notes.append(f"Unusable and set aside: {len(set_aside)} images, {named}{rest}.")
+    if skipped:
+        named = "; ".join(f"{item['name']} ({item['reason']})" for item in skipped[:NAMED])
+        rest = "; manifest.json of the data set names the others" if len(skipped) > NAMED else ""
+        notes.append(f"Unusable and skipped: {len(skipped)} images, {named}{rest}.")
     return notes
