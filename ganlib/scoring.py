@@ -12,8 +12,8 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.data import Images
-from ganlib.data.notes import unlike_formats, unlike_ranges
-from ganlib.data.tally import Tally, differences, sizes
+from ganlib.data.notes import format_differences, range_differences
+from ganlib.data.tally import Tally, differences, size_note
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, versions
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import expected_distance, frechet_distance
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FEATURE_BYTES = 2**30  # of the features of one set that are kept; of more images only mean and covariance are
 REFERENCE = "reference.json"
-FEWEST = 2  # images that have a covariance
+MIN_IMAGES = 2  # images that have a covariance
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _against_reference(first: str, reference: Reference) -> Scoring:
     protocol |= {"generated_size": side.facts["size"], "truncation": "unknown"}
     notes = [*side.notes, *reference.remarks(count)]
     if reference.facts.get("size") != side.facts["size"]:
-        notes.append(sizes(side.facts["size"], str(reference.facts.get("size"))))
+        notes.append(size_note(side.facts["size"], str(reference.facts.get("size"))))
     return Scoring(scores, protocol, notes, reference.statistics)
 
 
@@ -148,8 +148,8 @@ def _opened(location: str, extractor: FittedExtractor) -> _Side | Images:
         facts = {"sha256": storage.sha256(path), "count": statistics.count}
         return _Side(statistics, None, facts, notes=_check_space(statistics, extractor, location))
     images = Images.at(location)
-    if images.count < FEWEST:
-        raise ValueError(f"expected at least {FEWEST} images to score. Received: {images.count} in {images.name}")
+    if images.count < MIN_IMAGES:
+        raise ValueError(f"expected at least {MIN_IMAGES} images to score. Received: {images.count} in {images.name}")
     print(f"{images.name}: {'; '.join(images.description)}", flush=True)
     return images
 
@@ -216,7 +216,7 @@ def _measured(images: _Side | Images, extractor: FittedExtractor) -> _Side:
     facts = {"sha256": tally.sha256, "count": statistics.count, "size": tally.size_text}
     sample = Sample(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
     notes = images.notes
-    if tally.still:
+    if tally.identical:
         notes.append(f"All images of {images.name} are the same picture.")
     if not whole:
         notes.append(f"Of {images.name}, {len(sample)} images, drawn at random, stand for all but in the distance.")
@@ -278,8 +278,8 @@ def _notes(one: _Side, other: _Side, extractor: FittedExtractor) -> list[str]:
     if one.tally is not None and other.tally is not None:
         notes += differences(one.tally, other.tally)
     if one.images is not None and other.images is not None:
-        notes += unlike_ranges(one.images.values, other.images.values)
-        notes += unlike_formats(one.images.formats, other.images.formats, "the first set", "the second set")
+        notes += range_differences(one.images.values, other.images.values)
+        notes += format_differences(one.images.formats, other.images.formats, "the first set", "the second set")
     if one.sample is not None and other.sample is not None:
         half = len(other.sample) // 2
         if half < catalogue.pairwise_count(len(one.sample), len(other.sample)):

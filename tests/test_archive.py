@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data import Archive, DataConfig, ImageFolder, archive, prepare, stored
+from ganlib.data import Archive, DataConfig, ImageFolder, archive, locations, prepare
 
 FORMATS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
 NAMES = [f"{'ab'[index % 2]}/{index}.png" for index in range(8)]
@@ -97,7 +97,7 @@ def test_an_archive_is_read_as_the_folder_that_it_unpacks_to(tmp_path, kind, pla
     packed = pack(tmp_path / f"images.{kind}", members).listing()
     assert packed.checksum() == folder.checksum()
     assert packed.classes == folder.classes == ("a", "b")
-    assert packed.ignored == folder.ignored == (6 if "train" in place else 2)
+    assert packed.ignored_count == folder.ignored_count == (6 if "train" in place else 2)
     for index in range(len(folder.entries)):
         np.testing.assert_array_equal(pixels(packed, index), pixels(folder, index))
 
@@ -318,7 +318,7 @@ def test_an_archive_with_a_password_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 def test_an_image_that_is_too_large_is_skipped_unread(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 10_000)
+    monkeypatch.setattr(locations, "MAX_IMAGE_BYTES", 10_000)
     source = pack(tmp_path / f"images.{kind}", PICTURES | {"a/bomb.png": bytes(10_001), "a/limit.png": png()})
     unreadable(source, names(source).index("a/bomb.png"), "larger than any image, 10001 bytes")
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ganlib import remote, storage
-from ganlib.data import Archive, DataConfig, Digits, ImageFolder, prepare, stored
+from ganlib.data import Archive, DataConfig, Digits, ImageFolder, locations, prepare
 
 COUNT = 16
 
@@ -69,11 +69,11 @@ def pixels(listing):
 def test_a_folder_and_an_archive_in_a_bucket_are_listed_and_read_as_here(digits_folder, filled, traffic, end):
     traffic.page = 7
     here = ImageFolder(path=str(digits_folder)).listing()
-    assert here.ignored == 1
+    assert here.ignored_count == 1
     for source in (ImageFolder(path=filled + end), Archive(path=f"{filled}.zip")):
         listing = source.listing()
         assert listing.checksum() == here.checksum()
-        assert (listing.classes, listing.ignored) == (here.classes, here.ignored)
+        assert (listing.classes, listing.ignored_count) == (here.classes, here.ignored_count)
         np.testing.assert_array_equal(pixels(listing), pixels(here))
 
 
@@ -106,7 +106,7 @@ def test_what_a_name_does_not_tell_is_asked_for_by_a_few_bytes(filled, objects, 
     traffic.asked.clear()
     listing = ImageFolder(path=filled).listing()
     assert {"train/0/a", "train/1/b.dat"} < {entry.name for entry in listing.entries}
-    assert [item.reason for item in listing.left_out] == ["other than images (1 without a suffix, 1 .dat, 1 .txt)"]
+    assert [item.reason for item in listing.ignored] == ["other than images (1 without a suffix, 1 .dat, 1 .txt)"]
     assert traffic.count("GET /download") == 3
     monkeypatch.setattr(remote.gs, "FIRST_PAUSE", 0.02)
     traffic.fail("status", path="/download/", times=3)
@@ -187,7 +187,7 @@ def test_a_lasting_fault_ends_the_preparation_and_sets_no_image_aside(
 def test_an_object_that_is_no_image_is_skipped_with_its_reason(filled, objects, tmp_path, monkeypatch):
     objects.blob("digits/train/0/bad.png").upload_from_string(b"no image")
     objects.blob("digits/train/1/large.png").upload_from_string(bytes(3000))
-    monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 2999)
+    monkeypatch.setattr(locations, "MAX_IMAGE_BYTES", 2999)
     dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=0.2), tmp_path / "dataset")
     aside = {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
     assert aside == {
@@ -214,7 +214,7 @@ def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(
         objects.blob(f"odd/{name}").upload_from_string(data.getvalue())
     listing = ImageFolder(path="gs://bucket/odd").listing()
     assert [entry.name for entry in listing.entries] == ["a\\t.png", "b.png"]
-    assert [str(item) for item in listing.left_out] == ["1 object named as another one is, such as a\\t.png"]
+    assert [str(item) for item in listing.ignored] == ["1 object named as another one is, such as a\\t.png"]
     with listing.read(0) as image:
         assert image.size == (9, 9)
 

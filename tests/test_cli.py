@@ -317,7 +317,7 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
     said = [
         "# data: 6 images: train 4, test 2 (held out at random); 2 classes: cat 4, dog 2 (fewest)",
         (
-            "# data: left out: 1 file other than images (1 .txt), such as notes.txt; "
+            "# data: ignored: 1 file other than images (1 .txt), such as notes.txt; "
             "sizes 20x10 to 20x15, grey (6 looked at); values 0..255"
         ),
     ]
@@ -342,7 +342,7 @@ def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path
         path = shutil.make_archive(str(tmp_path / "images"), kind, tmp_path / "images")
         source = f"data.source={{kind: archive, path: {path}}}"
         last.append(call("run", "--dry-run", "--set", source).stdout.splitlines()[-1])
-    assert last[0].startswith("# data: left out: 1 file")
+    assert last[0].startswith("# data: ignored: 1 file")
     assert last[1] == "# data: not looked at: a file of more than 100 bytes that must be read as a whole"
 
 

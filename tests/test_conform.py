@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data.conform import conform, opened
+from ganlib.data.conform import conform, open_image
 from ganlib.data.loading import DEEP_CHANNELS, UnusableImageError
-from ganlib.data.stored import File, Range
+from ganlib.data.locations import File, Range
 from ganlib.data.value_range import ValueRange
 
 GREY = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
@@ -420,7 +420,7 @@ def test_a_machine_that_fails_to_read_says_nothing_of_the_image(number):
         raise OSError(number, os.strerror(number))
 
     with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
-        opened(read, colour="grey")
+        open_image(read, colour="grey")
     assert caught.value.errno == number
 
 
@@ -429,7 +429,7 @@ def test_too_little_memory_says_nothing_of_the_image():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        opened(read, colour="grey")
+        open_image(read, colour="grey")
 
 
 @pytest.mark.parametrize("kind", ["gone", "circle", "socket", "long", "damaged"])
@@ -442,7 +442,7 @@ def test_what_the_system_says_of_the_file_itself_is_a_reason(tmp_path, kind):
             server.bind(os.path.relpath(path))  # an absolute one may be too long
         place = File(str(path.with_name("x" * 300)) if kind == "long" else str(path))
         with pytest.raises(UnusableImageError, match=r"^unreadable: "):
-            opened((Range(archive.fileno(), -1, 5) if kind == "damaged" else place).open, colour="grey")
+            open_image((Range(archive.fileno(), -1, 5) if kind == "damaged" else place).open, colour="grey")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
@@ -451,4 +451,4 @@ def test_a_file_that_may_not_be_read_is_refused(number):
         raise OSError(number, os.strerror(number))
 
     with pytest.raises(UnusableImageError, match=rf"^unreadable: .*{os.strerror(number)}$"):
-        opened(read, colour="grey")
+        open_image(read, colour="grey")

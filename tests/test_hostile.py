@@ -95,7 +95,7 @@ def test_no_name_writes_anywhere_or_breaks_a_line(tmp_path, monkeypatch, capsys,
     assert len(dataset.manifest["skipped"]) == (not hidden)
     out = capsys.readouterr().out
     leads_out = ".." in name.split("/")
-    assert ("left out: 1 file with a place outside of the archive, such as " in out) == leads_out
+    assert ("ignored: 1 file with a place outside of the archive, such as " in out) == leads_out
     assert dataset.manifest["ignored_files"] == leads_out
     assert all(line.isprintable() for line in out.splitlines())
     assert all(re.match("prepare|skipped|data: |note: ", line) for line in out.splitlines())
@@ -176,7 +176,7 @@ def test_links_to_files_are_followed_wherever_they_lead_and_links_to_folders_are
     names = [entry.name for entry in listing.entries]
     assert names == [*GOOD, "linked.png"]
     assert np.asarray(listing.read(names.index("linked.png"))).max() == 200
-    assert [str(item) for item in listing.left_out] == ["2 links to folders, which are not followed, such as away"]
+    assert [str(item) for item in listing.ignored] == ["2 links to folders, which are not followed, such as away"]
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scanned)
     listing = source.listing()
     assert len(listing.entries) == len(GOOD)
-    assert [str(item) for item in listing.left_out] == ["1 folder that may not be read, such as lost+found"]
+    assert [str(item) for item in listing.ignored] == ["1 folder that may not be read, such as lost+found"]
 
 
 def test_names_of_a_folder_that_are_no_text_break_no_line(tmp_path, capsys):
@@ -317,4 +317,4 @@ def test_a_great_many_members_are_listed_in_memory_that_goes_with_the_file(tmp_p
         assert tracemalloc.get_traced_memory()[0] < 20 * Path(source.path).stat().st_size
     finally:
         tracemalloc.stop()
-    assert (len(listing.entries), listing.ignored) == (len(GOOD), 5000)
+    assert (len(listing.entries), listing.ignored_count) == (len(GOOD), 5000)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from ganlib.data import Archive, DataConfig, ImageFolder, describe, kinds, labels, prepare, survey
-from ganlib.data.split_names import Role, role
+from ganlib.data.split_names import Role, folder_role
 
 
 def picture(value=0, kind="PNG"):
@@ -61,7 +61,7 @@ def facts(source):
     except ValueError as error:
         return str(error).replace(source.path, "PATH")
     entries = [entry[:4] for entry in listing.entries]
-    return entries, listing.classes, listing.left_out, listing.notes, listing.drawn
+    return entries, listing.classes, listing.ignored, listing.notes, listing.drawn
 
 
 def alike(place, files):
@@ -105,7 +105,7 @@ def test_a_folder_for_training_and_one_for_testing_are_the_splits_whatever_they_
     other = "seg_test/seg_test" if "/" in train else "test"
     files = folders(*(f"{wrapper}{split}/{name}" for split in (train, other) for name in ("cat", "dog")))
     listing = alike(tmp_path, files)
-    assert (counts(listing), listing.drawn, listing.left_out) == (CAT_DOG, False, ())
+    assert (counts(listing), listing.drawn, listing.ignored) == (CAT_DOG, False, ())
 
 
 @pytest.mark.parametrize("test", KINDS_OF_TEST)
@@ -138,7 +138,7 @@ def test_every_usual_name_of_held_out_images_is_known(tmp_path, test):
 )
 def test_splits_stand_in_many_places(tmp_path, places, expected):
     listing = alike(tmp_path, folders(*places))
-    assert (counts(listing), listing.drawn, listing.left_out) == (expected, False, ())
+    assert (counts(listing), listing.drawn, listing.ignored) == (expected, False, ())
 
 
 @pytest.mark.parametrize(
@@ -164,22 +164,22 @@ def test_without_a_folder_for_testing_a_tenth_of_all_is_held_out_and_no_class_is
     splits = Counter(entry.split for entry in listing.entries)
     assert splits["test"] == max(2, len(places))
     assert (sum(splits.values()), listing.classes, listing.drawn) == (10 * len(places), classes, True)
-    assert listing.left_out == ()
+    assert listing.ignored == ()
 
 
-def left_out(listing):
-    return [str(item) for item in listing.left_out]
+def ignored(listing):
+    return [str(item) for item in listing.ignored]
 
 
 @pytest.mark.parametrize("top", ["", "dataset/"])
 @pytest.mark.parametrize("stray", ["overview.png", "dataset/overview.png"])
-def test_one_picture_beside_the_classes_is_left_out_and_no_class_is(tmp_path, top, stray):
+def test_one_picture_beside_the_classes_is_ignored_and_no_class_is(tmp_path, top, stray):
     if not top and "/" in stray:
         stray = "Übersicht.png"
     listing = alike(tmp_path, folders(f"{top}cat", f"{top}dog") | {stray: PNG, f"{top}README": b"x"})
     assert listing.classes == ("cat", "dog")
     assert len(listing.entries) == 20
-    [readme, one] = left_out(listing)
+    [readme, one] = ignored(listing)
     assert readme == f"1 file other than images (1 without a suffix), such as {top}README"
     assert one.startswith("1 image beside the folder")
     assert one.endswith(f"such as {stray.rpartition('/')[2] if top and '/' in stray else stray}")
@@ -187,7 +187,7 @@ def test_one_picture_beside_the_classes_is_left_out_and_no_class_is(tmp_path, to
 
 def test_many_pictures_beside_folders_mean_that_these_are_no_classes(tmp_path):
     listing = alike(tmp_path, folders("cat", "dog", "."))
-    assert (len(listing.entries), listing.classes, listing.left_out) == (30, (), ())
+    assert (len(listing.entries), listing.classes, listing.ignored) == (30, (), ())
     assert listing.notes == ("no classes, since 10 of 30 images have no label, such as 0.png",)
 
 
@@ -206,21 +206,21 @@ def test_images_for_testing_without_labels_are_never_trained_on_and_give_and_tak
     listing = alike(tmp_path, folders(*classes, test))
     assert listing.classes == ("cat", "dog")
     assert not [entry for entry in listing.entries if entry.name.startswith("test/")]
-    assert left_out(listing) == [f"10 images for testing, which have no label, such as {test}/0.png"]
+    assert ignored(listing) == [f"10 images for testing, which have no label, such as {test}/0.png"]
     assert listing.drawn
 
 
 def test_validation_images_with_labels_are_tested_on_rather_than_test_images_without(tmp_path):
     listing = alike(tmp_path, folders("train/cat", "train/dog", "val/cat", "val/dog", "test/images"))
     assert counts(listing) == CAT_DOG
-    assert left_out(listing) == ["10 images for testing, which have no label, such as test/images/0.png"]
+    assert ignored(listing) == ["10 images for testing, which have no label, such as test/images/0.png"]
     assert not listing.drawn
 
 
-def test_validation_images_beside_test_images_are_left_out_and_said(tmp_path):
+def test_validation_images_beside_test_images_are_ignored_and_reported(tmp_path):
     listing = alike(tmp_path, folders(*(f"{s}/{c}" for s in ("train", "val", "test") for c in ("cat", "dog")), count=4))
     assert counts(listing) == spread(cat=(4, 4), dog=(4, 4))
-    assert left_out(listing) == ["8 images for validation, since others are for testing, such as val/cat/0.png"]
+    assert ignored(listing) == ["8 images for validation, since others are for testing, such as val/cat/0.png"]
     assert not [entry for entry in listing.entries if entry.name.startswith("val/")]
 
 
@@ -250,7 +250,7 @@ def test_folders_without_images_and_what_a_mac_adds_do_not_count(tmp_path):
     beside = {"docs/a.txt": b"x", "__MACOSX/dataset/cat/._0.png": b"x", "README.md": b"x", "dataset/.DS_Store": b"x"}
     listing = alike(tmp_path, folders("dataset/cat", "dataset/dog") | beside)
     assert listing.classes == ("cat", "dog")
-    assert left_out(listing) == ["2 files other than images (1 .md, 1 .txt), such as README.md"]
+    assert ignored(listing) == ["2 files other than images (1 .md, 1 .txt), such as README.md"]
 
 
 # What is an image.
@@ -262,7 +262,7 @@ def test_an_image_is_one_by_its_content_whatever_its_suffix(tmp_path, suffix):
     files = {f"{name}/{i}{suffix}": data for name in ("cat", "dog") for i in range(5)} | {"cat/list.dat": b"text"}
     listing = alike(tmp_path, files)
     assert len(listing.entries) == 10
-    assert left_out(listing) == ["1 file other than images (1 .dat), such as cat/list.dat"]
+    assert ignored(listing) == ["1 file other than images (1 .dat), such as cat/list.dat"]
     with listing.read(3) as image:
         assert image.size == (24, 24)
 
@@ -329,7 +329,7 @@ def test_a_photo_of_a_kind_that_is_not_read_counts_as_an_image_and_says_its_kind
 
 def test_files_that_are_images_by_their_suffix_are_not_opened_to_be_listed(tmp_path, monkeypatch):
     looked = []
-    monkeypatch.setattr("ganlib.data.stored.File.start", lambda file, count: looked.append(file.path) or PNG[:count])
+    monkeypatch.setattr("ganlib.data.locations.File.start", lambda file, count: looked.append(file.path) or PNG[:count])
     [source, *_] = write(tmp_path, folders("a") | {"a/x.txt": b"x", "a/unknown": b"x"})
     assert len(source.listing().entries) == 11
     assert [Path(path).name for path in looked] == ["unknown"]
@@ -361,7 +361,7 @@ def test_labels_are_read_from_files(tmp_path, form, top):
     listing = alike(tmp_path, {top + name: data for name, data in labelled(form).items()})
     assert listing.classes == ("8", "9", "10")
     assert [entry.label for entry in listing.entries] == [i % 3 for i in range(12)]
-    assert (listing.left_out, listing.notes) == ((), ())
+    assert (listing.ignored, listing.notes) == ((), ())
 
 
 def test_a_file_that_says_that_there_are_no_labels_makes_no_classes_of_numbered_folders(tmp_path):
@@ -407,9 +407,9 @@ def test_labels_of_images_that_are_not_there_are_told(tmp_path):
     assert listing.notes == ("labels in metadata.csv: 1 of 12 are of no image here, such as 00000/img00000003.png",)
 
 
-def test_one_image_without_a_label_is_left_out_and_many_are_refused(tmp_path):
+def test_one_image_without_a_label_is_ignored_and_many_are_refused(tmp_path):
     listing = alike(tmp_path / "one", labelled("dataset.json") | {"00001/new.png": PNG})
-    assert left_out(listing) == ["1 image without a label, such as 00001/new.png"]
+    assert ignored(listing) == ["1 image without a label, such as 00001/new.png"]
     told = refused(tmp_path / "many", labelled("dataset.json") | folders("more"))
     assert "expected a label for every image. Received: file='dataset.json', 10 of 22 images have no label" in told
 
@@ -511,7 +511,7 @@ def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
     said = [
         "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
         (
-            "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
+            "ignored: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
             "sizes 24x24, in colour (10 looked at); values 0..255"
         ),
     ]
@@ -540,7 +540,7 @@ def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstac
 
 
 def test_the_words_of_a_name_tell_its_role():
-    assert role("trainA") == Role("train", "A")
-    assert role("images_TEST_2017") == Role("test")
-    assert role("train_test") is None
-    assert role("contest") is role("training2test") is role("trainé") is role("") is None
+    assert folder_role("trainA") == Role("train", "A")
+    assert folder_role("images_TEST_2017") == Role("test")
+    assert folder_role("train_test") is None
+    assert folder_role("contest") is folder_role("training2test") is folder_role("trainé") is folder_role("") is None

@@ -76,14 +76,14 @@ def test_two_processes_write_what_one_writes_from_every_kind_of_source(folder, t
     alone = [prepare(config, tmp_path / f"alone-{index}") for index, config in enumerate(configs)]
     started = []
 
-    class Crew(reading.Crew):
+    class WorkerPool(reading.WorkerPool):
         def __init__(self, count, *rest):
             started.append(count)
             super().__init__(count, *rest)
 
-    monkeypatch.setattr(reading, "Crew", Crew)
+    monkeypatch.setattr(reading, "WorkerPool", WorkerPool)
     monkeypatch.setattr(reading, "cores", lambda: 2)
-    monkeypatch.setattr(reading, "PAYS", 0.0)
+    monkeypatch.setattr(reading, "MIN_WORK_SECONDS", 0.0)
     monkeypatch.setattr(parts, "CHUNK_IMAGES", 5)
     for index, (config, one) in enumerate(zip(configs, alone, strict=True)):
         together = prepare(config, tmp_path / f"together-{index}")

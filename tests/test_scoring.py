@@ -335,11 +335,11 @@ def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(p
     found = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
     assert found.protocol["generated_count"] == 60
     sizes = "sizes 12x16, in colour (10 looked at); values 0..255"
-    left_out = "left out: 1 file other than images (1 .txt), such as log.txt"
-    assert f"Of {tmp_path / 'samples'}, {left_out}." in found.notes
+    ignored = "ignored: 1 file other than images (1 .txt), such as log.txt"
+    assert f"Of {tmp_path / 'samples'}, {ignored}." in found.notes
     said = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
     assert said == [
-        f"{tmp_path / 'samples'}: 60 images; no classes; {left_out}; {sizes}",
+        f"{tmp_path / 'samples'}: 60 images; no classes; {ignored}; {sizes}",
         f"{places[2]}: 60 images; no classes; {sizes}",
     ]
 
@@ -392,7 +392,7 @@ def saved_as(place, pictures, kind):
         ("16-bit grey", "Without colour are 100% and 0% of the images: the scores see that difference too."),
         ("animated", "Of {}, 60 of 60 images: several frames or pages: the first is taken."),
         ("grey", "Without colour are 50% and 0% of the images: the scores see that difference too."),
-        ("damaged", "Of {}, 1 of 60 images: left out, such as 07.png (unreadable: not an image)."),
+        ("damaged", "Of {}, 1 of 60 images: skipped, such as 07.png (unreadable: not an image)."),
     ],
 )
 def test_what_images_lose_on_the_way_is_noted(places, pictures, tmp_path, kind, told):

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ganlib.data import Archive, Arrays, DataConfig, Digits, ImageFolder, PreparedDataset, prepare
-from ganlib.data.base import Entry, Listing, held_out
+from ganlib.data.base import Entry, Listing, assign_splits
 from ganlib.data.config import AnySource
 from ganlib.schema import parse
 
@@ -275,8 +275,8 @@ def test_the_checksum_of_a_listing_sees_every_fact_but_the_time():
 
 def test_the_split_depends_on_names_and_not_on_their_order():
     names = [f"image-{index}" for index in range(200)]
-    forwards = dict(zip(names, held_out(names, 0.1), strict=True))
-    backwards = dict(zip(reversed(names), held_out(names[::-1], 0.1), strict=True))
+    forwards = dict(zip(names, assign_splits(names, 0.1), strict=True))
+    backwards = dict(zip(reversed(names), assign_splits(names[::-1], 0.1), strict=True))
     assert forwards == backwards
     assert list(forwards.values()).count("test") == 20
 
@@ -284,20 +284,20 @@ def test_the_split_depends_on_names_and_not_on_their_order():
 @pytest.mark.parametrize("count", [20, 100, 204, 205])
 def test_one_more_image_moves_at_most_one_other(count):
     names = [f"image-{index}" for index in range(count)]
-    before = dict(zip(names, held_out(names, 0.1), strict=True))
+    before = dict(zip(names, assign_splits(names, 0.1), strict=True))
     for extra in range(30):
         longer = [*names, f"new-{extra}"]
-        after = dict(zip(longer, held_out(longer, 0.1), strict=True))
+        after = dict(zip(longer, assign_splits(longer, 0.1), strict=True))
         assert sum(before[name] != after[name] for name in names) <= 1
 
 
 @pytest.mark.parametrize(("count", "fraction", "tests"), [(4, 0.01, 2), (4, 0.99, 2), (10, 0.99, 8), (1000, 0.1, 100)])
 def test_each_split_holds_at_least_two(count, fraction, tests):
-    assert held_out([str(index) for index in range(count)], fraction).count("test") == tests
+    assert assign_splits([str(index) for index in range(count)], fraction).count("test") == tests
 
 
 def class_counts(names, labels, fraction):
-    splits = held_out(names, fraction, labels)
+    splits = assign_splits(names, fraction, labels)
     return {
         split: np.bincount(
             [label for label, own in zip(labels, splits, strict=True) if own == split], minlength=1 + max(labels)
@@ -336,15 +336,15 @@ def test_shares_are_close_to_those_asked_and_no_class_is_emptied(sizes, fraction
 def test_one_more_image_of_a_class_moves_hardly_any_other(extra, label):
     labels = [index % 7 if index % 3 else 0 for index in range(210)]
     names = [f"image-{index}" for index in range(210)]
-    before = held_out(names, 0.1, labels)
-    after = held_out([*names, f"new-{extra}"], 0.1, [*labels, label])
+    before = assign_splits(names, 0.1, labels)
+    after = assign_splits([*names, f"new-{extra}"], 0.1, [*labels, label])
     assert sum(one != two for one, two in zip(before, after, strict=False)) <= 4
 
 
 def test_classes_of_one_image_each_are_split_as_images_without_classes_are():
     names = [str(index) for index in range(20)]
-    assert held_out(names, 0.1, list(range(20))) == held_out(names, 0.1)
-    assert held_out(names, 0.1, [None] * 20) == held_out(names, 0.1)
+    assert assign_splits(names, 0.1, list(range(20))) == assign_splits(names, 0.1)
+    assert assign_splits(names, 0.1, [None] * 20) == assign_splits(names, 0.1)
 
 
 @pytest.mark.parametrize("make", [of_class_folders, of_plain_tar, of_one_idx_file, of_nameless_npz])
@@ -355,7 +355,7 @@ def test_every_source_with_classes_holds_out_class_by_class(make, tmp_path):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_images_too_few_to_split_are_all_for_training_and_refused_by_who_needs_both(count):
-    splits = held_out([str(index) for index in range(count)], 0.5)
+    splits = assign_splits([str(index) for index in range(count)], 0.5)
     assert splits == ["train"] * count
     listing = Listing([Entry(str(index), split, None, 1) for index, split in enumerate(splits)], (), Image.open)
     with pytest.raises(ValueError, match=rf"2 images to train on and 2 to test on\. Received: train={count}, test=0"):
@@ -399,7 +399,7 @@ def test_hidden_files_do_not_count_and_other_files_are_counted(tmp_path):
         (folder / name).write_text("text")
     listing = ImageFolder(path=str(folder)).listing()
     assert [entry.name for entry in listing.entries] == [f"{index:02d}.png" for index in range(COUNT)]
-    assert listing.ignored == 3
+    assert listing.ignored_count == 3
 
 
 def test_a_hidden_folder_above_the_images_does_not_hide_them(tmp_path):

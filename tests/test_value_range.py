@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from ganlib import streams
 from ganlib.data import Arrays, DataConfig, ImageFolder, merge_parts, prepare, prepare_part, value_survey
 from ganlib.data.base import Entry, Listing
-from ganlib.data.conform import Seen, conform
+from ganlib.data.conform import ImageStats, conform
 from ganlib.data.loading import values_of
-from ganlib.data.stored import Pixels
-from ganlib.data.value_range import ValueRange, declared
+from ganlib.data.locations import Pixels
+from ganlib.data.value_range import ValueRange, declared_limits
 
 DTYPES = (np.int8, np.uint16, np.int16, np.int32, np.uint32, np.int64, np.float32, np.float64)
 BALL = np.hypot(*np.mgrid[-11.5:12, -11.5:12]) / 20  # 0..0.82, float64 [24, 24]
@@ -86,7 +86,7 @@ def test_the_range_holds_for_each_image_whatever_their_order(bits, data):
 @given(st.sampled_from(["integers", "floats"]), st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
 def test_a_usual_range_holds_what_it_was_found_for(kind, one, other):
     low, high = sorted([np.floor(one), np.ceil(other)] if kind == "integers" else [one, other])
-    found = ValueRange.around(low, high, kind)
+    found = ValueRange.usual(low, high, kind)
     if found is None:
         assert kind == "floats"
         return
@@ -115,7 +115,7 @@ def test_a_usual_range_holds_what_it_was_found_for(kind, one, other):
     ],
 )
 def test_the_usual_ranges_are_those_that_people_have(low, high, kind, expected):
-    found = ValueRange.around(low, high, kind)
+    found = ValueRange.usual(low, high, kind)
     assert (found and found.text) == expected
 
 
@@ -176,10 +176,10 @@ def test_parts_of_two_ranges_are_refused(tmp_path):
 
 
 def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(value_survey, "LOOKED_AT", 20)
+    monkeypatch.setattr(value_survey, "SAMPLE_SIZE", 20)
     images = balls(np.uint16, 1000, count=60)
-    looked_at = sorted(np.random.default_rng(streams.key("survey")).choice(60, 20, replace=False).tolist())
-    bright = [index for index in range(60) if index not in looked_at][:3]
+    sampled = sorted(np.random.default_rng(streams.key("survey")).choice(60, 20, replace=False).tolist())
+    bright = [index for index in range(60) if index not in sampled][:3]
     for index in bright:
         images[index] = images[index] + np.uint16(3000)
     source = folder_of(tmp_path / "images", images, "png")
@@ -290,9 +290,9 @@ def test_the_range_that_a_note_names_is_that_of_the_originals(tmp_path):
 
 
 def test_seen_values_of_chunks_add_up():
-    seen = Seen()
+    seen = ImageStats()
     seen.look_at(Image.new("RGB", (2, 2), (3, 9, 4)))
-    other = Seen()
+    other = ImageStats()
     other.look_at(Image.new("L", (2, 2), 30))
     seen.add(other)
     assert (seen.low, seen.high) == (3, 30)
@@ -317,11 +317,11 @@ def test_what_files_declare_counts():
     grey = Image.fromarray(np.full((8, 8), 900, np.uint16))
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[281] = 16383
-    assert declared(opened_as(grey, "PNG")) == []
-    assert declared(with_significant_bits(12)) == [4095]
-    assert declared(opened_as(grey, "TIFF", tiffinfo=tags)) == [16383]
+    assert declared_limits(opened_as(grey, "PNG")) == []
+    assert declared_limits(with_significant_bits(12)) == [4095]
+    assert declared_limits(opened_as(grey, "TIFF", tiffinfo=tags)) == [16383]
     plain = Image.open(io.BytesIO(b"P2 2 2 4095 0 900 3 4"))
-    assert declared(plain) == [4095]
+    assert declared_limits(plain) == [4095]
 
 
 def test_a_pgm_file_gives_the_numbers_that_stand_in_it(tmp_path):
@@ -394,4 +394,4 @@ def test_no_more_images_are_looked_at_than_said():
     listing = Listing(listing_of(images).entries, (), locate)
     one, two = value_survey.survey(listing), value_survey.survey(listing)
     assert one == two
-    assert one.looked_at == value_survey.LOOKED_AT == len(set(opened)) == len(opened) / 2
+    assert one.sampled == value_survey.SAMPLE_SIZE == len(set(opened)) == len(opened) / 2

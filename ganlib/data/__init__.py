@@ -8,7 +8,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.arrays import Arrays
     from ganlib.data.base import DataSource
     from ganlib.data.config import AnySource, DataConfig
-    from ganlib.data.description import describe, say
+    from ganlib.data.description import describe, print_description
     from ganlib.data.digits import Digits
     from ganlib.data.image_folder import ImageFolder
     from ganlib.data.images import Images
@@ -30,6 +30,6 @@ __all__ = [
     "merge_parts",
     "prepare",
     "prepare_part",
-    "say",
+    "print_description",
     "survey",
 ]

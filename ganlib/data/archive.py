@@ -18,10 +18,10 @@ from typing import BinaryIO, Literal, cast
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, LeftOut, Listing
+from ganlib.data.base import DataSource, Entry, IgnoredFiles, Listing
 from ganlib.data.layouts import arrange
-from ganlib.data.names import printable, shown
-from ganlib.data.stored import LOCAL_HEADER, Range, Stored, StoredFile, Unreadable, ZipMember
+from ganlib.data.locations import LOCAL_HEADER, FileLocation, ImageLocation, Range, Unreadable, ZipMember
+from ganlib.data.names import shorten, to_printable
 
 ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
 Packed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
@@ -30,7 +30,7 @@ BLOCK = 512  # of a tar archive; one of zeros ends it
 CHUNK = 2**20
 MAX_SHARE_OF_DISK = 0.9  # of what is free, for an unpacked tar archive
 ENCRYPTED = 0x1
-DAMAGES = (
+DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     tarfile.TarError,
     EOFError,
@@ -39,7 +39,7 @@ DAMAGES = (
     UnicodeDecodeError,
     NotImplementedError,  # a zip file of a later version of the format
 )
-CLAIMS = (MemoryError, OverflowError, RecursionError, ValueError)  # of what tarfile believes of a header
+HEADER_ERRORS = (MemoryError, OverflowError, RecursionError, ValueError)  # of what tarfile believes of a header
 
 
 class Archive(DataSource):
@@ -73,17 +73,17 @@ class Archive(DataSource):
             for name, split, label in zip(found.names, found.splits, found.labels, strict=True)
         ]
 
-        def locate(index: int) -> Stored:
+        def locate(index: int) -> ImageLocation:
             return members.locate(found.top + found.names[index])
 
         reason = "with a place outside of the archive"
-        left_out = [LeftOut(len(leading_out), "file", reason, shown(min(leading_out)))] if leading_out else []
+        ignored = [IgnoredFiles(len(leading_out), "file", reason, shorten(min(leading_out)))] if leading_out else []
         return Listing(
             entries,
             found.classes,
             locate,
             files=(members.file,),
-            left_out=(*found.left_out, *left_out),
+            ignored=(*found.ignored, *ignored),
             notes=found.notes,
             drawn=found.drawn,
         )
@@ -96,7 +96,7 @@ def _opened(path: Path) -> _Zip | _Tar:
         magic = file.read(len(ZIP_MAGICS[0]))
     try:
         return _Zip(path) if magic in ZIP_MAGICS else _Tar(path)
-    except DAMAGES as error:
+    except DAMAGE_ERRORS as error:
         raise ValueError(f"not a readable zip or tar file: {error}. Received: path={str(path)!r}") from error
 
 
@@ -126,13 +126,13 @@ class _Zip(_Members):
         self._members: dict[str, ZipMember] = {}
         for info in members:
             # The format asks for `/`; some programs of Windows write a backslash.
-            name = _tidy(printable(info.filename.replace("\\", "/")))
+            name = _tidy(to_printable(info.filename.replace("\\", "/")))
             self.sizes[name] = info.file_size
             self._members[name] = ZipMember(
                 self.file, info.header_offset, info.compress_type, info.compress_size, info.file_size, info.CRC
             )
 
-    def locate(self, name: str) -> StoredFile:
+    def locate(self, name: str) -> FileLocation:
         return self._members[name]
 
 
@@ -142,7 +142,7 @@ def _check_places(members: Sequence[zipfile.ZipInfo], end: int) -> None:
     following = [*(member.header_offset for member in places[1:]), end]
     for member, next_one in zip(places, following, strict=False):
         if member.header_offset + LOCAL_HEADER.size + member.compress_size > next_one:
-            raise zipfile.BadZipFile(f"files that overlap, such as {printable(member.filename)!r}")
+            raise zipfile.BadZipFile(f"files that overlap, such as {to_printable(member.filename)!r}")
 
 
 class _Tar(_Members):
@@ -158,7 +158,7 @@ class _Tar(_Members):
         self._offsets: dict[str, int] = {}
         try:
             self._index()
-        except CLAIMS as error:
+        except HEADER_ERRORS as error:
             raise tarfile.ReadError(f"damaged: {error}") from error
 
     def _index(self) -> None:
@@ -166,7 +166,7 @@ class _Tar(_Members):
             for member in archive:
                 if member.size < 0 or archive.offset < member.offset_data:  # tarfile would read it again and again
                     raise tarfile.ReadError(f"damaged at byte {member.offset}")
-                name = _tidy(printable(f"{member.name}/" if member.isdir() else member.name))
+                name = _tidy(to_printable(f"{member.name}/" if member.isdir() else member.name))
                 self.sizes[name] = member.size
                 self._offsets.pop(name, None)  # of an earlier member that this one replaces
                 if member.isreg() and not member.issparse():
@@ -176,7 +176,7 @@ class _Tar(_Members):
         if self._opened.read(BLOCK) != bytes(BLOCK):  # tarfile takes damage for the end
             raise tarfile.ReadError(f"damaged or cut off at byte {end}")
 
-    def locate(self, name: str) -> StoredFile:
+    def locate(self, name: str) -> FileLocation:
         if name not in self._offsets:
             return Unreadable("a link, a device, or a file with holes")
         return Range(self.file, self._offsets[name], self.sizes[name])

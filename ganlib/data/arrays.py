@@ -13,8 +13,8 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, Listing, Split, held_out
-from ganlib.data.stored import Pixels
+from ganlib.data.base import DataSource, Entry, Listing, Split, assign_splits
+from ganlib.data.locations import Pixels
 
 with epy.lazy_imports():
     import numpy as np
@@ -32,7 +32,7 @@ MAX_CLASSES = 65_536  # more is a mistake, such as serial numbers in the place o
 
 
 @dataclass(frozen=True)
-class _Part:
+class _SplitArrays:
     """Numbers of one split, [N, H, W] or [N, H, W, C], and integers [N] where there are labels."""
 
     images: NDArray[np.generic]
@@ -71,13 +71,13 @@ class Arrays(DataSource):
             if classes and part.labels is not None:
                 labels = part.labels.tolist()
             if len(parts) == 1:
-                splits = held_out(names, self.test_fraction, labels)
+                splits = assign_splits(names, self.test_fraction, labels)
             for index, name in enumerate(names):
                 entries.append(Entry(name, splits[index], labels[index], part.images[index].nbytes, modified))
             pixels.extend(part.images)
         return Listing(entries, classes, lambda index: Pixels(pixels[index]), drawn=len(parts) == 1)
 
-    def _parts(self, path: Path) -> dict[Split, _Part]:
+    def _parts(self, path: Path) -> dict[Split, _SplitArrays]:
         with_labels = path.is_dir() or zipfile.is_zipfile(path)
         if with_labels and self.labels is not None:
             raise ValueError(f"expected labels only beside an idx file of images. Received: labels={self.labels!r}")
@@ -88,17 +88,17 @@ class Arrays(DataSource):
         if magic == ZIP_MAGIC:
             return _npz(path)
         labels = None if self.labels is None else _read_idx(storage.fetch(self.labels), dimensions=1)
-        return {"train": _part(_read_idx(path, dimensions=3), labels, path)}
+        return {"train": _split_arrays(_read_idx(path, dimensions=3), labels, path)}
 
 
-def _mnist_family(folder: Path, prefix: str) -> _Part:
+def _mnist_family(folder: Path, prefix: str) -> _SplitArrays:
     files = []
     for stem in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
         found = [path for path in (folder / stem, folder / f"{stem}.gz") if path.exists()]
         if not found:
             raise ValueError(f"expected the file {stem} or {stem}.gz. Received: path={str(folder)!r}")
         files.append(found[0])
-    return _part(_read_idx(files[0], dimensions=3), _read_idx(files[1], dimensions=1), folder)
+    return _split_arrays(_read_idx(files[0], dimensions=3), _read_idx(files[1], dimensions=1), folder)
 
 
 def _read_idx(path: Path, *, dimensions: int) -> NDArray[Any]:
@@ -119,7 +119,7 @@ def _read_idx(path: Path, *, dimensions: int) -> NDArray[Any]:
     return np.frombuffer(data, kind, offset=header).reshape(shape)
 
 
-def _npz(path: Path) -> dict[Split, _Part]:
+def _npz(path: Path) -> dict[Split, _SplitArrays]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             names = {name: name for name in NPZ_NAMES} if set(NPZ_NAMES) & set(file.files) else NAMELESS
@@ -132,17 +132,17 @@ def _npz(path: Path) -> dict[Split, _Part]:
         raise ValueError(f"not a readable npz file: {bare[0]} is no array. Received: path={str(path)!r}")
     if "x_train" in arrays and "x_test" in arrays:
         return {
-            "train": _part(arrays["x_train"], arrays.get("y_train"), path),
-            "test": _part(arrays["x_test"], arrays.get("y_test"), path),
+            "train": _split_arrays(arrays["x_train"], arrays.get("y_train"), path),
+            "test": _split_arrays(arrays["x_test"], arrays.get("y_test"), path),
         }
     if "images" in arrays:
-        return {"train": _part(arrays["images"], arrays.get("labels"), path)}
+        return {"train": _split_arrays(arrays["images"], arrays.get("labels"), path)}
     raise ValueError(
         f"expected the arrays x_train and x_test, or images, or one array without a name. Received: arrays={found}"
     )
 
 
-def _part(images: NDArray[Any], labels: NDArray[np.integer] | None, path: Path) -> _Part:
+def _split_arrays(images: NDArray[Any], labels: NDArray[np.integer] | None, path: Path) -> _SplitArrays:
     shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))
     if not shaped or images.dtype.kind not in "uif":
         raise ValueError(
@@ -160,7 +160,7 @@ def _part(images: NDArray[Any], labels: NDArray[np.integer] | None, path: Path) 
             raise ValueError(f"expected labels below {MAX_CLASSES}. Received: label={labels.max()} in {path.name}")
         if len(labels) != len(images):
             raise ValueError(f"expected as many labels as images, {len(images)}. Received: labels={len(labels)}")
-    return _Part(images, None if labels is None else labels.astype(np.int64))
+    return _SplitArrays(images, None if labels is None else labels.astype(np.int64))
 
 
 def _changes(path: Path) -> int:
@@ -169,7 +169,7 @@ def _changes(path: Path) -> int:
     return sum(file.stat().st_mtime_ns for file in files)
 
 
-def _classes(parts: dict[Split, _Part]) -> tuple[str, ...]:
+def _classes(parts: dict[Split, _SplitArrays]) -> tuple[str, ...]:
     labels = [part.labels for part in parts.values() if part.labels is not None]
     if len(labels) != len(parts):
         return ()

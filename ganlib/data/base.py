@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ganlib.data.stored import Stored
+from ganlib.data.locations import ImageLocation
 from ganlib.schema import Config
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Split = Literal["train", "test"]
-FEWEST = 2  # images of a split
+MIN_IMAGES = 2  # images of a split
 
 
 class Entry(NamedTuple):
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
     modified: int = 0
 
 
-class LeftOut(NamedTuple):
+class IgnoredFiles(NamedTuple):
     """Files that are there and not used.
 
     Attributes:
@@ -68,23 +68,23 @@ class Listing:
         locate: Says where the image at an index is stored.
         files: Descriptors of open files that another process needs to open images; they are open as long as the
             listing is there.
-        left_out: Visible files that are not used.
+        ignored: Visible files that are not used.
         notes: What else people should know of, such as why there are no classes.
         drawn: Whether the test images were drawn from all, since the source does not say which they are.
     """
 
     entries: Sequence[Entry]
     classes: tuple[str, ...]
-    locate: Callable[[int], Stored]
+    locate: Callable[[int], ImageLocation]
     files: tuple[int, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    ignored: tuple[IgnoredFiles, ...] = ()
     notes: tuple[str, ...] = ()
     drawn: bool = False
 
     @property
-    def ignored(self) -> int:
+    def ignored_count(self) -> int:
         """Number of files that are not used."""
-        return sum(item.number for item in self.left_out)
+        return sum(item.number for item in self.ignored)
 
     def read(self, index: int) -> Image.Image | NDArray[np.generic]:
         """Opens the image at an index, or gives its numbers; raises what Pillow raises on a damaged file."""
@@ -105,9 +105,9 @@ class Listing:
             ValueError: A split holds fewer than two images.
         """
         train, test = (sum(entry.split == split for entry in self.entries) for split in ("train", "test"))
-        if min(train, test) < FEWEST:
+        if min(train, test) < MIN_IMAGES:
             raise ValueError(
-                f"expected at least {FEWEST} images to train on and {FEWEST} to test on. "
+                f"expected at least {MIN_IMAGES} images to train on and {MIN_IMAGES} to test on. "
                 f"Received: train={train}, test={test}"
             )
 
@@ -124,7 +124,7 @@ class DataSource(Config):
         """
 
 
-def held_out(names: Sequence[str], fraction: float, labels: Sequence[int | None] | None = None) -> list[Split]:
+def assign_splits(names: Sequence[str], fraction: float, labels: Sequence[int | None] | None = None) -> list[Split]:
     """Splits names class by class, so that adding an image moves hardly any other.
 
     Of each class the names with the smallest hashes are held out, so the choice depends on nothing but the names. A
@@ -140,9 +140,9 @@ def held_out(names: Sequence[str], fraction: float, labels: Sequence[int | None]
         The split of each name; each split holds at least two, or all are for training where they are too few. Where
         the classes are so small that fewer than two could be held out, classes do not count.
     """
-    if len(names) < 2 * FEWEST:
+    if len(names) < 2 * MIN_IMAGES:
         return ["train" for _ in names]
-    wanted = min(max(FEWEST, round(fraction * len(names))), len(names) - FEWEST)
+    wanted = min(max(MIN_IMAGES, round(fraction * len(names))), len(names) - MIN_IMAGES)
     hashes = [hashlib.sha256(name.encode()).digest() for name in names]
     ranked = sorted(range(len(names)), key=hashes.__getitem__)
     classes: dict[int | None, list[int]] = {}
@@ -151,7 +151,7 @@ def held_out(names: Sequence[str], fraction: float, labels: Sequence[int | None]
     sizes, ties = [len(rows) for rows in classes.values()], [hashes[rows[0]] for rows in classes.values()]
     counts = _shares(sizes, wanted, ties=ties)
     test = {row for rows, count in zip(classes.values(), counts, strict=True) for row in rows[:count]}
-    if len(test) < FEWEST:
+    if len(test) < MIN_IMAGES:
         test = set(ranked[:wanted])
     return ["test" if row in test else "train" for row in range(len(names))]
 

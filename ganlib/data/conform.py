@@ -22,11 +22,11 @@ Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
-SMALL = 64  # of 255: images whose values are further apart are not looked through for what they use
+NARROW_RANGE = 64  # of 255: images whose values are further apart are not looked through for what they use
 
 
 @dataclass
-class Seen:
+class ImageStats:
     """What images were like before they were brought to one shape; adds up over many.
 
     Attributes:
@@ -41,15 +41,15 @@ class Seen:
 
     def look_at(self, image: Image.Image) -> None:
         """Takes in the values of an image in grey or RGB."""
-        if self.high - self.low < SMALL:
+        if self.high - self.low < NARROW_RANGE:
             self.widen(*_ends(image))
 
     def widen(self, low: int, high: int) -> None:
         """Takes in the values of further images."""
         self.low, self.high = min(self.low, low), max(self.high, high)
 
-    def add(self, other: Seen) -> None:
-        """Takes in what was seen of further images."""
+    def add(self, other: ImageStats) -> None:
+        """Takes in what was stats of further images."""
         self.formats.update(other.formats)
         self.widen(other.low, other.high)
 
@@ -63,7 +63,7 @@ def conform(
     resize: Resize,
     min_side: int,
     values: ValueRange | None = None,
-    seen: Seen | None = None,
+    stats: ImageStats | None = None,
 ) -> tuple[Image.Image, list[str]]:
     """Reads an image and brings it to the configured shape.
 
@@ -78,7 +78,7 @@ def conform(
         resize: Filter; all but `nearest` are antialiased when reducing.
         min_side: Smallest usable side of the original.
         values: The set's range of values.
-        seen: Takes in what the original is like.
+        stats: Takes in what the original is like.
 
     Returns:
         A square picture in grey or RGB, and a remark for every conversion that loses something.
@@ -86,19 +86,19 @@ def conform(
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
     """
-    image, remarks = opened(read, colour=colour, min_side=min_side, values=values, seen=seen)
+    image, remarks = open_image(read, colour=colour, min_side=min_side, values=values, stats=stats)
     if image.size != (size, size):
         image = _square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()])
     return image, remarks
 
 
-def opened(
+def open_image(
     read: Read,
     *,
     colour: Colour,
     min_side: int = 1,
     values: ValueRange | None = None,
-    seen: Seen | None = None,
+    stats: ImageStats | None = None,
 ) -> tuple[Image.Image, list[str]]:
     """Reads an image, upright, in grey or RGB and in its own size.
 
@@ -107,7 +107,7 @@ def opened(
         colour: Grey or RGB.
         min_side: Smallest usable side.
         values: The range of values of the set that the image is of; None means that all have 8 bits.
-        seen: Takes in what the original is like.
+        stats: Takes in what the original is like.
 
     Returns:
         The image, and a remark for every conversion that loses something.
@@ -128,9 +128,9 @@ def opened(
     if min(image.size) < min_side:
         raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
     image, more = _to_mode(image, MODES[colour])
-    if seen is not None:
-        seen.formats[loaded.format] += 1
-        seen.look_at(image)
+    if stats is not None:
+        stats.formats[loaded.format] += 1
+        stats.look_at(image)
     return image, [*loaded.remarks, *lost, *more]
 
 

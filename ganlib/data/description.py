@@ -14,7 +14,7 @@ from ganlib.remote.file import RemoteError
 with epy.lazy_imports():
     from PIL import Image
 
-LOOKED_AT = 10  # images that are opened for their sizes
+SAMPLE_SIZE = 10  # images that are opened for their sizes
 GREY = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")  # modes of Pillow
 SHOWN_CLASSES = 5
 MAX_LETTERS = 30  # of the name of a class
@@ -36,12 +36,12 @@ def describe(listing: Listing, found: Survey, *, with_splits: bool = True) -> li
     counts = Counter(entry.split for entry in listing.entries)
     drawn = " (held out at random)" if listing.drawn and counts["test"] else ""
     splits = f": train {counts['train']}, test {counts['test']}{drawn}" if with_splits else ""
-    left_out = [f"left out: {'; '.join(map(str, listing.left_out))}"] if listing.left_out else []
-    more = [*left_out, *listing.notes, *_sizes(listing), found.text]
+    ignored = [f"ignored: {'; '.join(map(str, listing.ignored))}"] if listing.ignored else []
+    more = [*ignored, *listing.notes, *_sizes(listing), found.text]
     return [f"{len(listing.entries)} images{splits}; {_classes(listing)}", "; ".join(more)]
 
 
-def say(description: Sequence[str]) -> None:
+def print_description(description: Sequence[str]) -> None:
     """Prints a description."""
     for line in description:
         print(f"data: {line}", flush=True)
@@ -56,18 +56,18 @@ def _classes(listing: Listing) -> str:
     told = [f"{name:.{MAX_LETTERS}} {size}" for name, size in zip(listing.classes, sizes, strict=True)]
     if max(sizes) > min(sizes):
         told[least] += " (fewest)"
-    shown = told[:SHOWN_CLASSES]
+    shorten = told[:SHOWN_CLASSES]
     if len(told) > SHOWN_CLASSES:
-        shown += [told[least]] if least >= SHOWN_CLASSES and max(sizes) > min(sizes) else []
-        shown.append(f"and {len(told) - len(shown)} more")
-    return f"{len(told)} classes: {', '.join(shown)}"
+        shorten += [told[least]] if least >= SHOWN_CLASSES and max(sizes) > min(sizes) else []
+        shorten.append(f"and {len(told) - len(shorten)} more")
+    return f"{len(told)} classes: {', '.join(shorten)}"
 
 
 def _sizes(listing: Listing) -> list[str]:
     """Returns the sizes of some images, spread evenly over all, and whether they are grey."""
     total = len(listing.entries)
     found, grey, unreadable = [], 0, 0
-    for index in sorted({number * total // LOOKED_AT for number in range(LOOKED_AT)}) if total else []:
+    for index in sorted({number * total // SAMPLE_SIZE for number in range(SAMPLE_SIZE)}) if total else []:
         try:
             image = listing.read(index)
             if isinstance(image, Image.Image):

@@ -7,7 +7,7 @@ from typing import Literal
 from etils import epy
 
 from ganlib.data.base import DataSource, Entry, Listing
-from ganlib.data.stored import Pixels
+from ganlib.data.locations import Pixels
 
 with epy.lazy_imports():
     import numpy as np

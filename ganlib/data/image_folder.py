@@ -9,10 +9,10 @@ from typing import Literal
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, LeftOut, Listing
+from ganlib.data.base import DataSource, Entry, IgnoredFiles, Listing
 from ganlib.data.layouts import arrange
-from ganlib.data.names import printable, shown
-from ganlib.data.stored import File, InBucket
+from ganlib.data.locations import BucketObject, File
+from ganlib.data.names import shorten, to_printable
 
 
 class ImageFolder(DataSource):
@@ -63,7 +63,7 @@ class ImageFolder(DataSource):
             entries,
             found.classes,
             lambda index: File(paths[index]),
-            left_out=(*found.left_out, *below.left_out),
+            ignored=(*found.ignored, *below.ignored),
             notes=found.notes,
             drawn=found.drawn,
         )
@@ -73,10 +73,10 @@ class ImageFolder(DataSource):
         folder = storage.listed(self.path)
         names: dict[str, str] = {}
         files = sorted(folder.files)
-        alike = [name for name in files if names.setdefault(printable(name), name) != name]
+        alike = [name for name in files if names.setdefault(to_printable(name), name) != name]
 
-        def locate(name: str) -> InBucket:
-            return InBucket(folder.bucket.name, folder.files[names[name]])
+        def locate(name: str) -> BucketObject:
+            return BucketObject(folder.bucket.name, folder.files[names[name]])
 
         found = arrange(names, locate=locate, test_fraction=self.test_fraction, place=self.path)
         items = [folder.files[names[found.top + name]] for name in found.names]
@@ -84,21 +84,23 @@ class ImageFolder(DataSource):
             Entry(name, split, label, item.size, item.modified)
             for name, split, label, item in zip(found.names, found.splits, found.labels, items, strict=True)
         ]
-        left_out = (
-            [LeftOut(len(alike), "object", "named as another one is", shown(printable(alike[0])))] if alike else []
+        ignored = (
+            [IgnoredFiles(len(alike), "object", "named as another one is", shorten(to_printable(alike[0])))]
+            if alike
+            else []
         )
         return Listing(
             entries,
             found.classes,
-            lambda index: InBucket(folder.bucket.name, items[index]),
-            left_out=(*found.left_out, *left_out),
+            lambda index: BucketObject(folder.bucket.name, items[index]),
+            ignored=(*found.ignored, *ignored),
             notes=found.notes,
             drawn=found.drawn,
         )
 
 
 class _Below:
-    """The files below a folder; `paths` maps names there to paths, `left_out` says what is not looked through.
+    """The files below a folder; `paths` maps names there to paths, `ignored` says what is not looked through.
 
     Links to files are followed, wherever they lead, since data sets are kept so; links to folders are not, since they
     may lead in circles.
@@ -112,8 +114,8 @@ class _Below:
         folders = [str(root)]
         while folders:
             folders += self._folders(folders.pop())
-        self.left_out = [
-            LeftOut(len(names), noun, reason, shown(min(names)))
+        self.ignored = [
+            IgnoredFiles(len(names), noun, reason, shorten(min(names)))
             for names, noun, reason in (
                 (self._links, "link", "to folders, which are not followed"),
                 (self._closed, "folder", "that may not be read"),
@@ -131,7 +133,7 @@ class _Below:
             return []
         except OSError as error:
             raise ValueError(
-                f"a folder that cannot be listed: {error.strerror}. Received: path={shown(folder)!r}"
+                f"a folder that cannot be listed: {error.strerror}. Received: path={shorten(folder)!r}"
             ) from error
         inner = []
         for entry in entries:
@@ -144,4 +146,4 @@ class _Below:
         return inner
 
     def _name(self, path: str) -> str:
-        return printable(path.removeprefix(self._top))
+        return to_printable(path.removeprefix(self._top))

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
-from ganlib.data.archive import CLAIMS, DAMAGES, PACKED, Archive
+from ganlib.data.archive import DAMAGE_ERRORS, HEADER_ERRORS, PACKED, Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource, Listing, Split
-from ganlib.data.conform import Colour, Seen, opened
+from ganlib.data.conform import Colour, ImageStats, open_image
 from ganlib.data.description import describe
 from ganlib.data.image_folder import ImageFolder
 from ganlib.data.loading import UnusableImageError
-from ganlib.data.notes import scale, used
+from ganlib.data.notes import range_notes, scale_note
 from ganlib.data.records import PreparedDataset
 from ganlib.data.value_range import ValueRange
 from ganlib.data.value_survey import Survey, survey
@@ -48,14 +48,14 @@ class Images:
         source: A prepared dataset, or the listing of anything else.
         splits: Which of its splits are meant.
         remarks: What was lost when images were read, and how often; grows with `batches`.
-        seen: What they are like; grows with `batches` where they are not prepared.
+        stats: What they are like; grows with `batches` where they are not prepared.
     """
 
     name: str
     source: PreparedDataset | Listing
     splits: tuple[Split, ...]
     remarks: Counter[str] = field(default_factory=Counter)
-    seen: Seen = field(default_factory=Seen)
+    stats: ImageStats = field(default_factory=ImageStats)
 
     @classmethod
     def at(cls, location: str) -> Images:
@@ -106,19 +106,19 @@ class Images:
     def formats(self) -> Mapping[str, int]:
         """How many there are of each file format, once they have been read."""
         if not isinstance(self.source, PreparedDataset):
-            return self.seen.formats
+            return self.stats.formats
         return sum((Counter(self.source.formats(split)) for split in self.splits), Counter[str]())
 
     @property
     def notes(self) -> list[str]:
         """What was lost, and what is unusual, once they have been read."""
         if isinstance(self.source, PreparedDataset):
-            return [] if self.values is None else [f"Of {self.name}, {scale(self.values)}"]
+            return [] if self.values is None else [f"Of {self.name}, {scale_note(self.values)}"]
         lost = [f"Of {self.name}, {many} of {self.count} images: {remark}." for remark, many in self.remarks.items()]
         unused = (
-            [f"Of {self.name}, left out: {'; '.join(map(str, self.source.left_out))}."] if self.source.left_out else []
+            [f"Of {self.name}, ignored: {'; '.join(map(str, self.source.ignored))}."] if self.source.ignored else []
         )
-        few = [f"Of {self.name}: {note}" for note in used(self.seen.low, self.seen.high, self.values)]
+        few = [f"Of {self.name}: {note}" for note in range_notes(self.stats.low, self.stats.high, self.values)]
         return [*lost, *unused, *few]
 
     def _rows(self, listing: Listing) -> list[int]:
@@ -144,13 +144,13 @@ class Images:
         unusable: list[str] = []
         first: tuple[str, tuple[int, ...]] | None = None
 
-        def pixels(row: int) -> tuple[NDArray[np.uint8], list[str], Seen] | UnusableImageError:
-            seen = Seen()
+        def pixels(row: int) -> tuple[NDArray[np.uint8], list[str], ImageStats] | UnusableImageError:
+            stats = ImageStats()
             try:
-                image, remarks = opened(lambda: listing.read(row), colour=colour, values=values, seen=seen)
+                image, remarks = open_image(lambda: listing.read(row), colour=colour, values=values, stats=stats)
             except UnusableImageError as error:
                 return error
-            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1), remarks, seen
+            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1), remarks, stats
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(rows), CHUNK):
@@ -160,9 +160,9 @@ class Images:
                     if isinstance(result, UnusableImageError):
                         unusable.append(f"{name} ({result})")
                         continue
-                    image, remarks, seen = result
+                    image, remarks, stats = result
                     self.remarks.update(remarks)
-                    self.seen.add(seen)
+                    self.stats.add(stats)
                     first = first or (name, image.shape)
                     if image.shape != first[1]:
                         raise ValueError(_mixed(first[0], first[1], name, image.shape))
@@ -173,7 +173,7 @@ class Images:
                 if batch:
                     yield np.stack(batch)
         if unusable:
-            self.remarks[f"left out, such as {unusable[0]}"] = len(unusable)
+            self.remarks[f"skipped, such as {unusable[0]}"] = len(unusable)
 
 
 def _source(path: Path) -> DataSource:
@@ -196,7 +196,7 @@ def _holds_arrays(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
-    except DAMAGES:  # of which the archive's own reader tells
+    except DAMAGE_ERRORS:  # of which the archive's own reader tells
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -204,7 +204,7 @@ def _holds_arrays(path: Path) -> bool:
 def _is_tar(path: Path) -> bool:
     try:
         return tarfile.is_tarfile(path)
-    except CLAIMS:
+    except HEADER_ERRORS:
         return False
 
 

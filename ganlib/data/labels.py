@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganlib.data.names import printable, shown
+from ganlib.data.names import shorten, to_printable
 
 STYLEGAN = "dataset.json"
 TABLE, LINES = "metadata.csv", "metadata.jsonl"
@@ -38,7 +38,7 @@ class FileLabels:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-def in_order(classes: Iterable[str]) -> tuple[str, ...]:
+def sort_classes(classes: Iterable[str]) -> tuple[str, ...]:
     """Returns the names of classes in order: numbers as numbers, words by the alphabet."""
     names = sorted(classes)
     return tuple(sorted(names, key=int) if all(name.isascii() and name.isdigit() for name in names) else names)
@@ -73,17 +73,17 @@ def read_labels(names: Iterable[str], read: Callable[[str], bytes]) -> FileLabel
             if data is not None and MARKS[base] not in data.replace(b"\0", b""):  # without what UTF-16 puts between
                 continue
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"labels that cannot be read: {reason}. Received: file={shown(name)!r}") from error
+            raise ValueError(f"labels that cannot be read: {reason}. Received: file={shorten(name)!r}") from error
         if rows is None:
             continue
         found.files.append(name)
         for image, label in rows:
             if label and found.labels.setdefault(folder + slash + image, label) != label:
                 raise ValueError(
-                    f"expected one label for every image. Received: image={shown(image)!r} in {shown(name)!r}"
+                    f"expected one label for every image. Received: image={shorten(image)!r} in {shorten(name)!r}"
                 )
         if len(set(found.labels.values())) > MAX_CLASSES:
-            raise ValueError(f"expected at most {MAX_CLASSES} different labels. Received: file={shown(name)!r}")
+            raise ValueError(f"expected at most {MAX_CLASSES} different labels. Received: file={shorten(name)!r}")
     return found if found.files else None
 
 
@@ -129,7 +129,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 def _name(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected the name of a file, not {value!r:.50}")  # noqa: TRY004  # a mistake in a file
-    name = printable(value.replace("\\", "/"))
+    name = to_printable(value.replace("\\", "/"))
     while name.startswith("./"):
         name = name[2:]
     return name
@@ -141,4 +141,4 @@ def _label(value: object) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"expected a word or a whole number as label, not {value!r:.50}")  # noqa: TRY004  # a mistake in a file
-    return printable(str(value))
+    return to_printable(str(value))

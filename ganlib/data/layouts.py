@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ganlib.data.base import LeftOut, Split, held_out
-from ganlib.data.kinds import FIRST_BYTES, counted, images_among
-from ganlib.data.labels import FileLabels, in_order, read_labels
-from ganlib.data.names import hidden, shown
-from ganlib.data.split_names import Part, Role, role, says_nothing, split_folders
-from ganlib.data.stored import StoredFile
+from ganlib.data.base import IgnoredFiles, Split, assign_splits
+from ganlib.data.kinds import FIRST_BYTES, are_images, count_by_suffix
+from ganlib.data.labels import FileLabels, read_labels, sort_classes
+from ganlib.data.locations import FileLocation
+from ganlib.data.names import is_hidden, shorten
+from ganlib.data.split_names import Role, SplitName, folder_role, is_generic_name, split_folders
 
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".7z", ".rar")
 SHOWN_PACKED = 3
@@ -31,7 +31,7 @@ class Layout:
         labels: Index of each one's class, or None where there are no classes.
         classes: Names of the classes.
         top: The one folder that all images are in, with its `/`; empty if there are several, or none.
-        left_out: What is not used.
+        ignored: What is not used.
         notes: What else people should know of.
         drawn: Whether the test images were drawn from all.
     """
@@ -41,7 +41,7 @@ class Layout:
     labels: list[int | None]
     classes: tuple[str, ...]
     top: str
-    left_out: tuple[LeftOut, ...]
+    ignored: tuple[IgnoredFiles, ...]
     notes: tuple[str, ...]
     drawn: bool
 
@@ -51,10 +51,10 @@ class _Image(NamedTuple):
 
     name: str
     below: str
-    part: Part = "train"
+    split: SplitName = "train"
 
 
-def arrange(paths: Iterable[str], *, locate: Callable[[str], StoredFile], test_fraction: float, place: str) -> Layout:
+def arrange(paths: Iterable[str], *, locate: Callable[[str], FileLocation], test_fraction: float, place: str) -> Layout:
     """Finds images, splits and classes; hidden files do not count.
 
     Args:
@@ -67,28 +67,28 @@ def arrange(paths: Iterable[str], *, locate: Callable[[str], StoredFile], test_f
         ValueError: There are no images, only some are in folders of splits, or a file of labels is wrong.
     """
     # Folder by folder, as by the parts of each path; a null is less than any letter and in no name.
-    visible = sorted((path for path in paths if not hidden(path)), key=lambda path: path.replace("/", "\0"))
+    visible = sorted((path for path in paths if not is_hidden(path)), key=lambda path: path.replace("/", "\0"))
     files = read_labels(visible, lambda name: locate(name).content())
-    verdicts = images_among(visible, lambda name: locate(name).start(FIRST_BYTES))
+    verdicts = are_images(visible, lambda name: locate(name).start(FIRST_BYTES))
     images = [name for name, verdict in zip(visible, verdicts, strict=True) if verdict]
     if not images:
-        packed = [shown(path) for path in visible if path.lower().endswith(PACKED)]
+        packed = [shorten(path) for path in visible if path.lower().endswith(PACKED)]
         if packed:
             some = ", ".join([*packed[:SHOWN_PACKED], *["..."] * (len(packed) > SHOWN_PACKED)])
             raise ValueError(f"holds archives ({some}), expected images: unpack them first. Received: path={place!r}")
-        found = f"with {counted(visible)}" if visible else "which holds no files"
+        found = f"with {count_by_suffix(visible)}" if visible else "which holds no files"
         raise ValueError(f"expected images, such as .png or .jpg, found none. Received: path={place!r}, {found}")
     work = _Arrangement(images, files, place)
     arranged, classes, labels = work.arranged()
     names = [image.name for image in arranged]
-    drawn = not any(image.part == "test" for image in arranged)
+    drawn = not any(image.split == "test" for image in arranged)
     return Layout(
         names=names,
-        splits=held_out(names, test_fraction, labels) if drawn else [_split(image) for image in arranged],
+        splits=assign_splits(names, test_fraction, labels) if drawn else [_split(image) for image in arranged],
         labels=labels,
         classes=classes,
         top=work.top,
-        left_out=(*_others(visible, verdicts, files), *work.left_out),
+        ignored=(*_others(visible, verdicts, files), *work.ignored),
         notes=tuple(work.notes),
         drawn=drawn,
     )
@@ -106,7 +106,7 @@ class _Arrangement:
         self._splits = False
         self._untouched = "", images  # the top, and the images below it, before any was left out
         self.top = ""
-        self.left_out: list[LeftOut] = []
+        self.ignored: list[IgnoredFiles] = []
         self.notes: list[str] = []
 
     def arranged(self) -> tuple[list[_Image], tuple[str, ...], list[int | None]]:
@@ -115,13 +115,15 @@ class _Arrangement:
         if self._splits:
             images = self._in_two(_without_common_folders(images))
         images, classes, labels = self._with_classes(images)
-        if self.left_out and not classes and not self._splits:  # then nothing is gained by leaving images out
-            (self.top, names), self.left_out = self._untouched, []
+        if self.ignored and not classes and not self._splits:  # then nothing is gained by leaving images out
+            (self.top, names), self.ignored = self._untouched, []
             images, labels = _as_they_are(names), [None] * len(names)
         if self._found:
             missing = sorted(self._found.labels.keys() - set(self._all))
             if missing:
-                told = f"{len(missing)} of {len(self._found.labels)} are of no image here, such as {shown(missing[0])}"
+                told = (
+                    f"{len(missing)} of {len(self._found.labels)} are of no image here, such as {shorten(missing[0])}"
+                )
                 self.notes.append(f"labels in {self._found.files[0]}: {told}")
         return images, classes, labels
 
@@ -138,24 +140,24 @@ class _Arrangement:
             loose = [name for name in rest if "/" not in name]
             tops = list(dict.fromkeys([name[: name.find("/")] for name in rest if "/" in name]))
             few, found = self._few(loose, rest), split_folders(tops, place=self._place)
-            if found is not None and (few or any(part != "train" for part, _ in found.values())):
+            if found is not None and (few or any(split != "train" for split, _ in found.values())):
                 self._splits = True
                 return self._by_folders(rest, found, loose, few=few)
             if found is not None or len(tops) != 1 or not few:
                 return self._by_inner_folders(rest) or _as_they_are(rest)
-            if not self.left_out:
+            if not self.ignored:
                 self._untouched = self.top, rest
-            self._leave_out(loose, f"beside the folder {shown(tops[0])}")
+            self._leave_out(loose, f"beside the folder {shorten(tops[0])}")
             self.top += f"{tops[0]}/"
             rest = [name[len(tops[0]) + 1 :] for name in rest if "/" in name]
 
     def _by_folders(self, names: list[str], found: dict[str, Role], loose: list[str], *, few: bool) -> list[_Image]:
         """Gives each image the split of its folder; those in none are few, or are all that there is for training."""
-        alone = all(part != "train" for part, _ in found.values())
+        alone = all(split != "train" for split, _ in found.values())
         if not alone and not few:
             raise ValueError(
                 f"expected every image in a folder of a split, {' or '.join(f'{name}/' for name in sorted(found))}. "
-                f"Received: path={self._place!r}, with {len(loose)} images beside them, such as {shown(loose[0])!r}"
+                f"Received: path={self._place!r}, with {len(loose)} images beside them, such as {shorten(loose[0])!r}"
             )
         if not alone:
             self._leave_out(loose, "beside the folders of the splits")
@@ -163,8 +165,8 @@ class _Arrangement:
         for name in names:
             folder, slash, below = name.partition("/")
             if slash:
-                part, domain = found[folder]
-                images.append(_Image(name, f"{domain}/{below}" if domain else below, part))
+                split, domain = found[folder]
+                images.append(_Image(name, f"{domain}/{below}" if domain else below, split))
             elif alone:
                 images.append(_Image(name, name))
         return images
@@ -177,10 +179,10 @@ class _Arrangement:
         for name in names:
             folder, _, inside = name.partition("/")
             inner, _, below = inside.partition("/")
-            found = role(inner) if below else None
+            found = folder_role(inner) if below else None
             if found and not found.domain:
-                images.append(_Image(name, f"{folder}/{below}", found.part))
-                parts.setdefault(folder, set()).add(found.part == "train")
+                images.append(_Image(name, f"{folder}/{below}", found.split))
+                parts.setdefault(folder, set()).add(found.split == "train")
             elif inside:
                 without.append(name)
             else:
@@ -188,7 +190,7 @@ class _Arrangement:
         if without and any(len(both) == 2 for both in parts.values()):
             raise ValueError(
                 "expected folders of splits below every folder of a class, or below none. "
-                f"Received: path={self._place!r}, image={shown(without[0])!r}"
+                f"Received: path={self._place!r}, image={shorten(without[0])!r}"
             )
         if without or not parts:
             return None
@@ -198,19 +200,19 @@ class _Arrangement:
     def _in_two(self, images: list[_Image]) -> list[_Image]:
         """Makes the validation split the test split if there is no other with labels; beside one it is left out."""
         labels = self._labels_of(images)
-        if {image.part for image, label in zip(images, labels, strict=True) if label} == {"train", "validation"}:
+        if {image.split for image, label in zip(images, labels, strict=True) if label} == {"train", "validation"}:
             images = self._without_tests(images)
-        if not any(image.part == "test" for image in images):
-            return [image._replace(part="test") if image.part == "validation" else image for image in images]
-        used = [image for image in images if image.part != "validation"]
-        unused = [image.name for image in images if image.part == "validation"]
+        if not any(image.split == "test" for image in images):
+            return [image._replace(split="test") if image.split == "validation" else image for image in images]
+        used = [image for image in images if image.split != "validation"]
+        unused = [image.name for image in images if image.split == "validation"]
         self._leave_out(unused, "for validation, since others are for testing")
         return used
 
     def _without_tests(self, images: list[_Image]) -> list[_Image]:
         """Leaves out the images for testing, which have no labels."""
-        self._leave_out([image.name for image in images if image.part == "test"], "for testing, which have no label")
-        return [image for image in images if image.part != "test"]
+        self._leave_out([image.name for image in images if image.split == "test"], "for testing, which have no label")
+        return [image for image in images if image.split != "test"]
 
     def _with_classes(self, images: list[_Image]) -> tuple[list[_Image], tuple[str, ...], list[int | None]]:
         """Finds the classes, and leaves out what has none where others do."""
@@ -220,19 +222,19 @@ class _Arrangement:
             if self._labels:
                 self.notes.append(f"no classes, since {self._labels.files[0]} tells of {len(found) or 'none'}")
             return images, (), [None] * len(images)
-        tests = [image for image in images if image.part == "test"]
+        tests = [image for image in images if image.split == "test"]
         if tests and not any(self._labels_of(tests)):
             images = self._without_tests(images)
             labels = self._labels_of(images)
         without = [image.name for image, label in zip(images, labels, strict=True) if not label]
         if len(without) > max(1, STRAYS * len(images)):
-            told = f"{len(without)} of {len(images)} images have no label, such as {shown(without[0])}"
+            told = f"{len(without)} of {len(images)} images have no label, such as {shorten(without[0])}"
             if self._labels:
                 raise ValueError(f"expected a label for every image. Received: file={self._labels.files[0]!r}, {told}")
             self.notes.append(f"no classes, since {told}")
             return images, (), [None] * len(images)
         self._leave_out(without, "without a label" if self._labels else "beside the folders of the classes")
-        classes = in_order(found) if self._labels else tuple(sorted(found))
+        classes = sort_classes(found) if self._labels else tuple(sorted(found))
         index = {name: position for position, name in enumerate(classes)}
         used = [image for image, label in zip(images, labels, strict=True) if label] if without else images
         return used, classes, [index[label] for label in labels if label]
@@ -245,7 +247,7 @@ class _Arrangement:
 
     def _leave_out(self, names: list[str], reason: str) -> None:
         if names:
-            self.left_out.append(LeftOut(len(names), "image", reason, shown(names[0])))
+            self.ignored.append(IgnoredFiles(len(names), "image", reason, shorten(names[0])))
 
 
 def _as_they_are(names: list[str]) -> list[_Image]:
@@ -254,27 +256,29 @@ def _as_they_are(names: list[str]) -> list[_Image]:
 
 def _without_common_folders(images: list[_Image]) -> list[_Image]:
     """Looks through folders that hold all images, or all of a split and are named after it once more or as `images`."""
-    below = {part: [image.below for image in images if image.part == part] for part in {one.part for one in images}}
-    for part, paths in below.items():
-        others = [path for other, those in below.items() if other != part for path in those]
-        while (folder := _common(paths)) and (_is_for(folder, part) or _is_no_class(folder, others)):
+    below = {
+        split: [image.below for image in images if image.split == split] for split in {one.split for one in images}
+    }
+    for split, paths in below.items():
+        others = [path for other, those in below.items() if other != split for path in those]
+        while (folder := _common(paths)) and (_is_for(folder, split) or _is_no_class(folder, others)):
             paths[:] = [path.partition("/")[2] for path in paths]
     deep = [paths for paths in below.values() if any("/" in path for path in paths)]
     while _common([path for paths in deep for path in paths]):
         for paths in deep:
             paths[:] = [path.partition("/")[2] for path in paths]
-    turns = {part: iter(paths) for part, paths in below.items()}
-    return [image._replace(below=next(turns[image.part])) for image in images]
+    turns = {split: iter(paths) for split, paths in below.items()}
+    return [image._replace(below=next(turns[image.split])) for image in images]
 
 
-def _is_for(folder: str, part: Part) -> bool:
-    found = role(folder)
-    return found is not None and found.part == part
+def _is_for(folder: str, split: SplitName) -> bool:
+    found = folder_role(folder)
+    return found is not None and found.split == split
 
 
 def _is_no_class(folder: str, others: list[str]) -> bool:
     """Says whether a folder of all images of a split, such as `images`, is none of the others' classes."""
-    return says_nothing(folder) and not any(path.startswith(f"{folder}/") for path in others)
+    return is_generic_name(folder) and not any(path.startswith(f"{folder}/") for path in others)
 
 
 def _common(paths: list[str]) -> str:
@@ -283,12 +287,16 @@ def _common(paths: list[str]) -> str:
     return start[:-1] if all(path.startswith(start) for path in paths) else ""
 
 
-def _others(visible: list[str], verdicts: list[bool], labels: FileLabels | None) -> list[LeftOut]:
+def _others(visible: list[str], verdicts: list[bool], labels: FileLabels | None) -> list[IgnoredFiles]:
     """Tells of the files that are no images and say nothing of labels."""
     read = set(labels.files) if labels else set()
     names = [name for name, verdict in zip(visible, verdicts, strict=True) if not verdict and name not in read]
-    return [LeftOut(len(names), "file", f"other than images ({counted(names)})", shown(names[0]))] if names else []
+    return (
+        [IgnoredFiles(len(names), "file", f"other than images ({count_by_suffix(names)})", shorten(names[0]))]
+        if names
+        else []
+    )
 
 
 def _split(image: _Image) -> Split:
-    return "test" if image.part == "test" else "train"
+    return "test" if image.split == "test" else "train"

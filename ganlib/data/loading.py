@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from etils import epy
 
-from ganlib.data.value_range import UNSIGNED, Kind, declared, kind_of, layout, numbers_of
+from ganlib.data.value_range import UNSIGNED, Kind, declared_limits, file_values, kind_of, pixel_layout
 from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():
@@ -55,7 +55,7 @@ class Loaded(NamedTuple):
 
     def numbers(self) -> NDArray[np.generic]:
         """Returns the finite numbers of an image of more than 8 bits."""
-        numbers = numbers_of(self.source, self.full, unsigned=self.unsigned)
+        numbers = file_values(self.source, self.full, unsigned=self.unsigned)
         if not numbers.size or not np.isfinite(numbers).all():
             raise UnusableImageError("values that are no finite numbers")
         return numbers
@@ -71,8 +71,8 @@ def load(read: Read, *, only_deep: bool = False) -> Loaded:
         with cast("Image.Image", found) as source:
             if only_deep and kind is None:
                 return Loaded(source, kind, "", [])
-            told = tuple(declared(source)) if only_deep else ()
-            stored, full = layout(source)
+            told = tuple(declared_limits(source)) if only_deep else ()
+            stored, full = pixel_layout(source)
             remarks = ["several frames or pages: the first is taken"] if getattr(source, "n_frames", 1) > 1 else []
             if kind is None and (";16" in stored if full is None else full > 255):
                 remarks.append(DEEP_CHANNELS)

@@ -15,12 +15,12 @@ from etils import epy
 
 from ganlib import pixels, storage
 from ganlib.data import tfrecord
-from ganlib.data.base import FEWEST, Listing, Split
+from ganlib.data.base import MIN_IMAGES, Listing, Split
 from ganlib.data.config import DataConfig
-from ganlib.data.conform import SMALL
+from ganlib.data.conform import NARROW_RANGE
 from ganlib.data.description import describe
 from ganlib.data.notes import notes
-from ganlib.data.parts import SPLITS, Slice, shard, top_up
+from ganlib.data.parts import SPLITS, SplitResult, shard, top_up
 from ganlib.data.records import FORMAT
 from ganlib.data.value_range import ValueRange
 from ganlib.data.value_survey import Survey
@@ -55,13 +55,13 @@ class Origin:
     def of(cls, listing: Listing, found: Survey) -> Origin:
         """Returns what is to be known of a listing."""
         description = describe(listing, found)
-        return cls(listing.checksum(), list(listing.classes), listing.ignored, description, found.values)
+        return cls(listing.checksum(), list(listing.classes), listing.ignored_count, description, found.values)
 
 
 def finish(
     config: DataConfig,
     origin: Origin,
-    parts: Sequence[dict[Split, Slice]],
+    parts: Sequence[dict[Split, SplitResult]],
     folder: Path,
     listing: Callable[[], Listing],
 ) -> None:
@@ -107,14 +107,14 @@ def _repeated(folder: Path) -> dict[str, int]:
     return {"test_among_train": int(np.isin(test, train).sum()), "train_repeated": len(train) - len(np.unique(train))}
 
 
-def _values_used(slices: Sequence[Slice]) -> list[int] | None:
+def _values_used(slices: Sequence[SplitResult]) -> list[int] | None:
     """Returns the ends of all values where they are a small share of 0..255: otherwise not all images were asked."""
     ends = [min(made.low for made in slices), max(made.high for made in slices)]
-    return ends if ends[1] - ends[0] < SMALL else None
+    return ends if ends[1] - ends[0] < NARROW_RANGE else None
 
 
-def _total(slices: Sequence[Slice]) -> Slice:
-    return Slice(
+def _total(slices: Sequence[SplitResult]) -> SplitResult:
+    return SplitResult(
         by_class=[sum(counts) for counts in zip(*(made.by_class for made in slices), strict=True)],
         read=sum(made.read for made in slices),
         skipped=[item for made in slices for item in made.skipped],
@@ -129,7 +129,7 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 
-def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> None:
+def _check(config: DataConfig, origin: Origin, totals: dict[Split, SplitResult]) -> None:
     """Refuses too few usable images, and tells people of those that are not."""
     skipped = [item for split in SPLITS for item in totals[split].skipped]
     read = sum(total.read for total in totals.values())
@@ -142,9 +142,9 @@ def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> No
             f"data.max_unusable. Received: max_unusable={config.max_unusable}, share={share:.3f}"
         )
     for split, total in totals.items():
-        if total.count < FEWEST:
+        if total.count < MIN_IMAGES:
             raise ValueError(
-                f"expected at least {FEWEST} usable images in the {split} split. Received: images={total.count}"
+                f"expected at least {MIN_IMAGES} usable images in the {split} split. Received: images={total.count}"
             )
         without = [name for name, count in zip(origin.classes, total.by_class, strict=False) if not count]
         if without:
@@ -154,18 +154,18 @@ def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> No
         print(f"skipped {unusable}: {reasons}", flush=True)
 
 
-def _train_shards(config: DataConfig, slices: Sequence[Slice], folder: Path) -> list[dict[str, Any]]:
+def _train_shards(config: DataConfig, slices: Sequence[SplitResult], folder: Path) -> list[dict[str, Any]]:
     paths = [shard(folder, "train", number, config) for number in range(len(slices))]
     return [_described(path, made) for path, made in zip(paths, slices, strict=True) if made.count]
 
 
-def _test_shards(config: DataConfig, total: Slice, folder: Path) -> list[dict[str, Any]]:
+def _test_shards(config: DataConfig, total: SplitResult, folder: Path) -> list[dict[str, Any]]:
     path = shard(folder, "test", 0, config)
     total.sha256 = storage.sha256(path)
     return [_described(path, total)]
 
 
-def _described(path: Path, made: Slice) -> dict[str, Any]:
+def _described(path: Path, made: SplitResult) -> dict[str, Any]:
     return {"file": path.name, "count": made.count, "bytes": path.stat().st_size, "sha256": made.sha256}
 
 
@@ -182,7 +182,7 @@ def _first(shards: Sequence[Path], size: int) -> list[bytes]:
 
 
 def _manifest(
-    config: DataConfig, origin: Origin, totals: dict[Split, Slice], shards: dict[Split, list[dict[str, Any]]]
+    config: DataConfig, origin: Origin, totals: dict[Split, SplitResult], shards: dict[Split, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     digest = hashlib.sha256()
     for split in SPLITS:

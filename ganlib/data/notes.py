@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ganlib.data.conform import SMALL
-from ganlib.data.tally import APART
+from ganlib.data.conform import NARROW_RANGE
+from ganlib.data.tally import MIN_DIFFERENCE
 from ganlib.data.value_range import ValueRange, number
 
 LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")  # formats that leave marks of their own in the pixels
@@ -18,10 +18,10 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     found, splits = [], manifest["splits"]
     values = ValueRange(*manifest["value_range"]) if manifest.get("value_range") else None
     if values is not None:
-        found.append(scale(values))
+        found.append(scale_note(values))
     if manifest.get("values_used"):
         low, high = manifest["values_used"]
-        found += used(low, high, values)
+        found += range_notes(low, high, values)
     lost = {
         remark: count for remark, count in manifest.get("remarks", {}).items() if not values or remark != values.remark
     }
@@ -31,16 +31,16 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     if repeated := manifest.get("train_repeated"):
         found.append(f"{repeated} of {splits['train']['count']} training images repeat others, pixel for pixel.")
     train, test = (splits[split].get("formats", {}) for split in ("train", "test"))
-    return found + unlike_formats(train, test, "training images", "test images")
+    return found + format_differences(train, test, "training images", "test images")
 
 
-def scale(values: ValueRange) -> str:
+def scale_note(values: ValueRange) -> str:
     """Returns the sentence by which pixels are mapped back to numbers of the originals."""
     those = {None: "originals", "integers": "originals of more than 8 bits", "floats": "floating-point originals"}
     return f"0..255 stands for {values.text} of the {those[values.of]}."
 
 
-def used(low: int, high: int, values: ValueRange | None) -> list[str]:
+def range_notes(low: int, high: int, values: ValueRange | None) -> list[str]:
     """Returns a note where images use a small share of their range.
 
     Args:
@@ -48,7 +48,7 @@ def used(low: int, high: int, values: ValueRange | None) -> list[str]:
         high: Highest value.
         values: The range that was scaled to 0..255, if there was one.
     """
-    if not 0 <= high - low < SMALL:
+    if not 0 <= high - low < NARROW_RANGE:
         return []
     ends = [number(low), number(high)]
     if values:  # half a step of 8 bits further, so that no value of the originals is beyond them
@@ -59,7 +59,7 @@ def used(low: int, high: int, values: ValueRange | None) -> list[str]:
     return [f"The values use {(high - low) / 255:.0%} of their range, {'..'.join(ends)}{spread}."]
 
 
-def unlike_ranges(first: ValueRange | None, second: ValueRange | None) -> list[str]:
+def range_differences(first: ValueRange | None, second: ValueRange | None) -> list[str]:
     """Returns a note where the values of two sets of images were read in two ranges."""
     told = ["0..255" if values is None else values.text for values in (first, second)]
     if told[0] == told[1]:
@@ -69,7 +69,7 @@ def unlike_ranges(first: ValueRange | None, second: ValueRange | None) -> list[s
     ]
 
 
-def unlike_formats(first: Mapping[str, int], second: Mapping[str, int], name: str, other: str) -> list[str]:
+def format_differences(first: Mapping[str, int], second: Mapping[str, int], name: str, other: str) -> list[str]:
     """Returns a note where two sets of images were kept in formats that leave other marks.
 
     Args:
@@ -80,7 +80,7 @@ def unlike_formats(first: Mapping[str, int], second: Mapping[str, int], name: st
     """
     shares = [{kind: count / sum(counts.values()) for kind, count in counts.items()} for counts in (first, second)]
     lossy = [sum(share.get(kind, 0.0) for kind in LOSSY) for share in shares]
-    if not all(shares) or abs(lossy[0] - lossy[1]) <= APART:
+    if not all(shares) or abs(lossy[0] - lossy[1]) <= MIN_DIFFERENCE:
         return []
     told = [", ".join(f"{kind} {part:.0%}" for kind, part in sorted(share.items())) for share in shares]
     return [f"File formats differ: {name} {told[0]}; {other} {told[1]}. The scores see what JPEG leaves."]

@@ -18,8 +18,8 @@ from etils import epy
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
+from ganlib.data.image_chunks import ChunkResult, ConformOptions
 from ganlib.data.reading import Reader
-from ganlib.data.treatment import Shape, Treated
 from ganlib.data.value_range import ValueRange
 from ganlib.progress import Progress
 
@@ -33,7 +33,7 @@ CHUNK_BYTES = 8 * 2**20  # of images and their records, so that memory is no mat
 
 
 @dataclass
-class Slice:
+class SplitResult:
     """What became of some images of a split.
 
     Attributes:
@@ -42,7 +42,7 @@ class Slice:
         skipped: Names of the others, and why.
         remarks: What conversions lost, and how often.
         formats: How many usable images there are of each file format.
-        low: Lowest value of the usable images on the scale 0..255, as `Seen` has it.
+        low: Lowest value of the usable images on the scale 0..255, as `ImageStats` has it.
         high: Highest one.
         bytes: Length of the records.
         sha256: Checksum of their file, if that holds no other records.
@@ -59,7 +59,7 @@ class Slice:
     sha256: str | None = None
 
     @classmethod
-    def of(cls, listing: Listing) -> Slice:
+    def empty(cls, listing: Listing) -> SplitResult:
         """Returns one without images."""
         return cls([0] * max(1, len(listing.classes)))
 
@@ -68,17 +68,17 @@ class Slice:
         """Usable images."""
         return sum(self.by_class)
 
-    def add(self, listing: Listing, indices: Sequence[int], treated: Treated) -> None:
+    def add(self, listing: Listing, indices: Sequence[int], result: ChunkResult) -> None:
         """Takes in what became of some more images."""
         self.read += len(indices)
-        self.remarks = dict(Counter(self.remarks) + treated.remarks)
-        self.formats = dict(Counter(self.formats) + treated.seen.formats)
-        self.low, self.high = min(self.low, treated.seen.low), max(self.high, treated.seen.high)
-        self.bytes += len(treated.records)
+        self.remarks = dict(Counter(self.remarks) + result.remarks)
+        self.formats = dict(Counter(self.formats) + result.stats.formats)
+        self.low, self.high = min(self.low, result.stats.low), max(self.high, result.stats.high)
+        self.bytes += len(result.records)
         for position, index in enumerate(indices):
             entry = listing.entries[index]
-            if position in treated.refusals:
-                self.skipped.append({"name": entry.name, "reason": treated.refusals[position]})
+            if position in result.skipped:
+                self.skipped.append({"name": entry.name, "reason": result.skipped[position]})
             else:
                 self.by_class[entry.label or 0] += 1
 
@@ -124,7 +124,7 @@ def fingerprints(shard: Path) -> Path:
 
 def write(
     config: DataConfig, listing: Listing, parts: Sequence[int], folder: Path, values: ValueRange | None
-) -> list[dict[Split, Slice]]:
+) -> list[dict[Split, SplitResult]]:
     """Writes some parts, one after the other, into the shards of a folder.
 
     Args:
@@ -138,7 +138,7 @@ def write(
         What became of the images of each part.
     """
     order = Order(config, listing)
-    slices: list[dict[Split, Slice]] = [{split: Slice.of(listing) for split in SPLITS} for _ in parts]
+    slices: list[dict[Split, SplitResult]] = [{split: SplitResult.empty(listing) for split in SPLITS} for _ in parts]
     work = []
     for part, made in zip(parts, slices, strict=True):
         for split in SPLITS:
@@ -152,7 +152,7 @@ def write(
 
 
 def top_up(
-    config: DataConfig, listing: Listing, missing: int, made: Slice, path: Path, values: ValueRange | None
+    config: DataConfig, listing: Listing, missing: int, made: SplitResult, path: Path, values: ValueRange | None
 ) -> None:
     """Appends training images from behind those that were wanted, in the place of some that could not be used.
 
@@ -186,19 +186,19 @@ def _fill(
     label: str,
     config: DataConfig,
     listing: Listing,
-    work: Sequence[tuple[Slice, Path, list[int]]],
+    work: Sequence[tuple[SplitResult, Path, list[int]]],
     values: ValueRange | None,
 ) -> None:
     """Reads images chunk by chunk, each for a slice and for the end of a file."""
     total, done = sum(len(indices) for _, _, indices in work), 0
     progress = Progress(label, total=total, unit="images")
     chunks = ([(listing.locate(index), listing.entries[index].label) for index in indices] for _, _, indices in work)
-    shape = Shape(config.size, config.colour, config.fit, config.resize, config.min_side, values)
+    shape = ConformOptions(config.size, config.colour, config.fit, config.resize, config.min_side, values)
     with Reader(shape, listing.files) as reader:
-        for (made, path, indices), treated in zip(work, reader.treat(chunks, total=total), strict=True):
-            made.add(listing, indices, treated)
-            if treated.records:
-                for place, content in ((path, treated.records), (fingerprints(path), treated.fingerprints)):
+        for (made, path, indices), result in zip(work, reader.prepare_chunks(chunks, total=total), strict=True):
+            made.add(listing, indices, result)
+            if result.records:
+                for place, content in ((path, result.records), (fingerprints(path), result.fingerprints)):
                     with place.open("ab") as file:
                         file.write(content)
             done += len(indices)

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
-from ganlib.data.description import say
+from ganlib.data.description import print_description
 from ganlib.data.fingerprints import SIZE
+from ganlib.data.image_chunks import ReadError
 from ganlib.data.manifest import Origin, finish
-from ganlib.data.parts import Slice, fingerprints, shard, write
+from ganlib.data.parts import SplitResult, fingerprints, shard, write
 from ganlib.data.records import PreparedDataset
-from ganlib.data.treatment import ReadError
 from ganlib.data.value_survey import survey
 from ganlib.schema import parse
 from ganlib.surroundings import printable
@@ -48,7 +48,7 @@ class Part:
     number: int
     config: dict[str, Any]
     origin: Origin
-    slices: dict[Split, Slice]
+    slices: dict[Split, SplitResult]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _listing(config: DataConfig) -> tuple[Listing, Origin]:
     listing.check_splits()
     origin = Origin.of(listing, survey(listing, config.value_range))
     if config.fingerprint is None:
-        say(origin.description)
+        print_description(origin.description)
     return listing, origin
 
 

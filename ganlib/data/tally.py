@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-APART = 0.05  # difference of two sets' shares of grey images, or of a file format, that scores will see
+MIN_DIFFERENCE = 0.05  # difference of two sets' shares of grey images, or of a file format, that scores will see
 
 
 class Tally:
@@ -31,7 +31,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.count = self.grey = 0
-        self.still = True
+        self.identical = True
         self.size: tuple[int, ...] | None = None
         self._digest = hashlib.sha256()
         self._first: NDArray[np.uint8] | None = None
@@ -43,7 +43,7 @@ class Tally:
         self.size = batch.shape[1:3]
         self.count += len(batch)
         self.grey += int((batch == batch[..., :1]).all(axis=(1, 2, 3)).sum())
-        self.still = self.still and bool((batch == self._first).all())
+        self.identical = self.identical and bool((batch == self._first).all())
         for image in np.ascontiguousarray(batch):
             self._digest.update(image)
             self._fingerprints += fingerprint(image.tobytes())
@@ -63,7 +63,7 @@ class Tally:
         """A short hash of each image's pixels [N]."""
         return np.frombuffer(bytes(self._fingerprints), np.uint64)
 
-    def among(self, other: Tally) -> int:
+    def count_shared(self, other: Tally) -> int:
         """Counts the images that are also among those of another set, pixel for pixel."""
         return int(np.isin(self.fingerprints, other.fingerprints).sum()) if self.size == other.size else 0
 
@@ -73,17 +73,17 @@ def differences(first: Tally, second: Tally) -> list[str]:
     notes = []
     if first.sha256 == second.sha256:
         notes.append("Both sets are the same images.")
-    elif common := first.among(second):
+    elif common := first.count_shared(second):
         notes.append(f"{common} of the first {first.count} images are among the second ones too, pixel for pixel.")
     if first.size != second.size:
-        notes.append(sizes(first.size_text, second.size_text))
+        notes.append(size_note(first.size_text, second.size_text))
     shares = [tally.grey / tally.count for tally in (first, second)]
-    if abs(shares[0] - shares[1]) > APART:
+    if abs(shares[0] - shares[1]) > MIN_DIFFERENCE:
         told = " and ".join(f"{share:.0%}" for share in shares)
         notes.append(f"Without colour are {told} of the images: the scores see that difference too.")
     return notes
 
 
-def sizes(first: str, second: str) -> str:
+def size_note(first: str, second: str) -> str:
     """Returns the sentence on images of two sizes, such as `28x28` and `32x32`."""
     return f"The images are of two sizes, {first} and {second}: the scores see the difference in sharpness too."

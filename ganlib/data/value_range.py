@@ -49,7 +49,7 @@ class ValueRange(NamedTuple):
     of: Kind | None = None
 
     @classmethod
-    def around(cls, low: float, high: float, kind: Kind) -> ValueRange | None:
+    def usual(cls, low: float, high: float, kind: Kind) -> ValueRange | None:
         """Returns the smallest usual range that holds some values: 10, 12, 14 or more bits, 0..1, -1..1, or of CT.
 
         None if there is no usual one.
@@ -113,7 +113,7 @@ def kind_of(source: Image.Image | NDArray[np.generic]) -> Kind | None:
     return "floats" if mode == "F" else "integers" if mode.startswith("I") else None
 
 
-def layout(image: Image.Image) -> tuple[str, float | None]:
+def pixel_layout(image: Image.Image) -> tuple[str, float | None]:
     """Says how Pillow is about to decode a file: how it says that pixels stand there, and its full scale.
 
     The full scale is the `maxval` of a PGM or PPM file, by which Pillow scales what it reads; None for others.
@@ -128,7 +128,7 @@ def layout(image: Image.Image) -> tuple[str, float | None]:
     return str(details[0]) if details else "", full
 
 
-def numbers_of(
+def file_values(
     source: Image.Image | NDArray[np.generic], full: float | None, *, unsigned: bool = False
 ) -> NDArray[np.generic]:
     """Returns the numbers of an image of more than 8 bits as its file holds them.
@@ -146,12 +146,12 @@ def numbers_of(
     return np.rint(values.astype(np.float64) * full / PPM_FULL)
 
 
-def declared(image: Image.Image) -> list[float]:
+def declared_limits(image: Image.Image) -> list[float]:
     """Returns the lowest and highest numbers that a file of more than 8 bits says it may hold, if it does.
 
     A TIFF file has tags for them; one of 12 bits, a PGM file and the chunk `sBIT` of a PNG file tell the highest.
     """
-    found = [layout(image)[1]]
+    found = [pixel_layout(image)[1]]
     tags = getattr(image, "tag_v2", {})
     for name in (280, 281, 340, 341):  # MinSampleValue, MaxSampleValue, SMinSampleValue, SMaxSampleValue
         value = tags.get(name)

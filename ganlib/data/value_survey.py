@@ -15,15 +15,15 @@ from etils import epy
 
 from ganlib import streams
 from ganlib.data.base import Listing
+from ganlib.data.image_chunks import read_error
 from ganlib.data.loading import UnusableImageError, values_of
-from ganlib.data.treatment import read_error
 from ganlib.data.value_range import Kind, ValueRange, number
 from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():
     import numpy as np
 
-LOOKED_AT = 512  # images; those of 8 bits are opened but not decoded
+SAMPLE_SIZE = 512  # images; those of 8 bits are opened but not decoded
 FEW = 0.05  # share of images whose values may be far from all others', at least one: a hot pixel, a burnt-in text
 ENOUGH = 10  # images of which one is few
 FAR = 4  # times the range of the others
@@ -36,7 +36,7 @@ class Survey(NamedTuple):
     Attributes:
         values: The range of the images of more than 8 bits, None if there are none; or that of the settings.
         deep: How many of those that were looked at have more than 8 bits.
-        looked_at: How many were looked at; none where the settings name the range.
+        sampled: How many were looked at; none where the settings name the range.
         most: The range that all but a few of them have, if it is much smaller.
         beyond: How many these few are.
         ends: The lowest and the highest value of those with more than 8 bits.
@@ -44,7 +44,7 @@ class Survey(NamedTuple):
 
     values: ValueRange | None
     deep: int
-    looked_at: int
+    sampled: int
     most: ValueRange | None = None
     beyond: int = 0
     ends: tuple[float, float] = (0.0, 0.0)
@@ -59,8 +59,8 @@ class Survey(NamedTuple):
             return "values 0..255"
         if self.values.of is None:
             return f"values {self.values.text}, as data.value_range says, become 0..255"
-        found = f"{self.deep} of {self.looked_at} images" if self.deep < self.looked_at else "images"
-        eight = "; those of 8 bits stay as they are" if self.deep < self.looked_at else ""
+        found = f"{self.deep} of {self.sampled} images" if self.deep < self.sampled else "images"
+        eight = "; those of 8 bits stay as they are" if self.deep < self.sampled else ""
         return f"values {self.values.text} of {found} with more than 8 bits become 0..255{eight}{self._few}"
 
     @property
@@ -68,7 +68,7 @@ class Survey(NamedTuple):
         if self.most is None:
             return ""
         told = f"; all but {self.beyond} hold {self.most.text}"
-        if self.deep < self.looked_at:  # the setting would hold for images of 8 bits too
+        if self.deep < self.sampled:  # the setting would hold for images of 8 bits too
             return told
         return f"{told}, which data.value_range=[{number(self.most.low)}, {number(self.most.high)}] would spread"
 
@@ -77,7 +77,7 @@ def survey(listing: Listing, given: tuple[float, float] | None = None, *, rows: 
     """Finds the range of values of a set of images.
 
     The range is the smallest usual one (8, 10, 12, 14, 16 or more bits, signed ones, 0..1, -1..1) that holds the values
-    of `LOOKED_AT` images, drawn by a fixed seed, and what their files declare. Where images of more than 8 bits hold
+    of `SAMPLE_SIZE` images, drawn by a fixed seed, and what their files declare. Where images of more than 8 bits hold
     integers in part and floating-point numbers in part, it is that of the larger part.
 
     Args:
@@ -95,8 +95,8 @@ def survey(listing: Listing, given: tuple[float, float] | None = None, *, rows: 
     if given is not None:
         return Survey(ValueRange(*given), 0, 0)
     chosen = range(len(listing.entries)) if rows is None else rows
-    if len(chosen) > LOOKED_AT:
-        drawn = np.random.default_rng(streams.key("survey")).choice(len(chosen), LOOKED_AT, replace=False)
+    if len(chosen) > SAMPLE_SIZE:
+        drawn = np.random.default_rng(streams.key("survey")).choice(len(chosen), SAMPLE_SIZE, replace=False)
         chosen = [chosen[position] for position in sorted(drawn.tolist())]
 
     def values(row: int) -> tuple[Kind, float, float] | None:
@@ -115,19 +115,19 @@ def survey(listing: Listing, given: tuple[float, float] | None = None, *, rows: 
     return _summary(found, len(chosen))
 
 
-def _summary(found: Sequence[tuple[Kind, float, float]], looked_at: int) -> Survey:
+def _summary(found: Sequence[tuple[Kind, float, float]], sampled: int) -> Survey:
     """Returns what the lowest and highest values of some images tell of all."""
     kinds = Counter(kind for kind, *_ in found)
     if not kinds:
-        return Survey(None, 0, looked_at)
+        return Survey(None, 0, sampled)
     kind: Kind = max(sorted(kinds), key=lambda name: (kinds[name], name == "integers"))
     lows = sorted(low for of, low, _ in found if of == kind)
     highs = sorted(high for of, _, high in found if of == kind)
-    values_of_all, most = ValueRange.around(lows[0], highs[-1], kind), _without_few(lows, highs, kind)
+    values_of_all, most = ValueRange.usual(lows[0], highs[-1], kind), _without_few(lows, highs, kind)
     if most is None or (values_of_all is not None and values_of_all.span < FAR * most.span):
-        return Survey(values_of_all, len(found), looked_at, ends=(lows[0], highs[-1]))
+        return Survey(values_of_all, len(found), sampled, ends=(lows[0], highs[-1]))
     beyond = sum(of == kind and (low < most.low or high > most.high) for of, low, high in found)
-    return Survey(values_of_all, len(found), looked_at, most, beyond, (lows[0], highs[-1]))
+    return Survey(values_of_all, len(found), sampled, most, beyond, (lows[0], highs[-1]))
 
 
 def _without_few(lows: list[float], highs: list[float], kind: Kind) -> ValueRange | None:
@@ -141,4 +141,4 @@ def _without_few(lows: list[float], highs: list[float], kind: Kind) -> ValueRang
     if len(lows) < ENOUGH:
         return None
     few = max(1, int(FEW * len(lows)))
-    return ValueRange.around(lows[few], highs[-1 - few], kind)
+    return ValueRange.usual(lows[few], highs[-1 - few], kind)

@@ -16,7 +16,7 @@ from kfp import local
 
 from ganlib import steps, storage, tracking
 from ganlib.config import RunConfig
-from ganlib.data import describe, say, survey
+from ganlib.data import describe, print_description, survey
 from ganlib.evaluation import Evaluation
 from ganlib.surroundings import ESCAPES, printable, say_what_is_ignored
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
@@ -120,7 +120,7 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     paths = {name: _found(name, path) for name, path in given.items() if path is not None}
     source = source.model_copy(update=paths)
     listing = source.listing()
-    say(describe(listing, survey(listing, config.data.value_range)))
+    print_description(describe(listing, survey(listing, config.data.value_range)))
     listing.check_splits()
     config.task.check(classes=len(listing.classes))
     fingerprint = listing.checksum(with_times=True)

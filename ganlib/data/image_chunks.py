@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ganlib.data import tfrecord
-from ganlib.data.conform import Colour, Fit, Resize, Seen, conform
+from ganlib.data.conform import Colour, Fit, ImageStats, Resize, conform
 from ganlib.data.fingerprints import fingerprint
 from ganlib.data.loading import UnusableImageError
-from ganlib.data.stored import Stored
+from ganlib.data.locations import ImageLocation
 from ganlib.data.value_range import ValueRange
 from ganlib.remote.file import RemoteError, first_line
 
 NO_LABEL = -1
 
-Chunk = Sequence[tuple[Stored, int | None]]
+Chunk = Sequence[tuple[ImageLocation, int | None]]
 """Places of some images, and their labels."""
 
 
@@ -27,13 +27,13 @@ class ReadError(OSError):
     """This machine failed while it read an image, through no fault of the image."""
 
 
-def read_error(stored: Stored, error: OSError | MemoryError) -> ReadError:
+def read_error(stored: ImageLocation, error: OSError | MemoryError) -> ReadError:
     """Returns what is raised where this machine failed to read an image."""
     reason = error.strerror if isinstance(error, OSError) else "out of memory"
     return ReadError(f"an image cannot be read: {reason}. Received: image={first_line(stored)}")
 
 
-class Shape(NamedTuple):
+class ConformOptions(NamedTuple):
     """What images are brought to; see `conform`."""
 
     size: int
@@ -44,32 +44,32 @@ class Shape(NamedTuple):
     values: ValueRange | None = None
 
 
-class Treated(NamedTuple):
+class ChunkResult(NamedTuple):
     """What became of a chunk.
 
     Attributes:
         records: Those of the usable images.
-        refusals: Why each of the others is none, by position.
+        skipped: Why each of the others is none, by position.
         remarks: What conversions lost, and how often.
-        seen: What the usable images were like.
+        stats: What the usable images were like.
         fingerprints: Those of the records' images, one behind the other.
     """
 
     records: bytes
-    refusals: dict[int, str]
+    skipped: dict[int, str]
     remarks: Counter[str]
-    seen: Seen
+    stats: ImageStats
     fingerprints: bytes
 
 
-def treat(shape: Shape, chunk: Chunk) -> Treated:
+def prepare_chunk(shape: ConformOptions, chunk: Chunk) -> ChunkResult:
     """Brings images to the configured shape and makes records of them.
 
     Raises:
         RemoteError: A bucket cannot be read.
         ReadError: This machine failed to read an image, or has too little memory.
     """
-    records, refusals, remarks, seen, fingerprints = [], {}, Counter[str](), Seen(), []
+    records, skipped, remarks, stats, fingerprints = [], {}, Counter[str](), ImageStats(), []
     for position, (stored, label) in enumerate(chunk):
         try:
             image, lost = conform(
@@ -80,10 +80,10 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
                 resize=shape.resize,
                 min_side=shape.min_side,
                 values=shape.values,
-                seen=seen,
+                stats=stats,
             )
         except UnusableImageError as error:
-            refusals[position] = str(error)
+            skipped[position] = str(error)
             continue
         except RemoteError:
             raise
@@ -94,4 +94,4 @@ def treat(shape: Shape, chunk: Chunk) -> Treated:
         fingerprints.append(fingerprint(pixels))
         records.append(tfrecord.framed(tfrecord.example(pixels, NO_LABEL if label is None else label)))
         del image, pixels  # so that the next image takes their memory, which is still in the cache
-    return Treated(b"".join(records), refusals, remarks, seen, b"".join(fingerprints))
+    return ChunkResult(b"".join(records), skipped, remarks, stats, b"".join(fingerprints))

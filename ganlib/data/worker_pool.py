@@ -21,14 +21,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe
 from typing import BinaryIO, cast
 
-from ganlib.data.treatment import Chunk, ReadError, Shape, Treated, treat
+from ganlib.data.image_chunks import Chunk, ChunkResult, ConformOptions, ReadError, prepare_chunk
 from ganlib.remote.file import RemoteError
 
 AHEAD = 2  # chunks a process that may be asked for before they are needed
-PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from ganlib.data.crew import serve; serve(*map(int, sys.argv[1:3]))"
+PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[3:]; from ganlib.data.worker_pool import serve; serve(*map(int, sys.argv[1:3]))"
+)
 
 
-class Crew:
+class WorkerPool:
     """Processes, each asked by a thread of its own: who sends and receives in turn cannot be waited for in vain.
 
     Args:
@@ -40,7 +42,7 @@ class Crew:
         OSError: The system takes no further process.
     """
 
-    def __init__(self, count: int, shape: Shape, files: Sequence[int]) -> None:
+    def __init__(self, count: int, shape: ConformOptions, files: Sequence[int]) -> None:
         self._processes: list[_Process] = []
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(count)
@@ -52,7 +54,7 @@ class Crew:
             self.end()
             raise
 
-    def treat(self, chunks: Iterable[Chunk]) -> Iterator[Treated]:
+    def prepare_chunks(self, chunks: Iterable[Chunk]) -> Iterator[ChunkResult]:
         """Yields what became of each chunk, in their order.
 
         Raises:
@@ -60,7 +62,7 @@ class Crew:
             ReadError: This machine failed to read an image.
             RuntimeError: A process ended before its work was done.
         """
-        asked: deque[Future[Treated]] = deque()
+        asked: deque[Future[ChunkResult]] = deque()
         for chunk in chunks:
             asked.append(self._threads.submit(self._ask, chunk))
             if len(asked) > AHEAD * len(self._processes):
@@ -68,10 +70,10 @@ class Crew:
         while asked:
             yield asked.popleft().result()
 
-    def _ask(self, chunk: Chunk) -> Treated:
+    def _ask(self, chunk: Chunk) -> ChunkResult:
         process = self._idle.get()
         try:
-            return process.treat(chunk)
+            return process.prepare_chunk(chunk)
         finally:
             self._idle.put(process)
 
@@ -88,7 +90,7 @@ class Crew:
 class _Process:
     """A process and what is shared with it: a channel for words, and a file without a name for records."""
 
-    def __init__(self, shape: Shape, files: Sequence[int]) -> None:
+    def __init__(self, shape: ConformOptions, files: Sequence[int]) -> None:
         self._channel, theirs = Pipe()
         self._records = _nameless()
         shared = [theirs.fileno(), self._records.fileno()]
@@ -106,7 +108,7 @@ class _Process:
             theirs.close()
         self._channel.send(shape)
 
-    def treat(self, chunk: Chunk) -> Treated:
+    def prepare_chunk(self, chunk: Chunk) -> ChunkResult:
         try:
             self._channel.send(chunk)
             failure, size, *others = self._channel.recv()
@@ -114,7 +116,7 @@ class _Process:
             raise RuntimeError(f"a process that read images {self._ending()}; {len(chunk)} were under way") from error
         if failure is not None:
             raise failure
-        return Treated(os.pread(self._records.fileno(), size, 0), *others)
+        return ChunkResult(os.pread(self._records.fileno(), size, 0), *others)
 
     def _ending(self) -> str:
         code = self._process.wait()
@@ -155,9 +157,9 @@ def serve(channel: int, records: int) -> None:
         shape = asked.recv()
         while True:
             try:
-                treated = treat(shape, asked.recv())
+                result = prepare_chunk(shape, asked.recv())
             except (RemoteError, ReadError) as error:  # made of a text alone, so that they can be sent
                 asked.send((error, 0))
                 continue
-            os.pwrite(records, treated.records, 0)
-            asked.send((None, len(treated.records), *treated[1:]))
+            os.pwrite(records, result.records, 0)
+            asked.send((None, len(result.records), *result[1:]))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from etils import epy
 
-from ganlib.data.kinds import unread
+from ganlib.data.kinds import unsupported_format
 
 with epy.lazy_imports():
     from PIL import Image
@@ -32,14 +32,14 @@ RAW_DEFLATE = -15
 PACKED_START = 2048  # bytes that hold the tables of a deflated block, and so its first bytes
 
 
-class Stored(Protocol):
+class ImageLocation(Protocol):
     """A place of an image. It can be pickled, and be opened by each process that shares the listing's open files."""
 
     def open(self) -> Image.Image | NDArray[np.generic]:
         """Opens the image, or gives its numbers; raises what Pillow raises on a damaged file."""
 
 
-class StoredFile(Stored, Protocol):
+class FileLocation(ImageLocation, Protocol):
     """A place of a file, which may be an image."""
 
     def content(self) -> bytes:
@@ -180,7 +180,7 @@ class ZipMember(NamedTuple):
         return self.header + LOCAL_HEADER.size + int(name) + int(extra)
 
 
-class InBucket(NamedTuple):
+class BucketObject(NamedTuple):
     """An object of a bucket, as its listing told: other content is not read."""
 
     bucket: str
@@ -238,7 +238,7 @@ def _image(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data))
     except OSError as error:
-        name = unread(data)
+        name = unsupported_format(data)
         if name is None:
             raise
         raise ValueError(f"{name}, a format that is not read here; convert it to PNG or JPEG") from error
