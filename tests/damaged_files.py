@@ -10,7 +10,7 @@ HUGE = 2**48  # values, as a header may claim
 
 
 def tar_header(name, size, *, kind=tarfile.REGTYPE, real=None):
-    """A header with any size, and with the size that a file with holes has unpacked."""
+    """A header with any size, and with the unpacked size of a sparse file."""
     member = tarfile.TarInfo(name)
     member.type, member.size = kind, size
     header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
@@ -29,7 +29,7 @@ def tar(kind, name="b.png"):
     """A plain tar: a good member, and one behind it that is as `kind` says."""
     evil = {
         "backwards": tar_header(name, -512),
-        "backwards with holes": tar_header(name, -512, kind=tarfile.GNUTYPE_SPARSE, real=5),
+        "backwards and sparse": tar_header(name, -512, kind=tarfile.GNUTYPE_SPARSE, real=5),
         "backwards behind a size for all": pax("size", "5", kind=tarfile.XGLTYPE) + tar_header(name, -512),
         "below nothing for all": pax("size", "-9", kind=tarfile.XGLTYPE) + tar_header(name, 0),
         "beyond all": tar_header(name, 2**80),
@@ -43,7 +43,7 @@ def tar(kind, name="b.png"):
 
 TARS = (
     "backwards",
-    "backwards with holes",
+    "backwards and sparse",
     "backwards behind a size for all",
     "below nothing for all",
     "beyond all",

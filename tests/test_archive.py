@@ -150,7 +150,7 @@ def test_links_and_devices_of_a_tar_archive_are_skipped_unfollowed(tmp_path):
             file.addfile(member)
     source = source.model_copy(update={"test_fraction": 0.5})
     dataset = prepare(DataConfig(source=source, size=9, max_unusable=0.5), tmp_path / "dataset")
-    reason = "unreadable: a link, a device, or a file with holes"
+    reason = "unreadable: a link, a device, or a sparse file"
     assert sorted(item["name"] for item in dataset.manifest["skipped"]) == [
         "a/device.png",
         "a/hard.png",
@@ -277,7 +277,7 @@ def test_a_hole_of_any_size_is_skipped_unread(tmp_path):
     (tmp_path / "images.tar").write_bytes(damaged_files.tar("one hole"))
     listing = Archive(path=str(tmp_path / "images.tar")).listing()
     assert [entry.name for entry in listing.entries] == ["a.png", "b.png"]
-    with pytest.raises(ValueError, match="a file with holes"):
+    with pytest.raises(ValueError, match="a sparse file"):
         listing.read(1)
 
 
@@ -344,14 +344,14 @@ def test_a_method_that_unpacks_without_bounds_is_skipped(tmp_path, method):
     source = pack(tmp_path / "images.zip", PICTURES)
     with zipfile.ZipFile(source.path, "a") as file:
         file.writestr("a/x.png", png(), compress_type=method)
-    unreadable(source, names(source).index("a/x.png"), "packed by another method than deflate")
+    unreadable(source, names(source).index("a/x.png"), "expected the compression method deflate")
 
 
 def test_a_packed_archive_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
     source = pack(tmp_path / "images.tar.xz", PICTURES | {"notes.txt": bytes(5 * 2**20)})
     free = shutil.disk_usage(tmp_path)._replace(free=2 * 2**20)
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: free)
-    refused(source, "expected room for the unpacked archive", "larger than 1887436 bytes", kind=OSError)
+    refused(source, "expected enough disk space for the unpacked archive", "larger than 1887436 bytes", kind=OSError)
 
 
 # Real archives.

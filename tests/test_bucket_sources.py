@@ -214,7 +214,7 @@ def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(
         objects.blob(f"odd/{name}").upload_from_string(data.getvalue())
     listing = ImageFolder(path="gs://bucket/odd").listing()
     assert [entry.name for entry in listing.entries] == ["a\\t.png", "b.png"]
-    assert [str(item) for item in listing.ignored] == ["1 object named as another one is, such as a\\t.png"]
+    assert [str(item) for item in listing.ignored] == ["1 object with the name of another one, such as a\\t.png"]
     with listing.read(0) as image:
         assert image.size == (9, 9)
 

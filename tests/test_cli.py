@@ -318,7 +318,7 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
         "# data: 6 images: train 4, test 2 (held out at random); 2 classes: cat 4, dog 2 (fewest)",
         (
             "# data: ignored: 1 file other than images (1 .txt), such as notes.txt; "
-            "sizes 20x10 to 20x15, grey (6 looked at); values 0..255"
+            "sizes 20x10 to 20x15, grey (6 checked); values 0..255"
         ),
     ]
     result = call("run", "--dry-run", *cats_and_dogs)
@@ -444,7 +444,7 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
         (["--set", "data.source={kind: arrays, path: text.npz}"], "expected "),
         (
             ["--set", "data.source={kind: image_folder, path: 'https://host/x'}"],
-            "expected a folder of this machine or of a bucket, gs://",
+            "expected a local folder or a folder of a bucket, gs://",
         ),
     ],
     ids=["preset", "missing", "empty", "no arrays", "remote"],

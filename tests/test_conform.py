@@ -37,7 +37,7 @@ def encode(image, kind="PNG", **options):
 
 
 def png_16(deep):
-    """A PNG file of 16 bits a channel, which Pillow does not write."""
+    """A PNG file of 16 bits per channel, which Pillow does not write."""
     height, width, channels = deep.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
     head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
@@ -53,7 +53,7 @@ def ppm_16(deep):
 
 
 def tiff_16(deep):
-    """A TIFF file of 16 bits a channel, without compression."""
+    """A TIFF file of 16 bits per channel, without compression."""
     height, width, channels = deep.shape
     data = deep.astype("<u2").tobytes()
     tags = {256: width, 257: height, 258: 16, 259: 1, 262: 2, 273: 0, 277: channels, 278: height, 279: len(data)}
@@ -145,7 +145,7 @@ def test_a_transparent_palette_colour_becomes_white(transparency):
     expected = colours.copy()
     expected[GREY % 6 == 1] = 255
     np.testing.assert_array_equal(pixels, expected)
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_colour_declared_transparent_becomes_white(mode, values, transparency)
     assert (pixels[clear] == 255).all()
     kept = values if mode == "RGB" else (values * (255 if mode == "1" else 1))[..., None].repeat(3, axis=2)
     np.testing.assert_array_equal(pixels[~clear], kept[~clear])
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
@@ -170,13 +170,13 @@ def test_grey_with_alpha_is_laid_on_white(colour):
     expected = np.where(HALF_CLEAR == 0, 255, GREY)
     for channel in range(pixels.shape[2]):
         np.testing.assert_array_equal(pixels[..., channel], expected)
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
 def test_colour_with_alpha_is_laid_on_white_in_proportion():
     pixels, remarks = take(encode(Image.fromarray(np.dstack([RGB, GREY]))), colour="rgb")
     np.testing.assert_allclose(pixels, on_white(RGB, GREY), atol=1)
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
 def test_print_colours_are_converted_and_remarked():
@@ -227,7 +227,7 @@ def test_values_outside_the_range_are_cut_to_it_and_remarked():
         encode(Image.fromarray(GREY.astype(np.int32)), "TIFF"), values=ValueRange(50, 101, "integers")
     )
     np.testing.assert_array_equal(pixels[..., 0], np.clip((GREY.astype(int) - 50) * 5, 0, 255))
-    assert remarks == ["values 50..101: scaled to 0..255", "values outside 50..101: cut to it"]
+    assert remarks == ["values 50..101: scaled to 0..255", "values outside 50..101: clipped"]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
@@ -249,9 +249,13 @@ def test_black_and_white_and_8_bits_of_a_deep_set_stay_as_they_are():
 @pytest.mark.parametrize(
     ("image", "values", "reason"),
     [
-        (Image.fromarray(GREY.astype(np.int32)), None, "values of more than 8 bits of no known range, .*"),
-        (Image.fromarray(GREY / np.float32(255)), BITS16, "floating-point values of no known range, which data.val.*"),
-        (Image.fromarray(np.full((16, 16), np.inf, np.float32)), ValueRange(0, 1), "values that are no finite numbers"),
+        (Image.fromarray(GREY.astype(np.int32)), None, "values of more than 8 bits of unknown range, .*"),
+        (Image.fromarray(GREY / np.float32(255)), BITS16, "floating-point values of unknown range; set data.val.*"),
+        (
+            Image.fromarray(np.full((16, 16), np.inf, np.float32)),
+            ValueRange(0, 1),
+            "values that are not finite numbers",
+        ),
         (Image.new("LAB", (16, 16)), None, "colour mode LAB cannot be converted to L"),
     ],
     ids=["unknown", "other kind", "infinite", "lab"],
@@ -280,7 +284,7 @@ def test_an_animation_gives_its_first_frame(kind):
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     pixels, remarks = take(data)
     assert (pixels == 0).all()
-    assert "several frames or pages: the first is taken" in remarks
+    assert "several frames or pages: only the first is used" in remarks
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_no_name_writes_anywhere_or_breaks_a_line(tmp_path, monkeypatch, capsys,
     assert len(dataset.manifest["skipped"]) == (not hidden)
     out = capsys.readouterr().out
     leads_out = ".." in name.split("/")
-    assert ("ignored: 1 file with a place outside of the archive, such as " in out) == leads_out
+    assert ("ignored: 1 file with a path outside of the archive, such as " in out) == leads_out
     assert dataset.manifest["ignored_files"] == leads_out
     assert all(line.isprintable() for line in out.splitlines())
     assert all(re.match("prepare|skipped|data: |note: ", line) for line in out.splitlines())
@@ -152,9 +152,9 @@ def test_pipes_sockets_devices_and_dead_links_are_skipped_at_once(tmp_path):
         listening.bind(os.path.relpath(tmp_path / "images" / "socket.png"))
         found = skipped(prepared(source, tmp_path))
     assert {name: reason.removeprefix("unreadable: ") for name, reason in found.items()} == {
-        "pipe.png": "no regular file",
-        "to-pipe.png": "no regular file",
-        "to-device.png": "no regular file",
+        "pipe.png": "not a regular file",
+        "to-pipe.png": "not a regular file",
+        "to-device.png": "not a regular file",
         "socket.png": found["socket.png"].removeprefix("unreadable: "),
         "dead.png": found["dead.png"].removeprefix("unreadable: "),
         "circle.png": found["circle.png"].removeprefix("unreadable: "),
@@ -192,7 +192,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scanned)
     listing = source.listing()
     assert len(listing.entries) == len(GOOD)
-    assert [str(item) for item in listing.ignored] == ["1 folder that may not be read, such as lost+found"]
+    assert [str(item) for item in listing.ignored] == ["1 folder without read permission, such as lost+found"]
 
 
 def test_names_of_a_folder_that_are_no_text_break_no_line(tmp_path, capsys):
@@ -269,9 +269,7 @@ def overlapping(path, way):
 @pytest.mark.parametrize("way", ["the same", "inside"])
 def test_a_zip_file_whose_members_share_bytes_is_refused(tmp_path, way):
     overlapping(tmp_path / "images.zip", way)
-    with pytest.raises(
-        ValueError, match=r"not a readable zip or tar file: files that overlap, such as '\w+\.png'\. Rec"
-    ):
+    with pytest.raises(ValueError, match=r"not a readable zip or tar file: files overlap, such as '\w+\.png'\. Rec"):
         Archive(path=str(tmp_path / "images.zip")).listing()
 
 
@@ -280,7 +278,7 @@ def test_a_member_that_reaches_into_the_directory_is_refused(tmp_path):
     data = bytearray((tmp_path / "images.zip").read_bytes())
     struct.pack_into("<I", data, data.rindex(b"PK\1\2") + 20, 500)  # the packed size that the directory claims
     (tmp_path / "images.zip").write_bytes(data)
-    with pytest.raises(ValueError, match="files that overlap"):
+    with pytest.raises(ValueError, match="files overlap"):
         source.listing()
 
 

@@ -238,7 +238,7 @@ def test_a_folder_for_testing_alone_is_not_trained_on(tmp_path):
         (["train", "test", "."], "with 10 images beside them, such as '0.png'"),
         (
             ["cat/train", "cat/test", "dog"],
-            "below every folder of a class, or below none. Received: path='PATH', image=",
+            "below every class folder, or below none. Received: path='PATH', image=",
         ),
     ],
 )
@@ -323,7 +323,7 @@ def test_a_photo_of_a_kind_that_is_not_read_counts_as_an_image_and_says_its_kind
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     [source, *_] = write(tmp_path, {f"{i}.png": PNG for i in range(20)} | {name: heic})
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
-    reason = "unreadable: HEIC, a format that is not read here; convert it to PNG or JPEG"
+    reason = "unreadable: HEIC, an unsupported format; convert it to PNG or JPEG"
     assert dataset.manifest["skipped"] == [{"name": name, "reason": reason}]
 
 
@@ -367,12 +367,12 @@ def test_labels_are_read_from_files(tmp_path, form, top):
 def test_a_file_that_says_that_there_are_no_labels_makes_no_classes_of_numbered_folders(tmp_path):
     listing = alike(tmp_path, labelled("dataset.json") | {"dataset.json": b'{"labels": null}'})
     assert (listing.classes, len(listing.entries)) == ((), 12)
-    assert listing.notes == ("no classes, since dataset.json tells of none",)
+    assert listing.notes == ("no classes, since dataset.json has none",)
 
 
 def test_labels_that_are_all_alike_make_no_classes_and_that_is_said(tmp_path):
     listing = alike(tmp_path, labelled("dataset.json", classes=1))
-    assert (listing.classes, listing.notes) == ((), ("no classes, since dataset.json tells of 1",))
+    assert (listing.classes, listing.notes) == ((), ("no classes, since dataset.json has 1",))
 
 
 def test_each_split_may_have_its_own_file_of_labels(tmp_path):
@@ -404,7 +404,9 @@ def test_labels_of_images_that_are_not_there_are_told(tmp_path):
     files = labelled("metadata.csv")
     del files["00000/img00000003.png"]
     listing = alike(tmp_path, files)
-    assert listing.notes == ("labels in metadata.csv: 1 of 12 are of no image here, such as 00000/img00000003.png",)
+    assert listing.notes == (
+        "labels in metadata.csv: 1 of 12 are of images that do not exist, such as 00000/img00000003.png",
+    )
 
 
 def test_one_image_without_a_label_is_ignored_and_many_are_refused(tmp_path):
@@ -417,15 +419,15 @@ def test_one_image_without_a_label_is_ignored_and_many_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("dataset.json", b'{"labels": [["a.png", 1', "labels that cannot be read: "),
-        ("dataset.json", b'{"labels": ' + b"[" * 100_000, "labels that cannot be read: "),
+        ("dataset.json", b'{"labels": [["a.png", 1', "cannot read labels: "),
+        ("dataset.json", b'{"labels": ' + b"[" * 100_000, "cannot read labels: "),
         ("dataset.json", b'{"labels": [["a.png", 1.5]]}', "expected a word or a whole number as label, not 1.5"),
         ("dataset.json", b'{"labels": [["a.png", [0, 1]]]}', "not [0, 1]"),
         ("dataset.json", b'{"labels": [1, 2]}', "expected `labels` to be pairs"),
         ("dataset.json", b'{"labels": [[7, 1]]}', "expected the name of a file, not 7"),
-        ("metadata.csv", b"file_name,label\n\xff\xfe,1", "labels that cannot be read: "),
-        ("metadata.csv", "file_name,label\na,b\n".encode("utf-16"), "labels that cannot be read: "),
-        ("metadata.csv", b'file_name,label\n"' + b"x" * 200_000, "labels that cannot be read: "),
+        ("metadata.csv", b"file_name,label\n\xff\xfe,1", "cannot read labels: "),
+        ("metadata.csv", "file_name,label\na,b\n".encode("utf-16"), "cannot read labels: "),
+        ("metadata.csv", b'file_name,label\n"' + b"x" * 200_000, "cannot read labels: "),
         ("metadata.jsonl", b'["file_name"]', "expected an object on every line"),
     ],
 )
@@ -512,7 +514,7 @@ def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
         "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
         (
             "ignored: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
-            "sizes 24x24, in colour (10 looked at); values 0..255"
+            "sizes 24x24, in colour (10 checked); values 0..255"
         ),
     ]
     assert described(source.listing()) == said
@@ -527,7 +529,7 @@ def test_many_classes_are_cut_and_the_fewest_is_always_told(tmp_path):
     files = {f"c{c:02d}/{i}.png": PNG for c in range(30) for i in range(2 if c == 17 else 3)}
     line, sizes = described(alike(tmp_path, files))
     assert line.endswith("30 classes: c00 3, c01 3, c02 3, c03 3, c04 3, c17 2 (fewest), and 24 more")
-    assert sizes == "sizes 24x24, in colour (10 looked at); values 0..255"
+    assert sizes == "sizes 24x24, in colour (10 checked); values 0..255"
 
 
 def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstacle(tmp_path):
@@ -536,7 +538,7 @@ def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstac
     (tmp_path / "3.png").write_bytes(b"x")
     with warnings.catch_warnings(action="error"):
         *_, sizes = described(ImageFolder(path=str(tmp_path)).listing())
-    assert sizes == "sizes 9x30 to 100x50, grey (3 looked at); 1 of 4 looked at cannot be read; values 0..255"
+    assert sizes == "sizes 9x30 to 100x50, grey (3 checked); 1 of 4 checked images cannot be read; values 0..255"
 
 
 def test_the_words_of_a_name_tell_its_role():

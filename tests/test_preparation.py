@@ -70,7 +70,7 @@ SET_ASIDE = {
     "text.png": "unreadable: not an image",
     "half.jpg": "unreadable: image file is truncated",
     "dot.png": "too small: 1x1, expected sides of 8 or more",
-    "float.tif": "floating-point values of no known range, which data.value_range would tell",
+    "float.tif": "floating-point values of unknown range; set data.value_range",
     "empty.png": "unreadable: not an image",
 }
 
@@ -105,8 +105,8 @@ def test_what_a_conversion_loses_is_counted(mixed, tmp_path):
     dataset = prepare(config_of(mixed, max_unusable=0.2), tmp_path / "dataset")
     assert dataset.manifest["remarks"] == {
         "CMYK: converted to RGB": 1,
-        "several frames or pages: the first is taken": 1,
-        "transparent: laid on white": 1,
+        "several frames or pages: only the first is used": 1,
+        "transparent: put on a white background": 1,
         "values 0..65535: scaled to 0..255": 1,
     }
 
@@ -148,7 +148,7 @@ def test_images_of_both_splits_are_counted_and_said(tmp_path, capsys, shards):
     noise((12, 12, 3), seed=5).save(folder / "train" / "again.bmp")
     dataset = prepare(config_of(folder, shards=shards), tmp_path / "dataset")
     told = [
-        "8 of 9 test images are training images too, pixel for pixel.",
+        "8 of 9 test images are also training images, pixel for pixel.",
         "1 of 21 training images repeat others, pixel for pixel.",
     ]
     assert (dataset.manifest["test_among_train"], dataset.manifest["train_repeated"]) == (8, 1)
@@ -168,7 +168,9 @@ def test_splits_in_other_formats_are_noted(tmp_path, train, noted):
     for index in range(9):
         noise((12, 12, 3), seed=50 + index).save(tmp_path / "images" / "train" / f"{index}.{train}")
     dataset = prepare(config_of(tmp_path / "images"), tmp_path / "dataset")
-    told = "File formats differ: training images JPEG 100%; test images PNG 100%. The scores see what JPEG leaves."
+    told = (
+        "File formats differ: training images JPEG 100%; test images PNG 100%. Compression artefacts affect the scores."
+    )
     assert dataset.notes == [told] * noted
     assert dataset.formats("train") == {{"jpg": "JPEG", "png": "PNG"}[train]: 9}
 

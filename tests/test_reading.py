@@ -114,7 +114,7 @@ def test_one_core_starts_processes_only_to_wait_for_a_slow_disk(monkeypatch, sec
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        (Deadly(), "was ended by SIGKILL, as where memory is short"),
+        (Deadly(), "was ended by SIGKILL, perhaps for lack of memory"),
         (Leaving(), "ended with exit code 3"),
     ],
     ids=["killed", "left"],
@@ -122,7 +122,7 @@ def test_one_core_starts_processes_only_to_wait_for_a_slow_disk(monkeypatch, sec
 def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(two_processes, image, told):
     chunks = chunks_of(*(Plain(shade) for shade in range(5)), image, *(Slow(seconds=0.1) for _ in range(30)))
     with (
-        pytest.raises(RuntimeError, match=rf"^a process that read images {told}; 1 were under way$"),
+        pytest.raises(RuntimeError, match=rf"^a process that read images {told}; it was reading 1$"),
         Reader(SHAPE, ()) as reader,
     ):
         list(reader.prepare_chunks(chunks, total=len(chunks)))

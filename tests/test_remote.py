@@ -436,7 +436,7 @@ def test_arrays_and_an_archive_are_read_from_afar(place, tmp_path):
 
 
 def test_a_web_server_has_no_folder_of_images():
-    with pytest.raises(ValueError, match="expected a folder of this machine or of a bucket, gs:"):
+    with pytest.raises(ValueError, match="expected a local folder or a folder of a bucket, gs:"):
         ImageFolder(path="https://localhost/images").listing()
 
 

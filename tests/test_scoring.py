@@ -178,7 +178,7 @@ def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
     Reference(space, statistics, sample, sample, {"size": "16x16"}).save(tmp_path / "reference")
     np.savez(tmp_path / "large.npz", images=np.repeat(np.repeat(digits.load("test")[0][:50], 2, axis=1), 2, axis=2))
     found = scoring.score(str(tmp_path / "large.npz"), str(tmp_path / "reference"), space=Mean())
-    assert found.notes[-1].startswith("The images are of two sizes, 32x32 and 16x16")
+    assert found.notes[-1].startswith("The images have two sizes, 32x32 and 16x16")
     assert (found.protocol["generated_size"], found.protocol["truncation"]) == ("32x32", "unknown")
 
 
@@ -222,7 +222,7 @@ def bad(name, folder, tmp_path, pictures):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mixed", r"^expected images of one size; bring them to one first\. Received: 12x16 \(00\.png\) and 12x9 \("),
+        ("mixed", r"^expected images of one size; resize them first\. Received: 12x16 \(00\.png\) and 12x9 \("),
         ("few", r"^expected at least 2 images to score\. Received: 1 in "),
         (
             "damaged",
@@ -233,7 +233,7 @@ def bad(name, folder, tmp_path, pictures):
         ("no covariance", r"^expected a covariance without negative eigenvalues"),
         ("empty", r"^expected images"),
         ("none", r"^expected images"),
-        ("bits.npz", r"^expected numbers of images of shape .* Received: dtype=bool, shape=\(60, 16, 12, 3\)"),
+        ("bits.npz", r"^expected images as numbers of shape .* Received: dtype=bool, shape=\(60, 16, 12, 3\)"),
         ("absent", r"^no such file or folder"),
     ],
 )
@@ -321,7 +321,7 @@ def test_images_that_are_in_both_sets_are_counted_whatever_their_order_and_their
     np.savez(tmp_path / "copied.npz", images=np.concatenate([pictures[:30][::-1], others]))
     np.savez(tmp_path / "own.npz", images=others)
     copied, own = (scoring.score(str(tmp_path / name), places[0], space=Mean()) for name in ("copied.npz", "own.npz"))
-    assert copied.notes[0] == "30 of the first 40 images are among the second ones too, pixel for pixel."
+    assert copied.notes[0] == "30 of the 40 images of the first set are also in the second, pixel for pixel."
     assert not any("pixel for pixel" in note for note in own.notes)
 
 
@@ -334,7 +334,7 @@ def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(p
     (tmp_path / "samples" / "log.txt").write_text("text")
     found = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
     assert found.protocol["generated_count"] == 60
-    sizes = "sizes 12x16, in colour (10 looked at); values 0..255"
+    sizes = "sizes 12x16, in colour (10 checked); values 0..255"
     ignored = "ignored: 1 file other than images (1 .txt), such as log.txt"
     assert f"Of {tmp_path / 'samples'}, {ignored}." in found.notes
     said = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
@@ -378,20 +378,20 @@ def saved_as(place, pictures, kind):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("transparent", "Of {}, 60 of 60 images: transparent: laid on white."),
+        ("transparent", "Of {}, 60 of 60 images: transparent: put on a white background."),
         ("16-bit grey", "Of {}, 60 of 60 images: values 0..65535: scaled to 0..255."),
         (
             "16-bit grey",
-            "Values are read in two ranges, 0..65535 and 0..255, each as 0..255: a brightness need not be the same.",
+            "The ranges of values differ, 0..65535 and 0..255, each scaled to 0..255: equal pixels need not mean equal brightness.",
         ),
         (
             "JPEG",
-            "File formats differ: the first set JPEG 100%; the second set PNG 100%. The scores see what JPEG leaves.",
+            "File formats differ: the first set JPEG 100%; the second set PNG 100%. Compression artefacts affect the scores.",
         ),
         ("dim", "Of {}: The values use 5% of their range, 0..12; data.value_range=[0, 12] would spread them."),
-        ("16-bit grey", "Without colour are 100% and 0% of the images: the scores see that difference too."),
-        ("animated", "Of {}, 60 of 60 images: several frames or pages: the first is taken."),
-        ("grey", "Without colour are 50% and 0% of the images: the scores see that difference too."),
+        ("16-bit grey", "100% and 0% of the images have no colour: this difference affects the scores too."),
+        ("animated", "Of {}, 60 of 60 images: several frames or pages: only the first is used."),
+        ("grey", "50% and 0% of the images have no colour: this difference affects the scores too."),
         ("damaged", "Of {}, 1 of 60 images: skipped, such as 07.png (unreadable: not an image)."),
     ],
 )
@@ -406,7 +406,7 @@ def test_images_of_one_pixel_have_scores(places, pictures, tmp_path):
     np.savez(tmp_path / "tiny.npz", images=pictures[:, :1, :1])
     found = scoring.score(str(tmp_path / "tiny.npz"), places[0], space=Mean())
     assert np.isfinite([score.value for score in found.scores]).all()
-    assert found.notes[0].startswith("The images are of two sizes, 1x1 and 16x12")
+    assert found.notes[0].startswith("The images have two sizes, 1x1 and 16x12")
 
 
 def test_statistics_of_another_tool_are_taken_on_trust(places, tmp_path):

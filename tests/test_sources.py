@@ -434,7 +434,7 @@ def test_archives_in_the_place_of_images_are_named(tmp_path, kind):
         source = Archive(path=shutil.make_archive(tmp_path / "packed", "zip", folder))
     else:
         source = ImageFolder(path=str(folder))
-    refused(source, "holds archives (a.zip, b.zip, c.zip, ...), expected images: unpack them first")
+    refused(source, "expected images, found archives (a.zip, b.zip, c.zip, ...): unpack them first")
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
@@ -490,9 +490,9 @@ def test_labels_of_another_length_are_refused(tmp_path):
     (tmp_path / "images").write_bytes(idx(IMAGES))
     (tmp_path / "labels").write_bytes(idx(LABELS[:-1]))
     source = Arrays(path=str(tmp_path / "images"), labels=str(tmp_path / "labels"))
-    refused(source, "expected as many labels as images, 24", "Received: labels=23")
+    refused(source, "expected one label per image, 24 labels", "Received: labels=23")
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS[:5])
-    refused(Arrays(path=str(tmp_path / "data.npz")), "expected as many labels as images, 24", "Received: labels=5")
+    refused(Arrays(path=str(tmp_path / "data.npz")), "expected one label per image, 24 labels", "Received: labels=5")
 
 
 def test_images_in_the_place_of_labels_are_refused(tmp_path):
@@ -538,7 +538,7 @@ def test_images_of_another_type_or_shape_are_refused(tmp_path, images):
     np.savez(tmp_path / "data.npz", images=images)
     shape = f"dtype={images.dtype}, shape={images.shape} in data.npz"
     refused(
-        Arrays(path=str(tmp_path / "data.npz")), "expected numbers of images of shape [N, H, W]", f"Received: {shape}"
+        Arrays(path=str(tmp_path / "data.npz")), "expected images as numbers of shape [N, H, W]", f"Received: {shape}"
     )
 
 
@@ -550,7 +550,7 @@ def test_images_of_another_type_or_shape_are_refused(tmp_path, images):
 def test_labels_of_another_type_or_shape_are_refused(tmp_path, labels):
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=labels)
     source = Arrays(path=str(tmp_path / "data.npz"))
-    refused(source, "one non-negative whole number an image", f"Received: dtype={labels.dtype}, shape={labels.shape}")
+    refused(source, "one non-negative integer label per image", f"Received: dtype={labels.dtype}, shape={labels.shape}")
 
 
 def test_serial_numbers_in_the_place_of_labels_are_refused(tmp_path):

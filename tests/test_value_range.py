@@ -170,7 +170,7 @@ def test_parts_of_two_ranges_are_refused(tmp_path):
     for part, top in enumerate((1000, 4095)):
         Image.fromarray(balls(np.uint16, top)[-1]).save(tmp_path / "images" / "003.tif")  # as many bytes as before
         prepare_part(config, tmp_path / f"part-{part}", part=part, of=2)
-    told = r"^expected parts of one range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
+    told = r"^expected parts with the same range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
     with pytest.raises(ValueError, match=told):
         merge_parts(config, [tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged")
 
@@ -184,8 +184,8 @@ def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_pa
         images[index] = images[index] + np.uint16(3000)
     source = folder_of(tmp_path / "images", images, "png")
     dataset = prepared(source, tmp_path / "dataset")
-    assert dataset.manifest["remarks"]["values outside 0..1023: cut to it"] == 3
-    assert "note: 3 images: values outside 0..1023: cut to it.\n" in capsys.readouterr().out
+    assert dataset.manifest["remarks"]["values outside 0..1023: clipped"] == 3
+    assert "note: 3 images: values outside 0..1023: clipped.\n" in capsys.readouterr().out
     given_one = prepared(source, tmp_path / "given", value_range=(0, 4095))
     assert "values outside" not in str(given_one.manifest["remarks"])
 
@@ -193,9 +193,9 @@ def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_pa
 @pytest.mark.parametrize(
     ("dtype", "top", "hot", "told"),
     [
-        (np.uint16, 4095, 65535, "; all but 1 hold 0..4095, which data.value_range=[0, 4095] would spread"),
-        (np.float32, 1, 37, "; all but 1 hold 0..1, which data.value_range=[0, 1] would spread"),
-        (np.int32, 3000, -32768, "; all but 1 hold 0..4095, which data.value_range=[0, 4095] would spread"),
+        (np.uint16, 4095, 65535, "; all but 1 have 0..4095, which data.value_range=[0, 4095] would spread"),
+        (np.float32, 1, 37, "; all but 1 have 0..1, which data.value_range=[0, 1] would spread"),
+        (np.int32, 3000, -32768, "; all but 1 have 0..4095, which data.value_range=[0, 4095] would spread"),
         (np.uint16, 4095, 4000, ""),
     ],
 )
@@ -212,18 +212,18 @@ def test_one_image_that_leaves_a_set_without_a_usual_range_is_told(tmp_path):
     images[3][0, 0] = 1e30
     found = value_survey.survey(folder_of(tmp_path / "images", images).listing())
     assert found.text.endswith(
-        "..1e+30 of 12 images fit no usual range: set data.value_range; all but 1 hold 0..1, which "
+        "..1e+30 of 12 images fit no usual range: set data.value_range; all but 1 have 0..1, which "
         "data.value_range=[0, 1] would spread"
     )
     mixed = folder_of(tmp_path / "mixed", [*images, *balls(np.uint8, 255)])
-    assert value_survey.survey(mixed.listing()).text.endswith("set data.value_range; all but 1 hold 0..1")
+    assert value_survey.survey(mixed.listing()).text.endswith("set data.value_range; all but 1 have 0..1")
 
 
 def test_an_image_with_what_is_no_number_says_so_before_any_range(tmp_path):
     images = balls(np.float32, 1)
     for image in images:
         image[0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*values that are no finite numbers"):
+    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*values that are not finite numbers"):
         prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
 
 
@@ -242,13 +242,13 @@ def test_the_smaller_kind_among_integers_and_fractions_is_skipped_and_a_given_ra
     source = folder_of(tmp_path / "images", images)
     dataset = prepared(source, tmp_path / "dataset", max_unusable=0.1)
     [aside] = dataset.manifest["skipped"]
-    assert aside["reason"] == "floating-point values of no known range, which data.value_range would tell"
+    assert aside["reason"] == "floating-point values of unknown range; set data.value_range"
     assert prepared(source, tmp_path / "given", value_range=(0, 4095)).manifest["skipped"] == []
 
 
 def test_values_of_no_usual_range_are_refused_with_what_to_set(tmp_path, capsys):
     source = folder_of(tmp_path / "images", balls(np.float32, 9.8))
-    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*data\.value_range would tell"):
+    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*set data\.value_range"):
         prepared(source, tmp_path / "dataset")
     said = capsys.readouterr().out
     assert re.search(r"values \S+\.\.9\.\d+ of 12 images fit no usual range: set data\.value_range", said)
@@ -291,9 +291,9 @@ def test_the_range_that_a_note_names_is_that_of_the_originals(tmp_path):
 
 def test_seen_values_of_chunks_add_up():
     seen = ImageStats()
-    seen.look_at(Image.new("RGB", (2, 2), (3, 9, 4)))
+    seen.add_values(Image.new("RGB", (2, 2), (3, 9, 4)))
     other = ImageStats()
-    other.look_at(Image.new("L", (2, 2), 30))
+    other.add_values(Image.new("L", (2, 2), 30))
     seen.add(other)
     assert (seen.low, seen.high) == (3, 30)
 

@@ -1,8 +1,8 @@
-"""Images: where they come from, how they are brought to one shape, and how they are read back."""
+"""Images: where they come from, how they are prepared, and how they are read back."""
 
 from etils import epy
 
-# What opens images in processes of its own takes few of these, and shall start soon.
+# Lazy, because the worker processes that open images need few of these and must start fast.
 with epy.lazy_api_imports(globals()):
     from ganlib.data.archive import Archive
     from ganlib.data.arrays import Arrays

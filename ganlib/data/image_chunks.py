@@ -1,6 +1,6 @@
-"""A chunk of images becomes records: what any process does that prepares images.
+"""Converts a chunk of images into records. This is the work of each worker process.
 
-This module and what it imports are all that such a process loads, so that it starts soon.
+A worker imports only this module and its dependencies, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from ganlib.remote.file import RemoteError, first_line
 NO_LABEL = -1
 
 Chunk = Sequence[tuple[ImageLocation, int | None]]
-"""Places of some images, and their labels."""
+"""Locations of some images, and their labels."""
 
 
 class ReadError(OSError):
-    """This machine failed while it read an image, through no fault of the image."""
+    """This machine failed to read an image, although the image may be fine."""
 
 
-def read_error(stored: ImageLocation, error: OSError | MemoryError) -> ReadError:
-    """Returns what is raised where this machine failed to read an image."""
+def read_error(location: ImageLocation, error: OSError | MemoryError) -> ReadError:
+    """Returns the error to raise if this machine failed to read an image."""
     reason = error.strerror if isinstance(error, OSError) else "out of memory"
-    return ReadError(f"an image cannot be read: {reason}. Received: image={first_line(stored)}")
+    return ReadError(f"an image cannot be read: {reason}. Received: image={first_line(location)}")
 
 
 class ConformOptions(NamedTuple):
-    """What images are brought to; see `conform`."""
+    """How images are converted; see `conform` for the fields."""
 
     size: int
     colour: Colour
@@ -45,14 +45,14 @@ class ConformOptions(NamedTuple):
 
 
 class ChunkResult(NamedTuple):
-    """What became of a chunk.
+    """The result of preparing a chunk.
 
     Attributes:
-        records: Those of the usable images.
-        skipped: Why each of the others is none, by position.
-        remarks: What conversions lost, and how often.
-        stats: What the usable images were like.
-        fingerprints: Those of the records' images, one behind the other.
+        records: Records of the usable images.
+        skipped: The reasons why the other images are unusable, by position in the chunk.
+        remarks: Number of images by lossy conversion.
+        stats: Statistics of the usable originals.
+        fingerprints: Fingerprints of the usable images, concatenated.
     """
 
     records: bytes
@@ -62,24 +62,24 @@ class ChunkResult(NamedTuple):
     fingerprints: bytes
 
 
-def prepare_chunk(shape: ConformOptions, chunk: Chunk) -> ChunkResult:
-    """Brings images to the configured shape and makes records of them.
+def prepare_chunk(options: ConformOptions, chunk: Chunk) -> ChunkResult:
+    """Converts images as configured and serializes them as records.
 
     Raises:
         RemoteError: A bucket cannot be read.
         ReadError: This machine failed to read an image, or has too little memory.
     """
     records, skipped, remarks, stats, fingerprints = [], {}, Counter[str](), ImageStats(), []
-    for position, (stored, label) in enumerate(chunk):
+    for position, (location, label) in enumerate(chunk):
         try:
             image, lost = conform(
-                stored.open,
-                size=shape.size,
-                colour=shape.colour,
-                fit=shape.fit,
-                resize=shape.resize,
-                min_side=shape.min_side,
-                values=shape.values,
+                location.open,
+                size=options.size,
+                colour=options.colour,
+                fit=options.fit,
+                resize=options.resize,
+                min_side=options.min_side,
+                values=options.values,
                 stats=stats,
             )
         except UnusableImageError as error:
@@ -88,10 +88,10 @@ def prepare_chunk(shape: ConformOptions, chunk: Chunk) -> ChunkResult:
         except RemoteError:
             raise
         except (OSError, MemoryError) as error:
-            raise read_error(stored, error) from error
+            raise read_error(location, error) from error
         remarks.update(lost)
         pixels = image.tobytes()
         fingerprints.append(fingerprint(pixels))
-        records.append(tfrecord.framed(tfrecord.example(pixels, NO_LABEL if label is None else label)))
-        del image, pixels  # so that the next image takes their memory, which is still in the cache
+        records.append(tfrecord.frame(tfrecord.example(pixels, NO_LABEL if label is None else label)))
+        del image, pixels  # the next image can then reuse their memory, which is still in the cache
     return ChunkResult(b"".join(records), skipped, remarks, stats, b"".join(fingerprints))

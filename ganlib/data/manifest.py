@@ -1,4 +1,4 @@
-"""What makes one dataset of the shards of all parts: what is missing, what must be said, and `manifest.json`."""
+"""Turns the shards of all parts into one dataset: replaces unusable images, prints notes, writes `manifest.json`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip
 
 @dataclass(frozen=True)
 class Origin:
-    """The listing that images are from.
+    """Facts about the listing that the images come from.
 
     Attributes:
-        sha256: Its checksum.
+        sha256: Checksum of the listing.
         classes: Names of the classes.
-        ignored: Number of files that are there and not used.
-        description: What was recognised, for people.
-        values: Its range of values, None where all images have 8 bits.
+        ignored: Number of files that are not used.
+        description: Lines that describe it for the user.
+        values: Its range of values; None if all images have 8 bits.
     """
 
     sha256: str
@@ -52,10 +52,10 @@ class Origin:
     values: ValueRange | None = None
 
     @classmethod
-    def of(cls, listing: Listing, found: Survey) -> Origin:
-        """Returns what is to be known of a listing."""
-        description = describe(listing, found)
-        return cls(listing.checksum(), list(listing.classes), listing.ignored_count, description, found.values)
+    def of(cls, listing: Listing, survey: Survey) -> Origin:
+        """Collects the facts about a listing."""
+        description = describe(listing, survey)
+        return cls(listing.checksum(), list(listing.classes), listing.ignored_count, description, survey.values)
 
 
 def finish(
@@ -65,22 +65,22 @@ def finish(
     folder: Path,
     listing: Callable[[], Listing],
 ) -> None:
-    """Makes a dataset of a folder that holds the shards of all parts.
+    """Completes a dataset in a folder that contains the shards of all parts.
 
     Args:
-        config: Source and shape.
-        origin: What the images are from.
-        parts: What became of the images, in the order of the parts.
-        folder: Where the shards are.
-        listing: Gives the listing, which is needed only where images have to take the place of others.
+        config: Settings of the preparation.
+        origin: Facts about the listing.
+        parts: The results for each part, in the order of the parts.
+        folder: Folder of the shards.
+        listing: Returns the listing, which is needed only if unusable images must be replaced by others.
 
     Raises:
-        ValueError: Too many images had to be skipped, or nearly all of a split.
+        ValueError: Too many images were skipped, or nearly all of a split.
     """
     train = [part["train"] for part in parts]
-    missing = sum(made.read - made.count for made in train)
+    missing = sum(result.read - result.count for result in train)
     if missing and config.train_images:
-        last = max(number for number, made in enumerate(train) if made.read)
+        last = max(number for number, result in enumerate(train) if result.read)
         top_up(config, listing(), missing, train[last], shard(folder, "train", last, config), origin.values)
     totals = {split: _total([part[split] for part in parts]) for split in SPLITS}
     _check(config, origin, totals)
@@ -97,7 +97,7 @@ def finish(
 
 
 def _repeated(folder: Path) -> dict[str, int]:
-    """Counts the pictures that are there more than once, pixel for pixel, and removes the fingerprints."""
+    """Counts images that occur more than once, pixel for pixel, and removes the files of fingerprints."""
     train, test = (
         np.concatenate([np.fromfile(path, np.uint64) for path in folder.glob(f"{split}-*.fingerprints")])
         for split in SPLITS
@@ -107,21 +107,21 @@ def _repeated(folder: Path) -> dict[str, int]:
     return {"test_among_train": int(np.isin(test, train).sum()), "train_repeated": len(train) - len(np.unique(train))}
 
 
-def _values_used(slices: Sequence[SplitResult]) -> list[int] | None:
-    """Returns the ends of all values where they are a small share of 0..255: otherwise not all images were asked."""
-    ends = [min(made.low for made in slices), max(made.high for made in slices)]
+def _values_used(results: Sequence[SplitResult]) -> list[int] | None:
+    """Returns the lowest and highest value if they span a small share of 0..255; a wider range is not known exactly."""
+    ends = [min(result.low for result in results), max(result.high for result in results)]
     return ends if ends[1] - ends[0] < NARROW_RANGE else None
 
 
-def _total(slices: Sequence[SplitResult]) -> SplitResult:
+def _total(results: Sequence[SplitResult]) -> SplitResult:
     return SplitResult(
-        by_class=[sum(counts) for counts in zip(*(made.by_class for made in slices), strict=True)],
-        read=sum(made.read for made in slices),
-        skipped=[item for made in slices for item in made.skipped],
-        remarks=_sum([made.remarks for made in slices]),
-        formats=_sum([made.formats for made in slices]),
-        low=min(made.low for made in slices),
-        high=max(made.high for made in slices),
+        by_class=[sum(counts) for counts in zip(*(result.by_class for result in results), strict=True)],
+        read=sum(result.read for result in results),
+        skipped=[item for result in results for item in result.skipped],
+        remarks=_sum([result.remarks for result in results]),
+        formats=_sum([result.formats for result in results]),
+        low=min(result.low for result in results),
+        high=max(result.high for result in results),
     )
 
 
@@ -130,7 +130,7 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 def _check(config: DataConfig, origin: Origin, totals: dict[Split, SplitResult]) -> None:
-    """Refuses too few usable images, and tells people of those that are not."""
+    """Checks that enough images are usable, and reports those that are not."""
     skipped = [item for split in SPLITS for item in totals[split].skipped]
     read = sum(total.read for total in totals.values())
     unusable, share = f"{len(skipped)} of {read} images", len(skipped) / max(read, 1)
@@ -148,29 +148,29 @@ def _check(config: DataConfig, origin: Origin, totals: dict[Split, SplitResult])
             )
         without = [name for name, count in zip(origin.classes, total.by_class, strict=False) if not count]
         if without:
-            told = f"{len(without)} of {len(origin.classes)}, such as {without[0]}"
-            print(f"note: classes without {split} images: {told}", flush=True)
+            some = f"{len(without)} of {len(origin.classes)}, such as {without[0]}"
+            print(f"note: classes without {split} images: {some}", flush=True)
     if skipped:
         print(f"skipped {unusable}: {reasons}", flush=True)
 
 
-def _train_shards(config: DataConfig, slices: Sequence[SplitResult], folder: Path) -> list[dict[str, Any]]:
-    paths = [shard(folder, "train", number, config) for number in range(len(slices))]
-    return [_described(path, made) for path, made in zip(paths, slices, strict=True) if made.count]
+def _train_shards(config: DataConfig, results: Sequence[SplitResult], folder: Path) -> list[dict[str, Any]]:
+    paths = [shard(folder, "train", number, config) for number in range(len(results))]
+    return [_shard_entry(path, result) for path, result in zip(paths, results, strict=True) if result.count]
 
 
 def _test_shards(config: DataConfig, total: SplitResult, folder: Path) -> list[dict[str, Any]]:
     path = shard(folder, "test", 0, config)
     total.sha256 = storage.sha256(path)
-    return [_described(path, total)]
+    return [_shard_entry(path, total)]
 
 
-def _described(path: Path, made: SplitResult) -> dict[str, Any]:
-    return {"file": path.name, "count": made.count, "bytes": path.stat().st_size, "sha256": made.sha256}
+def _shard_entry(path: Path, result: SplitResult) -> dict[str, Any]:
+    return {"file": path.name, "count": result.count, "bytes": path.stat().st_size, "sha256": result.sha256}
 
 
 def _save_preview(config: DataConfig, shards: Sequence[Path], path: Path) -> None:
-    """Shows the first training images, read back from the shards."""
+    """Saves a picture of the first training images, which are read back from the shards."""
     shape = config.image_shape
     first = b"".join(_first(shards, math.prod(shape)))
     images = np.frombuffer(first, np.uint8).reshape(-1, *shape)

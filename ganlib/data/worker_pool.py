@@ -1,9 +1,9 @@
-"""Images brought to one shape by as many processes as there are cores, in the order in which they were asked for.
+"""A pool of worker processes that prepare chunks of images and return the results in order.
 
-The processes are plain ones. Those of `multiprocessing` would import the user's script once more, which a script
-without a guard does not survive and standard input cannot; those that it forks inherit the locks of this one's threads.
-A process gets the shape and the places of some images at a time, never the listing. It ends with this one, however
-that ends, since then nobody holds the other end of its channel.
+The workers are plain subprocesses. `multiprocessing` would either import the user's script again, which fails without
+a main guard and for scripts on standard input, or fork, which copies the locks of this process's threads. A worker
+receives the options and the locations of some images at a time, never the whole listing. It ends when this process
+ends, for whatever reason, because the other end of its pipe is then closed.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ from typing import BinaryIO, cast
 from ganlib.data.image_chunks import Chunk, ChunkResult, ConformOptions, ReadError, prepare_chunk
 from ganlib.remote.file import RemoteError
 
-AHEAD = 2  # chunks a process that may be asked for before they are needed
+AHEAD = 2  # chunks per process that are requested before they are needed
 PROGRAM = (
     "import sys; sys.path[:] = sys.argv[3:]; from ganlib.data.worker_pool import serve; serve(*map(int, sys.argv[1:3]))"
 )
 
 
 class WorkerPool:
-    """Processes, each asked by a thread of its own: who sends and receives in turn cannot be waited for in vain.
+    """Worker processes, each served by a thread of its own, which sends and receives in turn and so cannot deadlock.
 
     Args:
-        count: How many.
-        shape: What they bring images to.
-        files: Descriptors of the open files that the places of images refer to.
+        count: Number of processes.
+        options: How the images are converted.
+        files: Descriptors of the open files that the locations of images refer to.
 
     Raises:
-        OSError: The system takes no further process.
+        OSError: The system cannot start another process.
     """
 
-    def __init__(self, count: int, shape: ConformOptions, files: Sequence[int]) -> None:
+    def __init__(self, count: int, options: ConformOptions, files: Sequence[int]) -> None:
         self._processes: list[_Process] = []
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(count)
         try:
             for _ in range(count):
-                self._processes.append(_Process(shape, files))
+                self._processes.append(_Process(options, files))
                 self._idle.put(self._processes[-1])
         except BaseException:
             self.end()
             raise
 
     def prepare_chunks(self, chunks: Iterable[Chunk]) -> Iterator[ChunkResult]:
-        """Yields what became of each chunk, in their order.
+        """Yields the result of each chunk, in order.
 
         Raises:
             RemoteError: A bucket cannot be read.
             ReadError: This machine failed to read an image.
             RuntimeError: A process ended before its work was done.
         """
-        asked: deque[Future[ChunkResult]] = deque()
+        pending: deque[Future[ChunkResult]] = deque()
         for chunk in chunks:
-            asked.append(self._threads.submit(self._ask, chunk))
-            if len(asked) > AHEAD * len(self._processes):
-                yield asked.popleft().result()
-        while asked:
-            yield asked.popleft().result()
+            pending.append(self._threads.submit(self._prepare, chunk))
+            if len(pending) > AHEAD * len(self._processes):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
-    def _ask(self, chunk: Chunk) -> ChunkResult:
+    def _prepare(self, chunk: Chunk) -> ChunkResult:
         process = self._idle.get()
         try:
             return process.prepare_chunk(chunk)
@@ -81,39 +81,39 @@ class WorkerPool:
         """Ends all processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
-            process.kill()  # and whoever waits for its answer gets the end of file
+            process.kill()  # a thread that waits for its answer then receives the end of file
         self._threads.shutdown()
         for process in self._processes:
             process.close()
 
 
 class _Process:
-    """A process and what is shared with it: a channel for words, and a file without a name for records."""
+    """A worker process, with a pipe for messages and an unnamed file for records."""
 
-    def __init__(self, shape: ConformOptions, files: Sequence[int]) -> None:
+    def __init__(self, options: ConformOptions, files: Sequence[int]) -> None:
         self._channel, theirs = Pipe()
-        self._records = _nameless()
+        self._records = _unnamed_file()
         shared = [theirs.fileno(), self._records.fileno()]
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 [sys.executable, "-c", PROGRAM, *map(str, shared), *sys.path],
                 pass_fds=[*shared, *files],
                 stdin=subprocess.DEVNULL,
-                process_group=0,  # Ctrl-C is for this process alone, which then ends the others
+                process_group=0,  # only this process receives Ctrl-C, and then ends the others
             )
         except BaseException:
-            self._forget()
+            self._close_files()
             raise
         finally:
             theirs.close()
-        self._channel.send(shape)
+        self._channel.send(options)
 
     def prepare_chunk(self, chunk: Chunk) -> ChunkResult:
         try:
             self._channel.send(chunk)
             failure, size, *others = self._channel.recv()
         except (EOFError, ConnectionError) as error:
-            raise RuntimeError(f"a process that read images {self._ending()}; {len(chunk)} were under way") from error
+            raise RuntimeError(f"a process that read images {self._ending()}; it was reading {len(chunk)}") from error
         if failure is not None:
             raise failure
         return ChunkResult(os.pread(self._records.fileno(), size, 0), *others)
@@ -123,22 +123,22 @@ class _Process:
         if code >= 0:
             return f"ended with exit code {code}"
         kill = -code == signal.SIGKILL
-        return f"was ended by {signal.Signals(-code).name}{', as where memory is short' if kill else ''}"
+        return f"was ended by {signal.Signals(-code).name}{', perhaps for lack of memory' if kill else ''}"
 
     def kill(self) -> None:
         self._process.kill()
 
     def close(self) -> None:
         self._process.wait()
-        self._forget()
+        self._close_files()
 
-    def _forget(self) -> None:
+    def _close_files(self) -> None:
         self._channel.close()
         self._records.close()
 
 
-def _nameless() -> BinaryIO:
-    """Returns a file that is in memory where the system has such."""
+def _unnamed_file() -> BinaryIO:
+    """Returns an unnamed file, which is in memory if the system supports that."""
     if sys.platform == "linux":
         file = open(os.memfd_create("records"), "w+b", buffering=0)  # noqa: PTH123, SIM115
     else:
@@ -147,19 +147,19 @@ def _nameless() -> BinaryIO:
 
 
 def serve(channel: int, records: int) -> None:
-    """Treats chunks until nobody asks any more: the main function of a process.
+    """Prepares chunks until the pipe is closed: the main function of a worker process.
 
     Args:
-        channel: Descriptor of an end of a channel, on which the shape comes first.
-        records: Descriptor of a file that records are left in, from its beginning.
+        channel: Descriptor of an end of a pipe, on which the options arrive first, then chunks.
+        records: Descriptor of a file that the records of each chunk are written to, from its beginning.
     """
-    with Connection(channel) as asked, contextlib.suppress(EOFError, ConnectionError):
-        shape = asked.recv()
+    with Connection(channel) as requests, contextlib.suppress(EOFError, ConnectionError):
+        options = requests.recv()
         while True:
             try:
-                result = prepare_chunk(shape, asked.recv())
-            except (RemoteError, ReadError) as error:  # made of a text alone, so that they can be sent
-                asked.send((error, 0))
+                result = prepare_chunk(options, requests.recv())
+            except (RemoteError, ReadError) as error:  # their only argument is a text, so they can be pickled
+                requests.send((error, 0))
                 continue
             os.pwrite(records, result.records, 0)
-            asked.send((None, len(result.records), *result[1:]))
+            requests.send((None, len(result.records), *result[1:]))
