@@ -78,7 +78,7 @@ class Row:
         """Of everything that is set and changes its result."""
         parts = {} if self.config is None else self.config.to_parameters()
         played = {name: parts[name] for name in ("task", "model", "objective", "training") if name in parts}
-        return hashlib.sha256(storage.as_text({"images": self.images, **played}).encode()).hexdigest()[:8]
+        return hashlib.sha256(storage.canonical_json({"images": self.images, **played}).encode()).hexdigest()[:8]
 
 
 def main() -> None:

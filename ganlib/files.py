@@ -21,35 +21,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-NOTICED = 2.0  # seconds of waiting for another process that people wonder at
+LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+NOTICE_SECONDS = 2.0  # seconds of waiting for another process that people wonder at
 
 
 @contextlib.contextmanager
-def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
+def lock_folder(folder: Path, *, timeout: float) -> Iterator[None]:
     """Holds a folder for one process at a time; the lock goes with the process, however it ends.
 
     Args:
         folder: Created if need be.
-        patience: Seconds to wait for another process to end.
+        timeout: Seconds to wait for another process to end.
 
     Raises:
         OSError: Another process still works there, or the file system keeps no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as file:
-        _lock(file, folder, patience=patience)
+        _lock(file, folder, timeout=timeout)
         yield
 
 
 @contextlib.contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Has one process at a time make a file, and the others wait; the lock goes with the process, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     while True:
         with lock.open("wb") as file:
-            _lock(file, path.parent, patience=math.inf)
+            _lock(file, path.parent, timeout=math.inf)
             if not _is_at(lock, file):
                 continue  # the process that held it has removed it
             try:
@@ -66,21 +66,21 @@ def _is_at(path: Path, file: IO[bytes]) -> bool:
         return False
 
 
-def _lock(file: IO[bytes], folder: Path, *, patience: float) -> None:
+def _lock(file: IO[bytes], folder: Path, *, timeout: float) -> None:
     began, told = time.monotonic(), False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             waited = time.monotonic() - began
-            if waited > patience:
+            if waited > timeout:
                 raise OSError(f"another process works in this folder. Received: folder={str(folder)!r}") from error
-            if waited > NOTICED and not told:
+            if waited > NOTICE_SECONDS and not told:
                 print(f"waiting for another process that works in {folder}", flush=True)
                 told = True
             time.sleep(0.5)
         except OSError as error:
-            if error.errno not in NO_LOCKS:
+            if error.errno not in LOCKS_UNSUPPORTED:
                 raise
             why = "expected a file system that keeps locks (a network's may be mounted without)"
             raise OSError(f"{why}. Received: folder={str(folder)!r}") from error
@@ -125,7 +125,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def sweep(folder: Path, *, name: str = "") -> None:
+def remove_partial_files(folder: Path, *, name: str = "") -> None:
     """Removes the files that killed processes left half-written in a folder where nobody else writes.
 
     Args:
@@ -165,7 +165,7 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"not a JSON file: {error}. Received: path={str(path)!r}") from error
 
 
-def as_text(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """Returns the one JSON text of a value: equal values give equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 

@@ -13,42 +13,42 @@ from typing import Literal, overload
 from ganlib import remote
 from ganlib.files import (
     append_line,
-    as_text,
     atomic_file,
     atomic_folder,
+    canonical_json,
+    lock_file,
+    lock_folder,
     read_json,
     read_lines,
+    remove_partial_files,
     sha256,
-    sole_user,
-    sole_writer,
-    sweep,
     write_json,
     write_lines,
 )
-from ganlib.remote import Mirror, RemoteError, RemoteFolder, TakenOver, is_foreign, listed
+from ganlib.remote import Mirror, RemoteError, RemoteFolder, WriteConflict, has_foreign_objects, list_folder
 
 __all__ = [
     "Mirror",
     "RemoteError",
     "RemoteFolder",
-    "TakenOver",
+    "WriteConflict",
     "append_line",
-    "as_text",
     "atomic_file",
     "atomic_folder",
     "cache_folder",
-    "cached",
+    "cache_path",
+    "canonical_json",
     "fetch",
-    "is_foreign",
+    "has_foreign_objects",
     "is_remote",
-    "listed",
+    "list_folder",
+    "lock_file",
+    "lock_folder",
     "publish",
     "read_json",
     "read_lines",
+    "remove_partial_files",
     "sha256",
-    "sole_user",
-    "sole_writer",
-    "sweep",
     "write_json",
     "write_lines",
 ]
@@ -101,10 +101,10 @@ def cache_folder() -> Path:
 
 
 def _fetched(location: str, check: Callable[[Path], object] | None) -> Path:
-    kept = [cached(location), cached(_as_folder(location))]
+    kept = [cache_path(location), cache_path(_as_folder(location))]
     found = _asked(location, check, download=False) if any(path.exists() for path in kept) else None
     if found is None:
-        with sole_writer(kept[0]):
+        with lock_file(kept[0]):
             found = _asked(location, check, download=True)
     return found
 
@@ -118,16 +118,16 @@ def _asked(location: str, check: Callable[[Path], object] | None, *, download: b
     folder = _as_folder(location)
     with contextlib.ExitStack() as stack:
         try:
-            found = stack.enter_context(remote.opened(location))
-        except remote.NotWhole:  # that is an answer
+            found = stack.enter_context(remote.open_location(location))
+        except remote.IncompleteFolder:  # that is an answer
             raise
         except OSError as error:
-            for kept in (cached(location), cached(folder)):
+            for kept in (cache_path(location), cache_path(folder)):
                 if kept.exists():
                     print(f"fetch: {error}; what was downloaded before is taken: {kept}", flush=True)
                     return kept
             raise
-        kept = cached(location if isinstance(found, remote.RemoteFile) else folder)
+        kept = cache_path(location if isinstance(found, remote.RemoteFile) else folder)
         if kept.exists() and found.matches(kept):
             print(f"fetch: {location} is here already: {kept}", flush=True)
             return kept
@@ -149,7 +149,7 @@ def _as_folder(location: str) -> str:
     return f"{location.rstrip('/')}/"
 
 
-def cached(location: str) -> Path:
+def cache_path(location: str) -> Path:
     """Returns where `fetch` keeps what is at an address."""
     digest = hashlib.sha256(location.encode()).hexdigest()[:16]
     return cache_folder() / f"{digest}-{remote.file_name(location)}"
@@ -167,7 +167,7 @@ def publish(source: Path, target: Path | str) -> None:
 
     Raises:
         ValueError: The address is of another kind, its bucket is not there, or it may not be written to.
-        TakenOver: Another process publishes there at the same time.
+        WriteConflict: Another process publishes there at the same time.
         OSError: It could not be written.
     """
     if isinstance(target, str) and is_remote(target):

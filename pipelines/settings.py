@@ -95,7 +95,7 @@ def ordered(chosen: Sequence[str], *, alone: bool) -> list[str]:
 
 def digest(config: RunConfig) -> str:
     """Returns a few digits that tell configs apart."""
-    return hashlib.sha256(storage.as_text(config.to_parameters()).encode()).hexdigest()[:DIGEST_DIGITS]
+    return hashlib.sha256(storage.canonical_json(config.to_parameters()).encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 def preset_kind(preset: Mapping[str, Any]) -> str:

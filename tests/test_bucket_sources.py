@@ -54,7 +54,7 @@ def filled(digits_folder, objects):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
 def pixels(listing):

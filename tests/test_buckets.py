@@ -67,7 +67,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def hurried(monkeypatch):
     """Lasting faults end soon."""
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_publication_that_is_killed_is_not_taken_for_whole_and_can_be_done_aga
         time.sleep(0.01)
     process.kill()
     process.wait()
-    for refused in (lambda: ImageFolder(path=there).listing(), lambda: remote.listed(there)):
+    for refused in (lambda: ImageFolder(path=there).listing(), lambda: remote.list_folder(there)):
         with pytest.raises(storage.RemoteError, match="it is being written, or that broke off") as caught:
             refused()
         one_line(caught, there)
@@ -183,7 +183,7 @@ def test_of_two_that_publish_at_once_no_mixture_is_taken_for_whole(model, there,
             time.sleep(0.01)
         storage.publish(other, there)
         waiting.go_on.set()
-        with pytest.raises(storage.TakenOver) as caught:
+        with pytest.raises(storage.WriteConflict) as caught:
             slow.result()
     one_line(caught, there)
     assert read(storage.fetch(there)) == read(other)
@@ -200,7 +200,7 @@ def test_what_another_program_writes_meanwhile_is_noticed(model, there, objects,
             time.sleep(0.01)
         put(objects, {"there/README.md": b"on no condition"})
         waiting.go_on.set()
-        with pytest.raises(storage.TakenOver, match="another process publishes there"):
+        with pytest.raises(storage.WriteConflict, match="another process publishes there"):
             slow.result()
     with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
         storage.fetch(there)
@@ -291,7 +291,7 @@ def test_a_folder_that_is_not_whole_any_more_is_refused_whatever_was_fetched_bef
     storage.publish(model, there)
     kept = storage.fetch(there)
     put(objects, {"there/README.md": b"other"})
-    with pytest.raises(remote.NotWhole, match="expected a folder that was published as a whole") as caught:
+    with pytest.raises(remote.IncompleteFolder, match="expected a folder that was published as a whole") as caught:
         storage.fetch(there)
     one_line(caught, there)
     assert read(kept) == FILES
@@ -386,7 +386,7 @@ def test_a_storage_that_does_not_list_is_told_in_one_line(bucket, there, traffic
 
 
 def test_a_storage_that_is_silent_is_told_in_one_line(bucket, there, traffic, hurried, monkeypatch):
-    monkeypatch.setattr(remote.gs, "SILENCE", 0.2)
+    monkeypatch.setattr(remote.gs, "READ_TIMEOUT", 0.2)
     traffic.fail("wait", method="GET", seconds=0.5, times=1000)
     with pytest.raises(OSError, match="cannot be read: ") as caught:
         storage.fetch(f"{there}/")

@@ -129,7 +129,7 @@ def test_a_second_writer_ends_the_first(place, here, there, traffic):
     write(there, state=b"second")
     traffic.asked.clear()
     for _ in range(2):
-        with pytest.raises(storage.TakenOver, match="another process has written there meanwhile") as caught:
+        with pytest.raises(storage.WriteConflict, match="another process has written there meanwhile") as caught:
             second.push()
         assert str(caught.value).endswith(f"Received: path={place!r}")
         assert sent(traffic) == []
@@ -149,9 +149,9 @@ def test_of_two_writers_that_push_at_the_same_time_one_fails(place, here, there,
             time.sleep(0.01)
         second.push()
         waiting.go_on.set()
-        with pytest.raises(storage.TakenOver):
+        with pytest.raises(storage.WriteConflict):
             slow.result()
-    with pytest.raises(storage.TakenOver):
+    with pytest.raises(storage.WriteConflict):
         first.push()
     assert first.pull()
     assert read(here)["state"] == b"second"
@@ -159,7 +159,7 @@ def test_of_two_writers_that_push_at_the_same_time_one_fails(place, here, there,
 
 def test_a_first_push_does_not_go_over_what_another_left(place, here, there):
     storage.Mirror(place, here).push()
-    with pytest.raises(storage.TakenOver):
+    with pytest.raises(storage.WriteConflict):
         storage.Mirror(place, write(there, state=b"mine")).push()
     assert storage.Mirror(place, there).pull()
     assert read(there) == read(here)
@@ -205,7 +205,7 @@ def test_a_request_that_is_damaged_on_its_way_is_sent_again(place, here, there, 
 @pytest.fixture
 def hurried(monkeypatch):
     """Lasting faults end soon."""
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
 def one_line(caught):
@@ -234,7 +234,7 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
     mirror.push()
     before = read(here)
     if fault == "wait":
-        monkeypatch.setattr(remote.gs, "SENDING", 0.5)
+        monkeypatch.setattr(remote.gs, "WRITE_TIMEOUT", 0.5)
     write(here, state=os.urandom(30_000), more=os.urandom(30_000))
     settings = {"seconds": 0.8} if fault == "wait" else {"status": fault} if isinstance(fault, int) else {}
     kind = "status" if isinstance(fault, int) else fault
@@ -245,7 +245,7 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
     assert time.monotonic() - began < 5
     assert told in one_line(caught)
     traffic.faults.clear()
-    monkeypatch.setattr(remote.gs, "SENDING", 60.0)
+    monkeypatch.setattr(remote.gs, "WRITE_TIMEOUT", 60.0)
     if fault != "wait":  # by which the storage wrote it, though no answer came
         assert storage.Mirror(place, there).pull()
         assert read(there) == before
@@ -280,7 +280,7 @@ def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
     visible = {name: data for name, data in read(there).items() if not name.startswith(".")}
     assert visible == {"state": b"mine", "other": b"other"}
     traffic.faults.clear()
-    with pytest.raises(storage.TakenOver):  # whoever goes on without what could not be read does not write over it
+    with pytest.raises(storage.WriteConflict):  # whoever goes on without what could not be read does not write over it
         mirror.push()
     assert mirror.pull()
     assert read(there) == read(here)
@@ -425,7 +425,7 @@ def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, 
 
 
 def _inside(mirror):
-    bucket, path = remote.gs.connected(mirror.location)
+    bucket, path = remote.gs.connect(mirror.location)
     return bucket, f"{path}/"
 
 

@@ -402,7 +402,7 @@ def test_a_storage_that_refuses_is_told_in_one_line(left_connections, monkeypatc
 
 
 def test_a_storage_that_cannot_be_reached_is_told_in_one_line(left_connections, monkeypatch):
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.5)
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.5)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     refused("gs://bucket/data.npz", "cannot be read: ", OSError)
 

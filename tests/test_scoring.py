@@ -382,11 +382,17 @@ def saved_as(place, pictures, kind):
         ("16-bit grey", "Of {}, 60 of 60 images: values 0..65535: scaled to 0..255."),
         (
             "16-bit grey",
-            "The ranges of values differ, 0..65535 and 0..255, each scaled to 0..255: equal pixels need not mean equal brightness.",
+            (
+                "The ranges of values differ, 0..65535 and 0..255, each scaled to 0..255: "
+                "equal pixels need not mean equal brightness."
+            ),
         ),
         (
             "JPEG",
-            "File formats differ: the first set JPEG 100%; the second set PNG 100%. Compression artefacts affect the scores.",
+            (
+                "File formats differ: the first set JPEG 100%; the second set PNG 100%. "
+                "Compression artefacts affect the scores."
+            ),
         ),
         ("dim", "Of {}: The values use 5% of their range, 0..12; data.value_range=[0, 12] would spread them."),
         ("16-bit grey", "100% and 0% of the images have no colour: this difference affects the scores too."),

@@ -171,33 +171,33 @@ def test_fetch_says_what_it_cannot_reach(location, wrong):
 
 def test_a_second_process_is_told_that_the_folder_is_taken(tmp_path):
     holder = start(
-        "with storage.sole_user(Path(sys.argv[1]), patience=0):\n    print('ready', flush=True)\n    time.sleep(60)",
+        "with storage.lock_folder(Path(sys.argv[1]), timeout=0):\n    print('ready', flush=True)\n    time.sleep(60)",
         tmp_path / "home",
     )
     try:
         with (
             pytest.raises(OSError, match=r"another process works in this folder. Received: folder=.*home"),
-            storage.sole_user(tmp_path / "home", patience=0),
+            storage.lock_folder(tmp_path / "home", timeout=0),
         ):
             pytest.fail("two users at a time")
     finally:
         kill(holder)
-    with storage.sole_user(tmp_path / "home", patience=0):  # the lock went with the killed process
+    with storage.lock_folder(tmp_path / "home", timeout=0):  # the lock went with the killed process
         pass
 
 
 def test_a_patient_process_gets_the_folder_when_the_other_one_ends_and_says_that_it_waits(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(files, "NOTICED", 0.1)
+    monkeypatch.setattr(files, "NOTICE_SECONDS", 0.1)
     holder = start(
-        "with storage.sole_user(Path(sys.argv[1]), patience=0):\n"
+        "with storage.lock_folder(Path(sys.argv[1]), timeout=0):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(0.7)\n"
         "    (Path(sys.argv[1]) / 'done').touch()",
         tmp_path,
     )
-    with storage.sole_user(tmp_path, patience=30):
+    with storage.lock_folder(tmp_path, timeout=30):
         assert (tmp_path / "done").exists()
     assert capsys.readouterr().out == f"waiting for another process that works in {tmp_path}\n"
     assert holder.wait() == 0
@@ -221,7 +221,9 @@ def test_json_that_is_absent_or_broken_is_named(tmp_path):
 
 def test_equal_values_have_one_text():
     assert (
-        storage.as_text({"b": [1, 2], "a": None}) == storage.as_text({"a": None, "b": [1, 2]}) == '{"a":null,"b":[1,2]}'
+        storage.canonical_json({"b": [1, 2], "a": None})
+        == storage.canonical_json({"a": None, "b": [1, 2]})
+        == '{"a":null,"b":[1,2]}'
     )
 
 
@@ -279,9 +281,9 @@ def test_a_sweep_takes_away_what_killed_processes_left_and_nothing_else(tmp_path
     kept = [tmp_path / "step-1.npz", tmp_path / "notes.partial", tmp_path / "below" / ".film.x1.partial"]
     for path in [*kept, tmp_path / ".step-2.npz.y2.partial"]:
         path.write_text("x")
-    storage.sweep(tmp_path)
+    storage.remove_partial_files(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
-    storage.sweep(tmp_path / "absent")
+    storage.remove_partial_files(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")], {"a": {"b": -float("inf")}}])

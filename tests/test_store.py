@@ -244,7 +244,7 @@ def test_a_database_of_the_environment_is_made_whole_too(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/theirs.db")
     monkeypatch.setattr(store, "LOCK_SECONDS", 0)
     tracking.Tracker(tmp_path / "run").metrics(1, {"loss": 0.5})
-    with storage.sole_user(tmp_path, patience=0), pytest.raises(RuntimeError, match="another process works in this f"):
+    with storage.lock_folder(tmp_path, timeout=0), pytest.raises(RuntimeError, match="another process works in this f"):
         tracking.deliver(tmp_path / "run")
     assert not (tmp_path / "theirs.db").exists()
     tracking.deliver(tmp_path / "run")

@@ -281,7 +281,7 @@ def test_a_process_whose_run_another_one_took_over_ends_and_writes_no_more(start
     wait_for(lambda: max(kept_steps(bucket), default=0) >= 2, first)
     second = storage.Mirror(often["home"], tmp_path / "second")
     while first.poll() is None:  # which is quick, too
-        with contextlib.suppress(storage.TakenOver):
+        with contextlib.suppress(storage.WriteConflict):
             second.pull()
             (tmp_path / "second" / "done").write_text("by the second")
             second.push()

@@ -74,7 +74,7 @@ class ImageFolder(DataSource):
 
     def _in_bucket(self) -> Listing:
         """Lists the images below an address. Each is downloaded to memory when it is read, and must be unchanged."""
-        folder = storage.listed(self.path)
+        folder = storage.list_folder(self.path)
         names: dict[str, str] = {}
         files = sorted(folder.files)
         duplicates = [name for name in files if names.setdefault(to_printable(name), name) != name]

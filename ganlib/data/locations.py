@@ -193,11 +193,11 @@ class BucketObject(NamedTuple):
     def content(self) -> bytes:
         """Downloads the bytes to memory."""
         check_size(self.item.size)
-        return remote.content(self.bucket, self.item, limit=MAX_IMAGE_BYTES)
+        return remote.read_content(self.bucket, self.item, limit=MAX_IMAGE_BYTES)
 
     def start(self, count: int) -> bytes:
         """Downloads only the first bytes. Raises RemoteError if the bucket cannot be read."""
-        return remote.start(self.bucket, self.item, count) if self.item.size else b""
+        return remote.read_start(self.bucket, self.item, count) if self.item.size else b""
 
 
 class Unreadable(NamedTuple):

@@ -122,7 +122,7 @@ def _check_target(target: str | None) -> None:
     if target is None:
         return
     if storage.is_remote(target):
-        foreign = storage.is_foreign(target)
+        foreign = storage.has_foreign_objects(target)
     else:
         place = Path(target).expanduser()
         foreign = place.exists() and not (place / PARITY).is_file()

@@ -8,32 +8,32 @@ import urllib.parse
 
 from ganlib.remote import folder, https
 from ganlib.remote.file import RemoteError, RemoteFile
-from ganlib.remote.folder import RemoteFolder, content, listed, start
-from ganlib.remote.gs import Object, TakenOver
+from ganlib.remote.folder import RemoteFolder, list_folder, read_content, read_start
+from ganlib.remote.gs import Object, WriteConflict
 from ganlib.remote.mirror import Mirror
-from ganlib.remote.publication import NotWhole, is_foreign, publish
+from ganlib.remote.publication import IncompleteFolder, has_foreign_objects, publish
 
 __all__ = [
+    "IncompleteFolder",
     "Mirror",
-    "NotWhole",
     "Object",
     "RemoteError",
     "RemoteFile",
     "RemoteFolder",
-    "TakenOver",
-    "content",
+    "WriteConflict",
     "file_name",
-    "is_foreign",
-    "listed",
-    "opened",
+    "has_foreign_objects",
+    "list_folder",
+    "open_location",
     "publish",
-    "start",
+    "read_content",
+    "read_start",
 ]
 
 LONGEST_NAME = 100
 
 
-def opened(location: str) -> contextlib.AbstractContextManager[RemoteFile | RemoteFolder]:
+def open_location(location: str) -> contextlib.AbstractContextManager[RemoteFile | RemoteFolder]:
     """Asks for a file, or a folder of a bucket; its bytes can be read while the context lasts.
 
     Args:
@@ -45,9 +45,9 @@ def opened(location: str) -> contextlib.AbstractContextManager[RemoteFile | Remo
     """
     scheme = location.partition("://")[0]
     if scheme == "https":
-        return https.opened(location)
+        return https.open_location(location)
     if scheme == "gs":
-        return folder.opened(location)
+        return folder.open_location(location)
     if scheme == "http":
         raise ValueError(
             f"http:// is refused, since anyone on the way could change the file. Received: path={location!r}"

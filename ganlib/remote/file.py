@@ -19,7 +19,7 @@ from ganlib.progress import Progress
 with epy.lazy_imports():
     import google_crc32c
 
-PATIENCE = 30.0  # seconds without an answer
+TIMEOUT = 30.0  # seconds without an answer
 TRIES = 3  # for bytes that arrive damaged
 CHUNK = 2**20
 MEGABYTE = 10**6
@@ -69,7 +69,7 @@ class RemoteFile:
         Raises:
             OSError: The disk is too small, the download broke off, or it arrived damaged.
         """
-        check_room(path.parent, self.size or 0, location=self.location)
+        check_free_space(path.parent, self.size or 0, location=self.location)
         for _ in range(TRIES):
             self._copy_to(path)
             if self.crc32c in (None, crc32c(path)):
@@ -81,7 +81,7 @@ class RemoteFile:
 
     def _copy_to(self, path: Path) -> None:
         with path.open("wb") as file:
-            meter = _Meter(file, self.size)
+            meter = _ProgressWriter(file, self.size)
             self.copy(meter)
         if self.size not in (None, meter.done):
             raise OSError(
@@ -89,7 +89,7 @@ class RemoteFile:
             )
 
 
-def check_room(folder: Path, needed: int, *, location: str) -> None:
+def check_free_space(folder: Path, needed: int, *, location: str) -> None:
     """Refuses a download that the disk of a folder has no room for.
 
     Args:
@@ -117,7 +117,7 @@ def checksum(file: BinaryIO) -> str:
     crc = 0
     while data := file.read(CHUNK):
         crc = google_crc32c.extend(crc, data)
-    return _in_base64(crc)
+    return _to_base64(crc)
 
 
 def checksums(file: BinaryIO, *, size: int) -> tuple[int, str, str]:
@@ -135,14 +135,14 @@ def checksums(file: BinaryIO, *, size: int) -> tuple[int, str, str]:
         sha.update(data)
         crc = google_crc32c.extend(crc, data)
         done += len(data)
-    return done, sha.hexdigest(), _in_base64(crc)
+    return done, sha.hexdigest(), _to_base64(crc)
 
 
-def _in_base64(crc: int) -> str:
+def _to_base64(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
-class _Meter:
+class _ProgressWriter:
     """Passes bytes on to a file, and tells how many."""
 
     def __init__(self, file: BinaryIO, size: int | None) -> None:

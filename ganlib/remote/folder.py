@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganlib.files import sole_user
+from ganlib.files import lock_folder
 from ganlib.progress import Progress
 from ganlib.remote import gs, publication
-from ganlib.remote.file import TRIES, RemoteError, RemoteFile, check_room, crc32c
+from ganlib.remote.file import TRIES, RemoteError, RemoteFile, check_free_space, crc32c
 from ganlib.remote.gs import Bucket, Object
-from ganlib.remote.names import misplaced
+from ganlib.remote.names import find_invalid_name
 
-OTHERS = 600.0  # seconds to wait for another process that brings the same folder
+LOCK_TIMEOUT = 600.0  # seconds to wait for another process that brings the same folder
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,24 @@ class RemoteFolder:
         """Lists what lies below a path of a bucket; None if that is nothing.
 
         Raises:
-            NotWhole: It was published, and not as a whole.
+            IncompleteFolder: It was published, and not as a whole.
             RemoteError: It could not be listed.
         """
-        prefix = gs.prefix(path)
+        prefix = gs.folder_prefix(path)
         below = {item.name.removeprefix(prefix): item for item in bucket.below(prefix)}
         if not below:
             return None
         folders = frozenset(name for name in below if name.endswith("/") or not name)
         files = {name: item for name, item in below.items() if name not in folders}
         location = bucket.address(prefix)
-        return cls(location, bucket, publication.of_the_whole(bucket, location, files), folders - {""})
+        return cls(location, bucket, publication.published_files(bucket, location, files), folders - {""})
 
     def matches(self, folder: Path) -> bool:
         """Says whether a folder holds these files and no others, by their checksums."""
         here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         if here != set(self.files):
             return False
-        return all(_is_here(item, folder / name) for name, item in self.files.items())
+        return all(_is_current(item, folder / name) for name, item in self.files.items())
 
     def download(self, target: Path) -> None:
         """Brings all files, several at once, to a folder that appears whole, in the place of what was there.
@@ -71,14 +71,14 @@ class RemoteFolder:
             ValueError: An object's name cannot be that of a file below a folder.
             OSError: It could not be read, or the disk is too small.
         """
-        name = misplaced(self.files, self.files)
+        name = find_invalid_name(self.files, self.files)
         if name is not None:
             raise ValueError(
                 f"expected objects whose names can be those of files. Received: path={self.location!r}, object={name!r}"
             )
         home = target.with_name(f".{target.name}.arriving")
-        with sole_user(home, patience=OTHERS):
-            arrival = _Arrival(self, home, target)
+        with lock_folder(home, timeout=LOCK_TIMEOUT):
+            arrival = _Download(self, home, target)
             arrival.run()
             shutil.rmtree(home / "old", ignore_errors=True)  # of a process that was killed right here
             if target.exists():
@@ -88,7 +88,7 @@ class RemoteFolder:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-class _Arrival:
+class _Download:
     """A download under way: `whole` holds the files that have arrived, `parts` those that have begun to."""
 
     def __init__(self, folder: RemoteFolder, home: Path, target: Path) -> None:
@@ -103,18 +103,20 @@ class _Arrival:
             if path.is_dir():
                 with contextlib.suppress(OSError):  # it holds something
                     path.rmdir()
-            elif name not in self.folder.files or not _is_here(self.folder.files[name], path):
+            elif name not in self.folder.files or not _is_current(self.folder.files[name], path):
                 path.unlink()
-        missing = [name for name in self.folder.files if not self._have(name)]
+        missing = [name for name in self.folder.files if not self._is_complete(name)]
         self._check_room(missing)
-        self.folder.bucket.parallel(self._bring, missing, progress=Progress("fetch", total=len(missing), unit="files"))
+        self.folder.bucket.run_parallel(
+            self._bring, missing, progress=Progress("fetch", total=len(missing), unit="files")
+        )
 
-    def _have(self, name: str) -> bool:
+    def _is_complete(self, name: str) -> bool:
         """Says whether a file has arrived, or is here from an earlier fetch."""
         path, kept = self.whole / name, self.target / name
         if path.exists():
             return True
-        if not _is_here(self.folder.files[name], kept):
+        if not _is_current(self.folder.files[name], kept):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -131,17 +133,17 @@ class _Arrival:
         parts = [self._part(name) for name in missing]
         needed = sum(self.folder.files[name].size for name in missing)
         needed -= sum(path.stat().st_size for path in parts if path.exists())
-        check_room(self.target.parent, needed, location=self.folder.location)
+        check_free_space(self.target.parent, needed, location=self.folder.location)
 
     def _bring(self, name: str) -> None:
         item, part, path = self.folder.files[name], self._part(name), self.whole / name
-        bring(self.folder.bucket, item, part, sound=lambda path: item.crc32c in (None, crc32c(path)))
+        download_object(self.folder.bucket, item, part, sound=lambda path: item.crc32c in (None, crc32c(path)))
         os.utime(part, ns=(item.modified, item.modified))
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(part, path)
 
 
-def bring(bucket: Bucket, item: Object, path: Path, *, sound: Callable[[Path], bool]) -> None:
+def download_object(bucket: Bucket, item: Object, path: Path, *, sound: Callable[[Path], bool]) -> None:
     """Brings an object to a file; what the file holds already is taken for its beginning.
 
     Args:
@@ -157,22 +159,22 @@ def bring(bucket: Bucket, item: Object, path: Path, *, sound: Callable[[Path], b
     for _ in range(TRIES):
         start = path.stat().st_size if path.exists() else 0
         if start <= item.size:
-            with gs.explained(bucket.address(item.name)), path.open("ab") as file:
+            with gs.translate_errors(bucket.address(item.name)), path.open("ab") as file:
                 bucket.copy(item, file, start=start)
             if sound(path):
                 return
         path.unlink()
-    raise gs.damaged(bucket.address(item.name))
+    raise gs.checksum_error(bucket.address(item.name))
 
 
-def _is_here(item: Object, path: Path) -> bool:
+def _is_current(item: Object, path: Path) -> bool:
     return path.is_file() and path.stat().st_size == item.size and crc32c(path) == item.crc32c
 
 
 @contextlib.contextmanager
-def opened(location: str) -> Iterator[RemoteFile | RemoteFolder]:
-    """Asks for an object, or for all below a folder; see `ganlib.remote.opened`."""
-    with gs.bucket(location) as (bucket, path):
+def open_location(location: str) -> Iterator[RemoteFile | RemoteFolder]:
+    """Asks for an object, or for all below a folder; see `ganlib.remote.open_location`."""
+    with gs.open_bucket(location) as (bucket, path):
         item = None if not path or path.endswith("/") else bucket.find(path)
         if item is not None:
             found = item
@@ -184,14 +186,14 @@ def opened(location: str) -> Iterator[RemoteFile | RemoteFolder]:
         yield folder
 
 
-def listed(location: str) -> RemoteFolder:
+def list_folder(location: str) -> RemoteFolder:
     """Lists what lies below an address, to be read one by one while the result is kept.
 
     Raises:
         ValueError: Nothing is there, or it is a single object.
         RemoteError: It could not be listed.
     """
-    bucket, path = gs.connected(location)
+    bucket, path = gs.connect(location)
     folder = RemoteFolder.find(bucket, path)
     if folder is None:
         kind = "which is a file" if path and bucket.find(path) else "where nothing is"
@@ -199,7 +201,7 @@ def listed(location: str) -> RemoteFolder:
     return folder
 
 
-def content(bucket: str, item: Object, *, limit: int) -> bytes:
+def read_content(bucket: str, item: Object, *, limit: int) -> bytes:
     """Returns the bytes of an object as it was listed, verified; any process may ask.
 
     Args:
@@ -216,7 +218,7 @@ def content(bucket: str, item: Object, *, limit: int) -> bytes:
         raise RemoteError(str(error)) from error
 
 
-def start(bucket: str, item: Object, count: int) -> bytes:
+def read_start(bucket: str, item: Object, count: int) -> bytes:
     """Returns the first bytes of an object as it was listed; any thread may ask.
 
     Raises:
@@ -232,4 +234,4 @@ def start(bucket: str, item: Object, count: int) -> bytes:
 def _opened(bucket: str, server: str | None) -> Bucket:
     """The connections of a process to a bucket, which are kept."""
     del server  # where the bucket is
-    return gs.connected(f"gs://{bucket}")[0]
+    return gs.connect(f"gs://{bucket}")[0]

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, TypeVar
 from etils import epy
 
 from ganlib.progress import Progress
-from ganlib.remote.file import PATIENCE, TRIES, RemoteError, Sink, checksum, first_line
-from ganlib.remote.streams import Arrival, Departure, parallel
+from ganlib.remote.file import TIMEOUT, TRIES, RemoteError, Sink, checksum, first_line
+from ganlib.remote.transfers import DownloadSink, UploadSource, run_parallel
 
 with epy.lazy_imports():
     from google.api_core import exceptions as api
@@ -32,16 +32,16 @@ with epy.lazy_imports():
 THREADS = 10  # as many connections as a session of requests keeps
 PART = 8 * 2**20  # bytes of one request of a large upload
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]")  # of a bucket
-SILENCE = 10.0  # seconds that one try waits for a byte
-SENDING = 60.0  # seconds in which one try must have sent a part
+READ_TIMEOUT = 10.0  # seconds that one try waits for a byte
+WRITE_TIMEOUT = 60.0  # seconds in which one try must have sent a part
 FIRST_PAUSE = 0.25  # seconds before a second try; each later one is twice as long
-NO_QUESTIONS = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
+DISABLE_METADATA_QUERY = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 T = TypeVar("T")
 
 
-class TakenOver(RemoteError):  # noqa: N818  # it says what happened
+class WriteConflict(RemoteError):  # noqa: N818  # it says what happened
     """Another process wrote to the same place since this one looked there."""
 
 
@@ -67,8 +67,8 @@ class Object:
 class Bucket:
     """What this project asks of a bucket; several threads may ask at once.
 
-    What fails by a transient fault (408, 429, 5xx, a broken or silent connection) is tried anew for PATIENCE seconds.
-    A call raises `ValueError` for what the user must mend (nothing there, no permission), `TakenOver` where another
+    What fails by a transient fault (408, 429, 5xx, a broken or silent connection) is tried anew for TIMEOUT seconds.
+    A call raises `ValueError` for what the user must mend (nothing there, no permission), `WriteConflict` where another
     generation is there than was expected, and `RemoteError` otherwise.
 
     Attributes:
@@ -85,10 +85,12 @@ class Bucket:
         """Closes the connections."""
         self._client.close()
 
-    def parallel(self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None) -> None:
+    def run_parallel(
+        self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None
+    ) -> None:
         """Does the work for every item, several at once; the first failure ends it, and all that passes here."""
         try:
-            parallel(work, items, threads=THREADS, stop=self._stop, progress=progress)
+            run_parallel(work, items, threads=THREADS, stop=self._stop, progress=progress)
         finally:
             self._stop = threading.Event()
 
@@ -98,28 +100,28 @@ class Bucket:
 
     def find(self, name: str) -> Object | None:
         """Looks for an object; None if it, or the bucket, is not there."""
-        with explained(self.address(name)):
-            blob = self._bucket.get_blob(name, **_patience())
-        return _object(blob) if blob else None
+        with translate_errors(self.address(name)):
+            blob = self._bucket.get_blob(name, **_retry_options())
+        return _to_object(blob) if blob else None
 
     def below(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
         """Lists the objects whose names begin with a prefix."""
-        with explained(self.address(prefix).rstrip("/")):
+        with translate_errors(self.address(prefix).rstrip("/")):
             for blob in self._client.list_blobs(
-                self.name, prefix=prefix, fields=FIELDS, max_results=most, **_patience()
+                self.name, prefix=prefix, fields=FIELDS, max_results=most, **_retry_options()
             ):
-                yield _object(blob)
+                yield _to_object(blob)
 
     def copy(self, item: Object, sink: Sink, *, start: int = 0) -> None:
         """Writes the bytes of an object from `start` on, as they are stored; a broken connection is taken up again."""
         blob = self._bucket.blob(item.name, generation=item.generation)
-        arrival = Arrival(sink, start=start, size=item.size, stop=self._stop)
-        with explained(self.address(item.name)), _as_listed(self.address(item.name), item.generation):
+        arrival = DownloadSink(sink, start=start, size=item.size, stop=self._stop)
+        with translate_errors(self.address(item.name)), _check_generation(self.address(item.name), item.generation):
             while arrival.done < item.size:
                 before = arrival.done
                 try:
                     blob.download_to_file(
-                        arrival, start=before or None, raw_download=True, checksum=None, **_patience()
+                        arrival, start=before or None, raw_download=True, checksum=None, **_retry_options()
                     )
                 except api.RetryError:
                     if arrival.done == before:
@@ -130,8 +132,8 @@ class Bucket:
     def start(self, item: Object, count: int) -> bytes:
         """Returns the first bytes of an object as they are stored, as many as are asked for if it has them."""
         blob = self._bucket.blob(item.name, generation=item.generation)
-        with explained(self.address(item.name)), _as_listed(self.address(item.name), item.generation):
-            return bytes(blob.download_as_bytes(end=count - 1, raw_download=True, checksum=None, **_patience()))
+        with translate_errors(self.address(item.name)), _check_generation(self.address(item.name), item.generation):
+            return bytes(blob.download_as_bytes(end=count - 1, raw_download=True, checksum=None, **_retry_options()))
 
     def read(self, item: Object, *, limit: int) -> bytes:
         """Returns the bytes of an object, whose checksum is right; one of more than `limit` bytes is refused."""
@@ -144,7 +146,7 @@ class Bucket:
             self.copy(item, sink := io.BytesIO())
             if item.crc32c in (None, checksum(io.BytesIO(sink.getvalue()))):
                 return sink.getvalue()
-        raise damaged(self.address(item.name))
+        raise checksum_error(self.address(item.name))
 
     def upload(
         self,
@@ -165,9 +167,9 @@ class Bucket:
             size: How many, from the first on; all of them if it is None.
 
         Raises:
-            TakenOver: Another generation with other bytes is there.
+            WriteConflict: Another generation with other bytes is there.
         """
-        with explained(self.address(name), done="written"), _reading(source) as file:
+        with translate_errors(self.address(name), done="written"), _open_source(source) as file:
             size = file.seek(0, io.SEEK_END) if size is None else size
             generation = 0 if replaces is None else replaces.generation
             for _ in range(TRIES):
@@ -175,13 +177,13 @@ class Bucket:
                 blob.crc32c = crc32c
                 try:
                     blob.upload_from_file(
-                        Departure(file, stop=self._stop),
+                        UploadSource(file, stop=self._stop),
                         rewind=True,
                         size=size,
                         content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
                         if_generation_match=generation,
                         checksum=None,
-                        **_patience(SENDING),
+                        **_retry_options(WRITE_TIMEOUT),
                     )
                 except api.PreconditionFailed:
                     there = self.find(name)  # perhaps it is this very upload, whose answer was lost
@@ -197,49 +199,49 @@ class Bucket:
                 except ValueError:  # Google's library lost count of the parts, since the storage kept less of one
                     continue
                 if blob.crc32c == crc32c:
-                    return _object(blob)
+                    return _to_object(blob)
                 generation = blob.generation
-        raise damaged(self.address(name))
+        raise checksum_error(self.address(name))
 
     def delete(self, item: Object) -> None:
         """Removes an object of this generation; it may be gone already."""
-        with explained(self.address(item.name), done="removed"), contextlib.suppress(api.NotFound):
-            self._bucket.blob(item.name).delete(if_generation_match=item.generation, **_patience())
+        with translate_errors(self.address(item.name), done="removed"), contextlib.suppress(api.NotFound):
+            self._bucket.blob(item.name).delete(if_generation_match=item.generation, **_retry_options())
 
 
-def connected(location: str) -> tuple[Bucket, str]:
+def connect(location: str) -> tuple[Bucket, str]:
     """Returns the bucket of an address, and the name in it, which may be empty."""
     name, _, path = location.removeprefix("gs://").partition("/")
     if not location.startswith("gs://") or not NAME.fullmatch(name):
         raise ValueError(f"expected an address of the form gs://bucket/name. Received: path={location!r}")
     # For tracing, the client would ask for the bucket in a thread of its own, which tries for minutes, may outlive it,
     # and draws its pauses from Python's `random`, as Keras does the seeds of weights.
-    os.environ.setdefault(NO_QUESTIONS, "true")
-    with explained(location):
+    os.environ.setdefault(DISABLE_METADATA_QUERY, "true")
+    with translate_errors(location):
         client = storage.Client(project=None)
     return Bucket(name, client), path
 
 
-def prefix(path: str) -> str:
+def folder_prefix(path: str) -> str:
     """Returns what the names of all objects below a path of a bucket begin with."""
     return f"{path.rstrip('/')}/" if path else ""
 
 
 @contextlib.contextmanager
-def bucket(location: str) -> Iterator[tuple[Bucket, str]]:
+def open_bucket(location: str) -> Iterator[tuple[Bucket, str]]:
     """Gives the bucket of an address, and the name in it; its connections are closed at the end."""
-    place, path = connected(location)
+    place, path = connect(location)
     with contextlib.closing(place):
         yield place, path
 
 
-def damaged(location: str) -> RemoteError:
+def checksum_error(location: str) -> RemoteError:
     """Returns the error for bytes that are not what they should be."""
     return RemoteError(f"the checksum of what arrived is not the object's. Received: path={location!r}")
 
 
 @contextlib.contextmanager
-def explained(location: str, *, done: str = "read") -> Iterator[None]:
+def translate_errors(location: str, *, done: str = "read") -> Iterator[None]:
     """Turns what Google's libraries raise into one line."""
     try:
         yield
@@ -255,13 +257,13 @@ def explained(location: str, *, done: str = "read") -> Iterator[None]:
     except api.NotFound as error:
         raise ValueError(f"no such bucket or object. Received: path={location!r}") from error
     except api.PreconditionFailed as error:
-        raise TakenOver(f"another process has written there meanwhile. Received: path={location!r}") from error
+        raise WriteConflict(f"another process has written there meanwhile. Received: path={location!r}") from error
     except (api.GoogleAPIError, auth.GoogleAuthError, OSError) as error:
         raise RemoteError(f"cannot be {done}: {_reason(error)}. Received: path={location!r}") from error
 
 
 @contextlib.contextmanager
-def _as_listed(location: str, generation: int | None) -> Iterator[None]:
+def _check_generation(location: str, generation: int | None) -> Iterator[None]:
     try:
         yield
     except api.NotFound as error:
@@ -274,25 +276,25 @@ def _reason(error: object) -> str:
     if isinstance(error, api.RetryError):
         response = getattr(error.cause, "response", None)
         lasting = f"the server answers {response.status_code}" if response is not None else first_line(error.cause)
-        return f"{lasting}, for {PATIENCE:g} s"
+        return f"{lasting}, for {TIMEOUT:g} s"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on this machine's disk"
     return first_line(error)
 
 
-def _patience(timeout: float | None = None) -> dict[str, Any]:
+def _retry_options(timeout: float | None = None) -> dict[str, Any]:
     """Returns how long each call tries, and how long one try may be silent."""
-    retry = storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE).with_delay(initial=FIRST_PAUSE, maximum=8.0)
-    return {"retry": retry, "timeout": timeout or SILENCE}
+    retry = storage.retry.DEFAULT_RETRY.with_timeout(TIMEOUT).with_delay(initial=FIRST_PAUSE, maximum=8.0)
+    return {"retry": retry, "timeout": timeout or READ_TIMEOUT}
 
 
-def _object(blob: storage.Blob) -> Object:
+def _to_object(blob: storage.Blob) -> Object:
     modified = round(blob.time_created.timestamp() * 10**6) * 1000
     return Object(blob.name, blob.size, modified, blob.crc32c, blob.generation)
 
 
 @contextlib.contextmanager
-def _reading(source: Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
+def _open_source(source: Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
     if isinstance(source, Path):
         with source.open("rb") as file:
             yield file

@@ -15,15 +15,15 @@ import urllib.request
 from collections.abc import Iterator
 from typing import IO, Any
 
-from ganlib.remote.file import CHUNK, PATIENCE, RemoteFile, Sink, first_line
+from ganlib.remote.file import CHUNK, TIMEOUT, RemoteFile, Sink, first_line
 
 USER = re.compile("https://[^/?#]*@")
 DENIED = {401: "the server wants a login", 403: "access is denied", 404: "no such file", 410: "the file is gone"}
 
 
 @contextlib.contextmanager
-def opened(location: str) -> Iterator[RemoteFile]:
-    """Asks for a file; see `ganlib.remote.opened`."""
+def open_location(location: str) -> Iterator[RemoteFile]:
+    """Asks for a file; see `ganlib.remote.open_location`."""
     with _answer(location) as response:
         if response.length is None and not response.chunked:
             raise OSError(f"the server does not say where the file ends. Received: path={location!r}")
@@ -47,7 +47,7 @@ def _answer(location: str) -> http.client.HTTPResponse:
     except ValueError as error:
         raise ValueError(f"not an address: {error}. Received: path={location!r}") from error
     try:
-        return urllib.request.build_opener(_StaysEncrypted).open(request, timeout=PATIENCE)
+        return urllib.request.build_opener(_StaysEncrypted).open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in DENIED:

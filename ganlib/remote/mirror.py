@@ -25,15 +25,15 @@ from typing import BinaryIO
 
 from ganlib.files import sha256
 from ganlib.remote import gs
-from ganlib.remote.file import TRIES, RemoteError, check_room, checksum, checksums
-from ganlib.remote.folder import bring
-from ganlib.remote.gs import Bucket, Object, TakenOver
-from ganlib.remote.names import storable
-from ganlib.remote.snapshot import Snapshot, parsed, written
+from ganlib.remote.file import TRIES, RemoteError, check_free_space, checksum, checksums
+from ganlib.remote.folder import download_object
+from ganlib.remote.gs import Bucket, Object, WriteConflict
+from ganlib.remote.names import object_name
+from ganlib.remote.snapshot import Snapshot, parse, serialize
 
 SNAPSHOT = "snapshot.json"
 MAX_SNAPSHOT = 64 * 2**20  # bytes
-ARRIVING = ".pull"  # folder of what is not in its place yet; a later pull goes on with it
+PULL_FOLDER = ".pull"  # folder of what is not in its place yet; a later pull goes on with it
 
 
 class Mirror:
@@ -66,13 +66,13 @@ class Mirror:
             OSError: It could not be read, or the disk is too small. The folder is then as it was, what has arrived
                 waits in it for the next pull, and a push is refused as that of a second writer.
         """
-        with self._place() as (bucket, prefix):
+        with self._open() as (bucket, prefix):
             for _ in range(TRIES):
                 snapshot = self._read(bucket, prefix)
                 if snapshot is None:
                     next(bucket.below(prefix, most=1), None)  # raises where there is no bucket
-                elif self._collect(bucket, prefix, snapshot):
-                    self._arrange(snapshot)
+                elif self._download(bucket, prefix, snapshot):
+                    self._move_into_place(snapshot)
                 else:
                     continue
                 self._last, self._lost = snapshot, False
@@ -83,16 +83,16 @@ class Mirror:
         """Uploads what changed, and then the snapshot.
 
         Raises:
-            TakenOver: Another process has written a snapshot since this one read or wrote the last. Then, and at every
+            WriteConflict: Another process has written a snapshot since this one read or wrote the last. Then, and at every
                 later push, nothing is uploaded.
             ValueError: No such bucket, no permission, no such folder, or a file's name cannot be an object's.
             OSError: It could not be written; the snapshot is the old one, and another push may succeed.
         """
         if not self.folder.is_dir():
             raise ValueError(f"no such folder. Received: path={str(self.folder)!r}")
-        with self._place() as (bucket, prefix):
+        with self._open() as (bucket, prefix):
             self._check_alone(bucket, prefix)
-            paths = {storable(name): path for name, path in self._visible()}
+            paths = {object_name(name): path for name, path in self._visible()}
             before = self._last
             known = before.digests if before else set()
             files: dict[str, tuple[str, int]] = {}
@@ -101,17 +101,17 @@ class Mirror:
                 with paths[name].open("rb") as file:  # of a file that is replaced meanwhile, still the old content
                     files[name] = self._take(bucket, f"{prefix}objects/", paths[name], file, known)
 
-            bucket.parallel(take, paths)
+            bucket.run_parallel(take, paths)
             if before and before.files == files:
                 return
             self._last = self._write(bucket, prefix, files)
             if before:
-                self._tidy(bucket, prefix, before)
+                self._remove_old_objects(bucket, prefix, before)
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[tuple[Bucket, str]]:
-        with gs.bucket(self.location) as (bucket, name):
-            yield bucket, gs.prefix(name)
+    def _open(self) -> Iterator[tuple[Bucket, str]]:
+        with gs.open_bucket(self.location) as (bucket, name):
+            yield bucket, gs.folder_prefix(name)
 
     def _visible(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self.folder.rglob("*")):
@@ -138,7 +138,7 @@ class Mirror:
             self._lost = snapshot is None or snapshot.writer != self._writer
             self._last = self._last if self._lost else snapshot  # a push of this process whose answer was lost
         if self._lost:
-            raise TakenOver(f"another process has written there meanwhile. Received: path={self.location!r}")
+            raise WriteConflict(f"another process has written there meanwhile. Received: path={self.location!r}")
 
     def _take(self, bucket: Bucket, prefix: str, path: Path, file: BinaryIO, known: set[str]) -> tuple[str, int]:
         """Sees to it that an object has what an open file holds now; returns the SHA-256 and the bytes of that."""
@@ -159,7 +159,7 @@ class Mirror:
             safe = there and (not self._last or there.modified >= self._last.modified)
             if there and safe and (there.size, there.crc32c) == (size, crc32c):
                 return  # of a push that was killed
-            with contextlib.suppress(TakenOver):  # or removed
+            with contextlib.suppress(WriteConflict):  # or removed
                 bucket.upload(file, name, replaces=there, crc32c=crc32c, size=size)
                 return
         raise RemoteError(f"others change this object all the time. Received: path={bucket.address(name)!r}")
@@ -168,24 +168,24 @@ class Mirror:
         name, before = prefix + SNAPSHOT, None
         if self._last:
             before = Object(name, 0, generation=self._last.generation)
-        data = written(files, writer=self._writer, after=self._last.generation if self._last else 0)
+        data = serialize(files, writer=self._writer, after=self._last.generation if self._last else 0)
         try:
             item = bucket.upload(data, name, replaces=before, crc32c=checksum(io.BytesIO(data)))
-        except TakenOver:
+        except WriteConflict:
             self._lost = True
             raise
         return Snapshot(files, self._writer, item.generation or 0, item.modified)
 
-    def _tidy(self, bucket: Bucket, prefix: str, before: Snapshot) -> None:
+    def _remove_old_objects(self, bucket: Bucket, prefix: str, before: Snapshot) -> None:
         kept = {f"{prefix}objects/{digest}" for digest in before.digests | (self._last or before).digests}
 
         def remove(item: Object) -> None:
-            with contextlib.suppress(TakenOver):  # a second writer has uploaded it again
+            with contextlib.suppress(WriteConflict):  # a second writer has uploaded it again
                 bucket.delete(item)
 
         try:
             objects = bucket.below(f"{prefix}objects/")
-            bucket.parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
+            bucket.run_parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
         except (OSError, ValueError) as error:  # the snapshot is written; the next push tries again
             print(f"mirror: old objects stay: {error}", flush=True)
 
@@ -202,26 +202,26 @@ class Mirror:
                 raise
             return self._read(bucket, prefix)  # another one was written at this moment
         try:
-            return parsed(data, generation=item.generation or 0, modified=item.modified)
+            return parse(data, generation=item.generation or 0, modified=item.modified)
         except ValueError as error:
             raise ValueError(
                 f"expected a snapshot that this program wrote: {error}. Received: path={bucket.address(item.name)!r}"
             ) from error
 
-    def _collect(self, bucket: Bucket, prefix: str, snapshot: Snapshot) -> bool:
+    def _download(self, bucket: Bucket, prefix: str, snapshot: Snapshot) -> bool:
         """Downloads what the folder lacks; returns False if a later push has removed some of it."""
-        arriving = self.folder / ARRIVING
+        arriving = self.folder / PULL_FOLDER
         arriving.mkdir(parents=True, exist_ok=True)
-        missing = {d: size for name, (d, size) in snapshot.files.items() if not self._is_here(name, d)}
+        missing = {d: size for name, (d, size) in snapshot.files.items() if not self._is_current(name, d)}
         waiting = sum(path.stat().st_size for path in arriving.iterdir())
-        check_room(self.folder, sum(missing.values()) - waiting, location=self.location)
+        check_free_space(self.folder, sum(missing.values()) - waiting, location=self.location)
 
         def arrive(digest: str) -> None:
             item = Object(f"{prefix}objects/{digest}", missing[digest])
-            bring(bucket, item, arriving / digest, sound=lambda path: sha256(path) == digest)
+            download_object(bucket, item, arriving / digest, sound=lambda path: sha256(path) == digest)
 
         try:
-            bucket.parallel(arrive, missing)
+            bucket.run_parallel(arrive, missing)
         except ValueError:
             now = bucket.find(prefix + SNAPSHOT)
             if now is None or now.generation == snapshot.generation:
@@ -229,15 +229,15 @@ class Mirror:
             return False
         return True
 
-    def _is_here(self, name: str, digest: str) -> bool:
+    def _is_current(self, name: str, digest: str) -> bool:
         path = self.folder / name
         return path.is_file() and not path.is_symlink() and self._digest(path) == digest
 
-    def _arrange(self, snapshot: Snapshot) -> None:
+    def _move_into_place(self, snapshot: Snapshot) -> None:
         """Removes what is not in the snapshot, and moves what has arrived to its place."""
         waiting: dict[str, list[str]] = defaultdict(list)
         for name, (digest, _) in snapshot.files.items():
-            if not self._is_here(name, digest):
+            if not self._is_current(name, digest):
                 waiting[digest].append(name)
         for name, path in list(self._visible()):
             if name not in snapshot.files or name in waiting[snapshot.files[name][0]]:
@@ -249,9 +249,9 @@ class Mirror:
             for name in (first, *others):
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             for name in others:
-                shutil.copyfile(self.folder / ARRIVING / digest, self.folder / name)
-            os.replace(self.folder / ARRIVING / digest, self.folder / first)
-        shutil.rmtree(self.folder / ARRIVING)
+                shutil.copyfile(self.folder / PULL_FOLDER / digest, self.folder / name)
+            os.replace(self.folder / PULL_FOLDER / digest, self.folder / first)
+        shutil.rmtree(self.folder / PULL_FOLDER)
 
 
 def _state(file: BinaryIO) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ LONGEST_OBJECT = 900  # bytes; Google takes 1,024, the location included
 LONGEST_PART = 255  # bytes between two `/`, as most file systems take
 
 
-def storable(name: str) -> str:
+def object_name(name: str) -> str:
     """Returns a file's name that an object can bear.
 
     Raises:
@@ -24,7 +24,7 @@ def storable(name: str) -> str:
     return name
 
 
-def misplaced(names: Iterable[str], taken: Container[str]) -> str | None:
+def find_invalid_name(names: Iterable[str], taken: Container[str]) -> str | None:
     """Returns the first name that is not that of a file below a folder, or None.
 
     Args:

@@ -23,15 +23,15 @@ from pathlib import Path
 from ganlib.progress import Progress
 from ganlib.remote import gs
 from ganlib.remote.file import RemoteError, checksum, crc32c
-from ganlib.remote.gs import Bucket, Object, TakenOver
-from ganlib.remote.names import storable
+from ganlib.remote.gs import Bucket, Object, WriteConflict
+from ganlib.remote.names import object_name
 
 MANIFEST = ".published.json"
 FORMAT = 1
 MAX_MANIFEST = 256 * 2**20
 
 
-class NotWhole(RemoteError):  # noqa: N818  # it says what is there
+class IncompleteFolder(RemoteError):  # noqa: N818  # it says what is there
     """A published folder that is being written, or whose writing broke off, or that others have changed."""
 
 
@@ -44,12 +44,12 @@ def publish(source: Path, location: str) -> None:
 
     Raises:
         ValueError: No such bucket, no permission, or a file's name cannot be an object's.
-        TakenOver: Another process publishes there at the same time.
+        WriteConflict: Another process publishes there at the same time.
         RemoteError: It could not be written. What is there is not taken for whole, and can be published again.
     """
-    with gs.bucket(location) as (bucket, path):
+    with gs.open_bucket(location) as (bucket, path):
         if source.is_dir():
-            _Publication(bucket, gs.prefix(path), source).run()
+            _Publication(bucket, gs.folder_prefix(path), source).run()
             return
         if not path or path.endswith("/"):
             raise ValueError(f"expected the address of an object, gs://bucket/name. Received: path={location!r}")
@@ -57,19 +57,19 @@ def publish(source: Path, location: str) -> None:
         bucket.upload(source, path, replaces=there, crc32c=crc32c(source))
 
 
-def is_foreign(location: str) -> bool:
+def has_foreign_objects(location: str) -> bool:
     """Says whether something lies below an address of a bucket that no publication has put there.
 
     Raises:
         ValueError: No such bucket, or no permission.
         RemoteError: It could not be looked up.
     """
-    with gs.bucket(location) as (bucket, path):
-        prefix = gs.prefix(path)
+    with gs.open_bucket(location) as (bucket, path):
+        prefix = gs.folder_prefix(path)
         return any(bucket.below(prefix, most=1)) and bucket.find(prefix + MANIFEST) is None
 
 
-def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> Mapping[str, Object]:
+def published_files(bucket: Bucket, location: str, files: Mapping[str, Object]) -> Mapping[str, Object]:
     """Returns those of a folder's files that were published, or all if none were.
 
     Args:
@@ -78,7 +78,7 @@ def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> 
         files: All its objects by their names below it.
 
     Raises:
-        NotWhole: They are not there as a whole.
+        IncompleteFolder: They are not there as a whole.
         RemoteError: It could not be read what was published.
     """
     if MANIFEST not in files:
@@ -89,7 +89,7 @@ def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> 
         for name, expected in manifest.files.items()
     )
     if not sound:
-        raise NotWhole(
+        raise IncompleteFolder(
             f"expected a folder that was published as a whole; it is being written, or that broke off. "
             f"Received: path={location!r}"
         )
@@ -136,7 +136,7 @@ class _Publication:
 
     def __init__(self, bucket: Bucket, prefix: str, source: Path) -> None:
         self.bucket, self.prefix = bucket, prefix
-        self.paths = {storable(p.relative_to(source).as_posix()): p for p in source.rglob("*") if p.is_file()}
+        self.paths = {object_name(p.relative_to(source).as_posix()): p for p in source.rglob("*") if p.is_file()}
         self.paths.pop(MANIFEST, None)  # of the folder that this one was fetched from
 
     def run(self) -> None:
@@ -147,12 +147,12 @@ class _Publication:
         earlier = sorted({*before.files, *before.earlier})
         begun = self._write(known, whole=False, earlier=earlier)
         changed = [name for name in self.files if not self._stands(name)]
-        self.bucket.parallel(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
+        self.bucket.run_parallel(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
         self.there = self._listed()
         leftovers = [self.there[name] for name in earlier if name not in self.files and name in self.there]
-        self.bucket.parallel(self.bucket.delete, leftovers)
+        self.bucket.run_parallel(self.bucket.delete, leftovers)
         if not all(map(self._stands, self.files)):
-            raise TakenOver(f"another process publishes there. Received: path={self.bucket.address(self.prefix)!r}")
+            raise WriteConflict(f"another process publishes there. Received: path={self.bucket.address(self.prefix)!r}")
         self._write(begun, whole=True, earlier=[])
 
     def _write(self, replaces: Object | None, *, whole: bool, earlier: list[str]) -> Object:

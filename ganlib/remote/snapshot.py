@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from ganlib.remote.names import misplaced
+from ganlib.remote.names import find_invalid_name
 
 FORMAT = 1
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -34,13 +34,13 @@ class Snapshot:
         return {digest for digest, _ in self.files.values()}
 
 
-def written(files: dict[str, tuple[str, int]], *, writer: str, after: int) -> bytes:
+def serialize(files: dict[str, tuple[str, int]], *, writer: str, after: int) -> bytes:
     """Returns the JSON text of a snapshot that follows on the generation `after`; no two are equal."""
     named = {name: {"sha256": digest, "size": size} for name, (digest, size) in files.items()}
     return json.dumps({"format": FORMAT, "writer": writer, "after": after, "files": named}, indent=1).encode()
 
 
-def parsed(data: bytes, *, generation: int, modified: int) -> Snapshot:
+def parse(data: bytes, *, generation: int, modified: int) -> Snapshot:
     """Reads a snapshot.
 
     Raises:
@@ -54,7 +54,7 @@ def parsed(data: bytes, *, generation: int, modified: int) -> Snapshot:
         raise ValueError(f"{type(error).__name__} {error}") from error
     if value["format"] != FORMAT:
         raise ValueError(f"format {value['format']}")
-    bad = misplaced(files, files)
+    bad = find_invalid_name(files, files)
     if bad is not None:
         raise ValueError(f"file {bad!r}")
     for name, (digest, size) in files.items():

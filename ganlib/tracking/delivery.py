@@ -99,7 +99,7 @@ class Delivery:
     def bring(self, lines: list[Line]) -> None:
         """Logs the lines that the server does not have, in their order."""
         # The courier of a run and `gan-pipelines deliver` may come at the same time.
-        with storage.sole_user(self._folder / ".delivery", patience=LOCK_SECONDS):
+        with storage.lock_folder(self._folder / ".delivery", timeout=LOCK_SECONDS):
             try:
                 self._bring_metrics([line for line in lines if "do" not in line])
                 for line in lines:
@@ -218,8 +218,8 @@ class Delivery:
         self._log_tags({"mlflow.loggedImages": "True"})
 
     def _log_dataset(self, line: Line) -> None:
-        profile = storage.as_text(line["profile"])
-        source = storage.as_text({"uri": line["source"]})
+        profile = storage.canonical_json(line["profile"])
+        source = storage.canonical_json({"uri": line["source"]})
         dataset = entities.Dataset(line["name"], line["digest"], "local", source, profile=profile)
         tags = [entities.InputTag("mlflow.data.context", "training")]
         inputs = [entities.DatasetInput(dataset, tags)]

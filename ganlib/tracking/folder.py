@@ -78,12 +78,12 @@ def flattened(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
 
 def fingerprint(line: Line) -> str:
     """Returns what tells a line from others."""
-    return storage.as_text(line)
+    return storage.canonical_json(line)
 
 
 def digest_of(lines: list[Line]) -> str:
     """Returns what tells a folder's lines from what they were before."""
-    return hashlib.sha256(storage.as_text(lines).encode()).hexdigest()
+    return hashlib.sha256(storage.canonical_json(lines).encode()).hexdigest()
 
 
 def reason(error: Exception) -> str:

@@ -66,7 +66,7 @@ def make(file: Path, *, artifacts: Path) -> None:
     """
     try:
         if not os.path.lexists(file):
-            with storage.sole_user(file.parent, patience=LOCK_SECONDS):
+            with storage.lock_folder(file.parent, timeout=LOCK_SECONDS):
                 if not os.path.lexists(file):
                     _write(file, artifacts)
     except OSError as error:
@@ -79,7 +79,7 @@ def _write(file: Path, artifacts: Path) -> None:
     for remains in (file.with_name(file.name + end) for end in REMAINS):
         if remains.exists():  # SQLite would put it into the new database
             raise RuntimeError(f"{remains} was left behind by a database that is gone: {_moving(remains)}")
-    storage.sweep(file.parent, name=file.name)
+    storage.remove_partial_files(file.parent, name=file.name)
     content = _tables(artifacts.absolute().as_uri())
     with storage.atomic_file(file) as temporary:
         temporary.write_bytes(content)

@@ -60,7 +60,7 @@ class Home:
         """Waits until no other process holds the home, and fetches what is kept."""
         with contextlib.ExitStack() as held:
             if self._chief:
-                held.enter_context(storage.sole_user(self.folder, patience=LOCK_SECONDS))
+                held.enter_context(storage.lock_folder(self.folder, timeout=LOCK_SECONDS))
             if self._mirror is not None:
                 self._mirror.pull()
             elif not self._chief and (self._kept / CHECKPOINTS).is_dir():
@@ -75,7 +75,7 @@ class Home:
     ) -> None:
         """Keeps how the run ended."""
         with self._held:
-            if self._begun and not isinstance(error, storage.TakenOver):
+            if self._begun and not isinstance(error, storage.WriteConflict):
                 self.keep()
 
     def begin(self) -> None:
@@ -93,11 +93,11 @@ class Home:
         """Takes what is new to the bucket, if the home is in one; where that fails, training goes on all the same.
 
         Raises:
-            storage.TakenOver: Another process has gone on with this run.
+            storage.WriteConflict: Another process has gone on with this run.
         """
         try:
             self.begin()
-        except storage.TakenOver:
+        except storage.WriteConflict:
             raise
         except (OSError, ValueError) as error:
             print(f"train: what is new is not kept for now: {error}", flush=True)

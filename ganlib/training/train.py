@@ -83,7 +83,7 @@ def train(
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
         TrainingDiverged: The game failed, and the reaction to that is to fail.
         RuntimeError: The process was asked to end.
-        storage.TakenOver: Another process goes on with this run.
+        storage.WriteConflict: Another process goes on with this run.
     """
     architecture.check(dataset.image_shape)
     config.check_channels(dataset.image_shape[2])
@@ -189,7 +189,7 @@ class _Run:
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
         """Returns the state to go on from, and whether it came from a checkpoint."""
         for folder in (checkpoints.folder, self.home / SAMPLES_FOLDER):
-            storage.sweep(folder)
+            storage.remove_partial_files(folder)
         state = build_state(
             self.strategy,
             task=self.task,

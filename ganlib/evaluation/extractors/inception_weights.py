@@ -126,7 +126,7 @@ def canonical() -> Weights:
         ValueError: The cache holds another file in their place.
         storage.RemoteError: They are not in the cache, and cannot be downloaded.
     """
-    place = storage.cached(ADDRESS)
+    place = storage.cache_path(ADDRESS)
     if not place.exists():
         try:
             storage.fetch(ADDRESS, check=_check_download)

@@ -13,7 +13,7 @@ from ganlib.remote.file import Sink
 T = TypeVar("T")
 
 
-class Arrival:
+class DownloadSink:
     """Passes the bytes of an object on, counts them, and takes no more than there are.
 
     Attributes:
@@ -35,7 +35,7 @@ class Arrival:
         return len(data)
 
 
-class Departure:
+class UploadSource:
     """A file that can be read until the work is stopped."""
 
     def __init__(self, file: BinaryIO, *, stop: threading.Event) -> None:
@@ -49,7 +49,7 @@ class Departure:
         return self._file.read(size)
 
 
-def parallel(
+def run_parallel(
     work: Callable[[T], object],
     items: Iterable[T],
     *,
