@@ -1,7 +1,7 @@
-"""Files of this machine that are whole or absent.
+"""Atomic writes to local files and folders, locks, JSON and JSON lines.
 
-Every file that another process may read is written under a temporary name in the same folder,
-flushed to the disk, and renamed: a killed process leaves the old file or the new one, never half.
+Every file that another process may read is written under a temporary name in the same folder, flushed to the disk, and
+renamed. So a killed process leaves either the old file or the new one, never half of it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-NOTICE_SECONDS = 2.0  # seconds of waiting for another process that people wonder at
+NOTICE_SECONDS = 2.0  # seconds of waiting for another process before a message is printed
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, *, timeout: float) -> Iterator[None]:
-    """Holds a folder for one process at a time; the lock goes with the process, however it ends.
+    """Locks a folder, so that only one process at a time works in it. The lock ends with the process at the latest.
 
     Args:
-        folder: Created if need be.
-        timeout: Seconds to wait for another process to end.
+        folder: The folder; created if it does not exist.
+        timeout: Seconds to wait for another process.
 
     Raises:
-        OSError: Another process still works there, or the file system keeps no locks.
+        OSError: Another process still works there, or the file system does not support locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as file:
@@ -44,14 +44,14 @@ def lock_folder(folder: Path, *, timeout: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Has one process at a time make a file, and the others wait; the lock goes with the process, however it ends."""
+    """Locks a file that one process creates while others wait. The lock ends with the process at the latest."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     while True:
         with lock.open("wb") as file:
             _lock(file, path.parent, timeout=math.inf)
             if not _is_at(lock, file):
-                continue  # the process that held it has removed it
+                continue  # the process that had the lock has removed the file
             try:
                 yield
             finally:
@@ -67,7 +67,7 @@ def _is_at(path: Path, file: IO[bytes]) -> bool:
 
 
 def _lock(file: IO[bytes], folder: Path, *, timeout: float) -> None:
-    began, told = time.monotonic(), False
+    began, reported = time.monotonic(), False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,22 +75,22 @@ def _lock(file: IO[bytes], folder: Path, *, timeout: float) -> None:
             waited = time.monotonic() - began
             if waited > timeout:
                 raise OSError(f"another process works in this folder. Received: folder={str(folder)!r}") from error
-            if waited > NOTICE_SECONDS and not told:
+            if waited > NOTICE_SECONDS and not reported:
                 print(f"waiting for another process that works in {folder}", flush=True)
-                told = True
+                reported = True
             time.sleep(0.5)
         except OSError as error:
             if error.errno not in LOCKS_UNSUPPORTED:
                 raise
-            why = "expected a file system that keeps locks (a network's may be mounted without)"
-            raise OSError(f"{why}. Received: folder={str(folder)!r}") from error
+            expected = "expected a file system that supports locks (a network file system may be mounted without)"
+            raise OSError(f"{expected}. Received: folder={str(folder)!r}") from error
         else:
             return
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path that becomes `path` when the block ends well, and vanishes otherwise."""
+    """Yields a temporary path, which is renamed to `path` if the block succeeds and removed if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -117,7 +117,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _flush(file)
         temporary.chmod(0o755)
         if path.is_dir():
-            os.replace(path, outgoing)  # in one move: whoever looks meanwhile finds a whole folder or none
+            os.replace(path, outgoing)  # a single move: at any moment, the path is a complete folder or does not exist
         os.replace(temporary, path)
         _flush(path.parent)
     finally:
@@ -126,11 +126,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path, *, name: str = "") -> None:
-    """Removes the files that killed processes left half-written in a folder where nobody else writes.
+    """Removes the partial files of killed processes from a folder in which no other process writes.
 
     Args:
         folder: The folder.
-        name: What the files were to be called; absent means all names.
+        name: The final name of the files. Default: any name.
     """
     for leftover in folder.glob(f".{glob.escape(name)}*.partial"):
         if leftover.is_file():
@@ -138,10 +138,10 @@ def remove_partial_files(folder: Path, *, name: str = "") -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file that is whole or absent.
+    """Writes a JSON file atomically.
 
     Raises:
-        ValueError: A number is not finite, which JSON cannot tell and strict readers refuse.
+        ValueError: A number is not finite, which JSON does not allow.
     """
     try:
         text = json.dumps(value, indent=2, allow_nan=False)
@@ -155,23 +155,23 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        ValueError: The file is absent or is not JSON.
+        ValueError: The file does not exist or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"expected the file {path.name}. Received: folder={str(path.parent)!r}") from error
-    except ValueError as error:  # no JSON, or no text
+    except ValueError as error:  # not JSON, or not text
         raise ValueError(f"not a JSON file: {error}. Received: path={str(path)!r}") from error
 
 
 def canonical_json(value: Any) -> str:
-    """Returns the one JSON text of a value: equal values give equal texts."""
+    """Returns a canonical JSON text: equal values have equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Appends one JSON line, in the place of a last line left unfinished, and flushes it to the disk."""
+    """Appends one JSON line and flushes it to the disk. An unfinished last line is replaced."""
     with path.open("ab+") as file:
         _drop_unfinished_line(file)
         file.write(json.dumps(value).encode() + b"\n")
@@ -188,7 +188,7 @@ def _drop_unfinished_line(file: BinaryIO) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads JSON lines; a last line that a killed process left unfinished is dropped."""
+    """Reads JSON lines. An unfinished last line, left by a killed process, is ignored."""
     if not path.exists():
         return []
     return [
@@ -197,13 +197,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Replaces a file of JSON lines as a whole."""
+    """Writes a file of JSON lines atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes as lower-case hexadecimal digits."""
+    """Returns the SHA-256 of a file as lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -138,10 +138,10 @@ def test_a_changed_image_changes_the_checksum_with_times_and_is_not_read_by_the_
     data[-1] ^= 1
     objects.blob(name).upload_from_string(bytes(data))
     assert ImageFolder(path=filled).listing().checksum(with_times=True) != old.checksum(with_times=True)
-    with pytest.raises(storage.RemoteError, match="it was changed or removed since it was looked up"):
+    with pytest.raises(storage.RemoteError, match="it was changed or removed after it was listed"):
         old.read(0)
     objects.blob(f"digits/{old.entries[1].name}").delete()
-    with pytest.raises(storage.RemoteError, match="it was changed or removed since it was looked up"):
+    with pytest.raises(storage.RemoteError, match="it was changed or removed after it was listed"):
         old.read(1)
 
 
@@ -168,7 +168,7 @@ def test_no_image_is_lost_to_a_passing_fault(digits_folder, filled, tmp_path, tr
     [
         ("status", 503, "cannot be read: the server answers 503, for 0.3 s"),
         ("status", 403, "access is denied (403)"),
-        ("spoil", None, "the checksum of what arrived is not the object's"),
+        ("spoil", None, "the transferred bytes have a wrong checksum"),
     ],
 )
 def test_a_lasting_fault_ends_the_preparation_and_sets_no_image_aside(
@@ -226,7 +226,7 @@ def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(
             "gs://bucket/digits.zip",
             "expected a folder of a bucket. Received: path='gs://bucket/digits.zip', which is a file",
         ),
-        ("gs://bucket/gone", "expected a folder of a bucket. Received: path='gs://bucket/gone', where nothing is"),
+        ("gs://bucket/gone", "expected a folder of a bucket. Received: path='gs://bucket/gone', which does not exist"),
         ("gs://bucket/digits/train/empty", "expected images, such as .png or .jpg, found none"),
         ("gs://gone/digits", "no such bucket or object. Received: path={}"),
     ],

@@ -152,11 +152,11 @@ def test_a_publication_that_is_killed_is_not_taken_for_whole_and_can_be_done_aga
     process.kill()
     process.wait()
     for refused in (lambda: ImageFolder(path=there).listing(), lambda: remote.list_folder(there)):
-        with pytest.raises(storage.RemoteError, match="it is being written, or that broke off") as caught:
+        with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted") as caught:
             refused()
         one_line(caught, there)
     old.rename(old.with_name("elsewhere"))
-    with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
+    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
         storage.fetch(there)
     (model / "more").unlink()
     storage.publish(model, there)
@@ -167,10 +167,10 @@ def test_a_publication_that_is_killed_is_not_taken_for_whole_and_can_be_done_aga
 def test_a_published_folder_in_which_a_file_was_changed_or_lost_is_refused(model, there, objects):
     storage.publish(model, there)
     put(objects, {"there/README.md": b"other"})
-    with pytest.raises(storage.RemoteError, match="expected a folder that was published as a whole"):
+    with pytest.raises(storage.RemoteError, match="expected a completely published folder"):
         storage.fetch(there)
     objects.blob("there/README.md").delete()
-    with pytest.raises(storage.RemoteError, match="expected a folder that was published as a whole"):
+    with pytest.raises(storage.RemoteError, match="expected a completely published folder"):
         storage.fetch(there)
 
 
@@ -202,7 +202,7 @@ def test_what_another_program_writes_meanwhile_is_noticed(model, there, objects,
         waiting.go_on.set()
         with pytest.raises(storage.WriteConflict, match="another process publishes there"):
             slow.result()
-    with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
+    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
         storage.fetch(there)
 
 
@@ -236,7 +236,7 @@ def test_a_lasting_fault_while_publishing_is_one_line_and_nothing_is_taken_for_w
         401: "no credentials: expected those of",
     }
     assert told[status] in one_line(caught, there)
-    with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
+    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
         storage.fetch(there)
 
 
@@ -254,7 +254,7 @@ def test_what_is_here_is_not_fetched_again(objects, there, traffic, capsys):
     put(objects, {f"there/{name}": data for name, data in FILES.items()})
     path = storage.fetch(there)
     assert storage.fetch(f"{there}/") == path
-    assert capsys.readouterr().out.endswith(f"{there}/ is here already: {path}\n")
+    assert capsys.readouterr().out.endswith(f"{there}/ is cached in {path}\n")
     put(objects, {"there/README.md": b"other", "there/new": b"new"})
     objects.blob("there/0").delete()
     (path / "model/saved.pb").write_bytes(b"damaged")
@@ -273,7 +273,7 @@ def test_the_kept_folder_serves_while_the_storage_is_away(objects, there, monkey
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     for location in (there, f"{there}/"):
         assert storage.fetch(location) == path
-        assert f"what was downloaded before is taken: {path}" in capsys.readouterr().out
+        assert f"using the earlier download {path}" in capsys.readouterr().out
     with pytest.raises(OSError, match="cannot be read: "):
         storage.fetch("gs://bucket/else")
 
@@ -291,7 +291,7 @@ def test_a_folder_that_is_not_whole_any_more_is_refused_whatever_was_fetched_bef
     storage.publish(model, there)
     kept = storage.fetch(there)
     put(objects, {"there/README.md": b"other"})
-    with pytest.raises(remote.IncompleteFolder, match="expected a folder that was published as a whole") as caught:
+    with pytest.raises(remote.IncompleteFolder, match="expected a completely published folder") as caught:
         storage.fetch(there)
     one_line(caught, there)
     assert read(kept) == FILES
@@ -351,7 +351,7 @@ def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(monkeypat
     ]
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")  # nothing is asked for
     monkeypatch.setattr(remote.gs.Bucket, "below", lambda *_, **__: iter(items))
-    with pytest.raises(ValueError, match="expected objects whose names can be those of files") as caught:
+    with pytest.raises(ValueError, match="expected object names that are valid as file names") as caught:
         storage.fetch("gs://bucket/there/")
     assert str(caught.value).endswith(f"Received: path='gs://bucket/there/', object={name!r}")
     assert os.listdir(cache) == []
@@ -371,7 +371,7 @@ def test_a_folder_larger_than_the_free_disk_is_refused_before_it_is_fetched(obje
 def test_damage_that_lasts_is_told_and_not_kept(objects, there, traffic, cache):
     put(objects, {f"there/{name}": data for name, data in FILES.items()})
     traffic.fail("spoil", method="GET", path="there/model/saved.pb", times=1000)
-    with pytest.raises(OSError, match="the checksum of what arrived is not the object's") as caught:
+    with pytest.raises(OSError, match="the transferred bytes have a wrong checksum") as caught:
         storage.fetch(there)
     one_line(caught, there)
     assert [name for name in os.listdir(cache) if not name.startswith(".")] == []

@@ -303,7 +303,7 @@ def test_no_network_is_needed_for_what_is_in_the_cache(published, known, files, 
     ("problem", "reason"),
     [
         ("gone", "no such file (404)"),
-        ("cut", "the download broke off after 1000 of"),
+        ("cut", "the download ended after 1000 of"),
         ("refused", "the server cannot be reached: "),
         ("other weights", "what is there is not the file by which FID is defined, or it was changed on the way"),
         ("a page", "what is there is not the file by which FID is defined, or it was changed on the way"),

@@ -224,7 +224,7 @@ def one_line(caught):
         (403, ValueError, "access is denied (403)"),
         ("cut_request", OSError, "cannot be written: "),
         ("wait", OSError, "cannot be written: "),
-        ("spoil_request", OSError, "the checksum of what arrived is not the object's"),
+        ("spoil_request", OSError, "the transferred bytes have a wrong checksum"),
     ],
 )
 def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
@@ -261,7 +261,7 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
         (401, ValueError, "no credentials"),
         (404, ValueError, "no such bucket or object"),
         ("cut_request", OSError, "cannot be read: "),
-        ("spoil", OSError, "the checksum of what arrived is not the object's"),
+        ("spoil", OSError, "the transferred bytes have a wrong checksum"),
     ],
 )
 def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
@@ -386,7 +386,7 @@ def test_bytes_that_are_changed_before_they_are_sent_are_not_stored_under_their_
             time.sleep(0.01)
         (here / "state").write_bytes(b"other")
         waiting.go_on.set()
-        with pytest.raises(storage.RemoteError, match="the checksum of what arrived"):
+        with pytest.raises(storage.RemoteError, match="the transferred bytes have a wrong checksum"):
             slow.result()
     assert storage.Mirror(place, there).pull()
     assert read(there) == before

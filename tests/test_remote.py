@@ -107,7 +107,7 @@ def test_a_second_fetch_takes_the_file_that_is_there(place, capsys):
     before = path.stat()
     capsys.readouterr()
     assert storage.fetch(location) == path
-    assert capsys.readouterr().out == f"fetch: {location} is here already: {path}\n"
+    assert capsys.readouterr().out == f"fetch: {location} is cached in {path}\n"
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -196,11 +196,11 @@ def test_a_server_may_lead_to_another_address(server):
     [
         ("missing", "no such file (404)", ValueError),
         ("forbidden", "access is denied (403)", ValueError),
-        ("login", "the server wants a login (401)", ValueError),
+        ("login", "the server requires a login (401)", ValueError),
         ("broken", "the server answers 500 Internal Server Error", OSError),
-        ("cut", f"the download broke off after 1000 of {len(DATA)} bytes", OSError),
-        ("endless", "the server does not say where the file ends", OSError),
-        ("downgrade", "the server leads to an address that is not https://", ValueError),
+        ("cut", f"the download ended after 1000 of {len(DATA)} bytes", OSError),
+        ("endless", "the server does not report the size of the file", OSError),
+        ("downgrade", "the server redirects to an address without https://", ValueError),
     ],
 )
 def test_what_a_server_does_wrong_is_told_in_one_line(server, path, told, kind):
@@ -209,13 +209,13 @@ def test_what_a_server_does_wrong_is_told_in_one_line(server, path, told, kind):
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(server, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path)))
-    refused(f"{server.url}/data.npz", "the server's certificate is not to be trusted: ", OSError)
+    refused(f"{server.url}/data.npz", "the server's certificate is not trusted: ", OSError)
     assert server.asked == []
 
 
 def test_a_certificate_of_another_host_is_refused(server):
     location = f"https://127.0.0.1:{server.server_port}/data.npz"
-    refused(location, "the server's certificate is not to be trusted: ", OSError)
+    refused(location, "the server's certificate is not trusted: ", OSError)
     assert server.asked == []
 
 
@@ -226,8 +226,8 @@ def test_a_certificate_of_another_host_is_refused(server):
         ("https://localhost:1/x.npz", "the server cannot be reached: ", OSError),
         ("https:///x.npz", "the server cannot be reached: no host given", OSError),
         ("https://[/x.npz", "not an address: ", ValueError),
-        ("http://localhost/x.npz", "http:// is refused, since anyone on the way could change the file", ValueError),
-        ("ftp://localhost/x.npz", "expected a path of this machine, https:// or gs://", ValueError),
+        ("http://localhost/x.npz", "http:// is refused, because the file could be changed on the way", ValueError),
+        ("ftp://localhost/x.npz", "expected a local path, https:// or gs://", ValueError),
         ("gs://", "expected an address of the form gs://bucket/name", ValueError),
         ("gs://a b/folder/", "expected an address of the form gs://bucket/name", ValueError),
         ("gs:///folder/", "expected an address of the form gs://bucket/name", ValueError),
@@ -251,7 +251,7 @@ def test_the_kept_file_serves_while_the_server_is_away(server, capsys):
     assert storage.fetch(away).read_bytes() == DATA
     line = capsys.readouterr().out
     assert line.startswith("fetch: the server cannot be reached: ")
-    assert "what was downloaded before is taken" in line
+    assert "using the earlier download" in line
     assert line.count("\n") == 1
 
 
@@ -259,7 +259,7 @@ def test_a_changed_file_that_arrives_in_part_is_an_error_and_leaves_the_old_one(
     path = storage.fetch(f"{server.url}/data.npz")
     server.modified = MODIFIED.replace("30 GMT", "31 GMT")
     server.files["/data.npz"] = Cut(DATA)
-    with pytest.raises(OSError, match="broke off after 1000 of"):
+    with pytest.raises(OSError, match="ended after 1000 of"):
         storage.fetch(f"{server.url}/data.npz")
     assert path.read_bytes() == DATA
     assert os.listdir(path.parent) == [path.name]
@@ -326,7 +326,7 @@ def test_an_object_written_again_with_the_same_bytes_is_not_fetched_again(bucket
     inode = path.stat().st_ino
     storage.fetch(put(bucket, "again.npz", DATA))
     assert path.stat().st_ino == inode
-    assert capsys.readouterr().out.endswith(f" is here already: {path}\n")
+    assert capsys.readouterr().out.endswith(f" is cached in {path}\n")
 
 
 def test_a_kept_file_that_was_damaged_is_fetched_anew(bucket):
@@ -339,7 +339,7 @@ def test_a_kept_file_that_was_damaged_is_fetched_anew(bucket):
 def test_an_object_that_arrives_damaged_again_and_again_is_noticed(bucket, traffic):
     location = put(bucket, "damaged.npz", DATA)
     traffic.fail("spoil", path="/download/storage/v1/b/bucket/o/damaged.npz", times=3)
-    refused(location, "the checksum of what arrived is not the object's", OSError)
+    refused(location, "the transferred bytes have a wrong checksum", OSError)
 
 
 def test_an_object_that_arrives_damaged_is_fetched_again(bucket, traffic):

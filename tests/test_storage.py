@@ -160,7 +160,7 @@ def test_fetch_gives_the_path_of_what_is_there(tmp_path, monkeypatch):
     ("location", "wrong"),
     [
         ("missing/folder", "no such file or folder"),
-        ("s3://bucket/data", "expected a path of this machine, https:// or gs://"),
+        ("s3://bucket/data", "expected a local path, https:// or gs://"),
     ],
 )
 def test_fetch_says_what_it_cannot_reach(location, wrong):

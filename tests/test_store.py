@@ -135,7 +135,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)  # there is none here
-    with pytest.raises(RuntimeError, match=r"^cannot make the tracking store: expected a file system that keeps locks"):
+    with pytest.raises(RuntimeError, match=r"^cannot make the tracking store: expected a file system that supports locks"):
         tracking.initialise(tmp_path / "mlflow.db", experiment="mine")
 
 

@@ -1,4 +1,4 @@
-"""Files at an address, and folders that are kept in a bucket."""
+"""Access to files on web servers, and to files and folders in buckets."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ LONGEST_NAME = 100
 
 
 def open_location(location: str) -> contextlib.AbstractContextManager[RemoteFile | RemoteFolder]:
-    """Asks for a file, or a folder of a bucket; its bytes can be read while the context lasts.
+    """Opens a file, or a folder of a bucket. Its bytes can be read within the context.
 
     Args:
         location: Address that begins with `https://` or `gs://`.
 
     Raises:
-        ValueError: The address is of another kind, nothing is there, or it may not be read.
-        OSError: The server cannot be reached, or does not answer as it should.
+        ValueError: The address has another scheme, nothing exists there, or it may not be read.
+        OSError: The server cannot be reached, or gives an unexpected answer.
     """
     scheme = location.partition("://")[0]
     if scheme == "https":
@@ -50,13 +50,13 @@ def open_location(location: str) -> contextlib.AbstractContextManager[RemoteFile
         return folder.open_location(location)
     if scheme == "http":
         raise ValueError(
-            f"http:// is refused, since anyone on the way could change the file. Received: path={location!r}"
+            f"http:// is refused, because the file could be changed on the way. Received: path={location!r}"
         )
-    raise ValueError(f"expected a path of this machine, https:// or gs://. Received: path={location!r}")
+    raise ValueError(f"expected a local path, https:// or gs://. Received: path={location!r}")
 
 
 def file_name(location: str) -> str:
-    """Returns the last part of an address, in letters that any disk takes."""
+    """Returns the last part of an address, in characters that any file system accepts."""
     path = re.split("[?#]", location)[0] if location.startswith("https://") else location
     name = urllib.parse.unquote(path).rstrip("/").rpartition("/")[2]
     return re.sub(r"[^\w.-]", "_", name)[-LONGEST_NAME:]

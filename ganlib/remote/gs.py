@@ -1,7 +1,7 @@
-"""Objects of Google Cloud Storage; STORAGE_EMULATOR_HOST leads to another server that speaks its language.
+"""Objects of Google Cloud Storage, or of another server with its API, given by STORAGE_EMULATOR_HOST.
 
-Google's `transfer_manager` is not used: it takes no precondition for each object, does not go on where a download
-broke off, and a file whose download failed lies there half under its own name.
+Google's `transfer_manager` is not used: it supports no preconditions per object, does not resume a download, and leaves
+half a file under its final name if a download fails.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ with epy.lazy_imports():
     from google.auth import exceptions as auth
     from google.cloud import storage
 
-THREADS = 10  # as many connections as a session of requests keeps
-PART = 8 * 2**20  # bytes of one request of a large upload
+THREADS = 10  # the number of connections that a session of `requests` keeps open
+PART = 8 * 2**20  # bytes per request of a large upload
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]")  # of a bucket
-READ_TIMEOUT = 10.0  # seconds that one try waits for a byte
-WRITE_TIMEOUT = 60.0  # seconds in which one try must have sent a part
-FIRST_PAUSE = 0.25  # seconds before a second try; each later one is twice as long
+READ_TIMEOUT = 10.0  # seconds that one attempt waits for a byte
+WRITE_TIMEOUT = 60.0  # seconds that one attempt has to send a part
+FIRST_PAUSE = 0.25  # seconds before the second attempt; each later pause is twice as long
 DISABLE_METADATA_QUERY = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
@@ -42,19 +42,19 @@ T = TypeVar("T")
 
 
 class WriteConflict(RemoteError):  # noqa: N818  # it says what happened
-    """Another process wrote to the same place since this one looked there."""
+    """Another process has written to the same address since this one read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What is known of an object.
+    """Metadata of an object.
 
     Attributes:
         name: Its name in the bucket.
-        size: Bytes as they are stored.
-        modified: When this content was written, by the server's clock, in nanoseconds.
+        size: Stored size in bytes.
+        modified: Time when this content was written, by the server's clock, in nanoseconds.
         crc32c: Checksum in base64 (RFC 3720), or None if it is not known.
-        generation: Number of this content, or None for whatever is there.
+        generation: Number of this version of the content, or None for the current version.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Object:
 
 
 class Bucket:
-    """What this project asks of a bucket; several threads may ask at once.
+    """A bucket. It can be used by several threads at once.
 
-    What fails by a transient fault (408, 429, 5xx, a broken or silent connection) is tried anew for TIMEOUT seconds.
-    A call raises `ValueError` for what the user must mend (nothing there, no permission), `WriteConflict` where another
-    generation is there than was expected, and `RemoteError` otherwise.
+    Requests that fail for a transient reason (408, 429, 5xx, a broken or silent connection) are repeated for TIMEOUT
+    seconds. Methods raise `ValueError` for what the user must fix (nothing exists, no permission), `WriteConflict` if
+    the generation is not the expected one, and `RemoteError` otherwise.
 
     Attributes:
         name: Its name.
@@ -88,7 +88,7 @@ class Bucket:
     def run_parallel(
         self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None
     ) -> None:
-        """Does the work for every item, several at once; the first failure ends it, and all that passes here."""
+        """Does the work for every item, several at a time. The first failure stops it, and all transfers with it."""
         try:
             run_parallel(work, items, threads=THREADS, stop=self._stop, progress=progress)
         finally:
@@ -99,7 +99,7 @@ class Bucket:
         return f"gs://{self.name}/{name}"
 
     def find(self, name: str) -> Object | None:
-        """Looks for an object; None if it, or the bucket, is not there."""
+        """Looks up an object; returns None if it, or the bucket, does not exist."""
         with translate_errors(self.address(name)):
             blob = self._bucket.get_blob(name, **_retry_options())
         return _to_object(blob) if blob else None
@@ -113,30 +113,30 @@ class Bucket:
                 yield _to_object(blob)
 
     def copy(self, item: Object, sink: Sink, *, start: int = 0) -> None:
-        """Writes the bytes of an object from `start` on, as they are stored; a broken connection is taken up again."""
+        """Writes the stored bytes of an object, from `start` on, to a sink. Resumes after a broken connection."""
         blob = self._bucket.blob(item.name, generation=item.generation)
-        arrival = DownloadSink(sink, start=start, size=item.size, stop=self._stop)
+        counter = DownloadSink(sink, start=start, size=item.size, stop=self._stop)
         with translate_errors(self.address(item.name)), _check_generation(self.address(item.name), item.generation):
-            while arrival.done < item.size:
-                before = arrival.done
+            while counter.done < item.size:
+                before = counter.done
                 try:
                     blob.download_to_file(
-                        arrival, start=before or None, raw_download=True, checksum=None, **_retry_options()
+                        counter, start=before or None, raw_download=True, checksum=None, **_retry_options()
                     )
                 except api.RetryError:
-                    if arrival.done == before:
+                    if counter.done == before:
                         raise
-                if arrival.done == before:
+                if counter.done == before:
                     raise OSError(f"the server sent nothing after {before} of {item.size} bytes")
 
     def start(self, item: Object, count: int) -> bytes:
-        """Returns the first bytes of an object as they are stored, as many as are asked for if it has them."""
+        """Returns the first `count` stored bytes of an object, or all if there are fewer."""
         blob = self._bucket.blob(item.name, generation=item.generation)
         with translate_errors(self.address(item.name)), _check_generation(self.address(item.name), item.generation):
             return bytes(blob.download_as_bytes(end=count - 1, raw_download=True, checksum=None, **_retry_options()))
 
     def read(self, item: Object, *, limit: int) -> bytes:
-        """Returns the bytes of an object, whose checksum is right; one of more than `limit` bytes is refused."""
+        """Returns the bytes of an object, verified by its checksum. Refuses more than `limit` bytes."""
         if item.size > limit:
             raise ValueError(
                 f"expected an object of at most {limit} bytes. "
@@ -157,17 +157,17 @@ class Bucket:
         crc32c: str,
         size: int | None = None,
     ) -> Object:
-        """Writes an object, in parts if it is large; the server refuses what arrives damaged.
+        """Writes an object, in parts if it is large. The server rejects damaged uploads.
 
         Args:
-            source: The file, which may be open, or its bytes.
+            source: A path, an open file, or the bytes.
             name: Name of the object.
-            replaces: What is there, or None.
+            replaces: The existing object, or None if there is none.
             crc32c: Checksum of the bytes.
-            size: How many, from the first on; all of them if it is None.
+            size: Number of bytes to upload, from the first on. Default: all.
 
         Raises:
-            WriteConflict: Another generation with other bytes is there.
+            WriteConflict: Another generation with other bytes exists.
         """
         with translate_errors(self.address(name), done="written"), _open_source(source) as file:
             size = file.seek(0, io.SEEK_END) if size is None else size
@@ -186,17 +186,19 @@ class Bucket:
                         **_retry_options(WRITE_TIMEOUT),
                     )
                 except api.PreconditionFailed:
-                    there = self.find(name)  # perhaps it is this very upload, whose answer was lost
-                    if there is None or (there.crc32c, there.size) != (crc32c, size):
+                    existing = self.find(name)  # perhaps from this very upload, if its answer was lost
+                    if existing is None or (existing.crc32c, existing.size) != (crc32c, size):
                         raise
-                    return there
+                    return existing
                 except api.BadRequest as error:
                     if "CRC32C" not in str(error):
                         raise
                     continue
                 except auth.GoogleAuthError:
                     raise
-                except ValueError:  # Google's library lost count of the parts, since the storage kept less of one
+                except (
+                    ValueError
+                ):  # Google's library lost track of the parts, because the server stored less of one
                     continue
                 if blob.crc32c == crc32c:
                     return _to_object(blob)
@@ -204,18 +206,18 @@ class Bucket:
         raise checksum_error(self.address(name))
 
     def delete(self, item: Object) -> None:
-        """Removes an object of this generation; it may be gone already."""
+        """Removes an object of this generation, if it still exists."""
         with translate_errors(self.address(item.name), done="removed"), contextlib.suppress(api.NotFound):
             self._bucket.blob(item.name).delete(if_generation_match=item.generation, **_retry_options())
 
 
 def connect(location: str) -> tuple[Bucket, str]:
-    """Returns the bucket of an address, and the name in it, which may be empty."""
+    """Returns the bucket of an address, and the name within the bucket, which may be empty."""
     name, _, path = location.removeprefix("gs://").partition("/")
     if not location.startswith("gs://") or not NAME.fullmatch(name):
         raise ValueError(f"expected an address of the form gs://bucket/name. Received: path={location!r}")
-    # For tracing, the client would ask for the bucket in a thread of its own, which tries for minutes, may outlive it,
-    # and draws its pauses from Python's `random`, as Keras does the seeds of weights.
+    # Otherwise the client requests metadata for tracing in a background thread, which retries for minutes and draws
+    # its pauses from Python's `random`, from which Keras draws the seeds of weights.
     os.environ.setdefault(DISABLE_METADATA_QUERY, "true")
     with translate_errors(location):
         client = storage.Client(project=None)
@@ -223,26 +225,26 @@ def connect(location: str) -> tuple[Bucket, str]:
 
 
 def folder_prefix(path: str) -> str:
-    """Returns what the names of all objects below a path of a bucket begin with."""
+    """Returns the common prefix of the names of all objects below a path of a bucket."""
     return f"{path.rstrip('/')}/" if path else ""
 
 
 @contextlib.contextmanager
 def open_bucket(location: str) -> Iterator[tuple[Bucket, str]]:
-    """Gives the bucket of an address, and the name in it; its connections are closed at the end."""
+    """Yields the bucket of an address, and the name within it. Closes the connections at the end."""
     place, path = connect(location)
     with contextlib.closing(place):
         yield place, path
 
 
 def checksum_error(location: str) -> RemoteError:
-    """Returns the error for bytes that are not what they should be."""
-    return RemoteError(f"the checksum of what arrived is not the object's. Received: path={location!r}")
+    """Returns the error for a transfer with a wrong checksum."""
+    return RemoteError(f"the transferred bytes have a wrong checksum. Received: path={location!r}")
 
 
 @contextlib.contextmanager
 def translate_errors(location: str, *, done: str = "read") -> Iterator[None]:
-    """Turns what Google's libraries raise into one line."""
+    """Translates the errors of Google's libraries into errors with one-line messages."""
     try:
         yield
     except RemoteError:
@@ -269,21 +271,21 @@ def _check_generation(location: str, generation: int | None) -> Iterator[None]:
     except api.NotFound as error:
         if generation is None:
             raise
-        raise RemoteError(f"it was changed or removed since it was looked up. Received: path={location!r}") from error
+        raise RemoteError(f"it was changed or removed after it was listed. Received: path={location!r}") from error
 
 
 def _reason(error: object) -> str:
     if isinstance(error, api.RetryError):
         response = getattr(error.cause, "response", None)
-        lasting = f"the server answers {response.status_code}" if response is not None else first_line(error.cause)
-        return f"{lasting}, for {TIMEOUT:g} s"
+        cause = f"the server answers {response.status_code}" if response is not None else first_line(error.cause)
+        return f"{cause}, for {TIMEOUT:g} s"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on this machine's disk"
     return first_line(error)
 
 
 def _retry_options(timeout: float | None = None) -> dict[str, Any]:
-    """Returns how long each call tries, and how long one try may be silent."""
+    """Returns the options for how long a call is repeated, and for the timeout of each attempt."""
     retry = storage.retry.DEFAULT_RETRY.with_timeout(TIMEOUT).with_delay(initial=FIRST_PAUSE, maximum=8.0)
     return {"retry": retry, "timeout": timeout or READ_TIMEOUT}
 
