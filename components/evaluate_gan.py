@@ -38,5 +38,5 @@ def evaluate_gan(
             Path(scores.path),
             seconds={name: of.metadata["seconds"] for name, of in earlier.items() if "seconds" in of.metadata},
         )
-        steps.describe(scores, result.summary)
+        steps.add_metadata(scores, result.summary)
         storage.publish(result.report, Path(report.path))

@@ -20,4 +20,4 @@ def measure_reference(dataset: dsl.Input[dsl.Dataset], evaluation: dict, referen
     with steps.step("measure_reference", reference):
         config = EvaluationConfig.model_validate(evaluation)
         measured = measure_reference(PreparedDataset.open(dataset.path), config, Path(reference.path))
-        steps.describe(reference, measured.summary)
+        steps.add_metadata(reference, measured.summary)

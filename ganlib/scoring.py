@@ -14,6 +14,7 @@ from ganlib import storage
 from ganlib.data import Images
 from ganlib.data.notes import format_differences, range_differences
 from ganlib.data.tally import Tally, differences, size_note
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, versions
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import expected_distance, frechet_distance
@@ -21,7 +22,6 @@ from ganlib.evaluation.sample import drawn_rows
 from ganlib.evaluation.scores import with_floors
 from ganlib.progress import Progress
 from ganlib.runtime import without_autograph
-from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
     import numpy as np
@@ -83,8 +83,8 @@ class _Side:
     images: Images | None = None
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @without_autograph
 def score(first: str, second: str, *, space: FixedExtractor, weights: Path | None = None) -> Scoring:
     """Measures how far one set of images is from another.

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from ganlib import storage
+from ganlib.environment import always_escape_output, hide_unused_libraries
 from ganlib.schema import problems
-from ganlib.surroundings import import_keras_alone, print_every_letter
 
 FAILURE_FILE = "GAN_PIPELINES_FAILURE_FILE"
 MISTAKE, FAILURE = 2, 1
@@ -46,8 +46,8 @@ def step(name: str, artifact: Artifact) -> Iterator[None]:
         name: Name of the step.
         artifact: Main output; its metadata gets `seconds`, the wall time since the process began.
     """
-    print_every_letter()
-    import_keras_alone()
+    always_escape_output()
+    hide_unused_libraries()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
     try:
         yield
@@ -58,7 +58,7 @@ def step(name: str, artifact: Artifact) -> Iterator[None]:
     artifact.metadata["seconds"] = round(seconds_since_start(), 2)
 
 
-def describe(artifact: Artifact, summary: Mapping[str, Any]) -> None:
+def add_metadata(artifact: Artifact, summary: Mapping[str, Any]) -> None:
     """Adds a summary to an artifact's metadata, in the form that KFP's launcher takes.
 
     The launcher fails on null and on numbers that are not finite, after the step's work is done. What is None is not

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from etils import epy
 
 from ganlib import storage, tracking
+from ganlib.environment import standard_keras
 from ganlib.schema import parse
-from ganlib.surroundings import own_keras
 from ganlib.tasks import AnyTask, Sampler, Task, sheet_labels
 
 with epy.lazy_imports():
@@ -52,7 +52,7 @@ class TrainedModel:
         except (LookupError, TypeError) as error:
             raise ValueError(f"expected what `train` leaves behind. Received: folder={str(folder)!r}") from error
 
-    @own_keras()
+    @standard_keras()
     def network(self, which: Which) -> keras.Model:
         """Loads one of the two kept generators.
 
@@ -62,7 +62,7 @@ class TrainedModel:
         try:
             return keras.models.load_model(self.file(which), compile=False)
         except (ValueError, LookupError, TypeError, OSError, zipfile.BadZipFile) as error:
-            told = f"path={str(self.file(which))!r} ({tracking.reason(error)})"
+            told = f"path={str(self.file(which))!r} ({tracking.error_summary(error)})"
             raise ValueError(f"expected the whole Keras file of a generator. Received: {told}") from error
 
     def file(self, which: Which) -> Path:
@@ -116,7 +116,7 @@ class TrainedModel:
     @property
     def settings(self) -> dict[str, Any]:
         """The run's settings by dotted name."""
-        return tracking.flattened(self.facts["config"])
+        return tracking.flatten(self.facts["config"])
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ OURS = {module.__file__ for module in (files, runs, store)}
 
 
 def make(root, artifacts):
-    uri = tracking.initialise(root / "mlflow.db", experiment="mine", artifacts=artifacts)
+    uri = tracking.create_store(root / "mlflow.db", experiment="mine", artifacts=artifacts)
     found = mlflow.MlflowClient(uri).search_experiments()
     assert sorted(item.name for item in found) == ["Default", "mine"], found
     left = sorted(path.name for path in root.iterdir())

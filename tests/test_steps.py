@@ -10,7 +10,7 @@ from kfp import dsl
 
 from ganlib import pixels, storage
 from ganlib.schema import Config, parse
-from ganlib.steps import FAILURE_FILE, describe, step
+from ganlib.steps import FAILURE_FILE, add_metadata, step
 from ganlib.tasks import Networks
 from ganlib.tracking import Tracker
 from ganlib.training import HealthConfig, TrainConfig
@@ -57,7 +57,7 @@ def failure(tmp_path, monkeypatch):
 def test_metadata_is_what_the_launcher_takes(value, kept):
     """KFP's launcher refuses null and numbers that are not finite, and json those of NumPy, when the work is done."""
     artifact = dsl.Model()
-    describe(artifact, {"name": value, "other": 1})
+    add_metadata(artifact, {"name": value, "other": 1})
     assert artifact.metadata == {"other": 1} | ({} if kept == "left out" else {"name": kept})
     assert json.loads(json.dumps(artifact.metadata, allow_nan=False).encode()) == artifact.metadata
     assert all(type(found) in (str, bool, int, float, list, dict) for found in artifact.metadata.values())
@@ -68,7 +68,7 @@ def test_metadata_is_what_the_launcher_takes(value, kept):
 )
 def test_a_number_that_metadata_cannot_hold_is_left_out_with_a_word(value, capsys):
     artifact = dsl.Metrics()
-    describe(artifact, {"fd": value, "other": 1})
+    add_metadata(artifact, {"fd": value, "other": 1})
     assert artifact.metadata["other"] == 1
     json.dumps(artifact.metadata, allow_nan=False)
     assert "nan" not in str(artifact.metadata).lower()
@@ -79,13 +79,13 @@ def test_metadata_of_an_unknown_kind_is_refused():
     with pytest.raises(
         ValueError, match=r"^expected text, numbers, lists or objects as metadata\. Received: path=PosixPath"
     ):
-        describe(dsl.Dataset(), {"path": pathlib.Path("x")})
+        add_metadata(dsl.Dataset(), {"path": pathlib.Path("x")})
 
 
 def test_each_artifact_describes_itself_as_the_launcher_takes_it(digits, reference, trained):
     for kind in (digits, reference, trained):
         artifact = dsl.Artifact()
-        describe(artifact, kind.summary)
+        add_metadata(artifact, kind.summary)
         assert json.loads(json.dumps(artifact.metadata, allow_nan=False)) == artifact.metadata == kind.summary
 
 

@@ -79,8 +79,8 @@ def test_a_root_is_a_path_whatever_its_characters_mean_elsewhere(tmp_path, name,
     for folder in (cwd, root):
         folder.mkdir(parents=True)
     monkeypatch.chdir(cwd)
-    uri = tracking.initialise(root / "mlflow.db", experiment="mine")
-    assert tracking.redacted(uri) == uri
+    uri = tracking.create_store(root / "mlflow.db", experiment="mine")
+    assert tracking.redact(uri) == uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
     (tmp_path / "file.txt").write_text("mine")
@@ -105,7 +105,7 @@ def test_the_address_of_a_path_says_that_path(name):
     file = Path("/root", name, "mlflow.db").absolute()
     uri = tracking.store_uri(file)
     assert tracking.store_file(uri) == file
-    assert tracking.redacted(uri) == uri
+    assert tracking.redact(uri) == uri
     assert all(character in string.printable for character in uri)
     tracking.check_address(uri)
 
@@ -120,14 +120,14 @@ def test_a_path_that_sqlite_does_not_open_is_refused(tmp_path):
         assert len(str(folder / "mlflow.db")) == length
         return folder / "mlflow.db"
 
-    tracking.initialise(at(address.MAX_PATH), experiment="mine")
+    tracking.create_store(at(address.MAX_PATH), experiment="mine")
     with pytest.raises(ValueError, match=r"^expected a path of at most 504 bytes, as SQLite does\. Received: path='/"):
-        tracking.initialise(at(address.MAX_PATH + 1), experiment="mine")
+        tracking.create_store(at(address.MAX_PATH + 1), experiment="mine")
 
 
 def test_a_path_that_is_no_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^expected a path that can be written as an address\. Received: path="):
-        tracking.initialise(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/mlflow.db")), experiment="mine")
+        tracking.create_store(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/mlflow.db")), experiment="mine")
 
 
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
@@ -135,8 +135,10 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)  # there is none here
-    with pytest.raises(RuntimeError, match=r"^cannot make the tracking store: expected a file system that supports locks"):
-        tracking.initialise(tmp_path / "mlflow.db", experiment="mine")
+    with pytest.raises(
+        RuntimeError, match=r"^cannot make the tracking store: expected a file system that supports locks"
+    ):
+        tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
 
 
 def database(file, *statements):
@@ -170,7 +172,7 @@ def older(file):
 
 
 def newer(file):
-    tracking.initialise(file, experiment="theirs")
+    tracking.create_store(file, experiment="theirs")
     database(file, "UPDATE alembic_version SET version_num = 'abcdefabcdef'")
 
 
@@ -199,7 +201,7 @@ def test_what_another_version_left_is_told_with_what_to_do_and_stays(tmp_path, m
     make(file)
     before = file.is_file() and file.read_bytes()
     with pytest.raises(RuntimeError) as caught:
-        tracking.initialise(file, experiment="mine")
+        tracking.create_store(file, experiment="mine")
     message = str(caught.value)
     assert message.startswith(f"cannot open the tracking store {file}: {told}")
     assert "\n" not in message
@@ -212,15 +214,15 @@ def test_what_another_version_left_is_told_with_what_to_do_and_stays(tmp_path, m
         assert CliRunner().invoke(mlflow_db, words).exit_code == 0
     else:
         return
-    assert tracking.initialise(file, experiment="mine") == tracking.store_uri(file)
+    assert tracking.create_store(file, experiment="mine") == tracking.store_uri(file)
 
 
-@pytest.mark.parametrize("end", store.REMAINS)
+@pytest.mark.parametrize("end", store.SIDE_FILES)
 def test_the_journal_of_a_database_that_is_gone_does_not_get_into_a_new_one(tmp_path, end):
     remains = tmp_path / f"mlflow.db{end}"
     remains.write_bytes(b"left")
     with pytest.raises(RuntimeError, match=f"^{remains} was left behind by a database that is gone: Move it away: mv"):
-        tracking.initialise(tmp_path / "mlflow.db", experiment="mine")
+        tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
     assert remains.read_bytes() == b"left"
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -229,10 +231,10 @@ def test_a_store_is_used_as_it_is_and_what_a_killed_process_left_is_removed_befo
     stale, foreign = tmp_path / ".mlflow.db.x1.partial", tmp_path / ".film.partial"
     for file in (stale, foreign):
         file.write_text("half")
-    uri = tracking.initialise(tmp_path / "mlflow.db", experiment="mine")
+    uri = tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
     assert (stale.exists(), foreign.exists()) == (False, True)
     before = (tmp_path / "mlflow.db").stat().st_ino
-    assert tracking.initialise(tmp_path / "mlflow.db", experiment="another") == uri
+    assert tracking.create_store(tmp_path / "mlflow.db", experiment="another") == uri
     assert (tmp_path / "mlflow.db").stat().st_ino == before
     found = {item.name: item.artifact_location for item in mlflow.MlflowClient(uri).search_experiments()}
     artifacts = (tmp_path / "mlflow-artifacts").as_uri()
@@ -282,7 +284,7 @@ FOLDER = ": without a scheme, or with file:, it is a folder, and MLflow logs to 
     ],
 )
 def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, told, monkeypatch):
-    with pytest.raises(tracking.Blocked) as caught:
+    with pytest.raises(tracking.DeliveryBlocked) as caught:
         tracking.check_address(uri)
     assert str(caught.value).startswith(address.WANTED + told)
     assert "hunter2" not in str(caught.value)
@@ -304,5 +306,5 @@ def test_a_folder_is_taken_where_mlflow_takes_it(monkeypatch):
 
 
 def test_a_database_whose_driver_is_missing_is_told_by_its_name():
-    with pytest.raises(tracking.Blocked, match=r"^pymysql is missing, which this database needs\. Received: "):
+    with pytest.raises(tracking.DeliveryBlocked, match=r"^pymysql is missing, which this database needs\. Received: "):
         tracking.check_address("mysql+pymysql://user:hunter2@host/db")

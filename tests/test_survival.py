@@ -128,7 +128,7 @@ def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_
 ):
     from mlflow import MlflowClient
 
-    uri = tracking.initialise(tmp_path / "mlflow.db", experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
+    uri = tracking.create_store(tmp_path / "mlflow.db", experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
     often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6}
     chance, reached = random.Random(), 0
     for attempt in range(3):

@@ -23,7 +23,7 @@ from mlflow_server import Server, client_of, wait_until
 from PIL import Image
 
 from ganlib import storage, tracking
-from ganlib.tracking import Tracker, courier, delivery, runs
+from ganlib.tracking import Tracker, background, delivery, runs
 from ganlib.tracking import folder as folder_files
 from pipelines.command.main import main
 
@@ -35,7 +35,7 @@ ROWS = 200
 def empty_store(tmp_path_factory):
     """A store whose tables are made already, which takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    tracking.initialise(folder / "mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
+    tracking.create_store(folder / "mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
     return folder
 
 
@@ -61,7 +61,7 @@ def store(tmp_path, empty_store, monkeypatch):
     """A local store without a server."""
     shutil.copytree(empty_store, tmp_path / "store")
     file, artifacts = tmp_path / "store" / "mlflow.db", tmp_path / "store" / "artifacts"
-    uri = tracking.initialise(file, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=artifacts)
+    uri = tracking.create_store(file, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=artifacts)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
 
@@ -164,7 +164,7 @@ def expected_points(steps):
 
 
 def delivered(folder):
-    return not tracking.pending(folder)
+    return not tracking.has_pending(folder)
 
 
 def python(code, *arguments, **environment):
@@ -296,14 +296,14 @@ def test_two_deliveries_at_once_leave_no_double(server, tmp_path):
     assert pictured(server.client, run) == [2, 4, 6, 8, 10]
 
 
-def test_a_courier_whose_folder_was_delivered_by_hand_meanwhile_leaves_no_double(server, tmp_path):
+def test_a_delivery_of_a_folder_that_was_delivered_by_hand_meanwhile_duplicates_nothing(server, tmp_path):
     folder = tmp_path / "run"
-    tracker, courier = Tracker(folder), delivery.Delivery(folder)
+    tracker, uploader = Tracker(folder), delivery.Delivery(folder)
     record(tracker, range(1, 4))
-    courier.bring(folder_files.read(folder))
+    uploader.upload(folder_files.read(folder))
     record(tracker, range(4, 7))
     tracking.deliver(folder)
-    courier.bring(folder_files.read(folder))  # which does not know that
+    uploader.upload(folder_files.read(folder))  # which does not know that
     run = the_run(server.client, folder)
     assert points(server.client, run) == expected_points(range(1, 7))
     assert pictured(server.client, run) == [2, 4, 6]
@@ -352,7 +352,7 @@ def kill_while_recording(folder):
 def test_a_run_killed_and_started_again_is_one_run_without_doubles(server, tmp_path):
     folder = tmp_path / "run"
     kill_while_recording(folder)
-    assert tracking.pending(folder)
+    assert tracking.has_pending(folder)
     with Tracker(folder) as tracker:
         tracker.rewind(4)
         assert [row["step"] for row in storage.read_lines(folder / tracking.HISTORY)] == [1, 2, 3, 4]
@@ -386,7 +386,7 @@ def test_without_an_address_everything_stays_on_disk(tmp_path, capsys):
         introduce(tracker)
         record(tracker, range(1, 4))
     assert capsys.readouterr().out == ""
-    assert tracking.pending(tmp_path)
+    assert tracking.has_pending(tmp_path)
     assert tracking.run_id(tmp_path) is None
     assert len(storage.read_lines(tmp_path / tracking.HISTORY)) == 3
 
@@ -423,7 +423,7 @@ def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(ser
     assert text.count("MLflow is away, the run goes on and keeps its lines on disk: ") == 1
     assert text.count("\n") == 2, text
     assert len(storage.read_lines(folder / tracking.HISTORY)) == ROWS
-    assert tracking.pending(folder)
+    assert tracking.has_pending(folder)
     ended = time.time()
 
     server.start()
@@ -448,7 +448,7 @@ def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(ser
 
 
 def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(courier, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 1.0)
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         introduce(tracker)
@@ -510,10 +510,10 @@ def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(serv
 def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_time(
     server, tmp_path, capfd, monkeypatch
 ):
-    assert courier.FAREWELL_SECONDS < 60
+    assert background.FINAL_SECONDS < 60
     patience = float(delivery.CLIENT_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
-    assert (1 + courier.FAREWELL_ATTEMPTS) * patience <= courier.FAREWELL_SECONDS
-    monkeypatch.setattr(courier, "FAREWELL_SECONDS", 2.0)
+    assert (1 + background.FINAL_ATTEMPTS) * patience <= background.FINAL_SECONDS
+    monkeypatch.setattr(background, "FINAL_SECONDS", 2.0)
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         record(tracker, range(1, 4))
@@ -524,7 +524,7 @@ def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_
         began = time.monotonic()
     assert 1.9 < time.monotonic() - began < 15
     assert "not everything reached MLflow" in "".join(capfd.readouterr())
-    server.signal(signal.SIGCONT)  # and the abandoned courier, still at work, comes through
+    server.signal(signal.SIGCONT)  # and the abandoned thread, still at work, comes through
     wait_until(lambda: delivered(folder))
     run = the_run(server.client, folder)
     assert points(server.client, run) == expected_points(range(1, 7))
@@ -532,11 +532,11 @@ def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_courier_that_dies_is_noticed_at_the_end(server, tmp_path, capsys, monkeypatch):
+def test_a_delivery_thread_that_dies_is_noticed_at_the_end(server, tmp_path, capsys, monkeypatch):
     def die(*_):
         raise SystemExit
 
-    monkeypatch.setattr(delivery.Delivery, "bring", die)
+    monkeypatch.setattr(delivery.Delivery, "upload", die)
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 3))
     assert "not everything reached MLflow; it is kept on disk" in capsys.readouterr().out
@@ -570,7 +570,7 @@ def test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last(ser
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "where the shell stands later")
     tracking.deliver(evaluation)
     assert delivered(evaluation)
-    assert tracking.pending(train)
+    assert tracking.has_pending(train)
     tracking.deliver(train)
     run = the_run(server.client, train)
     assert tracking.run_id(train) == tracking.run_id(evaluation) == run.info.run_id
@@ -628,16 +628,16 @@ def test_a_given_run_that_is_not_there_is_an_error_and_not_a_new_run(server, tmp
 
 def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path, monkeypatch):
     folder, experiment = tmp_path / "run", os.environ["MLFLOW_EXPERIMENT_NAME"]
-    tracking.initialise(tracking.store_file(store), experiment=experiment, artifacts=tmp_path / "artifacts")
+    tracking.create_store(tracking.store_file(store), experiment=experiment, artifacts=tmp_path / "artifacts")
     with Tracker(folder) as tracker:  # into the local store
         introduce(tracker)
         record(tracker, range(1, 4))
-    assert not tracking.pending(folder)
+    assert not tracking.has_pending(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    assert tracking.pending(folder)  # so a run that is taken from the cache reaches the server of today
+    assert tracking.has_pending(folder)  # so a run that is taken from the cache reaches the server of today
     result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
     assert result.exit_code == 0, result.output
-    assert not tracking.pending(folder)
+    assert not tracking.has_pending(folder)
     for client in (client_of(store), server.client):
         run = the_run(client, folder)
         assert points(client, run) == expected_points(range(1, 4))
@@ -688,14 +688,14 @@ def test_a_setting_changed_on_the_way_does_not_hold_the_run_back(server, tmp_pat
 def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
     folder = tmp_path / "run"
     tracker = Tracker(folder)
-    assert not tracking.pending(folder)
+    assert not tracking.has_pending(folder)
     record(tracker, range(1, 7))
-    assert tracking.pending(folder)
+    assert tracking.has_pending(folder)
     tracking.deliver(folder)
     assert delivered(folder)
     tracker.rewind(4)
     record(tracker, range(5, 7))  # as many lines as before, and yet others
-    assert tracking.pending(folder)
+    assert tracking.has_pending(folder)
     tracking.deliver(folder)
     assert delivered(folder)
     run = the_run(client_of(store), folder)
@@ -792,8 +792,8 @@ def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_pa
     ],
 )
 def test_what_may_be_secret_in_an_address_is_not_shown(address, shown):
-    assert tracking.redacted(address) == shown
-    assert tracking.redacted(f"cannot reach {address} now") == f"cannot reach {shown} now"
+    assert tracking.redact(address) == shown
+    assert tracking.redact(f"cannot reach {address} now") == f"cannot reach {shown} now"
 
 
 def test_tracked_folders_come_in_the_order_of_their_beginning(store, tmp_path):
@@ -818,7 +818,7 @@ def test_deliver_without_an_address_or_a_run_says_what_is_missing(tmp_path, monk
 
 def test_flattened_settings_have_dotted_names():
     nested = {"model": {"kind": "dcgan", "widths": [1, 2]}, "steps": 3, "empty": {}}
-    assert tracking.flattened(nested) == {"model.kind": "dcgan", "model.widths": [1, 2], "steps": 3}
+    assert tracking.flatten(nested) == {"model.kind": "dcgan", "model.widths": [1, 2], "steps": 3}
 
 
 def restoring(text):
@@ -886,7 +886,7 @@ def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd
 
 
 def test_a_run_deleted_and_restored_on_the_way_has_everything(either, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(courier, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.2)
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 4))
         wait_until(lambda: delivered(tracker.folder))
@@ -905,7 +905,7 @@ def test_a_run_that_was_deleted_before_its_id_was_noted_is_not_made_twice(either
     tracking.deliver(folder)
     either.delete_run(tracking.run_id(folder))
     storage.write_json(folder / tracking.IDENTITY, identity)  # killed before the id was written
-    with pytest.raises(tracking.Blocked, match="was deleted"):
+    with pytest.raises(tracking.DeliveryBlocked, match="was deleted"):
         tracking.deliver(folder)
 
 
@@ -940,7 +940,9 @@ def test_a_given_run_that_was_deleted_is_told_and_no_new_one_is_made(server, tmp
     server.client.delete_run(given)
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     record(Tracker(tmp_path / "run"), range(1, 3))
-    with pytest.raises(tracking.Blocked, match=rf"runs restore --run-id {given}, or give another in MLFLOW_RUN_ID$"):
+    with pytest.raises(
+        tracking.DeliveryBlocked, match=rf"runs restore --run-id {given}, or give another in MLFLOW_RUN_ID$"
+    ):
         tracking.deliver(tmp_path / "run")
     assert server.client.search_runs([experiment]) == []
 
@@ -948,14 +950,14 @@ def test_a_given_run_that_was_deleted_is_told_and_no_new_one_is_made(server, tmp
 def test_an_experiment_that_was_deleted_ends_a_run_before_it_starts(tmp_path):
     root = tmp_path / "runs"
     root.mkdir()
-    uri = tracking.initialise(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
+    uri = tracking.create_store(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
     client_of(uri).delete_experiment("1")
     result = CliRunner().invoke(main, ["run", "--root", str(root), "--name", "tiny"])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: the MLflow experiment 'gan-pipelines' was deleted. Restore it: MLFLOW_")
     assert not (root / "tiny").exists()
     restore(result.stderr)
-    tracking.initialise(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
+    tracking.create_store(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
 
 
 def test_an_address_that_is_none_costs_a_run_nothing_and_no_vain_advice_is_given(tmp_path, capfd, monkeypatch):

@@ -25,8 +25,8 @@ from ganlib.data.manifest import Origin, finish
 from ganlib.data.parts import SplitResult, fingerprints, shard, write
 from ganlib.data.records import PreparedDataset
 from ganlib.data.value_survey import survey
+from ganlib.environment import escape_output
 from ganlib.schema import parse
-from ganlib.surroundings import printable
 
 PART_FILE = "part.json"
 PART_FORMAT = "gan-pipelines/part@3"
@@ -61,7 +61,7 @@ class Part:
         }
 
 
-@printable()
+@escape_output()
 def prepare(config: DataConfig, output: Path) -> PreparedDataset:
     """Writes a source's images as TFRecord shards, with a manifest and a preview picture.
 
@@ -86,7 +86,7 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
     return PreparedDataset.open(output)
 
 
-@printable()
+@escape_output()
 def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Part:
     """Writes one part of what `prepare` would write, for `merge_parts`.
 
@@ -120,7 +120,7 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
     return content
 
 
-@printable()
+@escape_output()
 def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> PreparedDataset:
     """Merges all parts into the dataset that `prepare` would have written.
 

@@ -143,7 +143,7 @@ class PreparedDataset:
             for images, labels in records:
                 yield images.numpy(), labels.numpy()
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            told = f"folder={str(self.folder)!r} ({tracking.reason(error)})"
+            told = f"folder={str(self.folder)!r} ({tracking.error_summary(error)})"
             raise ValueError(f"damaged images; prepare them anew. Received: {told}") from error
 
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage, streams
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.belonging import check_model, flattered
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries, save_sheets
@@ -23,8 +24,7 @@ from ganlib.evaluation.report import Contents, write_report
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
 from ganlib.runtime import without_autograph
-from ganlib.surroundings import own_keras, printable
-from ganlib.tracking import Tracker, flattened
+from ganlib.tracking import Tracker, flatten
 
 with epy.lazy_imports():
     import numpy as np
@@ -116,8 +116,8 @@ class Evaluation:
         return self.folder / "generated.png"
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @without_autograph
 def evaluate(
     model: TrainedModel,
@@ -184,7 +184,7 @@ def evaluate(
             galleries=save_galleries(folder, images, sample.first(most), near, dataset=dataset, reference=reference),
             preview=dataset.folder / "preview.png",
             data=dataset.manifest.get("description", []),  # data from before that have none
-            config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
+            config={**model.settings, **flatten({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
             notes=[*_introduction(model, dataset, reference, config), *notes],
             events=model.events,
@@ -220,7 +220,7 @@ def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfi
         floor = "" if score.floor is None else f"  (real images: {score.floor_text})"
         print(f"{score.name} {score.text}{floor}", flush=True)
     with Tracker(evaluation.folder, belongs_to=model.folder) as tracker:
-        tracker.params(flattened({"evaluation": config.to_parameter()}))
+        tracker.params(flatten({"evaluation": config.to_parameter()}))
         tracker.metrics(model.step(config.generator), evaluation.metrics)
         tracker.artifact(evaluation.report, place="report")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor
 from ganlib.evaluation.measures import catalogue
@@ -19,7 +20,6 @@ from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
 from ganlib.runtime import without_autograph
-from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
     import numpy as np
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ganlib.data.records import PreparedDataset
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @without_autograph
 def measure_reference(dataset: PreparedDataset, config: EvaluationConfig, output: Path) -> Reference:
     """Makes the feature space of a dataset and measures its real images in it.

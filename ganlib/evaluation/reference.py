@@ -254,7 +254,7 @@ class Reference:
         try:
             return cls._read(folder, saved)
         except DAMAGES as error:  # Keras and NumPy raise almost anything on damaged files
-            told = tracking.reason(error) if isinstance(error, ValueError) else repr(error)
+            told = tracking.error_summary(error) if isinstance(error, ValueError) else repr(error)
             raise ValueError(
                 f"expected a whole reference; measure it anew. Received: folder={str(folder)!r} ({told})"
             ) from error

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
+from ganlib.environment import escape_output, standard_keras
 from ganlib.export.card import model_card
 from ganlib.export.config import ExportConfig
 from ganlib.export.network import save_network, save_signatures
 from ganlib.export.parity import check
 from ganlib.runtime import without_autograph
-from ganlib.surroundings import own_keras, printable
-from ganlib.tracking import Tracker, flattened
+from ganlib.tracking import Tracker, flatten
 from ganlib.trained import BEST_AND_LAST, Which
 
 with epy.lazy_imports():
@@ -57,8 +57,8 @@ class ExportedModel:
         return self.folder / "README.md"
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @without_autograph
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
     """Writes the scored generator for shipping.
@@ -94,7 +94,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
             storage.publish(folder, config.target)
             print(f"export: published at {config.target}", flush=True)
     with Tracker(output, belongs_to=model.folder) as tracker:
-        tracker.params(flattened({"export": config.to_parameter()}))
+        tracker.params(flatten({"export": config.to_parameter()}))
         tracker.artifact(output / "README.md", place="model_card")
         tracker.artifact(output / "samples.png", place="model_card")
         tracker.model(output / "generator.keras", requirements=_requirements())

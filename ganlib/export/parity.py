@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ganlib.surroundings import UNUSED_BY_KERAS
+from ganlib.environment import UNUSED_BY_KERAS
 
 SECONDS = 300
 

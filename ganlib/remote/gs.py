@@ -196,9 +196,7 @@ class Bucket:
                     continue
                 except auth.GoogleAuthError:
                     raise
-                except (
-                    ValueError
-                ):  # Google's library lost track of the parts, because the server stored less of one
+                except ValueError:  # Google's library lost track of the parts, because the server stored less of one
                     continue
                 if blob.crc32c == crc32c:
                     return _to_object(blob)

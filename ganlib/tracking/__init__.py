@@ -7,22 +7,22 @@ however often a run is killed, resumed, or delivered again. A server that is awa
 nothing: the courier says so once, tries again now and then, and once more at the end.
 """
 
-from ganlib.tracking.address import Blocked, check_address, store_file, store_uri
-from ganlib.tracking.courier import deliver_command
+from ganlib.tracking.address import DeliveryBlocked, check_address, store_file, store_uri
+from ganlib.tracking.background import deliver_command
 from ganlib.tracking.delivery import deliver
 from ganlib.tracking.folder import (
     DEFAULT_EXPERIMENT,
     HISTORY,
     IDENTITY,
     JOURNAL,
-    flattened,
-    pending,
-    reason,
-    redacted,
+    error_summary,
+    flatten,
+    has_pending,
+    redact,
     run_id,
     tracked_folders,
 )
-from ganlib.tracking.store import initialise
+from ganlib.tracking.store import create_store
 from ganlib.tracking.tracker import Tracker
 
 __all__ = [
@@ -30,16 +30,16 @@ __all__ = [
     "HISTORY",
     "IDENTITY",
     "JOURNAL",
-    "Blocked",
+    "DeliveryBlocked",
     "Tracker",
     "check_address",
+    "create_store",
     "deliver",
     "deliver_command",
-    "flattened",
-    "initialise",
-    "pending",
-    "reason",
-    "redacted",
+    "error_summary",
+    "flatten",
+    "has_pending",
+    "redact",
     "run_id",
     "store_file",
     "store_uri",

@@ -15,11 +15,11 @@ with epy.lazy_imports():
 ARTIFACTS = "mlflow-artifacts"  # folder beside a database file
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-WANTED = "expected http://HOST, https://HOST, sqlite:////PATH or another of MLflow's databases as tracking address"
+EXPECTED = "expected http://HOST, https://HOST, sqlite:////PATH or another of MLflow's databases as tracking address"
 MAX_PATH = 504  # bytes; SQLite opens no longer path, since its journal's name has eight more
 
 
-class Blocked(ValueError):  # noqa: N818  # a state, which a server reports in many ways
+class DeliveryBlocked(ValueError):  # noqa: N818  # a state, which a server reports in many ways
     """MLflow takes nothing until somebody changes something: the address, or a run or experiment that was deleted."""
 
 
@@ -64,7 +64,7 @@ def check_address(uri: str) -> None:
     """Refuses an address that MLflow could never log to, whoever answers there.
 
     Raises:
-        Blocked: It has no scheme, another one than MLflow knows, no host, or is that of a folder.
+        DeliveryBlocked: It has no scheme, another one than MLflow knows, no host, or is that of a folder.
     """
     shown = repr(uri.rpartition("@")[2].partition("?")[0])  # a password may stand before, or behind
     received = f"Received: MLFLOW_TRACKING_URI={shown}"
@@ -72,7 +72,7 @@ def check_address(uri: str) -> None:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise Blocked(f"{WANTED}: {error}. {received}") from None
+        raise DeliveryBlocked(f"{EXPECTED}: {error}. {received}") from None
     scheme = parts.scheme.partition("+")[0]
     if (scheme in SERVERS and host) or uri == "databricks":
         return
@@ -80,11 +80,11 @@ def check_address(uri: str) -> None:
         _check_database(uri, received)
     elif scheme in ("", "file"):
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
-            raise Blocked(
-                f"{WANTED}: without a scheme, or with file:, it is a folder, and MLflow logs to none. {received}"
+            raise DeliveryBlocked(
+                f"{EXPECTED}: without a scheme, or with file:, it is a folder, and MLflow logs to none. {received}"
             )
     elif scheme not in {"databricks", *_plugins()}:
-        raise Blocked(f"{WANTED}. {received}")
+        raise DeliveryBlocked(f"{EXPECTED}. {received}")
 
 
 def _plugins() -> set[str]:
@@ -99,8 +99,8 @@ def _check_database(uri: str, received: str) -> None:
         # An installation without the steps: the command says what to install.
         if error.name == "sqlalchemy":
             raise
-        raise Blocked(f"{error.name} is missing, which this database needs. {received}") from None
+        raise DeliveryBlocked(f"{error.name} is missing, which this database needs. {received}") from None
     except (sqlalchemy.exc.ArgumentError, ValueError, TypeError):
-        raise Blocked(f"{WANTED}. {received}") from None
+        raise DeliveryBlocked(f"{EXPECTED}. {received}") from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise Blocked(f"{WANTED}: a database in memory ends with each step. {received}")
+        raise DeliveryBlocked(f"{EXPECTED}: a database in memory ends with each step. {received}")

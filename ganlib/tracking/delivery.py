@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
-from ganlib.tracking.address import ARTIFACTS, Blocked, check_address, store_file
+from ganlib.tracking.address import ARTIFACTS, DeliveryBlocked, check_address, store_file
 from ganlib.tracking.folder import (
     IDENTITY,
     JOURNAL,
     Line,
-    digest_of,
+    digest_lines,
+    error_summary,
     fingerprint,
     read,
-    reason,
     server_key,
 )
-from ganlib.tracking.runs import check_run, forget_events, run_of
-from ganlib.tracking.store import make
+from ganlib.tracking.runs import check_run, find_or_create_run, remove_event_tags
+from ganlib.tracking.store import create_database
 
 with epy.lazy_imports():
     import mlflow
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 MODEL_TAG = "gan_pipelines.model_sha256"
 FAILURE_TAG = "failure"
-NO_METRICS = ("step", "time", "event", "reaction", "text")  # what else a line of the history holds
-POINTS_A_CALL = 1000
-PARAMS_A_CALL = 100
+NON_METRICS = ("step", "time", "event", "reaction", "text")  # what else a line of the history holds
+POINTS_PER_CALL = 1000
+PARAMS_PER_CALL = 100
 THUMBNAIL = (256, 256)
 LOCK_SECONDS = 15.0
 REFUSED = "INVALID_PARAMETER_VALUE"  # what MLflow answers to lines for a deleted run
@@ -60,16 +60,16 @@ def deliver(folder: Path) -> int:
         The number of lines in the folder.
 
     Raises:
-        Blocked: The run was deleted in MLflow, or the server's address is none.
+        DeliveryBlocked: The run was deleted in MLflow, or the server's address is none.
         RuntimeError: The server cannot be reached, or refuses a line.
     """
     lines = read(folder)
     try:
-        Delivery(folder).bring(lines)
-    except Blocked:
+        Delivery(folder).upload(lines)
+    except DeliveryBlocked:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it was, its text may hold a password
-        raise RuntimeError(reason(error)) from None
+        raise RuntimeError(error_summary(error)) from None
     return len(lines)
 
 
@@ -84,7 +84,7 @@ class Delivery:
         self._points: dict[tuple[str, int], float] = {}
         self._pictures: dict[tuple[str, int], str] = {}
         self._done: set[str] = set()
-        self._judges = False
+        self._belongs = False
 
     @property
     def _client(self) -> MlflowClient:
@@ -96,15 +96,15 @@ class Delivery:
     def _run_id(self) -> str:
         return str(self._run.info.run_id)
 
-    def bring(self, lines: list[Line]) -> None:
+    def upload(self, lines: list[Line]) -> None:
         """Logs the lines that the server does not have, in their order."""
         # The courier of a run and `gan-pipelines deliver` may come at the same time.
         with storage.lock_folder(self._folder / ".delivery", timeout=LOCK_SECONDS):
             try:
-                self._bring_metrics([line for line in lines if "do" not in line])
+                self._upload_metrics([line for line in lines if "do" not in line])
                 for line in lines:
                     if "do" in line and fingerprint(line) not in self._done:
-                        self._bring_line(line)
+                        self._upload_line(line)
                         self._done.add(fingerprint(line))
                         self.calls += 1
             except Exception as error:
@@ -113,7 +113,7 @@ class Delivery:
                     check_run(client, client.get_run(self._run_id))  # that may be because it was deleted meanwhile
                 raise
             before = storage.read_json(self._folder / IDENTITY)
-            identity = {**before, "delivered": digest_of(lines), "server": server_key(), "run_id": self._run_id}
+            identity = {**before, "delivered": digest_lines(lines), "server": server_key(), "run_id": self._run_id}
             if identity != before:
                 storage.write_json(self._folder / IDENTITY, identity)
 
@@ -124,11 +124,11 @@ class Delivery:
         check_address(uri)
         file = store_file(uri)
         if file is not None:
-            make(file, artifacts=file.with_name(ARTIFACTS))
+            create_database(file, artifacts=file.with_name(ARTIFACTS))
         client = mlflow.MlflowClient(uri)
         identity = storage.read_json(self._folder / IDENTITY)
-        self._judges = bool(identity.get("belongs"))
-        self._run = run = run_of(client, identity)
+        self._belongs = bool(identity.get("belongs"))
+        self._run = run = find_or_create_run(client, identity)
         self._points = {
             (name, point.step): point.value
             for name in run.data.metrics
@@ -139,22 +139,22 @@ class Delivery:
         self._pictures = {name: match[1] for name, match in named.items()}
         whole = {(match["key"], int(match["step"])) for match in found if match and match["thumbnail"]}
         journal = storage.read_lines(self._folder / JOURNAL)
-        if not self._judges:
-            forget_events(client, run, journal)
+        if not self._belongs:
+            remove_event_tags(client, run, journal)
         self._done = {fingerprint(line) for line in journal if line["do"] == "image" and _picture(line) in whole}
         self.calls += 1
         return client
 
-    def _bring_metrics(self, rows: list[Line]) -> None:
+    def _upload_metrics(self, rows: list[Line]) -> None:
         client = self._client
         points = [
             entities.Metric(name, float(value), int(row["time"] * 1000), row["step"])
             for row in rows
             for name, value in row.items()
-            if name not in NO_METRICS and self._is_new(name, row["step"], float(value))
+            if name not in NON_METRICS and self._is_new(name, row["step"], float(value))
         ]
-        for start in range(0, len(points), POINTS_A_CALL):
-            chunk = points[start : start + POINTS_A_CALL]
+        for start in range(0, len(points), POINTS_PER_CALL):
+            chunk = points[start : start + POINTS_PER_CALL]
             client.log_batch(self._run_id, metrics=chunk, synchronous=True)
             self._points.update({(point.key, point.step): point.value for point in chunk})
             self.calls += 1
@@ -166,9 +166,9 @@ class Delivery:
         score of a folder that belongs to another is new if its value is: the model was judged another way.
         """
         known = self._points.get((name, step))
-        return known is None or (self._judges and known != value)
+        return known is None or (self._belongs and known != value)
 
-    def _bring_line(self, line: Line) -> None:
+    def _upload_line(self, line: Line) -> None:
         if "file" in line and not (self._folder / line["file"]).exists():
             print(f"tracking: {self._folder / line['file']} is gone and cannot be delivered", flush=True)
             return
@@ -192,8 +192,8 @@ class Delivery:
         """Logs settings; where a resumed run changed one, which MLflow forbids, a tag tells its present value."""
         known = self._client.get_run(self._run_id).data.params
         params = [entities.Param(name, value) for name, value in values.items() if name not in known]
-        for start in range(0, len(params), PARAMS_A_CALL):
-            self._client.log_batch(self._run_id, params=params[start : start + PARAMS_A_CALL], synchronous=True)
+        for start in range(0, len(params), PARAMS_PER_CALL):
+            self._client.log_batch(self._run_id, params=params[start : start + PARAMS_PER_CALL], synchronous=True)
         self._log_tags({f"changed.{name}": value for name, value in values.items() if known.get(name, value) != value})
 
     def _log_tags(self, values: dict[str, str]) -> None:

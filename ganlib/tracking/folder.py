@@ -21,7 +21,7 @@ EVENT_TAG = "health."  # what the name of an event's tag begins with
 DEFAULT_EXPERIMENT = "gan-pipelines"
 
 
-def fresh_identity(run_name: str) -> dict[str, str]:
+def new_identity(run_name: str) -> dict[str, str]:
     """What a folder remembers of its run from the first moment, so that it can be delivered from anywhere."""
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
     given = os.environ.get("MLFLOW_RUN_ID")
@@ -41,11 +41,11 @@ def read(folder: Path) -> list[Line]:
     return [*others, *storage.read_lines(folder / HISTORY), *endings[-1:]]
 
 
-def pending(folder: Path) -> bool:
+def has_pending(folder: Path) -> bool:
     """Says whether lines of a tracked folder are undelivered, or went to another server than the present one."""
     lines, identity = read(folder), storage.read_json(folder / IDENTITY)
     elsewhere = server_key() is not None and identity.get("server") != server_key()
-    return bool(lines) and (elsewhere or identity["delivered"] != digest_of(lines))
+    return bool(lines) and (elsewhere or identity["delivered"] != digest_lines(lines))
 
 
 def server_key() -> str | None:
@@ -67,12 +67,12 @@ def tracked_folders(root: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: float(storage.read_json(folder / IDENTITY)["began"]))
 
 
-def flattened(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """Turns nested settings into dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         path = f"{prefix}{name}"
-        flat.update(flattened(value, prefix=f"{path}.") if isinstance(value, Mapping) else {path: value})
+        flat.update(flatten(value, prefix=f"{path}.") if isinstance(value, Mapping) else {path: value})
     return flat
 
 
@@ -81,16 +81,16 @@ def fingerprint(line: Line) -> str:
     return storage.canonical_json(line)
 
 
-def digest_of(lines: list[Line]) -> str:
+def digest_lines(lines: list[Line]) -> str:
     """Returns what tells a folder's lines from what they were before."""
     return hashlib.sha256(storage.canonical_json(lines).encode()).hexdigest()
 
 
-def reason(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """The first line of an error, without what must stay secret."""
-    return redacted((str(error).splitlines() or [""])[0] or type(error).__name__)[:300]
+    return redact((str(error).splitlines() or [""])[0] or type(error).__name__)[:300]
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Removes user, password and query, where secrets may stand, from every address in a text."""
     return re.sub(r"(\w://\S*?)\?\S*", r"\1", re.sub(r"//[^@\s]*@", "//", text))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib.tracking.address import ARTIFACTS, Blocked, store_file
-from ganlib.tracking.folder import EVENT_TAG, Line, redacted
+from ganlib.tracking.address import ARTIFACTS, DeliveryBlocked, store_file
+from ganlib.tracking.folder import EVENT_TAG, Line, redact
 
 with epy.lazy_imports():
     import mlflow
@@ -25,7 +25,7 @@ DELETED = "deleted"  # as MLflow calls this stage of a life
 OTHER_NAME = "take another run name"
 
 
-def forget_events(client: MlflowClient, run: entities.Run, journal: list[Line]) -> None:
+def remove_event_tags(client: MlflowClient, run: entities.Run, journal: list[Line]) -> None:
     """Removes tags of events that a resumed run has taken back and not met again."""
     told = {name for line in journal if line["do"] == "tags" for name in line["values"]}
     for name in run.data.tags:
@@ -33,11 +33,11 @@ def forget_events(client: MlflowClient, run: entities.Run, journal: list[Line]) 
             client.delete_tag(run.info.run_id, name)
 
 
-def run_of(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
+def find_or_create_run(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
     """Returns the run of a folder, created if the server has none.
 
     Raises:
-        Blocked: It was deleted, or its experiment was.
+        DeliveryBlocked: It was deleted, or its experiment was.
     """
     known = identity.get("run_id")
     if known:
@@ -47,7 +47,7 @@ def run_of(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
             # Another server than last time gets a run of its own; a run that was given must be there.
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" or known == os.environ.get("MLFLOW_RUN_ID"):
                 raise
-    experiment = experiment_of(client, identity["experiment"])
+    experiment = find_or_create_experiment(client, identity["experiment"])
     mine, all_runs = f"tags.`{KEY_TAG}` = '{identity['key']}'", entities.ViewType.ALL
     found = client.search_runs([experiment], mine, run_view_type=all_runs)
     if found:
@@ -61,17 +61,17 @@ def check_run(client: MlflowClient, run: entities.Run) -> entities.Run:
     """Refuses a run that was deleted.
 
     Raises:
-        Blocked: It was, or its experiment was.
+        DeliveryBlocked: It was, or its experiment was.
     """
     if run.info.lifecycle_stage != DELETED:
         return run
     _check_experiment(client, client.get_experiment(run.info.experiment_id))
     restoring = _restoring(client, f"mlflow runs restore --run-id {run.info.run_id}")
     other = "give another in MLFLOW_RUN_ID" if run.info.run_id == os.environ.get("MLFLOW_RUN_ID") else OTHER_NAME
-    raise Blocked(f"the MLflow run {run.info.run_name!r} was deleted. {restoring}, or {other}")
+    raise DeliveryBlocked(f"the MLflow run {run.info.run_name!r} was deleted. {restoring}, or {other}")
 
 
-def experiment_of(client: MlflowClient, name: str, *, artifacts: Path | None = None) -> str:
+def find_or_create_experiment(client: MlflowClient, name: str, *, artifacts: Path | None = None) -> str:
     """Returns the id of an experiment, created if the store has none of that name.
 
     Args:
@@ -81,7 +81,7 @@ def experiment_of(client: MlflowClient, name: str, *, artifacts: Path | None = N
             where that puts them.
 
     Raises:
-        Blocked: It was deleted.
+        DeliveryBlocked: It was deleted.
     """
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -102,7 +102,7 @@ def experiment_of(client: MlflowClient, name: str, *, artifacts: Path | None = N
 def _check_experiment(client: MlflowClient, experiment: entities.Experiment) -> None:
     if experiment.lifecycle_stage == DELETED:
         restoring = _restoring(client, f"mlflow experiments restore --experiment-id {experiment.experiment_id}")
-        raise Blocked(
+        raise DeliveryBlocked(
             f"the MLflow experiment {experiment.name!r} was deleted. {restoring}, or {OTHER_NAME} and another "
             "experiment in MLFLOW_EXPERIMENT_NAME"
         )
@@ -110,5 +110,5 @@ def _check_experiment(client: MlflowClient, experiment: entities.Experiment) -> 
 
 def _restoring(client: MlflowClient, command: str) -> str:
     uri = client.tracking_uri
-    address = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} " if uri == redacted(uri) else ""  # else it holds a password
+    address = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} " if uri == redact(uri) else ""  # else it holds a password
     return f"Restore it: {address}{command}"

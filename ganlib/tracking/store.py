@@ -15,8 +15,8 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.tracking.address import ARTIFACTS, store_uri
-from ganlib.tracking.folder import reason
-from ganlib.tracking.runs import experiment_of
+from ganlib.tracking.folder import error_summary
+from ganlib.tracking.runs import find_or_create_experiment
 
 with epy.lazy_imports():
     import alembic.script
@@ -25,11 +25,11 @@ with epy.lazy_imports():
     from mlflow.store.tracking import sqlalchemy_store
 
 LOCK_SECONDS = 120.0  # one process makes the store, which takes a second; many may wait for it on few cores
-REMAINS = ("-journal", "-wal", "-shm")  # how SQLite calls what belongs to a database
+SIDE_FILES = ("-journal", "-wal", "-shm")  # how SQLite calls what belongs to a database
 VERSION, EXPERIMENTS = "alembic_version", "experiments"  # tables
 
 
-def initialise(file: Path, *, experiment: str, artifacts: Path | None = None) -> str:
+def create_store(file: Path, *, experiment: str, artifacts: Path | None = None) -> str:
     """Makes a local store and its experiment, unless they are there.
 
     Args:
@@ -45,16 +45,18 @@ def initialise(file: Path, *, experiment: str, artifacts: Path | None = None) ->
         RuntimeError: What is there is no store that this MLflow can use, or the store cannot be made.
     """
     uri, artifacts = store_uri(file), artifacts or file.with_name(ARTIFACTS)
-    make(file, artifacts=artifacts)
+    create_database(file, artifacts=artifacts)
     try:
         with _silence():
-            experiment_of(mlflow.MlflowClient(uri), experiment, artifacts=artifacts)
+            find_or_create_experiment(mlflow.MlflowClient(uri), experiment, artifacts=artifacts)
     except mlflow.MlflowException as error:
-        raise RuntimeError(f"cannot use the tracking store: {reason(error)}. Received: path={str(file)!r}") from None
+        raise RuntimeError(
+            f"cannot use the tracking store: {error_summary(error)}. Received: path={str(file)!r}"
+        ) from None
     return uri
 
 
-def make(file: Path, *, artifacts: Path) -> None:
+def create_database(file: Path, *, artifacts: Path) -> None:
     """Makes the database of a local store, unless it is there.
 
     Args:
@@ -76,7 +78,7 @@ def make(file: Path, *, artifacts: Path) -> None:
 
 
 def _write(file: Path, artifacts: Path) -> None:
-    for remains in (file.with_name(file.name + end) for end in REMAINS):
+    for remains in (file.with_name(file.name + end) for end in SIDE_FILES):
         if remains.exists():  # SQLite would put it into the new database
             raise RuntimeError(f"{remains} was left behind by a database that is gone: {_moving(remains)}")
     storage.remove_partial_files(file.parent, name=file.name)

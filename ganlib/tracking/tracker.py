@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from ganlib import storage
-from ganlib.tracking.courier import Courier
-from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, fingerprint, fresh_identity, redacted
+from ganlib.tracking.background import BackgroundDelivery
+from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, fingerprint, new_identity, redact
 
 
 class Tracker:
@@ -24,27 +24,27 @@ class Tracker:
         folder: Where the lines go; what is there already is kept, and delivered if it was not.
         run_name: Name of the MLflow run, if it must be created.
         belongs_to: A tracked folder whose MLflow run this folder's lines go to.
-        delivers: Whether MLflow gets the lines; of several workers one delivers.
+        deliver: Whether to upload the lines to MLflow; of several workers, only one does.
     """
 
     def __init__(
-        self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None, delivers: bool = True
+        self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None, deliver: bool = True
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         if not (folder / IDENTITY).exists():
-            identity = storage.read_json(belongs_to / IDENTITY) if belongs_to is not None else fresh_identity(run_name)
+            identity = storage.read_json(belongs_to / IDENTITY) if belongs_to is not None else new_identity(run_name)
             own = {"began": time.time(), "delivered": "", "belongs": belongs_to is not None}
             storage.write_json(folder / IDENTITY, {**identity, **own})
         self._seen = {fingerprint(line) for line in storage.read_lines(folder / JOURNAL)}
-        self._courier: Courier | None = None
-        self._delivers = delivers
+        self._background: BackgroundDelivery | None = None
+        self._deliver = deliver
 
     def __enter__(self) -> Self:
         """Starts the courier, if there is a server to deliver to."""
-        if self._delivers and os.environ.get("MLFLOW_TRACKING_URI"):
-            self._courier = Courier(self.folder)
-            self._courier.start()
+        if self._deliver and os.environ.get("MLFLOW_TRACKING_URI"):
+            self._background = BackgroundDelivery(self.folder)
+            self._background.start()
         return self
 
     def __exit__(
@@ -53,10 +53,10 @@ class Tracker:
         """Notes a failure in the run and delivers what is left."""
         try:
             if error is not None:
-                self.status("FAILED", reason=redacted(f"{type(error).__name__}: {error}")[:500])
+                self.status("FAILED", reason=redact(f"{type(error).__name__}: {error}")[:500])
         finally:
-            if self._courier is not None:
-                self._courier.finish()
+            if self._background is not None:
+                self._background.finish()
 
     def rewind(self, step: int) -> None:
         """Forgets everything after a step and how the run ended, since it goes on from there."""
@@ -116,5 +116,5 @@ class Tracker:
         self._wake()
 
     def _wake(self) -> None:
-        if self._courier is not None:
-            self._courier.wake()
+        if self._background is not None:
+            self._background.wake()

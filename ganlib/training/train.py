@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import __version__, runtime, storage
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import check_reference
-from ganlib.surroundings import own_keras, printable
 from ganlib.tasks import Sampler
-from ganlib.tracking import Tracker, flattened
+from ganlib.tracking import Tracker, flatten
 from ganlib.trained import SAMPLES_FOLDER, TrainedModel
 from ganlib.training.callbacks import (
     MeasureScore,
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 SCORE_SAMPLES = 1000  # of a score on the way, where there are so many test images
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @runtime.without_autograph
 def train(
     dataset: PreparedDataset,
@@ -136,14 +136,14 @@ class _Run:
 
     def to_end(self, output: Path) -> TrainedModel:
         """Trains from wherever the home's checkpoints stand to the last step."""
-        settings = flattened({**self.settings, "resolved": self.resolved, **self.origin})
+        settings = flatten({**self.settings, "resolved": self.resolved, **self.origin})
         present = identifying(settings, steps_are_free=self.config.schedule == "constant")
         check_owner(self.home, present)
         keep = self.config.keep_checkpoints if self.chief else 0
         checkpoints = Checkpoints(self.home / CHECKPOINTS, keep=keep)
         state, resumed = self._state(checkpoints)
         claim(self.home, present)
-        tracker = Tracker(self.home, run_name=self.config.run_name, delivers=self.chief)
+        tracker = Tracker(self.home, run_name=self.config.run_name, deliver=self.chief)
         self.kept.begin()  # whose MLflow run it is must outlive this machine before there is one
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)

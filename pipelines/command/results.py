@@ -134,9 +134,9 @@ def deliver(folder: Path, uri: str | None) -> None:
         folders = tracking.tracked_folders(folder)
         for tracked in folders:
             click.echo(f"{tracked}: {tracking.deliver(tracked)} lines are in MLflow")
-    except tracking.Blocked as error:
+    except tracking.DeliveryBlocked as error:
         raise Stop(f"not delivered: {error}", FAILURE) from error
     except Exception as error:  # whatever a server says becomes one line
-        raise Stop(f"not delivered: {tracking.reason(error)}", FAILURE) from error
+        raise Stop(f"not delivered: {tracking.error_summary(error)}", FAILURE) from error
     if not folders:
         raise Stop(f"expected a folder of a run. Received: folder={str(folder)!r}", MISTAKE)

@@ -17,8 +17,8 @@ from kfp import local
 from ganlib import steps, storage, tracking
 from ganlib.config import RunConfig
 from ganlib.data import describe, print_description, survey
+from ganlib.environment import OUTPUT_ERRORS, escape_output, report_ignored_settings
 from ganlib.evaluation import Evaluation
-from ganlib.surroundings import ESCAPES, printable, say_what_is_ignored
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.kubeflow.package import arguments_of
 from pipelines.local import containers
@@ -51,7 +51,7 @@ class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the 
         self.code = code
 
 
-@printable()
+@escape_output()
 def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -> Result:
     """Runs the pipeline on this machine, resuming what an interrupted run of this name began.
 
@@ -82,7 +82,7 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
         inherited |= _of_processes()
         with step_log(folder / "log.txt"):
-            say_what_is_ignored()
+            report_ignored_settings()
     else:
         _check_target(config.export.target, root)
         writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
@@ -189,7 +189,7 @@ def _tracking(root: Path) -> str:
     if file is None:
         return str(uri)
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", tracking.DEFAULT_EXPERIMENT)
-    made = tracking.initialise(file, experiment=experiment)
+    made = tracking.create_store(file, experiment=experiment)
     return uri or made
 
 
@@ -207,7 +207,7 @@ def _of_processes() -> dict[str, str]:
     """Returns what steps inherit that are processes of this machine, where its user keeps settings."""
     return {
         # KFP reads what a step prints in this encoding, and stops at what it cannot read.
-        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{ESCAPES}",
+        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{OUTPUT_ERRORS}",
         "KERAS_HOME": os.devnull,  # no settings of Keras there, and none can be left there
     }
 
@@ -243,10 +243,10 @@ def _made(artifact: Any) -> float:
 def _settle(folder: Path) -> None:
     """Tries once more to deliver what MLflow did not get while the steps ran."""
     for tracked in tracking.tracked_folders(folder / "steps"):
-        if tracking.pending(tracked):
+        if tracking.has_pending(tracked):
             try:
                 tracking.deliver(tracked)
-            except tracking.Blocked as error:
+            except tracking.DeliveryBlocked as error:
                 print(f"tracking: {error}. Then deliver the rest with: {tracking.deliver_command(folder)}", flush=True)
                 return
             except Exception:  # noqa: BLE001  # the steps have said why; the lines stay on disk
@@ -288,6 +288,6 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
         seconds={step: float(artifact.metadata["seconds"]) for step, artifact in artifacts.items()},
         cached=cached,
         mlflow_run_id=tracking.run_id(places["trained"]),
-        mlflow_tracking_uri=tracking.redacted(uri),
+        mlflow_tracking_uri=tracking.redact(uri),
         published=outputs["exported"].metadata.get("published"),
     )

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import pytest
 
-from ganlib import surroundings
+from ganlib import environment
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
-from ganlib.surroundings import own_keras, printable
 from ganlib.tasks import Generation
 from ganlib.training import TrainConfig, train
 
@@ -38,7 +38,7 @@ def put(values, policy):
 @pytest.fixture
 def foreign(monkeypatch):
     """Keras as a user has set it for other networks, in this process."""
-    monkeypatch.setattr(surroundings, "_said", set())
+    monkeypatch.setattr(environment, "_reported", set())
     before, policy = {name: getattr(keras.config, name)() for name in FOREIGN}, keras.config.dtype_policy()
     put(FOREIGN, POLICY)
     yield
@@ -79,7 +79,7 @@ def test_the_verbs_give_the_same_and_leave_kerass_settings_as_they_were(digits, 
 
 
 def test_settings_are_left_as_they_were_by_what_fails_too(foreign):
-    with contextlib.suppress(KeyError), own_keras():
+    with contextlib.suppress(KeyError), standard_keras():
         assert settings()["policy"] == "float32"
         raise KeyError
     assert settings() == {**FOREIGN, "policy": POLICY}
@@ -94,8 +94,8 @@ def python(script, **environment):
 
 def test_variables_that_would_stop_keras_or_shorten_float32_are_replaced_and_named_once():
     script = (
-        "from ganlib.surroundings import own_keras\nimport os\n"
-        "for _ in range(2):\n    with own_keras():\n        pass\n"
+        "from ganlib.environment import standard_keras\nimport os\n"
+        "for _ in range(2):\n    with standard_keras():\n        pass\n"
         "print(os.environ['KERAS_BACKEND'], os.environ['ONEDNN_DEFAULT_FPMATH_MODE'])"
     )
     done = python(script, KERAS_BACKEND="torch", ONEDNN_DEFAULT_FPMATH_MODE="BF16")
@@ -107,10 +107,10 @@ def test_variables_that_would_stop_keras_or_shorten_float32_are_replaced_and_nam
 
 def test_keras_imports_what_is_used_of_it_and_the_rest_is_found_afterwards():
     script = (
-        "import sys\nfrom ganlib import surroundings\nbefore = len(sys.meta_path)\n"
-        "for _ in range(2):\n    surroundings.import_keras_alone()\n"
+        "import sys\nfrom ganlib import environment\nbefore = len(sys.meta_path)\n"
+        "for _ in range(2):\n    environment.hide_unused_libraries()\n"
         "print(len(sys.meta_path) - before)\nimport keras\n"
-        "print([name for name in surroundings.UNUSED_BY_KERAS if name in sys.modules])\n"
+        "print([name for name in environment.UNUSED_BY_KERAS if name in sys.modules])\n"
         "import matplotlib, pandas, sklearn\nprint('found')"
     )
     assert python(script).stdout.splitlines() == ["1", "[]", "found"]
@@ -119,8 +119,8 @@ def test_keras_imports_what_is_used_of_it_and_the_rest_is_found_afterwards():
 def test_settings_that_keras_refuses_are_told_in_one_error(tmp_path):
     (tmp_path / "keras.json").write_text('{"floatx": "bfloat16"}')
     script = (
-        "from ganlib.surroundings import own_keras\n"
-        "try:\n    with own_keras():\n        pass\nexcept ValueError as error:\n    print(error)"
+        "from ganlib.environment import standard_keras\n"
+        "try:\n    with standard_keras():\n        pass\nexcept ValueError as error:\n    print(error)"
     )
     [line] = python(script, KERAS_HOME=str(tmp_path)).stdout.splitlines()
     assert line.startswith("Keras cannot use its settings: Invalid `floatx` configuration.")
@@ -130,12 +130,12 @@ def test_settings_that_keras_refuses_are_told_in_one_error(tmp_path):
 def test_a_keras_that_was_imported_with_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "torch")  # no other one is installed
     with pytest.raises(ValueError, match=r"imported with another backend before ganlib.* Received: backend='torch'"):
-        own_keras().__enter__()
+        standard_keras().__enter__()
 
 
 def test_a_letter_that_output_cannot_show_is_escaped_while_a_verb_works_and_no_longer():
     script = (
-        "from ganlib.surroundings import printable\nwith printable():\n    print('1 \\xb1 2 \\u65e5 \\udcff')\n"
+        "from ganlib.environment import escape_output\nwith escape_output():\n    print('1 \\xb1 2 \\u65e5 \\udcff')\n"
         "try:\n    print('\\xb1')\nexcept UnicodeEncodeError:\n    print('as before')"
     )
     done = python(script, PYTHONIOENCODING="ascii")
@@ -160,6 +160,6 @@ def test_output_that_is_no_stream_of_bytes_takes_every_letter(capsys, monkeypatc
             self.text += text
 
     monkeypatch.setattr(sys, "stdout", Notebook())
-    with printable():
+    with escape_output():
         print("±")
     assert sys.stdout.text == "±\n"

@@ -16,15 +16,15 @@ from typing import Any
 from ganlib import REPLACED
 
 KERAS = {"backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
-ESCAPES = "backslashreplace"
+OUTPUT_ERRORS = "backslashreplace"
 # Keras imports these where it finds them, for what nothing here uses: more than a third of the time that an import of
 # TensorFlow takes.
 UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
-_said: set[str] = set()
+_reported: set[str] = set()
 
 
 @contextlib.contextmanager
-def own_keras() -> Iterator[None]:
+def standard_keras() -> Iterator[None]:
     """Has Keras work as this library is written for, whatever `keras.json` or a notebook has set.
 
     That is on TensorFlow, with channels last, in float32. What differed is said once a process.
@@ -45,7 +45,7 @@ def own_keras() -> Iterator[None]:
         )
     policy = config.dtype_policy()
     before = {name: getattr(config, name)() for name in KERAS if name != "backend"}
-    say_what_is_ignored({**before, **({} if policy.name == before["floatx"] else {"dtype_policy": policy.name})})
+    report_ignored_settings({**before, **({} if policy.name == before["floatx"] else {"dtype_policy": policy.name})})
     try:
         _set_keras({**KERAS, "dtype_policy": KERAS["floatx"]})
         yield
@@ -61,22 +61,22 @@ def _set_keras(values: Mapping[str, Any]) -> None:
             getattr(keras.config, f"set_{name}")(value)
 
 
-def say_what_is_ignored(keras: Mapping[str, Any] | None = None) -> None:
+def report_ignored_settings(keras: Mapping[str, Any] | None = None) -> None:
     """Prints which of the user's settings count for nothing here, each once a process.
 
     Args:
         keras: Settings that Keras has; absent means that it is not imported, and will read its file.
     """
-    found = {**_kept(), **(keras or {})}
+    found = {**_file_settings(), **(keras or {})}
     differing = {f"Keras' {name}={value}" for name, value in found.items() if KERAS.get(name) != value}
     differing |= {f"{name}={value}" for name, value in REPLACED.items()}
-    if new := ", ".join(sorted(differing - _said)):
+    if new := ", ".join(sorted(differing - _reported)):
         why = "gan-pipelines runs on TensorFlow, with channels last and whole float32"
         print(f"note: {new} is ignored: {why}", flush=True)
-    _said.update(differing)
+    _reported.update(differing)
 
 
-def _kept() -> dict[str, Any]:
+def _file_settings() -> dict[str, Any]:
     """Returns what Keras takes from its file."""
     try:
         kept = json.loads(_keras_file().read_text(encoding="utf-8"))
@@ -90,21 +90,21 @@ def _keras_file() -> Path:
 
 
 @contextlib.contextmanager
-def printable() -> Iterator[None]:
+def escape_output() -> Iterator[None]:
     """Has standard output show a letter that its encoding lacks as an escape, where it would raise an error."""
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):  # a notebook's, which takes every letter
         yield
         return
     before = stream.errors
-    stream.reconfigure(errors=ESCAPES)
+    stream.reconfigure(errors=OUTPUT_ERRORS)
     try:
         yield
     finally:
         stream.reconfigure(errors=before)
 
 
-class _WithoutExtras(MetaPathFinder):
+class _UnusedLibraryFinder(MetaPathFinder):
     """Hides libraries while Keras is being imported; afterwards they are found as ever."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
@@ -117,16 +117,16 @@ def _keras_spec() -> Any:
     return getattr(sys.modules.get("keras"), "__spec__", None)
 
 
-def import_keras_alone() -> None:
+def hide_unused_libraries() -> None:
     """Has Keras import no library in this process that only other programs use it with.
 
     For processes that run nothing but this project: a notebook's Keras takes tables of pandas, for one.
     """
-    if not any(isinstance(finder, _WithoutExtras) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _WithoutExtras())
+    if not any(isinstance(finder, _UnusedLibraryFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _UnusedLibraryFinder())
 
 
-def pass_warnings() -> None:
+def disable_warning_errors() -> None:
     """Has warnings end neither this process nor those that it starts, and says so where the user makes errors of them.
 
     Libraries warn of what only their own users can change.
@@ -140,7 +140,7 @@ def pass_warnings() -> None:
         os.environ.pop("PYTHONWARNINGS", None)
 
 
-def print_every_letter() -> None:
-    """Does what `printable` does, for the rest of the process."""
+def always_escape_output() -> None:
+    """Does what `escape_output` does, for the rest of the process."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=ESCAPES)
+        sys.stdout.reconfigure(errors=OUTPUT_ERRORS)
