@@ -1,4 +1,4 @@
-"""What a verb or the command needs of its process: settings of Keras and warnings, output that takes every letter."""
+"""Settings of the process for pipeline steps and the command line: Keras, warnings, and the encoding of output."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ganlib import REPLACED
 
 KERAS = {"backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 OUTPUT_ERRORS = "backslashreplace"
-# Keras imports these where it finds them, for what nothing here uses: more than a third of the time that an import of
-# TensorFlow takes.
+# Keras imports these if they are installed, for features that are not used here. That takes more than a third of the
+# time to import TensorFlow.
 UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
 _reported: set[str] = set()
 
 
 @contextlib.contextmanager
 def standard_keras() -> Iterator[None]:
-    """Has Keras work as this library is written for, whatever `keras.json` or a notebook has set.
+    """Sets Keras to TensorFlow, channels last and float32, regardless of `keras.json` or a notebook's settings.
 
-    That is on TensorFlow, with channels last, in float32. What differed is said once a process.
+    Settings that are overridden are reported once per process, and restored at the end.
 
     Raises:
-        ValueError: Keras was imported with another backend before, or its settings cannot be used at all.
+        ValueError: Keras was already imported with another backend, or its settings are invalid.
     """
     try:
         import keras
@@ -41,7 +41,7 @@ def standard_keras() -> Iterator[None]:
     if backend != KERAS["backend"]:
         raise ValueError(
             f"expected Keras on TensorFlow, but it was imported with another backend before ganlib: import ganlib "
-            f"first, in a fresh process. Received: backend={backend!r}"
+            f"first, in a new process. Received: backend={backend!r}"
         )
     policy = config.dtype_policy()
     before = {name: getattr(config, name)() for name in KERAS if name != "backend"}
@@ -62,27 +62,27 @@ def _set_keras(values: Mapping[str, Any]) -> None:
 
 
 def report_ignored_settings(keras: Mapping[str, Any] | None = None) -> None:
-    """Prints which of the user's settings count for nothing here, each once a process.
+    """Prints which of the user's settings are ignored, each once per process.
 
     Args:
-        keras: Settings that Keras has; absent means that it is not imported, and will read its file.
+        keras: Current settings of Keras; None if it is not imported yet, and will read its file.
     """
-    found = {**_file_settings(), **(keras or {})}
-    differing = {f"Keras' {name}={value}" for name, value in found.items() if KERAS.get(name) != value}
+    settings = {**_file_settings(), **(keras or {})}
+    differing = {f"Keras' {name}={value}" for name, value in settings.items() if KERAS.get(name) != value}
     differing |= {f"{name}={value}" for name, value in REPLACED.items()}
     if new := ", ".join(sorted(differing - _reported)):
-        why = "gan-pipelines runs on TensorFlow, with channels last and whole float32"
+        why = "gan-pipelines runs on TensorFlow, with channels last and full float32"
         print(f"note: {new} is ignored: {why}", flush=True)
     _reported.update(differing)
 
 
 def _file_settings() -> dict[str, Any]:
-    """Returns what Keras takes from its file."""
+    """Returns the settings that Keras reads from its file."""
     try:
-        kept = json.loads(_keras_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # then it takes its own defaults
+        settings = json.loads(_keras_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # then Keras uses its defaults
         return {}
-    return {name: kept[name] for name in KERAS if name in kept}
+    return {name: settings[name] for name in KERAS if name in settings}
 
 
 def _keras_file() -> Path:
@@ -91,9 +91,9 @@ def _keras_file() -> Path:
 
 @contextlib.contextmanager
 def escape_output() -> Iterator[None]:
-    """Has standard output show a letter that its encoding lacks as an escape, where it would raise an error."""
+    """Makes standard output escape characters that its encoding lacks, instead of raising an error."""
     stream = sys.stdout
-    if not isinstance(stream, io.TextIOWrapper):  # a notebook's, which takes every letter
+    if not isinstance(stream, io.TextIOWrapper):  # that of a notebook, which accepts every character
         yield
         return
     before = stream.errors
@@ -105,7 +105,7 @@ def escape_output() -> Iterator[None]:
 
 
 class _UnusedLibraryFinder(MetaPathFinder):
-    """Hides libraries while Keras is being imported; afterwards they are found as ever."""
+    """Hides some libraries while Keras is being imported. Afterwards they can be imported as usual."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         del path, target
@@ -118,29 +118,29 @@ def _keras_spec() -> Any:
 
 
 def hide_unused_libraries() -> None:
-    """Has Keras import no library in this process that only other programs use it with.
+    """Keeps Keras from importing libraries that this project does not use with it.
 
-    For processes that run nothing but this project: a notebook's Keras takes tables of pandas, for one.
+    Only for processes that run nothing but this project. In a notebook, Keras may need pandas for tables, for example.
     """
     if not any(isinstance(finder, _UnusedLibraryFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _UnusedLibraryFinder())
 
 
 def disable_warning_errors() -> None:
-    """Has warnings end neither this process nor those that it starts, and says so where the user makes errors of them.
+    """Keeps warnings from becoming errors in this process and in those that it starts, and prints a note if they would.
 
-    Libraries warn of what only their own users can change.
+    The warnings of libraries are about their own code, which the user cannot change.
     """
     made_errors = [option for option in sys.warnoptions if option.startswith("e")]  # Python takes `e` for `error`
     if made_errors:
         given = ",".join(made_errors)
-        print(f"note: PYTHONWARNINGS={given} is ignored: no warning of a library ends a command", file=sys.stderr)
+        print(f"note: PYTHONWARNINGS={given} is ignored: warnings of libraries do not end commands", file=sys.stderr)
         warnings.simplefilter("default")
         warnings.simplefilter("ignore", DeprecationWarning)  # as usual
         os.environ.pop("PYTHONWARNINGS", None)
 
 
 def always_escape_output() -> None:
-    """Does what `escape_output` does, for the rest of the process."""
+    """Like `escape_output`, but for the rest of the process."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=OUTPUT_ERRORS)

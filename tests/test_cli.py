@@ -467,7 +467,7 @@ def test_with_json_a_run_that_cannot_start_says_so_as_json_too(call):
     result = call("run", "--json", "--name", "mine", "--preset", "folder")
     assert result.exit_code == 2
     said = json.loads(result.stdout.splitlines()[-1])
-    error = "data.source.path: this option must be given. Received: nothing"
+    error = "data.source.path: this option is required. Received: nothing"
     assert said == {"run": "mine", "status": "failed", "error": error}
 
 
@@ -563,7 +563,7 @@ def test_a_disk_that_cannot_be_written_to_is_told(mistake, tmp_path):
     ("root", "told"),
     [
         ("x" * 300, "expected names of at most 255 bytes in a path. Received: root="),
-        ("/".join(["x" * 99] * 6), "expected a path of at most 504 bytes, as SQLite does. Received: path="),
+        ("/".join(["x" * 99] * 6), "expected a path of at most 504 bytes, SQLite's limit. Received: path="),
         ("/".join(["x" * 99] * 39), "expected a root whose path has at most 3595 bytes. Received: root="),
     ],
 )

@@ -67,7 +67,7 @@ def test_the_verbs_give_the_same_and_leave_kerass_settings_as_they_were(digits, 
     exported = export(model, evaluation, ExportConfig(), tmp_path / "exported")
     assert settings() == {**FOREIGN, "policy": POLICY}
     assert exported.parity["keras"] < 1e-6
-    [note] = [line for line in capsys.readouterr().out.splitlines() if line.endswith("whole float32")]
+    [note] = [line for line in capsys.readouterr().out.splitlines() if line.endswith("full float32")]
     values = {"backend": "torch", **FOREIGN, "dtype_policy": POLICY}
     named = ", ".join(sorted(f"Keras' {name}={value}" for name, value in values.items()))
     assert note.startswith(f"note: {named} is ignored: ")

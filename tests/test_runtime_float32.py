@@ -103,7 +103,7 @@ def test_scores_and_what_they_are_made_from_are_computed_in_true_float32(digits,
 def test_a_shortcut_that_cannot_be_undone_is_refused(reference, digits, monkeypatch, name):
     images = digits.load("test")[0][:5]
     monkeypatch.setenv(name, "BF16")
-    told = rf"^expected true float32 for what is scored or shipped; unset {name}\. Received: {name}='BF16'$"
+    told = rf"^expected full float32 for scores and exported models; unset {name}\. Received: {name}='BF16'$"
     with pytest.raises(ValueError, match=told):
         reference.distance([images])
     monkeypatch.setenv(name, "")

@@ -116,7 +116,7 @@ def test_a_bare_word_names_a_variant():
     [
         ({"model": {"kind": "dcgan", "width": "w"}}, "model.width: Input should be a valid integer"),
         ({"task": {"latent_dim": 0}}, "task.latent_dim: Input should be greater than or equal to 1"),
-        ({"data": {"source": {"kind": "image_folder"}}}, "data.source.path: this option must be given"),
+        ({"data": {"source": {"kind": "image_folder"}}}, "data.source.path: this option is required"),
         (
             {"evaluation": {"extractor": {"kind": "rotation", "network": {"epochs": 0}}}},
             "evaluation.extractor.network.",

@@ -85,8 +85,8 @@ def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp
     assert found.protocol["resize_mode"] == "clean"
     assert found.protocol["generated_count"] == found.protocol["reference_count"] == 60
     assert [note.partition("; FID")[0] for note in found.notes] == [
-        "The floors but the distance's are those of two halves of the second, 30 images each.",
-        "Scores in the feature space mean compare only with each other",
+        "The floors, except the distance's, compare two halves of the second set, 30 images each.",
+        "Scores in the feature space mean can only be compared with each other",
     ]
     found.save(tmp_path / "scores")
     again = Evaluation.open(tmp_path / "scores")
@@ -104,7 +104,7 @@ def test_statistics_stand_for_the_images(places, pictures, tmp_path):
     short = scoring.score(str(tmp_path / "darker.npz"), str(tmp_path / "second.npz"), space=Mean())
     assert short.scores[0].value == pytest.approx(whole.scores[0].value, rel=1e-9)
     assert not any(score.name.startswith("kd") for score in short.scores)
-    assert not any("does not tell its feature space" in note for note in short.notes)
+    assert not any("does not name its feature space" in note for note in short.notes)
     both = scoring.score(str(tmp_path / "second.npz"), str(tmp_path / "second.npz"), space=Mean())
     assert [score.name for score in both.scores] == ["fd_mean"]
     assert both.scores[0].value == pytest.approx(0.0, abs=1e-9 * np.trace(whole.second.covariance))
@@ -167,7 +167,7 @@ def test_of_very_many_images_some_stand_for_all_but_in_the_distance(places, pict
         score.name for score in whole.scores if not score.name.startswith("fd_infinity")
     ]
     assert "40 images beside 40 real ones" in some.scores[1].meaning
-    assert some.notes[0].endswith("40 images, drawn at random, stand for all but in the distance.")
+    assert some.notes[0].endswith("a random sample of 40 images is used, except for the distance.")
 
 
 def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
@@ -293,7 +293,7 @@ def test_constant_images_have_scores_and_a_note(places, pictures, tmp_path):
     for pair in ((still, places[0]), (places[0], still), (still, still)):
         found = scoring.score(*pair, space=Mean())
         assert np.isfinite([score.value for score in found.scores]).all()
-        assert f"All images of {still} are the same picture." in found.notes
+        assert f"All images of {still} are the same." in found.notes
     assert found.scores[0].value == pytest.approx(0.0, abs=1e-6)
 
 
@@ -418,7 +418,7 @@ def test_images_of_one_pixel_have_scores(places, pictures, tmp_path):
 def test_statistics_of_another_tool_are_taken_on_trust(places, tmp_path):
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(12), sigma=np.eye(12))
     found = scoring.score(places[0], str(tmp_path / "theirs.npz"), space=Mean())
-    assert found.notes[0] == f"{tmp_path / 'theirs.npz'} does not tell its feature space; it is taken for mean."
+    assert found.notes[0] == f"{tmp_path / 'theirs.npz'} does not name its feature space; mean is assumed."
 
 
 def test_the_command_scores_with_the_inception_network(places, tmp_path):

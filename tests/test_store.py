@@ -121,7 +121,7 @@ def test_a_path_that_sqlite_does_not_open_is_refused(tmp_path):
         return folder / "mlflow.db"
 
     tracking.create_store(at(address.MAX_PATH), experiment="mine")
-    with pytest.raises(ValueError, match=r"^expected a path of at most 504 bytes, as SQLite does\. Received: path='/"):
+    with pytest.raises(ValueError, match=r"^expected a path of at most 504 bytes, SQLite's limit\. Received: path='/"):
         tracking.create_store(at(address.MAX_PATH + 1), experiment="mine")
 
 
@@ -136,7 +136,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", refuse)  # there is none here
     with pytest.raises(
-        RuntimeError, match=r"^cannot make the tracking store: expected a file system that supports locks"
+        RuntimeError, match=r"^cannot create the tracking store: expected a file system that supports locks"
     ):
         tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
 
@@ -177,7 +177,7 @@ def newer(file):
 
 
 MOVED = "Move it away: mv "
-HALF = "it was left half-made, and holds no run. " + MOVED
+HALF = "its creation was interrupted, and it has no runs. " + MOVED
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ HALF = "it was left half-made, and holds no run. " + MOVED
         (newer, f"a newer MLflow than {mlflow.__version__} wrote it (schema abcdefabcdef). Install that one, or "),
         (lambda file: database(file, "CREATE TABLE notes (text)"), "it is another program's database. " + MOVED),
         (lambda file: file.write_bytes(b"no database" * 100), "file is not a database. " + MOVED),
-        (lambda file: file.mkdir(), "it is no file: " + MOVED),
-        (lambda file: file.symlink_to("nowhere"), "it is no file: " + MOVED),
+        (lambda file: file.mkdir(), "it is not a file. " + MOVED),
+        (lambda file: file.symlink_to("nowhere"), "it is not a file. " + MOVED),
     ],
     ids=["empty", "first tables", "half-way", "older", "newer", "foreign", "text", "folder", "link"],
 )
@@ -221,7 +221,7 @@ def test_what_another_version_left_is_told_with_what_to_do_and_stays(tmp_path, m
 def test_the_journal_of_a_database_that_is_gone_does_not_get_into_a_new_one(tmp_path, end):
     remains = tmp_path / f"mlflow.db{end}"
     remains.write_bytes(b"left")
-    with pytest.raises(RuntimeError, match=f"^{remains} was left behind by a database that is gone: Move it away: mv"):
+    with pytest.raises(RuntimeError, match=f"^{remains} was left behind by a deleted database. Move it away: mv"):
         tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
     assert remains.read_bytes() == b"left"
     assert not (tmp_path / "mlflow.db").exists()
@@ -253,7 +253,7 @@ def test_a_database_of_the_environment_is_made_whole_too(tmp_path, monkeypatch):
     assert (tmp_path / "theirs.db").exists()
 
 
-FOLDER = ": without a scheme, or with file:, it is a folder, and MLflow logs to none. Received"
+FOLDER = ": without a scheme, or with file:, it is a folder, which MLflow cannot use. Received"
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ FOLDER = ": without a scheme, or with file:, it is a folder, and MLflow logs to 
         ("http://[::1", ": Invalid IPv6 URL"),
         ("databricks-uc", FOLDER),
         ("uc:http://host", ". Received"),
-        ("sqlite://", ": a database in memory ends with each step"),
-        ("sqlite:///:memory:", ": a database in memory ends with each step"),
+        ("sqlite://", ": a database in memory is lost at the end of each step"),
+        ("sqlite:///:memory:", ": a database in memory is lost at the end of each step"),
         ("sqlite:/tmp/mlflow.db", ". Received"),
         ("sqlite+nodriver:////tmp/mlflow.db", ". Received"),
         ("postgresql+psycopg3://host/db", ". Received"),
@@ -306,5 +306,7 @@ def test_a_folder_is_taken_where_mlflow_takes_it(monkeypatch):
 
 
 def test_a_database_whose_driver_is_missing_is_told_by_its_name():
-    with pytest.raises(tracking.DeliveryBlocked, match=r"^pymysql is missing, which this database needs\. Received: "):
+    with pytest.raises(
+        tracking.DeliveryBlocked, match=r"^this database needs the module pymysql, which is missing\. Received: "
+    ):
         tracking.check_address("mysql+pymysql://user:hunter2@host/db")

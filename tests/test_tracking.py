@@ -261,7 +261,7 @@ def test_a_picture_that_is_gone_does_not_hold_the_rest_back(server, tmp_path, ca
     run = the_run(server.client, tmp_path / "run")
     assert pictured(server.client, run) == [4]
     assert run.info.status == "FINISHED"
-    assert "step-2.png is gone and cannot be delivered" in capsys.readouterr().out
+    assert "step-2.png no longer exists and cannot be delivered" in capsys.readouterr().out
 
 
 def test_delivering_twice_changes_nothing(server, tmp_path):
@@ -420,7 +420,7 @@ def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(ser
         began = time.monotonic()
     assert time.monotonic() - began < 20
     text = "".join(capfd.readouterr())
-    assert text.count("MLflow is away, the run goes on and keeps its lines on disk: ") == 1
+    assert text.count("cannot reach MLflow; the run continues and saves its lines on disk: ") == 1
     assert text.count("\n") == 2, text
     assert len(storage.read_lines(folder / tracking.HISTORY)) == ROWS
     assert tracking.has_pending(folder)
@@ -456,10 +456,10 @@ def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server,
         wait_until(lambda: delivered(folder))
         server.kill()
         record(tracker, range(6, 11))
-        wait_until(lambda: "MLflow is away" in said(folder, capfd))
+        wait_until(lambda: "cannot reach MLflow" in said(folder, capfd))
         server.start()
         record(tracker, range(11, 13))
-        wait_until(lambda: "MLflow is back" in said(folder, capfd))
+        wait_until(lambda: "MLflow can be reached again" in said(folder, capfd))
         record(tracker, range(13, 15))
         tracker.status("FINISHED")
     client = server.client
@@ -469,7 +469,7 @@ def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server,
     assert run.info.status == "FINISHED"
     assert delivered(folder)
     text = said(folder, capfd)
-    assert text.count("MLflow is away") == text.count("MLflow is back") == 1
+    assert text.count("cannot reach MLflow") == text.count("MLflow can be reached again") == 1
     assert "gan-pipelines deliver" not in text
 
 
@@ -492,7 +492,7 @@ def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(serv
         began = time.monotonic()
     assert time.monotonic() - began < 20
     text = "".join(capfd.readouterr())
-    assert text.count("MLflow is away") == 1
+    assert text.count("cannot reach MLflow") == 1
     assert f"gan-pipelines deliver {folder} --uri {server.uri}" in text
     began = time.monotonic()
     result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
@@ -539,7 +539,7 @@ def test_a_delivery_thread_that_dies_is_noticed_at_the_end(server, tmp_path, cap
     monkeypatch.setattr(delivery.Delivery, "upload", die)
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 3))
-    assert "not everything reached MLflow; it is kept on disk" in capsys.readouterr().out
+    assert "not everything reached MLflow; it is saved on disk" in capsys.readouterr().out
 
 
 def test_a_chain_of_folders_lands_in_one_run(server, tmp_path):
@@ -765,7 +765,7 @@ def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_pa
     with pytest.raises(OSError, match="lost"):
         fail_after(tmp_path / "run", range(1, 3), OSError(f"lost http://someone:{SECRET}@127.0.0.1:9"))
     away = capfd.readouterr()
-    assert "MLflow is away" in away.out
+    assert "cannot reach MLflow" in away.out
     assert f"gan-pipelines deliver {tmp_path / 'run'}\n" in away.out
     result = CliRunner().invoke(main, ["deliver", str(tmp_path / "run")])
     assert result.exit_code == 1
@@ -871,8 +871,8 @@ def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd
     assert len(lines) == 2
     told = f"the MLflow {name} was deleted. Restore it: MLFLOW_TRACKING_URI={either.tracking_uri} mlflow {command}, or "
     assert lines[0].startswith(f"tracking: {told}take another run name")
-    assert lines[0].endswith(". The run goes on and keeps its lines on disk")
-    assert lines[1].startswith(f"tracking: not everything reached MLflow; it is kept on disk. {told}")
+    assert lines[0].endswith(". The run continues and saves its lines on disk")
+    assert lines[1].startswith(f"tracking: not everything reached MLflow; it is saved on disk. {told}")
     assert f". Then deliver it with: gan-pipelines deliver {folder} --uri " in lines[1]
     assert "away" not in said
     result = CliRunner().invoke(main, ["deliver", str(folder)])
@@ -893,7 +893,7 @@ def test_a_run_deleted_and_restored_on_the_way_has_everything(either, tmp_path, 
         either.delete_run(tracking.run_id(tracker.folder))
         record(tracker, range(4, 6))
         wait_until(lambda: "was deleted" in (said := capfd.readouterr().out) and (restore(said) or True))
-        wait_until(lambda: "MLflow is back" in capfd.readouterr().out)
+        wait_until(lambda: "MLflow can be reached again" in capfd.readouterr().out)
     assert delivered(tmp_path / "run")
     assert points(either, the_run(either, tmp_path / "run")) == expected_points(range(1, 6))
 
@@ -965,6 +965,6 @@ def test_an_address_that_is_none_costs_a_run_nothing_and_no_vain_advice_is_given
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 3))
     first, last = [line for line in capfd.readouterr().out.splitlines() if line.startswith("tracking: ")]
-    assert "Received: MLFLOW_TRACKING_URI='localhost:5000'. The run goes on and keeps its lines on disk" in first
+    assert "Received: MLFLOW_TRACKING_URI='localhost:5000'. The run continues and saves its lines on disk" in first
     assert last.endswith(f"Then deliver it with: gan-pipelines deliver {tmp_path / 'run'} --uri ADDRESS")
     assert SECRET not in first + last

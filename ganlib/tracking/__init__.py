@@ -1,10 +1,10 @@
-"""What is worth remembering of a run: JSON lines on disk always, MLflow whenever it can be reached.
+"""Records runs, always as JSON lines on disk, and in MLflow whenever it can be reached.
 
-A tracked folder holds `history.jsonl` (one row of metrics a step), `tracking.jsonl` (everything else)
-and `tracking.json` (which MLflow run it belongs to). These files are the source of truth. A courier
-thread brings them to MLflow; it asks the server what is there already, so nothing is logged twice
-however often a run is killed, resumed, or delivered again. A server that is away costs training
-nothing: the courier says so once, tries again now and then, and once more at the end.
+A tracked folder contains `history.jsonl` (a row of metrics per step), `tracking.jsonl` (everything else) and
+`tracking.json` (which MLflow run it belongs to). These files are the source of truth. A background thread uploads them
+to MLflow. It first asks the server what it already has, so nothing is logged twice, even if a run is killed, resumed or
+delivered again. A server that cannot be reached does not affect training: the thread reports it once, tries again from
+time to time, and once more at the end.
 """
 
 from ganlib.tracking.address import DeliveryBlocked, check_address, store_file, store_uri

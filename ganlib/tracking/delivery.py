@@ -1,4 +1,4 @@
-"""The one place that speaks to MLflow: what of a folder the server has, and bringing the rest."""
+"""Uploads a folder's lines to MLflow, except those that the server already has."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
 
 MODEL_TAG = "gan_pipelines.model_sha256"
 FAILURE_TAG = "failure"
-NON_METRICS = ("step", "time", "event", "reaction", "text")  # what else a line of the history holds
+NON_METRICS = ("step", "time", "event", "reaction", "text")  # the other keys in a line of the history
 POINTS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 THUMBNAIL = (256, 256)
 LOCK_SECONDS = 15.0
-REFUSED = "INVALID_PARAMETER_VALUE"  # what MLflow answers to lines for a deleted run
-# The client must not repeat a request by itself: a slow `create_run` would make a second run, whereas the courier
-# asks first what is there. It must not print a run's address either, since that may hold a password.
+REFUSED = "INVALID_PARAMETER_VALUE"  # MLflow's error for lines of a deleted run
+# The client must not repeat requests: if `create_run` is slow, that would create a second run, while `Delivery` first
+# asks what exists. It must not print a run's address either, because it may contain a password.
 CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# How MLflow's page expects the files of a picture to be called; the thumbnail comes second.
+# The file names that MLflow's user interface expects for an image; the thumbnail is uploaded second.
 PICTURE = re.compile(r"images/((?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+?)(?P<thumbnail>\+compressed)?\.\w+")
 
 
 def deliver(folder: Path) -> int:
-    """Brings everything in a tracked folder to MLflow that is not there yet.
+    """Uploads all lines of a tracked folder that MLflow does not have yet.
 
     Returns:
         The number of lines in the folder.
 
     Raises:
-        DeliveryBlocked: The run was deleted in MLflow, or the server's address is none.
+        DeliveryBlocked: The run was deleted in MLflow, or the server's address is invalid.
         RuntimeError: The server cannot be reached, or refuses a line.
     """
     lines = read(folder)
@@ -68,16 +68,16 @@ def deliver(folder: Path) -> int:
         Delivery(folder).upload(lines)
     except DeliveryBlocked:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it was, its text may hold a password
+    except Exception as error:  # noqa: BLE001  # the text of any error may contain a password
         raise RuntimeError(error_summary(error)) from None
     return len(lines)
 
 
 class Delivery:
-    """Knows what of a folder the server has, and brings the rest."""
+    """Remembers which lines of a folder the server has, and uploads the rest."""
 
     def __init__(self, folder: Path) -> None:
-        self.calls = 0  # that the server answered
+        self.calls = 0  # number of requests that the server has answered
         self._folder = folder
         self._attached: MlflowClient | None = None
         self._run: Any = None  # mlflow.entities.Run, once attached
@@ -97,8 +97,8 @@ class Delivery:
         return str(self._run.info.run_id)
 
     def upload(self, lines: list[Line]) -> None:
-        """Logs the lines that the server does not have, in their order."""
-        # The courier of a run and `gan-pipelines deliver` may come at the same time.
+        """Logs the lines that the server does not have, in order."""
+        # The thread of a run and `gan-pipelines deliver` may upload at the same time.
         with storage.lock_folder(self._folder / ".delivery", timeout=LOCK_SECONDS):
             try:
                 self._upload_metrics([line for line in lines if "do" not in line])
@@ -108,9 +108,9 @@ class Delivery:
                         self._done.add(fingerprint(line))
                         self.calls += 1
             except Exception as error:
-                client, self._attached = self._attached, None  # what the server has is asked before the next attempt
+                client, self._attached = self._attached, None  # the next attempt asks again what the server has
                 if client is not None and getattr(error, "error_code", "") == REFUSED:
-                    check_run(client, client.get_run(self._run_id))  # that may be because it was deleted meanwhile
+                    check_run(client, client.get_run(self._run_id))  # perhaps it was deleted meanwhile
                 raise
             before = storage.read_json(self._folder / IDENTITY)
             identity = {**before, "delivered": digest_lines(lines), "server": server_key(), "run_id": self._run_id}
@@ -134,14 +134,14 @@ class Delivery:
             for name in run.data.metrics
             for point in client.get_metric_history(self._run_id, name)
         }
-        found = [PICTURE.fullmatch(item.path) for item in client.list_artifacts(self._run_id, "images")]
-        named = {(match["key"], int(match["step"])): match for match in found if match}
+        matches = [PICTURE.fullmatch(item.path) for item in client.list_artifacts(self._run_id, "images")]
+        named = {(match["key"], int(match["step"])): match for match in matches if match}
         self._pictures = {name: match[1] for name, match in named.items()}
-        whole = {(match["key"], int(match["step"])) for match in found if match and match["thumbnail"]}
+        complete = {(match["key"], int(match["step"])) for match in matches if match and match["thumbnail"]}
         journal = storage.read_lines(self._folder / JOURNAL)
         if not self._belongs:
             remove_event_tags(client, run, journal)
-        self._done = {fingerprint(line) for line in journal if line["do"] == "image" and _picture(line) in whole}
+        self._done = {fingerprint(line) for line in journal if line["do"] == "image" and _picture(line) in complete}
         self.calls += 1
         return client
 
@@ -160,17 +160,17 @@ class Delivery:
             self.calls += 1
 
     def _is_new(self, name: str, step: int, value: float) -> bool:
-        """Says whether the server lacks a point.
+        """Returns whether the server does not have a point.
 
-        A training step that is made again after a resume is the same point, though its speed may differ. A
-        score of a folder that belongs to another is new if its value is: the model was judged another way.
+        A training step that is repeated after a resume is the same point, although its speed may differ. In a folder
+        that belongs to the run of another, a point with another value is new: the model was evaluated in another way.
         """
         known = self._points.get((name, step))
         return known is None or (self._belongs and known != value)
 
     def _upload_line(self, line: Line) -> None:
         if "file" in line and not (self._folder / line["file"]).exists():
-            print(f"tracking: {self._folder / line['file']} is gone and cannot be delivered", flush=True)
+            print(f"tracking: {self._folder / line['file']} no longer exists and cannot be delivered", flush=True)
             return
         match line["do"]:
             case "params":
@@ -189,7 +189,7 @@ class Delivery:
                 self._log_status(line)
 
     def _log_params(self, values: dict[str, str]) -> None:
-        """Logs settings; where a resumed run changed one, which MLflow forbids, a tag tells its present value."""
+        """Logs settings. MLflow does not allow changes, so a setting that a resumed run changed is logged as a tag."""
         known = self._client.get_run(self._run_id).data.params
         params = [entities.Param(name, value) for name, value in values.items() if name not in known]
         for start in range(0, len(params), PARAMS_PER_CALL):
@@ -201,13 +201,15 @@ class Delivery:
         self._client.log_batch(self._run_id, tags=tags, synchronous=True)
 
     def _log_image(self, line: Line) -> None:
-        """Logs a picture as `log_image` does, yet under one name however often, so that it never stands there twice."""
+        """Logs a picture like `log_image`, but always under the same name, so that repeating it adds no duplicate."""
         from PIL import Image
 
         key, step = _picture(line)
         path = self._folder / line["file"]
-        fresh = f"{key}+step+{step}+timestamp+{int(path.stat().st_mtime * 1000)}+{uuid.uuid5(uuid.NAMESPACE_OID, key)}"
-        name = self._pictures.setdefault((key, step), fresh)
+        new_name = (
+            f"{key}+step+{step}+timestamp+{int(path.stat().st_mtime * 1000)}+{uuid.uuid5(uuid.NAMESPACE_OID, key)}"
+        )
+        name = self._pictures.setdefault((key, step), new_name)
         with tempfile.TemporaryDirectory() as place, Image.open(path) as file:
             picture = file.convert("RGB")
             picture.save(Path(place, f"{name}.png"))
@@ -226,8 +228,8 @@ class Delivery:
         try:
             self._client.log_inputs(self._run_id, inputs)
         except mlflow.MlflowException as error:
-            # So MLflow calls a broken constraint: between its look for the data and its entry another run may have
-            # entered the same, which a second look finds.
+            # MLflow reports a violated constraint like this. Another run may have inserted the same data set between
+            # its query and its insertion, and a second call then finds it.
             if error.error_code != "BAD_REQUEST":
                 raise
             self._client.log_inputs(self._run_id, inputs)
@@ -244,11 +246,11 @@ class Delivery:
             if model.tags.get(MODEL_TAG) == digest:
                 if model.status == entities.LoggedModelStatus.READY:
                     return
-                client.delete_logged_model(model.model_id)  # a killed process left it half-way
+                client.delete_logged_model(model.model_id)  # left incomplete by a killed process
         network = keras.models.load_model(path, compile=False)
         inputs = [TensorSpec(np.dtype(x.dtype), (-1, *x.shape[1:]), x.name) for x in network.inputs]
         outputs = TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]), "images")
-        # Made first, and not by `log_model`: that needs an active run, and would end it as FINISHED.
+        # Created explicitly, because `log_model` would need an active run, and would end it as FINISHED.
         model = client.create_logged_model(*experiments, "generator", self._run_id, tags={MODEL_TAG: digest})
         mlflow.tensorflow.log_model(
             network,
@@ -271,5 +273,5 @@ class Delivery:
 
 
 def _picture(line: Line) -> tuple[str, int]:
-    """The key and step of a picture, as they stand in the names of its files."""
+    """Returns the key and step of a picture in the form used in its file names."""
     return line["key"].replace("/", "~"), line["step"]
