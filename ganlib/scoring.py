@@ -288,7 +288,7 @@ def _notes(one: _ImageSet, other: _ImageSet, extractor: FittedExtractor) -> list
             )
     if not extractor.canonical:
         notes.append(
-            f"Scores in the feature space {extractor.name} can only be compared with each other. FID needs the original "
-            "weights of the Inception network (the space inception)."
+            f"Scores in the feature space {extractor.name} can only be compared with each other. FID needs the "
+            "original weights of the Inception network (the space inception)."
         )
     return notes
