@@ -103,7 +103,7 @@ def test_an_archive_is_read_as_the_folder_that_it_unpacks_to(tmp_path, kind, pla
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_content_tells_what_an_archive_is_and_not_its_name(tmp_path, kind):
+def test_an_archive_is_recognised_by_its_content_and_not_by_its_name(tmp_path, kind):
     source = pack(tmp_path / f"images.{kind}", PICTURES)
     Path(source.path).rename(tmp_path / "images.dat")
     assert names(Archive(path=str(tmp_path / "images.dat"))) == sorted(NAMES)
@@ -162,7 +162,7 @@ def test_links_and_devices_of_a_tar_archive_are_skipped_unfollowed(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_of_two_members_with_one_name_the_later_counts(tmp_path, kind):
+def test_of_two_members_with_one_name_the_later_is_used(tmp_path, kind):
     path = tmp_path / f"images.{kind}"
     source = pack(path, PICTURES)
     if kind == "zip":
@@ -273,7 +273,7 @@ def test_a_size_that_no_file_can_have_is_refused_at_once(tmp_path, kind, packed)
     refused(Archive(path=str(tmp_path / "images.tar")), "not a readable zip or tar file: ")
 
 
-def test_a_hole_of_any_size_is_skipped_unread(tmp_path):
+def test_a_sparse_file_of_any_size_is_skipped_unread(tmp_path):
     (tmp_path / "images.tar").write_bytes(damaged_files.tar("one hole"))
     listing = Archive(path=str(tmp_path / "images.tar")).listing()
     assert [entry.name for entry in listing.entries] == ["a.png", "b.png"]

@@ -85,7 +85,7 @@ def test_images_are_prepared_from_a_bucket_as_from_here(digits_folder, filled, t
     assert prepared[0].checksum == prepared[1].checksum
 
 
-def test_only_the_listing_is_asked_for_until_an_image_is_read(filled, traffic):
+def test_only_the_listing_is_requested_until_an_image_is_read(filled, traffic):
     traffic.asked.clear()
     listing = ImageFolder(path=filled).listing()
     asked = [asked for asked in traffic.asked if asked != "GET /storage/v1/b/bucket"]  # for Google's own tracing
@@ -94,7 +94,7 @@ def test_only_the_listing_is_asked_for_until_an_image_is_read(filled, traffic):
         assert traffic.count("GET /download") == 1
 
 
-def test_what_a_name_does_not_tell_is_asked_for_by_a_few_bytes(filled, objects, traffic, monkeypatch):
+def test_a_file_of_unknown_suffix_is_recognised_by_its_first_bytes(filled, objects, traffic, monkeypatch):
     image = objects.blob("digits/test/0/4.png").download_as_bytes()
     for name, data in {
         "train/0/a": image,
@@ -156,7 +156,7 @@ def test_a_changed_image_changes_the_checksum_with_times_and_is_not_read_by_the_
     ],
     ids=lambda value: str(value).replace("'", ""),
 )
-def test_no_image_is_lost_to_a_passing_fault(digits_folder, filled, tmp_path, traffic, kind, settings):
+def test_no_image_is_lost_to_a_transient_fault(digits_folder, filled, tmp_path, traffic, kind, settings):
     traffic.fail(kind, path="/download/", **settings)
     dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, name="digits"), tmp_path / "dataset")
     assert traffic.faults[0].met == traffic.faults[0].times
@@ -171,7 +171,7 @@ def test_no_image_is_lost_to_a_passing_fault(digits_folder, filled, tmp_path, tr
         ("spoil", None, "the transferred bytes have a wrong checksum"),
     ],
 )
-def test_a_lasting_fault_ends_the_preparation_and_sets_no_image_aside(
+def test_a_lasting_fault_ends_the_preparation_and_skips_no_image(
     filled, tmp_path, traffic, hurried, kind, status, told
 ):
     traffic.fail(kind, path="/download/storage/v1/b/bucket/o/digits/train/0", status=status, times=1000)
@@ -196,7 +196,7 @@ def test_an_object_that_is_no_image_is_skipped_with_its_reason(filled, objects, 
     }
 
 
-def test_names_that_no_file_can_bear_are_only_names(objects, traffic):
+def test_object_names_that_are_not_valid_for_files_are_read(objects, traffic):
     data = io.BytesIO()
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(data, "png")
     names = ["a//y.png", "a/z\u00e9.png", "a", "a/w.png", "/v.png"]
@@ -207,7 +207,7 @@ def test_names_that_no_file_can_bear_are_only_names(objects, traffic):
     assert pixels(listing).shape == (5, 9, 9)
 
 
-def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(objects, traffic):
+def test_of_names_that_print_the_same_one_is_read_and_the_others_are_counted(objects, traffic):
     data = io.BytesIO()
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(data, "png")
     for name in ("a\t.png", "a\\t.png", "b.png"):
@@ -231,7 +231,7 @@ def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(
         ("gs://gone/digits", "no such bucket or object. Received: path={}"),
     ],
 )
-def test_a_place_without_images_is_told_in_one_line(filled, path, told):
+def test_a_place_without_images_is_reported_in_one_line(filled, path, told):
     with pytest.raises(ValueError, match="Received: path=") as caught:
         ImageFolder(path=path).listing()
     assert told.format(repr(path)) in str(caught.value)

@@ -84,7 +84,7 @@ def palette_image():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
-def test_grey_pixels_of_the_right_size_are_kept_exactly(kind):
+def test_grey_pixels_of_the_right_size_stay_the_same(kind):
     pixels, remarks = take(encode(Image.fromarray(GREY), kind))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (16, 16, 1)
@@ -93,7 +93,7 @@ def test_grey_pixels_of_the_right_size_are_kept_exactly(kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
-def test_colour_pixels_of_the_right_size_are_kept_exactly(kind):
+def test_colour_pixels_of_the_right_size_stay_the_same(kind):
     pixels, remarks = take(encode(Image.fromarray(RGB), kind), colour="rgb")
     np.testing.assert_array_equal(pixels, RGB)
     assert remarks == []
@@ -165,7 +165,7 @@ def test_a_colour_declared_transparent_becomes_white(mode, values, transparency)
 
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
-def test_grey_with_alpha_is_laid_on_white(colour):
+def test_grey_with_alpha_is_put_on_white(colour):
     pixels, remarks = take(encode(Image.fromarray(np.dstack([GREY, HALF_CLEAR]))), colour=colour)
     expected = np.where(HALF_CLEAR == 0, 255, GREY)
     for channel in range(pixels.shape[2]):
@@ -173,7 +173,7 @@ def test_grey_with_alpha_is_laid_on_white(colour):
     assert remarks == ["transparent: put on a white background"]
 
 
-def test_colour_with_alpha_is_laid_on_white_in_proportion():
+def test_colour_with_alpha_is_put_on_white_in_proportion():
     pixels, remarks = take(encode(Image.fromarray(np.dstack([RGB, GREY]))), colour="rgb")
     np.testing.assert_allclose(pixels, on_white(RGB, GREY), atol=1)
     assert remarks == ["transparent: put on a white background"]
@@ -222,7 +222,7 @@ def test_deep_grey_is_read_in_the_range_of_its_set(deep, values):
     assert remarks == [f"values {values.text}: scaled to 0..255"]
 
 
-def test_values_outside_the_range_are_cut_to_it_and_remarked():
+def test_values_outside_the_range_are_clipped_and_remarked():
     pixels, remarks = take(
         encode(Image.fromarray(GREY.astype(np.int32)), "TIFF"), values=ValueRange(50, 101, "integers")
     )
@@ -231,7 +231,7 @@ def test_values_outside_the_range_are_cut_to_it_and_remarked():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
-def test_a_range_of_the_settings_holds_for_8_bits_too(mode):
+def test_a_configured_range_applies_to_8_bits_too(mode):
     image = Image.fromarray(GREY % 16).convert(mode)
     pixels, remarks = take(encode(image), values=ValueRange(0, 15), colour="grey")
     np.testing.assert_array_equal(pixels[..., 0], GREY % 16 * 17)
@@ -399,7 +399,7 @@ def test_a_truncated_jpeg_says_so():
 
 
 @pytest.mark.parametrize("data", [b"", b"just a text\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
-def test_what_is_no_image_is_refused(data):
+def test_a_file_that_is_not_an_image_is_refused(data):
     with pytest.raises(UnusableImageError, match=r"^unreadable: not an image$"):
         take(data)
 

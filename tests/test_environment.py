@@ -61,7 +61,7 @@ def made(digits, folder):
     return model, reference
 
 
-def test_the_verbs_give_the_same_and_leave_kerass_settings_as_they_were(digits, foreign, kept, tmp_path, capsys):
+def test_the_steps_give_the_same_results_and_restore_the_settings_of_keras(digits, foreign, kept, tmp_path, capsys):
     model, reference = made(digits, tmp_path / "foreign")
     evaluation = evaluate(model, digits, reference, MEASURING, tmp_path / "scores")
     exported = export(model, evaluation, ExportConfig(), tmp_path / "exported")
@@ -78,7 +78,7 @@ def test_the_verbs_give_the_same_and_leave_kerass_settings_as_they_were(digits, 
     assert reference.floor(50) == usual_reference.floor(50)
 
 
-def test_settings_are_left_as_they_were_by_what_fails_too(foreign):
+def test_settings_are_restored_after_a_failure_too(foreign):
     with contextlib.suppress(KeyError), standard_keras():
         assert settings()["policy"] == "float32"
         raise KeyError
@@ -116,7 +116,7 @@ def test_keras_imports_what_is_used_of_it_and_the_rest_is_found_afterwards():
     assert python(script).stdout.splitlines() == ["1", "[]", "found"]
 
 
-def test_settings_that_keras_refuses_are_told_in_one_error(tmp_path):
+def test_settings_that_keras_refuses_are_reported_in_one_error(tmp_path):
     (tmp_path / "keras.json").write_text('{"floatx": "bfloat16"}')
     script = (
         "from ganlib.environment import standard_keras\n"
@@ -133,7 +133,7 @@ def test_a_keras_that_was_imported_with_another_backend_is_refused(monkeypatch):
         standard_keras().__enter__()
 
 
-def test_a_letter_that_output_cannot_show_is_escaped_while_a_verb_works_and_no_longer():
+def test_a_character_that_output_cannot_show_is_escaped_only_while_a_step_runs():
     script = (
         "from ganlib.environment import escape_output\nwith escape_output():\n    print('1 \\xb1 2 \\u65e5 \\udcff')\n"
         "try:\n    print('\\xb1')\nexcept UnicodeEncodeError:\n    print('as before')"
@@ -142,7 +142,7 @@ def test_a_letter_that_output_cannot_show_is_escaped_while_a_verb_works_and_no_l
     assert done.stdout.splitlines() == [r"1 \xb1 2 \u65e5 \udcff", "as before"]
 
 
-def test_a_step_prints_every_letter_to_its_end():
+def test_a_step_escapes_characters_to_its_end():
     script = (
         "import types\nfrom ganlib.steps import step\n"
         "with step('evaluate_gan', types.SimpleNamespace(metadata={})):\n    print('85 \xb1 45')\nprint('\u65e5')"
@@ -151,7 +151,7 @@ def test_a_step_prints_every_letter_to_its_end():
     assert (done.returncode, done.stdout.splitlines()) == (0, [r"85 \xb1 45", r"\u65e5"])
 
 
-def test_output_that_is_no_stream_of_bytes_takes_every_letter(capsys, monkeypatch):
+def test_output_that_is_not_a_byte_stream_is_left_alone(capsys, monkeypatch):
     class Notebook:
         def __init__(self):
             self.text = ""

@@ -164,7 +164,7 @@ def test_pipes_sockets_devices_and_dead_links_are_skipped_at_once(tmp_path):
     assert "Too many levels of symbolic links" in found["circle.png"]
 
 
-def test_links_to_files_are_followed_wherever_they_lead_and_links_to_folders_are_not(tmp_path):
+def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path):
     source = write_images(tmp_path / "images")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "x.png").write_bytes(png(200))
@@ -179,7 +179,7 @@ def test_links_to_files_are_followed_wherever_they_lead_and_links_to_folders_are
     assert [str(item) for item in listing.ignored] == ["2 links to folders, which are not followed, such as away"]
 
 
-def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+def test_a_folder_without_read_permission_is_reported(tmp_path, monkeypatch):
     source = write_images(tmp_path / "images")
     (tmp_path / "images" / "lost+found").mkdir()
     scan = os.scandir
@@ -195,7 +195,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
     assert [str(item) for item in listing.ignored] == ["1 folder without read permission, such as lost+found"]
 
 
-def test_names_of_a_folder_that_are_no_text_break_no_line(tmp_path, capsys):
+def test_names_in_a_folder_that_are_not_text_break_no_line(tmp_path, capsys):
     source = write_images(tmp_path / "images")
     for name in (b"\xff\xfe.png", b"two\nlines.png", b"\x1b[2J.png", b"n" * 251 + b".png"):
         Path(os.fsdecode(os.fsencode(source.path) + b"/" + name)).write_bytes(b"no image")
@@ -204,7 +204,7 @@ def test_names_of_a_folder_that_are_no_text_break_no_line(tmp_path, capsys):
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
-def test_names_in_a_tar_archive_that_are_no_text_are_names_all_the_same(tmp_path):
+def test_names_in_a_tar_archive_that_are_not_text_are_valid(tmp_path):
     source = pack(tmp_path / "images.tar", [(b"\xff\xfe.png".decode("utf-8", "surrogateescape"), PNG)])
     assert "\\xff\\xfe.png" in [entry.name for entry in source.listing().entries]
 

@@ -136,7 +136,7 @@ def test_every_usual_name_of_held_out_images_is_known(tmp_path, test):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_splits_stand_in_many_places(tmp_path, places, expected):
+def test_splits_are_found_in_many_places(tmp_path, places, expected):
     listing = alike(tmp_path, folders(*places))
     assert (counts(listing), listing.drawn, listing.ignored) == (expected, False, ())
 
@@ -257,7 +257,7 @@ def test_folders_without_images_and_what_a_mac_adds_do_not_count(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".jfif", ".JPG", ".Jpeg", ".jpg.part", ".1", ".dat", ".jpg_large", ".ü"])
-def test_an_image_is_one_by_its_content_whatever_its_suffix(tmp_path, suffix):
+def test_an_image_is_recognised_by_its_content_whatever_its_suffix(tmp_path, suffix):
     data = picture(kind="JPEG")
     files = {f"{name}/{i}{suffix}": data for name in ("cat", "dog") for i in range(5)} | {"cat/list.dat": b"text"}
     listing = alike(tmp_path, files)
@@ -287,7 +287,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind != "AVIF" or features.check("avif")])
-def test_the_first_bytes_tell_every_kind_of_image(kind):
+def test_every_kind_of_image_is_recognised_by_its_first_bytes(kind):
     assert kinds.is_image(picture(kind=kind)[: kinds.FIRST_BYTES])
 
 
@@ -305,7 +305,7 @@ def test_both_orders_of_bytes_and_large_tiff_files_are_images():
 @pytest.mark.parametrize(
     "data", [b"", b"\0" * 32, b"BMW and other cars, which", b"P is a letter", b"P4 of the list", b"PK\3\4", b"<html>"]
 )
-def test_what_only_resembles_an_image_is_none(data):
+def test_what_only_resembles_an_image_is_not_one(data):
     assert not kinds.is_image(data)
 
 
@@ -319,7 +319,7 @@ def test_a_wrong_suffix_of_an_image_does_not_matter_and_a_page_named_as_one_is_s
 
 
 @pytest.mark.parametrize("name", ["IMG_1.HEIC", "IMG_1"])
-def test_a_photo_of_a_kind_that_is_not_read_counts_as_an_image_and_says_its_kind(tmp_path, name):
+def test_a_photo_in_an_unsupported_format_counts_as_an_image_and_its_format_is_named(tmp_path, name):
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     [source, *_] = write(tmp_path, {f"{i}.png": PNG for i in range(20)} | {name: heic})
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
@@ -364,13 +364,13 @@ def test_labels_are_read_from_files(tmp_path, form, top):
     assert (listing.ignored, listing.notes) == ((), ())
 
 
-def test_a_file_that_says_that_there_are_no_labels_makes_no_classes_of_numbered_folders(tmp_path):
+def test_if_a_file_states_that_there_are_no_labels_numbered_folders_are_not_classes(tmp_path):
     listing = alike(tmp_path, labelled("dataset.json") | {"dataset.json": b'{"labels": null}'})
     assert (listing.classes, len(listing.entries)) == ((), 12)
     assert listing.notes == ("no classes, since dataset.json has none",)
 
 
-def test_labels_that_are_all_alike_make_no_classes_and_that_is_said(tmp_path):
+def test_labels_that_are_all_the_same_make_no_classes_and_that_is_noted(tmp_path):
     listing = alike(tmp_path, labelled("dataset.json", classes=1))
     assert (listing.classes, listing.notes) == ((), ("no classes, since dataset.json has 1",))
 
@@ -394,13 +394,13 @@ def test_each_split_may_have_its_own_file_of_labels(tmp_path):
         "Datei;Prüfer\n1;Jörg\n".encode("latin-1"),
     ],
 )
-def test_a_file_about_something_else_does_not_take_the_classes_of_folders_away(tmp_path, text):
+def test_a_file_about_something_else_leaves_the_classes_of_folders(tmp_path, text):
     name = "dataset.json" if text.startswith(b"{") else "metadata.csv"
     listing = alike(tmp_path, folders("cat", "dog") | {name: text})
     assert listing.classes == ("cat", "dog")
 
 
-def test_labels_of_images_that_are_not_there_are_told(tmp_path):
+def test_labels_of_images_that_do_not_exist_are_noted(tmp_path):
     files = labelled("metadata.csv")
     del files["00000/img00000003.png"]
     listing = alike(tmp_path, files)
@@ -471,7 +471,7 @@ FILES = st.dictionaries(
 
 @settings(max_examples=80)
 @given(FILES, st.sampled_from([0, 0, 1, 2]))
-def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_word(files, every):
+def test_any_tree_gives_the_same_from_all_sources_and_no_image_is_lost_silently(files, every):
     if every:
         chosen = sorted(name for name, data in files.items() if data == PNG)[::every]
         labels = [(name, index % 2) for index, name in enumerate(chosen)]
@@ -507,7 +507,7 @@ def described(listing):
     return describe(listing, survey(listing))
 
 
-def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
+def test_a_source_is_described_in_two_lines(tmp_path, capsys):
     files = folders("cat", count=40) | folders("dog", count=20) | {"notes.txt": b"x", "a.txt": b"x", "cat/m.mp4": b"x"}
     [source, *_] = write(tmp_path, files)
     said = [
@@ -525,14 +525,14 @@ def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
     assert "data: " not in capsys.readouterr().out
 
 
-def test_many_classes_are_cut_and_the_fewest_is_always_told(tmp_path):
+def test_many_classes_are_shortened_and_the_smallest_is_always_shown(tmp_path):
     files = {f"c{c:02d}/{i}.png": PNG for c in range(30) for i in range(2 if c == 17 else 3)}
     line, sizes = described(alike(tmp_path, files))
     assert line.endswith("30 classes: c00 3, c01 3, c02 3, c03 3, c04 3, c17 2 (fewest), and 24 more")
     assert sizes == "sizes 24x24, in colour (10 checked); values 0..255"
 
 
-def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstacle(tmp_path):
+def test_sizes_are_shown_from_the_smallest_to_the_largest_despite_damage(tmp_path):
     for index, size in enumerate([(9, 30), (100, 50), (20, 20)]):
         Image.new("L", size).save(tmp_path / f"{index}.png")
     (tmp_path / "3.png").write_bytes(b"x")
@@ -541,7 +541,7 @@ def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstac
     assert sizes == "sizes 9x30 to 100x50, grey (3 checked); 1 of 4 checked images cannot be read; values 0..255"
 
 
-def test_the_words_of_a_name_tell_its_role():
+def test_the_words_of_a_name_define_its_role():
     assert folder_role("trainA") == Role("train", "A")
     assert folder_role("images_TEST_2017") == Role("test")
     assert folder_role("train_test") is None

@@ -36,7 +36,7 @@ def assert_command_fits(words):
     assert config.training.strategy == "auto"
 
 
-def test_the_workers_of_a_tfjob_start_a_command_that_there_is():
+def test_the_workers_of_a_tfjob_start_an_existing_command():
     spec = manifests("tfjob.yaml")["TFJob"]["spec"]["tfReplicaSpecs"]["Worker"]
     (container,) = spec["template"]["spec"]["containers"]
     assert container["name"] == "tensorflow"
@@ -45,7 +45,7 @@ def test_the_workers_of_a_tfjob_start_a_command_that_there_is():
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_the_pods_of_a_trainjob_tell_each_other_apart(tmp_path, index):
+def test_the_pods_of_a_trainjob_have_distinct_indices(tmp_path, index):
     found = manifests("trainjob.yaml")
     job, runtime = found["TrainJob"], found["TrainingRuntime"]
     assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]

@@ -97,14 +97,14 @@ def test_a_pull_removes_other_files_and_asks_only_for_those_that_differ(place, h
     assert traffic.count("/objects/") == 1  # the empty one needs no asking
 
 
-def test_hidden_files_stay_at_home(place, here, there):
+def test_hidden_files_are_not_pushed(place, here, there):
     write(here, **{".lock": b"", "deep/.x.partial": b"half", ".hidden/file": b""})
     storage.Mirror(place, here).push()
     assert storage.Mirror(place, there).pull()
     assert sorted(read(there)) == ["deep/er/history", "empty", "state"]
 
 
-def test_a_run_goes_on_elsewhere_and_comes_back(place, here, there):
+def test_a_run_resumes_elsewhere_and_comes_back(place, here, there):
     first = storage.Mirror(place, here)
     first.push()
     second = storage.Mirror(place, there)
@@ -157,7 +157,7 @@ def test_of_two_writers_that_push_at_the_same_time_one_fails(place, here, there,
     assert read(here)["state"] == b"second"
 
 
-def test_a_first_push_does_not_go_over_what_another_left(place, here, there):
+def test_a_first_push_does_not_overwrite_what_another_process_left(place, here, there):
     storage.Mirror(place, here).push()
     with pytest.raises(storage.WriteConflict):
         storage.Mirror(place, write(there, state=b"mine")).push()
@@ -176,7 +176,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
 @pytest.mark.parametrize(("kind", "settings"), FAULTS, ids=lambda value: str(value).replace("'", ""))
-def test_a_passing_fault_is_outlived(place, here, there, traffic, kind, settings, name):
+def test_a_transient_fault_is_survived(place, here, there, traffic, kind, settings, name):
     for method in ("POST", "GET"):
         traffic.fail(kind, method=method, path=f"runs/one/{name}", **settings)
     storage.Mirror(place, here).push()
@@ -186,7 +186,7 @@ def test_a_passing_fault_is_outlived(place, here, there, traffic, kind, settings
 
 
 @pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
-def test_what_arrives_damaged_is_asked_for_again(place, here, there, traffic, name):
+def test_a_damaged_download_is_repeated(place, here, there, traffic, name):
     storage.Mirror(place, here).push()
     fault = traffic.fail("spoil", path=f"/download/storage/v1/b/bucket/o/runs/one/{name}", times=2)
     assert storage.Mirror(place, there).pull()
@@ -194,7 +194,7 @@ def test_what_arrives_damaged_is_asked_for_again(place, here, there, traffic, na
     assert fault.met == 2
 
 
-def test_a_request_that_is_damaged_on_its_way_is_sent_again(place, here, there, traffic):
+def test_a_damaged_upload_is_repeated(place, here, there, traffic):
     fault = traffic.fail("spoil_request", method="POST", path=storage.sha256(here / "state"))
     storage.Mirror(place, here).push()
     assert fault.met == 1
@@ -301,7 +301,7 @@ def kill_at(process, fault):
     process.wait()
 
 
-def test_a_killed_push_leaves_the_old_snapshot_and_the_next_goes_on(place, here, there, traffic):
+def test_a_killed_push_leaves_the_old_snapshot_and_the_next_one_resumes(place, here, there, traffic):
     storage.Mirror(place, here).push()
     before = read(here)
     write(here, **{f"new{index}": os.urandom(1000) for index in range(30)})
@@ -323,7 +323,7 @@ def test_a_killed_push_leaves_the_old_snapshot_and_the_next_goes_on(place, here,
     assert read(here) == read(there)
 
 
-def test_a_killed_pull_goes_on_where_it_was(place, here, there, traffic):
+def test_a_killed_pull_is_resumed(place, here, there, traffic):
     write(here, large=os.urandom(3_000_000))
     storage.Mirror(place, here).push()
     digest = storage.sha256(here / "large")
@@ -429,7 +429,7 @@ def _inside(mirror):
     return bucket, f"{path}/"
 
 
-def test_an_object_that_nobody_names_any_more_is_sent_again_before_it_is_relied_on(place, here, there, objects):
+def test_an_object_that_is_in_no_snapshot_is_sent_again_before_it_is_used(place, here, there, objects):
     first, second = storage.Mirror(place, here), storage.Mirror(place, there)
     put_aside = write(there, state=b"left by a push that was killed")
     left = objects.blob(f"runs/one/objects/{storage.sha256(put_aside / 'state')}")
@@ -442,7 +442,7 @@ def test_an_object_that_nobody_names_any_more_is_sent_again_before_it_is_relied_
     assert objects.get_blob(left.name).generation > before
 
 
-def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there, objects, traffic):
+def test_a_reader_that_is_overtaken_by_pushes_uses_the_newer_snapshot(place, here, there, objects, traffic):
     mirror = storage.Mirror(place, here)
     mirror.push()
     waiting = traffic.fail("wait", method="GET", path=storage.sha256(here / "state"), seconds=30)
@@ -458,7 +458,7 @@ def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there,
     assert read(there) == read(here)
 
 
-def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_anew(place, here, there, traffic):
+def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_again(place, here, there, traffic):
     mirror = storage.Mirror(place, here)
     mirror.push()
     waiting = traffic.fail("wait", method="GET", path="/download/storage/v1/b/bucket/o/runs/one/snapshot", seconds=30)
@@ -473,7 +473,7 @@ def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_anew(place, h
     assert read(there) == read(here)
 
 
-def test_a_full_disk_is_told_in_one_line(place, here, there, traffic):
+def test_a_full_disk_is_reported_in_one_line(place, here, there, traffic):
     storage.Mirror(place, here).push()
     (there / ".pull").mkdir(parents=True)
     (there / ".pull" / storage.sha256(here / "state")).symlink_to("/dev/full")
@@ -482,13 +482,13 @@ def test_a_full_disk_is_told_in_one_line(place, here, there, traffic):
     one_line(caught)
 
 
-def test_a_folder_that_is_not_there_is_not_pushed_as_an_empty_one(place, there, objects):
+def test_a_folder_that_does_not_exist_is_not_pushed_as_an_empty_one(place, there, objects):
     with pytest.raises(ValueError, match="no such folder"):
         storage.Mirror(place, there).push()
     assert kept(objects) == set()
 
 
-def test_an_object_that_is_lost_is_told(place, here, there, objects):
+def test_a_lost_object_is_reported(place, here, there, objects):
     storage.Mirror(place, here).push()
     objects.blob(f"runs/one/objects/{storage.sha256(here / 'state')}").delete()
     with pytest.raises(ValueError, match="no such bucket or object") as caught:
@@ -526,7 +526,7 @@ def test_a_snapshot_with_a_name_that_leads_elsewhere_is_refused(place, there, tm
         b'{"format": 2, "writer": "", "files": {}}',
     ],
 )
-def test_what_is_no_snapshot_is_told_and_changes_nothing(place, here, objects, text):
+def test_a_malformed_snapshot_is_reported_and_changes_nothing(place, here, objects, text):
     objects.blob("runs/one/snapshot.json").upload_from_string(text)
     before = read(here)
     with pytest.raises(ValueError, match="expected a snapshot that this program wrote: ") as caught:
@@ -535,14 +535,14 @@ def test_what_is_no_snapshot_is_told_and_changes_nothing(place, here, objects, t
     assert read(here) == before
 
 
-def test_a_name_that_no_object_can_bear_is_refused_before_anything_is_sent(place, here, objects):
+def test_a_name_that_is_not_valid_for_an_object_is_refused_before_anything_is_sent(place, here, objects):
     write(here, **{"a\nb": b"x"})
     with pytest.raises(ValueError, match="expected a name of one line"):
         storage.Mirror(place, here).push()
     assert kept(objects) == set()
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_asked_for(place, here, there, monkeypatch, traffic):
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_requested(place, here, there, monkeypatch, traffic):
     storage.Mirror(place, here).push()
     free = storage.shutil.disk_usage("/")._replace(free=30_004)
     monkeypatch.setattr("shutil.disk_usage", lambda _: free)

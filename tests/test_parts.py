@@ -125,7 +125,7 @@ def part_file(folder):
     return json.loads((folder / "part.json").read_text())
 
 
-def test_a_part_is_whole_or_absent(folder, tmp_path):
+def test_a_part_is_written_atomically(folder, tmp_path):
     config = config_of(folder)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "file").touch()
@@ -188,7 +188,7 @@ def refused(config, folders, place, words):
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 3], [], [0, 1, 2], [0, 1, 1, 3], [0, 1, 2, 3, 3]], ids=str)
-def test_missing_and_double_parts_are_refused(folder, tmp_path, numbers):
+def test_missing_and_duplicate_parts_are_refused(folder, tmp_path, numbers):
     config = config_of(folder)
     made(config, tmp_path, sorted(set(numbers)))
     folders = []
@@ -260,7 +260,7 @@ def test_settings_of_another_number_of_parts_than_there_are_tasks_for_are_refuse
 
 
 @pytest.mark.parametrize("part", [-1, 4])
-def test_a_part_that_there_is_not_is_refused(folder, tmp_path, part):
+def test_a_part_that_does_not_exist_is_refused(folder, tmp_path, part):
     with pytest.raises(ValueError, match=rf"^expected a part from 0 to 3\. Received: part={part}$"):
         prepare_part(config_of(folder), tmp_path / "part", part=part, of=4)
 

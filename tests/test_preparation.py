@@ -140,7 +140,7 @@ def test_the_share_of_unusable_images_is_a_limit_that_may_be_reached(tmp_path, a
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_images_of_both_splits_are_counted_and_said(tmp_path, capsys, shards):
+def test_images_of_both_splits_are_counted_and_noted(tmp_path, capsys, shards):
     folder = tmp_path / "images"
     write_images(folder / "train", count=20)
     write_images(folder / "test", count=8)  # the first eight of the same
@@ -157,7 +157,7 @@ def test_images_of_both_splits_are_counted_and_said(tmp_path, capsys, shards):
     assert not list(dataset.folder.glob("*.fingerprints"))
 
 
-def test_images_that_are_all_of_their_own_have_no_note(digits):
+def test_images_that_are_all_different_have_no_note(digits):
     assert digits.notes == []
 
 
@@ -314,13 +314,13 @@ def test_classes_are_mixed_in_the_stored_order(digits):
     assert len(np.unique(np.diff(labels))) > 10
 
 
-def test_classes_without_images_are_told(tmp_path, capsys):
+def test_classes_without_images_are_reported(tmp_path, capsys):
     np.savez(tmp_path / "images.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.arange(20) % 2 * 2)
     prepare(DataConfig(source=Arrays(path=str(tmp_path / "images.npz")), size=8), tmp_path / "dataset")
     assert "note: classes without train images: 1 of 3, such as 1\n" in capsys.readouterr().out
 
 
-def test_old_data_is_replaced_as_a_whole(tmp_path):
+def test_old_data_is_replaced_atomically(tmp_path):
     folder = write_images(tmp_path / "images")
     prepare(config_of(folder, shards=3), tmp_path / "dataset")
     (tmp_path / "dataset" / "stale.txt").touch()

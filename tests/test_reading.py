@@ -72,7 +72,7 @@ def alone(chunks):
     return [image_chunks.prepare_chunk(SHAPE, chunk) for chunk in chunks]
 
 
-def test_what_comes_back_is_in_the_order_in_which_it_was_asked_for_and_not_long_before(two_processes):
+def test_results_come_in_the_order_of_the_requests_and_not_long_before_they_are_needed(two_processes):
     chunks = chunks_of(*(Slow(shade, seconds=0.02 * (shade % 3 == 0)) for shade in range(30)))
     asked = []
 
@@ -148,7 +148,7 @@ def test_a_machine_that_fails_to_read_ends_the_work_in_one_line(two_processes, e
     assert children() == []
 
 
-def test_a_disk_that_fails_ends_the_preparation_and_sets_no_image_aside(tmp_path, monkeypatch):
+def test_a_disk_that_fails_ends_the_preparation_and_skips_no_image(tmp_path, monkeypatch):
     for index in range(20):
         Plain(index).open().save(tmp_path / f"{index:02d}.png")
     real, numbers = os.pread, itertools.count()
@@ -167,7 +167,7 @@ def test_a_disk_that_fails_ends_the_preparation_and_sets_no_image_aside(tmp_path
     assert not (tmp_path / "dataset").exists()
 
 
-def test_a_machine_that_takes_no_further_process_is_told_and_those_that_started_end(two_processes, monkeypatch):
+def test_a_failure_to_start_a_process_is_reported_and_the_started_ones_end(two_processes, monkeypatch):
     start, numbers = subprocess.Popen, itertools.count()
 
     def once(*arguments, **options):
@@ -184,7 +184,7 @@ def test_a_machine_that_takes_no_further_process_is_told_and_those_that_started_
     assert children() == []
 
 
-def test_whoever_stops_listening_leaves_no_process_behind(two_processes):
+def test_a_caller_that_stops_early_leaves_no_process_behind(two_processes):
     chunks = chunks_of(*(Slow(seconds=0.1) for _ in range(30)))
     with Reader(SHAPE, ()) as reader:
         assert len(list(itertools.islice(reader.prepare_chunks(chunks, total=len(chunks)), 3))) == 3

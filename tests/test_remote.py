@@ -101,7 +101,7 @@ def test_a_file_arrives_whole_under_its_own_name(place, cache, size, capsys):
     assert [line.split("  ")[0:2] for line in lines] == [["fetch 100%", f"{megabytes}/{megabytes} MB"]] * (size > 0)
 
 
-def test_a_second_fetch_takes_the_file_that_is_there(place, capsys):
+def test_a_second_fetch_uses_the_cached_file(place, capsys):
     location = place("second.npz", DATA)
     path = storage.fetch(location)
     before = path.stat()
@@ -111,13 +111,13 @@ def test_a_second_fetch_takes_the_file_that_is_there(place, capsys):
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_file_with_another_size_is_fetched_anew(place):
+def test_a_file_with_another_size_is_fetched_again(place):
     path = storage.fetch(place("changed.npz", DATA))
     assert storage.fetch(place("changed.npz", DATA[:100])) == path
     assert path.read_bytes() == DATA[:100]
 
 
-def test_the_kept_file_bears_the_time_of_the_remote_one(place, cache):
+def test_the_cached_file_has_the_time_of_the_remote_one(place, cache):
     location = place("time.npz", DATA)
     path = storage.fetch(location)
     before = path.stat().st_mtime_ns
@@ -125,7 +125,7 @@ def test_the_kept_file_bears_the_time_of_the_remote_one(place, cache):
     assert storage.fetch(location).stat().st_mtime_ns == before
 
 
-def test_files_of_one_name_do_not_meet_in_the_cache(place, cache):
+def test_files_of_one_name_are_distinct_in_the_cache(place, cache):
     one, two = place("a/same.npz", b"one"), place("b/same.npz", b"two")
     assert (storage.fetch(one).read_bytes(), storage.fetch(two).read_bytes()) == (b"one", b"two")
     assert len(os.listdir(cache)) == 2
@@ -162,7 +162,7 @@ def test_an_address_with_spaces_and_other_letters_is_asked_for_in_the_webs_way(s
     assert server.asked == ["/gr%C3%BC%C3%9F%20dich%2B1.npz?download=1"]
 
 
-def test_a_file_with_a_later_time_is_fetched_anew(server):
+def test_a_file_with_a_later_time_is_fetched_again(server):
     path = storage.fetch(f"{server.url}/data.npz")
     assert path.stat().st_mtime == SECONDS
     server.files["/data.npz"] = DATA[::-1]
@@ -172,7 +172,7 @@ def test_a_file_with_a_later_time_is_fetched_anew(server):
 
 
 @pytest.mark.parametrize("header", ["", "yesterday", "Tue, 99 Mar 2026 10:20:30 GMT"])
-def test_a_server_that_knows_no_time_is_trusted_by_address_and_size(server, header):
+def test_a_file_without_a_time_is_identified_by_address_and_size(server, header):
     server.modified = header
     path = storage.fetch(f"{server.url}/data.npz")
     server.files["/data.npz"] = DATA[::-1]
@@ -186,7 +186,7 @@ def test_a_file_without_a_known_size_arrives_whole(server, capsys):
     assert capsys.readouterr().out == f"fetch: {server.url}/chunked\n"
 
 
-def test_a_server_may_lead_to_another_address(server):
+def test_a_server_may_redirect_to_another_address(server):
     assert storage.fetch(f"{server.url}/moved").read_bytes() == DATA
     assert server.asked == ["/moved", "/data.npz"]
 
@@ -203,11 +203,11 @@ def test_a_server_may_lead_to_another_address(server):
         ("downgrade", "the server redirects to an address without https://", ValueError),
     ],
 )
-def test_what_a_server_does_wrong_is_told_in_one_line(server, path, told, kind):
+def test_a_servers_error_is_reported_in_one_line(server, path, told, kind):
     refused(f"{server.url}/{path}", told, kind)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(server, monkeypatch, tmp_path):
+def test_an_untrusted_certificate_is_refused(server, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path)))
     refused(f"{server.url}/data.npz", "the server's certificate is not trusted: ", OSError)
     assert server.asked == []
@@ -243,7 +243,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated():
     assert "secret" not in str(caught.value)
 
 
-def test_the_kept_file_serves_while_the_server_is_away(server, capsys):
+def test_the_cached_file_is_used_while_the_server_cannot_be_reached(server, capsys):
     path = storage.fetch(f"{server.url}/data.npz")
     away = f"{server.url}/data.npz".replace(str(server.server_port), "1")
     path.rename(path.with_name(storage.hashlib.sha256(away.encode()).hexdigest()[:16] + "-data.npz"))
@@ -265,7 +265,7 @@ def test_a_changed_file_that_arrives_in_part_is_an_error_and_leaves_the_old_one(
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_killed_download_leaves_no_file_behind_that_could_be_taken_for_whole(server, cache):
+def test_a_killed_download_leaves_no_file_that_could_be_taken_as_complete(server, cache):
     program = "import sys\nfrom ganlib import storage\nstorage.fetch(sys.argv[1])"
     process = subprocess.Popen([sys.executable, "-c", program, f"{server.url}/slow"], stdout=subprocess.DEVNULL)
     assert server.half.wait(60)
@@ -302,7 +302,7 @@ def test_an_address_is_no_folder_of_downloads(server, monkeypatch):
         storage.fetch(f"{server.url}/data.npz")
 
 
-def test_what_a_check_refuses_is_not_kept(server, cache):
+def test_a_file_that_fails_the_check_is_not_cached(server, cache):
     def refuse(path):
         assert path.read_bytes() == DATA
         raise OSError("not this one")
@@ -315,7 +315,7 @@ def test_what_a_check_refuses_is_not_kept(server, cache):
 # gs://
 
 
-def test_an_object_with_other_bytes_of_the_same_size_is_fetched_anew(bucket):
+def test_an_object_with_other_bytes_of_the_same_size_is_fetched_again(bucket):
     path = storage.fetch(put(bucket, "bytes.npz", DATA))
     storage.fetch(put(bucket, "bytes.npz", DATA[::-1]))
     assert path.read_bytes() == DATA[::-1]
@@ -329,7 +329,7 @@ def test_an_object_written_again_with_the_same_bytes_is_not_fetched_again(bucket
     assert capsys.readouterr().out.endswith(f" is cached in {path}\n")
 
 
-def test_a_kept_file_that_was_damaged_is_fetched_anew(bucket):
+def test_a_cached_file_that_was_damaged_is_fetched_again(bucket):
     location = put(bucket, "kept.npz", DATA)
     path = storage.fetch(location)
     path.write_bytes(DATA[::-1])
@@ -374,7 +374,7 @@ def test_a_bucket_that_is_not_there_is_named(bucket):
     refused("gs://nowhere/data.npz", "no such bucket")
 
 
-def test_missing_credentials_are_told_in_one_line(monkeypatch, tmp_path):
+def test_missing_credentials_are_reported_in_one_line(monkeypatch, tmp_path):
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
@@ -390,7 +390,7 @@ def test_missing_credentials_are_told_in_one_line(monkeypatch, tmp_path):
         (400, "cannot", OSError),
     ],
 )
-def test_a_storage_that_refuses_is_told_in_one_line(left_connections, monkeypatch, code, told, kind):
+def test_a_storage_that_refuses_is_reported_in_one_line(left_connections, monkeypatch, code, told, kind):
     class Refusing(Quiet):
         def do_GET(self):  # noqa: N802  # the base class' name
             self.send_response(code)
@@ -401,7 +401,7 @@ def test_a_storage_that_refuses_is_told_in_one_line(left_connections, monkeypatc
         refused("gs://bucket/data.npz", told, kind)
 
 
-def test_a_storage_that_cannot_be_reached_is_told_in_one_line(left_connections, monkeypatch):
+def test_a_storage_that_cannot_be_reached_is_reported_in_one_line(left_connections, monkeypatch):
     monkeypatch.setattr(remote.gs, "TIMEOUT", 0.5)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     refused("gs://bucket/data.npz", "cannot be read: ", OSError)
@@ -419,7 +419,7 @@ def test_googles_library_is_not_imported_for_other_files(tmp_path):
 # Sources.
 
 
-def test_arrays_and_an_archive_are_read_from_afar(place, tmp_path):
+def test_arrays_and_an_archive_are_read_from_a_server(place, tmp_path):
     images = np.random.default_rng(1).integers(0, 256, (8, 9, 9), np.uint8)
     np.savez(tmp_path / "data.npz", images=images)
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as file:

@@ -46,7 +46,7 @@ def process():
     }
 
 
-def test_a_verb_leaves_the_process_as_it_found_it(digits, reference, tmp_path):
+def test_a_step_restores_the_settings_of_the_process(digits, reference, tmp_path):
     config = TrainConfig(**QUICK, deterministic=True)
     random.seed(5)
     random.random()  # now the state has more numbers than are drawn here
@@ -65,7 +65,7 @@ def test_a_verb_leaves_the_process_as_it_found_it(digits, reference, tmp_path):
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_a_training_has_the_kernels_that_it_asks_for_whatever_came_before(
+def test_a_training_uses_the_requested_kernels_whatever_was_set_before(
     digits, reference, tmp_path, deterministic, monkeypatch
 ):
     seen = []
@@ -87,7 +87,7 @@ def test_a_training_has_the_kernels_that_it_asks_for_whatever_came_before(
     assert seen == [deterministic, not deterministic]
 
 
-def test_what_was_set_is_put_back_after_a_failure():
+def test_settings_are_restored_after_a_failure():
     def fails():
         with runtime.deterministic(enabled=True), runtime.without_remapper(), runtime.keras_seed(1):
             raise RuntimeError("on purpose")

@@ -76,7 +76,7 @@ def test_a_model_that_was_trained_on_a_gpu_gives_the_same_images_on_a_cpu(made_o
         np.testing.assert_array_equal(made_on_a_gpu.sampler(kept).images(20, seed=1), plain)
 
 
-def test_scores_and_what_they_are_made_from_are_computed_in_true_float32(digits, reference, monkeypatch):
+def test_scores_and_their_inputs_are_computed_in_full_float32(digits, reference, monkeypatch):
     found = []
 
     def spy(owner, name):

@@ -106,7 +106,7 @@ def test_half_a_step_and_infinity_are_no_settings():
     assert line == "training.ema_decay: Input should be a finite number. Received: ema_decay=nan"
 
 
-def test_a_bare_word_names_a_variant():
+def test_a_plain_name_selects_a_variant():
     assert parse(AnyObjective, "minimax") == Minimax()
     assert RunConfig.model_validate({"model": "dcgan"}).model == Dcgan()
 
@@ -126,20 +126,20 @@ def test_a_bare_word_names_a_variant():
         ({"objective": {"discriminator_steps": 2}}, "objective: expected `kind`, the variant's name. Received: "),
     ],
 )
-def test_a_mistake_is_told_under_the_name_that_people_wrote(value, line):
+def test_a_mistake_is_reported_under_the_name_that_the_user_wrote(value, line):
     [told] = message(RunConfig, value)
     assert told.startswith(line)
     assert "Received: " in told
     assert "\n" not in told
 
 
-def test_a_mistake_of_several_fields_keeps_its_own_words():
+def test_a_mistake_across_fields_keeps_its_own_message():
     assert message(RunConfig, {"training": {"batch_size": 10, "replicas": 4}}) == [
         "training: expected a batch size that the replicas share evenly. Received: batch_size=10, replicas=4"
     ]
 
 
-def test_a_prefix_stands_before_every_name_and_long_values_are_cut():
+def test_every_name_gets_the_prefix_and_long_values_are_shortened():
     class Small(Config):
         kind: Literal["small"] = "small"
         number: int = 0

@@ -66,7 +66,7 @@ def places(pictures, folder, tmp_path_factory):
     return [str(folder), shutil.make_archive(str(home / "packed"), "zip", folder), str(home / "images.npz")]
 
 
-def test_it_does_not_matter_where_images_lie(places, pictures):
+def test_it_does_not_matter_where_images_are_stored(places, pictures):
     for place in places:
         images = Images.at(place)
         assert images.count == 60
@@ -77,7 +77,7 @@ def test_it_does_not_matter_where_images_lie(places, pictures):
     assert len({json.dumps(one.protocol) for one in found}) == 1
 
 
-def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp_path):
+def test_scores_come_with_an_expected_floor_and_a_protocol(places, pictures, tmp_path):
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
     found = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     first = found.scores[0]
@@ -97,7 +97,7 @@ def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp
         compare(again, Evaluation.open(tmp_path / "other"))
 
 
-def test_statistics_stand_for_the_images(places, pictures, tmp_path):
+def test_statistics_can_replace_the_images(places, pictures, tmp_path):
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
     whole = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     whole.second.save(tmp_path / "second.npz")
@@ -110,7 +110,7 @@ def test_statistics_stand_for_the_images(places, pictures, tmp_path):
     assert both.scores[0].value == pytest.approx(0.0, abs=1e-9 * np.trace(whole.second.covariance))
 
 
-def test_a_run_brings_its_own_yardstick(digits, reference, tmp_path):
+def test_a_run_has_its_own_reference(digits, reference, tmp_path):
     reference.save(tmp_path / "reference")
     found = scoring.score(f"{digits.folder}#test", str(tmp_path / "reference"), space=Mean())
     assert found.scores[0].name == "fd_digits_classifier"
@@ -118,7 +118,7 @@ def test_a_run_brings_its_own_yardstick(digits, reference, tmp_path):
     assert found.protocol["dataset_sha256"] == digits.checksum
 
 
-def test_all_images_are_scored_by_a_runs_yardstick(digits, reference, tmp_path, monkeypatch):
+def test_all_images_are_scored_against_a_runs_reference(digits, reference, tmp_path, monkeypatch):
     """Though there are fewer real ones for the floors, which say so; of very many the distance still is."""
     reference.save(tmp_path / "reference")
     more = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
@@ -156,7 +156,7 @@ def test_a_folder_of_class_folders_scores_as_a_shuffled_one_does(tmp_path):
             assert abs(scores[name].value - scores[name].floor) < 0.2
 
 
-def test_of_very_many_images_some_stand_for_all_but_in_the_distance(places, pictures, tmp_path, monkeypatch):
+def test_of_very_many_images_a_sample_is_used_except_for_the_distance(places, pictures, tmp_path, monkeypatch):
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
     whole = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     monkeypatch.setattr(scoring, "FEATURE_BYTES", 1000)
@@ -263,7 +263,7 @@ def test_a_file_that_holds_no_set_of_images_is_refused_by_what_was_expected(name
 
 @pytest.mark.parametrize("damage", damaged_files.NPZ)
 @pytest.mark.parametrize("kind", ["images.npz", "images.zip", "statistics.npz"])
-def test_a_file_that_claims_what_is_not_so_is_refused_in_one_line(kind, damage, places, pictures, tmp_path):
+def test_a_file_with_false_claims_is_refused_in_one_line(kind, damage, places, pictures, tmp_path):
     arrays = {"mu": np.zeros(12), "sigma": np.eye(12)} if kind.startswith("statistics") else {"images": pictures}
     place = tmp_path / kind
     damaged_files.write_npz(place.with_suffix(".npz"), damage, **arrays)
@@ -274,7 +274,7 @@ def test_a_file_that_claims_what_is_not_so_is_refused_in_one_line(kind, damage, 
 
 
 @pytest.mark.parametrize("kind", damaged_files.TARS)
-def test_a_tar_that_claims_what_is_not_so_is_refused_in_one_line(kind, places, tmp_path):
+def test_a_tar_with_false_claims_is_refused_in_one_line(kind, places, tmp_path):
     (tmp_path / "images.tar").write_bytes(damaged_files.tar(kind))
     with pytest.raises(ValueError, match=r"Received: path='\S+images\.tar'") as raised:
         scoring.score(str(tmp_path / "images.tar"), places[0], space=Mean())
@@ -298,7 +298,7 @@ def test_constant_images_have_scores_and_a_note(places, pictures, tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_two_images_are_enough_wherever_they_lie(places, pictures, tmp_path, count):
+def test_two_images_are_enough_wherever_they_are_stored(places, pictures, tmp_path, count):
     few = tmp_path / "few"
     for number, picture in enumerate(pictures[:count]):
         place = few / ("test" if number else "train")
@@ -344,7 +344,7 @@ def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(p
     ]
 
 
-def test_both_sets_are_looked_up_before_either_takes_its_time(places, tmp_path, capsys):
+def test_both_sets_are_opened_before_either_is_measured(places, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(5), sigma=np.eye(5))
     for wrong in ("nowhere", "empty", "statistics.npz"):
@@ -401,7 +401,7 @@ def saved_as(place, pictures, kind):
         ("damaged", "Of {}, 1 of 60 images: skipped, such as 07.png (unreadable: not an image)."),
     ],
 )
-def test_what_images_lose_on_the_way_is_noted(places, pictures, tmp_path, kind, told):
+def test_lossy_conversions_of_images_are_noted(places, pictures, tmp_path, kind, told):
     place = saved_as(tmp_path / "images", pictures, kind)
     found = scoring.score(place, places[0], space=Mean())
     assert told.format(place) in found.notes
@@ -415,7 +415,7 @@ def test_images_of_one_pixel_have_scores(places, pictures, tmp_path):
     assert found.notes[0].startswith("The images have two sizes, 1x1 and 16x12")
 
 
-def test_statistics_of_another_tool_are_taken_on_trust(places, tmp_path):
+def test_statistics_of_another_tool_are_accepted(places, tmp_path):
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(12), sigma=np.eye(12))
     found = scoring.score(places[0], str(tmp_path / "theirs.npz"), space=Mean())
     assert found.notes[0] == f"{tmp_path / 'theirs.npz'} does not name its feature space; mean is assumed."
@@ -458,7 +458,7 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
         (["--weights", __file__], "the Inception weights cannot be read"),
     ],
 )
-def test_the_command_tells_a_mistake_in_one_line(options, message, places):
+def test_the_command_reports_a_mistake_in_one_line(options, message, places):
     result = CliRunner().invoke(main, ["score", places[0], places[0], *options])
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert message in result.stderr

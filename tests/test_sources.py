@@ -232,7 +232,7 @@ def test_labels_stay_with_their_images(make, tmp_path):
 @pytest.mark.parametrize(
     "make", [of_flat_folder, of_class_folders, of_plain_tar, of_gzipped_tar, of_one_idx_file, of_unlabelled_npz]
 )
-def test_the_share_for_testing_is_as_asked(make, tmp_path):
+def test_the_share_for_testing_is_as_requested(make, tmp_path):
     source = make(tmp_path).model_copy(update={"test_fraction": 0.25})
     assert [entry.split for entry in source.listing().entries].count("test") == COUNT // 4
 
@@ -317,7 +317,7 @@ def test_each_class_keeps_training_images_and_gives_its_share():
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.floats(0.02, 0.98))
-def test_shares_are_close_to_those_asked_and_no_class_is_emptied(sizes, fraction):
+def test_shares_are_close_to_those_requested_and_no_class_is_emptied(sizes, fraction):
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     names = [f"image-{index}" for index in range(len(labels))]
     counts = class_counts(names, labels, fraction)
@@ -382,7 +382,7 @@ def test_digits_are_the_real_ones_in_full_contrast():
 
 
 @pytest.mark.parametrize("few", ["train", "test"])
-def test_a_split_folder_with_too_few_images_is_no_split(tmp_path, few):
+def test_a_split_folder_with_too_few_images_is_refused(tmp_path, few):
     many = {"train": "test", "test": "train"}[few]
     source = ImageFolder(path=str(write_images(tmp_path / "images", place=lambda i: f"{many if i else few}/{i}.png")))
     with pytest.raises(ValueError, match=rf"at least 2 images to train on.*Received: .*{few}=1"):
@@ -426,7 +426,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_archives_in_the_place_of_images_are_named(tmp_path, kind):
+def test_archives_instead_of_images_are_named(tmp_path, kind):
     for name in "dbca":
         shutil.make_archive(tmp_path / "all" / name, "zip", write_images(tmp_path / name))
     folder = tmp_path / "all"
@@ -437,7 +437,7 @@ def test_archives_in_the_place_of_images_are_named(tmp_path, kind):
     refused(source, "expected images, found archives (a.zip, b.zip, c.zip, ...): unpack them first")
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     (tmp_path / "image.png").write_text("text")
     refused(ImageFolder(path=str(tmp_path / "image.png")), "expected a folder of images", "which is a file")
 
@@ -471,7 +471,7 @@ def test_a_changed_file_changes_the_checksum_with_times(tmp_path):
 # Arrays.
 
 
-def test_gzipped_and_plain_files_may_stand_side_by_side(tmp_path):
+def test_gzipped_and_plain_files_may_be_mixed(tmp_path):
     folder = write_idx(tmp_path / "idx")
     packed = folder / "train-images-idx3-ubyte"
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(packed.read_bytes()))
@@ -495,7 +495,7 @@ def test_labels_of_another_length_are_refused(tmp_path):
     refused(Arrays(path=str(tmp_path / "data.npz")), "expected one label per image, 24 labels", "Received: labels=5")
 
 
-def test_images_in_the_place_of_labels_are_refused(tmp_path):
+def test_images_instead_of_labels_are_refused(tmp_path):
     (tmp_path / "images").write_bytes(idx(IMAGES))
     source = Arrays(path=str(tmp_path / "images"), labels=str(tmp_path / "images"))
     refused(source, "expected an idx file with 1 dimensions", "images'")
@@ -508,7 +508,7 @@ def test_labels_beside_files_that_hold_their_own_are_refused(tmp_path, make):
     refused(source, "labels only beside an idx file of images", "Received: labels=")
 
 
-def test_labels_for_one_split_only_are_left_aside(tmp_path):
+def test_labels_for_one_split_only_are_ignored(tmp_path):
     np.savez(tmp_path / "data.npz", x_train=IMAGES[6:], y_train=LABELS[6:], x_test=IMAGES[:6])
     listing = Arrays(path=str(tmp_path / "data.npz")).listing()
     assert listing.classes == ()
@@ -553,7 +553,7 @@ def test_labels_of_another_type_or_shape_are_refused(tmp_path, labels):
     refused(source, "one non-negative integer label per image", f"Received: dtype={labels.dtype}, shape={labels.shape}")
 
 
-def test_serial_numbers_in_the_place_of_labels_are_refused(tmp_path):
+def test_serial_numbers_instead_of_labels_are_refused(tmp_path):
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS + 4_000_000_000)
     refused(Arrays(path=str(tmp_path / "data.npz")), "expected labels below 65536", "Received: label=4000000002")
 
@@ -588,7 +588,7 @@ def test_a_damaged_npz_is_refused(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", damaged_files.NPZ)
-def test_an_npz_that_claims_what_is_not_so_is_refused(tmp_path, damage):
+def test_an_npz_with_false_claims_is_refused(tmp_path, damage):
     damaged_files.write_npz(tmp_path / "data.npz", damage, images=IMAGES)
     refused(Arrays(path=str(tmp_path / "data.npz")), "not a readable npz file", "data.npz'")
 

@@ -54,7 +54,7 @@ def failure(tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_metadata_is_what_the_launcher_takes(value, kept):
+def test_metadata_is_accepted_by_the_launcher(value, kept):
     """KFP's launcher refuses null and numbers that are not finite, and json those of NumPy, when the work is done."""
     artifact = dsl.Model()
     add_metadata(artifact, {"name": value, "other": 1})
@@ -66,7 +66,7 @@ def test_metadata_is_what_the_launcher_takes(value, kept):
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), np.float32("-inf"), [1.0, float("nan")], {"a": float("nan")}]
 )
-def test_a_number_that_metadata_cannot_hold_is_left_out_with_a_word(value, capsys):
+def test_a_number_that_metadata_cannot_contain_is_omitted_with_a_note(value, capsys):
     artifact = dsl.Metrics()
     add_metadata(artifact, {"fd": value, "other": 1})
     assert artifact.metadata["other"] == 1
@@ -82,14 +82,14 @@ def test_metadata_of_an_unknown_kind_is_refused():
         add_metadata(dsl.Dataset(), {"path": pathlib.Path("x")})
 
 
-def test_each_artifact_describes_itself_as_the_launcher_takes_it(digits, reference, trained):
+def test_the_metadata_of_each_artifact_is_accepted_by_the_launcher(digits, reference, trained):
     for kind in (digits, reference, trained):
         artifact = dsl.Artifact()
         add_metadata(artifact, kind.summary)
         assert json.loads(json.dumps(artifact.metadata, allow_nan=False)) == artifact.metadata == kind.summary
 
 
-def test_a_step_that_ends_well_leaves_its_time(failure):
+def test_a_successful_step_records_its_time(failure):
     dataset = dsl.Dataset()
     with step("prepare_data", dataset):
         dataset.metadata["count"] = 3
@@ -149,7 +149,7 @@ def test_what_is_raised_below_python_in_our_own_lines_is_no_mistake_either(capsy
     assert lines[-1].startswith("error: evaluate_gan: not enough values to unpack")
 
 
-def test_a_parameter_that_does_not_fit_is_told_field_by_field(capsys, failure):
+def test_an_invalid_parameter_is_reported_field_by_field(capsys, failure):
     with pytest.raises(SystemExit) as caught, step("train_gan", dsl.Model()):
         TrainConfig.model_validate({"steps": 0.0, "colour": "red"})
     assert caught.value.code == 2

@@ -34,7 +34,7 @@ def visible(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def test_a_file_appears_only_when_its_block_ends_well(tmp_path):
+def test_a_file_appears_only_if_its_block_succeeds(tmp_path):
     target = tmp_path / "new" / "file.txt"
     with storage.atomic_file(target) as temporary:
         temporary.write_text("half")
@@ -62,7 +62,7 @@ def test_a_written_file_can_be_read_by_others(tmp_path):
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
+def test_a_folder_replaces_the_old_one_atomically(tmp_path):
     target = tmp_path / "out"
     (target / "deep").mkdir(parents=True)
     (target / "deep" / "old.txt").write_text("old")
@@ -136,7 +136,7 @@ def test_a_reader_never_sees_half_a_file_while_it_is_rewritten(tmp_path):
     assert seen == {"a", "b"}
 
 
-def test_a_file_and_a_folder_are_published_whole(tmp_path):
+def test_a_file_and_a_folder_are_published_atomically(tmp_path):
     source = tmp_path / "source"
     (source / "deep").mkdir(parents=True)
     (source / "deep" / "file.bin").write_bytes(bytes(range(256)))
@@ -149,7 +149,7 @@ def test_a_file_and_a_folder_are_published_whole(tmp_path):
     assert sorted(os.listdir(tmp_path / "away")) == ["file.bin", "target"]
 
 
-def test_fetch_gives_the_path_of_what_is_there(tmp_path, monkeypatch):
+def test_fetch_returns_the_path_of_a_local_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data").mkdir()
     assert storage.fetch("~/data") == tmp_path / "data"
@@ -163,13 +163,13 @@ def test_fetch_gives_the_path_of_what_is_there(tmp_path, monkeypatch):
         ("s3://bucket/data", "expected a local path, https:// or gs://"),
     ],
 )
-def test_fetch_says_what_it_cannot_reach(location, wrong):
+def test_fetch_reports_what_it_cannot_reach(location, wrong):
     with pytest.raises(ValueError, match=f"{wrong}.*Received: path='{location}'") as caught:
         storage.fetch(location)
     assert "\n" not in str(caught.value)
 
 
-def test_a_second_process_is_told_that_the_folder_is_taken(tmp_path):
+def test_a_second_process_fails_because_the_folder_is_locked(tmp_path):
     holder = start(
         "with storage.lock_folder(Path(sys.argv[1]), timeout=0):\n    print('ready', flush=True)\n    time.sleep(60)",
         tmp_path / "home",
@@ -186,7 +186,7 @@ def test_a_second_process_is_told_that_the_folder_is_taken(tmp_path):
         pass
 
 
-def test_a_patient_process_gets_the_folder_when_the_other_one_ends_and_says_that_it_waits(
+def test_a_waiting_process_gets_the_lock_when_the_other_one_ends_and_reports_that_it_waits(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(files, "NOTICE_SECONDS", 0.1)
@@ -254,7 +254,7 @@ def test_a_line_appended_after_an_unfinished_one_takes_its_place(tmp_path, befor
     assert path.read_text() == before + '{"step": 2}\n{"step": 3}\n'
 
 
-def test_an_appending_process_that_is_killed_leaves_only_whole_lines(tmp_path):
+def test_an_appending_process_that_is_killed_leaves_only_complete_lines(tmp_path):
     path = tmp_path / "history.jsonl"
     writer = start(
         "print('ready', flush=True)\n"
@@ -275,7 +275,7 @@ def test_the_checksum_is_that_of_the_bytes(tmp_path):
     assert storage.sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
-def test_a_sweep_takes_away_what_killed_processes_left_and_nothing_else(tmp_path):
+def test_partial_files_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / ".folder.z3.partial").mkdir()
     kept = [tmp_path / "step-1.npz", tmp_path / "notes.partial", tmp_path / "below" / ".film.x1.partial"]
@@ -287,7 +287,7 @@ def test_a_sweep_takes_away_what_killed_processes_left_and_nothing_else(tmp_path
 
 
 @pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")], {"a": {"b": -float("inf")}}])
-def test_a_number_that_is_no_json_is_refused_and_the_file_stays(tmp_path, value):
+def test_a_number_that_is_not_json_is_refused_and_the_file_stays(tmp_path, value):
     path = tmp_path / "file.json"
     storage.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match=r"^expected finite numbers only\. Received: path='.*file\.json'"):

@@ -40,7 +40,7 @@ def processes(name, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_thirty_two_processes_at_once_make_one_store(tmp_path):
+def test_thirty_two_processes_at_once_create_one_store(tmp_path):
     assert processes("race", tmp_path) == []
 
 
@@ -101,7 +101,7 @@ def test_a_root_is_a_path_whatever_its_characters_mean_elsewhere(tmp_path, name,
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40))
 @settings(max_examples=200)
-def test_the_address_of_a_path_says_that_path(name):
+def test_the_address_of_a_path_decodes_to_that_path(name):
     file = Path("/root", name, "mlflow.db").absolute()
     uri = tracking.store_uri(file)
     assert tracking.store_file(uri) == file
@@ -125,12 +125,12 @@ def test_a_path_that_sqlite_does_not_open_is_refused(tmp_path):
         tracking.create_store(at(address.MAX_PATH + 1), experiment="mine")
 
 
-def test_a_path_that_is_no_text_is_refused(tmp_path):
+def test_a_path_that_is_not_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^expected a path that can be written as an address\. Received: path="):
         tracking.create_store(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/mlflow.db")), experiment="mine")
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch):
     def refuse(*given):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -195,7 +195,7 @@ HALF = "its creation was interrupted, and it has no runs. " + MOVED
     ],
     ids=["empty", "first tables", "half-way", "older", "newer", "foreign", "text", "folder", "link"],
 )
-def test_what_another_version_left_is_told_with_what_to_do_and_stays(tmp_path, make, told):
+def test_a_store_of_another_version_is_reported_with_advice_and_stays(tmp_path, make, told):
     file = tmp_path / "my runs" / "mlflow.db"
     file.parent.mkdir()
     make(file)
@@ -218,7 +218,7 @@ def test_what_another_version_left_is_told_with_what_to_do_and_stays(tmp_path, m
 
 
 @pytest.mark.parametrize("end", store.SIDE_FILES)
-def test_the_journal_of_a_database_that_is_gone_does_not_get_into_a_new_one(tmp_path, end):
+def test_the_journal_of_a_deleted_database_is_not_applied_to_a_new_one(tmp_path, end):
     remains = tmp_path / f"mlflow.db{end}"
     remains.write_bytes(b"left")
     with pytest.raises(RuntimeError, match=f"^{remains} was left behind by a deleted database. Move it away: mv"):
@@ -241,7 +241,7 @@ def test_a_store_is_used_as_it_is_and_what_a_killed_process_left_is_removed_befo
     assert found == {"Default": f"{artifacts}/0", "mine": artifacts, "another": artifacts}
 
 
-def test_a_database_of_the_environment_is_made_whole_too(tmp_path, monkeypatch):
+def test_a_database_from_the_environment_is_created_atomically_too(tmp_path, monkeypatch):
     """By whichever process delivers first."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/theirs.db")
     monkeypatch.setattr(store, "LOCK_SECONDS", 0)
@@ -296,16 +296,16 @@ def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, told, monkeypatch)
     "uri",
     ["http://host:5000/path", "https://user:hunter2@host", "http://[::1]:5000", "databricks", "databricks://profile"],
 )
-def test_an_address_where_a_server_may_answer_is_taken(uri):
+def test_an_address_where_a_server_may_answer_is_accepted(uri):
     tracking.check_address(uri)
 
 
-def test_a_folder_is_taken_where_mlflow_takes_it(monkeypatch):
+def test_a_folder_is_accepted_if_mlflow_accepts_it(monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     tracking.check_address("file:///tmp/mlruns")
 
 
-def test_a_database_whose_driver_is_missing_is_told_by_its_name():
+def test_a_missing_database_driver_is_reported_by_its_name():
     with pytest.raises(
         tracking.DeliveryBlocked, match=r"^this database needs the module pymysql, which is missing\. Received: "
     ):

@@ -234,7 +234,7 @@ def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server,
     assert everything(client, run) == after
 
 
-def test_pictures_keep_their_pixels_and_never_stand_there_twice(server, tmp_path):
+def test_pictures_keep_their_pixels_and_are_never_logged_twice(server, tmp_path):
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         record(tracker, range(1, 5))
@@ -252,7 +252,7 @@ def test_pictures_keep_their_pixels_and_never_stand_there_twice(server, tmp_path
     assert everything(client, run) == before
 
 
-def test_a_picture_that_is_gone_does_not_hold_the_rest_back(server, tmp_path, capsys):
+def test_a_missing_picture_does_not_block_the_rest(server, tmp_path, capsys):
     tracker = Tracker(tmp_path / "run")
     record(tracker, range(1, 5))
     tracker.status("FINISHED")
@@ -284,7 +284,7 @@ def test_delivering_twice_changes_nothing(server, tmp_path):
     assert everything(client, the_run(client, first)) == before
 
 
-def test_two_deliveries_at_once_leave_no_double(server, tmp_path):
+def test_two_deliveries_at_once_leave_no_duplicates(server, tmp_path):
     folder = tmp_path / "run"
     tracker = Tracker(folder)
     introduce(tracker)
@@ -349,7 +349,7 @@ def kill_while_recording(folder):
     assert process.returncode == -signal.SIGKILL, output
 
 
-def test_a_run_killed_and_started_again_is_one_run_without_doubles(server, tmp_path):
+def test_a_run_killed_and_started_again_is_one_run_without_duplicates(server, tmp_path):
     folder = tmp_path / "run"
     kill_while_recording(folder)
     assert tracking.has_pending(folder)
@@ -404,7 +404,7 @@ def seconds_to_record(tracker):
     return time.monotonic() - began
 
 
-def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(server, tmp_path, keras_file, capfd):
+def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(server, tmp_path, keras_file, capfd):
     server.kill()
     alone = seconds_to_record(Tracker(tmp_path / "without a server"))
     folder = tmp_path / "a run"
@@ -447,7 +447,7 @@ def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(ser
     assert run.info.end_time / 1000 <= ended
 
 
-def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server, tmp_path, capfd, monkeypatch):
+def test_a_server_that_was_killed_and_restarted_during_the_run_has_everything(server, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(background, "RETRY_SECONDS", 1.0)
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
@@ -481,7 +481,7 @@ def said(folder, capfd):
     return log.read_text()
 
 
-def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(server, tmp_path, capfd):
+def test_with_a_server_killed_for_good_the_run_ends_soon_and_can_be_delivered_later(server, tmp_path, capfd):
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         record(tracker, range(1, 6))
@@ -507,7 +507,7 @@ def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(serv
     assert run.info.status == "FINISHED"
 
 
-def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_time(
+def test_a_server_that_accepts_and_never_answers_delays_the_end_for_a_limited_time(
     server, tmp_path, capfd, monkeypatch
 ):
     assert background.FINAL_SECONDS < 60
@@ -542,7 +542,7 @@ def test_a_delivery_thread_that_dies_is_noticed_at_the_end(server, tmp_path, cap
     assert "not everything reached MLflow; it is saved on disk" in capsys.readouterr().out
 
 
-def test_a_chain_of_folders_lands_in_one_run(server, tmp_path):
+def test_a_chain_of_folders_is_one_run(server, tmp_path):
     train, evaluation, export = tmp_path / "train", tmp_path / "evaluation", tmp_path / "export"
     with Tracker(train) as tracker:
         record(tracker, range(1, 4))
@@ -558,7 +558,7 @@ def test_a_chain_of_folders_lands_in_one_run(server, tmp_path):
     assert run.info.status == "FINISHED"
 
 
-def test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last(server, tmp_path, monkeypatch):
+def test_a_chain_is_one_run_even_if_its_first_folder_is_delivered_last(server, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     train, evaluation = tmp_path / "train", tmp_path / "evaluation"
     with Tracker(train, run_name="mine") as tracker:
@@ -577,7 +577,7 @@ def test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last(ser
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
     experiment = server.client.get_experiment(run.info.experiment_id)
-    assert experiment.name == "test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last"
+    assert experiment.name == "test_a_chain_is_one_run_even_if_its_first_folder_is_delivered_last"
 
 
 def given_run(server):
@@ -585,7 +585,7 @@ def given_run(server):
     return experiment, server.client.create_run(experiment).info.run_id
 
 
-def test_a_run_that_was_given_is_used_and_no_second_one_is_made(server, tmp_path, monkeypatch):
+def test_a_given_run_is_used_and_no_second_one_is_created(server, tmp_path, monkeypatch):
     experiment, given = given_run(server)
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     before = len(all_runs(server.client))
@@ -602,7 +602,7 @@ def test_a_run_that_was_given_is_used_and_no_second_one_is_made(server, tmp_path
     assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
 
 
-def test_a_run_that_was_given_is_remembered_while_its_server_is_away(server, tmp_path, monkeypatch, capsys):
+def test_a_given_run_is_remembered_while_its_server_cannot_be_reached(server, tmp_path, monkeypatch, capsys):
     experiment, given = given_run(server)
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -617,7 +617,7 @@ def test_a_run_that_was_given_is_remembered_while_its_server_is_away(server, tmp
     assert points(server.client, run) == expected_points(range(1, 4))
 
 
-def test_a_given_run_that_is_not_there_is_an_error_and_not_a_new_run(server, tmp_path, monkeypatch):
+def test_a_given_run_that_does_not_exist_is_an_error_and_not_a_new_run(server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     before = len(all_runs(server.client))
     record(Tracker(tmp_path / "run"), range(1, 3))
@@ -650,7 +650,7 @@ def fail_after(folder, steps, error):
         raise error
 
 
-def test_a_failure_marks_the_run_and_going_on_heals_it(server, tmp_path):
+def test_a_failure_marks_the_run_and_resuming_clears_it(server, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(ValueError, match="no such shape"):
         fail_after(folder, range(1, 4), ValueError("no such shape"))
@@ -670,7 +670,7 @@ def test_a_failure_marks_the_run_and_going_on_heals_it(server, tmp_path):
     assert points(server.client, run) == expected_points(range(1, 6))
 
 
-def test_a_setting_changed_on_the_way_does_not_hold_the_run_back(server, tmp_path, capsys):
+def test_a_setting_that_was_changed_does_not_block_the_run(server, tmp_path, capsys):
     with Tracker(tmp_path) as tracker:
         introduce(tracker)
     with Tracker(tmp_path) as tracker:
@@ -685,7 +685,7 @@ def test_a_setting_changed_on_the_way_does_not_hold_the_run_back(server, tmp_pat
     assert run.info.status == "FINISHED"
 
 
-def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
+def test_pending_lines_are_correct_after_a_rewind(store, tmp_path):
     folder = tmp_path / "run"
     tracker = Tracker(folder)
     assert not tracking.has_pending(folder)
@@ -703,7 +703,7 @@ def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
     assert pictured(client_of(store), run) == [2, 4, 6]
 
 
-def test_two_runs_that_tell_of_the_same_data_at_once_both_have_it(store, tmp_path, monkeypatch):
+def test_two_runs_that_record_the_same_data_at_once_both_have_it(store, tmp_path, monkeypatch):
     import mlflow
 
     calls, log_inputs = [], mlflow.MlflowClient.log_inputs
@@ -745,7 +745,7 @@ with tracking.Tracker(Path(sys.argv[1])) as tracker:
 """
 
 
-def test_a_local_store_made_once_serves_four_processes_at_once(store, tmp_path):
+def test_a_local_store_serves_four_processes_at_once(store, tmp_path):
     folders = [tmp_path / f"run-{number}" for number in range(4)]
     processes = [python(RECORDS, folder, Path(__file__).parent) for folder in folders]
     outputs = [process.communicate(timeout=100)[0] for process in processes]
@@ -796,7 +796,7 @@ def test_what_may_be_secret_in_an_address_is_not_shown(address, shown):
     assert tracking.redact(f"cannot reach {address} now") == f"cannot reach {shown} now"
 
 
-def test_tracked_folders_come_in_the_order_of_their_beginning(store, tmp_path):
+def test_tracked_folders_are_sorted_by_their_start(store, tmp_path):
     late, early = tmp_path / "root" / "a", tmp_path / "root" / "deep" / "b"
     Tracker(early)
     Tracker(late, belongs_to=early)
@@ -816,7 +816,7 @@ def test_deliver_without_an_address_or_a_run_says_what_is_missing(tmp_path, monk
     assert result.stderr == f"error: expected a folder of a run. Received: folder={str(tmp_path)!r}\n"
 
 
-def test_flattened_settings_have_dotted_names():
+def test_flat_settings_have_dotted_names():
     nested = {"model": {"kind": "dcgan", "widths": [1, 2]}, "steps": 3, "empty": {}}
     assert tracking.flatten(nested) == {"model.kind": "dcgan", "model.widths": [1, 2], "steps": 3}
 
@@ -845,7 +845,7 @@ def either(request):
 
 
 @pytest.mark.parametrize("what", ["run", "experiment"])
-def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd, what):
+def test_a_deleted_run_or_experiment_is_reported_with_how_to_restore_it(either, tmp_path, capfd, what):
     folder = tmp_path / "tiny"
     with Tracker(folder, run_name="tiny") as tracker:
         record(tracker, range(1, 4))
@@ -885,7 +885,7 @@ def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd
     assert delivered(folder)
 
 
-def test_a_run_deleted_and_restored_on_the_way_has_everything(either, tmp_path, capfd, monkeypatch):
+def test_a_run_that_was_deleted_and_restored_has_everything(either, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(background, "RETRY_SECONDS", 0.2)
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 4))
@@ -909,7 +909,7 @@ def test_a_run_that_was_deleted_before_its_id_was_noted_is_not_made_twice(either
         tracking.deliver(folder)
 
 
-def test_a_run_that_is_gone_for_good_is_delivered_as_a_new_one(store, tmp_path):
+def test_a_run_that_is_permanently_deleted_is_delivered_as_a_new_one(store, tmp_path):
     folder, client = tmp_path / "run", client_of(store)
     record(Tracker(folder), range(1, 4))
     tracking.deliver(folder)
@@ -923,7 +923,7 @@ def test_a_run_that_is_gone_for_good_is_delivered_as_a_new_one(store, tmp_path):
     assert points(client, the_run(client, folder)) == expected_points(range(1, 4))
 
 
-def test_a_run_goes_on_in_its_experiment_when_that_is_renamed(either, tmp_path):
+def test_a_run_continues_in_its_experiment_when_that_is_renamed(either, tmp_path):
     folder = tmp_path / "run"
     record(Tracker(folder), range(1, 3))
     tracking.deliver(folder)
@@ -935,7 +935,7 @@ def test_a_run_goes_on_in_its_experiment_when_that_is_renamed(either, tmp_path):
     assert points(either, the_run(either, folder)) == expected_points(range(1, 5))
 
 
-def test_a_given_run_that_was_deleted_is_told_and_no_new_one_is_made(server, tmp_path, monkeypatch):
+def test_a_given_run_that_was_deleted_is_reported_and_no_new_one_is_created(server, tmp_path, monkeypatch):
     experiment, given = given_run(server)
     server.client.delete_run(given)
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
@@ -960,7 +960,7 @@ def test_an_experiment_that_was_deleted_ends_a_run_before_it_starts(tmp_path):
     tracking.create_store(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
 
 
-def test_an_address_that_is_none_costs_a_run_nothing_and_no_vain_advice_is_given(tmp_path, capfd, monkeypatch):
+def test_an_invalid_address_does_not_affect_a_run_and_gives_no_useless_advice(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "someone:hunter2@localhost:5000")
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 3))

@@ -70,7 +70,7 @@ def test_no_more_levels_are_lost_than_256_make_necessary(bits, low, dtype):
 
 
 @given(st.integers(8, 16), st.data())
-def test_the_range_holds_for_each_image_whatever_their_order(bits, data):
+def test_the_range_applies_to_each_image_whatever_their_order(bits, data):
     whole = np.linspace(0, 2**bits - 1, 16).round().astype(np.uint16).reshape(4, 4)
     others = data.draw(st.lists(arrays_of.arrays(np.uint16, (4, 4), elements={"max_value": 2**bits - 1}), max_size=5))
     images = data.draw(st.permutations([whole, *others]))
@@ -84,7 +84,7 @@ def test_the_range_holds_for_each_image_whatever_their_order(bits, data):
 
 
 @given(st.sampled_from(["integers", "floats"]), st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
-def test_a_usual_range_holds_what_it_was_found_for(kind, one, other):
+def test_a_usual_range_contains_the_values_that_it_was_found_for(kind, one, other):
     low, high = sorted([np.floor(one), np.ceil(other)] if kind == "integers" else [one, other])
     found = ValueRange.usual(low, high, kind)
     if found is None:
@@ -114,7 +114,7 @@ def test_a_usual_range_holds_what_it_was_found_for(kind, one, other):
         (0.4, 9.8, "floats", None),
     ],
 )
-def test_the_usual_ranges_are_those_that_people_have(low, high, kind, expected):
+def test_the_usual_ranges_are_those_that_occur_in_practice(low, high, kind, expected):
     found = ValueRange.usual(low, high, kind)
     assert (found and found.text) == expected
 
@@ -131,7 +131,7 @@ def test_the_usual_ranges_are_those_that_people_have(low, high, kind, expected):
         (np.float32, 255.0, "tif", "0..255"),
     ],
 )
-def test_deep_grey_keeps_its_levels_and_the_range_is_said(tmp_path, capsys, dtype, top, suffix, values):
+def test_deep_grey_keeps_its_levels_and_the_range_is_printed(tmp_path, capsys, dtype, top, suffix, values):
     dataset = prepared(folder_of(tmp_path / "images", balls(dtype, top), suffix), tmp_path / "dataset")
     images = np.concatenate([dataset.load(split)[0] for split in ("train", "test")])
     full = dataset.values.high
@@ -175,7 +175,7 @@ def test_parts_of_two_ranges_are_refused(tmp_path):
         merge_parts(config, [tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged")
 
 
-def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_path, capsys, monkeypatch):
+def test_values_outside_of_a_range_that_was_found_are_clipped_counted_and_noted(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(value_survey, "SAMPLE_SIZE", 20)
     images = balls(np.uint16, 1000, count=60)
     sampled = sorted(np.random.default_rng(streams.key("survey")).choice(60, 20, replace=False).tolist())
@@ -199,7 +199,7 @@ def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_pa
         (np.uint16, 4095, 4000, ""),
     ],
 )
-def test_one_image_far_from_all_others_is_told(tmp_path, capsys, dtype, top, hot, told):
+def test_one_outlier_among_the_images_is_reported(tmp_path, capsys, dtype, top, hot, told):
     images = balls(dtype, top)
     images[3][0, 0] = hot
     prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
@@ -207,7 +207,7 @@ def test_one_image_far_from_all_others_is_told(tmp_path, capsys, dtype, top, hot
     assert line.endswith(f" become 0..255{told}")
 
 
-def test_one_image_that_leaves_a_set_without_a_usual_range_is_told(tmp_path):
+def test_an_outlier_that_leaves_a_set_without_a_usual_range_is_reported(tmp_path):
     images = balls(np.float32, 1)
     images[3][0, 0] = 1e30
     found = value_survey.survey(folder_of(tmp_path / "images", images).listing())
@@ -219,7 +219,7 @@ def test_one_image_that_leaves_a_set_without_a_usual_range_is_told(tmp_path):
     assert value_survey.survey(mixed.listing()).text.endswith("set data.value_range; all but 1 have 0..1")
 
 
-def test_an_image_with_what_is_no_number_says_so_before_any_range(tmp_path):
+def test_values_that_are_not_numbers_are_reported_before_any_range(tmp_path):
     images = balls(np.float32, 1)
     for image in images:
         image[0, 0] = np.nan
@@ -256,7 +256,7 @@ def test_values_of_no_usual_range_are_refused_with_what_to_set(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("ends", [(5, 5), (9, 1), (0,), "all", (0, float("nan"))])
-def test_a_range_that_is_none_is_refused(ends):
+def test_an_invalid_range_is_refused(ends):
     with pytest.raises(ValidationError, match="value_range"):
         DataConfig(value_range=ends)
 
@@ -289,7 +289,7 @@ def test_the_range_that_a_note_names_is_that_of_the_originals(tmp_path):
     assert "The values use 1% of their range, 0..900; data.value_range=[0, 900] would spread them." in told
 
 
-def test_seen_values_of_chunks_add_up():
+def test_statistics_of_chunks_add_up():
     seen = ImageStats()
     seen.add_values(Image.new("RGB", (2, 2), (3, 9, 4)))
     other = ImageStats()
@@ -324,7 +324,7 @@ def test_what_files_declare_counts():
     assert declared_limits(plain) == [4095]
 
 
-def test_a_pgm_file_gives_the_numbers_that_stand_in_it(tmp_path):
+def test_a_pgm_file_gives_the_numbers_that_it_contains(tmp_path):
     for index in range(8):
         values = np.full((24, 24), 100 * index, ">u2")
         (tmp_path / f"{index}.pgm").write_bytes(b"P5 24 24 4095\n" + values.tobytes())
@@ -383,7 +383,7 @@ def test_images_of_8_bits_are_not_decoded_to_find_the_range(tmp_path):
     assert value_survey.survey(shut) == (None, 0, 3, None, 0, (0.0, 0.0))
 
 
-def test_no_more_images_are_looked_at_than_said():
+def test_no_more_images_are_sampled_than_stated():
     opened = []
     images = [np.full((2, 2), 300, np.uint16)] * 2000
 
