@@ -24,8 +24,8 @@ OURS = {module.__file__ for module in (files, runs, store)}
 
 def make(root, artifacts):
     uri = tracking.create_store(root / "mlflow.db", experiment="mine", artifacts=artifacts)
-    found = mlflow.MlflowClient(uri).search_experiments()
-    assert sorted(item.name for item in found) == ["Default", "mine"], found
+    result = mlflow.MlflowClient(uri).search_experiments()
+    assert sorted(item.name for item in result) == ["Default", "mine"], result
     left = sorted(path.name for path in root.iterdir())
     assert left == [".lock", "mlflow.db"], left
     # Every child begins without connections of its parent's.
@@ -65,7 +65,7 @@ def race(folder):
 
     children = [fork(wait_and_make) for _ in range(32)]
     os.close(starting)
-    return [said for child in children if (said := ended(child))]
+    return [output for child in children if (output := ended(child))]
 
 
 def kills(folder):
@@ -126,19 +126,19 @@ def trace(each_line):
 
 def disks(folder):
     """What is said on disks of twenty sizes, smaller than a store and a little larger; then they have room."""
-    whole, said = len(store._tables((folder / "disk" / "artifacts").as_uri())), []
+    whole, output = len(store._tables((folder / "disk" / "artifacts").as_uri())), []
     for size in [*range(4096, whole, whole // 14), whole, *(whole + 8192 * n for n in range(1, 6))]:
         disk = folder / "disk"
         disk.mkdir(exist_ok=True)
         if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=False).returncode:
             return None
         try:
-            said.append(ended(fork(make, disk / "runs", disk / "artifacts")))
+            output.append(ended(fork(make, disk / "runs", disk / "artifacts")))
             subprocess.run(["mount", "-o", "remount,size=60m", disk], check=True)
             assert (again := ended(fork(make, disk / "runs", disk / "artifacts"))) == "", (size, again)
         finally:
             subprocess.run(["umount", disk], check=True)
-    return said
+    return output
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def test_no_image_is_lost_to_a_transient_fault(digits_folder, filled, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "told"),
+    ("kind", "status", "message"),
     [
         ("status", 503, "cannot be read: the server answers 503, for 0.3 s"),
         ("status", 403, "access is denied (403)"),
@@ -172,13 +172,13 @@ def test_no_image_is_lost_to_a_transient_fault(digits_folder, filled, tmp_path, 
     ],
 )
 def test_a_lasting_fault_ends_the_preparation_and_skips_no_image(
-    filled, tmp_path, traffic, hurried, kind, status, told
+    filled, tmp_path, traffic, hurried, kind, status, message
 ):
     traffic.fail(kind, path="/download/storage/v1/b/bucket/o/digits/train/0", status=status, times=1000)
     config = DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=1.0)
     with pytest.raises(storage.RemoteError) as caught:
         prepare(config, tmp_path / "dataset")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Received: path='gs://bucket/digits/train/0/" in str(caught.value)
     assert not (tmp_path / "dataset").exists()
@@ -220,7 +220,7 @@ def test_of_names_that_print_the_same_one_is_read_and_the_others_are_counted(obj
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         (
             "gs://bucket/digits.zip",
@@ -231,8 +231,8 @@ def test_of_names_that_print_the_same_one_is_read_and_the_others_are_counted(obj
         ("gs://gone/digits", "no such bucket or object. Received: path={}"),
     ],
 )
-def test_a_place_without_images_is_reported_in_one_line(filled, path, told):
+def test_a_place_without_images_is_reported_in_one_line(filled, path, message):
     with pytest.raises(ValueError, match="Received: path=") as caught:
         ImageFolder(path=path).listing()
-    assert told.format(repr(path)) in str(caught.value)
+    assert message.format(repr(path)) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -229,13 +229,13 @@ def test_a_lasting_fault_while_publishing_is_one_line_and_nothing_is_taken_as_co
     with pytest.raises(OSError if status in (503, 429) else ValueError) as caught:
         storage.publish(model, there)
     assert time.monotonic() - began < 5
-    told = {
+    message = {
         503: "cannot be written: the server answers 503, for 0.3 s",
         429: "cannot be written: the server answers 429, for 0.3 s",
         403: "access is denied (403)",
         401: "no credentials: expected those of",
     }
-    assert told[status] in one_line(caught, there)
+    assert message[status] in one_line(caught, there)
     with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
         storage.fetch(there)
 
@@ -289,12 +289,12 @@ def test_a_fetch_that_was_killed_before_it_removed_the_old_folder_can_be_repeate
 
 def test_a_folder_that_is_no_longer_complete_is_refused_whatever_was_fetched_before(model, there, objects):
     storage.publish(model, there)
-    kept = storage.fetch(there)
+    cached = storage.fetch(there)
     put(objects, {"there/README.md": b"other"})
     with pytest.raises(remote.IncompleteFolder, match="expected a completely published folder") as caught:
         storage.fetch(there)
     one_line(caught, there)
-    assert read(kept) == FILES
+    assert read(cached) == FILES
 
 
 def test_an_object_and_a_folder_of_one_name_are_distinct(objects, there):

@@ -249,7 +249,7 @@ def test_black_and_white_and_8_bits_of_a_deep_set_stay_as_they_are():
 @pytest.mark.parametrize(
     ("image", "values", "reason"),
     [
-        (Image.fromarray(GREY.astype(np.int32)), None, "values of more than 8 bits of unknown range, .*"),
+        (Image.fromarray(GREY.astype(np.int32)), None, "values of more than 8 bits of unknown range; .*"),
         (Image.fromarray(GREY / np.float32(255)), BITS16, "floating-point values of unknown range; set data.val.*"),
         (
             Image.fromarray(np.full((16, 16), np.inf, np.float32)),

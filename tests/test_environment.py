@@ -46,7 +46,7 @@ def foreign(monkeypatch):
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def keras_file(tmp_path, monkeypatch):
     """The same in Keras' file, for processes."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "keras.json").write_text(json.dumps({"backend": "torch", **FOREIGN}))
@@ -61,7 +61,9 @@ def made(digits, folder):
     return model, reference
 
 
-def test_the_steps_give_the_same_results_and_restore_the_settings_of_keras(digits, foreign, kept, tmp_path, capsys):
+def test_the_steps_give_the_same_results_and_restore_the_settings_of_keras(
+    digits, foreign, keras_file, tmp_path, capsys
+):
     model, reference = made(digits, tmp_path / "foreign")
     evaluation = evaluate(model, digits, reference, MEASURING, tmp_path / "scores")
     exported = export(model, evaluation, ExportConfig(), tmp_path / "exported")

@@ -150,18 +150,18 @@ def test_pipes_sockets_devices_and_dead_links_are_skipped_at_once(tmp_path):
     (tmp_path / "images" / "circle.png").symlink_to("circle.png")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(os.path.relpath(tmp_path / "images" / "socket.png"))
-        found = skipped(prepared(source, tmp_path))
-    assert {name: reason.removeprefix("unreadable: ") for name, reason in found.items()} == {
+        result = skipped(prepared(source, tmp_path))
+    assert {name: reason.removeprefix("unreadable: ") for name, reason in result.items()} == {
         "pipe.png": "not a regular file",
         "to-pipe.png": "not a regular file",
         "to-device.png": "not a regular file",
-        "socket.png": found["socket.png"].removeprefix("unreadable: "),
-        "dead.png": found["dead.png"].removeprefix("unreadable: "),
-        "circle.png": found["circle.png"].removeprefix("unreadable: "),
+        "socket.png": result["socket.png"].removeprefix("unreadable: "),
+        "dead.png": result["dead.png"].removeprefix("unreadable: "),
+        "circle.png": result["circle.png"].removeprefix("unreadable: "),
     }
-    assert "No such device or address" in found["socket.png"]
-    assert "No such file" in found["dead.png"]
-    assert "Too many levels of symbolic links" in found["circle.png"]
+    assert "No such device or address" in result["socket.png"]
+    assert "No such file" in result["dead.png"]
+    assert "Too many levels of symbolic links" in result["circle.png"]
 
 
 def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path):
@@ -199,8 +199,8 @@ def test_names_in_a_folder_that_are_not_text_break_no_line(tmp_path, capsys):
     source = write_images(tmp_path / "images")
     for name in (b"\xff\xfe.png", b"two\nlines.png", b"\x1b[2J.png", b"n" * 251 + b".png"):
         Path(os.fsdecode(os.fsencode(source.path) + b"/" + name)).write_bytes(b"no image")
-    found = skipped(prepared(source, tmp_path))
-    assert found.keys() == {"\\xff\\xfe.png", "two\\nlines.png", "\\x1b[2J.png", "n" * 251 + ".png"}
+    result = skipped(prepared(source, tmp_path))
+    assert result.keys() == {"\\xff\\xfe.png", "two\\nlines.png", "\\x1b[2J.png", "n" * 251 + ".png"}
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
@@ -297,11 +297,11 @@ def test_an_image_of_a_size_that_no_memory_has_is_skipped_without_taking_any(tmp
     source = pack(tmp_path / f"images.{kind}", [("bomb.png", bomb), ("zeros.png", bytes(10 * 2**20))])
     tracemalloc.start()
     try:
-        found = skipped(prepared(source, tmp_path))
+        result = skipped(prepared(source, tmp_path))
         assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
     finally:
         tracemalloc.stop()
-    assert found == {
+    assert result == {
         "bomb.png": "too many pixels to be opened safely",
         "zeros.png": "unreadable: not an image",
     }

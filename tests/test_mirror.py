@@ -1,4 +1,4 @@
-"""A folder that is kept in a bucket: equal to what was pushed last, whatever fails."""
+"""The mirror of a folder in a bucket: equal to the last push, whatever fails."""
 
 import hashlib
 import itertools
@@ -217,7 +217,7 @@ def one_line(caught):
 
 @pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
 @pytest.mark.parametrize(
-    ("fault", "error", "told"),
+    ("fault", "error", "message"),
     [
         (503, OSError, "cannot be written: the server answers 503, for 0.3 s"),
         (429, OSError, "cannot be written: the server answers 429, for 0.3 s"),
@@ -228,7 +228,7 @@ def one_line(caught):
     ],
 )
 def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
-    place, here, there, traffic, hurried, fault, error, told, name, monkeypatch
+    place, here, there, traffic, hurried, fault, error, message, name, monkeypatch
 ):
     mirror = storage.Mirror(place, here)
     mirror.push()
@@ -243,7 +243,7 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
     with pytest.raises(error) as caught:
         mirror.push()
     assert time.monotonic() - began < 5
-    assert told in one_line(caught)
+    assert message in one_line(caught)
     traffic.faults.clear()
     monkeypatch.setattr(remote.gs, "WRITE_TIMEOUT", 60.0)
     if fault != "wait":  # by which the storage wrote it, though no answer came
@@ -255,7 +255,7 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "told"),
+    ("fault", "error", "message"),
     [
         (503, OSError, "cannot be read: the server answers 503, for 0.3 s"),
         (401, ValueError, "no credentials"),
@@ -265,7 +265,7 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
     ],
 )
 def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
-    place, here, there, traffic, hurried, fault, error, told
+    place, here, there, traffic, hurried, fault, error, message
 ):
     storage.Mirror(place, here).push()
     write(there, state=b"mine", other=b"other")
@@ -276,7 +276,7 @@ def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
     mirror = storage.Mirror(place, there)
     with pytest.raises(error) as caught:
         mirror.pull()
-    assert told in one_line(caught)
+    assert message in one_line(caught)
     visible = {name: data for name, data in read(there).items() if not name.startswith(".")}
     assert visible == {"state": b"mine", "other": b"other"}
     traffic.faults.clear()
@@ -337,7 +337,7 @@ def test_a_killed_pull_is_resumed(place, here, there, traffic):
     assert read(there) == read(here)
 
 
-def kept(objects):
+def stored(objects):
     return {blob.name.rpartition("/")[2] for blob in objects.list_blobs(prefix="runs/one/objects/")}
 
 
@@ -401,7 +401,7 @@ def test_objects_of_older_snapshots_are_removed(place, tmp_path, objects):
         write(tmp_path, state=bytes([index]), same=b"same")
         digests.append(storage.sha256(tmp_path / "state"))
         mirror.push()
-    assert kept(objects) == {*digests[2:], storage.sha256(tmp_path / "same")}
+    assert stored(objects) == {*digests[2:], storage.sha256(tmp_path / "same")}
 
 
 def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, there, objects, traffic):
@@ -416,7 +416,7 @@ def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, 
         slow = pool.submit(second.push)
         while not waiting.met:
             time.sleep(0.01)
-        assert storage.sha256(there / "state") in kept(objects)
+        assert storage.sha256(there / "state") in stored(objects)
         first._tidy(*_inside(first), first._last)
         waiting.go_on.set()
         slow.result()
@@ -485,7 +485,7 @@ def test_a_full_disk_is_reported_in_one_line(place, here, there, traffic):
 def test_a_folder_that_does_not_exist_is_not_pushed_as_an_empty_one(place, there, objects):
     with pytest.raises(ValueError, match="no such folder"):
         storage.Mirror(place, there).push()
-    assert kept(objects) == set()
+    assert stored(objects) == set()
 
 
 def test_a_lost_object_is_reported(place, here, there, objects):
@@ -539,7 +539,7 @@ def test_a_name_that_is_not_valid_for_an_object_is_refused_before_anything_is_se
     write(here, **{"a\nb": b"x"})
     with pytest.raises(ValueError, match="expected a name of one line"):
         storage.Mirror(place, here).push()
-    assert kept(objects) == set()
+    assert stored(objects) == set()
 
 
 def test_a_disk_that_is_too_small_is_reported_before_anything_is_requested(place, here, there, monkeypatch, traffic):

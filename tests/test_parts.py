@@ -254,7 +254,7 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
 
 @pytest.mark.parametrize("of", [1, 3, 5])
 def test_settings_of_another_number_of_parts_than_there_are_tasks_for_are_refused(folder, tmp_path, of):
-    with pytest.raises(ValueError, match=rf"^expected data\.shards={of}, the parts .*\. Received: shards=4$"):
+    with pytest.raises(ValueError, match=rf"^expected data\.shards={of}, one for each .*\. Received: shards=4$"):
         prepare_part(config_of(folder), tmp_path / "part", part=0, of=of)
     assert list(tmp_path.iterdir()) == []
 

@@ -66,7 +66,7 @@ def mixed(tmp_path):
     return folder
 
 
-SET_ASIDE = {
+SKIPPED = {
     "text.png": "unreadable: not an image",
     "half.jpg": "unreadable: image file is truncated",
     "dot.png": "too small: 1x1, expected sides of 8 or more",
@@ -89,16 +89,16 @@ def test_the_embedded_digits_are_prepared_without_any_setting(digits):
 
 def test_unusable_images_are_skipped_by_name_with_their_reason(mixed, tmp_path, capsys):
     dataset = prepare(config_of(mixed, max_unusable=0.2), tmp_path / "dataset")
-    found = {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
-    assert found.keys() == SET_ASIDE.keys()
-    for name, reason in SET_ASIDE.items():
-        assert found[name].startswith(reason)
+    result = {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
+    assert result.keys() == SKIPPED.keys()
+    for name, reason in SKIPPED.items():
+        assert result[name].startswith(reason)
     assert dataset.count("train") + dataset.count("test") == 20 + 9
     assert dataset.manifest["ignored_files"] == 1
     assert dataset.summary["skipped"] == 5
     out = capsys.readouterr().out
     assert "skipped 5 of 34 images: " in out
-    assert sum(f"{name} ({reason}" in out for name, reason in SET_ASIDE.items()) == 3
+    assert sum(f"{name} ({reason}" in out for name, reason in SKIPPED.items()) == 3
 
 
 def test_what_a_conversion_loses_is_counted(mixed, tmp_path):
@@ -116,7 +116,7 @@ def test_too_many_unusable_images_fail_the_step_in_one_line_and_leave_nothing(mi
         prepare(config_of(mixed), tmp_path / "out" / "dataset")
     text = str(caught.value)
     assert "\n" not in text
-    assert sum(f"{name} ({reason}" in text for name, reason in SET_ASIDE.items()) == 3
+    assert sum(f"{name} ({reason}" in text for name, reason in SKIPPED.items()) == 3
     assert "), .... Expected" in text
     assert text.endswith("at most data.max_unusable. Received: max_unusable=0.05, share=0.147")
     assert os.listdir(tmp_path / "out") == []
@@ -147,13 +147,13 @@ def test_images_of_both_splits_are_counted_and_noted(tmp_path, capsys, shards):
     noise((12, 12, 3), seed=99).save(folder / "test" / "own.png")
     noise((12, 12, 3), seed=5).save(folder / "train" / "again.bmp")
     dataset = prepare(config_of(folder, shards=shards), tmp_path / "dataset")
-    told = [
+    notes = [
         "8 of 9 test images are also training images, pixel for pixel.",
         "1 of 21 training images repeat others, pixel for pixel.",
     ]
     assert (dataset.manifest["test_among_train"], dataset.manifest["train_repeated"]) == (8, 1)
-    assert dataset.notes == told
-    assert all(f"note: {note}\n" in capsys.readouterr().out for note in told[:1])
+    assert dataset.notes == notes
+    assert all(f"note: {note}\n" in capsys.readouterr().out for note in notes[:1])
     assert not list(dataset.folder.glob("*.fingerprints"))
 
 
@@ -168,10 +168,10 @@ def test_splits_in_other_formats_are_noted(tmp_path, train, noted):
     for index in range(9):
         noise((12, 12, 3), seed=50 + index).save(tmp_path / "images" / "train" / f"{index}.{train}")
     dataset = prepare(config_of(tmp_path / "images"), tmp_path / "dataset")
-    told = (
+    message = (
         "File formats differ: training images JPEG 100%; test images PNG 100%. Compression artefacts affect the scores."
     )
-    assert dataset.notes == [told] * noted
+    assert dataset.notes == [message] * noted
     assert dataset.formats("train") == {{"jpg": "JPEG", "png": "PNG"}[train]: 9}
 
 
@@ -411,14 +411,14 @@ def test_progress_goes_up_to_the_end_where_too_few_images_are_usable(tmp_path, c
     dataset = prepare(config_of(tmp_path / "images", max_unusable=0.9, train_images=10), tmp_path / "dataset")
     assert dataset.count("train") == 5
     monkeypatch.undo()
-    told = [
+    words = [
         line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.startswith(("prepare", "replace"))
     ]
-    lines = [count for label, _, count in told if label == "prepare"]
+    lines = [count for label, _, count in words if label == "prepare"]
     done = [int(line.split("/")[0]) for line in lines]
     assert done == sorted(done)
     assert len(done) == 3
-    assert [label for label, *_ in told][3:] == ["replace"] * (len(told) - 3) != []
+    assert [label for label, *_ in words][3:] == ["replace"] * (len(words) - 3) != []
     assert {line.split("/")[1] for line in lines} == {"14"}
     assert lines[-1] == "14/14"
 

@@ -82,13 +82,13 @@ def test_results_come_in_the_order_of_the_requests_and_not_long_before_they_are_
             yield chunk
 
     with Reader(SHAPE, ()) as reader:
-        found = []
+        actual = []
         for result in reader.prepare_chunks(asking(), total=len(chunks)):
-            found.append(result)
-            assert len(asked) <= len(found) + 1 + 2 * worker_pool.AHEAD
+            actual.append(result)
+            assert len(asked) <= len(actual) + 1 + 2 * worker_pool.AHEAD
         assert len(children()) == 2
-        assert list(reader.prepare_chunks(chunks, total=len(chunks))) == found  # by the same processes
-    assert found == alone(chunks)
+        assert list(reader.prepare_chunks(chunks, total=len(chunks))) == actual  # by the same processes
+    assert actual == alone(chunks)
     assert children() == []
 
 
@@ -112,17 +112,17 @@ def test_one_core_starts_processes_only_to_wait_for_a_slow_disk(monkeypatch, sec
 
 
 @pytest.mark.parametrize(
-    ("image", "told"),
+    ("image", "message"),
     [
         (Deadly(), "was ended by SIGKILL, perhaps for lack of memory"),
         (Leaving(), "ended with exit code 3"),
     ],
     ids=["killed", "left"],
 )
-def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(two_processes, image, told):
+def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(two_processes, image, message):
     chunks = chunks_of(*(Plain(shade) for shade in range(5)), image, *(Slow(seconds=0.1) for _ in range(30)))
     with (
-        pytest.raises(RuntimeError, match=rf"^a process that read images {told}; it was reading 1$"),
+        pytest.raises(RuntimeError, match=rf"^a process that read images {message}; it was reading 1$"),
         Reader(SHAPE, ()) as reader,
     ):
         list(reader.prepare_chunks(chunks, total=len(chunks)))
@@ -131,16 +131,16 @@ def test_a_process_that_ends_early_ends_the_work_in_one_line_and_the_others_too(
 
 @pytest.mark.parametrize("before", [0, 5], ids=["here", "in a process"])
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (MemoryError(), "out of memory")],
     ids=["disk", "memory"],
 )
-def test_a_machine_that_fails_to_read_ends_the_work_in_one_line(two_processes, error, told, before):
+def test_a_machine_that_fails_to_read_ends_the_work_in_one_line(two_processes, error, message, before):
     plain = chunks_of(*(Plain(shade) for shade in range(before))) if before else []
     chunks = [*plain, [(Plain(), None), (Failing(error=error), None)]]
     with (
         pytest.raises(
-            image_chunks.ReadError, match=rf"^an image cannot be read: {told}. Received: image=Failing\(.*\)$"
+            image_chunks.ReadError, match=rf"^an image cannot be read: {message}. Received: image=Failing\(.*\)$"
         ),
         Reader(SHAPE, ()) as reader,
     ):
@@ -200,8 +200,8 @@ def test_a_script_needs_no_guard(tmp_path, way):
         [sys.executable, argument], cwd=tmp_path, input=SCRIPT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stdout.splitlines() if line.startswith("prepared")]
-    assert said == [f"prepared {prepare(DataConfig(size=8), tmp_path / 'here').checksum} [2]"]
+    output = [line for line in done.stdout.splitlines() if line.startswith("prepared")]
+    assert output == [f"prepared {prepare(DataConfig(size=8), tmp_path / 'here').checksum} [2]"]
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda end: end.name)
@@ -209,12 +209,12 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, end):
     with subprocess.Popen(
         [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as started:
-        found = [psutil.Process(int(word)) for word in started.stdout.readline().split()]
+        result = [psutil.Process(int(word)) for word in started.stdout.readline().split()]
         os.killpg(started.pid, end)  # as Ctrl-C does
-        _, told = started.communicate(timeout=30)
-    assert len(found) == 2
-    assert psutil.wait_procs(found, timeout=5)[1] == []
-    assert told.count("Traceback") == (end is signal.SIGINT)  # that of this one process
+        _, message = started.communicate(timeout=30)
+    assert len(result) == 2
+    assert psutil.wait_procs(result, timeout=5)[1] == []
+    assert message.count("Traceback") == (end is signal.SIGINT)  # that of this one process
 
 
 @pytest.mark.parametrize(

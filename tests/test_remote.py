@@ -56,12 +56,12 @@ def put(bucket, name, data):
     return f"gs://{bucket.name}/{name}"
 
 
-def refused(location, told, kind=ValueError):
+def refused(location, message, kind=ValueError):
     """Asserts that a location is refused in one line, and that nothing is left in the cache."""
     with pytest.raises(kind) as caught:
         storage.fetch(location)
     text = str(caught.value)
-    assert told in text
+    assert message in text
     assert text.endswith(f"Received: path={location!r}")
     assert "\n" not in text
     folder = storage.cache_folder()
@@ -192,7 +192,7 @@ def test_a_server_may_redirect_to_another_address(server):
 
 
 @pytest.mark.parametrize(
-    ("path", "told", "kind"),
+    ("path", "message", "kind"),
     [
         ("missing", "no such file (404)", ValueError),
         ("forbidden", "access is denied (403)", ValueError),
@@ -203,8 +203,8 @@ def test_a_server_may_redirect_to_another_address(server):
         ("downgrade", "the server redirects to an address without https://", ValueError),
     ],
 )
-def test_a_servers_error_is_reported_in_one_line(server, path, told, kind):
-    refused(f"{server.url}/{path}", told, kind)
+def test_a_servers_error_is_reported_in_one_line(server, path, message, kind):
+    refused(f"{server.url}/{path}", message, kind)
 
 
 def test_an_untrusted_certificate_is_refused(server, monkeypatch, tmp_path):
@@ -220,7 +220,7 @@ def test_a_certificate_of_another_host_is_refused(server):
 
 
 @pytest.mark.parametrize(
-    ("location", "told", "kind"),
+    ("location", "message", "kind"),
     [
         ("https://host.invalid/x.npz", "host not found", OSError),
         ("https://localhost:1/x.npz", "the server cannot be reached: ", OSError),
@@ -233,8 +233,8 @@ def test_a_certificate_of_another_host_is_refused(server):
         ("gs:///folder/", "expected an address of the form gs://bucket/name", ValueError),
     ],
 )
-def test_an_address_that_leads_nowhere_is_refused(location, told, kind):
-    refused(location, told, kind)
+def test_an_address_that_leads_nowhere_is_refused(location, message, kind):
+    refused(location, message, kind)
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated():
@@ -288,10 +288,10 @@ def test_of_two_processes_one_downloads_and_the_other_waits(server, cache, befor
     program = "import sys\nfrom ganlib import storage\nprint(storage.fetch(sys.argv[1]).stat().st_size)"
     command = [sys.executable, "-c", program, f"{server.url}/late"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate(timeout=100)[0] for process in processes]
+    output = [process.communicate(timeout=100)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
-    assert [text.splitlines()[-1] for text in said] == [str(len(DATA))] * 3
-    assert sum(f"fetch: {server.url}/late\n" in text for text in said) == 1
+    assert [text.splitlines()[-1] for text in output] == [str(len(DATA))] * 3
+    assert sum(f"fetch: {server.url}/late\n" in text for text in output) == 1
     [left] = os.listdir(cache)
     assert left.endswith("-late")
 
@@ -330,7 +330,7 @@ def test_an_object_written_again_with_the_same_bytes_is_not_fetched_again(bucket
 
 
 def test_a_cached_file_that_was_damaged_is_fetched_again(bucket):
-    location = put(bucket, "kept.npz", DATA)
+    location = put(bucket, "cached.npz", DATA)
     path = storage.fetch(location)
     path.write_bytes(DATA[::-1])
     assert storage.fetch(location).read_bytes() == DATA
@@ -383,14 +383,14 @@ def test_missing_credentials_are_reported_in_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "kind"),
+    ("code", "message", "kind"),
     [
         (401, "no credentials", ValueError),  # where none were sent
         (403, "access is denied (403)", ValueError),
         (400, "cannot", OSError),
     ],
 )
-def test_a_storage_that_refuses_is_reported_in_one_line(left_connections, monkeypatch, code, told, kind):
+def test_a_storage_that_refuses_is_reported_in_one_line(left_connections, monkeypatch, code, message, kind):
     class Refusing(Quiet):
         def do_GET(self):  # noqa: N802  # the base class' name
             self.send_response(code)
@@ -398,7 +398,7 @@ def test_a_storage_that_refuses_is_reported_in_one_line(left_connections, monkey
             self.end_headers()
 
     with storage_of(Refusing, monkeypatch):
-        refused("gs://bucket/data.npz", told, kind)
+        refused("gs://bucket/data.npz", message, kind)
 
 
 def test_a_storage_that_cannot_be_reached_is_reported_in_one_line(left_connections, monkeypatch):

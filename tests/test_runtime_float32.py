@@ -77,12 +77,12 @@ def test_a_model_that_was_trained_on_a_gpu_gives_the_same_images_on_a_cpu(made_o
 
 
 def test_scores_and_their_inputs_are_computed_in_full_float32(digits, reference, monkeypatch):
-    found = []
+    result = []
 
     def spy(owner, name):
         plain = getattr(owner, name)
         monkeypatch.setattr(
-            owner, name, lambda *given, **named: (found.append((name, enabled())), plain(*given, **named))[1]
+            owner, name, lambda *given, **named: (result.append((name, enabled())), plain(*given, **named))[1]
         )
 
     assert enabled()
@@ -94,8 +94,8 @@ def test_scores_and_their_inputs_are_computed_in_full_float32(digits, reference,
     accuracy(network, images, labels)
     reference.distance([images])
     resizing.resized(images[:2], resize_mode="clean", side=8)
-    assert {name for name, _ in found} == {"__call__", "predict_on_batch", "einsum"}
-    assert not any(short for _, short in found)
+    assert {name for name, _ in result} == {"__call__", "predict_on_batch", "einsum"}
+    assert not any(short for _, short in result)
     assert enabled()
 
 
@@ -103,8 +103,8 @@ def test_scores_and_their_inputs_are_computed_in_full_float32(digits, reference,
 def test_a_shortcut_that_cannot_be_undone_is_refused(reference, digits, monkeypatch, name):
     images = digits.load("test")[0][:5]
     monkeypatch.setenv(name, "BF16")
-    told = rf"^expected full float32 for scores and exported models; unset {name}\. Received: {name}='BF16'$"
-    with pytest.raises(ValueError, match=told):
+    message = rf"^expected full float32 for scores and exported models; unset {name}\. Received: {name}='BF16'$"
+    with pytest.raises(ValueError, match=message):
         reference.distance([images])
     monkeypatch.setenv(name, "")
     assert reference.distance([images]) > 0

@@ -13,18 +13,18 @@ from ganlib.objectives import AnyObjective, Minimax
 from ganlib.schema import MAX_SHOWN, Config, parse, problems
 
 
-def reachable(annotation, found=None):
+def reachable(annotation, result=None):
     """All config classes that can stand in a field of this type, or in a field of one of those."""
-    found = set() if found is None else found
+    result = set() if result is None else result
     if isinstance(annotation, type) and issubclass(annotation, Config):
-        if annotation not in found:
-            found.add(annotation)
+        if annotation not in result:
+            result.add(annotation)
             for field in annotation.model_fields.values():
-                reachable(field.annotation, found)
+                reachable(field.annotation, result)
     else:
         for argument in get_args(annotation):
-            reachable(argument, found)
-    return found
+            reachable(argument, result)
+    return result
 
 
 CLASSES = sorted(reachable(RunConfig), key=lambda kind: kind.__name__)
@@ -46,7 +46,7 @@ def example(kind):
     return kind(**dict.fromkeys(required, "somewhere"))
 
 
-def message(kind, value):
+def messages(kind, value):
     with pytest.raises(ValidationError) as caught:
         kind.model_validate(value)
     return problems(caught.value)
@@ -97,12 +97,12 @@ def test_a_config_is_frozen_and_refuses_unknown_names(kind):
     with pytest.raises(ValidationError, match="frozen"):
         setattr(config, name, getattr(config, name))
     values = {**config.to_parameter(), "no_such_option": 1}
-    assert message(kind, values) == ["no_such_option: unknown option. Received: no_such_option=1"]
+    assert messages(kind, values) == ["no_such_option: unknown option. Received: no_such_option=1"]
 
 
 def test_half_a_step_and_infinity_are_no_settings():
-    assert message(RunConfig, {"training": {"steps": 10.5}})[0].endswith("Received: steps=10.5")
-    [line] = message(RunConfig, {"training": {"ema_decay": float("nan")}})
+    assert messages(RunConfig, {"training": {"steps": 10.5}})[0].endswith("Received: steps=10.5")
+    [line] = messages(RunConfig, {"training": {"ema_decay": float("nan")}})
     assert line == "training.ema_decay: Input should be a finite number. Received: ema_decay=nan"
 
 
@@ -127,14 +127,14 @@ def test_a_plain_name_selects_a_variant():
     ],
 )
 def test_a_mistake_is_reported_under_the_name_that_the_user_wrote(value, line):
-    [told] = message(RunConfig, value)
-    assert told.startswith(line)
-    assert "Received: " in told
-    assert "\n" not in told
+    [message] = messages(RunConfig, value)
+    assert message.startswith(line)
+    assert "Received: " in message
+    assert "\n" not in message
 
 
 def test_a_mistake_across_fields_keeps_its_own_message():
-    assert message(RunConfig, {"training": {"batch_size": 10, "replicas": 4}}) == [
+    assert messages(RunConfig, {"training": {"batch_size": 10, "replicas": 4}}) == [
         "training: expected a batch size that the replicas share evenly. Received: batch_size=10, replicas=4"
     ]
 

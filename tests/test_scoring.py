@@ -71,26 +71,26 @@ def test_it_does_not_matter_where_images_are_stored(places, pictures):
         images = Images.at(place)
         assert images.count == 60
         np.testing.assert_array_equal(np.concatenate(list(images.batches("rgb"))), pictures)
-    found = [scoring.score(place, places[0], space=Mean()) for place in places]
-    assert [score.name for score in found[0].scores][:3] == ["fd_mean", "fd_infinity_mean", "kd_mean"]
-    assert found[0].scores[0].value == pytest.approx(0.0, abs=1e-6)
-    assert len({json.dumps(one.protocol) for one in found}) == 1
+    result = [scoring.score(place, places[0], space=Mean()) for place in places]
+    assert [score.name for score in result[0].scores][:3] == ["fd_mean", "fd_infinity_mean", "kd_mean"]
+    assert result[0].scores[0].value == pytest.approx(0.0, abs=1e-6)
+    assert len({json.dumps(one.protocol) for one in result}) == 1
 
 
 def test_scores_come_with_an_expected_floor_and_a_protocol(places, pictures, tmp_path):
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
-    found = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
-    first = found.scores[0]
+    result = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
+    first = result.scores[0]
     assert first.value > 3 * first.floor > 0
-    assert found.protocol["resize_mode"] == "clean"
-    assert found.protocol["generated_count"] == found.protocol["reference_count"] == 60
-    assert [note.partition("; FID")[0] for note in found.notes] == [
+    assert result.protocol["resize_mode"] == "clean"
+    assert result.protocol["generated_count"] == result.protocol["reference_count"] == 60
+    assert [note.partition("; FID")[0] for note in result.notes] == [
         "The floors, except the distance's, compare two halves of the second set, 30 images each.",
         "Scores in the feature space mean can only be compared with each other",
     ]
-    found.save(tmp_path / "scores")
+    result.save(tmp_path / "scores")
     again = Evaluation.open(tmp_path / "scores")
-    assert again.values == {score.name: score.value for score in found.scores}
+    assert again.values == {score.name: score.value for score in result.scores}
     other = scoring.score(places[0], str(tmp_path / "darker.npz"), space=Mean())
     other.save(tmp_path / "other")
     with pytest.raises(ValueError, match=r"one protocol.*reference_sha256="):
@@ -112,10 +112,10 @@ def test_statistics_can_replace_the_images(places, pictures, tmp_path):
 
 def test_a_run_has_its_own_reference(digits, reference, tmp_path):
     reference.save(tmp_path / "reference")
-    found = scoring.score(f"{digits.folder}#test", str(tmp_path / "reference"), space=Mean())
-    assert found.scores[0].name == "fd_digits_classifier"
-    assert found.scores[0].value == pytest.approx(found.scores[0].floor, rel=1e-4)
-    assert found.protocol["dataset_sha256"] == digits.checksum
+    result = scoring.score(f"{digits.folder}#test", str(tmp_path / "reference"), space=Mean())
+    assert result.scores[0].name == "fd_digits_classifier"
+    assert result.scores[0].value == pytest.approx(result.scores[0].floor, rel=1e-4)
+    assert result.protocol["dataset_sha256"] == digits.checksum
 
 
 def test_all_images_are_scored_against_a_runs_reference(digits, reference, tmp_path, monkeypatch):
@@ -147,8 +147,8 @@ def test_a_folder_of_class_folders_scores_as_a_shuffled_one_does(tmp_path):
                 picture = np.clip(base + random.normal(0, 12, (8, 8, 3)) + random.normal(0, 12, 3), 0, 255)
                 Image.fromarray(picture.astype(np.uint8)).save(tmp_path / side / str(label) / f"{number:03d}.png")
     for first, second in (("few", "many"), ("many", "few")):
-        found = scoring.score(str(tmp_path / first), str(tmp_path / second), space=Mean())
-        scores = {score.name: score for score in found.scores}
+        result = scoring.score(str(tmp_path / first), str(tmp_path / second), space=Mean())
+        scores = {score.name: score for score in result.scores}
         kernel = scores["kd_mean"]
         assert abs(kernel.value - kernel.floor) < 3 * np.hypot(kernel.error, kernel.floor_error)
         for name in ("precision_mean", "recall_mean", "coverage_mean"):
@@ -177,9 +177,9 @@ def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
     statistics = replace(Statistics.of([features]), space=catalogue.identity(space))
     Reference(space, statistics, sample, sample, {"size": "16x16"}).save(tmp_path / "reference")
     np.savez(tmp_path / "large.npz", images=np.repeat(np.repeat(digits.load("test")[0][:50], 2, axis=1), 2, axis=2))
-    found = scoring.score(str(tmp_path / "large.npz"), str(tmp_path / "reference"), space=Mean())
-    assert found.notes[-1].startswith("The images have two sizes, 32x32 and 16x16")
-    assert (found.protocol["generated_size"], found.protocol["truncation"]) == ("32x32", "unknown")
+    result = scoring.score(str(tmp_path / "large.npz"), str(tmp_path / "reference"), space=Mean())
+    assert result.notes[-1].startswith("The images have two sizes, 32x32 and 16x16")
+    assert (result.protocol["generated_size"], result.protocol["truncation"]) == ("32x32", "unknown")
 
 
 STATISTICS = {
@@ -291,10 +291,10 @@ def test_constant_images_have_scores_and_a_note(places, pictures, tmp_path):
     still = str(tmp_path / "still.npz")
     np.savez(still, images=np.full_like(pictures, 7))
     for pair in ((still, places[0]), (places[0], still), (still, still)):
-        found = scoring.score(*pair, space=Mean())
-        assert np.isfinite([score.value for score in found.scores]).all()
-        assert f"All images of {still} are the same." in found.notes
-    assert found.scores[0].value == pytest.approx(0.0, abs=1e-6)
+        result = scoring.score(*pair, space=Mean())
+        assert np.isfinite([score.value for score in result.scores]).all()
+        assert f"All images of {still} are the same." in result.notes
+    assert result.scores[0].value == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -332,13 +332,13 @@ def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(p
             tmp_path / "samples" / f"{number:02d}.{'jfif' if number % 10 else 'sample'}", "PNG"
         )
     (tmp_path / "samples" / "log.txt").write_text("text")
-    found = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
-    assert found.protocol["generated_count"] == 60
+    result = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
+    assert result.protocol["generated_count"] == 60
     sizes = "sizes 12x16, in colour (10 checked); values 0..255"
     ignored = "ignored: 1 file other than images (1 .txt), such as log.txt"
-    assert f"Of {tmp_path / 'samples'}, {ignored}." in found.notes
-    said = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
-    assert said == [
+    assert f"Of {tmp_path / 'samples'}, {ignored}." in result.notes
+    output = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
+    assert output == [
         f"{tmp_path / 'samples'}: 60 images; no classes; {ignored}; {sizes}",
         f"{places[2]}: 60 images; no classes; {sizes}",
     ]
@@ -376,7 +376,7 @@ def saved_as(place, pictures, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("transparent", "Of {}, 60 of 60 images: transparent: put on a white background."),
         ("16-bit grey", "Of {}, 60 of 60 images: values 0..65535: scaled to 0..255."),
@@ -401,24 +401,24 @@ def saved_as(place, pictures, kind):
         ("damaged", "Of {}, 1 of 60 images: skipped, such as 07.png (unreadable: not an image)."),
     ],
 )
-def test_lossy_conversions_of_images_are_noted(places, pictures, tmp_path, kind, told):
+def test_lossy_conversions_of_images_are_noted(places, pictures, tmp_path, kind, message):
     place = saved_as(tmp_path / "images", pictures, kind)
-    found = scoring.score(place, places[0], space=Mean())
-    assert told.format(place) in found.notes
-    assert found.protocol["generated_count"] == 60 - (kind == "damaged")
+    result = scoring.score(place, places[0], space=Mean())
+    assert message.format(place) in result.notes
+    assert result.protocol["generated_count"] == 60 - (kind == "damaged")
 
 
 def test_images_of_one_pixel_have_scores(places, pictures, tmp_path):
     np.savez(tmp_path / "tiny.npz", images=pictures[:, :1, :1])
-    found = scoring.score(str(tmp_path / "tiny.npz"), places[0], space=Mean())
-    assert np.isfinite([score.value for score in found.scores]).all()
-    assert found.notes[0].startswith("The images have two sizes, 1x1 and 16x12")
+    result = scoring.score(str(tmp_path / "tiny.npz"), places[0], space=Mean())
+    assert np.isfinite([score.value for score in result.scores]).all()
+    assert result.notes[0].startswith("The images have two sizes, 1x1 and 16x12")
 
 
 def test_statistics_of_another_tool_are_accepted(places, tmp_path):
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(12), sigma=np.eye(12))
-    found = scoring.score(places[0], str(tmp_path / "theirs.npz"), space=Mean())
-    assert found.notes[0] == f"{tmp_path / 'theirs.npz'} does not name its feature space; mean is assumed."
+    result = scoring.score(places[0], str(tmp_path / "theirs.npz"), space=Mean())
+    assert result.notes[0] == f"{tmp_path / 'theirs.npz'} does not name its feature space; mean is assumed."
 
 
 def test_the_command_scores_with_the_inception_network(places, tmp_path):
@@ -430,11 +430,11 @@ def test_the_command_scores_with_the_inception_network(places, tmp_path):
     result = CliRunner().invoke(main, ["score", few, few, "--weights", str(weights), *output])
     assert result.exit_code == 0, result.output
     assert "features of" in result.output
-    told = json.loads(result.output.splitlines()[-1])
-    assert told["scores"][0]["name"] == "fd_inception_legacy"  # random weights are not FID's
-    assert "mostly bias" in told["notes"][0]
+    message = json.loads(result.output.splitlines()[-1])
+    assert message["scores"][0]["name"] == "fd_inception_legacy"  # random weights are not FID's
+    assert "mostly bias" in message["notes"][0]
     assert Statistics.load(tmp_path / "s.npz").mean.shape == (2048,)
-    assert Evaluation.open(tmp_path / "scores").protocol == told["protocol"]
+    assert Evaluation.open(tmp_path / "scores").protocol == message["protocol"]
 
 
 def test_the_command_scores_without_weights_in_random_features(places, tmp_path):
@@ -442,9 +442,9 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
     result = CliRunner().invoke(main, ["score", places[0], places[1], *written])
     assert result.exit_code == 0, result.output
     assert f"wrote {tmp_path / 'second.npz'}, mean and covariance of {places[1]}" in result.output
-    found = Evaluation.open(tmp_path / "scores")
-    assert [score.name for score in found.scores[:2]] == ["fd_random", "kd_random"]  # few images in 163 features
-    assert found.protocol["resize_mode"] == "clean"
+    actual = Evaluation.open(tmp_path / "scores")
+    assert [score.name for score in actual.scores[:2]] == ["fd_random", "kd_random"]  # few images in 163 features
+    assert actual.protocol["resize_mode"] == "clean"
 
 
 @pytest.mark.parametrize(

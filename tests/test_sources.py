@@ -325,11 +325,11 @@ def test_shares_are_close_to_those_requested_and_no_class_is_emptied(sizes, frac
     if able < 2 or len(labels) < 4:  # classes of one image or nearly: they do not count
         return
     assert counts["train"].min() >= 1
-    wanted = min(max(2, round(fraction * len(labels))), len(labels) - 2)
-    assert counts["test"].sum() == min(wanted, able)
-    if wanted <= able and min(sizes) * fraction >= 1 and max(sizes) * (1 - fraction) >= 2:
+    expected = min(max(2, round(fraction * len(labels))), len(labels) - 2)
+    assert counts["test"].sum() == min(expected, able)
+    if expected <= able and min(sizes) * fraction >= 1 and max(sizes) * (1 - fraction) >= 2:
         for size, count in zip(sizes, counts["test"], strict=True):
-            assert count <= wanted * size / len(labels) + 1
+            assert count <= expected * size / len(labels) + 1
 
 
 @given(st.integers(0, 400), st.integers(0, 7))

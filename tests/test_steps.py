@@ -37,7 +37,7 @@ def failure(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"),
+    ("value", "expected"),
     [
         ("long " * 20_000, "long " * 20_000),
         (True, True),
@@ -49,18 +49,18 @@ def failure(tmp_path, monkeypatch):
         ((28, 28, np.int32(1)), [28, 28, 1]),
         ({"a": [1, {"b": "c"}]}, {"a": [1, {"b": "c"}]}),
         ("caf\udce9", "caf?"),
-        (None, "left out"),
+        (None, "omitted"),
         ({"a": None, "b": 1}, {"b": 1}),
     ],
     ids=str,
 )
-def test_metadata_is_accepted_by_the_launcher(value, kept):
+def test_metadata_is_accepted_by_the_launcher(value, expected):
     """KFP's launcher refuses null and numbers that are not finite, and json those of NumPy, when the work is done."""
     artifact = dsl.Model()
     add_metadata(artifact, {"name": value, "other": 1})
-    assert artifact.metadata == {"other": 1} | ({} if kept == "left out" else {"name": kept})
+    assert artifact.metadata == {"other": 1} | ({} if expected == "omitted" else {"name": expected})
     assert json.loads(json.dumps(artifact.metadata, allow_nan=False).encode()) == artifact.metadata
-    assert all(type(found) in (str, bool, int, float, list, dict) for found in artifact.metadata.values())
+    assert all(type(result) in (str, bool, int, float, list, dict) for result in artifact.metadata.values())
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_an_expected_end_is_one_line_with_the_steps_name_and_a_code(work, error,
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: prepare_data: ")
     assert error in line
-    told = json.loads(failure.read_text())
-    assert told == {"step": "prepare_data", "message": line.removeprefix("error: prepare_data: "), "code": code}
+    message = json.loads(failure.read_text())
+    assert message == {"step": "prepare_data", "message": line.removeprefix("error: prepare_data: "), "code": code}
 
 
 @pytest.mark.parametrize("fault", [ValueError, RuntimeError])
@@ -153,10 +153,12 @@ def test_an_invalid_parameter_is_reported_field_by_field(capsys, failure):
     with pytest.raises(SystemExit) as caught, step("train_gan", dsl.Model()):
         TrainConfig.model_validate({"steps": 0.0, "colour": "red"})
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith("error: train_gan: steps: Input should be greater than or equal to 1. Received: steps=0.0; ")
-    assert told.endswith("colour: unknown option. Received: colour='red'\n")
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.startswith(
+        "error: train_gan: steps: Input should be greater than or equal to 1. Received: steps=0.0; "
+    )
+    assert message.endswith("colour: unknown option. Received: colour='red'\n")
     assert json.loads(failure.read_text())["step"] == "train_gan"
 
 

@@ -278,11 +278,11 @@ def test_the_checksum_is_that_of_the_bytes(tmp_path):
 def test_partial_files_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / ".folder.z3.partial").mkdir()
-    kept = [tmp_path / "step-1.npz", tmp_path / "notes.partial", tmp_path / "below" / ".film.x1.partial"]
-    for path in [*kept, tmp_path / ".step-2.npz.y2.partial"]:
+    others = [tmp_path / "step-1.npz", tmp_path / "notes.partial", tmp_path / "below" / ".film.x1.partial"]
+    for path in [*others, tmp_path / ".step-2.npz.y2.partial"]:
         path.write_text("x")
     storage.remove_partial_files(tmp_path)
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(others)
     storage.remove_partial_files(tmp_path / "absent")
 
 

@@ -49,13 +49,13 @@ def test_a_process_killed_at_any_of_fifty_moments_leaves_a_working_root(tmp_path
 
 
 def test_a_disk_that_fills_up_at_any_of_twenty_sizes_leaves_a_working_root(tmp_path):
-    said = processes("disks", tmp_path)
-    if said is None:
+    output = processes("disks", tmp_path)
+    if output is None:
         pytest.skip("needs the right to mount a disk")
-    assert len(said) == 20
-    assert said[-1] == ""
-    assert sum("No space left on device. Received: path=" in text for text in said) >= 10
-    assert all(text.startswith("cannot ") and "\n" not in text for text in said if text)
+    assert len(output) == 20
+    assert output[-1] == ""
+    assert sum("No space left on device. Received: path=" in text for text in output) >= 10
+    assert all(text.startswith("cannot ") and "\n" not in text for text in output if text)
 
 
 ODD = [
@@ -236,9 +236,9 @@ def test_a_store_is_used_as_it_is_and_what_a_killed_process_left_is_removed_befo
     before = (tmp_path / "mlflow.db").stat().st_ino
     assert tracking.create_store(tmp_path / "mlflow.db", experiment="another") == uri
     assert (tmp_path / "mlflow.db").stat().st_ino == before
-    found = {item.name: item.artifact_location for item in mlflow.MlflowClient(uri).search_experiments()}
+    result = {item.name: item.artifact_location for item in mlflow.MlflowClient(uri).search_experiments()}
     artifacts = (tmp_path / "mlflow-artifacts").as_uri()
-    assert found == {"Default": f"{artifacts}/0", "mine": artifacts, "another": artifacts}
+    assert result == {"Default": f"{artifacts}/0", "mine": artifacts, "another": artifacts}
 
 
 def test_a_database_from_the_environment_is_created_atomically_too(tmp_path, monkeypatch):
@@ -257,7 +257,7 @@ FOLDER = ": without a scheme, or with file:, it is a folder, which MLflow cannot
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "message"),
     [
         ("localhost:5000", ". Received: MLFLOW_TRACKING_URI='localhost:5000'"),
         ("127.0.0.1:5000", FOLDER),
@@ -283,10 +283,10 @@ FOLDER = ": without a scheme, or with file:, it is a folder, which MLflow cannot
         ("gs://bucket/mlruns", ". Received"),
     ],
 )
-def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, told, monkeypatch):
+def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, message, monkeypatch):
     with pytest.raises(tracking.DeliveryBlocked) as caught:
         tracking.check_address(uri)
-    assert str(caught.value).startswith(address.WANTED + told)
+    assert str(caught.value).startswith(address.EXPECTED + message)
     assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking.deliver_command(Path("/runs/a")) == "gan-pipelines deliver /runs/a --uri ADDRESS"

@@ -83,6 +83,6 @@ def test_all_that_is_seeded_here_is_seeded_with_a_key():
     seeded = re.compile(r"(default_rng|set_random_seed|keras_seed|ReplicaDropout|stateless_\w+)\((.*)")
     for path in Path(streams.__file__).parent.rglob("*.py"):
         for line in path.read_text().splitlines() if path.name not in fixed else []:
-            found = seeded.search(line)
-            if found and not line.strip().startswith(("class ", "def ", "from ", "import ", '"')):
-                assert re.search(r"streams\.|key|stream\b", found.group(2)), f"{path.name}: {line}"
+            result = seeded.search(line)
+            if result and not line.strip().startswith(("class ", "def ", "from ", "import ", '"')):
+                assert re.search(r"streams\.|key|stream\b", result.group(2)), f"{path.name}: {line}"

@@ -123,10 +123,10 @@ def points(client, run):
 
 
 def files(client, run, place=""):
-    found = []
+    result = []
     for item in client.list_artifacts(run.info.run_id, place or None):
-        found += files(client, run, item.path) if item.is_dir else [item.path]
-    return sorted(found)
+        result += files(client, run, item.path) if item.is_dir else [item.path]
+    return sorted(result)
 
 
 def pictured(client, run):
@@ -435,14 +435,14 @@ def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(ser
     assert delivered(folder)
     client = server.client
     run = the_run(client, folder)
-    told = everything(client, run)
-    assert [(step, value) for step, _, value in told["metrics"]["loss"]] == [(n, float(n)) for n in range(ROWS)]
+    message = everything(client, run)
+    assert [(step, value) for step, _, value in message["metrics"]["loss"]] == [(n, float(n)) for n in range(ROWS)]
     assert run.data.params == {"training.steps": "10", "model.kind": "dcgan"}
     assert run.data.tags["precision"] == "float32"
     assert pictured(client, run) == [7]
-    assert "report/step-8.png" in told["files"]
-    assert told["inputs"] == [("digits", "a1" * 16)]
-    assert [status for _, status, _ in told["models"]] == ["READY"]
+    assert "report/step-8.png" in message["files"]
+    assert message["inputs"] == [("digits", "a1" * 16)]
+    assert [status for _, status, _ in message["models"]] == ["READY"]
     assert run.info.status == "FINISHED"
     assert run.info.end_time / 1000 <= ended
 
@@ -456,10 +456,10 @@ def test_a_server_that_was_killed_and_restarted_during_the_run_has_everything(se
         wait_until(lambda: delivered(folder))
         server.kill()
         record(tracker, range(6, 11))
-        wait_until(lambda: "cannot reach MLflow" in said(folder, capfd))
+        wait_until(lambda: "cannot reach MLflow" in output_of(folder, capfd))
         server.start()
         record(tracker, range(11, 13))
-        wait_until(lambda: "MLflow can be reached again" in said(folder, capfd))
+        wait_until(lambda: "MLflow can be reached again" in output_of(folder, capfd))
         record(tracker, range(13, 15))
         tracker.status("FINISHED")
     client = server.client
@@ -468,14 +468,14 @@ def test_a_server_that_was_killed_and_restarted_during_the_run_has_everything(se
     assert pictured(client, run) == [2, 4, 6, 8, 10, 12, 14]
     assert run.info.status == "FINISHED"
     assert delivered(folder)
-    text = said(folder, capfd)
+    text = output_of(folder, capfd)
     assert text.count("cannot reach MLflow") == text.count("MLflow can be reached again") == 1
     assert "gan-pipelines deliver" not in text
 
 
-def said(folder, capfd):
+def output_of(folder, capfd):
     """What was printed since the test began."""
-    log = folder.parent / "said.txt"
+    log = folder.parent / "output.txt"
     with log.open("a") as file:
         file.write("".join(capfd.readouterr()))
     return log.read_text()
@@ -866,18 +866,20 @@ def test_a_deleted_run_or_experiment_is_reported_with_how_to_restore_it(either, 
     }[what]
     with Tracker(folder) as tracker:  # goes on, as a run with more steps does
         record(tracker, range(4, 6))
-    said = capfd.readouterr().out
-    lines = [line for line in said.splitlines() if line.startswith("tracking: ")]
+    output = capfd.readouterr().out
+    lines = [line for line in output.splitlines() if line.startswith("tracking: ")]
     assert len(lines) == 2
-    told = f"the MLflow {name} was deleted. Restore it: MLFLOW_TRACKING_URI={either.tracking_uri} mlflow {command}, or "
-    assert lines[0].startswith(f"tracking: {told}take another run name")
+    message = (
+        f"the MLflow {name} was deleted. Restore it: MLFLOW_TRACKING_URI={either.tracking_uri} mlflow {command}, or "
+    )
+    assert lines[0].startswith(f"tracking: {message}take another run name")
     assert lines[0].endswith(". The run continues and saves its lines on disk")
-    assert lines[1].startswith(f"tracking: not everything reached MLflow; it is saved on disk. {told}")
+    assert lines[1].startswith(f"tracking: not everything reached MLflow; it is saved on disk. {message}")
     assert f". Then deliver it with: gan-pipelines deliver {folder} --uri " in lines[1]
-    assert "away" not in said
+    assert "away" not in output
     result = CliRunner().invoke(main, ["deliver", str(folder)])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: not delivered: {told}")
+    assert result.stderr.startswith(f"error: not delivered: {message}")
     restore(result.stderr)
     words = shlex.split(lines[1].partition("deliver it with: ")[2])
     assert CliRunner().invoke(main, words[1:], catch_exceptions=False).exit_code == 0
@@ -892,7 +894,7 @@ def test_a_run_that_was_deleted_and_restored_has_everything(either, tmp_path, ca
         wait_until(lambda: delivered(tracker.folder))
         either.delete_run(tracking.run_id(tracker.folder))
         record(tracker, range(4, 6))
-        wait_until(lambda: "was deleted" in (said := capfd.readouterr().out) and (restore(said) or True))
+        wait_until(lambda: "was deleted" in (output := capfd.readouterr().out) and (restore(output) or True))
         wait_until(lambda: "MLflow can be reached again" in capfd.readouterr().out)
     assert delivered(tmp_path / "run")
     assert points(either, the_run(either, tmp_path / "run")) == expected_points(range(1, 6))

@@ -74,24 +74,24 @@ def test_the_range_applies_to_each_image_whatever_their_order(bits, data):
     whole = np.linspace(0, 2**bits - 1, 16).round().astype(np.uint16).reshape(4, 4)
     others = data.draw(st.lists(arrays_of.arrays(np.uint16, (4, 4), elements={"max_value": 2**bits - 1}), max_size=5))
     images = data.draw(st.permutations([whole, *others]))
-    found = value_survey.survey(listing_of(images)).values
-    assert found == ValueRange(0, 2 ** (bits if bits % 2 == 0 else bits + 1) - 1, "integers")
+    result = value_survey.survey(listing_of(images)).values
+    assert result == ValueRange(0, 2 ** (bits if bits % 2 == 0 else bits + 1) - 1, "integers")
     for image in images:
         picture, _ = conform(
-            lambda image=image: image, size=4, colour="grey", fit="crop", resize="nearest", min_side=1, values=found
+            lambda image=image: image, size=4, colour="grey", fit="crop", resize="nearest", min_side=1, values=result
         )
-        np.testing.assert_array_equal(np.asarray(picture), np.rint(image * (255 / found.high)))
+        np.testing.assert_array_equal(np.asarray(picture), np.rint(image * (255 / result.high)))
 
 
 @given(st.sampled_from(["integers", "floats"]), st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
 def test_a_usual_range_contains_the_values_that_it_was_found_for(kind, one, other):
     low, high = sorted([np.floor(one), np.ceil(other)] if kind == "integers" else [one, other])
-    found = ValueRange.usual(low, high, kind)
-    if found is None:
+    result = ValueRange.usual(low, high, kind)
+    if result is None:
         assert kind == "floats"
         return
-    slack = 0.1 if abs(found.high) == 1 else 0
-    assert found.low - slack <= low <= high <= found.high + slack
+    slack = 0.1 if abs(result.high) == 1 else 0
+    assert result.low - slack <= low <= high <= result.high + slack
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_usual_range_contains_the_values_that_it_was_found_for(kind, one, othe
     ],
 )
 def test_the_usual_ranges_are_those_that_occur_in_practice(low, high, kind, expected):
-    found = ValueRange.usual(low, high, kind)
-    assert (found and found.text) == expected
+    result = ValueRange.usual(low, high, kind)
+    assert (result and result.text) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_parts_of_two_ranges_are_refused(tmp_path):
     for part, top in enumerate((1000, 4095)):
         Image.fromarray(balls(np.uint16, top)[-1]).save(tmp_path / "images" / "003.tif")  # as many bytes as before
         prepare_part(config, tmp_path / f"part-{part}", part=part, of=2)
-    told = r"^expected parts with the same range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
-    with pytest.raises(ValueError, match=told):
+    message = r"^expected parts with the same range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
+    with pytest.raises(ValueError, match=message):
         merge_parts(config, [tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged")
 
 
@@ -191,7 +191,7 @@ def test_values_outside_of_a_range_that_was_found_are_clipped_counted_and_noted(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "top", "hot", "told"),
+    ("dtype", "top", "hot", "message"),
     [
         (np.uint16, 4095, 65535, "; all but 1 have 0..4095, which data.value_range=[0, 4095] would spread"),
         (np.float32, 1, 37, "; all but 1 have 0..1, which data.value_range=[0, 1] would spread"),
@@ -199,19 +199,19 @@ def test_values_outside_of_a_range_that_was_found_are_clipped_counted_and_noted(
         (np.uint16, 4095, 4000, ""),
     ],
 )
-def test_one_outlier_among_the_images_is_reported(tmp_path, capsys, dtype, top, hot, told):
+def test_one_outlier_among_the_images_is_reported(tmp_path, capsys, dtype, top, hot, message):
     images = balls(dtype, top)
     images[3][0, 0] = hot
     prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
     [line] = [line for line in capsys.readouterr().out.splitlines() if " become 0..255" in line]
-    assert line.endswith(f" become 0..255{told}")
+    assert line.endswith(f" become 0..255{message}")
 
 
 def test_an_outlier_that_leaves_a_set_without_a_usual_range_is_reported(tmp_path):
     images = balls(np.float32, 1)
     images[3][0, 0] = 1e30
-    found = value_survey.survey(folder_of(tmp_path / "images", images).listing())
-    assert found.text.endswith(
+    result = value_survey.survey(folder_of(tmp_path / "images", images).listing())
+    assert result.text.endswith(
         "..1e+30 of 12 images fit no usual range: set data.value_range; all but 1 have 0..1, which "
         "data.value_range=[0, 1] would spread"
     )
@@ -250,8 +250,8 @@ def test_values_of_no_usual_range_are_refused_with_what_to_set(tmp_path, capsys)
     source = folder_of(tmp_path / "images", balls(np.float32, 9.8))
     with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*set data\.value_range"):
         prepared(source, tmp_path / "dataset")
-    said = capsys.readouterr().out
-    assert re.search(r"values \S+\.\.9\.\d+ of 12 images fit no usual range: set data\.value_range", said)
+    output = capsys.readouterr().out
+    assert re.search(r"values \S+\.\.9\.\d+ of 12 images fit no usual range: set data\.value_range", output)
     assert prepared(source, tmp_path / "given", value_range=(0, 10)).values.text == "0..10"
 
 
@@ -268,7 +268,7 @@ def test_a_range_goes_through_a_pipeline_parameter_unharmed():
 
 
 @pytest.mark.parametrize(
-    ("top", "told"),
+    ("top", "message"),
     [
         (15, "The values use 6% of their range, 0..15; data.value_range=[0, 15] would spread them."),
         (60, "The values use 24% of their range, 0..60; data.value_range=[0, 60] would spread them."),
@@ -277,25 +277,25 @@ def test_a_range_goes_through_a_pipeline_parameter_unharmed():
         (255, None),
     ],
 )
-def test_images_that_use_a_small_share_of_their_range_have_a_note(tmp_path, top, told):
+def test_images_that_use_a_small_share_of_their_range_have_a_note(tmp_path, top, message):
     source = folder_of(tmp_path / "images", balls(np.uint8, top), "png")
     notes = prepared(source, tmp_path / "dataset").notes
-    assert [note for note in notes if "of their range" in note] == ([told] if told else [])
+    assert [note for note in notes if "of their range" in note] == ([message] if message else [])
 
 
 def test_the_range_that_a_note_names_is_that_of_the_originals(tmp_path):
     source = folder_of(tmp_path / "images", balls(np.uint16, 700), "png")
-    told = prepared(source, tmp_path / "dataset", value_range=(0, 65535)).notes
-    assert "The values use 1% of their range, 0..900; data.value_range=[0, 900] would spread them." in told
+    message = prepared(source, tmp_path / "dataset", value_range=(0, 65535)).notes
+    assert "The values use 1% of their range, 0..900; data.value_range=[0, 900] would spread them." in message
 
 
 def test_statistics_of_chunks_add_up():
-    seen = ImageStats()
-    seen.add_values(Image.new("RGB", (2, 2), (3, 9, 4)))
+    stats = ImageStats()
+    stats.add_values(Image.new("RGB", (2, 2), (3, 9, 4)))
     other = ImageStats()
     other.add_values(Image.new("L", (2, 2), 30))
-    seen.add(other)
-    assert (seen.low, seen.high) == (3, 30)
+    stats.merge(other)
+    assert (stats.low, stats.high) == (3, 30)
 
 
 def opened_as(image, kind, **options):
@@ -351,8 +351,8 @@ def test_arrays_of_any_numbers_follow_the_same_rule(tmp_path, images, values):
     dataset = prepared(Arrays(path=str(tmp_path / "data.npz")), tmp_path / "dataset", colour=colour)
     assert dataset.values.text == values
     expected, _ = dataset.values.scale(images)
-    found = {image.tobytes() for split in ("train", "test") for image in dataset.load(split)[0]}
-    assert found == {image.tobytes() for image in expected}
+    result = {image.tobytes() for split in ("train", "test") for image in dataset.load(split)[0]}
+    assert result == {image.tobytes() for image in expected}
 
 
 @pytest.mark.parametrize(("sample_format", "ends"), [(1, (1, 2**32 - 1)), (2, (-(2**31) + 5, 7))])
