@@ -350,7 +350,7 @@ def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(monkeypat
         remote.gs.Object("there/file", 1, 0, "AAAAAA==", 1),
     ]
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")  # nothing is asked for
-    monkeypatch.setattr(remote.gs.Bucket, "below", lambda *_, **__: iter(items))
+    monkeypatch.setattr(remote.gs.Bucket, "list_objects", lambda *_, **__: iter(items))
     with pytest.raises(ValueError, match="expected object names that are valid as file names") as caught:
         storage.fetch("gs://bucket/there/")
     assert str(caught.value).endswith(f"Received: path='gs://bucket/there/', object={name!r}")

@@ -66,7 +66,7 @@ class Images:
                 idx files that `Arrays` reads. A suffix `#train` or `#test` selects one split; the default is all.
 
         Raises:
-            ValueError: No images are there.
+            ValueError: There are no images.
         """
         place, separator, split = location.rpartition("#")
         chosen = [name for name in SPLITS if separator and split == name]

@@ -84,7 +84,7 @@ def finish(
         top_up(config, listing(), missing, train[last], shard(folder, "train", last, config), origin.values)
     totals = {split: _total([part[split] for part in parts]) for split in SPLITS}
     _check(config, origin, totals)
-    repeated = _repeated(folder)
+    repeated = _count_repeated(folder)
     shards: dict[Split, list[dict[str, Any]]] = {
         "train": _train_shards(config, train, folder),
         "test": _test_shards(config, totals["test"], folder),
@@ -96,7 +96,7 @@ def finish(
         print(f"note: {note}", flush=True)
 
 
-def _repeated(folder: Path) -> dict[str, int]:
+def _count_repeated(folder: Path) -> dict[str, int]:
     """Counts images that occur more than once, pixel for pixel, and removes the files of fingerprints."""
     train, test = (
         np.concatenate([np.fromfile(path, np.uint64) for path in folder.glob(f"{split}-*.fingerprints")])

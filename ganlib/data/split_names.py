@@ -70,13 +70,13 @@ def split_folders(folders: Iterable[str], *, place: str) -> dict[str, Role] | No
         ValueError: There are folders for training and for testing, and others that are neither.
     """
     roles = {folder: folder_role(folder) for folder in folders}
-    known = {folder: found for folder, found in roles.items() if found}
-    trained = {found.domain for found in known.values() if found.split == "train"}
-    tested = {found.domain for found in known.values() if found.split != "train"}
+    known = {folder: role for folder, role in roles.items() if role}
+    trained = {role.domain for role in known.values() if role.split == "train"}
+    tested = {role.domain for role in known.values() if role.split != "train"}
     if known and len(known) == len(roles) and _belong_together(trained, tested):
         if len(trained) > 1:
             return known
-        return {folder: Role(found.split) for folder, found in known.items()}
+        return {folder: Role(role.split) for folder, role in known.items()}
     if "" not in tested and not trained & tested:
         return None
     others = sorted(set(roles) - set(known))

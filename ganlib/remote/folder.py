@@ -46,7 +46,7 @@ class RemoteFolder:
             RemoteError: It could not be listed.
         """
         prefix = gs.folder_prefix(path)
-        below = {item.name.removeprefix(prefix): item for item in bucket.below(prefix)}
+        below = {item.name.removeprefix(prefix): item for item in bucket.list_objects(prefix)}
         if not below:
             return None
         folders = frozenset(name for name in below if name.endswith("/") or not name)

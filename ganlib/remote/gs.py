@@ -41,7 +41,7 @@ FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 T = TypeVar("T")
 
 
-class WriteConflict(RemoteError):  # noqa: N818  # it says what happened
+class WriteConflict(RemoteError):  # noqa: N818  # the name says what happened
     """Another process has written to the same address since this one read it."""
 
 
@@ -104,7 +104,7 @@ class Bucket:
             blob = self._bucket.get_blob(name, **_retry_options())
         return _to_object(blob) if blob else None
 
-    def below(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
+    def list_objects(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
         """Lists the objects whose names begin with a prefix."""
         with translate_errors(self.address(prefix).rstrip("/")):
             for blob in self._client.list_blobs(

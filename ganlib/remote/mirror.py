@@ -29,7 +29,7 @@ from ganlib.remote.file import TRIES, RemoteError, check_free_space, checksum, c
 from ganlib.remote.folder import download_object
 from ganlib.remote.gs import Bucket, Object, WriteConflict
 from ganlib.remote.names import object_name
-from ganlib.remote.snapshot import Snapshot, parse, serialize
+from ganlib.remote.snapshot import Snapshot, parse_snapshot, serialize_snapshot
 
 SNAPSHOT = "snapshot.json"
 MAX_SNAPSHOT = 64 * 2**20  # bytes
@@ -70,7 +70,7 @@ class Mirror:
             for _ in range(TRIES):
                 snapshot = self._read(bucket, prefix)
                 if snapshot is None:
-                    next(bucket.below(prefix, most=1), None)  # raises if the bucket does not exist
+                    next(bucket.list_objects(prefix, most=1), None)  # raises if the bucket does not exist
                 elif self._download(bucket, prefix, snapshot):
                     self._move_into_place(snapshot)
                 else:
@@ -124,7 +124,7 @@ class Mirror:
 
     def _digest(self, path: Path) -> str:
         with path.open("rb") as file:
-            state = _state(file)
+            state = _file_state(file)
             if self._known.get(path, ((), ""))[0] != state:
                 self._known[path] = (state, checksums(file, size=state[1])[1])
             return self._known[path][1]
@@ -143,7 +143,7 @@ class Mirror:
 
     def _store(self, bucket: Bucket, prefix: str, path: Path, file: BinaryIO, known: set[str]) -> tuple[str, int]:
         """Ensures that an object has the current content of an open file; returns its SHA-256 and size."""
-        state = _state(file)
+        state = _file_state(file)
         last_state, digest = self._known.get(path, ((), ""))
         if last_state == state and digest in known:
             return digest, state[1]
@@ -169,7 +169,7 @@ class Mirror:
         name, before = prefix + SNAPSHOT, None
         if self._last:
             before = Object(name, 0, generation=self._last.generation)
-        data = serialize(files, writer=self._writer, after=self._last.generation if self._last else 0)
+        data = serialize_snapshot(files, writer=self._writer, after=self._last.generation if self._last else 0)
         try:
             item = bucket.upload(data, name, replaces=before, crc32c=checksum(io.BytesIO(data)))
         except WriteConflict:
@@ -185,7 +185,7 @@ class Mirror:
                 bucket.delete(item)
 
         try:
-            objects = bucket.below(f"{prefix}objects/")
+            objects = bucket.list_objects(f"{prefix}objects/")
             bucket.run_parallel(remove, [o for o in objects if o.name not in used and o.modified < before.modified])
         except (OSError, ValueError) as error:  # the snapshot is complete, and the next push tries again
             print(f"mirror: old objects were not removed: {error}", flush=True)
@@ -203,7 +203,7 @@ class Mirror:
                 raise
             return self._read(bucket, prefix)  # a new one was written meanwhile
         try:
-            return parse(data, generation=item.generation or 0, modified=item.modified)
+            return parse_snapshot(data, generation=item.generation or 0, modified=item.modified)
         except ValueError as error:
             raise ValueError(
                 f"expected a snapshot that this program wrote: {error}. Received: path={bucket.address(item.name)!r}"
@@ -255,7 +255,7 @@ class Mirror:
         shutil.rmtree(self.folder / PULL_FOLDER)
 
 
-def _state(file: BinaryIO) -> tuple[int, int, int]:
+def _file_state(file: BinaryIO) -> tuple[int, int, int]:
     """Returns the inode, the size and the time of an open file."""
     stat = os.fstat(file.fileno())
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -31,7 +31,7 @@ FORMAT = 1
 MAX_MANIFEST = 256 * 2**20
 
 
-class IncompleteFolder(RemoteError):  # noqa: N818  # it says what is there
+class IncompleteFolder(RemoteError):  # noqa: N818  # the name says what was found
     """A published folder is still being written, or was interrupted, or was changed by others."""
 
 
@@ -66,7 +66,7 @@ def has_foreign_objects(location: str) -> bool:
     """
     with gs.open_bucket(location) as (bucket, path):
         prefix = gs.folder_prefix(path)
-        return any(bucket.below(prefix, most=1)) and bucket.find(prefix + MANIFEST) is None
+        return any(bucket.list_objects(prefix, most=1)) and bucket.find(prefix + MANIFEST) is None
 
 
 def published_files(bucket: Bucket, location: str, files: Mapping[str, Object]) -> Mapping[str, Object]:
@@ -160,7 +160,7 @@ class _Publication:
         return manifest.write(self.bucket, self.prefix + MANIFEST, replaces=replaces)
 
     def _list(self) -> dict[str, Object]:
-        return {item.name.removeprefix(self.prefix): item for item in self.bucket.below(self.prefix)}
+        return {item.name.removeprefix(self.prefix): item for item in self.bucket.list_objects(self.prefix)}
 
     def _is_current(self, name: str) -> bool:
         item = self.existing.get(name)

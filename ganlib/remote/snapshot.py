@@ -34,13 +34,13 @@ class Snapshot:
         return {digest for digest, _ in self.files.values()}
 
 
-def serialize(files: dict[str, tuple[str, int]], *, writer: str, after: int) -> bytes:
+def serialize_snapshot(files: dict[str, tuple[str, int]], *, writer: str, after: int) -> bytes:
     """Returns the JSON text of a snapshot that follows generation `after`. Each text is unique."""
     named = {name: {"sha256": digest, "size": size} for name, (digest, size) in files.items()}
     return json.dumps({"format": FORMAT, "writer": writer, "after": after, "files": named}, indent=1).encode()
 
 
-def parse(data: bytes, *, generation: int, modified: int) -> Snapshot:
+def parse_snapshot(data: bytes, *, generation: int, modified: int) -> Snapshot:
     """Reads a snapshot.
 
     Raises:

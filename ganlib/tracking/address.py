@@ -38,7 +38,7 @@ def store_uri(file: Path) -> str:
     try:
         # MLflow creates the parent folder of the path after `sqlite:///` without decoding it, which would be another
         # folder. It does not do so if the address names the driver.
-        driver = "sqlite" if path == _quoted(path) else "sqlite+pysqlite"
+        driver = "sqlite" if path == _quote(path) else "sqlite+pysqlite"
         uri = sqlalchemy.URL.create(driver, database=path).render_as_string()
         decoded = sqlalchemy.make_url(uri).database
     except UnicodeEncodeError:
@@ -48,7 +48,7 @@ def store_uri(file: Path) -> str:
     return uri
 
 
-def _quoted(path: str) -> str:
+def _quote(path: str) -> str:
     return str(sqlalchemy.URL.create("sqlite", database=path).render_as_string()).removeprefix("sqlite:///")
 
 

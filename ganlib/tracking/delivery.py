@@ -19,7 +19,7 @@ from ganlib.tracking.folder import (
     Line,
     digest_lines,
     error_summary,
-    fingerprint,
+    line_key,
     read,
     server_key,
 )
@@ -103,9 +103,9 @@ class Delivery:
             try:
                 self._upload_metrics([line for line in lines if "do" not in line])
                 for line in lines:
-                    if "do" in line and fingerprint(line) not in self._done:
+                    if "do" in line and line_key(line) not in self._done:
                         self._upload_line(line)
-                        self._done.add(fingerprint(line))
+                        self._done.add(line_key(line))
                         self.calls += 1
             except Exception as error:
                 client, self._attached = self._attached, None  # the next attempt asks again what the server has
@@ -141,7 +141,7 @@ class Delivery:
         journal = storage.read_lines(self._folder / JOURNAL)
         if not self._belongs:
             remove_event_tags(client, run, journal)
-        self._done = {fingerprint(line) for line in journal if line["do"] == "image" and _picture(line) in complete}
+        self._done = {line_key(line) for line in journal if line["do"] == "image" and _picture(line) in complete}
         self.calls += 1
         return client
 

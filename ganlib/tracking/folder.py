@@ -76,7 +76,7 @@ def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def fingerprint(line: Line) -> str:
+def line_key(line: Line) -> str:
     """Returns a text that identifies a line."""
     return storage.canonical_json(line)
 

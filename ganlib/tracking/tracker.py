@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ganlib import storage
 from ganlib.tracking.background import BackgroundDelivery
-from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, fingerprint, new_identity, redact
+from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, line_key, new_identity, redact
 
 
 class Tracker:
@@ -36,7 +36,7 @@ class Tracker:
             identity = storage.read_json(belongs_to / IDENTITY) if belongs_to is not None else new_identity(run_name)
             own = {"began": time.time(), "delivered": "", "belongs": belongs_to is not None}
             storage.write_json(folder / IDENTITY, {**identity, **own})
-        self._written = {fingerprint(line) for line in storage.read_lines(folder / JOURNAL)}
+        self._written = {line_key(line) for line in storage.read_lines(folder / JOURNAL)}
         self._background: BackgroundDelivery | None = None
         self._deliver = deliver
 
@@ -64,7 +64,7 @@ class Tracker:
         remaining = [line for line in journal if line.get("step", 0) <= step and line["do"] != "status"]
         storage.write_lines(self.folder / HISTORY, [row for row in history if row["step"] <= step])
         storage.write_lines(self.folder / JOURNAL, remaining)
-        self._written = {fingerprint(line) for line in remaining}
+        self._written = {line_key(line) for line in remaining}
         if any(line["do"] == "status" for line in journal):
             self.status("RUNNING")
 
@@ -110,8 +110,8 @@ class Tracker:
         self._write({"do": "status", "status": status, "reason": reason, "time": time.time()})
 
     def _write(self, line: Line) -> None:
-        if fingerprint(line) not in self._written:
-            self._written.add(fingerprint(line))
+        if line_key(line) not in self._written:
+            self._written.add(line_key(line))
             storage.append_line(self.folder / JOURNAL, line)
         self._wake()
 
