@@ -1,4 +1,4 @@
-"""Archives as a source: the same images as from a folder, and nothing that an archive claims is believed."""
+"""Archives as a source: the same images as from a folder, and every claim of an archive is verified."""
 
 import bz2
 import gzip
@@ -37,7 +37,7 @@ PICTURES = {name: png(index) for index, name in enumerate(NAMES)}
 
 
 def pack(path: Path, members: dict[str, bytes]):
-    """Writes an archive of the kind that the name asks for; names that end in `/` are folders."""
+    """Writes an archive of the kind that its suffix means. Names that end in `/` are folders."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
             for name, data in members.items():
@@ -70,7 +70,7 @@ def refused(source, *words, kind=ValueError):
 
 
 def unreadable(source, index, reason):
-    """Asserts that one image is refused when it is read, and that `prepare` records why."""
+    """Asserts that one image is refused when it is read, and that `prepare` records the reason."""
     listing = source.listing()
     with pytest.raises(Exception, match=reason):
         listing.read(index)

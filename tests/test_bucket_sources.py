@@ -1,4 +1,4 @@
-"""Images in a bucket: the same listing as that of this machine, read one by one, and no image lost to a fault."""
+"""Images in a bucket: the same listing as for a local folder, read one by one, and no image is lost to a fault."""
 
 import io
 import pickle
@@ -21,7 +21,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def digits_folder(tmp_path_factory):
-    """The first embedded digits as PNG files in folders of splits and classes, with what does not count."""
+    """The first built-in digits as PNG files in folders of splits and classes, with files to be ignored."""
     folder = tmp_path_factory.mktemp("digits")
     listing = Digits().listing()
     for index in range(COUNT):
@@ -38,7 +38,7 @@ def digits_folder(tmp_path_factory):
 
 @pytest.fixture
 def filled(digits_folder, objects):
-    """Puts the folder into the bucket as other programs do, and an archive of it."""
+    """Uploads the folder to the bucket as other programs do, and an archive of it."""
     for path in sorted(digits_folder.rglob("*")):
         name = f"digits/{path.relative_to(digits_folder)}"
         objects.blob(f"{name}/" if path.is_dir() else name).upload_from_string(

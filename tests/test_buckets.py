@@ -1,4 +1,4 @@
-"""Folders in a bucket: published, fetched, and read image by image, whatever fails."""
+"""Folders in a bucket are published, fetched, and read image by image, despite faults."""
 
 import os
 import re
@@ -66,7 +66,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """Lasting faults end soon."""
+    """Shortens the timeouts, so that lasting faults end soon."""
     monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
@@ -349,7 +349,7 @@ def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(monkeypat
         remote.gs.Object(f"there/{name}", 1, 0, "AAAAAA==", 1),
         remote.gs.Object("there/file", 1, 0, "AAAAAA==", 1),
     ]
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")  # nothing is asked for
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")  # no request is sent
     monkeypatch.setattr(remote.gs.Bucket, "list_objects", lambda *_, **__: iter(items))
     with pytest.raises(ValueError, match="expected object names that are valid as file names") as caught:
         storage.fetch("gs://bucket/there/")
@@ -427,7 +427,7 @@ def test_if_one_file_fails_the_others_are_not_waited_for(objects, there, traffic
 
 
 def test_googles_library_sends_no_requests_of_its_own(objects, bucket, traffic, tmp_path, monkeypatch):
-    """Its own thread would draw from Python's `random`, while Keras draws the seeds of weights from there."""
+    """Its thread would draw from Python's `random`, from which Keras draws the seeds of weights."""
     monkeypatch.delenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", raising=False)
     (tmp_path / "file").write_text("text")
     traffic.asked.clear()

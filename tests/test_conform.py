@@ -1,4 +1,4 @@
-"""One image of any kind becomes one uint8 array, or is refused with a reason."""
+"""Any image becomes one uint8 array, or is rejected with a reason."""
 
 import errno
 import io
@@ -344,7 +344,7 @@ def test_a_padded_image_is_scaled_to_its_long_side():
 
 
 def test_a_long_thin_image_is_padded_without_filling_the_memory():
-    # On a square sheet of its own scale this one would take 4 GB.
+    # Padded at its own scale, this image would take 4 GB.
     pixels, _ = take(Image.new("L", (64_000, 8), 255), fit="pad")
     assert (pixels[..., 0] == 255).any(axis=1).sum() == 1
     assert (pixels == 255).sum() == 16

@@ -1,4 +1,4 @@
-"""Settings that a user keeps for other programs: they change no result here, are named once, and are left as found."""
+"""Settings that a user has for other programs do not change results, are reported once, and are restored."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ def put(values, policy):
 
 @pytest.fixture
 def foreign(monkeypatch):
-    """Keras as a user has set it for other networks, in this process."""
+    """Settings of Keras for other networks, in this process."""
     monkeypatch.setattr(environment, "_reported", set())
     before, policy = {name: getattr(keras.config, name)() for name in FOREIGN}, keras.config.dtype_policy()
     put(FOREIGN, POLICY)
@@ -47,14 +47,14 @@ def foreign(monkeypatch):
 
 @pytest.fixture
 def keras_file(tmp_path, monkeypatch):
-    """The same in Keras' file, for processes."""
+    """The same settings in Keras' file, for other processes."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "keras.json").write_text(json.dumps({"backend": "torch", **FOREIGN}))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
 
 
 def made(digits, folder):
-    """What measuring and training make of the digits."""
+    """Returns the results of measuring and training on the digits."""
     reference = measure_reference(digits, MEASURING, folder / "reference")
     choices = {"task": Generation(latent_dim=8), "model": Dcgan(width=4), "objective": NonSaturating()}
     model = train(digits, reference, **choices, config=TRAINING, output=folder / "model")
@@ -130,7 +130,7 @@ def test_settings_that_keras_refuses_are_reported_in_one_error(tmp_path):
 
 
 def test_a_keras_that_was_imported_with_another_backend_is_refused(monkeypatch):
-    monkeypatch.setattr(keras.config, "backend", lambda: "torch")  # no other one is installed
+    monkeypatch.setattr(keras.config, "backend", lambda: "torch")  # no other backend is installed
     with pytest.raises(ValueError, match=r"imported with another backend before ganlib.* Received: backend='torch'"):
         standard_keras().__enter__()
 

@@ -1,4 +1,4 @@
-"""Folders and archives made to do harm: refused or skipped by name, nothing is written outside, and nothing hangs."""
+"""Malicious folders and archives are refused or skipped by name. Nothing is written outside, and nothing hangs."""
 
 import io
 import os
@@ -45,7 +45,7 @@ PNG = png()
 
 
 def pack(path, members):
-    """Writes an archive with good images and further members, in this order."""
+    """Writes an archive with good images, followed by other members."""
     whole = [(name, png(index)) for index, name in enumerate(GOOD)] + list(members)
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -185,7 +185,7 @@ def test_a_folder_without_read_permission_is_reported(tmp_path, monkeypatch):
     scan = os.scandir
 
     def scanned(folder):
-        if str(folder).endswith("lost+found"):  # as for who is not root
+        if str(folder).endswith("lost+found"):  # as for users other than root
             raise PermissionError(13, "Permission denied", folder)
         return scan(folder)
 

@@ -1,4 +1,4 @@
-"""Layouts of data sets: the same splits and classes from a folder, a zip file and a tar archive, and nothing lost."""
+"""Layouts of data sets: folders, zip files and tar archives give the same splits and classes, and nothing is lost."""
 
 import io
 import json
@@ -30,12 +30,12 @@ PNG = picture()
 
 
 def folders(*names, count=10, suffix=".png"):
-    """So many images in each folder; the names of all differ."""
+    """Returns a number of images in each folder, all with different names."""
     return {f"{name}/{i}{suffix}": PNG for name in names for i in range(count)}
 
 
 def write(place: Path, files):
-    """Writes the files as a folder, a zip file, one as programs of Windows write it, and two tar archives."""
+    """Writes the files as a folder, a zip file, a zip file with backslashes as on Windows, and two tar archives."""
     for name, data in files.items():
         path = place / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def write(place: Path, files):
 
 
 def facts(source):
-    """What a listing says, or why there is none."""
+    """Returns the content of a listing, or the error."""
     try:
         listing = source.listing()
     except ValueError as error:
@@ -65,7 +65,7 @@ def facts(source):
 
 
 def alike(place, files):
-    """Asserts that every source says the same, and returns the listing of one."""
+    """Asserts that every source gives the same listing, and returns one of them."""
     sources = write(place, files)
     first, *others = [facts(source) for source in sources]
     assert all(other == first for other in others)
@@ -82,13 +82,13 @@ def refused(place, files):
 
 
 def counts(listing):
-    """Images of each split and class."""
+    """Returns the number of images of each split and class."""
     name = lambda entry: None if entry.label is None else listing.classes[entry.label]  # noqa: E731
     return Counter((entry.split, name(entry)) for entry in listing.entries)
 
 
 def spread(**classes):
-    """The counts of classes, given as (train, test)."""
+    """Returns the counts of classes, given as (train, test)."""
     pairs = {(split, name): number[i] for name, number in classes.items() for i, split in enumerate(("train", "test"))}
     return Counter({key: number for key, number in pairs.items() if number})
 
@@ -253,7 +253,7 @@ def test_folders_without_images_and_what_a_mac_adds_do_not_count(tmp_path):
     assert ignored(listing) == ["2 files other than images (1 .md, 1 .txt), such as README.md"]
 
 
-# What is an image.
+# Recognising images.
 
 
 @pytest.mark.parametrize("suffix", ["", ".jfif", ".JPG", ".Jpeg", ".jpg.part", ".1", ".dat", ".jpg_large", ".ü"])
@@ -339,7 +339,7 @@ def test_files_that_are_images_by_their_suffix_are_not_opened_to_be_listed(tmp_p
 
 
 def labelled(kind, count=12, classes=3):
-    """Images in numbered folders, and their labels as StyleGAN's tool or Hugging Face's data sets keep them."""
+    """Images in numbered folders, with labels in the format of StyleGAN's tool or of Hugging Face's data sets."""
     names = [f"{i // 6:05d}/img{i:08d}.png" for i in range(count)]
     files = dict.fromkeys(names, PNG)
     pairs = [(name, 8 + i % classes) for i, name in enumerate(names)]
@@ -456,7 +456,7 @@ def test_other_names_of_classes_are_another_listing(tmp_path):
     assert sums[0] != sums[1]
 
 
-# All that can be thought of.
+# Generated layouts.
 
 NAMES = ["Train", "train", "test", "val", "trainA", "testB", "cat", "dog", "00000", "data", "ü", ".x"]
 ENDINGS = st.sampled_from([".png", ".JPG", "", ".dat", ".txt"])
@@ -491,7 +491,7 @@ def test_any_tree_gives_the_same_from_all_sources_and_no_image_is_lost_silently(
         if not drawn:
             tested = [name for name, split, *_ in entries if split == "train" and name.startswith(("test/", "val/"))]
             assert not tested
-        # Unpacked with a folder around it, nothing changes.
+        # A folder around everything changes nothing.
         wrapped = ImageFolder(
             path=str(shutil.move(place / "folder", place / "new" / "dataset")).removesuffix("/dataset")
         )
@@ -500,7 +500,7 @@ def test_any_tree_gives_the_same_from_all_sources_and_no_image_is_lost_silently(
         shutil.rmtree(place)
 
 
-# What is said.
+# Descriptions.
 
 
 def described(listing):

@@ -1,4 +1,4 @@
-"""The example manifests of the docs, as far as they can be tried without a cluster: what their pods would start."""
+"""The example manifests of the docs, as far as they can be tested without a cluster: what their pods would start."""
 
 import json
 import os

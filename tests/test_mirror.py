@@ -51,7 +51,7 @@ def test_what_is_pushed_is_pulled_elsewhere(place, here, there):
 
 
 def sent(traffic):
-    """Returns the names of the objects that were sent."""
+    """Returns the names of the uploaded objects."""
     return [asked.split()[-1].removeprefix("runs/one/") for asked in traffic.asked if asked.startswith("POST")]
 
 
@@ -94,7 +94,7 @@ def test_a_pull_removes_other_files_and_asks_only_for_those_that_differ(place, h
     assert storage.Mirror(place, there).pull()
     assert read(there) == read(here) | {".lock": b"hidden"}
     assert sorted(os.listdir(there)) == [".lock", "deep", "empty", "state"]
-    assert traffic.count("/objects/") == 1  # the empty one needs no asking
+    assert traffic.count("/objects/") == 1  # the empty one needs no request
 
 
 def test_hidden_files_are_not_pushed(place, here, there):
@@ -123,7 +123,7 @@ def test_a_second_writer_ends_the_first(place, here, there, traffic):
     first, second = storage.Mirror(place, here), storage.Mirror(place, there)
     first.push()
     second.pull()
-    second.push()  # nothing changed: it has taken over nothing yet
+    second.push()  # nothing changed, so it has not taken over yet
     write(here, state=b"first")
     first.push()
     write(there, state=b"second")
@@ -204,7 +204,7 @@ def test_a_damaged_upload_is_repeated(place, here, there, traffic):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """Lasting faults end soon."""
+    """Shortens the timeouts, so that lasting faults end soon."""
     monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
@@ -246,7 +246,7 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
     assert message in one_line(caught)
     traffic.faults.clear()
     monkeypatch.setattr(remote.gs, "WRITE_TIMEOUT", 60.0)
-    if fault != "wait":  # by which the storage wrote it, though no answer came
+    if fault != "wait":  # with this fault, the storage writes it but does not answer
         assert storage.Mirror(place, there).pull()
         assert read(there) == before
     mirror.push()
@@ -280,7 +280,7 @@ def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
     visible = {name: data for name, data in read(there).items() if not name.startswith(".")}
     assert visible == {"state": b"mine", "other": b"other"}
     traffic.faults.clear()
-    with pytest.raises(storage.WriteConflict):  # whoever goes on without what could not be read does not write over it
+    with pytest.raises(storage.WriteConflict):  # a run that continues after a failed pull does not overwrite the copy
         mirror.push()
     assert mirror.pull()
     assert read(there) == read(here)
@@ -288,7 +288,7 @@ def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
 
 
 def run(code, *words):
-    """Starts a process that says nothing and imports the real module."""
+    """Starts a process without output that imports the real module."""
     program = f"import sys\nfrom pathlib import Path\nfrom ganlib import storage\n{code}"
     return subprocess.Popen([sys.executable, "-c", program, *map(str, words)], stdout=subprocess.DEVNULL)
 

@@ -1,4 +1,4 @@
-"""Parts made by themselves and merged are to the byte what one task writes, and only parts of one whole are merged."""
+"""Merged parts equal, byte by byte, what one task writes, and only parts that belong together are merged."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def write_images(folder, bad=BAD):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """45 images to train on and 15 to test on, of two classes; some of both are no images."""
+    """45 images to train on and 15 to test on, of two classes; some in both splits are not images."""
     return write_images(tmp_path_factory.mktemp("parts") / "images")
 
 
@@ -39,7 +39,7 @@ def config_of(folder, **changes):
 
 
 def made(config, place, numbers=None):
-    """Makes parts and returns their folders."""
+    """Prepares parts and returns their folders."""
     folders = []
     for number in range(config.shards) if numbers is None else numbers:
         prepare_part(config, place / f"part-{number}", part=number, of=config.shards)
@@ -100,7 +100,7 @@ def test_two_processes_write_what_one_writes_from_every_kind_of_source(folder, t
     ],
 )
 def test_prepared_digits_are_those_of_earlier_versions(tmp_path, changes, checksum):
-    """In their own size, so that no version of Pillow has a say; caches and runs depend on these checksums."""
+    """In their original size, so that Pillow's version does not matter. Caches and runs depend on these checksums."""
     assert prepare(DataConfig(size=8, **changes), tmp_path / "dataset").checksum == checksum
 
 
@@ -155,7 +155,7 @@ def test_training_images_are_linked_into_the_dataset_and_the_parts_stay_as_they_
     merged = merge_parts(config, folders, tmp_path / "merged")
     assert [files_of(place) for place in folders] == before
     links = [(merged.folder / shard["file"]).stat().st_nlink for shard in merged.manifest["splits"]["train"]["shards"]]
-    assert links == [2, 2, 2, 1]  # to the last, images were added in the place of others
+    assert links == [2, 2, 2, 1]  # images were appended to the last one to replace others
 
 
 def test_where_no_links_can_be_made_shards_are_copied(folder, tmp_path, monkeypatch):

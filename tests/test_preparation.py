@@ -1,4 +1,4 @@
-"""Any source becomes one dataset on disk, whole or not at all."""
+"""Any source becomes one dataset on disk, atomically."""
 
 import functools
 import hashlib
@@ -45,7 +45,7 @@ def pictures(dataset, split="train"):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Every kind of image there is, usable or not, among twenty good ones."""
+    """All kinds of images, usable or not, among twenty good ones."""
     folder = write_images(tmp_path / "images")
     noise((12, 12)).save(folder / "grey.png")
     noise((12, 12, 4)).save(folder / "alpha.png")
@@ -383,7 +383,7 @@ def test_unusable_images_are_replaced_by_the_next_ones(tmp_path, capsys):
     bad = len(few.manifest["skipped"])
     assert few.manifest["skipped"] == whole.manifest["skipped"][:bad]
     out = capsys.readouterr().out
-    assert f"skipped {bad} of {12 + bad + 4} images: " in out  # those beyond the twelfth good one were not looked at
+    assert f"skipped {bad} of {12 + bad + 4} images: " in out  # those after the twelfth good one were not read
     assert "prepare 100%  16/16 images" in out
     assert out.count("prepare 100%") == 1
 
@@ -433,7 +433,7 @@ def assert_fails_for_want_of_space(config, output, reason):
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A source of 400 images of 8x8, and the sizes of what is written for it."""
+    """A source of 400 images of 8x8, and the sizes of the files written for it."""
     folder = tmp_path_factory.mktemp("large")
     images = np.random.default_rng(0).integers(0, 256, (400, 8, 8, 3), dtype=np.uint8)
     np.savez(folder / "data.npz", images=images)
@@ -444,7 +444,7 @@ def large(tmp_path_factory):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Mounts a disk of some bytes."""
+    """Mounts a disk of a given size in bytes."""
     mounted = []
 
     def mount(size):

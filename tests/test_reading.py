@@ -1,4 +1,4 @@
-"""Images are read by several processes as by one, whoever asks, and none of them outlives its work."""
+"""Several processes read images with the same result as one, and none of them outlives its work."""
 
 import errno
 import itertools
@@ -17,7 +17,7 @@ from ganlib.data.reading import Reader
 
 SHAPE = image_chunks.ConformOptions(8, "grey", "crop", "bicubic", 8)
 TESTS = Path(__file__).parent
-# Without a guard: whoever imports it once more prepares once more.
+# Without a main guard: importing this script again would prepare again.
 SCRIPT = """
 from pathlib import Path
 from ganlib.data import DataConfig, parts, prepare, reading
@@ -31,7 +31,7 @@ def counting(pool, count, *rest):
 reading.WorkerPool.__init__ = counting
 print("prepared", prepare(DataConfig(size=8), Path("dataset")).checksum, started)
 """
-# Prints the processes that it started, and reads for minutes.
+# Prints the processes that it started, and then reads for minutes.
 LONG = f"""
 import sys, threading, time
 sys.path.append({str(TESTS)!r})
@@ -54,13 +54,13 @@ with reading.Reader(image_chunks.ConformOptions(8, "grey", "crop", "bicubic", 8)
 
 @pytest.fixture
 def two_processes(monkeypatch):
-    """Two processes from the third chunk on."""
+    """Uses two processes from the third chunk on."""
     monkeypatch.setattr(reading, "MIN_WORK_SECONDS", 0.0)
     monkeypatch.setattr(reading, "cores", lambda: 2)
 
 
 def chunks_of(*images):
-    """Chunks of one image; the first two are read in this process."""
+    """Returns chunks of one image each; the first two are read in this process."""
     return [[(image, None)] for image in (Plain(), Plain(), *images)]
 
 
@@ -210,7 +210,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, end):
         [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as started:
         result = [psutil.Process(int(word)) for word in started.stdout.readline().split()]
-        os.killpg(started.pid, end)  # as Ctrl-C does
+        os.killpg(started.pid, end)  # like Ctrl-C
         _, message = started.communicate(timeout=30)
     assert len(result) == 2
     assert psutil.wait_procs(result, timeout=5)[1] == []

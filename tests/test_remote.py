@@ -1,4 +1,4 @@
-"""Files from real servers: one that speaks TLS with a certificate of its own, and an emulator of Google's storage."""
+"""Files from real servers: a TLS server with a self-signed certificate, and an emulator of Google's storage."""
 
 import base64
 import contextlib
@@ -24,7 +24,7 @@ from ganlib.data import Archive, Arrays, ImageFolder
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A cache of the test's own; there is no proxy on the way to this machine."""
+    """A cache of its own for the test, and no proxy for local addresses."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("GAN_PIPELINES_CACHE", str(folder))
     monkeypatch.setenv("no_proxy", "*")
@@ -39,7 +39,7 @@ def bucket(objects):
 
 @contextlib.contextmanager
 def storage_of(handler, monkeypatch):
-    """Puts a server of the test's own in the place of Google's storage."""
+    """Replaces Google's storage by a server of the test."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.05,))
         thread.start()
@@ -68,12 +68,12 @@ def refused(location, message, kind=ValueError):
     assert not folder.exists() or os.listdir(folder) == []
 
 
-# What both have in common.
+# Both kinds of servers.
 
 
 @pytest.fixture(params=["https", "gs"])
 def place(request):
-    """Puts data where it can be fetched; returns a function of name and data that returns the address."""
+    """Returns a function that stores data under a name and returns its address."""
     if request.param == "gs":
         bucket = request.getfixturevalue("bucket")
         return lambda name, data: put(bucket, name, data)
@@ -276,7 +276,7 @@ def test_a_killed_download_leaves_no_file_that_could_be_taken_as_complete(server
     process.wait()
     assert sorted((path.name[0], path.suffix) for path in cache.iterdir()) == [(".", ".lock"), (".", ".partial")]
     server.go_on.set()
-    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA  # nobody holds the lock
+    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA  # the lock is free
 
 
 @pytest.mark.parametrize("before", ["nothing", "an older file"])
@@ -353,7 +353,7 @@ def test_a_packed_object_arrives_as_it_is_stored(left_connections, monkeypatch):
     checksum = base64.b64encode(google_crc32c.Checksum(packed).digest()).decode()
     known = {"bucket": "bucket", "name": "packed", "size": str(len(packed)), "crc32c": checksum, "generation": "1"}
 
-    class Packed(Quiet):  # the emulator does not tell of an encoding
+    class Packed(Quiet):  # the emulator does not report an encoding
         def do_GET(self):  # noqa: N802  # the base class' name
             media = "alt=media" in self.path
             data = packed if media else json.dumps(known | {"timeCreated": "2026-03-03T10:20:30.123Z"}).encode()
@@ -385,7 +385,7 @@ def test_missing_credentials_are_reported_in_one_line(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("code", "message", "kind"),
     [
-        (401, "no credentials", ValueError),  # where none were sent
+        (401, "no credentials", ValueError),  # if none were sent
         (403, "access is denied (403)", ValueError),
         (400, "cannot", OSError),
     ],

@@ -1,4 +1,4 @@
-"""What is scored, shipped or compared is computed in true float32. Without a GPU, TensorFloat-32 is emulated."""
+"""Scores, exported models and comparisons are computed in full float32. Without a GPU, TensorFloat-32 is emulated."""
 
 import contextlib
 
@@ -20,7 +20,7 @@ LOST_BITS = 13  # of the 23 of float32's mantissa
 
 
 def rounded(values):
-    """Rounds to the 10 bits of TensorFloat-32 where its execution is enabled, as a GPU does when it multiplies."""
+    """Rounds to the 10 bits of TensorFloat-32 if it is enabled, like a GPU before it multiplies."""
     bits = tf.bitcast(tf.stop_gradient(values), tf.int32)
     half = tf.constant(1 << (LOST_BITS - 1))
     short = tf.bitcast(tf.bitwise.bitwise_and(bits + half, ~((1 << LOST_BITS) - 1)), tf.float32)
@@ -30,7 +30,7 @@ def rounded(values):
 
 @contextlib.contextmanager
 def emulated():
-    """Has the layers of the generator multiply as a GPU with TensorFloat-32 does."""
+    """Makes the layers of the generator multiply like a GPU with TensorFloat-32."""
     with pytest.MonkeyPatch.context() as patch:
         for layer in (keras.layers.Conv2DTranspose, keras.layers.Dense):
             plain = layer.call

@@ -1,4 +1,4 @@
-"""The base of all configs: frozen, strict about names, lossless through KFP's parameters."""
+"""The base class of all configs: frozen, strict about names, lossless as a KFP parameter."""
 
 import json
 from types import NoneType
@@ -14,7 +14,7 @@ from ganlib.schema import MAX_SHOWN, Config, parse, problems
 
 
 def reachable(annotation, result=None):
-    """All config classes that can stand in a field of this type, or in a field of one of those."""
+    """Returns all config classes that can occur in a field of this type, directly or nested."""
     result = set() if result is None else result
     if isinstance(annotation, type) and issubclass(annotation, Config):
         if annotation not in result:
@@ -31,7 +31,7 @@ CLASSES = sorted(reachable(RunConfig), key=lambda kind: kind.__name__)
 
 
 def through_kfp(value):
-    """What a KFP parameter makes of a value: JSON, and every number a float."""
+    """Converts a value like a KFP parameter: to JSON, with every number as a float."""
     if isinstance(value, dict):
         return {name: through_kfp(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -41,7 +41,7 @@ def through_kfp(value):
 
 
 def example(kind):
-    """A config of a class, with something in every required field."""
+    """Returns a config of a class, with a value for every required field."""
     required = [name for name, field in kind.model_fields.items() if field.is_required()]
     return kind(**dict.fromkeys(required, "somewhere"))
 

@@ -1,4 +1,4 @@
-"""Two sets of images, wherever they lie: what is scored, and what is refused in one line."""
+"""Scores of two sets of images from any place, and what is refused in one line."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ from pipelines.command.main import main
 
 
 class Mean(FixedExtractor):
-    """Mean colours of quarters: a space that is there at once."""
+    """A feature space that needs no computation time: mean colours of quarters."""
 
     kind: str = "mean"
 
@@ -119,7 +119,7 @@ def test_a_run_has_its_own_reference(digits, reference, tmp_path):
 
 
 def test_all_images_are_scored_against_a_runs_reference(digits, reference, tmp_path, monkeypatch):
-    """Though there are fewer real ones for the floors, which say so; of very many the distance still is."""
+    """Even if there are fewer real images for the floors. The distance also uses all of very many images."""
     reference.save(tmp_path / "reference")
     more = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
     assert more.notes[-1].startswith("The floors are of 360 real images beside 1437 generated ones")
@@ -354,7 +354,7 @@ def test_both_sets_are_opened_before_either_is_measured(places, tmp_path, capsys
 
 
 def saved_as(place, pictures, kind):
-    """The pictures in a form that does not come through whole, or not as what it is."""
+    """Returns the pictures in a form whose conversion loses something."""
     place.mkdir()
     for number, picture in enumerate(pictures):
         image, more = Image.fromarray(picture), {}

@@ -1,4 +1,4 @@
-"""Every source gets the same questions; then what each alone must answer."""
+"""Tests that all sources have in common, then tests of each source."""
 
 import gzip
 import os
@@ -142,13 +142,13 @@ def pixels(listing, index):
 
 
 def pictures(dataset: PreparedDataset, split):
-    """The pairs of picture and label that a split holds, in no order."""
+    """Returns the pairs of picture and label of a split, without order."""
     images, labels = dataset.load(split)
     return sorted((image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True))
 
 
 def refused(source, *words):
-    """Asserts that listing is refused in one line with these words and what was received; returns the line."""
+    """Asserts that listing fails with one line that contains these words and what was received; returns the line."""
     with pytest.raises(ValueError, match=r"Received: \S") as caught:
         source.listing()
     text = str(caught.value)
@@ -158,7 +158,7 @@ def refused(source, *words):
     return text
 
 
-# The same questions to each.
+# All sources.
 
 
 def test_names_are_unique_and_every_image_has_a_size(source):
@@ -307,7 +307,7 @@ def class_counts(names, labels, fraction):
 
 
 def test_each_class_keeps_training_images_and_gives_its_share():
-    """Ten images of each of 1,000 classes: drawn over all, some classes lose all of theirs where they have three."""
+    """If images were drawn regardless of their classes, small classes would lose all of theirs."""
     for each, fraction in ((3, 0.5), (10, 0.1), (2, 0.3)):
         labels = [index % 1000 for index in range(1000 * each)]
         counts = class_counts([f"image-{index}" for index in range(len(labels))], labels, fraction)
@@ -322,7 +322,7 @@ def test_shares_are_close_to_those_requested_and_no_class_is_emptied(sizes, frac
     names = [f"image-{index}" for index in range(len(labels))]
     counts = class_counts(names, labels, fraction)
     able = sum(sizes) - len(sizes)
-    if able < 2 or len(labels) < 4:  # classes of one image or nearly: they do not count
+    if able < 2 or len(labels) < 4:  # nearly all classes have one image, so classes are ignored
         return
     assert counts["train"].min() >= 1
     expected = min(max(2, round(fraction * len(labels))), len(labels) - 2)

@@ -1,4 +1,4 @@
-"""The frame of a step: its exit code, its one line, its time."""
+"""The body of a step: its exit code, its one-line error, its time."""
 
 import gc
 import json
@@ -22,7 +22,7 @@ from ganlib.training.state import Trained, TrainState
 
 @pytest.fixture(autouse=True)
 def collection_as_before():
-    """A step changes Python's garbage collection for the rest of its process, which here goes on."""
+    """Restores Python's garbage collection, which a step changes for the rest of its process."""
     thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
@@ -55,7 +55,7 @@ def failure(tmp_path, monkeypatch):
     ids=str,
 )
 def test_metadata_is_accepted_by_the_launcher(value, expected):
-    """KFP's launcher refuses null and numbers that are not finite, and json those of NumPy, when the work is done."""
+    """KFP's launcher fails on null and numbers that are not finite, and json on NumPy's, after the work is done."""
     artifact = dsl.Model()
     add_metadata(artifact, {"name": value, "other": 1})
     assert artifact.metadata == {"other": 1} | ({} if expected == "omitted" else {"name": expected})

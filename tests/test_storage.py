@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens to the process that writes them."""
+"""Atomic files and folders, even if the process that writes them is killed."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from ganlib import files, storage
 
 
 def start(code, *arguments):
-    """Starts a process that imports the real module; returns once it has said `ready`."""
+    """Starts a process that imports the real module; returns once it has printed `ready`."""
     program = f"import sys, time\nfrom pathlib import Path\nfrom ganlib import storage\n{code}"
     process = subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
@@ -111,7 +111,7 @@ def test_a_killed_writer_leaves_the_old_or_nothing(tmp_path, kind, old):
     assert visible(tmp_path) == (["target"] if old else [])
     if old:
         assert inside.read_text() == "old"
-    with getattr(storage, kind)(target) as temporary:  # what the killed one left behind is not in the way
+    with getattr(storage, kind)(target) as temporary:  # the leftovers of the killed process do not matter
         (temporary / "data" if temporary.is_dir() else temporary).write_text("new")
     assert inside.read_text() == "new"
 
@@ -182,7 +182,7 @@ def test_a_second_process_fails_because_the_folder_is_locked(tmp_path):
             pytest.fail("two users at a time")
     finally:
         kill(holder)
-    with storage.lock_folder(tmp_path / "home", timeout=0):  # the lock went with the killed process
+    with storage.lock_folder(tmp_path / "home", timeout=0):  # the lock ended with the killed process
         pass
 
 

@@ -1,4 +1,4 @@
-"""A local MLflow store is whole or absent, whoever makes it, whatever its folder is called, and whatever was there."""
+"""A local MLflow store is created atomically, by many processes, in folders of any name, over leftovers of any kind."""
 
 import errno
 import fcntl
@@ -134,7 +134,7 @@ def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch):
     def refuse(*given):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", refuse)  # there is none here
+    monkeypatch.setattr(fcntl, "flock", refuse)  # all file systems here support locks
     with pytest.raises(
         RuntimeError, match=r"^cannot create the tracking store: expected a file system that supports locks"
     ):
@@ -149,13 +149,13 @@ def database(file, *statements):
 
 
 def first_tables(file):
-    """What MLflow makes first, where it was killed then."""
+    """A database of an MLflow that was killed after its first tables."""
     FirstTables.metadata.create_all(engine := sqlalchemy.create_engine(f"sqlite:///{file}"))
     engine.dispose()
 
 
 def half_way(file):
-    """What a killed MLflow left behind, amid the changes that lead to its present tables."""
+    """A database of an MLflow that was killed during the migrations to its current tables."""
     first_tables(file)
     engine = sqlalchemy.create_engine(f"sqlite:///{file}")
     config = mlflow_database._get_alembic_config(str(engine.url))
@@ -242,7 +242,7 @@ def test_a_store_is_used_as_it_is_and_what_a_killed_process_left_is_removed_befo
 
 
 def test_a_database_from_the_environment_is_created_atomically_too(tmp_path, monkeypatch):
-    """By whichever process delivers first."""
+    """By the first process that delivers."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/theirs.db")
     monkeypatch.setattr(store, "LOCK_SECONDS", 0)
     tracking.Tracker(tmp_path / "run").metrics(1, {"loss": 0.5})

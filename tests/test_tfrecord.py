@@ -1,4 +1,4 @@
-"""Records written without TensorFlow are to the byte those that TensorFlow writes."""
+"""Records written without TensorFlow equal those of TensorFlow byte by byte."""
 
 import subprocess
 import sys

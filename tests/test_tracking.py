@@ -33,7 +33,7 @@ ROWS = 200
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory):
-    """A store whose tables are made already, which takes seconds."""
+    """A store with tables, whose creation takes seconds."""
     folder = tmp_path_factory.mktemp("store")
     tracking.create_store(folder / "mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
     return folder
@@ -48,7 +48,7 @@ def only_server(tmp_path_factory, empty_store):
 
 @pytest.fixture
 def server(only_server, monkeypatch, request):
-    """A running server, which a test may kill and start again, with an experiment for each test."""
+    """A running server, which a test may kill and restart, with an experiment for each test."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", only_server.uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
     if only_server.process is None:
@@ -104,7 +104,7 @@ def all_runs(client):
 
 
 def runs_of(client, folder):
-    """The runs of a tracked folder, wherever they are."""
+    """Returns the runs of a tracked folder in all experiments."""
     key = storage.read_json(folder / tracking.IDENTITY)["key"]
     return [run for run in all_runs(client) if run.data.tags.get(runs.KEY_TAG) == key]
 
@@ -130,7 +130,7 @@ def files(client, run, place=""):
 
 
 def pictured(client, run):
-    """Steps of the pictures, and of their thumbnails, with repetitions."""
+    """Returns the steps of the pictures and of their thumbnails, with duplicates."""
     names = [re.fullmatch(r"images/samples\+step\+(\d+)\+.*", path) for path in files(client, run, "images")]
     whole = sorted(int(name[1]) for name in names if "+compressed" not in name[0])
     small = sorted(int(name[1]) for name in names if "+compressed" in name[0])
@@ -139,7 +139,7 @@ def pictured(client, run):
 
 
 def everything(client, run):
-    """All that a server says of a run, in a form that compares."""
+    """Returns everything that a server stores of a run, in a comparable form."""
     run = client.get_run(run.info.run_id)
     histories = {
         name: sorted((p.step, p.timestamp, p.value) for p in client.get_metric_history(run.info.run_id, name))
@@ -168,7 +168,7 @@ def delivered(folder):
 
 
 def python(code, *arguments, **environment):
-    """Runs a program with our library in a process of its own."""
+    """Starts a process that runs a program with this library."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -220,7 +220,7 @@ def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server,
     assert card.signature.outputs.inputs[0].shape == (-1, 2, 2, 1)
 
     before = everything(client, run)
-    # As if a process had been killed between asking for the model's place and filling it.
+    # As if a process had been killed between creating the model and uploading it.
     tags = {delivery.MODEL_TAG: storage.sha256(keras_file)}
     half = client.create_logged_model(run.info.experiment_id, "generator", run.info.run_id, tags=tags)
     client.delete_logged_model(model.model_id)
@@ -245,7 +245,7 @@ def test_pictures_keep_their_pixels_and_are_never_logged_twice(server, tmp_path)
         assert image.size == (8, 8)
         assert image.convert("L").getextrema() == (128, 128)
     before = everything(client, run)
-    # As if a process had been killed between the picture and its thumbnail.
+    # As if a process had been killed between uploading the picture and its thumbnail.
     (thumbnail,) = (server.folder / "artifacts").rglob(f"{run.info.run_id}/artifacts/images/*+step+2+*.webp")
     thumbnail.unlink()
     tracking.deliver(folder)
@@ -303,7 +303,7 @@ def test_a_delivery_of_a_folder_that_was_delivered_by_hand_meanwhile_duplicates_
     uploader.upload(folder_files.read(folder))
     record(tracker, range(4, 7))
     tracking.deliver(folder)
-    uploader.upload(folder_files.read(folder))  # which does not know that
+    uploader.upload(folder_files.read(folder))  # it does not know about the other delivery
     run = the_run(server.client, folder)
     assert points(server.client, run) == expected_points(range(1, 7))
     assert pictured(server.client, run) == [2, 4, 6]
@@ -412,7 +412,7 @@ def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(ser
     shutil.copy(keras_file, folder / "generator.keras")
     with Tracker(folder) as tracker:
         introduce(tracker)
-        assert seconds_to_record(tracker) < max(1.0, 4 * alone)  # the second for an idle machine
+        assert seconds_to_record(tracker) < max(1.0, 4 * alone)  # 1 second is for an idle machine
         tracker.image(picture(folder, 7), key="samples", step=7)
         tracker.artifact(picture(folder, 8), place="report")
         tracker.model(folder / "generator.keras", requirements=["tensorflow"])
@@ -474,7 +474,7 @@ def test_a_server_that_was_killed_and_restarted_during_the_run_has_everything(se
 
 
 def output_of(folder, capfd):
-    """What was printed since the test began."""
+    """Returns everything printed since the test began."""
     log = folder.parent / "output.txt"
     with log.open("a") as file:
         file.write("".join(capfd.readouterr()))
@@ -524,7 +524,7 @@ def test_a_server_that_accepts_and_never_answers_delays_the_end_for_a_limited_ti
         began = time.monotonic()
     assert 1.9 < time.monotonic() - began < 15
     assert "not everything reached MLflow" in "".join(capfd.readouterr())
-    server.signal(signal.SIGCONT)  # and the abandoned thread, still at work, comes through
+    server.signal(signal.SIGCONT)  # now the abandoned thread, which is still running, succeeds
     wait_until(lambda: delivered(folder))
     run = the_run(server.client, folder)
     assert points(server.client, run) == expected_points(range(1, 7))
@@ -593,10 +593,10 @@ def test_a_given_run_is_used_and_no_second_one_is_created(server, tmp_path, monk
         introduce(tracker)
         record(tracker, range(1, 4))
         tracker.status("FINISHED")
-    monkeypatch.setenv("MLFLOW_RUN_ID", given_run(server)[1])  # KFP gives each step one
+    monkeypatch.setenv("MLFLOW_RUN_ID", given_run(server)[1])  # KFP sets one for each step
     with Tracker(tmp_path / "evaluation", belongs_to=tmp_path / "train") as tracker:
         tracker.metrics(3, {"fd_digits": 12.5})
-    assert len(all_runs(server.client)) == before + 1  # the one that this test made
+    assert len(all_runs(server.client)) == before + 1  # the one that this test created
     (run,) = server.client.search_runs([experiment])
     assert run.info.run_id == given
     assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
@@ -629,12 +629,12 @@ def test_a_given_run_that_does_not_exist_is_an_error_and_not_a_new_run(server, t
 def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path, monkeypatch):
     folder, experiment = tmp_path / "run", os.environ["MLFLOW_EXPERIMENT_NAME"]
     tracking.create_store(tracking.store_file(store), experiment=experiment, artifacts=tmp_path / "artifacts")
-    with Tracker(folder) as tracker:  # into the local store
+    with Tracker(folder) as tracker:  # delivers to the local store
         introduce(tracker)
         record(tracker, range(1, 4))
     assert not tracking.has_pending(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    assert tracking.has_pending(folder)  # so a run that is taken from the cache reaches the server of today
+    assert tracking.has_pending(folder)  # so a cached run is also delivered to the current server
     result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
     assert result.exit_code == 0, result.output
     assert not tracking.has_pending(folder)
@@ -694,7 +694,7 @@ def test_pending_lines_are_correct_after_a_rewind(store, tmp_path):
     tracking.deliver(folder)
     assert delivered(folder)
     tracker.rewind(4)
-    record(tracker, range(5, 7))  # as many lines as before, and yet others
+    record(tracker, range(5, 7))  # the same number of lines, but different ones
     assert tracking.has_pending(folder)
     tracking.deliver(folder)
     assert delivered(folder)
@@ -718,7 +718,7 @@ def test_two_runs_that_record_the_same_data_at_once_both_have_it(store, tmp_path
         tracker = Tracker(folder)
         tracking.deliver(folder)
         tracker.dataset(name="digits", digest="abc123", source="file:///data", profile={"images": 10})
-    # While nobody may write, each finds that the store does not know the data; then each writes it.
+    # While the store is locked, both see that it does not have the data set; then both insert it.
     with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as other, ThreadPoolExecutor() as pool:
         other.execute("BEGIN IMMEDIATE")
         deliveries = [pool.submit(tracking.deliver, folder) for folder in folders]
@@ -800,7 +800,7 @@ def test_tracked_folders_are_sorted_by_their_start(store, tmp_path):
     late, early = tmp_path / "root" / "a", tmp_path / "root" / "deep" / "b"
     Tracker(early)
     Tracker(late, belongs_to=early)
-    shutil.copytree(late, tmp_path / "root" / ".a.x1.partial")  # what a killed process left
+    shutil.copytree(late, tmp_path / "root" / ".a.x1.partial")  # left by a killed process
     assert tracking.tracked_folders(tmp_path / "root") == [early, late]
     tracking.deliver(early)
     assert tracking.tracked_folders(tmp_path / "root") == [early, late]
@@ -822,7 +822,7 @@ def test_flat_settings_have_dotted_names():
 
 
 def restoring(text):
-    """The command that a message says, as words of a shell, and the environment that it sets."""
+    """Returns the command in a message as shell words, and the environment that it sets."""
     command = text.partition("Restore it: ")[2].partition(", or ")[0]
     variable, *words = shlex.split(command)
     name, _, uri = variable.partition("=")
@@ -831,7 +831,7 @@ def restoring(text):
 
 
 def restore(text):
-    """Does what a message says."""
+    """Runs the command in a message."""
     words, environment = restoring(text)
     result = CliRunner().invoke(mlflow_cli, words, env=environment, catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -839,7 +839,7 @@ def restore(text):
 
 @pytest.fixture(params=["server", "store"])
 def either(request):
-    """A server or a database file, which MLflow's client treats in different ways."""
+    """A server or a database file, which MLflow's client handles differently."""
     request.getfixturevalue(request.param)
     return client_of(os.environ["MLFLOW_TRACKING_URI"])
 
@@ -864,7 +864,7 @@ def test_a_deleted_run_or_experiment_is_reported_with_how_to_restore_it(either, 
             f"experiments restore --experiment-id {run.info.experiment_id}",
         ),
     }[what]
-    with Tracker(folder) as tracker:  # goes on, as a run with more steps does
+    with Tracker(folder) as tracker:  # resumes, like a run with more steps
         record(tracker, range(4, 6))
     output = capfd.readouterr().out
     lines = [line for line in output.splitlines() if line.startswith("tracking: ")]
@@ -906,7 +906,7 @@ def test_a_run_that_was_deleted_before_its_id_was_noted_is_not_made_twice(either
     identity = storage.read_json(folder / tracking.IDENTITY)
     tracking.deliver(folder)
     either.delete_run(tracking.run_id(folder))
-    storage.write_json(folder / tracking.IDENTITY, identity)  # killed before the id was written
+    storage.write_json(folder / tracking.IDENTITY, identity)  # as if killed before the id was written
     with pytest.raises(tracking.DeliveryBlocked, match="was deleted"):
         tracking.deliver(folder)
 

@@ -1,4 +1,4 @@
-"""One range of values for a whole set of images: found from them or given, the same for each, and said."""
+"""One range of values for a whole set of images: found or configured, the same for each image, and reported."""
 
 import io
 import re
@@ -39,7 +39,7 @@ def folder_of(place: Path, images, suffix="tif", **options):
 
 
 def balls(dtype, top, *, low=0, count=12):
-    """Pictures that differ in brightness: the brightest has the value `top`."""
+    """Returns pictures of different brightness; the brightest has the value `top`."""
     return [(low + (top - low) * BALL / BALL.max() * (index + 1) / count).astype(dtype) for index in range(count)]
 
 
@@ -168,7 +168,9 @@ def test_parts_of_two_ranges_are_refused(tmp_path):
     source = folder_of(tmp_path / "images", balls(np.uint16, 1000))
     config = DataConfig(source=source, size=24, shards=2)
     for part, top in enumerate((1000, 4095)):
-        Image.fromarray(balls(np.uint16, top)[-1]).save(tmp_path / "images" / "003.tif")  # as many bytes as before
+        Image.fromarray(balls(np.uint16, top)[-1]).save(
+            tmp_path / "images" / "003.tif"
+        )  # the same size in bytes as before
         prepare_part(config, tmp_path / f"part-{part}", part=part, of=2)
     message = r"^expected parts with the same range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
     with pytest.raises(ValueError, match=message):
