@@ -1,4 +1,4 @@
-# Two commands on a fresh machine with Python 3.11: `make run` and `make test`.
+# On a new machine with Python 3.11, start with `make run` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
 ENGINE ?= $(shell command -v docker || command -v podman)
@@ -9,25 +9,25 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: run test image image-gpu image-server every-pair lint format bench clean
 
-run: .venv/train  ## The main job on the embedded digits, from data preparation to an exported model.
+run: .venv/train  ## The whole pipeline on the embedded digits, from data preparation to an exported model.
 	$(BIN)/gan-pipelines run --preset digits
 
 test: .venv/dev  ## The whole test suite, in two processes.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-image:  ## The container image of the steps, for CPU.
+image:  ## Container image of the steps for CPUs.
 	$(BUILD) --target cpu --tag gan-pipelines:$(VERSION)-python3.11 .
 
-image-gpu:  ## The same with CUDA.
+image-gpu:  ## Container image of the steps with CUDA.
 	$(BUILD) --target gpu --tag gan-pipelines:$(VERSION)-python3.11-gpu .
 
-image-server:  ## The MLflow server of docker/compose.yaml.
+image-server:  ## Container image of the MLflow server in docker/compose.yaml.
 	$(BUILD) --target server --tag gan-pipelines-mlflow:$(VERSION) .
 
-every-pair: .venv/dev  ## Every game on every network under both conditions, in half an hour.
+every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, in half an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py -k "moves_its_own or replicas_make or resumed"
 
-lint: .venv/dev  ## Format, lint and types.
+lint: .venv/dev  ## Formatting, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -36,7 +36,7 @@ format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/train  ## Speed, and the pipeline's overhead; with DATA=folder, the table of presets in two hours.
+bench: .venv/train  ## Speed and overhead of the pipeline; with DATA=folder, the table of presets, too, in two hours.
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/pipeline_overhead.py
 	$(if $(DATA),$(BIN)/python benchmarks/family.py --data $(DATA))

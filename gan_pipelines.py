@@ -1,7 +1,7 @@
-"""The way in that no other package can block: the command, and the presets for a notebook.
+"""Entry point of the command line, and `resolve` for notebooks. It works beside other packages of the same names.
 
-`pipelines` and `components` are names that people give to packages of their own, and what PYTHONPATH names is found
-before what is installed. The name of this module belongs to this project alone, and what it needs lies beside it.
+Users may have packages `pipelines` and `components` of their own on PYTHONPATH, which Python finds before installed
+packages. This module has a unique name, and imports the packages of this project from its own folder.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipelines.kubeflow.platform import PipelineConfig
 
-HOME = Path(__file__).parent
-OURS = ("components", "ganlib", "pipelines")
+FOLDER = Path(__file__).parent
+PACKAGES = ("components", "ganlib", "pipelines")
 MISTAKE = 2
 
 
-class _Beside(MetaPathFinder):
-    """Finds the packages of this project beside this module, before anything else is searched."""
+class _ProjectFinder(MetaPathFinder):
+    """Finds the packages of this project in the folder of this module, before the search path is used."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         del path, target
-        return PathFinder.find_spec(fullname, [str(HOME)]) if fullname in OURS else None
+        return PathFinder.find_spec(fullname, [str(FOLDER)]) if fullname in PACKAGES else None
 
 
 def main() -> None:
     """Runs the command line."""
     library = PathFinder.find_spec("ganlib")
     if library is not None and not _is_ours(library):
-        # The processes that a command starts import it the usual way, and would get the other one.
-        place = [*(library.submodule_search_locations or []), library.origin][0]
+        # Subprocesses of a command would import the other one.
+        path = [*(library.submodule_search_locations or []), library.origin][0]
         print(
-            f"error: another package ganlib is found before that of gan-pipelines in {HOME}, expected none on the "
-            f"search path (PYTHONPATH). Received: ganlib={place!r}",
+            f"error: another package ganlib hides that of gan-pipelines in {FOLDER}; remove it from the search path "
+            f"(PYTHONPATH). Received: ganlib={path!r}",
             file=sys.stderr,
         )
         sys.exit(MISTAKE)
-    sys.meta_path.insert(0, _Beside())
+    sys.meta_path.insert(0, _ProjectFinder())
     from ganlib.environment import always_escape_output, disable_warning_errors, hide_unused_libraries
     from pipelines.command.main import main as command
 
@@ -54,17 +54,17 @@ def main() -> None:
 
 
 def resolve(*, chosen: Sequence[str], files: Sequence[Path] = (), assignments: Iterable[str] = ()) -> PipelineConfig:
-    """Puts presets, files and `section.field=value` options over each other, in this order.
+    """Merges presets, files and `section.field=value` options; later ones override earlier ones.
 
-    Another package `pipelines`, found or imported by the same process, stays what it is.
+    Another package `pipelines` in the same process is not affected.
 
     Args:
         chosen: Names of presets.
         files: YAML files with sections.
-        assignments: Single fields.
+        assignments: Single fields, as `section.field=value`.
 
     Raises:
-        ValueError: Anything is wrong with any of them; one line a mistake.
+        ValueError: A preset, file, option or the merged config is not valid; one line for each mistake.
     """
     config: PipelineConfig = _settings().resolve(chosen=chosen, files=files, assignments=assignments)
     return config
@@ -74,26 +74,26 @@ def resolve(*, chosen: Sequence[str], files: Sequence[Path] = (), assignments: I
 def _settings() -> Any:
     """Returns the module `pipelines.settings` of this project."""
     name = "pipelines"
-    found = importlib.util.find_spec(name)
-    if found is not None and _is_ours(found):
+    package = importlib.util.find_spec(name)
+    if package is not None and _is_ours(package):
         return importlib.import_module(f"{name}.settings")
-    theirs = _taken_out(name)
-    finder = _Beside()
+    others = _remove_modules(name)
+    finder = _ProjectFinder()
     sys.meta_path.insert(0, finder)
     try:
         return importlib.import_module(f"{name}.settings")
     finally:
         sys.meta_path.remove(finder)
-        _taken_out(name)
-        sys.modules.update(theirs)
+        _remove_modules(name)
+        sys.modules.update(others)
 
 
 def _is_ours(package: ModuleSpec) -> bool:
-    return package.origin is not None and Path(package.origin).resolve().parents[1] == HOME.resolve()
+    return package.origin is not None and Path(package.origin).resolve().parents[1] == FOLDER.resolve()
 
 
-def _taken_out(name: str) -> dict[str, Any]:
-    """Takes a package and its modules out of those that are imported."""
+def _remove_modules(name: str) -> dict[str, Any]:
+    """Removes a package and its modules from the imported modules, and returns them."""
     return {module: sys.modules.pop(module) for module in [*sys.modules] if module.partition(".")[0] == name}
 
 

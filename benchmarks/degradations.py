@@ -1,11 +1,11 @@
-"""Which measure, in which feature space, puts images that are worse and worse into the right order.
+"""Tests which measures, in which feature spaces, rank degraded images correctly.
 
     python benchmarks/degradations.py --data FOLDER [--draws 3] [--only fashion_mnist/random ...] [--table]
 
-FOLDER holds `fashion_mnist/` with the four idx files, `cifar10_jpeg_subset.zip`, `flowers_128.zip`, and the weights of
-SqueezeNet. Real images are spoiled in six ways and five strengths each and measured against other real images of the
-same data; those that are not spoiled are strength 0. Rows, one for each space on each data set, go to `rows.jsonl` in
-the folder of `--work`, a picture of the strengths beside it; the tables of all rows come last.
+FOLDER has `fashion_mnist/` with the four idx files, `cifar10_jpeg_subset.zip`, `flowers_128.zip`, and the weights of
+SqueezeNet. Real images are degraded in six ways with five strengths each, and scored against other real images of the
+same dataset; strength 0 is the original. Rows, one for each feature space and dataset, are stored in `rows.jsonl` in
+the folder of `--work` with an image of all strengths, and existing rows are not repeated. The tables are printed last.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganlib import pixels, storage  # before anything that imports TensorFlow, whose settings it makes
+from ganlib import pixels, storage  # before TensorFlow is imported, because it sets variables for it
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import Statistics, frechet_distance
 from ganlib.evaluation.measures.density_coverage import density_coverage
@@ -30,16 +30,16 @@ from spaces import SPACES  # isort: skip
 
 @dataclass(frozen=True)
 class Data:
-    """Real images, and into how many they are parted."""
+    """A dataset, and the sizes of its parts."""
 
     title: str
     config: DataConfig
-    training: int  # images that a space may learn from
-    count: int  # images on each side of a measure
+    training: int  # images for training extractors
+    count: int  # images on each side of a score
 
 
 def data_sets(folder: Path) -> dict[str, Data]:
-    """Returns the data sets below a folder."""
+    """Returns the datasets in a folder."""
 
     def colour(name: str, size: int) -> DataConfig:
         return DataConfig.model_validate(
@@ -54,20 +54,20 @@ def data_sets(folder: Path) -> dict[str, Data]:
     }
 
 
-def blurred(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
-    """Gaussian blur of a deviation that is a share of the side."""
+def blur(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """Blurs images; the standard deviation is a fraction of the side."""
     del random
     side = images.shape[1]
     return _each(images, lambda image: image.filter(ImageFilter.GaussianBlur(strength * side)))
 
 
-def noisy(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
-    """Gaussian noise of a deviation in grey levels."""
+def add_noise(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """Adds Gaussian noise; the standard deviation is in grey levels."""
     return np.clip(np.rint(images + random.normal(0.0, strength, images.shape)), 0, 255).astype(np.uint8)
 
 
-def packed(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
-    """JPEG of a quality."""
+def compress(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """Compresses images as JPEG; the strength is the quality."""
     del random
 
     def through_jpeg(image: Image.Image) -> Image.Image:
@@ -78,8 +78,8 @@ def packed(images: np.ndarray, strength: float, random: np.random.Generator) -> 
     return _each(images, through_jpeg)
 
 
-def occluded(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
-    """A grey square at a random place, its side a share of the image's."""
+def occlude(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """Adds a grey square at a random position; its side is a fraction of the image's."""
     images, side = images.copy(), images.shape[1]
     square = max(1, round(strength * side))
     for image in images:
@@ -88,8 +88,8 @@ def occluded(images: np.ndarray, strength: float, random: np.random.Generator) -
     return images
 
 
-def tinted(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
-    """The first channel, red or grey, brighter by some grey levels."""
+def tint(images: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """Brightens the first channel, red or grey, by some grey levels."""
     del random
     images = images.astype(np.int64)
     images[..., 0] += int(strength)
@@ -97,37 +97,44 @@ def tinted(images: np.ndarray, strength: float, random: np.random.Generator) -> 
 
 
 def _each(images: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    changed = (np.asarray(change(Image.fromarray(np.squeeze(image)))) for image in images)
-    return np.stack(list(changed)).reshape(images.shape)
+    results = (np.asarray(change(Image.fromarray(np.squeeze(image)))) for image in images)
+    return np.stack(list(results)).reshape(images.shape)
 
 
-SPOILED = {
-    "blur": (blurred, (0.01, 0.02, 0.03, 0.05, 0.08)),
-    "noise": (noisy, (4, 8, 16, 32, 64)),
-    "JPEG": (packed, (80, 60, 40, 20, 8)),
-    "occlusion": (occluded, (0.1, 0.2, 0.3, 0.45, 0.6)),
-    "tint": (tinted, (2, 4, 8, 16, 32)),
+DEGRADATIONS = {
+    "blur": (blur, (0.01, 0.02, 0.03, 0.05, 0.08)),
+    "noise": (add_noise, (4, 8, 16, 32, 64)),
+    "JPEG": (compress, (80, 60, 40, 20, 8)),
+    "occlusion": (occlude, (0.1, 0.2, 0.3, 0.45, 0.6)),
+    "tint": (tint, (2, 4, 8, 16, 32)),
 }
-DROPPED = (0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the classes, the rare ones first
-WAYS = (*SPOILED, "mode dropping")
+DROPPED = (0.1, 0.2, 0.4, 0.6, 0.8)  # fractions of the classes, rare ones first
+KINDS = (*DEGRADATIONS, "mode dropping")
 STRENGTHS = 5
-MEASURES = {"fd": 1, "kd": 1, "precision": -1, "recall": -1, "density": -1, "coverage": -1}  # worse is up, or down
+MEASURES = {
+    "fd": 1,
+    "kd": 1,
+    "precision": -1,
+    "recall": -1,
+    "density": -1,
+    "coverage": -1,
+}  # 1: higher is worse, -1: lower is worse
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Images of one data set, parted: none is in two."""
+class Split:
+    """Disjoint parts of a dataset."""
 
     training: np.ndarray
     labels: np.ndarray
     real: np.ndarray
     others: np.ndarray
-    ranks: np.ndarray  # of the others' classes, 0 for the most frequent one
+    ranks: np.ndarray  # of the classes of `others`, 0 for the most frequent one
     classes: int
 
     @classmethod
-    def of(cls, data: Data, folder: Path) -> "Parts":
-        """Prepares the images, once, and parts them."""
+    def of(cls, data: Data, folder: Path) -> "Split":
+        """Prepares the images once, and splits them."""
         dataset = prepare(data.config, folder)
         images, labels = (
             np.concatenate(both) for both in zip(dataset.load("train"), dataset.load("test"), strict=True)
@@ -140,103 +147,103 @@ class Parts:
         return cls(images[:start], labels[:start], images[start:end], images[end:], ranks, len(dataset.classes))
 
     def draw(self, number: int) -> dict[tuple[str, int], np.ndarray]:
-        """Returns as many images as are real ones, untouched as `("", 0)`, and in every way and strength."""
+        """Draws images: the originals as `("", 0)`, and all degradations as `(kind, strength)`."""
         count, random = len(self.real), np.random.default_rng(number)
         rows = np.arange(number * count, (number + 1) * count)
         images = self.others[rows]
-        found = {("", 0): images}
-        for way, (spoil, strengths) in SPOILED.items():
-            found |= {(way, step): spoil(images, value, random) for step, value in enumerate(strengths, 1)}
-        # Within a class, which images go at which share is settled once.
-        places = self.ranks[rows] + random.random(count)
+        results = {("", 0): images}
+        for kind, (degrade, strengths) in DEGRADATIONS.items():
+            results |= {(kind, step): degrade(images, value, random) for step, value in enumerate(strengths, 1)}
+        # The order in which the images of a class are dropped is the same for all strengths.
+        positions = self.ranks[rows] + random.random(count)
         for step, share in enumerate(DROPPED, 1):
             edge = (1.0 - share) * self.classes
-            kept = images[places < edge]
+            remaining = images[positions < edge]
             others = np.setdiff1d(np.flatnonzero(self.ranks < int(edge + 1e-9)), rows)
-            more = random.choice(others, count - len(kept), replace=False)
-            found["mode dropping", step] = np.concatenate([kept, self.others[more]])
-        return found
+            more = random.choice(others, count - len(remaining), replace=False)
+            results["mode dropping", step] = np.concatenate([remaining, self.others[more]])
+        return results
 
 
 def main() -> None:
-    """Measures whatever row is missing, then prints the tables."""
+    """Measures the missing rows and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(), help="folder of the real data sets")
-    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-degradations"), help="where results are kept")
-    parser.add_argument("--draws", type=int, default=3, help="draws of the images that are spoiled")
-    parser.add_argument("--only", nargs="*", default=[], help="rows such as flowers/random, or flowers")
-    parser.add_argument("--table", action="store_true", help="print the tables of what is there, and stop")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder of the datasets")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-degradations"), help="folder for results")
+    parser.add_argument("--draws", type=int, default=3, help="number of draws of degraded images")
+    parser.add_argument("--only", nargs="*", default=[], help="rows, such as flowers/random or flowers")
+    parser.add_argument("--table", action="store_true", help="only print the tables of existing rows")
     options = parser.parse_args()
     rows = options.work / "rows.jsonl"
     sets = data_sets(options.data)
     for name, data in {} if options.table else sets.items():
         done = {row["name"] for row in storage.read_lines(rows)}
-        wanted = [f"{name}/{space}" for space in SPACES]
-        wanted = [row for row in wanted if row not in done and (not options.only or {row, name} & set(options.only))]
-        if wanted:
-            parts = Parts.of(data, options.work / name)
-            draws = [parts.draw(number) for number in range(options.draws)]
-            picture(draws[0], options.work / f"{name}.png")
-        for row in wanted:
-            storage.append_line(rows, {"name": row, **measured(row, parts, draws, options.data)})
+        missing = [f"{name}/{space}" for space in SPACES]
+        missing = [row for row in missing if row not in done and (not options.only or {row, name} & set(options.only))]
+        if missing:
+            split = Split.of(data, options.work / name)
+            draws = [split.draw(number) for number in range(options.draws)]
+            save_examples(draws[0], options.work / f"{name}.png")
+        for row in missing:
+            storage.append_line(rows, {"name": row, **measure(row, split, draws, options.data)})
     for name, data in sets.items():
         print(table(data, {row["name"]: row for row in storage.read_lines(rows) if row["name"].startswith(name)}))
 
 
-def picture(draw: dict[tuple[str, int], np.ndarray], path: Path) -> None:
-    """Shows one image in every way and strength, a way a row."""
-    images = [draw[way if step else "", step][0] for way in WAYS[:-1] for step in range(STRENGTHS + 1)]
+def save_examples(draw: dict[tuple[str, int], np.ndarray], path: Path) -> None:
+    """Saves one image with all degradations, a row for each kind."""
+    images = [draw[kind if step else "", step][0] for kind in KINDS[:-1] for step in range(STRENGTHS + 1)]
     pixels.save_grid(np.stack(images), path, columns=STRENGTHS + 1)
 
 
-def measured(name: str, parts: Parts, draws: list[dict[tuple[str, int], np.ndarray]], folder: Path) -> dict:
-    """Returns all measures of all draws in one space: a list over the draws by measure, way and strength."""
+def measure(name: str, split: Split, draws: list[dict[tuple[str, int], np.ndarray]], folder: Path) -> dict:
+    """Returns all measures in one feature space: values of all draws by measure, kind and strength."""
     started = time.perf_counter()
-    features = SPACES[name.partition("/")[2]](parts.training, parts.labels, folder)
-    real = features(parts.real)
+    features = SPACES[name.partition("/")[2]](split.training, split.labels, folder)
+    real = features(split.real)
     statistics = Statistics.of([real])
     progress = Progress(name, total=sum(map(len, draws)), unit="sets")
     values: dict[str, list[float]] = {}
     for number, draw in enumerate(draws):
-        for place, ((way, step), images) in enumerate(draw.items(), 1):
-            found = features(images)
+        for position, ((kind, step), images) in enumerate(draw.items(), 1):
+            degraded = features(images)
             scores = (
-                frechet_distance(Statistics.of([found]), statistics),
-                kernel_distance(found, real)[0],
-                *precision_recall(found, real),
-                *density_coverage(found, real),
+                frechet_distance(Statistics.of([degraded]), statistics),
+                kernel_distance(degraded, real)[0],
+                *precision_recall(degraded, real),
+                *density_coverage(degraded, real),
             )
-            for measure, score in zip(MEASURES, scores, strict=True):
-                values.setdefault(f"{measure} {way} {step}", []).append(float(score))
-            progress.update(number * len(draw) + place)
+            for name_of_measure, score in zip(MEASURES, scores, strict=True):
+                values.setdefault(f"{name_of_measure} {kind} {step}", []).append(float(score))
+            progress.update(number * len(draw) + position)
     return {"width": real.shape[1], "seconds": time.perf_counter() - started, "values": values}
 
 
 def table(data: Data, rows: dict[str, dict]) -> str:
-    """Returns a table: of each space and measure the steps in order, and from which strength on it sees anything."""
+    """Returns a table with the fraction of steps in the right order, and the first strength that is detected."""
     lines = [f"{data.title}, {data.count} images on each side", ""]
-    lines += [f"| space | measure | {' | '.join(WAYS)} |", f"|{'---|' * (2 + len(WAYS))}"]
+    lines += [f"| space | measure | {' | '.join(KINDS)} |", f"|{'---|' * (2 + len(KINDS))}"]
     for name, row in rows.items():
         space = name.partition("/")[2]
         for measure, sign in MEASURES.items():
-            cells = [verdict(np.array(_steps(row["values"], measure, way)) * sign) for way in WAYS]
+            cells = [verdict(np.array(_steps(row["values"], measure, kind)) * sign) for kind in KINDS]
             lines.append(f"| {space} ({row['width']}) | {measure} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def _steps(values: dict[str, list[float]], measure: str, way: str) -> list[list[float]]:
-    return [values[f"{measure} {way if step else ''} {step}"] for step in range(STRENGTHS + 1)]
+def _steps(values: dict[str, list[float]], measure: str, kind: str) -> list[list[float]]:
+    return [values[f"{measure} {kind if step else ''} {step}"] for step in range(STRENGTHS + 1)]
 
 
 def verdict(steps: np.ndarray) -> str:
-    """Returns the share of steps in the right order, and the first strength that no untouched draw reaches.
+    """Returns the fraction of steps in the right order, and the first strength above all original draws.
 
     Args:
-        steps: Values [strengths, draws], the higher the worse.
+        steps: Values [strengths, draws]; higher is worse.
     """
     right = (np.diff(steps, axis=0) > 0).mean()
-    seen = [step for step in range(1, len(steps)) if steps[step].min() > steps[0].max()]
-    return f"{right:.0%} from {seen[0]}" if seen else f"{right:.0%} unseen"
+    detected = [step for step in range(1, len(steps)) if steps[step].min() > steps[0].max()]
+    return f"{right:.0%} from {detected[0]}" if detected else f"{right:.0%}, none detected"
 
 
 if __name__ == "__main__":

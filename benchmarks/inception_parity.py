@@ -4,7 +4,7 @@
 
 Needs requirements/peers.txt beside requirements/train.txt. The weights are written by `torch.save` in the layout of
 pt_inception-2015-12-05-6726825d.pth, which can be had in few places; what two programs make of the same weights
-does not depend on which weights they are. The clean resize mode of clean-fid is followed by the network of pytorch-fid,
+does not depend on which weights they are. The clean resize_mode of clean-fid is followed by the network of pytorch-fid,
 of which it has a copy.
 """
 
@@ -32,7 +32,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ganlib.evaluation.extractors import Inception
 from ganlib.evaluation.extractors.base import FittedExtractor
-from ganlib.evaluation.extractors.resizing import resized
+from ganlib.evaluation.extractors.resizing import resize_images
 
 SIDE = 32  # of the images, as in CIFAR-10
 
@@ -81,19 +81,19 @@ def _channels_first(images: np.ndarray) -> torch.Tensor:
 def _compare(
     ours: dict[str, FittedExtractor], fidelity: torch.nn.Module, fid: torch.nn.Module, images: np.ndarray
 ) -> None:
-    legacy = ours["legacy"].network.predict_on_batch(resized(images, resize_mode="legacy", side=299))
+    legacy = ours["legacy"].network.predict_on_batch(resize_images(images, resize_mode="legacy", side=299))
     theirs = fidelity(_channels_first(images))
     rows = [
         ("legacy features, torch-fidelity", _relative(legacy[0], theirs[0])),
         ("legacy logits, torch-fidelity", _relative(legacy[1], theirs[1])),
     ]
-    raw = np.asarray(resized(images, resize_mode="legacy", side=299))
+    raw = np.asarray(resize_images(images, resize_mode="legacy", side=299))
     fid.resize_input = False
     # It centres 2 x - 1 for x in 0..1, where 256 is the 1 of the original and 255 its own.
     rows.append(("network only, pytorch-fid", _relative(legacy[0], fid(_channels_first(raw) / 256.0)[0].flatten(1))))
     resize = make_resizer("PIL", False, "bicubic", (299, 299))  # noqa: FBT003
     pillow = np.stack([resize(image) for image in images])
-    clean = np.asarray(resized(images, resize_mode="clean", side=299))
+    clean = np.asarray(resize_images(images, resize_mode="clean", side=299))
     rows.append(("clean resizing, clean-fid, grey levels", float(np.abs(clean - pillow).max())))
     found = ours["clean"].network.predict_on_batch(clean)[0]
     rows.append(("clean features, clean-fid", _relative(found, fid(_channels_first(pillow) / 256.0)[0].flatten(1))))

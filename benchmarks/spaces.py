@@ -7,7 +7,7 @@ import numpy as np
 
 from ganlib.evaluation.extractors import FittedExtractor, Random, SqueezeNet
 from ganlib.evaluation.extractors.network import NetworkSettings
-from ganlib.evaluation.extractors.resizing import resized
+from ganlib.evaluation.extractors.resizing import resize_images
 
 Features = Callable[[np.ndarray], np.ndarray]
 SQUEEZENET = "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -21,7 +21,7 @@ def pixels(training: np.ndarray, labels: np.ndarray, folder: Path) -> Features:
 
     def flat(images: np.ndarray) -> np.ndarray:
         if images.shape[1] > PIXEL_SIDE:
-            images = resized(images, resize_mode="clean", side=PIXEL_SIDE).numpy()
+            images = resize_images(images, resize_mode="clean", side=PIXEL_SIDE).numpy()
         return images.reshape(len(images), -1).astype(np.float32) / 255.0
 
     return flat

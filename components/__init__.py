@@ -1,5 +1,5 @@
-"""One KFP component a file; file name, function name and step name are the same.
+"""KFP components, one for each file. File, function and step have the same name.
 
-A component is a plain typed function whose body imports the library: it runs in a subprocess, in a
-container and on a cluster alike. It carries no defaults; the pipeline does.
+A component is a plain typed function whose body imports the library, so that it runs in a subprocess, in a container
+and on a cluster. It has no default arguments; the pipeline has them.
 """

@@ -11,15 +11,15 @@ def evaluate_gan(
     scores: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
 ):
-    """Scores the generator against real images and writes the report.
+    """Scores the generator against real images and writes a report.
 
     Args:
-        trained: What train_gan left behind.
+        trained: Output of train_gan.
         dataset: Prepared images.
-        reference: Their yardstick.
-        evaluation: Section evaluation of the config.
-        scores: Scores with floors and protocol.
-        report: One page with pictures, curves, scores and config.
+        reference: Output of measure_reference.
+        evaluation: Section `evaluation` of the config.
+        scores: Scores of generated and of real images, with their protocol.
+        report: HTML page with images, curves, scores and config.
     """
     from pathlib import Path
 
@@ -29,14 +29,18 @@ def evaluate_gan(
     from ganlib.training import TrainedModel
 
     with steps.step("evaluate_gan", scores):
-        earlier = {"prepare_data": dataset, "measure_reference": reference, "train_gan": trained}
+        inputs = {"prepare_data": dataset, "measure_reference": reference, "train_gan": trained}
         result = evaluate(
             TrainedModel.open(trained.path),
             PreparedDataset.open(dataset.path),
             Reference.open(reference.path),
             EvaluationConfig.model_validate(evaluation),
             Path(scores.path),
-            seconds={name: of.metadata["seconds"] for name, of in earlier.items() if "seconds" in of.metadata},
+            seconds={
+                step: artifact.metadata["seconds"]
+                for step, artifact in inputs.items()
+                if "seconds" in artifact.metadata
+            },
         )
         steps.add_metadata(scores, result.summary)
         storage.publish(result.report, Path(report.path))

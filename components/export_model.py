@@ -10,13 +10,13 @@ def export_model(
     exported: dsl.Output[dsl.Model],
     card: dsl.Output[dsl.Markdown],
 ):
-    """Writes the generator for shipping, proved in a fresh process to be the trained one.
+    """Exports the generator and checks, in a new process, that the exported model gives the same images.
 
     Args:
-        trained: What train_gan left behind.
-        scores: What evaluate_gan found.
-        export: Section export of the config.
-        exported: SavedModel, Keras file, model card.
+        trained: Output of train_gan.
+        scores: Output of evaluate_gan.
+        export: Section `export` of the config.
+        exported: SavedModel, Keras file and model card.
         card: The model card.
     """
     from pathlib import Path

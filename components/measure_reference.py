@@ -4,11 +4,11 @@ from kfp import dsl
 
 
 def measure_reference(dataset: dsl.Input[dsl.Dataset], evaluation: dict, reference: dsl.Output[dsl.Artifact]):
-    """Makes the feature space of the data and measures its real images in it.
+    """Builds the feature extractor for the dataset and measures its real images.
 
     Args:
         dataset: Prepared images.
-        evaluation: Section evaluation of the config.
+        evaluation: Section `evaluation` of the config.
         reference: Feature extractor and statistics of the real images.
     """
     from pathlib import Path

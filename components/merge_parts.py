@@ -6,13 +6,13 @@ from kfp import dsl
 def merge_parts(
     data: dict, parts: dsl.Input[list[dsl.Dataset]], dataset: dsl.Output[dsl.Dataset], preview: dsl.Output[dsl.HTML]
 ):
-    """Makes one dataset of all parts, the same that prepare_data writes.
+    """Merges all parts into one dataset, which is the same that prepare_data would write.
 
     Args:
-        data: Section data of the config.
-        parts: What the tasks prepare_part left behind.
-        dataset: Shards, manifest and preview picture.
-        preview: Page with the preview picture.
+        data: Section `data` of the config.
+        parts: Outputs of the tasks prepare_part.
+        dataset: Shards, manifest and preview image.
+        preview: HTML page with the preview image.
     """
     from pathlib import Path
 
@@ -25,5 +25,5 @@ def merge_parts(
         steps.add_metadata(dataset, merged.summary)
         picture = pixels.as_html(merged.folder / "preview.png", caption=f"{merged.name}: prepared images")
         Path(preview.path).write_text(picture, encoding="utf-8")
-    # The parts are made side by side.
+    # Parts are prepared in parallel, so the slowest one counts.
     dataset.metadata["seconds"] += max(part.metadata.get("seconds", 0.0) for part in parts)

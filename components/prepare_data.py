@@ -4,12 +4,12 @@ from kfp import dsl
 
 
 def prepare_data(data: dict, dataset: dsl.Output[dsl.Dataset], preview: dsl.Output[dsl.HTML]):
-    """Brings images of any kind to one shape and writes them as TFRecord shards.
+    """Converts images to a common size and colour, and writes them as TFRecord shards.
 
     Args:
-        data: Section data of the config.
-        dataset: Shards, manifest and preview picture.
-        preview: Page with the preview picture.
+        data: Section `data` of the config.
+        dataset: Shards, manifest and preview image.
+        preview: HTML page with the preview image.
     """
     from pathlib import Path
 

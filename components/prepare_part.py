@@ -4,13 +4,13 @@ from kfp import dsl
 
 
 def prepare_part(data: dict, part: int, of: int, images: dsl.Output[dsl.Dataset]):
-    """Brings the images of one part to one shape and writes them as TFRecord shards.
+    """Converts one part of the images to a common size and colour, and writes them as TFRecord shards.
 
     Args:
-        data: Section data of the config.
+        data: Section `data` of the config.
         part: Number of the part, from 0.
-        of: How many parts there are.
-        images: The part's shards, and what it tells of itself.
+        of: Number of parts.
+        images: Shards of the part and their description.
     """
     from pathlib import Path
 

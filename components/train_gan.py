@@ -14,18 +14,18 @@ def train_gan(
     trained: dsl.Output[dsl.Model],
     samples: dsl.Output[dsl.HTML],
 ):
-    """Trains the networks, goes on where an interrupted run stopped, and keeps the best and the last generator.
+    """Trains the networks, or resumes an interrupted training, and saves the best and the last generator.
 
     Args:
         dataset: Prepared images.
-        reference: Yardstick that the best generator is chosen by.
-        task: Section task of the config.
-        model: Section model of the config.
-        objective: Section objective of the config.
-        training: Section training of the config.
-        job: Identifier of the pipeline job, which its checkpoints and its run bear; may be empty.
-        trained: Both generators, history, sample pictures.
-        samples: Page with the last sample picture.
+        reference: Output of measure_reference, by which the best generator is selected.
+        task: Section `task` of the config.
+        model: Section `model` of the config.
+        objective: Section `objective` of the config.
+        training: Section `training` of the config.
+        job: Identifier of the pipeline job for the names of checkpoints and MLflow run; may be empty.
+        trained: Both generators, history and sample images.
+        samples: HTML page with the last sample image.
     """
     from pathlib import Path
 
@@ -40,7 +40,7 @@ def train_gan(
 
     with steps.step("train_gan", trained):
         config = TrainConfig.model_validate(training).of_job(job)
-        resolve_strategy(config.replicas, config.strategy)  # before anything touches TensorFlow
+        resolve_strategy(config.replicas, config.strategy)  # before anything uses TensorFlow
         result = train(
             PreparedDataset.open(dataset.path),
             Reference.open(reference.path),

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs pinned requirements into /opt/venv and leaves only what steps run: no installer, no C++ headers and compilers'
-# libraries (wheels bring them for those who extend TensorFlow), and no other people's tests. (Folders that are called
-# `test` stay: some are public modules.)
+# Installs pinned requirements into /opt/venv and removes what the steps do not need: the installer, C++ headers and
+# compiler libraries (for extensions of TensorFlow), and tests of other packages. (Folders with the name `test` stay:
+# some are public modules.)
 set -eu
 python3 -m venv /opt/venv
 /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check -r "/opt/install/$1"

@@ -1,4 +1,4 @@
-"""A whole run as one typed object: the sections, and the rules across them."""
+"""The config of a run: its sections, and the rules between sections."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from ganlib.training import TrainConfig
 
 
 class RunConfig(Config):
-    """Where images come from, what is asked, which networks, which game; how it is trained, judged, shipped."""
+    """Config of a run: data, task, model, objective, training, evaluation and export."""
 
     data: DataConfig = DataConfig()
-    """Where the images come from, and their one shape."""
+    """Source of the images, and their common size and colour."""
     task: AnyTask = Generation()
-    """What the generator is asked to do."""
+    """What the generator generates."""
     model: AnyArchitecture = Dcgan()
-    """Which networks."""
+    """Architecture of the networks."""
     objective: AnyObjective = NonSaturating()
-    """Which game they play."""
+    """Losses of the networks."""
     training: TrainConfig = TrainConfig()
-    """How they are trained."""
+    """Training settings."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How the result is judged."""
+    """Settings of the scores."""
     export: ExportConfig = ExportConfig()
-    """What is shipped."""
+    """Settings of the exported model."""
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> RunConfig:
         self.model.check(self.data.image_shape)
-        few, batch = self.data.train_images, self.training.batch_size
-        if few is not None and few < batch:
+        images, batch = self.data.train_images, self.training.batch_size
+        if images is not None and images < batch:
             raise ValueError(
                 "expected at least one batch of training images. "
-                f"Received: data.train_images={few}, training.batch_size={batch}"
+                f"Received: data.train_images={images}, training.batch_size={batch}"
             )
         self.objective.check(judges_batches=self.model.judges_batches)
         self.training.check_channels(self.data.image_shape[2])
         if self.evaluation.classification_accuracy and not self.task.takes_label:
             raise ValueError(
-                "the classification accuracy score needs a generator that is asked for classes, expected "
-                "task.conditional=true. Received: evaluation.classification_accuracy=true"
+                "the classification accuracy score needs a conditional generator, expected task.conditional=true. "
+                "Received: evaluation.classification_accuracy=true"
             )
         return self
 
     def to_parameters(self) -> dict[str, dict[str, Any]]:
-        """Returns one dict a section, the parameters of the pipeline."""
+        """Returns one dict for each section: the parameters of the pipeline."""
         return {name: getattr(self, name).to_parameter() for name in RunConfig.model_fields}

@@ -18,8 +18,8 @@ from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, versions
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import expected_distance, frechet_distance
-from ganlib.evaluation.sample import drawn_rows
-from ganlib.evaluation.scores import with_floors
+from ganlib.evaluation.sample import draw_rows
+from ganlib.evaluation.scores import add_floors
 from ganlib.progress import Progress
 from ganlib.runtime import without_autograph
 
@@ -190,7 +190,7 @@ def _measure(images: _ImageSet | Images, extractor: FittedExtractor) -> _ImageSe
     limit = FEATURE_BYTES // (4 * extractor.network.output_shape[0][-1])
     complete = images.count <= limit
     chosen = np.zeros(images.count, bool)
-    chosen[drawn_rows(images.count, limit if complete else catalogue.PAIRWISE_LIMIT)] = True
+    chosen[draw_rows(images.count, limit if complete else catalogue.PAIRWISE_LIMIT)] = True
     tally, done = Tally(), 0
     progress = Progress(f"features of {images.name}", total=images.count, unit="images")
 
@@ -242,10 +242,10 @@ def _scores(one: _ImageSet, other: _ImageSet, extractor: FittedExtractor) -> lis
     if one.sample is not None and other.sample is not None:
         count = catalogue.pairwise_count(len(one.sample), len(other.sample))
         singles = catalogue.pairwise(one.sample.features, other.sample.features, extractor)
-        scores += with_floors(singles, _score_halves(other.sample, count, extractor))
+        scores += add_floors(singles, _score_halves(other.sample, count, extractor))
         # With equal counts, because the class score grows with the count.
-        class_scores = [catalogue.classes(sample.drawn(count), extractor) for sample in (one.sample, other.sample)]
-        scores += with_floors(*class_scores)
+        class_scores = [catalogue.classes(sample.draw(count), extractor) for sample in (one.sample, other.sample)]
+        scores += add_floors(*class_scores)
     elif one.sample is not None:
         scores += catalogue.classes(one.sample, extractor)
     return scores
@@ -254,7 +254,7 @@ def _scores(one: _ImageSet, other: _ImageSet, extractor: FittedExtractor) -> lis
 def _score_halves(sample: Sample, count: int, extractor: FittedExtractor) -> list[Score]:
     """Scores real images against other real images, at most half of the sample on each side."""
     count = min(count, len(sample) // 2)
-    first, second = (sample.drawn(count, start=start).features for start in (0, count))
+    first, second = (sample.draw(count, start=start).features for start in (0, count))
     return catalogue.pairwise(first, second, extractor)
 
 

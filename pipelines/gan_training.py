@@ -1,4 +1,4 @@
-"""The pipeline that takes images to a shipped generator: prepare, measure, train, evaluate, export."""
+"""The training pipeline: prepare data, measure the reference, train, evaluate, export."""
 
 import re
 from collections.abc import Callable
@@ -19,37 +19,37 @@ from ganlib import __version__
 from ganlib.config import RunConfig
 from ganlib.training.config import JOB_PLACE
 from pipelines.kubeflow.platform import Kubernetes, Platform, Vertex
-from pipelines.kubeflow.pods import place
+from pipelines.kubeflow.pods import configure_task
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
-PARTS_AT_ONCE = 32  # of a preparation in parts
+MAX_PARALLEL_PARTS = 32  # tasks that prepare images at the same time
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*) \[Default: .*\]$", re.MULTILINE)
 
 
 def build_pipeline(
     config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None, parts: int | None = None
 ) -> BaseComponent:
-    """Builds the pipeline with a config's values as its defaults.
+    """Builds the pipeline with the values of a config as defaults of its parameters.
 
-    A factory, because KFP traces a pipeline's body when it is decorated: everything that the body
-    depends on must be an argument here.
+    It is a factory because KFP traces the body of a pipeline when it is decorated: everything that the body depends on
+    must be an argument here.
 
     Args:
-        config: Defaults of the parameters, one dict a section: a change in one section leaves the
-            cached steps of the others valid.
-        image: Container image of every step; the cache key holds it, so name it by digest.
-        platform: Where the steps run and with what; None means on this machine.
-        parts: Tasks that prepare the images; more than one must be as many as `data.shards`, and absent means those.
+        config: Defaults of the parameters. Each section is one dict, so that a change in one section leaves the cached
+            steps of the others valid.
+        image: Container image of all steps. It is part of the cache key, so use its digest.
+        platform: Platform and resources of the steps; None means this machine.
+        parts: Number of tasks that prepare the images: 1 or `data.shards`, which is the default.
 
     Returns:
-        The pipeline, ready to be compiled or called under `kfp.local`.
+        The pipeline, for the compiler or to call with `kfp.local`.
     """
     defaults = config.to_parameters()
     job = ""
     if platform is not None and platform.checkpoints:
         defaults["training"].setdefault("home", f"{platform.checkpoints.rstrip('/')}/{JOB_PLACE}")
-        # On Vertex nothing but a parameter tells a step its job; elsewhere it would spoil the step's cache key.
+        # On Vertex, only a parameter can pass the job's identifier to a step. Elsewhere it would change the cache key.
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER if isinstance(platform, Vertex) else ""
     prepare, measure, train, evaluate, export = (
         _component(function, image, platform)
@@ -57,10 +57,10 @@ def build_pipeline(
     )
     parts = parts or config.data.shards
     if parts > 1:
-        prepare = _in_parts(parts, image, platform)
+        prepare = _prepare_in_parts(parts, image, platform)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
-        data: dict = defaults["data"],  # KFP copies defaults into the spec
+        data: dict = defaults["data"],  # KFP copies the defaults into the spec
         task: dict = defaults["task"],
         model: dict = defaults["model"],
         objective: dict = defaults["objective"],
@@ -68,16 +68,16 @@ def build_pipeline(
         evaluation: dict = defaults["evaluation"],
         export_settings: dict = defaults["export"],
     ):
-        """Trains a GAN on images, scores it against real ones, and exports the generator.
+        """Trains a GAN on images, scores its generated images and exports the generator.
 
         Args:
-            data: Where the images come from, and their one shape.
-            task: What the generator is asked to do.
-            model: Which networks.
-            objective: Which game they play.
-            training: How they are trained.
-            evaluation: How the result is judged.
-            export_settings: What is shipped.
+            data: Source of the images, and their common size and colour.
+            task: What the generator generates.
+            model: Architecture of the networks.
+            objective: Losses of the networks.
+            training: Training settings.
+            evaluation: Settings of the scores.
+            export_settings: Settings of the exported model.
         """
         prepared = prepare(data=data)
         measured = measure(dataset=prepared.outputs["dataset"], evaluation=evaluation)
@@ -107,30 +107,30 @@ def build_pipeline(
         )
 
     pipeline.__annotations__["return"] = Outputs
-    return dsl.pipeline(name=NAME, description="Trains, judges and exports a GAN.")(pipeline)
+    return dsl.pipeline(name=NAME, description="Trains, evaluates and exports a GAN.")(pipeline)
 
 
 def compile_pipeline(
     config: RunConfig, output: Path, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None
 ) -> None:
-    """Writes the pipeline as YAML: ASCII, and the same bytes for the same config.
+    """Writes the pipeline as ASCII YAML. The same config gives the same bytes.
 
-    Settings of pods make a second document in the file; for Vertex, whose client cannot read one, there is none.
+    Pod settings are a second document in the file, which is left out for Vertex: its client cannot read it.
 
     Args:
         config: Defaults of the parameters.
-        output: File to write; its name ends in `.yaml`.
-        image: Container image of every step.
-        platform: Where the steps run and with what; None means a Kubernetes cluster's own choices.
+        output: File to write; its name must end in `.yaml`.
+        image: Container image of all steps.
+        platform: Platform and resources of the steps; None means Kubernetes with its defaults.
     """
     pipeline = build_pipeline(config, image=image, platform=platform or Kubernetes())
     compiler.Compiler().compile(pipeline, str(output))
-    # KFP repeats the defaults in a comment, in an order that changes from process to process, and unescaped.
+    # KFP repeats the defaults in a comment, unescaped and in an order that differs between processes.
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text(encoding="utf-8")), encoding="ascii")
 
 
 class Outputs(NamedTuple):
-    """Artifacts that the pipeline hands back."""
+    """Output artifacts of the pipeline."""
 
     dataset: dsl.Dataset
     reference: dsl.Artifact
@@ -140,31 +140,31 @@ class Outputs(NamedTuple):
     exported: dsl.Model
 
 
-def _in_parts(parts: int, image: str, platform: Platform | None) -> Callable[..., Any]:
-    """Returns what stands in the place of the step prepare_data, with the same outputs."""
+def _prepare_in_parts(parts: int, image: str, platform: Platform | None) -> Callable[..., Any]:
+    """Returns a replacement for the step prepare_data, with the same outputs, that prepares the images in parts."""
     prepare, merge = (
         _component(function, image, platform, step="prepare_data") for function in (prepare_part, merge_parts)
     )
 
-    def prepare_in_parts(data: Any) -> Any:
-        with dsl.ParallelFor(list(range(parts)), parallelism=PARTS_AT_ONCE) as part:
+    def prepare_all(data: Any) -> Any:
+        with dsl.ParallelFor(list(range(parts)), parallelism=MAX_PARALLEL_PARTS) as part:
             prepared = prepare(data=data, part=part, of=parts)
         return merge(data=data, parts=dsl.Collected(prepared.outputs["images"]))
 
-    return prepare_in_parts
+    return prepare_all
 
 
 def _component(
     function: Callable[..., Any], image: str, platform: Platform | None, *, step: str | None = None
 ) -> Callable[..., dsl.PipelineTask]:
-    """Returns what makes a task of a function; it gets what the platform has for `step`, by default its own."""
-    # The image holds kfp already: without install_kfp_package=False every pod would run pip.
+    """Returns a factory of tasks that run a function with the platform settings of `step` (default: the function)."""
+    # The image has kfp already: without install_kfp_package=False, every pod would run pip.
     component = dsl.component(function, base_image=image, install_kfp_package=False)
 
-    def placed(**inputs: Any) -> dsl.PipelineTask:
+    def create(**inputs: Any) -> dsl.PipelineTask:
         task = component(**inputs)
         if platform is not None:
-            place(task, step=step or function.__name__, platform=platform)
+            configure_task(task, step=step or function.__name__, platform=platform)
         return task
 
-    return placed
+    return create

@@ -1,4 +1,4 @@
-"""The command line: quick, light, and one line for every mistake."""
+"""The command line is fast, imports little, and prints one line for each mistake."""
 
 import json
 import os
@@ -41,9 +41,9 @@ def call(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mistake(call, tmp_path):
-    """Runs a command that must end as a user's mistake: exit code 2, no traceback, nothing left behind."""
+    """Runs a command that must fail as a mistake of the user: exit code 2, no traceback, no files left behind."""
 
-    def told(*words):
+    def fail(*words):
         before = sorted(tmp_path.rglob("*"))
         result = call(*words)
         assert result.exit_code == 2
@@ -52,7 +52,7 @@ def mistake(call, tmp_path):
         assert sorted(tmp_path.rglob("*")) == before
         return result.stderr.splitlines()
 
-    return told
+    return fail
 
 
 def command(*words, cwd):
@@ -176,13 +176,13 @@ def test_a_library_of_the_same_name_is_refused_in_one_line(name, tmp_path):
     done = surrounded("-m", "gan_pipelines", "presets", own=own)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"error: another package ganlib is found before that of gan-pipelines in {ROOT}")
+    assert line.startswith(f"error: another package ganlib hides that of gan-pipelines in {ROOT}")
     assert f"Received: ganlib='{own / 'ganlib'}" in line
 
 
 def test_help_names_every_command(call):
-    told = call("--help").stdout
-    assert all(f"  {name} " in told for name in ("run", "compile", "submit", "config", "presets", "compare", "deliver"))
+    text = call("--help").stdout
+    assert all(f"  {name} " in text for name in ("run", "compile", "submit", "config", "presets", "compare", "sync"))
     options = call("run", "--help").stdout
     assert all(name in options for name in ("--preset", "--config", "--set", "--name", "--root", "--dry-run", "--json"))
 
@@ -201,13 +201,13 @@ def test_presets_lists_each_with_its_first_lines(call):
     assert {"digits", "fashion_mnist", "folder", "wgan-gp", "conditional", "fid"} <= {line.split()[1] for line in lines}
     kinds = [line.split()[0] for line in lines]
     assert kinds == sorted(kinds)
-    assert set(kinds) == {"data", "game", "scores"}
+    assert set(kinds) == {"data", "loss", "scores"}
     assert all(len(line.split()) > 5 for line in lines)
 
 
 @pytest.mark.parametrize("options", ["-We", "-Werror::DeprecationWarning"])
 def test_a_warning_made_an_error_is_told_and_ends_no_command(options, tmp_path):
-    words = [sys.executable, options, "-m", "gan_pipelines", "deliver", ".", "--uri", "sqlite:///runs.db"]
+    words = [sys.executable, options, "-m", "gan_pipelines", "sync", ".", "--uri", "sqlite:///runs.db"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["note", "error"]
@@ -232,20 +232,20 @@ def test_a_terminal_that_lacks_letters_ends_no_command(surroundings, tmp_path):
         assert b"Traceback" not in done.stderr
 
 
-def test_a_game_tells_its_command_its_time_and_its_score(call):
-    games = {
-        name: text for name, text in settings.presets().items() if settings.preset_kind(yaml.safe_load(text)) == "game"
+def test_a_loss_preset_names_its_command_its_time_and_its_score(call):
+    losses = {
+        name: text for name, text in settings.presets().items() if settings.preset_kind(yaml.safe_load(text)) == "loss"
     }
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert "dcgan" in games
-    for name, text in games.items():
+    assert "dcgan" in losses
+    for name, text in losses.items():
         head = "\n".join(text.splitlines()[1:3])
-        told = re.fullmatch(r"# `gan-pipelines (.+)`\n# .+: \d+ s of training, distance (.+) \(three seeds\).*", head)
-        command, distance = told.groups()
+        match = re.fullmatch(r"# `gan-pipelines (.+)`\n# .+: \d+ s of training, distance (.+) \(three seeds\).*", head)
+        command, distance = match.groups()
         assert f"--preset {name} " in command
         assert re.search(rf"^\| `{name}` \|.*\| {distance}[ ,;]", readme, re.MULTILINE)
-        shown = json.loads(call(*shlex.split(command), "--dry-run", "--json").stdout)
-        objective, training = shown["objective"], shown["training"]
+        printed = json.loads(call(*shlex.split(command), "--dry-run", "--json").stdout)
+        objective, training = printed["objective"], printed["training"]
         seen = training["steps"] * training["batch_size"] * objective.get("discriminator_steps", 1)
         assert 59_000 < seen <= 60_000
 
@@ -258,13 +258,13 @@ VARIED = {
 }
 
 
-def test_config_lists_every_field_with_type_default_and_meaning(call):
+def test_config_lists_every_field_with_type_default_and_description(call):
     lines = call("config").stdout.splitlines()
     named = {line.split()[0]: line for line in lines}
     written = {f"{section}.{name}" for section, value in PipelineConfig() for name, _ in value if name != "kind"}
     written |= {f"training.generator_optimizer[adam].{name}" for name in Adam.model_fields if name != "kind"}
     assert len(written) > 35
-    # What several variants share stands below each of them.
+    # Fields that several variants share are listed for each of them.
     assert written - set(named) <= {f"{group}.{name}" for group in VARIED for name in VARIED[group]}
     assert {"objective[minimax].discriminator_steps", "objective[non_saturating].discriminator_steps"} <= set(named)
     assert named["training.steps"].split()[1:3] == ["integer", "2000"]
@@ -274,8 +274,8 @@ def test_config_lists_every_field_with_type_default_and_meaning(call):
     assert "minimax | non_saturating" in named["objective"]
 
 
-def test_config_leaves_no_field_without_a_meaning(call):
-    # A meaning is a sentence: it ends with a full stop.
+def test_config_describes_every_field(call):
+    # A description is a sentence: it ends with a full stop.
     assert [line for line in call("config").stdout.splitlines() if not line.endswith(".")] == []
 
 
@@ -332,7 +332,7 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
 @pytest.mark.parametrize("place", ["gone", "gs://bucket/images", "https://example.org/images.zip"])
 def test_a_dry_run_fetches_no_images(call, place):
     result = call("run", "--dry-run", "--preset", "folder", "--set", f"data.source.path={place}")
-    assert result.stdout.splitlines()[-1] == "# data: the images are not on this machine, and not looked at"
+    assert result.stdout.splitlines()[-1] == "# data: not checked: the images are not on this machine"
 
 
 def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path, monkeypatch):
@@ -343,7 +343,7 @@ def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path
         source = f"data.source={{kind: archive, path: {path}}}"
         last.append(call("run", "--dry-run", "--set", source).stdout.splitlines()[-1])
     assert last[0].startswith("# data: ignored: 1 file")
-    assert last[1] == "# data: not looked at: a file of more than 100 bytes that must be read as a whole"
+    assert last[1] == "# data: not checked: a file of more than 100 bytes that must be read completely"
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_with_json_a_mistake_in_the_settings_is_told_as_json_too(call):
 @pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db-journal", "mlflow-artifacts"])
 def test_a_run_cannot_take_the_place_of_the_store(mistake, name):
     [line] = mistake("run", "--name", name)
-    assert line.endswith(f"nor with mlflow.db or mlflow-artifacts. Received: name={name!r}")
+    assert line.endswith(f"and not with mlflow.db or mlflow-artifacts. Received: name={name!r}")
 
 
 def test_a_damaged_store_is_told_in_one_line_and_as_json(call, tmp_path):
@@ -512,7 +512,7 @@ def test_a_place_that_cannot_be_written_to_is_one_line_at_once(tmp_path, place):
     folder.chmod(0o555)
     before = sorted(tmp_path.rglob("*"))
     code, error, seconds = as_a_user("run", "--name", "mine", cwd=tmp_path)
-    told = f"expected a place that can be written to: {folder}: Permission denied. Received: root='{tmp_path}/runs'"
+    told = f"expected a writable folder: {folder}: Permission denied. Received: root='{tmp_path}/runs'"
     assert (code, error) == (2, f"error: {told}\n")
     assert seconds < 20  # it takes one; this is for machines with much else to do
     assert sorted(tmp_path.rglob("*")) == before
@@ -522,7 +522,7 @@ def test_a_store_that_may_not_be_written_is_one_line_at_once(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").touch(0o444)
     code, error, _ = as_a_user("run", "--name", "mine", cwd=tmp_path)
-    told = f"expected a file that can be written to at {tmp_path}/runs/mlflow.db. Received: root='{tmp_path}/runs'"
+    told = f"expected a writable file at {tmp_path}/runs/mlflow.db. Received: root='{tmp_path}/runs'"
     assert (code, error) == (2, f"error: {told}\n")
 
 
@@ -536,14 +536,14 @@ def test_a_file_in_the_place_of_a_folder_is_told_before_anything_happens(mistake
         path = tmp_path / "runs"
         name = "runs/deeper"
     [line] = mistake("run", "--name", "mine", *(["--root", name] if name == "runs/deeper" else []))
-    assert line.startswith(f"error: expected a folder, or nothing, at {path}. Received: root=")
+    assert line.startswith(f"error: expected a folder at {path}. Received: root=")
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "mine/log.txt"])
 def test_a_folder_in_the_place_of_a_file_is_told_before_anything_happens(mistake, tmp_path, name):
     (tmp_path / "runs" / name).mkdir(parents=True)
     [line] = mistake("run", "--name", "mine")
-    told = f"expected a file that can be written to at {tmp_path}/runs/{name}. Received: root='{tmp_path}/runs'"
+    told = f"expected a writable file at {tmp_path}/runs/{name}. Received: root='{tmp_path}/runs'"
     assert line == f"error: {told}"
 
 
@@ -551,11 +551,11 @@ def test_a_folder_in_the_place_of_a_file_is_told_before_anything_happens(mistake
 def test_where_checkpoints_and_the_model_go_is_looked_at_first(mistake, tmp_path, option):
     (tmp_path / "file").touch()
     [line] = mistake("run", "--set", f"{option}=file/below")
-    assert line == f"error: expected a folder, or nothing, at {tmp_path}/file. Received: {option}='file/below'"
+    assert line == f"error: expected a folder at {tmp_path}/file. Received: {option}='file/below'"
 
 
 def test_a_disk_that_cannot_be_written_to_is_told(mistake, tmp_path):
-    where = "expected a place that can be written to: /proc: "
+    where = "expected a writable folder: /proc: "
     assert mistake("run", "--root", "/proc/runs")[0].startswith(f"error: {where}")
 
 
@@ -564,7 +564,7 @@ def test_a_disk_that_cannot_be_written_to_is_told(mistake, tmp_path):
     [
         ("x" * 300, "expected names of at most 255 bytes in a path. Received: root="),
         ("/".join(["x" * 99] * 6), "expected a path of at most 504 bytes, SQLite's limit. Received: path="),
-        ("/".join(["x" * 99] * 39), "expected a root whose path has at most 3595 bytes. Received: root="),
+        ("/".join(["x" * 99] * 39), "expected a path of at most 3595 bytes for root. Received: root="),
     ],
 )
 def test_a_root_that_is_too_long_is_told(mistake, root, told):
@@ -575,7 +575,7 @@ def test_a_root_that_is_too_long_is_told(mistake, root, told):
 def test_an_address_that_mlflow_cannot_log_to_ends_a_run_before_it_starts(mistake, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "localhost:5000")
     (tmp_path / "here").mkdir()
-    for words in (["run"], ["deliver", "here"]):
+    for words in (["run"], ["sync", "here"]):
         [line] = mistake(*words)
         assert line.startswith("error: expected http://HOST, https://HOST, sqlite:////PATH or another")
         assert line.endswith(". Received: MLFLOW_TRACKING_URI='localhost:5000'")
@@ -587,9 +587,9 @@ def test_a_config_file_whose_name_has_no_plain_letter_gives_a_plain_name_to_its_
     assert re.fullmatch(r"run-[0-9a-f]{6}", said["run"])
 
 
-def test_compile_says_when_no_cluster_can_fetch_the_image(call):
+def test_compile_says_when_no_cluster_can_pull_the_image(call):
     assert call("compile", "-o", "p.yaml").output.splitlines()[1:] == [
-        f"note: its image is this machine's {DEFAULT_IMAGE}; a cluster needs --image, one that it can fetch"
+        f"note: the image is {DEFAULT_IMAGE} of this machine; for a cluster, set --image to one that it can pull"
     ]
     assert call("compile", "-o", "p.yaml", "--image", "example/gan").output == "wrote p.yaml\n"
 
@@ -602,23 +602,23 @@ def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):
     assert result.stderr == "error: cannot write no/such/folder/p.yaml: No such file or directory\n"
 
 
-def test_deliver_wants_a_server_and_a_folder_of_a_run(mistake, tmp_path):
+def test_sync_needs_a_server_and_a_folder_of_a_run(mistake, tmp_path):
     (tmp_path / "here").mkdir()
-    [line] = mistake("deliver", "here")
+    [line] = mistake("sync", "here")
     assert line == "error: expected --uri or the environment variable MLFLOW_TRACKING_URI"
     (tmp_path / "mlflow.db").touch()
     for folder in ("here", "."):
-        [line] = mistake("deliver", folder)
+        [line] = mistake("sync", folder)
         assert line.endswith(f"MLFLOW_TRACKING_URI, such as --uri sqlite:///{tmp_path}/mlflow.db")
-    assert mistake("deliver", "nowhere")[-1] == "Error: Invalid value for 'FOLDER': Directory 'nowhere' does not exist."
+    assert mistake("sync", "nowhere")[-1] == "Error: Invalid value for 'FOLDER': Directory 'nowhere' does not exist."
 
 
 def test_a_folder_with_a_broken_identity_is_told_in_one_line(call, tmp_path, monkeypatch):
     (tmp_path / "tracking.json").write_text("{")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")  # an option would outlive this test
-    result = call("deliver", ".")
+    result = call("sync", ".")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: not delivered: not a JSON file: ")
+    assert result.stderr.startswith("error: not synced: not a JSON file: ")
     assert result.stderr.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Scores beside each other: only where they were measured alike."""
+"""Scores are compared only if they were measured in the same way."""
 
 from dataclasses import asdict
 
@@ -35,7 +35,7 @@ def test_what_holds_no_scores_is_told_in_one_line(saved, tmp_path):
 def test_a_score_that_is_no_number_is_a_failure(name, number):
     fields = {"value": 1.0, "floor": 1.0, "error": 0.1, "floor_error": 0.1, name: number}
     with pytest.raises(
-        ValueError, match=rf"^the measure fd_x cannot be taken of these images\. Received: {name}={number}$"
+        ValueError, match=rf"^the measure fd_x cannot be computed for these images\. Received: {name}={number}$"
     ):
         Score("fd_x", meaning="", **fields)
 
@@ -59,7 +59,7 @@ def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
 def test_unlike_protocols_are_refused_and_each_difference_is_named(tmp_path, changed, told):
     first, second = evaluation(tmp_path / "a"), evaluation(tmp_path / "b", **changed)
     for pair in ((first, second), (second, first)):
-        with pytest.raises(ValueError, match=r"^expected scores of one protocol, for others do not compare\."):
+        with pytest.raises(ValueError, match=r"^expected scores of one protocol\."):
             compare(*pair)
     result = CliRunner().invoke(main, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)

@@ -56,7 +56,7 @@ IDLE = {
         {"training": {"decay_start_fraction": 0.5}},
         "training: decay_start_fraction is of no use",
     ),
-    "a rhythm of no penalty": ({"objective": {"kind": "minimax", "r1_every": 4}}, "r1_every is of no use without r1"),
+    "a rhythm of no penalty": ({"objective": {"kind": "minimax", "r1_every": 4}}, "r1_every needs r1"),
     "rollbacks that never come": (
         {"training": {"health": {"non_finite": "stop", "collapsed": "note", "max_rollbacks": 7}}},
         r"training\.health: max_rollbacks is of no use where no reaction is roll_back\. Received: max_rollbacks=7, ",
@@ -69,12 +69,12 @@ IDLE = {
         {"model": {"kind": "resnet", "width": 32, "max_width": 16}},
         r"expected max_width, the upper bound of the channels.*Received: width=32, max_width=16",
     ),
-    "keys of no secret": (SECRET_KEYS, r"mlflow_secret_keys is of no use without mlflow_secret\. Received: .*_TOKEN\]"),
+    "keys of no secret": (SECRET_KEYS, r"mlflow_secret_keys needs mlflow_secret\. Received: .*_TOKEN\]"),
     "a key of no secret": (
         {"platform": {"gcs_secret_key": "a.json"}},
-        "gcs_secret_key is of no use without gcs_secret",
+        "gcs_secret_key needs gcs_secret",
     ),
-    "GPUs for no step": ({"platform": {"gpus": 1, "gpu_steps": []}}, r"expected a step that gets the GPUs"),
+    "GPUs for no step": ({"platform": {"gpus": 1, "gpu_steps": []}}, r"expected at least one step in gpu_steps"),
 }
 
 

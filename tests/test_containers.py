@@ -1,4 +1,4 @@
-"""Steps in containers: what they may do, and how their end is told. Real containers, where an engine answers."""
+"""Steps in containers: permissions, output and exit codes, with real containers if there is an engine."""
 
 import gc
 import io
@@ -53,8 +53,10 @@ def engine():
 
 @pytest.fixture
 def run(engine, tmp_path, capfd):
-    """Runs a shell command as the runner would run a step."""
-    settings = containers.runner(tmp_path, reads=[], writes=[], environment={"TOLD": "yes"}).container_run_args
+    """Runs a shell command like a step."""
+    settings = containers.create_runner(
+        tmp_path, reads=[], writes=[], environment={"GREETING": "yes"}
+    ).container_run_args
 
     def run(command):
         code = containers._run(engine, BASE, ["sh", "-c", command], {}, **settings)
@@ -63,24 +65,24 @@ def run(engine, tmp_path, capfd):
     return run
 
 
-def test_a_step_that_fails_at_once_is_told_as_failed_every_time(run):
-    """KFP's own function tells each of them as finished: its containers are gone before it asks."""
-    assert [run("echo told; exit 3") for _ in range(5)] == [(3, "told\n")] * 5
+def test_a_step_that_fails_at_once_is_always_reported_as_failed(run):
+    """KFP's own function reports success: the containers are gone before it asks for their exit code."""
+    assert [run("echo hello; exit 3") for _ in range(5)] == [(3, "hello\n")] * 5
 
 
-def test_nothing_of_a_container_stays(run, engine):
+def test_containers_are_removed(run, engine):
     before = len(engine.containers.list(all=True))
     run("exit 0")
     run("exit 1")
     assert len(engine.containers.list(all=True)) == before
 
 
-def test_a_step_is_not_root_and_writes_only_where_it_is_let(run, tmp_path):
-    containers.share(tmp_path, tmp_path / "run", writes=[])
-    code, said = run(
-        f"id -u; touch /opt/x || echo refused; touch /tmp/x {tmp_path}/run/steps/x && echo written; echo $TOLD"
+def test_a_step_is_not_root_and_writes_only_to_its_folders(run, tmp_path):
+    containers.create_shared_folders(tmp_path, tmp_path / "run", writes=[])
+    code, output = run(
+        f"id -u; touch /opt/x || echo refused; touch /tmp/x {tmp_path}/run/steps/x && echo written; echo $GREETING"
     )
-    lines = said.splitlines()
+    lines = output.splitlines()
     assert code == 0
     assert lines[0] != "0"
     assert "refused" in lines
@@ -88,17 +90,17 @@ def test_a_step_is_not_root_and_writes_only_where_it_is_let(run, tmp_path):
     assert (tmp_path / "run" / "steps" / "x").stat().st_uid == int(lines[0])
 
 
-def test_text_that_is_cut_within_a_letter_comes_whole(run):
-    code, said = run("for i in $(seq 300); do printf 'Fréchet · ±'; done")
-    assert (code, said) == (0, "Fréchet · ±" * 300)
+def test_a_character_that_is_split_between_chunks_is_printed(run):
+    code, output = run("for i in $(seq 300); do printf 'Fréchet · ±'; done")
+    assert (code, output) == (0, "Fréchet · ±" * 300)
 
 
-def test_lines_that_came_and_those_that_did_not_make_the_whole(capsys):
-    said, whole = containers._Said(), "one\nzwölf\nthree\n".encode()
-    said.add(whole[:6])  # within a letter
-    said.end(whole)
-    said.add(b"late")
-    assert capsys.readouterr().out == whole.decode()
+def test_the_rest_of_the_output_is_printed_once(capsys):
+    printer, output = containers._LogPrinter(), "one\nzwölf\nthree\n".encode()
+    printer.add(output[:6])  # within a character
+    printer.finish(output)
+    printer.add(b"late")
+    assert capsys.readouterr().out == output.decode()
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
@@ -108,7 +110,7 @@ def test_an_interrupted_command_leaves_no_container(engine, end):
         from pipelines.local import containers
         from pipelines.command import stops
         arguments = {"name": "gan-pipelines-interrupted"}
-        with stops.ended_like_ctrl_c():
+        with stops.end_on_sigterm():
             containers._run(docker.from_env(), "python:3.11-slim", ["sleep", "100"], {}, **arguments)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stderr=subprocess.DEVNULL)
@@ -122,21 +124,23 @@ def test_an_interrupted_command_leaves_no_container(engine, end):
     assert not engine.containers.list(all=True, filters={"name": "gan-pipelines-interrupted"})
 
 
-def test_the_cure_is_of_the_version_at_hand_and_is_taken_back(monkeypatch):
-    theirs = docker_task_handler.run_docker_container
-    with containers.followed_to_their_end():
+def test_the_patch_is_for_this_version_of_kfp_only_and_is_undone(monkeypatch):
+    original = docker_task_handler.run_docker_container
+    with containers.wait_for_exit_codes():
         assert docker_task_handler.run_docker_container is containers._run
-    assert docker_task_handler.run_docker_container is theirs
+    assert docker_task_handler.run_docker_container is original
     monkeypatch.setattr(kfp, "__version__", "2.18.0")
-    with containers.followed_to_their_end():
-        assert docker_task_handler.run_docker_container is theirs
+    with containers.wait_for_exit_codes():
+        assert docker_task_handler.run_docker_container is original
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's folders are opened")
-def test_a_home_elsewhere_is_made_and_opened_to_the_steps(tmp_path):
+def test_a_home_elsewhere_is_created_with_access_for_the_steps(tmp_path):
     before = os.umask(0o022)
     try:
-        containers.share(tmp_path / "runs", tmp_path / "runs" / "digits", writes=[tmp_path / "far" / "home"])
+        containers.create_shared_folders(
+            tmp_path / "runs", tmp_path / "runs" / "digits", writes=[tmp_path / "far" / "home"]
+        )
     finally:
         os.umask(before)
     assert (tmp_path / "far" / "home").stat().st_mode & 0o070 == 0o070
@@ -144,45 +148,47 @@ def test_a_home_elsewhere_is_made_and_opened_to_the_steps(tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's folders are opened")
-def test_what_a_run_without_containers_has_left_is_opened_to_the_steps(tmp_path):
-    left = [tmp_path / "mlflow-artifacts" / "models" / "m-1", tmp_path / "digits" / "training" / "checkpoints"]
-    for folder in left:
+def test_steps_get_access_to_files_of_a_run_without_containers(tmp_path):
+    folders = [tmp_path / "mlflow-artifacts" / "models" / "m-1", tmp_path / "digits" / "training" / "checkpoints"]
+    for folder in folders:
         folder.mkdir(parents=True, mode=0o755)
         (folder / "file").touch(mode=0o644)
     (tmp_path / "digits" / "link").symlink_to(tmp_path / "nowhere")
     before = os.umask(0o022)
     try:
-        containers.share(tmp_path, tmp_path / "digits", writes=[tmp_path / "digits" / "training"])
+        containers.create_shared_folders(tmp_path, tmp_path / "digits", writes=[tmp_path / "digits" / "training"])
     finally:
         os.umask(before)
-    for folder in left:
+    for folder in folders:
         assert folder.parent.stat().st_mode & 0o070 == 0o070
         assert folder.stat().st_mode & 0o070 == 0o070
         assert (folder / "file").stat().st_mode & 0o060 == 0o060
 
 
-def test_what_steps_read_is_mounted_so_that_they_cannot_write(tmp_path, monkeypatch):
+def test_inputs_of_steps_are_mounted_read_only(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "abc")
     monkeypatch.setenv("HOME_OF_SOMEONE", "elsewhere")
     monkeypatch.setenv("GAN_PIPELINES_KFP_TOKEN", "of a cluster")
     inside, outside, home = tmp_path / "runs" / "images", tmp_path / "images", tmp_path / "home"
     writes = [home, tmp_path / "runs" / "digits" / "training"]
-    runner = containers.runner(tmp_path / "runs", reads=[inside, outside], writes=writes, environment={})
-    found = runner.container_run_args
-    mounts = {mount["Target"]: mount["ReadOnly"] for mount in found["mounts"]}
+    runner = containers.create_runner(tmp_path / "runs", reads=[inside, outside], writes=writes, environment={})
+    arguments = runner.container_run_args
+    mounts = {mount["Target"]: mount["ReadOnly"] for mount in arguments["mounts"]}
     assert mounts == {str(tmp_path / "runs"): False, str(outside): True, str(home): False}
-    assert found["environment"]["MLFLOW_TRACKING_TOKEN"] == "abc"
-    assert not {"HOME_OF_SOMEONE", "GAN_PIPELINES_KFP_TOKEN"} & set(found["environment"])
+    assert arguments["environment"]["MLFLOW_TRACKING_TOKEN"] == "abc"
+    assert not {"HOME_OF_SOMEONE", "GAN_PIPELINES_KFP_TOKEN"} & set(arguments["environment"])
 
 
-def test_downloads_go_where_the_user_says_or_into_the_folder_of_all_runs(tmp_path, monkeypatch):
+def test_downloads_go_to_the_cache_of_the_user_or_to_the_folder_of_all_runs(tmp_path, monkeypatch):
     def cache():
-        writes = containers.downloads(tmp_path / "runs")
-        found = containers.runner(tmp_path / "runs", reads=[], writes=writes, environment={}).container_run_args
-        place = found["environment"]["GAN_PIPELINES_CACHE"]
-        mounts = [mount["Target"] for mount in found["mounts"] if not mount["ReadOnly"]]
-        assert any(Path(place).is_relative_to(mount) for mount in mounts)
-        return place
+        writes = containers.download_folders(tmp_path / "runs")
+        arguments = containers.create_runner(
+            tmp_path / "runs", reads=[], writes=writes, environment={}
+        ).container_run_args
+        path = arguments["environment"]["GAN_PIPELINES_CACHE"]
+        mounts = [mount["Target"] for mount in arguments["mounts"] if not mount["ReadOnly"]]
+        assert any(Path(path).is_relative_to(mount) for mount in mounts)
+        return path
 
     assert cache() == str(tmp_path / "runs" / ".cache" / "downloads")
     monkeypatch.chdir(tmp_path)
@@ -194,9 +200,9 @@ def test_downloads_go_where_the_user_says_or_into_the_folder_of_all_runs(tmp_pat
 @pytest.mark.parametrize(
     ("options", "host", "code", "message"),
     [
-        (["--image", "x"], "", 2, "an image belongs to --runner docker"),
+        (["--image", "x"], "", 2, "--image needs --runner docker"),
         (["--runner", "podman"], "", 2, "'podman' is not one of"),
-        (["--runner", "docker"], "unix:///nowhere.sock", 1, "no container engine answers"),
+        (["--runner", "docker"], "unix:///nowhere.sock", 1, "no container engine can be reached"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(options, host, code, message, tmp_path, monkeypatch):
@@ -204,33 +210,33 @@ def test_a_mistake_is_told_in_one_line(options, host, code, message, tmp_path, m
     result = CliRunner().invoke(main, ["run", "--root", str(tmp_path), *options])
     assert result.exit_code == code
     assert message in result.stderr.splitlines()[-1]
-    gc.collect()  # Docker's library leaves a socket open that found nobody; it is told here, where that is ignored
+    gc.collect()  # Docker's library leaves a socket open; the warning about it is ignored here
 
 
-def test_a_place_where_no_container_may_write_is_refused(tmp_path):
+def test_a_target_that_containers_cannot_write_to_is_refused(tmp_path):
     settings = ["--set", f"export.target={tmp_path / 'elsewhere'}", "--root", str(tmp_path / "runs")]
     result = CliRunner().invoke(main, ["run", "--runner", "docker", *settings])
     assert result.exit_code == 2
-    assert "expected export.target in a bucket or below" in result.stderr.splitlines()[-1]
+    assert "expected export.target in a bucket or in" in result.stderr.splitlines()[-1]
 
 
 def test_an_image_that_is_not_there_is_named(engine):
-    with pytest.raises(ValueError, match=r"`make image` builds one. Received: image='nothere:1'"):
+    with pytest.raises(ValueError, match=r"`make image` builds it. Received: image='nothere:1'"):
         containers.image_id("nothere:1")
 
 
 @pytest.fixture
 def borrowing(engine, tmp_path, monkeypatch):
-    """An image without libraries, which takes those of this installation: what `make image` builds takes minutes."""
-    where = "import site; print(site.getsitepackages()[0])"  # read by isolated processes, too, as PYTHONPATH is not
+    """An image without libraries, which uses those of this installation: `make image` takes minutes."""
+    where = "import site; print(site.getsitepackages()[0])"  # isolated processes read it, too, unlike PYTHONPATH
     lines = f"""FROM {BASE}
 ENV HOME=/tmp LOGNAME=gan PYTHONDONTWRITEBYTECODE=1
 RUN printf '{LIBRARIES}\\n{REPOSITORY}\\n' > "$(python3 -c '{where}')/borrowed.pth"
 """
     name = "gan-pipelines-borrowing:python3.11"
     engine.images.build(fileobj=io.BytesIO(lines.encode()), tag=name)
-    read = runner._read
-    monkeypatch.setattr(runner, "_read", lambda config: [*read(config), LIBRARIES, REPOSITORY])
+    input_files = runner._input_files
+    monkeypatch.setattr(runner, "_input_files", lambda config: [*input_files(config), LIBRARIES, REPOSITORY])
     yield name
     engine.images.remove(name, force=True)
 
@@ -242,7 +248,7 @@ def run_in_containers(root, image, *settings):
     return result, json.loads(result.stdout.splitlines()[-1])
 
 
-def test_the_digits_pipeline_runs_to_its_end_in_containers(borrowing, tmp_path, tmp_path_factory):
+def test_the_digits_pipeline_runs_in_containers(borrowing, tmp_path, tmp_path_factory):
     home = tmp_path_factory.mktemp("elsewhere") / "home"
     result, said = run_in_containers(tmp_path, borrowing, f"training.home={home}")
     assert result.exit_code == 0, result.output

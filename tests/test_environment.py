@@ -56,7 +56,7 @@ def keras_file(tmp_path, monkeypatch):
 def made(digits, folder):
     """Returns the results of measuring and training on the digits."""
     reference = measure_reference(digits, MEASURING, folder / "reference")
-    choices = {"task": Generation(latent_dim=8), "model": Dcgan(width=4), "objective": NonSaturating()}
+    choices = {"task": Generation(latent_dim=8), "architecture": Dcgan(width=4), "objective": NonSaturating()}
     model = train(digits, reference, **choices, config=TRAINING, output=folder / "model")
     return model, reference
 

@@ -104,7 +104,7 @@ def test_a_reference_of_other_images_is_noted_and_one_of_another_shape_refused(t
     facts = {**reference.facts, "dataset": "letters", "dataset_sha256": "0" * 64}
     config = EvaluationConfig(samples=5)
     noted = evaluate(trained, digits, replace(reference, facts=facts), config, tmp_path / "scores")
-    assert "The reference is of other images, letters, than the model was trained on." in noted.notes
+    assert "The reference was measured on other images, letters, than the model was trained on." in noted.notes
     larger = prepare(DataConfig(size=20), tmp_path / "larger")
     extractor = {"kind": "classifier", "network": {"width": 4, "feature_dim": 4, "epochs": 1}}
     other = measure_reference(larger, EvaluationConfig(extractor=extractor), tmp_path / "reference")

@@ -1,7 +1,7 @@
-"""The whole catalogue plays: every game with every network, with and without labels, on one replica and on two.
+"""The whole catalogue trains: every objective with every network, with and without labels, on one replica and on two.
 
-Here each pair plays under one condition, and the tests of replicas and of resume run on a selection that covers every
-game, network and condition; `make every-pair` runs all of them, which takes half an hour.
+By default each pair trains under one condition, and the tests of replicas and of resuming use a selection that covers
+every objective, network and condition; `make every-pair` runs all of them, which takes half an hour.
 """
 
 import functools
@@ -18,7 +18,7 @@ from ganlib.objectives import Hinge, LeastSquares, Minimax, NonSaturating, Relat
 from ganlib.schema import parse
 from ganlib.tasks import AnyTask, Generation
 from ganlib.training import Adam, RmsProp, TrainConfig, train
-from ganlib.training.updates import AUGMENTATION, CHANCE, Updates
+from ganlib.training.updates import AUGMENTATION, INTERPOLATION, Updates
 
 OBJECTIVES = {
     "minimax": Minimax(),
@@ -45,13 +45,13 @@ def fits(objective, model):
     return not (objective.penalised and model.judges_batches)
 
 
-GAMES = [(o, m) for o, objective in OBJECTIVES.items() for m, model in MODELS.items() if fits(objective, model)]
+PAIRS = [(o, m) for o, objective in OBJECTIVES.items() for m, model in MODELS.items() if fits(objective, model)]
 EVERY_PAIR = "GAN_PIPELINES_EVERY_PAIR" in os.environ
 CONDITIONS = {"plain": (PLAIN, "float32"), "labelled": (LABELLED, "bfloat16")}
-# The fields of a chessboard: every game meets every network, and each of them meets both conditions.
+# The fields of a chessboard: every objective meets every network, and each of them meets both conditions.
 STEPS = [
     (o, m, condition)
-    for o, m in GAMES
+    for o, m in PAIRS
     for number, condition in enumerate(CONDITIONS)
     if EVERY_PAIR or (list(OBJECTIVES).index(o) + list(MODELS).index(m)) % 2 == number
 ]
@@ -59,11 +59,11 @@ STEPS = [
 
 @functools.cache
 def batch_of(dataset):
-    """One batch with everything that any game or task may ask for."""
+    """One batch with everything that any objective or task may need."""
     images, labels = next(iter(dataset.batches(batch_size=8, seed=3)))
     batch = LABELLED.draw({"images": images, "labels": labels}, seed=3, number=tf.constant(0, tf.int64))
     numbers = tf.random.stateless_uniform([8, 2, 7], [1, 2])
-    return {**batch, CHANCE: tf.random.stateless_uniform([8], [3, 4]), AUGMENTATION: numbers}
+    return {**batch, INTERPOLATION: tf.random.stateless_uniform([8], [3, 4]), AUGMENTATION: numbers}
 
 
 def changed(state, before):
@@ -78,7 +78,7 @@ def changed(state, before):
 
 @pytest.mark.parametrize(("objective", "model", "condition"), STEPS)
 def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits, objective, model, condition):
-    game, (task, precision) = OBJECTIVES[objective], CONDITIONS[condition]
+    loss, (task, precision) = OBJECTIVES[objective], CONDITIONS[condition]
     # Rates of RMSprop and Adam do not scale with the gradient, so no weight is too small to be seen moving.
     frozen, moving = RmsProp(learning_rate=0.0), Adam(learning_rate=1e-3)
     config, _, state = begun(
@@ -89,13 +89,13 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
         generator_optimizer=moving,
         discriminator_optimizer=moving,
     )
-    updates = Updates(state, task=task, objective=game, config=config, replicas=1)
+    updates = Updates(state, task=task, objective=loss, config=config, replicas=1)
     updates.train_step(batch_of(digits), True)  # where a block ends in zeros, what lies before it moves from here on
     before = arrays(state)
     updates.discriminator_step(batch_of(digits), True)
     found = changed(state, before)
     assert not any(found["generator"])
-    assert np.mean(found["discriminator"]) > (0.4 if game.constraint else 0.8)
+    assert np.mean(found["discriminator"]) > (0.4 if loss.constraint else 0.8)
     state.trained.discriminator_optimizer.learning_rate = frozen.learning_rate
     before = arrays(state)
     terms = updates.train_step(batch_of(digits), True)
@@ -109,10 +109,10 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
 
 @pytest.mark.parametrize("objective", [name for name, objective in OBJECTIVES.items() if objective.penalised])
 def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, objective):
-    game, values = OBJECTIVES[objective], {}
+    loss, values = OBJECTIVES[objective], {}
     for kind in ("float32", "bfloat16"):
         config, _, state = begun(digits, architecture=Dcgan(width=8, dropout=0.0), precision=kind)
-        updates = Updates(state, task=PLAIN, objective=game, config=config, replicas=1)
+        updates = Updates(state, task=PLAIN, objective=loss, config=config, replicas=1)
         terms = updates.train_step(batch_of(digits), True)
         names = [name for name in terms if name.rpartition("/")[2] in ("r1", "r2", "gradient_penalty")]
         values[kind] = [float(terms[name]) for name in names]
@@ -129,7 +129,7 @@ def test_wgan_gp_under_mirrored_strategy_makes_the_steps_that_one_replica_makes(
 # What replicas do to a pair, and what a checkpoint holds of it, are tried where there is something to go wrong: two
 # graphs, statistics of batches, spectral norm's vectors, masks, labels, a schedule. WGAN-GP has its test above, clipped
 # weights have one below.
-PAIRS = {
+SELECTION = {
     "minimax-mlp-labelled-cosine": (Minimax(), MODELS["mlp"], LABELLED, {"schedule": "cosine"}),
     "r1_lazy-dcgan": (NonSaturating(r1=1.0, r1_every=3), MODELS["dcgan"], PLAIN, {}),
     "least_squares-dcgan_batch-labelled": (LeastSquares(), MODELS["dcgan_batch"], LABELLED, {}),
@@ -153,23 +153,23 @@ RESUMED = (
 )
 if EVERY_PAIR:
     OWN_RATES = {"wasserstein": {"discriminator_optimizer": RmsProp(learning_rate=5e-5)}}  # its weights are small
-    PAIRS |= {
+    SELECTION |= {
         f"{objective}-{model}-{condition}": (OBJECTIVES[objective], MODELS[model], task, OWN_RATES.get(objective, {}))
-        for objective, model in GAMES
+        for objective, model in PAIRS
         for condition, task in (("plain", PLAIN), ("labelled", LABELLED))
     }
-    ON_REPLICAS = RESUMED = tuple(PAIRS)
+    ON_REPLICAS = RESUMED = tuple(SELECTION)
 
 
 @pytest.mark.parametrize("pair", ON_REPLICAS)
 def test_two_replicas_make_the_steps_that_one_makes(digits, pair):
-    objective, model, task, settings = PAIRS[pair]
+    objective, model, task, settings = SELECTION[pair]
     agree(digits, objective=objective, architecture=model, task=task, **settings)
 
 
-def agree(digits, *, objective, model, task, **settings):
+def agree(digits, *, objective, architecture, task, **settings):
     """Three steps on one and on two replicas; see the test of this name in test_training for the bounds."""
-    common = {"objective": objective, "model": model, "task": task, "steps": 3, **settings}
+    common = {"objective": objective, "architecture": architecture, "task": task, "steps": 3, **settings}
     (one, one_rows), (two, two_rows) = (stepped(digits, replicas=replicas, **common) for replicas in (1, 2))
     other = arrays(two)
     for name, array in arrays(one).items():
@@ -194,7 +194,7 @@ def assert_moments_agree(one, two, *, within):
 
 
 def test_two_replicas_in_bfloat16_stay_near_one(digits):
-    common = {"objective": Relativistic(), "model": MODELS["dcgan"], "task": LABELLED, "steps": 1}
+    common = {"objective": Relativistic(), "architecture": MODELS["dcgan"], "task": LABELLED, "steps": 1}
     one, two = (stepped(digits, replicas=replicas, precision="bfloat16", **common)[0] for replicas in (1, 2))
     assert_moments_agree(one, two, within=0.1)
 
@@ -202,7 +202,7 @@ def test_two_replicas_in_bfloat16_stay_near_one(digits):
 @pytest.mark.parametrize("pair", RESUMED)
 def test_a_resumed_run_ends_with_the_same_bits(digits, reference, tmp_path, capsys, pair):
     """Spectral norm's vectors, dropout's counters, the schedule's place and both optimizers are in the checkpoint."""
-    objective, model, task, settings = PAIRS[pair]
+    objective, model, task, settings = SELECTION[pair]
 
     def run(name):
         config = TrainConfig(

@@ -89,7 +89,7 @@ def test_there_is_one_dict_parameter_a_section_with_the_config_as_its_default(sp
 
 def test_docstrings_became_descriptions(spec):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
-    assert parameters["training"]["description"] == "How they are trained."
+    assert parameters["training"]["description"] == "Training settings."
     inputs = [spec["root"]["inputDefinitions"], *(c.get("inputDefinitions", {}) for c in spec["components"].values())]
     fields = [field for item in inputs for kind in item.values() for field in kind.values()]
     assert len(fields) > 15
@@ -179,7 +179,7 @@ def test_several_shards_are_prepared_side_by_side_and_merged(in_parts):
     tasks = in_parts["root"]["dag"]["tasks"]
     [loop] = [task for task in tasks.values() if "parameterIterator" in task]
     assert json.loads(loop["parameterIterator"]["items"]["raw"]) == [0, 1, 2]
-    assert loop["iteratorPolicy"]["parallelismLimit"] == gan_training.PARTS_AT_ONCE
+    assert loop["iteratorPolicy"]["parallelismLimit"] == gan_training.MAX_PARALLEL_PARTS
     [part] = in_parts["components"][loop["componentRef"]["name"]]["dag"]["tasks"].values()
     given = part["inputs"]["parameters"]
     assert given["of"]["runtimeValue"]["constant"] == 3
@@ -207,8 +207,8 @@ PREPARING = """
 import sys
 from kfp import dsl, local
 from ganlib.data import DataConfig
-from pipelines.gan_training import _in_parts
-prepare = _in_parts(2, "python", None)
+from pipelines.gan_training import _prepare_in_parts
+prepare = _prepare_in_parts(2, "python", None)
 @dsl.pipeline
 def preparation(data: dict) -> dsl.Dataset:
     return prepare(data=data).outputs["dataset"]

@@ -284,9 +284,7 @@ def test_without_a_file_the_weights_are_downloaded_once(server, published, known
     assert server.asked == ["/inception-2015-12-05.tgz"]
     assert os.listdir(published.parent) == [published.name]
     published.write_bytes(published.read_bytes()[:1000])
-    with pytest.raises(
-        ValueError, match=r"remove this file, and they are downloaded again\. Received: path="
-    ) as caught:
+    with pytest.raises(ValueError, match=r"delete this file to download them again\. Received: path=") as caught:
         inception_weights.canonical()
     assert str(published) in str(caught.value)
 
@@ -305,8 +303,8 @@ def test_no_network_is_needed_for_what_is_in_the_cache(published, known, files, 
         ("gone", "no such file (404)"),
         ("cut", "the download ended after 1000 of"),
         ("refused", "the server cannot be reached: "),
-        ("other weights", "what is there is not the file by which FID is defined, or it was changed on the way"),
-        ("a page", "what is there is not the file by which FID is defined, or it was changed on the way"),
+        ("other weights", "the downloaded file is not the one that defines FID, or it was changed on the way"),
+        ("a page", "the downloaded file is not the one that defines FID, or it was changed on the way"),
     ],
 )
 def test_weights_that_cannot_be_had_are_one_line_that_says_where_to_put_them(
@@ -329,10 +327,11 @@ def test_weights_that_cannot_be_had_are_one_line_that_says_where_to_put_them(
     result = CliRunner().invoke(main, ["score", few, few, "--space", "inception"])
     assert result.exit_code == 1
     [line] = result.stderr.splitlines()
-    assert line.startswith(
-        f"error: expected the weights of the Inception network at {published}, or a file of them as "
+    assert line.startswith("error: the Inception weights cannot be downloaded: ")
+    advice = (
+        f"Download them yourself to {published}, or set evaluation.inception_weights (`score`: --weights) to a file"
     )
-    assert "evaluation.inception_weights (--weights of `score`)" in line
+    assert line.endswith(advice)
     assert reason in line
     assert not published.exists()
 
@@ -341,17 +340,19 @@ def test_the_fingerprints_recognise_what_is_there_of_the_genuine_file(shared_dat
     folder = shared_data / "inception_partial"
     published = json.loads((folder / "tf_layout_fingerprints.json").read_text())
     assert {name: entry["sha256"] for name, entry in published.items()} == inception_weights.FINGERPRINTS
-    found = torch_file.tensors((folder / "truncated_pt_inception.pth").read_bytes(), whole=False)
-    tensors = inception_weights.in_graph_layout(found)
-    assert not inception_weights.unfamiliar(tensors)
+    found = torch_file.tensors((folder / "truncated_pt_inception.pth").read_bytes(), complete=False)
+    tensors = inception_weights.to_graph_layout(found)
+    assert not inception_weights.unknown_tensors(tensors)
     changed = tensors["conv/conv2d_params"].copy()
     changed[0, 0, 0, 0] = np.nextafter(changed[0, 0, 0, 0], 1)
-    assert inception_weights.unfamiliar(tensors | {"conv/conv2d_params": changed}) == ["conv/conv2d_params"]
-    assert inception_weights.unfamiliar({}) == list(inception_weights.FINGERPRINTS)
+    assert inception_weights.unknown_tensors(tensors | {"conv/conv2d_params": changed}) == ["conv/conv2d_params"]
+    assert inception_weights.unknown_tensors({}) == list(inception_weights.FINGERPRINTS)
 
 
 def test_the_genuine_file_cut_off_gets_one_line(shared_data):
-    with pytest.raises(ValueError, match=r"cut off: expected 95\d{6} bytes, found 818371\. Received: path=") as caught:
+    with pytest.raises(
+        ValueError, match=r"truncated: expected 95\d{6} bytes, found 818371\. Received: path="
+    ) as caught:
         inception_weights.read(shared_data / "inception_partial" / "truncated_pt_inception.pth")
     assert "\n" not in str(caught.value)
 
@@ -360,7 +361,7 @@ def test_the_genuine_file_cut_off_gets_one_line(shared_data):
 def test_an_archive_that_claims_what_is_not_so_gets_one_line(kind, tmp_path):
     graph = "classify_image_graph_def.pb"
     (tmp_path / "archive.tgz").write_bytes(gzip.compress(damaged_files.tar(kind, graph)))
-    with pytest.raises(ValueError, match=r"the archive is damaged or cut off: .* Received: path=") as caught:
+    with pytest.raises(ValueError, match=r"the archive is damaged or truncated: .* Received: path=") as caught:
         inception_weights.read(tmp_path / "archive.tgz")
     assert "\n" not in str(caught.value)
 

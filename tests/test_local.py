@@ -341,7 +341,7 @@ def test_temporary_files_that_have_no_room_are_told_before_anything_is_written(k
     assert (done.returncode, done.stdout) == (1, "")
     line = done.stderr.splitlines()[-1]
     reason = {"full": "No space left on device", "absent": "No such file or directory"}[kind]
-    told = f"expected a folder of temporary files with room for 1 MiB: {reason}. Received: TMPDIR='{place}'"
+    told = f"expected 1 MiB of free space for temporary files: {reason}. Received: TMPDIR='{place}'"
     assert line == f"error: {told}"
     assert not (tmp_path / "runs").exists()
 

@@ -1,4 +1,4 @@
-"""Every game gives the formula's values, computed here from closed forms and NumPy."""
+"""Every objective gives the values of its formula, computed here from closed forms and NumPy."""
 
 import math
 
@@ -16,7 +16,7 @@ from ganlib.objectives import (
     Wasserstein,
     WganGp,
 )
-from ganlib.objectives.slopes import squared_slopes
+from ganlib.objectives.gradients import squared_gradient_norms
 from ganlib.schema import parse
 
 OBJECTIVES = [
@@ -39,7 +39,7 @@ def linear(weights):
 
 
 def quadratic(matrix):
-    """A discriminator with the logit x'Ax / 2, whose slope (A + A')x / 2 differs from image to image."""
+    """A discriminator with the logit x'Ax / 2, whose gradient (A + A')x / 2 differs from image to image."""
 
     def judge(images):
         rows = tf.reshape(images, [images.shape[0], -1])
@@ -103,40 +103,40 @@ def test_terms_are_those_of_the_paper(objective, pictures):
     assert floats(generator) == approximately(GENERATOR[objective.kind](*values))
 
 
-def test_zero_centred_penalties_are_half_the_mean_squared_slope(pictures):
+def test_zero_centred_penalties_are_half_the_mean_squared_gradient(pictures):
     real, fake, _ = pictures
     matrix = np.random.default_rng(1).normal(size=(4, 4))
     symmetric = (matrix + matrix.T) / 2
-    slopes = [(np.square(images.reshape(6, 4) @ symmetric).sum(axis=1)).mean() for images in (real, fake)]
+    squares = [(np.square(images.reshape(6, 4) @ symmetric).sum(axis=1)).mean() for images in (real, fake)]
     arguments = quadratic(matrix), tf.constant(real), tf.constant(fake), tf.zeros([6])
-    assert floats(NonSaturating(r1=3.0).penalties(*arguments)) == approximately({"r1": 1.5 * slopes[0]})
-    assert floats(Minimax(r1=0.5).penalties(*arguments)) == approximately({"r1": 0.25 * slopes[0]})
-    both = approximately({"r1": 0.05 * slopes[0], "r2": 0.05 * slopes[1]})
+    assert floats(NonSaturating(r1=3.0).penalties(*arguments)) == approximately({"r1": 1.5 * squares[0]})
+    assert floats(Minimax(r1=0.5).penalties(*arguments)) == approximately({"r1": 0.25 * squares[0]})
+    both = approximately({"r1": 0.05 * squares[0], "r2": 0.05 * squares[1]})
     assert floats(Relativistic(gamma=0.1).penalties(*arguments)) == both
 
 
-def test_the_gradient_penalty_is_taken_at_points_between_and_draws_slopes_to_one(pictures):
+def test_the_gradient_penalty_is_taken_at_points_between_and_pulls_norms_to_one(pictures):
     real, fake, _ = pictures
     matrix = np.random.default_rng(1).normal(size=(4, 4))
-    chance = np.linspace(0, 1, 6).astype(np.float32)
-    rows = real.reshape(6, 4) * (1 - chance[:, None]) + fake.reshape(6, 4) * chance[:, None]
+    interpolation = np.linspace(0, 1, 6).astype(np.float32)
+    rows = real.reshape(6, 4) * (1 - interpolation[:, None]) + fake.reshape(6, 4) * interpolation[:, None]
     norms = np.linalg.norm(rows @ ((matrix + matrix.T) / 2), axis=1)
     found = WganGp(penalty_weight=7.0).penalties(
-        quadratic(matrix), tf.constant(real), tf.constant(fake), tf.constant(chance)
+        quadratic(matrix), tf.constant(real), tf.constant(fake), tf.constant(interpolation)
     )
     assert floats(found) == approximately({"gradient_penalty": 7 * ((norms - 1) ** 2).mean()})
 
 
-def test_a_linear_critic_of_slope_one_is_not_penalised_and_a_flat_one_gets_the_whole_weight(pictures):
+def test_a_linear_critic_with_gradient_norm_one_is_not_penalised_and_a_constant_one_gets_the_whole_weight(pictures):
     real, fake, weights = pictures
-    chance = tf.zeros([6])
+    interpolation = tf.zeros([6])
     for critic, expected in ((weights / np.linalg.norm(weights), 0.0), (np.zeros(4), 10.0)):
-        found = WganGp().penalties(linear(critic), tf.constant(real), tf.constant(fake), chance)
+        found = WganGp().penalties(linear(critic), tf.constant(real), tf.constant(fake), interpolation)
         assert float(found["gradient_penalty"]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_penalty_of_a_flat_critic_has_a_finite_gradient(pictures):
-    """The root of a sum of squares has none at zero, which is where a critic may begin."""
+def test_the_penalty_of_a_constant_critic_has_a_finite_gradient(pictures):
+    """The square root of a sum of squares has none at zero, where a critic may start."""
     real, fake, _ = pictures
     weights = tf.Variable(tf.zeros([4, 1]))
 
@@ -160,34 +160,35 @@ def test_the_gradient_of_a_penalty_reaches_the_weights(pictures):
     np.testing.assert_allclose(tape.gradient(loss, variable)[:, 0], 2 * 0.4 * weights, rtol=1e-5)
 
 
-def test_slopes_are_float32_and_near_the_truth_under_bfloat16(pictures):
+def test_gradient_norms_are_float32_and_accurate_under_bfloat16(pictures):
     real, _, weights = pictures
 
     def judge(images):
         rows = tf.cast(tf.reshape(images, [6, 4]), tf.bfloat16)
         return rows @ tf.constant(weights[:, None], tf.bfloat16)
 
-    found = squared_slopes(judge, tf.constant(real))
+    found = squared_gradient_norms(judge, tf.constant(real))
     assert found.dtype == tf.float32
     np.testing.assert_allclose(found, np.full(6, (weights**2).sum()), rtol=0.01)
 
 
-def test_games_without_penalties_have_none_and_say_so(pictures):
+def test_penalty_terms_names_the_penalties(pictures):
     real, fake, weights = pictures
     for objective in OBJECTIVES:
         terms = objective.penalties(linear(weights), tf.constant(real), tf.constant(fake), tf.zeros([6]))
-        assert bool(terms) == objective.penalised
+        assert tuple(terms) == objective.penalty_terms
+        assert objective.penalised == bool(terms)
         assert objective.penalty_every == (4 if getattr(objective, "r1", None) else 1)
 
 
 @pytest.mark.parametrize(
     "objective", [o for o in OBJECTIVES if o.kind in ("minimax", "non_saturating", "relativistic")]
 )
-def test_an_undecided_discriminator_gives_log_two(objective, pictures):
+def test_a_discriminator_that_cannot_decide_gives_log_two(objective, pictures):
     real, fake, _ = pictures
-    undecided = linear(np.zeros(4))
-    discriminator = objective.discriminator_terms(undecided, tf.constant(real), tf.constant(fake))
-    generator = objective.generator_terms(undecided, tf.constant(real), tf.constant(fake))
+    constant = linear(np.zeros(4))
+    discriminator = objective.discriminator_terms(constant, tf.constant(real), tf.constant(fake))
+    generator = objective.generator_terms(constant, tf.constant(real), tf.constant(fake))
     assert [float(value) for value in discriminator.values()] == pytest.approx([math.log(2)] * len(discriminator))
     assert [abs(float(value)) for value in generator.values()] == pytest.approx([math.log(2)])
 
@@ -204,7 +205,7 @@ def test_a_perfect_discriminator_scores_better_than_a_random_one(objective):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
-def test_accuracy_counts_images_or_pairs_told_rightly(objective):
+def test_accuracy_counts_images_or_pairs_that_are_classified_correctly(objective):
     values = {"real": [3.0, 0.2, 0.7, -1.0], "fake": [-2.0, 0.4, 0.6, -3.0]}
     real, fake = (tf.reshape(tf.constant(values[name]), [4, 1, 1, 1]) for name in ("real", "fake"))
     expected = {None: 3 / 4, 0.0: (3 / 4 + 2 / 4) / 2, 0.5: (2 / 4 + 3 / 4) / 2}[objective.boundary]
@@ -226,16 +227,16 @@ def test_terms_are_finite_float32_for_huge_logits(objective, dtype):
 
 def test_the_minimax_gradient_vanishes_where_the_other_does_not():
     fake = tf.Variable(-20.0 * tf.ones([1, 1, 1, 1]))
-    slopes = {}
+    gradients = {}
     for objective in (Minimax(), NonSaturating()):
         with tf.GradientTape() as tape:
             loss = tf.add_n(list(objective.generator_terms(linear(np.ones(1)), fake, fake).values()))
-        slopes[objective.kind] = abs(float(tf.reduce_sum(tape.gradient(loss, fake))))
-    assert slopes["minimax"] < 1e-6
-    assert slopes["non_saturating"] == pytest.approx(1.0, rel=1e-5)
+        gradients[objective.kind] = abs(float(tf.reduce_sum(tape.gradient(loss, fake))))
+    assert gradients["minimax"] < 1e-6
+    assert gradients["non_saturating"] == pytest.approx(1.0, rel=1e-5)
 
 
-def test_clipping_is_a_constraint_of_one_game_only():
+def test_only_wasserstein_clips_weights():
     weights = tf.constant([-3.0, -0.005, 0.0, 0.02])
     np.testing.assert_allclose(Wasserstein(clip=0.01).constraint(weights), [-0.01, -0.005, 0.0, 0.01])
     assert all(objective.constraint is None for objective in OBJECTIVES if objective.kind != "wasserstein")

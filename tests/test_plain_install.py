@@ -96,12 +96,12 @@ def test_a_run_says_in_one_line_which_extra_is_missing(installed, tmp_path):
         assert done.stdout == ""
         [line] = done.stderr.splitlines()
         assert line.startswith("error: ")
-        assert line.endswith(" is missing; it comes with the extra [train]: pip install -r requirements/train.txt")
+        assert line.endswith(" is not installed; install the extra [train]: pip install -r requirements/train.txt")
     assert sorted(path.name for path in (tmp_path / "runs").rglob("*") if path.is_file()) == []
 
 
 def test_deliver_says_so_too(installed, tmp_path):
-    done = call(installed, "deliver", tmp_path, "--uri", "sqlite:///x.db", cwd=tmp_path)
+    done = call(installed, "sync", tmp_path, "--uri", "sqlite:///x.db", cwd=tmp_path)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ")

@@ -236,7 +236,7 @@ def test_no_file_holds_a_secret(files, monkeypatch, tmp_path):
     assert SECRET not in (tmp_path / "p.yaml").read_text()
     line = refusal(f"platform.mlflow_tracking_uri=http://user:{SECRET}@mlflow:5000")
     assert SECRET not in line
-    assert line.startswith("platform: credentials do not belong into a compiled file")
+    assert line.startswith("platform: expected an address without credentials")
 
 
 def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documents, tmp_path):
@@ -253,16 +253,16 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
 @pytest.mark.parametrize(
     ("assignments", "told"),
     [
-        (["cpu=four"], "platform.cpu.others: expected processors such as 4, 0.5 or 500m. Received: others='four'"),
-        (["memory=16GB"], "platform.memory.others: expected an amount with its unit, such as 16Gi or 500Mi. "),
+        (["cpu=four"], "platform.cpu.others: expected a number of processors such as 4, 0.5 or 500m. "),
+        (["memory=16GB"], "platform.memory.others: expected an amount with a unit, such as 16Gi or 500Mi. "),
         (["memory={train: 1Gi}"], "platform.memory.train"),
-        (["shared_memory=0Gi"], "platform.shared_memory: expected an amount with its unit, such as 16Gi"),
+        (["shared_memory=0Gi"], "platform.shared_memory: expected an amount with a unit, such as 16Gi"),
         (["pod_labels={a b: c}"], "platform.pod_labels"),
-        (["pod_labels={pipeline/runid: mine}"], "platform: this label is KFP's own"),
-        (["node_selector={a: -b}"], "platform.node_selector.a: expected a label's value: "),
-        (["mlflow_secret=My_Secret"], "platform.mlflow_secret: expected a name of small letters, digits and -"),
+        (["pod_labels={pipeline/runid: mine}"], "platform: KFP uses this label itself"),
+        (["node_selector={a: -b}"], "platform.node_selector.a: expected a label value of "),
+        (["mlflow_secret=My_Secret"], "platform.mlflow_secret: expected a name of at most 63 lowercase letters"),
         *(
-            ([f"mlflow_tracking_uri={address}"], "platform: expected an http:// or https:// address with a host, ")
+            ([f"mlflow_tracking_uri={address}"], "platform: expected an http:// or https:// address, ")
             for address in (
                 "sqlite:///mlflow.db",
                 "http://",
@@ -272,13 +272,13 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
                 "'http://['",
             )
         ),
-        (["mlflow_tracking_uri=http://me:secret@a:b"], "platform: credentials do not belong into a compiled file"),
-        (["checkpoints=here"], "platform: expected gs://bucket/prefix alone, or an absolute path with checkpoints_vol"),
-        (["checkpoints=gs://"], "platform: expected gs://bucket/prefix alone"),
-        (["checkpoints=/checkpoints"], "platform: expected gs://bucket/prefix alone"),
-        (["checkpoints_volume=claim"], "platform: expected gs://bucket/prefix alone"),
-        (["checkpoints=gs://bucket", "checkpoints_volume=claim"], "platform: expected gs://bucket/prefix alone"),
-        (["gpu_type=nvidia-l4"], "platform: expected gpus of at least 1"),
+        (["mlflow_tracking_uri=http://me:secret@a:b"], "platform: expected an address without credentials"),
+        (["checkpoints=here"], "platform: expected gs://bucket/prefix without checkpoints_volume, or an absolute path"),
+        (["checkpoints=gs://"], "platform: expected gs://bucket/prefix without checkpoints_volume"),
+        (["checkpoints=/checkpoints"], "platform: expected gs://bucket/prefix without checkpoints_volume"),
+        (["checkpoints_volume=claim"], "platform: expected gs://bucket/prefix without checkpoints_volume"),
+        (["checkpoints=gs://bucket", "checkpoints_volume=claim"], "platform: expected gs://bucket/prefix without "),
+        (["gpu_type=nvidia-l4"], "platform: gpu_type needs gpus of at least 1"),
         (["backend=2.13"], "platform.backend: Input should be '2.14', '2.15', '2.16' or '2.17'"),
         (["run_as_user=0"], "platform: run_as_user needs backend=2.16 or newer"),
         (["run_as_non_root=false", "backend=2.16"], None),
@@ -286,7 +286,7 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         (["optional_secrets=true", "backend=2.15"], None),
         (["tolerations=[{key: a, operator: Equal}]"], "platform.tolerations.0: expected key and value with operator="),
         (["kind=vertex", "spot=true"], "platform.spot: unknown option"),
-        (["kind=vertex", "gpus=1"], "platform: expected gpu_type, such as NVIDIA_L4"),
+        (["kind=vertex", "gpus=1"], "platform: gpus need gpu_type, such as NVIDIA_L4"),
         (["kind=vertex", "checkpoints=/here"], "platform: expected gs://bucket/prefix. Received: checkpoints='/here'"),
         (["kind=borg"], "platform: expected one of 'kubernetes', 'vertex'"),
     ],
@@ -313,7 +313,7 @@ def test_a_run_on_this_machine_does_not_depend_on_the_platform():
     other = settings.resolve(chosen=["digits"], assignments=["platform.gpus=2"])
     assert plain.to_parameters() == other.to_parameters()
     assert "platform" not in plain.to_parameters()
-    assert settings.digest(plain) == settings.digest(other)
+    assert settings.config_hash(plain) == settings.config_hash(other)
 
 
 def test_the_parts_of_a_preparation_get_what_is_meant_for_it(tmp_path):

@@ -56,7 +56,7 @@ def test_a_step_restores_the_settings_of_the_process(digits, reference, tmp_path
         assert process() == before
         measure_reference(digits, EvaluationConfig(extractor=SMALL), tmp_path / "reference")
         assert process() == before
-        parts = {"task": TASK, "model": MODEL, "objective": NonSaturating()}
+        parts = {"task": TASK, "architecture": MODEL, "objective": NonSaturating()}
         model = train(digits, reference, **parts, config=config, output=tmp_path / "model")
         assert process() == before
         scores = evaluate(model, digits, reference, EvaluationConfig(samples=20), tmp_path / "scores")
@@ -77,7 +77,7 @@ def test_a_training_uses_the_requested_kernels_whatever_was_set_before(
 
     monkeypatch.setattr(Tracker, "metrics", watched)
     measure_reference(digits, EvaluationConfig(extractor=SMALL), tmp_path / "reference")
-    parts = {"task": TASK, "model": MODEL, "objective": NonSaturating()}
+    parts = {"task": TASK, "architecture": MODEL, "objective": NonSaturating()}
     for chosen in (deterministic, not deterministic):
         config = TrainConfig(**QUICK, deterministic=chosen)
         with runtime.deterministic(enabled=not chosen):

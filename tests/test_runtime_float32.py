@@ -93,7 +93,7 @@ def test_scores_and_their_inputs_are_computed_in_full_float32(digits, reference,
     network = settings.train(images, labels, classes=10, seed=0, steps=2)
     accuracy(network, images, labels)
     reference.distance([images])
-    resizing.resized(images[:2], resize_mode="clean", side=8)
+    resizing.resize_images(images[:2], resize_mode="clean", side=8)
     assert {name for name, _ in result} == {"__call__", "predict_on_batch", "einsum"}
     assert not any(short for _, short in result)
     assert enabled()

@@ -450,7 +450,7 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resize-mode", "clean"], "a resize mode belongs to the space inception"),
+        (["--resize-mode", "clean"], "--resize-mode needs --space inception"),
         (["--space", "squeezenet"], "expected --weights FILE"),
         (["--space", "squeezenet", "--weights", __file__], "expected the HDF5 file of SqueezeNet's weights"),
         (["--weights", __file__, "--space", "random"], "expected no weights for random features"),

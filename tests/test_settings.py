@@ -7,12 +7,12 @@ from pipelines.kubeflow.platform import PipelineConfig
 from pipelines.settings import SettingsError, resolve
 
 DATA = ["digits", "fashion_mnist", "folder"]
-GAMES = ["conditional", "dcgan", "gan", "lsgan", "r3gan", "sngan", "wgan", "wgan-gp"]
+LOSSES = ["conditional", "dcgan", "gan", "lsgan", "r3gan", "sngan", "wgan", "wgan-gp"]
 SCORES = ["fid"]
 PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder")}
 
 
-def resolved(*assignments, preset=None, file=None):
+def config_of(*assignments, preset=None, file=None):
     return resolve(
         chosen=[preset] if isinstance(preset, str) else preset or [],
         files=[file] if file else [],
@@ -22,7 +22,7 @@ def resolved(*assignments, preset=None, file=None):
 
 def refusal(*assignments, preset=None, file=None):
     with pytest.raises(SettingsError) as caught:
-        resolved(*assignments, preset=preset, file=file)
+        config_of(*assignments, preset=preset, file=file)
     return str(caught.value).splitlines()
 
 
@@ -37,13 +37,13 @@ def write(tmp_path):
 
 
 def test_nothing_chosen_means_the_defaults():
-    assert resolved() == PipelineConfig()
+    assert config_of() == PipelineConfig()
 
 
 @pytest.mark.parametrize("name", list(settings.presets()))
 def test_every_preset_is_a_valid_config_and_says_what_it_is(name):
     assert settings.presets()[name].startswith("# ")
-    config = resolved(*PLACE.get(name, []), preset=name)
+    config = config_of(*PLACE.get(name, []), preset=name)
     assert config != PipelineConfig()
     assert config.data.name == (name if name in DATA else "digits")
 
@@ -54,18 +54,18 @@ def test_a_preset_for_images_of_ones_own_asks_for_their_place(name):
 
 
 def test_the_presets_are_those_that_the_readme_promises():
-    assert sorted(settings.presets()) == sorted(DATA + GAMES + SCORES)
-    assert resolved(*PLACE["folder"], preset="folder").data.image_shape == (64, 64, 3)
-    assert resolved(*PLACE["fashion_mnist"], preset="fashion_mnist").data.image_shape == (28, 28, 1)
-    assert resolved(preset="digits").data.source.kind == "digits"
+    assert sorted(settings.presets()) == sorted(DATA + LOSSES + SCORES)
+    assert config_of(*PLACE["folder"], preset="folder").data.image_shape == (64, 64, 3)
+    assert config_of(*PLACE["fashion_mnist"], preset="fashion_mnist").data.image_shape == (28, 28, 1)
+    assert config_of(preset="digits").data.source.kind == "digits"
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_a_game_lies_over_data_and_says_all_that_makes_the_game(name):
-    """Whatever lies below, a preset of a game is the same game: labels or none, networks but for their width, rates."""
-    alone = resolved(preset=name)
-    assert alone.data == resolved(preset="digits").data
-    below = resolved(*PLACE["folder"], preset=["folder", name])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_preset_gives_the_same_objective_over_any_data(name):
+    """Also the same condition, networks (except for their width) and learning rates."""
+    alone = config_of(preset=name)
+    assert alone.data == config_of(preset="digits").data
+    below = config_of(*PLACE["folder"], preset=["folder", name])
     assert below.data.name == "folder"
     assert alone.objective == below.objective
     assert alone.task.conditional == below.task.conditional == (name == "conditional")
@@ -73,34 +73,34 @@ def test_a_game_lies_over_data_and_says_all_that_makes_the_game(name):
     assert alone.training.discriminator_optimizer == below.training.discriminator_optimizer
     width = {"width", "max_width"}
     assert alone.model.model_dump(exclude=width) == below.model.model_dump(exclude=width)
-    assert below.training.steps == resolved(*PLACE["folder"], preset="folder").training.steps
+    assert below.training.steps == config_of(*PLACE["folder"], preset="folder").training.steps
 
 
 def test_the_first_run_asks_for_digits_by_their_class():
-    first = resolved(preset="digits")
+    first = config_of(preset="digits")
     assert first.task.conditional
-    assert resolved("task.conditional=false", preset="digits").task.conditional is False
-    assert resolved("objective=minimax", preset="digits").objective.kind == "minimax"
+    assert config_of("task.conditional=false", preset="digits").task.conditional is False
+    assert config_of("objective=minimax", preset="digits").objective.kind == "minimax"
 
 
 def test_order_does_not_matter_and_two_of_a_kind_are_refused():
-    assert resolved(preset=["sngan", "digits"]) == resolved(preset=["digits", "sngan"]) == resolved(preset="sngan")
+    assert config_of(preset=["sngan", "digits"]) == config_of(preset=["digits", "sngan"]) == config_of(preset="sngan")
     for named in (["digits", "sngan", "wgan"], ["digits", "folder"], ["fid", "digits", "fid"]):
         [line] = refusal(*PLACE["folder"], preset=named)
-        assert line.startswith("expected at most one preset of data, one of a game")
+        assert line.startswith("expected at most one preset of each kind: data, loss ")
         assert line.endswith(f"Received: preset={', '.join(named)}")
 
 
 @pytest.mark.parametrize("below", [["digits"], ["conditional"], ["folder", "sngan"], []], ids="-".join)
 def test_fid_lies_over_any_other_preset_and_changes_the_feature_space_alone(below):
     place = PLACE["folder"] if "folder" in below else []
-    under, over = resolved(*place, preset=below or "digits"), resolved(*place, preset=["fid", *below])
+    under, over = config_of(*place, preset=below or "digits"), config_of(*place, preset=["fid", *below])
     assert over.evaluation.extractor.to_parameter() == {"kind": "inception", "resize_mode": "legacy"}
     assert (over.evaluation.inception_weights, over.evaluation.samples) == (None, 10_000)
     kept = {"extractor", "samples"}
     assert over.evaluation.model_dump(exclude=kept) == under.evaluation.model_dump(exclude=kept)
     assert over.model_dump(exclude={"evaluation"}) == under.model_dump(exclude={"evaluation"})
-    more = resolved(
+    more = config_of(
         *place, "evaluation.samples=50000", "evaluation.extractor.resize_mode=clean", preset=[*below, "fid"]
     )
     assert (more.evaluation.samples, more.evaluation.extractor.resize_mode) == (50_000, "clean")
@@ -109,31 +109,32 @@ def test_fid_lies_over_any_other_preset_and_changes_the_feature_space_alone(belo
 @pytest.mark.parametrize("word", ["inception", "{kind: inception}"])
 def test_the_fields_of_the_space_before_do_not_stay(word, write):
     mine = write("evaluation: {extractor: {kind: classifier, network: {epochs: 3}}}\n")
-    config = resolved(f"evaluation.extractor={word}", preset="digits", file=mine)
+    config = config_of(f"evaluation.extractor={word}", preset="digits", file=mine)
     assert config.evaluation.extractor.to_parameter() == {"kind": "inception", "resize_mode": "legacy"}
 
 
 def test_a_game_over_a_file_takes_the_files_data(write):
-    config = resolved(preset="sngan", file=write("data: {size: 32, name: mine}\n"))
+    config = config_of(preset="sngan", file=write("data: {size: 32, name: mine}\n"))
     assert (config.data.size, config.data.name, config.objective.kind) == (32, "mine", "hinge")
 
 
 def test_an_optimizer_of_another_kind_leaves_no_field_behind():
-    config = resolved("training.generator_optimizer.rho=0.8", "training.generator_optimizer=rmsprop", preset="dcgan")
+    config = config_of("training.generator_optimizer.rho=0.8", "training.generator_optimizer=rmsprop", preset="dcgan")
     assert config.training.generator_optimizer.to_parameter() == {"kind": "rmsprop", "learning_rate": 2e-4, "rho": 0.8}
-    assert resolved("training.augmentation=[cutout]").training.augmentation == ("cutout",)
+    assert config_of("training.augmentation=[cutout]").training.augmentation == ("cutout",)
 
 
 def test_rules_across_sections_are_told_before_anything_runs():
     assert refusal("objective=wgan_gp", "model.discriminator_norm=batch") == [
         (
-            "a penalty on each image's slope wants a discriminator that judges images one by one; take "
-            "model.discriminator_norm=none or spectral. Received: objective=wgan_gp, model.discriminator_norm=batch"
+            "a gradient penalty needs a discriminator whose logit for an image does not depend on the rest of "
+            "the batch: set model.discriminator_norm=none or spectral. "
+            "Received: objective=wgan_gp, model.discriminator_norm=batch"
         )
     ]
     assert refusal("training.home=here", "platform.checkpoints=gs://bucket/place") == [
         (
-            "expected one place for checkpoints: platform.checkpoints, a folder a run, or training.home. "
+            "expected one location for checkpoints: platform.checkpoints (a folder for each run) or training.home. "
             "Received: platform.checkpoints=gs://bucket/place, training.home=here"
         )
     ]
@@ -144,51 +145,51 @@ def test_rules_across_sections_are_told_before_anything_runs():
 
 def test_a_file_lies_over_the_preset_and_options_over_the_file(write):
     file = write("training: {steps: 7, seed: 3}\n")
-    config = resolved("training.seed=4", "training.seed=5", preset="digits", file=file)
-    preset = resolved(preset="digits")
+    config = config_of("training.seed=4", "training.seed=5", preset="digits", file=file)
+    preset = config_of(preset="digits")
     assert (config.training.steps, config.training.seed) == (7, 5)
     assert config.training.score_every == preset.training.score_every
     assert config.data == preset.data
 
 
 def test_values_are_read_as_yaml():
-    config = resolved("training.deterministic=false", "training.replicas=2", "training.generator_optimizer.beta_1=0")
+    config = config_of("training.deterministic=false", "training.replicas=2", "training.generator_optimizer.beta_1=0")
     assert config.training.deterministic is False
     assert config.training.replicas == 2
     assert config.training.generator_optimizer.beta_1 == 0.0
     assert config.training.generator_optimizer.beta_2 == 0.999
     assert (
-        resolved("training.generator_optimizer.learning_rate=1e-4").training.generator_optimizer.learning_rate == 1e-4
+        config_of("training.generator_optimizer.learning_rate=1e-4").training.generator_optimizer.learning_rate == 1e-4
     )
-    assert resolved("training.replicas=2", "training.replicas=null").training.replicas is None
-    assert resolved("data={size: 32, name: small}").data.size == 32
+    assert config_of("training.replicas=2", "training.replicas=null").training.replicas is None
+    assert config_of("data={size: 32, name: small}").data.size == 32
 
 
 def test_a_value_may_hold_an_equals_sign():
-    config = resolved("data.source.kind=image_folder", "data.source.path=/a=b")
+    config = config_of("data.source.kind=image_folder", "data.source.path=/a=b")
     assert config.data.source.path == "/a=b"
 
 
 def test_a_bare_word_chooses_a_variant_and_its_fields_can_be_set_beside_it(write):
-    assert resolved("objective=minimax").objective.kind == "minimax"
-    assert resolved("objective=minimax", "objective.discriminator_steps=3").objective.discriminator_steps == 3
-    config = resolved("evaluation.extractor.network.epochs=2", file=write("evaluation: {extractor: rotation}"))
+    assert config_of("objective=minimax").objective.kind == "minimax"
+    assert config_of("objective=minimax", "objective.discriminator_steps=3").objective.discriminator_steps == 3
+    config = config_of("evaluation.extractor.network.epochs=2", file=write("evaluation: {extractor: rotation}"))
     assert config.evaluation.extractor.kind == "rotation"
     assert config.evaluation.extractor.network.epochs == 2
 
 
 def test_a_field_of_the_default_variant_can_be_set_by_itself():
-    config = resolved("objective.discriminator_steps=2", "task.latent_dim=16", "model.width=8", preset="digits")
+    config = config_of("objective.discriminator_steps=2", "task.latent_dim=16", "model.width=8", preset="digits")
     assert (config.objective.kind, config.objective.discriminator_steps) == ("hinge", 2)
     assert (config.task.latent_dim, config.model.width) == (16, 8)
 
 
 def test_another_kind_replaces_what_was_set_for_the_one_below(write):
     file = write("data: {source: {kind: image_folder, path: here, test_fraction: 0.5}}")
-    config = resolved("data.source.kind=arrays", "data.source.path=there.npz", file=file)
+    config = config_of("data.source.kind=arrays", "data.source.path=there.npz", file=file)
     assert (config.data.source.kind, config.data.source.path) == ("arrays", "there.npz")
     assert config.data.source.test_fraction == 0.1
-    kept = resolved("data.source.path=there", file=file)
+    kept = config_of("data.source.path=there", file=file)
     assert (kept.data.source.kind, kept.data.source.path, kept.data.source.test_fraction) == (
         "image_folder",
         "there",
@@ -199,7 +200,7 @@ def test_another_kind_replaces_what_was_set_for_the_one_below(write):
 @pytest.mark.parametrize("choice", ["platform=vertex", "platform.kind=vertex"])
 def test_another_platform_keeps_what_a_file_says_or_refuses_it(write, choice):
     both = write("platform: {gpus: 2, gpu_type: NVIDIA_L4, cpu: 4, checkpoints: gs://bucket/place}")
-    platform = resolved(choice, file=both).platform
+    platform = config_of(choice, file=both).platform
     assert (platform.kind, platform.gpus, platform.cpu) == ("vertex", 2, {"others": "4"})
     assert platform.checkpoints == "gs://bucket/place"
     assert refusal(choice, file=write("platform: {gpus: 2, gpu_type: nvidia-l4, spot: true}")) == [
@@ -241,7 +242,7 @@ def test_a_field_below_a_plain_value_is_refused():
 
 def test_an_unknown_preset_is_told_with_those_that_there_are():
     assert refusal(preset="cats") == [
-        f"expected one of the presets {', '.join(sorted(DATA + GAMES + SCORES))}. Received: preset='cats'"
+        f"expected one of the presets {', '.join(sorted(DATA + LOSSES + SCORES))}. Received: preset='cats'"
     ]
 
 
@@ -253,7 +254,7 @@ def test_an_unknown_preset_is_told_with_those_that_there_are():
         ("- 1\n- 2\n", "expected sections such as 'training:'. Received: a list"),
         ("", "expected sections such as 'training:'. Received: nothing"),
         ("just words", "expected sections such as 'training:'. Received: text"),
-        ("training:\n  steps: 5\n  batch: 8\n  steps: 6\n", "is not YAML: 'steps' stands twice in "),
+        ("training:\n  steps: 5\n  batch: 8\n  steps: 6\n", "is not YAML: duplicate key 'steps' in "),
         ("? {a: 1}\n: 2", "is not YAML: "),
     ],
 )
@@ -286,10 +287,10 @@ def test_an_empty_section_and_a_section_that_is_none_are_told(write):
 
 
 def test_the_digest_tells_configs_apart_and_is_short():
-    first, second = resolved(preset="digits"), resolved("training.steps=9", preset="digits")
-    assert settings.digest(first) != settings.digest(second)
-    assert settings.digest(first) == settings.digest(resolved(preset="digits"))
-    assert len(settings.digest(first)) == settings.DIGEST_DIGITS
+    first, second = config_of(preset="digits"), config_of("training.steps=9", preset="digits")
+    assert settings.config_hash(first) != settings.config_hash(second)
+    assert settings.config_hash(first) == settings.config_hash(config_of(preset="digits"))
+    assert len(settings.config_hash(first)) == settings.HASH_DIGITS
 
 
 def test_a_later_file_lies_over_an_earlier_one(tmp_path):

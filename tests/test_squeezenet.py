@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ganlib.data import Images
 from ganlib.evaluation.extractors import FittedExtractor, SqueezeNet
-from ganlib.evaluation.extractors.resizing import resized
+from ganlib.evaluation.extractors.resizing import resize_images
 from ganlib.evaluation.measures.kernel import kernel_distance
 
 FILE = "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -60,7 +60,7 @@ def plainly(images, weights):
         kernel, bias = weights[name]
         return tf.nn.relu(tf.nn.conv2d(x, kernel, strides, padding) + bias)
 
-    x = resized(images, resize_mode="clean", side=96)
+    x = resize_images(images, resize_mode="clean", side=96)
     x = tf.reverse(x, [3]) - tf.constant([103.939, 116.779, 123.68])
     x = convolved(x, "conv1", 2, "VALID")
     for number in SQUEEZED:
@@ -107,7 +107,7 @@ def test_a_file_that_lacks_something_is_refused(name, weights, tmp_path):
     for number, others in enumerate(({}, {name: (weights[name][0][..., :-1], weights[name][1])})):
         path = tmp_path / f"{number}.h5"
         write(path, {key: value for key, value in weights.items() if key != name} | others)
-        with pytest.raises(ValueError, match=r"^expected the HDF5 file of SqueezeNet's weights"):
+        with pytest.raises(ValueError, match=r"^expected the HDF5 file .*with the weights of SqueezeNet"):
             SqueezeNet().load(path)
 
 
@@ -158,11 +158,13 @@ def test_weights_that_do_not_lie_in_the_file_as_they_should_are_refused(what, fi
     write(path, weights)
     with h5py.File(path, "a") as opened:
         spoil(opened, what, file)
-    told = "finite numbers in conv1/uniform1" if what in ("nan", "inf") else r"float32 \[3, 3, 3, 64\] in conv1"
-    with pytest.raises(ValueError, match=rf"^expected the HDF5 file of SqueezeNet's weights.* \(expected {told}\)$"):
+    told = "finite values in conv1/uniform1" if what in ("nan", "inf") else r"float32 \[3, 3, 3, 64\] in conv1"
+    with pytest.raises(
+        ValueError, match=rf"^expected the HDF5 file .*with the weights of SqueezeNet.* \(expected {told}\)$"
+    ):
         SqueezeNet().load(path)
 
 
 def test_no_file_is_refused():
-    with pytest.raises(ValueError, match="expected a file of weights of SqueezeNet"):
+    with pytest.raises(ValueError, match="expected a file with the weights of SqueezeNet"):
         SqueezeNet().load()

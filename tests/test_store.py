@@ -289,7 +289,7 @@ def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, message, monkeypat
     assert str(caught.value).startswith(address.EXPECTED + message)
     assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert tracking.deliver_command(Path("/runs/a")) == "gan-pipelines deliver /runs/a --uri ADDRESS"
+    assert tracking.sync_command(Path("/runs/a")) == "gan-pipelines sync /runs/a --uri ADDRESS"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ SETTINGS = {
     "score_samples": 50,
     "precision": "float32",
 }
-PARTS = {"task": Generation(latent_dim=8), "model": Dcgan(width=4, dropout=0.3), "objective": NonSaturating()}
+PARTS = {"task": Generation(latent_dim=8), "architecture": Dcgan(width=4, dropout=0.3), "objective": NonSaturating()}
 SCRIPT = """
 import json, sys
 from pathlib import Path

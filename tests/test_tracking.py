@@ -272,7 +272,7 @@ def test_delivering_twice_changes_nothing(server, tmp_path):
     tracker.status("FINISHED")
     with pytest.raises(OSError, match="disk full"), Tracker(second, belongs_to=first):
         raise OSError("disk full")
-    command = ["deliver", str(tmp_path / "run")]
+    command = ["sync", str(tmp_path / "run")]
     assert CliRunner().invoke(main, command).exit_code == 0
     client = server.client
     run = the_run(client, first)
@@ -428,7 +428,7 @@ def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(ser
 
     server.start()
     command = shlex.split(re.search(r"Deliver it with: (.*)", text)[1])
-    assert command[:3] == ["gan-pipelines", "deliver", str(folder)]
+    assert command[:3] == ["gan-pipelines", "sync", str(folder)]
     result = CliRunner().invoke(main, command[1:])
     assert result.exit_code == 0, result.output
     assert f"{folder}: {ROWS + 7} lines are in MLflow" in result.output
@@ -470,7 +470,7 @@ def test_a_server_that_was_killed_and_restarted_during_the_run_has_everything(se
     assert delivered(folder)
     text = output_of(folder, capfd)
     assert text.count("cannot reach MLflow") == text.count("MLflow can be reached again") == 1
-    assert "gan-pipelines deliver" not in text
+    assert "gan-pipelines sync" not in text
 
 
 def output_of(folder, capfd):
@@ -493,15 +493,15 @@ def test_with_a_server_killed_for_good_the_run_ends_soon_and_can_be_delivered_la
     assert time.monotonic() - began < 20
     text = "".join(capfd.readouterr())
     assert text.count("cannot reach MLflow") == 1
-    assert f"gan-pipelines deliver {folder} --uri {server.uri}" in text
+    assert f"gan-pipelines sync {folder} --uri {server.uri}" in text
     began = time.monotonic()
-    result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
+    result = CliRunner().invoke(main, ["sync", str(folder), "--uri", server.uri])
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: not delivered: ")
+    assert result.stderr.startswith("error: not synced: ")
     assert result.stderr.count("\n") == 1
     assert time.monotonic() - began < 10
     server.start()
-    assert CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri]).exit_code == 0
+    assert CliRunner().invoke(main, ["sync", str(folder), "--uri", server.uri]).exit_code == 0
     run = the_run(server.client, folder)
     assert points(server.client, run) == expected_points(range(1, 11))
     assert run.info.status == "FINISHED"
@@ -635,7 +635,7 @@ def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path
     assert not tracking.has_pending(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     assert tracking.has_pending(folder)  # so a cached run is also delivered to the current server
-    result = CliRunner().invoke(main, ["deliver", str(folder), "--uri", server.uri])
+    result = CliRunner().invoke(main, ["sync", str(folder), "--uri", server.uri])
     assert result.exit_code == 0, result.output
     assert not tracking.has_pending(folder)
     for client in (client_of(store), server.client):
@@ -766,8 +766,8 @@ def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_pa
         fail_after(tmp_path / "run", range(1, 3), OSError(f"lost http://someone:{SECRET}@127.0.0.1:9"))
     away = capfd.readouterr()
     assert "cannot reach MLflow" in away.out
-    assert f"gan-pipelines deliver {tmp_path / 'run'}\n" in away.out
-    result = CliRunner().invoke(main, ["deliver", str(tmp_path / "run")])
+    assert f"gan-pipelines sync {tmp_path / 'run'}\n" in away.out
+    result = CliRunner().invoke(main, ["sync", str(tmp_path / "run")])
     assert result.exit_code == 1
     assert "127.0.0.1:9" in result.output
 
@@ -807,11 +807,11 @@ def test_tracked_folders_are_sorted_by_their_start(store, tmp_path):
 
 
 def test_deliver_without_an_address_or_a_run_says_what_is_missing(tmp_path, monkeypatch):
-    result = CliRunner().invoke(main, ["deliver", str(tmp_path)])
+    result = CliRunner().invoke(main, ["sync", str(tmp_path)])
     assert result.exit_code == 2
     assert result.stderr == "error: expected --uri or the environment variable MLFLOW_TRACKING_URI\n"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    result = CliRunner().invoke(main, ["deliver", str(tmp_path)])
+    result = CliRunner().invoke(main, ["sync", str(tmp_path)])
     assert result.exit_code == 2
     assert result.stderr == f"error: expected a folder of a run. Received: folder={str(tmp_path)!r}\n"
 
@@ -875,11 +875,11 @@ def test_a_deleted_run_or_experiment_is_reported_with_how_to_restore_it(either, 
     assert lines[0].startswith(f"tracking: {message}take another run name")
     assert lines[0].endswith(". The run continues and saves its lines on disk")
     assert lines[1].startswith(f"tracking: not everything reached MLflow; it is saved on disk. {message}")
-    assert f". Then deliver it with: gan-pipelines deliver {folder} --uri " in lines[1]
+    assert f". Then deliver it with: gan-pipelines sync {folder} --uri " in lines[1]
     assert "away" not in output
-    result = CliRunner().invoke(main, ["deliver", str(folder)])
+    result = CliRunner().invoke(main, ["sync", str(folder)])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: not delivered: {message}")
+    assert result.stderr.startswith(f"error: not synced: {message}")
     restore(result.stderr)
     words = shlex.split(lines[1].partition("deliver it with: ")[2])
     assert CliRunner().invoke(main, words[1:], catch_exceptions=False).exit_code == 0
@@ -968,5 +968,5 @@ def test_an_invalid_address_does_not_affect_a_run_and_gives_no_useless_advice(tm
         record(tracker, range(1, 3))
     first, last = [line for line in capfd.readouterr().out.splitlines() if line.startswith("tracking: ")]
     assert "Received: MLFLOW_TRACKING_URI='localhost:5000'. The run continues and saves its lines on disk" in first
-    assert last.endswith(f"Then deliver it with: gan-pipelines deliver {tmp_path / 'run'} --uri ADDRESS")
+    assert last.endswith(f"Then deliver it with: gan-pipelines sync {tmp_path / 'run'} --uri ADDRESS")
     assert SECRET not in first + last

@@ -1,7 +1,7 @@
 """Scores: feature spaces, statistics, distances, and the page that shows them."""
 
-from ganlib.evaluation.belonging import check_reference
 from ganlib.evaluation.compare import compare, comparison
+from ganlib.evaluation.compatibility import check_reference
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.evaluate import Evaluation, evaluate
 from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception, Random, SqueezeNet

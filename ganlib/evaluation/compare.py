@@ -1,4 +1,4 @@
-"""Scores beside each other, if they were measured alike."""
+"""Comparison of scores that were measured in the same way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ganlib.evaluation.evaluate import Evaluation
     from ganlib.evaluation.scores import Score
 
-FREE = ("seed",)  # another draw of samples is not another measure
+MAY_DIFFER = ("seed",)  # another seed draws other samples for the same measure
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, tuple[Score, Score]]:
@@ -19,40 +19,40 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, tuple[Score, Sco
     Raises:
         ValueError: Their protocols differ in more than the seed; the message names each difference.
     """
-    _check_alike(first, second)
+    _check_same_protocol(first, second)
     others = {score.name: score for score in second.scores}
     return {score.name: (score, others[score.name]) for score in first.scores if score.name in others}
 
 
-def _check_alike(first: Evaluation, second: Evaluation) -> None:
+def _check_same_protocol(first: Evaluation, second: Evaluation) -> None:
     names = dict.fromkeys([*first.protocol, *second.protocol])
-    unlike = [
+    differences = [
         f"{name}={first.protocol.get(name)!r} and {second.protocol.get(name)!r}"
         for name in names
-        if name not in FREE and first.protocol.get(name) != second.protocol.get(name)
+        if name not in MAY_DIFFER and first.protocol.get(name) != second.protocol.get(name)
     ]
-    if unlike:
-        raise ValueError(f"expected scores of one protocol, for others do not compare. Received: {'; '.join(unlike)}")
+    if differences:
+        raise ValueError(f"expected scores of one protocol. Received: {'; '.join(differences)}")
 
 
 def comparison(names: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
-    """Returns a table of scores, a column for each evaluation and one of floors; a dash where one has no such score.
+    """Returns a table of scores with a column for each evaluation, and one for real images. A dash is a missing score.
 
     Args:
         names: Titles of the columns.
-        evaluations: At least one.
+        evaluations: One or more.
 
     Raises:
-        ValueError: Two protocols differ.
+        ValueError: The protocols differ.
     """
     for other in evaluations[1:]:
-        _check_alike(evaluations[0], other)
+        _check_same_protocol(evaluations[0], other)
     columns = [{score.name: score for score in evaluation.scores} for evaluation in evaluations]
     rows = [["score", *names, "real images"]]
     for name in dict.fromkeys(name for column in columns for name in column):
-        found = [column.get(name) for column in columns]
-        floors = [score.floor_text for score in found if score]
-        rows.append([name, *(score.text if score else "-" for score in found), floors[0]])
+        scores = [column.get(name) for column in columns]
+        floors = [score.floor_text for score in scores if score]
+        rows.append([name, *(score.text if score else "-" for score in scores), floors[0]])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

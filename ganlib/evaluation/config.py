@@ -13,40 +13,40 @@ ReferenceSplit = Literal["train", "test", "all"]
 
 
 class EvaluationConfig(Config):
-    """In which feature space, and on how many samples, generated images are judged."""
+    """Feature space, number of samples and real images of the scores."""
 
     extractor: AnyExtractor | None = None
-    """Feature space: inception, classifier, squeezenet, random or rotation; null means inception where its weights are
-    given, else classifier where there are labels, else random."""
+    """Feature space: inception, classifier, squeezenet, random or rotation. Null means inception if inception_weights
+    is set, classifier if the images have labels, and random otherwise."""
     inception_weights: str | None = None
-    """File of the Inception network of 2015, by which FID is defined: a path, a `gs://` or an `https://` address of
-    classify_image_graph_def.pb, the .tgz that holds it, or pt_inception-2015-12-05-6726825d.pth; null means
-    https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz, kept in the
-    folder of downloads (GAN_PIPELINES_CACHE)."""
+    """File of the Inception network of 2015, which defines FID: path, `gs://` or `https://` address of
+    classify_image_graph_def.pb, of the .tgz with it, or of pt_inception-2015-12-05-6726825d.pth. Null means
+    https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz, which is
+    downloaded once to the download cache (GAN_PIPELINES_CACHE)."""
     samples: int | None = Field(default=None, ge=2)
-    """Generated images to score; null means as many as there are real test images. FID is mostly published with 10,000
-    or 50,000. The floors are of as many real images, or of all that there are, and then say of how many."""
+    """Number of generated images to score; null means the number of real test images. FID is usually published with
+    10,000 or 50,000. Scores of real images use the same number, or all that there are (the table names it)."""
     reference_split: ReferenceSplit = "train"
-    """Real images that generated ones are held against: train, test or all of them. Floors are of the test images
-    beside the training images, or with test the other way round."""
+    """Real images to compare generated ones with: train, test or all. Scores of real images compare test images with
+    training images; for test, the other way round."""
     generator: Literal["best", "last"] = "best"
-    """Which of the two kept generators is judged and shipped."""
+    """Which of the two saved generators is scored and exported."""
     classification_accuracy: bool = False
-    """Whether classifiers are trained on generated images and tested on real ones; three trainings, needs classes."""
+    """Whether to train classifiers on generated images and test them on real ones: three trainings, needs classes."""
     seed: int = Field(default=1, ge=0, lt=2**31)
-    """Seed of the extractor's training and of the samples."""
+    """Seed of the training of the extractor and of the samples."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> EvaluationConfig:
         if not (self.inception_weights is None or self.extractor is None or isinstance(self.extractor, Inception)):
             raise ValueError(
-                "weights of the Inception network beside another feature space, expected extractor=inception or null. "
+                "weights of the Inception network need extractor=inception or null. "
                 f"Received: extractor={self.extractor.kind}, inception_weights={self.inception_weights!r}"
             )
         return self
 
     def space(self, *, labelled: bool) -> Extractor:
-        """Returns the feature space that is meant, for images with or without labels."""
+        """Returns the extractor for images with or without labels."""
         if self.extractor is not None:
             return self.extractor
         if self.inception_weights is not None:

@@ -12,7 +12,7 @@ from etils import epy
 
 from ganlib import storage, streams
 from ganlib.environment import escape_output, standard_keras
-from ganlib.evaluation.belonging import check_model, flattered
+from ganlib.evaluation.compatibility import check_model, note_better_than_real
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import COLUMNS, save_galleries, save_sheets
 from ganlib.evaluation.measures import catalogue
@@ -167,7 +167,7 @@ def evaluate(
     protocol |= {"class_samples": len(drawn)}
     by_class = per_class(drawn, reference, dataset.classes)
     with storage.atomic_folder(output) as folder:
-        notes = [*_notes(model, dataset, reference, count), *flattered(scores[0], reference), *strange]
+        notes = [*_notes(model, dataset, reference, count), *note_better_than_real(scores[0], reference), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
         sheet = sampler.sheet(seed=streams.key("evaluation sheet", config.seed))

@@ -1,4 +1,4 @@
-"""NumPy's npz files, whole and without pickled objects."""
+"""Reads npz files, without pickled objects."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 
 def read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Reads those arrays of a file that bear the names.
+    """Reads the named arrays of a file; missing ones are left out.
 
     Raises:
-        ValueError: The file is absent, damaged, or of another kind.
+        ValueError: The file is missing, damaged, or of another format.
     """
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"not a readable npz file: absent, cut off, or of another kind. Received: path={str(path)!r}")
+        raise ValueError(
+            f"not a readable npz file: missing, truncated, or of another format. Received: path={str(path)!r}"
+        )
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = {name: file[name] for name in names if name in file.files}
-    except Exception as error:  # zipfile and NumPy raise almost anything on damaged files, down to MemoryError
+            arrays = {name: file[name] for name in names if name in file.files}
+    except Exception as error:  # on damaged files, zipfile and NumPy raise almost anything, even MemoryError
         raise ValueError(f"not a readable npz file: {error!r}. Received: path={str(path)!r}") from error
-    # NumPy gives the bytes of what begins otherwise than an array.
-    return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
+    # NumPy returns bytes for a member that is not an array.
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}

@@ -19,7 +19,7 @@ from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import frechet_distance
 from ganlib.evaluation.measures.neighbours import median_nearest
 from ganlib.evaluation.sample import Sample
-from ganlib.evaluation.scores import Score, versions, with_floors
+from ganlib.evaluation.scores import Score, add_floors, versions
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():
@@ -94,7 +94,7 @@ class Reference:
         total = self.statistics.count or 0
         count = min(total, catalogue.PAIRWISE_LIMIT)
         tests = round(count * len(self.test) / total)
-        parts = (self.train.first(count - tests), self.test.drawn(tests))
+        parts = (self.train.first(count - tests), self.test.draw(tests))
         labels = [part.labels for part in parts if part.labels is not None]
         features = np.concatenate([part.features for part in parts])
         both = Sample(features, None, np.concatenate(labels) if len(labels) == len(parts) else None)
@@ -188,7 +188,7 @@ class Reference:
         """Returns every measure of generated images, with those of `floor_count` held-out real images as floors."""
         count = self.floor_count(len(sample))
         floors = self.known_floors.get(count) or self.floors(count)
-        return with_floors(_measured(sample, self.statistics, self.real, self.extractor), floors)
+        return add_floors(_measured(sample, self.statistics, self.real, self.extractor), floors)
 
     def floors(self, count: int) -> list[Score]:
         """Returns every measure of the first `count` held-out real images beside the others."""
@@ -203,7 +203,7 @@ class Reference:
         floors = catalogue.classes(self.test.first(len(sample)), self.extractor)
         if len(self.test) < len(sample):
             floors = [floor for floor in floors if floor.name != self.extractor.measure("class_score")]
-        return with_floors(catalogue.classes(sample, self.extractor), floors)
+        return add_floors(catalogue.classes(sample, self.extractor), floors)
 
     def protocol(self, *, count: int, generator: str, averaged: bool | str, seed: int | str) -> dict[str, Any]:
         """Returns what must be equal for two scores to be comparable, and where they came from.

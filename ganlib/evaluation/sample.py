@@ -1,4 +1,4 @@
-"""Images as an extractor sees them."""
+"""Features of images, as an extractor computes them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """Features of some images, and what else is known of each.
+    """Features, class probabilities and labels of images.
 
     Attributes:
         features: float32 [N, D].
-        probabilities: float32 [N, K] of the network's own classes; None where they are not kept.
-        labels: int64 [N], the class that each image has or was asked for; None without labels.
+        probabilities: float32 [N, K], class probabilities of the extractor; None if they are not stored.
+        labels: int64 [N], class of each real image, or the class that was requested for a generated one; None without
+            labels.
     """
 
     features: NDArray[np.float32]
@@ -36,20 +37,20 @@ class Sample:
         return len(self.features)
 
     def take(self, rows: slice | NDArray[np.bool_] | NDArray[np.int64]) -> Sample:
-        """Returns some of the images."""
+        """Returns some of the rows."""
         arrays = (self.features, self.probabilities, self.labels)
         return Sample(*(None if array is None else array[rows] for array in arrays))  # type: ignore[arg-type]  # one by one
 
     def first(self, count: int) -> Sample:
-        """Returns the first so many images, or all."""
+        """Returns the first `count` rows, or all if there are fewer."""
         return self.take(slice(count))
 
-    def drawn(self, count: int, *, start: int = 0) -> Sample:
-        """Returns so many of the images, the same ones always, or all; `drawn_rows` tells why not the first ones."""
-        return self.take(drawn_rows(len(self), count, start=start))
+    def draw(self, count: int, *, start: int = 0) -> Sample:
+        """Returns `count` random rows, always the same ones, or all if there are fewer; see `draw_rows`."""
+        return self.take(draw_rows(len(self), count, start=start))
 
     def save(self, path: Path) -> None:
-        """Writes an npz file that is whole or absent."""
+        """Writes an npz file atomically."""
         arrays = {name: array for name, array in vars(self).items() if array is not None}
         with storage.atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -59,12 +60,12 @@ class Sample:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: The file is absent, damaged, or holds something else.
+            ValueError: The file is missing, damaged, or has other content.
         """
         arrays = npz.read(path, tuple(field.name for field in fields(cls)))
         if "features" not in arrays or len({array.shape[:1] for array in arrays.values()}) != 1:
             shapes = {name: array.shape for name, array in arrays.items()}
-            raise ValueError(f"expected the features of images, a row each. Received: {shapes} in path={str(path)!r}")
+            raise ValueError(f"expected features with one row for each image. Received: {shapes} in path={str(path)!r}")
         sample = cls(**arrays)
         if sample.features.ndim != 2 or len(sample) < 2 or not np.isfinite(sample.features).all():
             raise ValueError(
@@ -74,13 +75,16 @@ class Sample:
         return sample
 
 
-def drawn_rows(rows: int, count: int, *, start: int = 0) -> NDArray[np.int64]:
-    """Draws rows at random, the same ones always: the first ones of a folder may be all of one class.
+def draw_rows(rows: int, count: int, *, start: int = 0) -> NDArray[np.int64]:
+    """Draws rows at random, always the same ones. The first rows of a folder might all have one class.
 
     Args:
-        rows: How many there are.
-        count: How many to draw; all where there are no more.
-        start: How many of the order to leave out before, for a draw without those of another.
+        rows: Number of rows.
+        count: Number of rows to draw; all if there are fewer.
+        start: Rows of the random order to skip first, for a draw that does not overlap with another.
+
+    Returns:
+        Sorted indices, int64.
     """
     order = np.random.default_rng(streams.key("rows")).permutation(rows)
     return np.sort(order[start : start + count])

@@ -1,4 +1,4 @@
-"""What a score is: a value with its error, and what real images score in its place."""
+"""Scores: a value with its standard error, and the value that real images reach."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Score:
     """One measure of the generated images.
 
     Attributes:
-        name: Measure and feature space.
-        value: Of the generated images.
-        floor: Of real images in their place, or None where that says nothing.
-        meaning: What it tells, in a sentence.
-        error: Standard error of the value over draws of the images, or None where none is known.
-        floor_error: Standard error of the floor, likewise.
-        count: Generated images that it is of, where that is known.
-        floor_count: Real images that the floor is of, where that is known.
+        name: Name of the measure and of the feature space, such as `fd_digits_classifier`.
+        value: Score of the generated images.
+        floor: Score of real images instead of generated ones; None if it has no meaning for this measure.
+        meaning: Explanation in one sentence.
+        error: Standard error of the value over draws of the images; None if unknown.
+        floor_error: Standard error of the floor; None if unknown.
+        count: Number of generated images, if known.
+        floor_count: Number of real images of the floor, if known.
 
     Raises:
-        ValueError: A number is not finite: the measure could not be taken.
+        ValueError: A number is not finite: the measure cannot be computed for these images.
     """
 
     name: str
@@ -41,30 +41,30 @@ class Score:
     floor_count: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what is no number, before it becomes a cell of a table."""
+        """Refuses values that are not finite, before they get into a table."""
         for name in ("value", "floor", "error", "floor_error"):
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
                 raise ValueError(
-                    f"the measure {self.name} cannot be taken of these images. Received: {name}={float(number)}"
+                    f"the measure {self.name} cannot be computed for these images. Received: {name}={float(number)}"
                 )
 
     @property
     def text(self) -> str:
-        """The value to a few digits, with its error."""
+        """The value with its error, rounded."""
         return _text(self.value, self.error)
 
     @property
     def floor_text(self) -> str:
-        """The floor to a few digits, with its error, and how many images it is of unless as many; empty without one."""
+        """The floor with its error, rounded, and its number of images if that differs; empty without a floor."""
         if self.floor is None:
             return ""
-        alike = self.floor_count in (None, self.count)
-        return _text(self.floor, self.floor_error) + ("" if alike else f" ({self.floor_count} images)")
+        same_count = self.floor_count in (None, self.count)
+        return _text(self.floor, self.floor_error) + ("" if same_count else f" ({self.floor_count} images)")
 
 
-def with_floors(scores: Sequence[Score], real: Sequence[Score]) -> list[Score]:
-    """Returns scores with those of real images, by name, as their floors."""
+def add_floors(scores: Sequence[Score], real: Sequence[Score]) -> list[Score]:
+    """Returns scores with the scores of real images, matched by name, as their floors."""
     floors = {score.name: score for score in real}
     return [
         replace(score, floor=floor.value, floor_error=floor.error, floor_count=floor.count)
@@ -74,19 +74,19 @@ def with_floors(scores: Sequence[Score], real: Sequence[Score]) -> list[Score]:
     ]
 
 
-def share_error(hits: float, count: int) -> float:
-    """Returns the standard error of a share, hits / count; not zero where none or all of them hit (Laplace's rule)."""
-    share = (hits + 1.0) / (count + 2.0)
-    return math.sqrt(share * (1.0 - share) / count)
+def fraction_error(hits: float, count: int) -> float:
+    """Returns the standard error of the fraction hits / count; by Laplace's rule, it is above zero for 0 and for 1."""
+    fraction = (hits + 1.0) / (count + 2.0)
+    return math.sqrt(fraction * (1.0 - fraction) / count)
 
 
 def versions() -> str:
-    """Names the versions of the libraries that made a score."""
-    found = {"gan-pipelines": __version__}
+    """Returns the versions of the libraries that scores depend on, as text."""
+    installed = {"gan-pipelines": __version__}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+            installed[name] = importlib.metadata.version(name)
+    return ", ".join(f"{name} {version}" for name, version in installed.items())
 
 
 def _text(value: float, error: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Objectives: the games that generator and discriminator play."""
+"""Adversarial objectives: the losses of generator and discriminator."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ AnyObjective = Annotated[
     Field(discriminator="kind"),
     BeforeValidator(from_word),
 ]
-"""Every objective there is: a new one is one file and one word here."""
+"""All objectives. To add one, write its file and add its class here."""
 
 __all__ = [
     "AnyObjective",

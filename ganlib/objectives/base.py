@@ -1,4 +1,4 @@
-"""What an objective is: the adversarial game as named terms whose sum is the loss."""
+"""The base class of all objectives. An objective is a set of named terms; their sum is the loss."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Objective(Config):
-    """A game. Final classes add `kind`, their settings and their mathematics.
+    """The losses of generator and discriminator. Final classes add `kind`, settings and terms.
 
-    Images are float32 [N, H, W, C] in -1..1; the discriminator maps them to float32 logits [N, 1].
-    A condition, where there is one, is closed over by the discriminator that is passed in. Each term
-    is a float32 scalar, the mean over the images at hand; the trainer accounts for replicas. The discriminator
-    answers the same tensor once, however often it is asked for the update of one network; with simultaneous
-    updates both networks' updates share these answers.
+    Images are float32 [N, H, W, C] in -1..1. The `discriminator` argument maps them to float32 logits [N, 1]. For
+    conditional tasks it already knows the condition. Within one update it runs once per image tensor and returns
+    the same logits for later calls; simultaneous updates of both networks share these logits.
+
+    Each term is a float32 scalar: the mean over the given images. The trainer accounts for replicas.
     """
 
     kind: str
@@ -34,76 +34,88 @@ class Objective(Config):
     """Discriminator updates for each generator update."""
 
     def check(self, *, judges_batches: bool) -> None:
-        """Says whether a discriminator can be penalised, before anything is built.
+        """Checks that the discriminator suits this objective, before any network is built.
 
         Args:
-            judges_batches: Whether its answer to an image depends on others, see `Architecture.judges_batches`.
+            judges_batches: Whether the logit of an image depends on the rest of the batch, see
+                `Architecture.judges_batches`.
 
         Raises:
-            ValueError: It cannot.
+            ValueError: The objective has gradient penalties, and the discriminator mixes the images of a batch.
         """
         if self.penalised and judges_batches:
             raise ValueError(
-                "a penalty on each image's slope wants a discriminator that judges images one by one; take "
-                "model.discriminator_norm=none or spectral. "
+                "a gradient penalty needs a discriminator whose logit for an image does not depend on the rest of "
+                "the batch: set model.discriminator_norm=none or spectral. "
                 f"Received: objective={self.kind}, model.discriminator_norm=batch"
             )
 
     @abstractmethod
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns what the discriminator minimises, by name; only its own variables will follow."""
+        """Returns the terms of the discriminator's loss, by name. Only the discriminator is updated."""
 
     @abstractmethod
     def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns what the generator minimises, by name; gradients flow to it through the fakes."""
+        """Returns the terms of the generator's loss, by name. Gradients reach the generator through `fake`."""
 
-    def penalties(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, chance: tf.Tensor) -> Terms:
-        """Returns further terms of the discriminator's loss that depend on its slope at the images.
+    def penalties(
+        self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, interpolation: tf.Tensor
+    ) -> Terms:
+        """Returns the gradient penalties: further terms of the discriminator's loss, by name.
 
-        They are asked for before the other terms, so that slope and answer come from one pass.
+        Call it before `discriminator_terms`, so that one forward pass gives both gradients and logits.
 
         Args:
-            discriminator: The network to penalise.
-            real: Real images.
-            fake: As many generated ones.
-            chance: float32 [N], uniform in 0..1, drawn anew for every update.
+            discriminator: Discriminator to penalise.
+            real: Real images [N, H, W, C].
+            fake: Generated images [N, H, W, C].
+            interpolation: float32 [N], uniform in 0..1, newly drawn for every update. A penalty at points between
+                real and generated images uses it to choose the points.
+
+        Returns:
+            One term for each name in `penalty_terms`.
         """
-        del discriminator, real, fake, chance
+        del discriminator, real, fake, interpolation
         return {}
 
     @property
+    def penalty_terms(self) -> tuple[str, ...]:
+        """Names of the terms that `penalties` returns; empty if there are no penalties."""
+        return ()
+
+    @property
     def penalised(self) -> bool:
-        """Whether `penalties` returns any."""
-        return False
+        """Whether there are gradient penalties."""
+        return bool(self.penalty_terms)
 
     @property
     def penalty_every(self) -> int:
-        """Generator steps from one update with penalties to the next; the trainer weighs them accordingly."""
+        """Generator steps from one update with penalties to the next; the trainer scales penalties by it."""
         return 1
 
     @property
     def constraint(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
-        """What is done to each of the discriminator's weights after its update, if anything."""
+        """Function that is applied to each weight of the discriminator after its update; None means none."""
         return None
 
     @property
     def boundary(self) -> float | None:
-        """Logit above which the discriminator calls an image real; None where only differences have a meaning."""
+        """Logit above which an image counts as real; None if only differences of logits have a meaning."""
         return 0.0
 
     def accuracy(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-        """Returns the share of images that the discriminator tells rightly, or of pairs without a boundary."""
+        """Returns the fraction of correctly classified images or, without `boundary`, of correctly ranked pairs."""
         real_logits, fake_logits = discriminator(real), discriminator(fake)
         if self.boundary is None:
-            return share(real_logits > fake_logits)
-        return (share(real_logits > self.boundary) + share(fake_logits < self.boundary)) / 2.0
+            return fraction(real_logits > fake_logits)
+        return (fraction(real_logits > self.boundary) + fraction(fake_logits < self.boundary)) / 2.0
 
 
-def share(answers: tf.Tensor) -> tf.Tensor:
-    """Returns the share of true ones."""
-    return tf.reduce_mean(tf.cast(answers, tf.float32))
+def fraction(values: tf.Tensor) -> tf.Tensor:
+    """Returns the fraction of boolean values that are true, as a float32 scalar."""
+    return tf.reduce_mean(tf.cast(values, tf.float32))
 
 
 def mean(values: tf.Tensor) -> tf.Tensor:
-    """Returns the mean in float32, whatever the precision of the values."""
+    """Returns the mean, computed in float32 for values of any precision."""
     return tf.reduce_mean(tf.cast(values, tf.float32))

@@ -1,4 +1,4 @@
-"""The discriminator's half of the original game, shared by both of its generator losses."""
+"""The cross-entropy loss of the discriminator, shared by `Minimax` and `NonSaturating`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib.objectives.base import Objective
-from ganlib.objectives.slopes import zero_centred
+from ganlib.objectives.gradients import zero_centred_penalty
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -19,48 +19,50 @@ if TYPE_CHECKING:
 
 
 def mean_log_sigmoid(logits: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of log(sigmoid(logits)) in float32, stable for logits of any size."""
+    """Returns the mean of log(sigmoid(logits)) in float32, numerically stable for logits of any size."""
     return tf.reduce_mean(tf.math.log_sigmoid(tf.cast(logits, tf.float32)))
 
 
 class CrossEntropy(Objective, ABC):
-    """A discriminator that estimates the probability of being real, by cross-entropy on logits.
+    """A discriminator that is trained by cross-entropy to estimate the probability that an image is real.
 
-    `real` is -E[log D(x)] and `fake` is -E[log(1 - D(G(z)))], each log 2 for an undecided
-    discriminator (Goodfellow et al. 2014, equation 1). `r1` is the zero-centred penalty on real images
-    (Mescheder et al. 2018, https://arxiv.org/abs/1801.04406), lazy as in StyleGAN2 (Karras et al. 2020,
-    https://arxiv.org/abs/1912.04958, appendix B): with `r1_every` above one its weight grows by as much.
+    The term `real` is -E[log D(x)] and `fake` is -E[log(1 - D(G(z)))]; both are log 2 for a discriminator that cannot
+    tell real from fake (Goodfellow et al. 2014, equation 1). The term `r1` is the zero-centred gradient penalty on real
+    images (Mescheder et al. 2018, https://arxiv.org/abs/1801.04406). It can be computed every `r1_every` steps only,
+    with a weight that is larger by this factor (Karras et al. 2020, https://arxiv.org/abs/1912.04958, appendix B).
     """
 
     r1: float | None = Field(default=None, gt=0.0)
-    """Weight of the R1 penalty; absent means none."""
+    """Weight of the R1 penalty; null means no penalty."""
     r1_every: int = Field(default=1, ge=1)
-    """Steps from one R1 penalty to the next; between them its term is 0."""
+    """Steps from one R1 penalty to the next; in the steps between, the term is 0."""
 
     @model_validator(mode="after")
     def _check_r1(self) -> CrossEntropy:
         if self.r1 is None and self.r1_every > 1:
-            raise ValueError(f"r1_every is of no use without r1. Received: r1_every={self.r1_every}")
+            raise ValueError(f"r1_every needs r1. Received: r1_every={self.r1_every}")
         return self
 
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `real` and `fake`; see the base class."""
+        """Returns the terms `real` and `fake`."""
         return {
             "real": -mean_log_sigmoid(discriminator(real)),
             "fake": -mean_log_sigmoid(-discriminator(fake)),
         }
 
-    def penalties(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, chance: tf.Tensor) -> Terms:
-        """Returns `r1` if it has a weight; see the base class."""
-        del fake, chance
-        return {} if self.r1 is None else {"r1": zero_centred(discriminator, real, weight=self.r1)}
+    def penalties(
+        self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, interpolation: tf.Tensor
+    ) -> Terms:
+        """Returns the term `r1`, r1/2 E[|grad D(x)|^2], if it has a weight."""
+        del fake, interpolation
+        return {} if self.r1 is None else {"r1": zero_centred_penalty(discriminator, real, weight=self.r1)}
 
     @property
-    def penalised(self) -> bool:
-        """Whether R1 has a weight; see the base class."""
-        return self.r1 is not None
+    def penalty_terms(self) -> tuple[str, ...]:
+        """`r1` if it has a weight."""
+        return () if self.r1 is None else ("r1",)
 
     @property
     def penalty_every(self) -> int:
-        """See the base class."""
+        """`r1_every`, or 1 without R1."""
         return self.r1_every if self.penalised else 1

@@ -1,4 +1,4 @@
-"""The game of the Wasserstein distance, shared by both ways of keeping the critic Lipschitz."""
+"""The losses of a Wasserstein GAN, shared by both ways of keeping the critic Lipschitz."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class EarthMover(Objective, ABC):
     """
 
     discriminator_steps: int = Field(default=5, ge=1)
-    """Discriminator updates for each generator update; the estimate wants a critic near its optimum."""
+    """Discriminator updates for each generator update; the estimate is only good for a critic near its optimum."""
 
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `wasserstein`, E[D(G(z))] - E[D(x)], minus the estimated distance; see the base class."""
+        """Returns the term `wasserstein`, E[D(G(z))] - E[D(x)]: the estimated distance with its sign changed."""
         return {"wasserstein": mean(discriminator(fake)) - mean(discriminator(real))}
 
     def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `wasserstein`, -E[D(G(z))]; see the base class."""
+        """Returns the term `wasserstein`, -E[D(G(z))]."""
         del real
         return {"wasserstein": -mean(discriminator(fake))}
 
     @property
     def boundary(self) -> float | None:
-        """None: the critic is known up to a constant."""
+        """None, because a constant added to all outputs of the critic does not change the loss."""
         return None

@@ -1,4 +1,4 @@
-"""The hinge game (Lim and Ye 2017, https://arxiv.org/abs/1705.02894; as in SNGAN, https://arxiv.org/abs/1802.05957)."""
+"""The hinge loss (Lim and Ye 2017, https://arxiv.org/abs/1705.02894; as in SNGAN, https://arxiv.org/abs/1802.05957)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Hinge(Objective):
-    """The discriminator wants logits above 1 for real images and below -1 for fakes, and no further."""
+    """Pushes logits above 1 for real images and below -1 for generated ones, but no further."""
 
     kind: Literal["hinge"] = "hinge"
 
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `real`, E[max(0, 1 - D(x))], and `fake`, E[max(0, 1 + D(G(z)))]; see the base class."""
+        """Returns the terms `real`, E[max(0, 1 - D(x))], and `fake`, E[max(0, 1 + D(G(z)))]."""
         return {
             "real": mean(tf.nn.relu(1.0 - discriminator(real))),
             "fake": mean(tf.nn.relu(1.0 + discriminator(fake))),
         }
 
     def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `hinge`, -E[D(G(z))]; see the base class."""
+        """Returns the term `hinge`, -E[D(G(z))]."""
         del real
         return {"hinge": -mean(discriminator(fake))}

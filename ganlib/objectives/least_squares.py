@@ -1,4 +1,4 @@
-"""The least-squares game (Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9)."""
+"""The least-squares loss (Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class LeastSquares(Objective):
-    """The discriminator is drawn to 1 on real images and to 0 on fakes; the generator draws it to 1."""
+    """The discriminator's targets are 1 for real images and 0 for generated ones; the generator's target is 1."""
 
     kind: Literal["least_squares"] = "least_squares"
 
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `real`, E[(D(x) - 1)^2] / 2, and `fake`, E[D(G(z))^2] / 2; see the base class."""
+        """Returns the terms `real`, E[(D(x) - 1)^2] / 2, and `fake`, E[D(G(z))^2] / 2."""
         return {
             "real": mean(tf.square(discriminator(real) - 1.0)) / 2.0,
             "fake": mean(tf.square(discriminator(fake))) / 2.0,
         }
 
     def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `least_squares`, E[(D(G(z)) - 1)^2] / 2; see the base class."""
+        """Returns the term `least_squares`, E[(D(G(z)) - 1)^2] / 2."""
         del real
         return {"least_squares": mean(tf.square(discriminator(fake) - 1.0)) / 2.0}
 
     @property
     def boundary(self) -> float | None:
-        """Halfway between the two targets."""
+        """0.5, halfway between the two targets."""
         return 0.5

@@ -1,4 +1,4 @@
-"""The original minimax game (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1)."""
+"""The original minimax loss (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class Minimax(CrossEntropy):
-    """The generator minimises E[log(1 - D(G(z)))], the discriminator's own loss with its sign turned.
+    """The generator minimises E[log(1 - D(G(z)))], the term `fake` of the discriminator with its sign changed.
 
-    The gradient vanishes where the discriminator rejects fakes with confidence, as the paper itself
-    notes; `NonSaturating` is the usual choice.
+    Its gradient vanishes where the discriminator rejects generated images with confidence, as the paper notes. Use
+    `NonSaturating` instead.
     """
 
     kind: Literal["minimax"] = "minimax"
 
     def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `minimax`, -log 2 for an undecided discriminator; see the base class."""
+        """Returns the term `minimax`, -log 2 for a discriminator that cannot tell real from fake."""
         del real
         return {"minimax": mean_log_sigmoid(-discriminator(fake))}

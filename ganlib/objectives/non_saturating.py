@@ -1,4 +1,4 @@
-"""The non-saturating game (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, section 3)."""
+"""The non-saturating loss (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, section 3)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class NonSaturating(CrossEntropy):
-    """The generator minimises -E[log D(G(z))]: strong gradients where the discriminator is sure."""
+    """The generator minimises -E[log D(G(z))], which has strong gradients where the discriminator is confident."""
 
     kind: Literal["non_saturating"] = "non_saturating"
 
     def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns `non_saturating`, log 2 for an undecided discriminator; see the base class."""
+        """Returns the term `non_saturating`, log 2 for a discriminator that cannot tell real from fake."""
         del real
         return {"non_saturating": -mean_log_sigmoid(discriminator(fake))}

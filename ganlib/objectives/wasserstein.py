@@ -1,4 +1,4 @@
-"""The Wasserstein game with weight clipping (Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875)."""
+"""The Wasserstein loss with weight clipping (Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Wasserstein(EarthMover):
-    """Keeps the critic Lipschitz by clipping its weights: of historical interest, `WganGp` does better."""
+    """Keeps the critic Lipschitz by clipping its weights. Of historical interest; `WganGp` gives better images."""
 
     kind: Literal["wasserstein"] = "wasserstein"
     clip: float = Field(default=0.01, gt=0.0)
-    """Largest magnitude of any of the discriminator's weights."""
+    """Largest absolute value of a weight of the discriminator."""
 
     @property
     def constraint(self) -> Constraint | None:
-        """Clipping; see the base class."""
+        """Clips a weight to -clip..clip."""
         return lambda weight: tf.clip_by_value(weight, -self.clip, self.clip)

@@ -8,7 +8,7 @@ time to time, and once more at the end.
 """
 
 from ganlib.tracking.address import DeliveryBlocked, check_address, store_file, store_uri
-from ganlib.tracking.background import deliver_command
+from ganlib.tracking.background import sync_command
 from ganlib.tracking.delivery import deliver
 from ganlib.tracking.folder import (
     DEFAULT_EXPERIMENT,
@@ -35,7 +35,6 @@ __all__ = [
     "check_address",
     "create_store",
     "deliver",
-    "deliver_command",
     "error_summary",
     "flatten",
     "has_pending",
@@ -43,5 +42,6 @@ __all__ = [
     "run_id",
     "store_file",
     "store_uri",
+    "sync_command",
     "tracked_folders",
 ]

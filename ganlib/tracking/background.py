@@ -46,7 +46,7 @@ class BackgroundDelivery(threading.Thread):
             if self._delivery.calls == before:
                 break
         if has_pending(self._folder):
-            deliver = f"eliver it with: {deliver_command(self._folder)}"
+            deliver = f"eliver it with: {sync_command(self._folder)}"
             advice = f"{self._blocked}. Then d{deliver}" if self._blocked else f"D{deliver}"
             print(f"tracking: not everything reached MLflow; it is saved on disk. {advice}", flush=True)
 
@@ -89,7 +89,7 @@ class BackgroundDelivery(threading.Thread):
         self._failing, self._blocked = False, ""
 
 
-def deliver_command(folder: Path) -> str:
+def sync_command(folder: Path) -> str:
     """Returns the command to deliver a folder later, with the server's address unless it contains a password."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     try:
@@ -98,4 +98,4 @@ def deliver_command(folder: Path) -> str:
         option = " --uri ADDRESS"
     else:
         option = f" --uri {shlex.quote(uri)}" if uri == redact(uri) else ""
-    return f"gan-pipelines deliver {shlex.quote(str(folder))}{option}"
+    return f"gan-pipelines sync {shlex.quote(str(folder))}{option}"

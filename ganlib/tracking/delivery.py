@@ -98,7 +98,7 @@ class Delivery:
 
     def upload(self, lines: list[Line]) -> None:
         """Logs the lines that the server does not have, in order."""
-        # The thread of a run and `gan-pipelines deliver` may upload at the same time.
+        # The thread of a run and `gan-pipelines sync` may upload at the same time.
         with storage.lock_folder(self._folder / ".delivery", timeout=LOCK_SECONDS):
             try:
                 self._upload_metrics([line for line in lines if "do" not in line])

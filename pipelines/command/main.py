@@ -1,4 +1,4 @@
-"""The command line. It alone turns an exception into an exit code: 2 for a user's mistake, 1 for a failure."""
+"""The command line. Only here do exceptions become exit codes: 2 for a mistake of the user, 1 for a failure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from ganlib import __version__
-from pipelines.command.options import config_options, resolved, run_name
-from pipelines.command.preview import described
-from pipelines.command.results import compare, deliver, score
-from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, ended_like_ctrl_c, for_people
+from pipelines.command.options import config_options, resolve_config, run_name
+from pipelines.command.preview import describe_images
+from pipelines.command.results import compare, score, sync
+from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, end_on_sigterm, stop_on_errors
 from pipelines.command.submit import submit
 from pipelines.command.train import train
 
@@ -23,23 +23,29 @@ from pipelines.command.train import train
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gan-pipelines")
 def main() -> None:
-    """Trains, judges and ships GANs, on this machine or on Kubeflow."""
+    """Trains, evaluates and exports GANs, on this machine or on Kubeflow."""
 
 
 @main.command()
 @config_options
-@click.option("--name", help="Name of the run; absent means the preset's with a few digits for the settings.")
-@click.option("--root", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--name", help="Name of the run. Default: name of the preset and a short hash of the settings.")
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of all runs.",
+)
 @click.option(
     "--runner",
     type=click.Choice(["subprocess", "docker"]),
     default="subprocess",
     show_default=True,
-    help="What each step runs in: a process of this installation, or a container.",
+    help="Run each step in a local subprocess or in a container.",
 )
-@click.option("--image", help="Image of the containers, if it is not the one that `make image` builds.")
-@click.option("--dry-run", is_flag=True, help="Check and print the config, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+@click.option("--image", help="Container image for --runner docker. Default: the image that `make image` builds.")
+@click.option("--dry-run", is_flag=True, help="Check and print the config and the images, without running anything.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on the last line.")
 def run(
     chosen: tuple[str, ...],
     files: tuple[Path, ...],
@@ -51,15 +57,15 @@ def run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Runs the whole pipeline on this machine; the same command again resumes it."""
+    """Runs the whole pipeline on this machine. Repeat the command to resume an interrupted run."""
     try:
         image = _image(runner, image)
-        config = resolved(chosen, files, assignments)
+        config = resolve_config(chosen, files, assignments)
         name = run_name(name, chosen, files, config)
         if dry_run:
-            shown = config.to_parameters()
-            click.echo(json.dumps({"run": name, **shown}) if as_json else f"# run: {name}\n{_yaml(shown)}")
-            for line in described(config):
+            sections = config.to_parameters()
+            click.echo(json.dumps({"run": name, **sections}) if as_json else f"# run: {name}\n{_yaml(sections)}")
+            for line in describe_images(config):
                 click.echo(f"# data: {line}", err=as_json)
             return
         result = _run(config, name, root, image)
@@ -73,18 +79,18 @@ def run(
 
 
 def _image(runner: str, image: str | None) -> str | None:
-    """Returns the image that the steps run in, if they run in containers."""
+    """Returns the container image; None for subprocesses."""
     if runner == "docker":
         from pipelines.gan_training import DEFAULT_IMAGE
 
         return image or DEFAULT_IMAGE
     if image is not None:
-        raise Stop(f"an image belongs to --runner docker. Received: --image {image} --runner {runner}", MISTAKE)
+        raise Stop(f"--image needs --runner docker. Received: --image {image} --runner {runner}", MISTAKE)
     return None
 
 
 def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
-    """Runs, and turns what ends the run into a `Stop`."""
+    """Runs the pipeline and turns errors and interruptions into a `Stop`."""
     from pipelines.local import runner
 
     def end_steps() -> None:
@@ -92,32 +98,34 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
             with suppress(psutil.Error):
                 step.terminate()
 
-    with for_people(extra=True, failures=(OSError, RuntimeError)):
+    with stop_on_errors(needs_train=True, failures=(OSError, RuntimeError)):
         import psutil
 
         try:
-            with ended_like_ctrl_c(first=end_steps):
+            with end_on_sigterm(cleanup=end_steps):
                 return runner.run(config, name=name, root=root, image=image)
         except KeyboardInterrupt as error:
-            raise Stop("interrupted; the same command again goes on from the last checkpoint", FAILURE) from error
+            raise Stop("interrupted; repeat the command to resume from the last checkpoint", FAILURE) from error
         except runner.StepFailed as error:
             raise Stop(str(error), error.code) from error
 
 
 @main.command(name="compile")
 @config_options
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML to write.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML file to write."
+)
 @click.option(
     "--image",
     envvar="GAN_PIPELINES_IMAGE",
     show_envvar=True,
-    help="Container image of the steps, best named by its digest; absent means that of this machine.",
+    help="Container image of the steps, best with its digest. Default: the image that `make image` builds.",
 )
 def compile_(
     chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...], output: Path, image: str | None
 ) -> None:
-    """Compiles the pipeline for Kubeflow, with the config as its default parameters."""
-    config = resolved(chosen, files, assignments)
+    """Compiles the pipeline for Kubeflow. The config becomes the default values of its parameters."""
+    config = resolve_config(chosen, files, assignments)
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
     if output.suffix not in (".yaml", ".yml"):
@@ -128,13 +136,15 @@ def compile_(
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
     if not image:
-        click.echo(f"note: its image is this machine's {DEFAULT_IMAGE}; a cluster needs --image, one that it can fetch")
+        click.echo(
+            f"note: the image is {DEFAULT_IMAGE} of this machine; for a cluster, set --image to one that it can pull"
+        )
 
 
 @main.command()
 @click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
 def config(schema: bool) -> None:
-    """Prints every field of the config with its type, default and meaning."""
+    """Prints all fields of the config with type, default and description."""
     from pipelines.kubeflow.platform import PipelineConfig
 
     if schema:
@@ -142,27 +152,27 @@ def config(schema: bool) -> None:
         return
     rows = list(_fields(PipelineConfig.model_json_schema()))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for *cells, meaning in rows:
-        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), meaning]))
+    for *cells, description in rows:
+        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), description]))
 
 
 @main.command()
 def presets() -> None:
-    """Lists the presets with what each is and, of the games, a command with its time and score."""
+    """Lists the presets; those of kind loss with an example command, its time and score."""
     import yaml
 
     from pipelines import settings
 
     rows = []
     for name, text in settings.presets().items():
-        head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
-        comments = [line.removeprefix("#").strip() for line in head]
-        start = f"{settings.preset_kind(yaml.safe_load(text)):<6}  {name:<16} "
-        rows.append(start + f"\n{' ' * len(start)}".join(comments))
+        header = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+        comments = [line.removeprefix("#").strip() for line in header]
+        title = f"{settings.preset_kind(yaml.safe_load(text)):<6}  {name:<16} "
+        rows.append(title + f"\n{' ' * len(title)}".join(comments))
     click.echo("\n".join(sorted(rows)))
 
 
-for command in (compare, deliver, score, submit, train):
+for command in (compare, score, submit, sync, train):
     main.add_command(command)
 
 
@@ -173,7 +183,7 @@ def _yaml(values: dict[str, Any]) -> str:
 
 
 def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Yields path, type, default and meaning of every field of a JSON Schema, nested ones after their owner."""
+    """Yields path, type, default and description of each field of a JSON Schema, nested fields after their parent."""
     definitions = schema["$defs"]
 
     def variants(field: dict[str, Any]) -> list[dict[str, Any]]:
@@ -184,24 +194,24 @@ def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
     def walk(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
         for name, field in node["properties"].items():
-            below = variants(field)
+            nested = variants(field)
             if name != "kind":
-                meaning = " ".join(field.get("description", "").split())
-                yield f"{prefix}{name}", _kind(field, below), _default(field), meaning
-            for variant in below:
-                word = variant["properties"].get("kind", {}).get("const")
-                inner = f"{prefix}{name}." if word is None or len(below) == 1 else f"{prefix}{name}[{word}]."
+                description = " ".join(field.get("description", "").split())
+                yield f"{prefix}{name}", _type(field, nested), _default(field), description
+            for variant in nested:
+                kind = variant["properties"].get("kind", {}).get("const")
+                inner = f"{prefix}{name}." if kind is None or len(nested) == 1 else f"{prefix}{name}[{kind}]."
                 yield from walk(variant, inner)
 
     yield from walk(schema, "")
 
 
-def _kind(field: dict[str, Any], below: list[dict[str, Any]]) -> str:
-    words = [variant["properties"]["kind"]["const"] for variant in below if "kind" in variant["properties"]]
-    if words or below:
-        return " | ".join(words) or "section"
+def _type(field: dict[str, Any], nested: list[dict[str, Any]]) -> str:
+    kinds = [variant["properties"]["kind"]["const"] for variant in nested if "kind" in variant["properties"]]
+    if kinds or nested:
+        return " | ".join(kinds) or "section"
     if field.get("type") == "array":
-        return f"list of {_kind(field['items'], [])}"
+        return f"list of {_type(field['items'], [])}"
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     options = field.get("anyOf", [field])

@@ -1,4 +1,4 @@
-"""The options that choose a config, and the name that a run gets from them."""
+"""The options that select a config, and the run name that follows from them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ import click
 from pipelines.command.stops import MISTAKE, Stop
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-TAKEN = ("mlflow.db", "mlflow-artifacts")  # what else lies in the folder of all runs, with SQLite's own files beside
+RESERVED = ("mlflow.db", "mlflow-artifacts")  # other content of the folder of all runs, besides files of SQLite
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that choose a config."""
+    """Adds the options that select a config."""
     options = (
         click.option(
             "--preset",
             "chosen",
             multiple=True,
-            help="Named config to start from, digits if there is no --config; may be repeated: data, then a game. "
-            "`gan-pipelines presets` lists them.",
+            help="Named config to start from; see `gan-pipelines presets`. Can be repeated, for example for data and "
+            "a loss. Default: digits, without --config.",
         ),
         click.option(
             "--config",
             "files",
             multiple=True,
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="YAML file with sections, put over the preset; may be repeated, later ones over earlier ones.",
+            help="YAML file with sections of the config, which override the presets. Can be repeated; later files "
+            "override earlier ones.",
         ),
         click.option(
             "--set",
             "assignments",
             multiple=True,
             metavar="SECTION.FIELD=VALUE",
-            help="Sets one field; may be repeated.",
+            help="Sets one field of the config. Can be repeated.",
         ),
     )
     for option in reversed(options):
@@ -45,8 +46,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def resolved(chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...]) -> Any:
-    """Returns the config of presets, a file and single fields."""
+def resolve_config(chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...]) -> Any:
+    """Returns the config from presets, files and single fields."""
     from pipelines import settings
 
     chosen = chosen if chosen or files else (settings.DEFAULT_PRESET,)
@@ -57,14 +58,17 @@ def resolved(chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tupl
 
 
 def run_name(name: str | None, chosen: tuple[str, ...], files: tuple[Path, ...], config: Any) -> str:
-    """Returns the given name, or one that tells where the config came from and what it says."""
+    """Returns the given name, or one made from the names of presets or file and a hash of the config."""
     from pipelines import settings
 
     if name is None:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", files[0].stem).strip("-") if files else settings.DEFAULT_PRESET
-        title = "-".join(settings.ordered(chosen, alone=not files)) or plain or "run"
-        return f"{title[:100]}-{settings.digest(config)}"
-    if not RUN_NAME.fullmatch(name) or name.startswith(TAKEN):
-        wanted = "a name of at most 120 letters, digits, '.', '_' and '-' that does not begin with a sign"
-        raise Stop(f"expected {wanted}, nor with {' or '.join(TAKEN)}. Received: name={name!r}", MISTAKE)
+        title = "-".join(settings.order_presets(chosen, alone=not files)) or plain or "run"
+        return f"{title[:100]}-{settings.config_hash(config)}"
+    if not RUN_NAME.fullmatch(name) or name.startswith(RESERVED):
+        raise Stop(
+            "expected a name of at most 120 letters, digits, '.', '_' and '-' that starts with a letter or digit, and "
+            f"not with {' or '.join(RESERVED)}. Received: name={name!r}",
+            MISTAKE,
+        )
     return name

@@ -1,4 +1,4 @@
-"""What a dry run says of images that are at hand."""
+"""Describes the images for a dry run."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from pipelines.command.stops import for_people
+from pipelines.command.stops import stop_on_errors
 
-MAX_BYTES = 256 * 2**20  # of a file that has to be unpacked or read as a whole
+MAX_BYTES = 256 * 2**20  # of a file that must be read completely
 
 
-def described(config: Any) -> list[str]:
-    """Returns what is recognised of the images; nothing is downloaded, and what takes long is not looked at.
+def describe_images(config: Any) -> list[str]:
+    """Returns lines that describe the images. Nothing is downloaded, and large files that take long are skipped.
 
     Raises:
-        Stop: A run would refuse them.
+        Stop: The images cannot be used; a run would fail in the same way.
     """
     source = config.data.source
-    places = [place for place in (getattr(source, "path", None), getattr(source, "labels", None)) if place is not None]
-    paths = [Path(place).expanduser() for place in places if "://" not in place]
-    if not places:  # the embedded ones
+    options = (getattr(source, "path", None), getattr(source, "labels", None))
+    locations = [location for location in options if location is not None]
+    paths = [Path(location).expanduser() for location in locations if "://" not in location]
+    if not locations:  # the embedded digits
         return []
-    if len(paths) < len(places) or not all(path.exists() for path in paths):
-        return ["the images are not on this machine, and not looked at"]
-    if not _quick(paths[0], kind=source.kind):
-        return [f"not looked at: a file of more than {MAX_BYTES} bytes that must be read as a whole"]
-    with for_people():
+    if len(paths) < len(locations) or not all(path.exists() for path in paths):
+        return ["not checked: the images are not on this machine"]
+    if not _is_quick(paths[0], kind=source.kind):
+        return [f"not checked: a file of more than {MAX_BYTES} bytes that must be read completely"]
+    with stop_on_errors():
         try:
             from ganlib.data import describe, survey
 
             listing = source.listing()
             description = describe(listing, survey(listing, config.data.value_range))
         except ModuleNotFoundError as error:
-            return [f"not looked at: {error.name} is missing"]
+            return [f"not checked: {error.name} is not installed"]
         listing.check_splits()
         config.task.check(classes=len(listing.classes))
         return description
 
 
-def _quick(path: Path, *, kind: str) -> bool:
-    """Says whether a file can be listed without being read as a whole, or is small."""
+def _is_quick(path: Path, *, kind: str) -> bool:
+    """Returns whether a file is small, or can be listed without reading it completely."""
     if path.is_dir() or path.stat().st_size <= MAX_BYTES:
         return True
     return kind == "archive" and zipfile.is_zipfile(path)

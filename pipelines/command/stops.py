@@ -1,4 +1,4 @@
-"""How a command ends early: one line or more, and an exit code."""
+"""Errors of the command line: a message and an exit code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 MISTAKE, FAILURE = 2, 1
-EXTRA = "it comes with the extra [train]: pip install -r requirements/train.txt"
+INSTALL = "install the extra [train]: pip install -r requirements/train.txt"
 
 
-class Stop(Exception):  # noqa: N818  # an end, not always a fault
-    """Ends a command with one line or more and an exit code."""
+class Stop(Exception):  # noqa: N818  # not always an error
+    """Ends a command with a message of one or more lines and an exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -24,47 +24,47 @@ class Stop(Exception):  # noqa: N818  # an end, not always a fault
 
 
 @contextmanager
-def for_people(*, extra: bool = False, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
-    """Turns what was raised for people to read into the end of a command.
+def stop_on_errors(*, needs_train: bool = False, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Turns expected errors into a `Stop`, whose message is printed without a traceback.
 
     Args:
-        extra: Whether a library that is missing is one of the extra [train]; otherwise it is a fault of ours.
-        failures: Errors that are not the user's mistake, as ValueError is.
+        needs_train: Whether the code needs libraries of the extra [train]. Without it, a missing library is a bug.
+        failures: Errors that become exit code 1. ValueError always becomes 2, the code for mistakes of the user.
 
     Raises:
-        Stop: One of them was raised.
+        Stop: One of these errors was raised.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        if not extra:
+        if not needs_train:
             raise
-        raise Stop(f"{error.name} is missing; {EXTRA}", MISTAKE) from error
+        raise Stop(f"{error.name} is not installed; {INSTALL}", MISTAKE) from error
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
-    except BrokenPipeError:  # whoever reads the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         raise
     except failures as error:
         raise Stop(str(error), FAILURE) from error
 
 
 @contextmanager
-def ended_like_ctrl_c(*, first: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Lets SIGTERM end a command as Ctrl-C does, so that it clears up and says a last line.
+def end_on_sigterm(*, cleanup: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Handles SIGTERM like Ctrl-C, so that a command cleans up and prints a last line.
 
     Args:
-        first: What is done before; a terminal's Ctrl-C goes to the command's processes too, SIGTERM does not.
+        cleanup: Called first, for example to end child processes: they receive a terminal's Ctrl-C, but not SIGTERM.
 
     Raises:
-        KeyboardInterrupt: It came.
+        KeyboardInterrupt: SIGTERM was received.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         del number, frame
-        first()
+        cleanup()
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # Python hears signals in that one only
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield
         return
     before = signal.signal(signal.SIGTERM, end)
@@ -75,7 +75,7 @@ def ended_like_ctrl_c(*, first: Callable[[], None] = lambda: None) -> Iterator[N
 
 
 class Commands(click.Group):
-    """Turns a `Stop` of any command into what people and programs read."""
+    """Prints a `Stop` as error lines and exits with its code."""
 
     def invoke(self, context: click.Context) -> Any:
         """Runs the command."""

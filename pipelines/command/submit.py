@@ -1,4 +1,4 @@
-"""The command that hands the pipeline to a Kubeflow cluster."""
+"""The command `submit`: runs the pipeline on a Kubeflow cluster."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipelines.command.options import config_options, resolved, run_name
-from pipelines.command.stops import FAILURE, MISTAKE, Stop, ended_like_ctrl_c, for_people
+from pipelines.command.options import config_options, resolve_config, run_name
+from pipelines.command.stops import FAILURE, MISTAKE, Stop, end_on_sigterm, stop_on_errors
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.access import Access
     from pipelines.kubeflow.package import Package
     from pipelines.kubeflow.server import Server
-    from pipelines.kubeflow.submission import Order
+    from pipelines.kubeflow.submission import Submission
 
 VARIABLES = "GAN_PIPELINES_KFP_"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 VERTEX = (
-    "submit speaks to Kubeflow. For Vertex AI, compile the pipeline and hand the file to PipelineJob of "
+    "submit does not support Vertex AI. Compile the pipeline, and run the file with PipelineJob of "
     "google-cloud-aiplatform. Received: platform=vertex"
 )
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that say where the server is and who asks; each may come from the environment."""
+    """Adds the options for the address of the server and the credentials, which can be environment variables, too."""
     options = (
-        ("--host", str, "Address of KFP as the browser shows it, such as https://kubeflow.example.com/pipeline."),
-        ("--namespace", str, "Namespace of the user, where KFP serves several."),
+        ("--host", str, "Address of KFP as in the browser, such as https://kubeflow.example.com/pipeline."),
+        ("--namespace", str, "Namespace of the user, if KFP has several users."),
         ("--token", str, "Bearer token."),
-        ("--token-file", Path, "File with the token; read anew for every request."),
+        ("--token-file", Path, "File with the token, read again for each request."),
         ("--cookies", str, "Cookies of a session, such as authservice_session=..."),
-        ("--ca", FILE, "Certificates that the server's is trusted by."),
+        ("--ca", FILE, "File with CA certificates for the server."),
         ("--service-account", str, "Kubernetes service account of the pods."),
-        ("--experiment", str, "Experiment of KFP, made if there is none."),
-        ("--pipeline-root", str, "Where KFP keeps artifacts, such as gs://bucket/prefix."),
+        ("--experiment", str, "Experiment in KFP; created if it does not exist."),
+        ("--pipeline-root", str, "Location of artifacts, such as gs://bucket/prefix."),
     )
     for name, kind, text in reversed(options):
         variable = VARIABLES + name.removeprefix("--").upper().replace("-", "_")
@@ -53,28 +53,35 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @config_options
-@click.option("--image", envvar="GAN_PIPELINES_IMAGE", show_envvar=True, help="Container image, best by its digest.")
-@click.option("--pipeline", "compiled", type=FILE, help="Compiled pipeline to run instead; --set changes its defaults.")
+@click.option("--image", envvar="GAN_PIPELINES_IMAGE", show_envvar=True, help="Container image, best with its digest.")
+@click.option("--pipeline", "compiled", type=FILE, help="Compiled pipeline to run; --set changes its defaults.")
 @click.option(
     "--argument",
     "given",
     multiple=True,
     metavar="NAME=JSON",
-    help='One whole parameter of the pipeline, such as training={"steps": 5}; may be repeated. Where the file\'s '
-    "training has a home, it keeps that unless the argument names another.",
+    help='A whole parameter of the pipeline, such as training={"steps": 5}. Can be repeated. An argument `training` '
+    "without home keeps the home of the compiled file.",
 )
 @_server_options
 @click.option("--name", envvar=f"{VARIABLES}RUN_NAME", show_envvar=True, help="Name of the run.")
 @click.option(
-    "--cache/--no-cache", default=None, envvar=f"{VARIABLES}CACHE", help="Whether steps may come from the cache."
+    "--cache/--no-cache",
+    default=None,
+    envvar=f"{VARIABLES}CACHE",
+    help="Whether steps may use cached results. Default: as compiled.",
 )
-@click.option("--cron", metavar="LINE", help="Run at these times instead: minute, hour, day, month, day of the week.")
-@click.option("--wait", is_flag=True, help="Follow the run to its end, and exit accordingly.")
+@click.option("--cron", metavar="LINE", help="Run on a schedule: minute, hour, day, month, day of the week.")
+@click.option("--wait", is_flag=True, help="Wait for the end of the run; the exit code reflects the result.")
 @click.option(
-    "--poll", type=click.FloatRange(min=0.1), default=15.0, show_default=True, help="Seconds between two looks."
+    "--poll",
+    type=click.FloatRange(min=0.1),
+    default=15.0,
+    show_default=True,
+    help="Polling interval of --wait in seconds.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the request, and send nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+@click.option("--dry-run", is_flag=True, help="Print the request without sending it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on the last line.")
 def submit(
     chosen: tuple[str, ...],
     files: tuple[Path, ...],
@@ -99,40 +106,40 @@ def submit(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Hands the pipeline to a Kubeflow cluster, once or at times of its own.
+    """Runs the pipeline on a Kubeflow cluster, once or on a schedule.
 
-    The arguments are checked before anything is sent.
+    All arguments are checked before the request is sent.
     """
-    told: dict[str, Any] = {"run": name, "status": "failed"}
+    result: dict[str, Any] = {"run": name, "status": "failed"}
     try:
-        with for_people():
-            package, arguments, name = _chosen(chosen, files, assignments, image, compiled, given, name)
+        with stop_on_errors():
+            package, arguments, name = _select(chosen, files, assignments, image, compiled, given, name)
             from pipelines.kubeflow.access import Access
-            from pipelines.kubeflow.submission import Order
+            from pipelines.kubeflow.submission import Submission
 
             access = Access(
                 host=host or "", namespace=namespace, token=token, token_file=token_file, cookies=cookies, ca=ca
             )
-            order = Order(
+            submission = Submission(
                 name=name,
-                pipeline=(package if cache is None else package.cached(cache)).body(),
+                pipeline=(package if cache is None else package.with_cache(cache)).body(),
                 arguments=arguments,
                 pipeline_root=pipeline_root,
                 service_account=service_account,
             )
-            told["run"] = name
-            _send(order, package, access, experiment, cron, told, poll=poll if wait else None, dry_run=dry_run)
+            result["run"] = name
+            _send(submission, package, access, experiment, cron, result, poll=poll if wait else None, dry_run=dry_run)
     except Stop as stop:
         if as_json:
-            click.echo(json.dumps({**told, "error": str(stop)}))
+            click.echo(json.dumps({**result, "error": str(stop)}))
         raise
     if dry_run and not as_json:
-        click.echo(_shown(told))
+        click.echo(_dry_run_text(result))
     if as_json:
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(result))
 
 
-def _chosen(
+def _select(
     chosen: tuple[str, ...],
     files: tuple[Path, ...],
     assignments: tuple[str, ...],
@@ -141,39 +148,40 @@ def _chosen(
     given: tuple[str, ...],
     name: str | None,
 ) -> tuple[Package, dict[str, Any], str]:
-    """Returns the pipeline, its arguments and the name of the run."""
+    """Returns the pipeline, its arguments and the name of the run, from the options."""
     from ganlib import storage
-    from pipelines.kubeflow.package import Package, check_apart
+    from pipelines.kubeflow.package import Package, check_conflicts
 
-    check_apart(assignments, given)
+    check_conflicts(assignments, given)
     if compiled is not None:
         typed = click.get_current_context().get_parameter_source("image") is ParameterSource.COMMANDLINE
         if chosen or files or typed:
             what = "--image" if typed else "--preset or --config"
             raise Stop(
-                f"a compiled pipeline has its config and image already. Received: --pipeline with {what}", MISTAKE
+                f"config and image of a compiled pipeline are fixed. Received: --pipeline with {what}",
+                MISTAKE,
             )
         package = Package.read(compiled)
-        arguments = {**package.changed(assignments), **package.arguments(given)}
+        arguments = {**package.override(assignments), **package.parse_arguments(given)}
         name = name or package.name
     else:
-        config = resolved(chosen, files, assignments)
+        config = resolve_config(chosen, files, assignments)
         if config.platform.kind == "vertex":
             raise Stop(VERTEX, MISTAKE)
         if image is None:
-            raise Stop("expected --image, one that the cluster can fetch. Received: none", MISTAKE)
+            raise Stop("expected --image with an image that the cluster can pull. Received: none", MISTAKE)
         path = getattr(config.data.source, "path", None)
         if path is not None and not storage.is_remote(path):
-            told = f"nothing of this machine is sent. Received: path={path}"
-            click.echo(f"note: data.source.path is one of the pods, {told}", err=True)
+            note = f"data.source.path is a path in the pods; no local files are uploaded. Received: path={path}"
+            click.echo(f"note: {note}", err=True)
         name = run_name(name, chosen, files, config)
-        package = _compiled(config, image)
-        arguments = {**package.defaults, **package.arguments(given)}
+        package = _compile(config, image)
+        arguments = {**package.defaults, **package.parse_arguments(given)}
     package.check(arguments)
     return package, arguments, name
 
 
-def _compiled(config: Any, image: str) -> Package:
+def _compile(config: Any, image: str) -> Package:
     from pipelines.gan_training import compile_pipeline
     from pipelines.kubeflow.package import Package
 
@@ -184,70 +192,70 @@ def _compiled(config: Any, image: str) -> Package:
 
 
 def _send(
-    order: Order,
+    submission: Submission,
     package: Package,
     access: Access,
     experiment: str,
     cron: str | None,
-    told: dict[str, Any],
+    result: dict[str, Any],
     *,
     poll: float | None,
     dry_run: bool,
 ) -> None:
-    """Sends the request, tells where to look, and follows the run if that is wanted."""
-    from pipelines.kubeflow.cron import cron_line
+    """Sends the request, prints where to find the run, and waits for it if `poll` is set."""
+    from pipelines.kubeflow.cron import to_kfp_cron
     from pipelines.kubeflow.server import Server
 
-    times = None if cron is None else cron_line(cron)
-    if times and poll is not None:
-        raise Stop("only a single run can be waited for. Received: --cron with --wait", MISTAKE)
+    schedule = None if cron is None else to_kfp_cron(cron)
+    if schedule and poll is not None:
+        raise Stop("--wait needs a single run. Received: --cron with --wait", MISTAKE)
     server = Server(access)
     if dry_run:
-        body = server.request(order.recurring_run("...", times) if times else order.run("..."))
-        url = f"{access.url}/apis/v2beta1/{'recurringruns' if times else 'runs'}"
-        told.update(status="not sent", url=url, experiment=experiment, request=body)
+        body = server.to_json(submission.recurring_run("...", schedule) if schedule else submission.run("..."))
+        url = f"{access.url}/apis/v2beta1/{'recurringruns' if schedule else 'runs'}"
+        result.update(status="not sent", url=url, experiment=experiment, request=body)
         return
-    found = server.experiment(experiment)
-    if times:
-        identifier = server.schedule(order.recurring_run(found, times))
-        told.update(status="scheduled", recurring_run_id=identifier, cron=times)
-        told["url"] = server.page(identifier, of="recurringrun")
+    experiment_id = server.get_or_create_experiment(experiment)
+    if schedule:
+        identifier = server.schedule(submission.recurring_run(experiment_id, schedule))
+        result.update(status="scheduled", recurring_run_id=identifier, cron=schedule)
+        result["url"] = server.page_url(identifier, kind="recurringrun")
     else:
-        identifier = server.start(order.run(found))
-        told.update(status="submitted", run_id=identifier, url=server.page(identifier))
-    told["mlflow_tracking_uri"] = package.variable("MLFLOW_TRACKING_URI")
-    click.echo(f"{order.name}: {told['status']}")
-    click.echo(f"  KFP     {told['url']}")
-    if told["mlflow_tracking_uri"]:
-        of = package.variable("MLFLOW_EXPERIMENT_NAME") or "gan-pipelines"
-        click.echo(f"  MLflow  {told['mlflow_tracking_uri']} (experiment {of})")
+        identifier = server.start(submission.run(experiment_id))
+        result.update(status="submitted", run_id=identifier, url=server.page_url(identifier))
+    result["mlflow_tracking_uri"] = package.variable("MLFLOW_TRACKING_URI")
+    click.echo(f"{submission.name}: {result['status']}")
+    click.echo(f"  KFP     {result['url']}")
+    if result["mlflow_tracking_uri"]:
+        mlflow_experiment = package.variable("MLFLOW_EXPERIMENT_NAME") or "gan-pipelines"
+        click.echo(f"  MLflow  {result['mlflow_tracking_uri']} (experiment {mlflow_experiment})")
     if poll is not None:
-        _wait(server, identifier, package.steps, poll, told)
+        _wait(server, identifier, package.steps, poll, result)
 
 
-def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, told: dict[str, Any]) -> None:
-    """Follows a run to its end."""
-    from pipelines.kubeflow.submission import follow, reasons
+def _wait(server: Server, identifier: str, steps: tuple[str, ...], poll: float, result: dict[str, Any]) -> None:
+    """Waits for the end of a run and prints the states of its steps."""
+    from pipelines.kubeflow.submission import error_messages, follow
 
-    def tell(step: str, states: str) -> None:
-        click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {states}")
+    def report(step: str, state: str) -> None:
+        click.echo(f"  {time.strftime('%H:%M:%S')}  {step:<20} {state}")
 
     try:
-        with ended_like_ctrl_c():
-            run = follow(server, identifier, steps=steps, poll=poll, tell=tell)
+        with end_on_sigterm():
+            run = follow(server, identifier, steps=steps, poll=poll, report=report)
     except KeyboardInterrupt as error:
-        raise Stop(f"interrupted; the run goes on: {told['url']}", FAILURE) from error
+        raise Stop(f"interrupted; the run continues: {result['url']}", FAILURE) from error
     except (ValueError, OSError) as error:
-        raise Stop(f"{error}\nthe run goes on unwatched: {told['url']}", FAILURE) from error
-    told["status"] = run.state.lower()
+        raise Stop(f"{error}\nthe run may continue: {result['url']}", FAILURE) from error
+    result["status"] = run.state.lower()
     if run.state != "SUCCEEDED":
-        raise Stop("\n".join([*reasons(run), f"the run ended {told['status']}: {told['url']}"]), FAILURE)
-    click.echo(f"{told['run']}: {told['status']}")
+        raise Stop("\n".join([*error_messages(run), f"run {result['status']}: {result['url']}"]), FAILURE)
+    click.echo(f"{result['run']}: {result['status']}")
 
 
-def _shown(told: dict[str, Any]) -> str:
-    """Returns the request for people; secrets are no part of it."""
+def _dry_run_text(result: dict[str, Any]) -> str:
+    """Returns the request as YAML with comments, without secrets."""
     import yaml
 
-    head = f"# POST {told['url']}\n# experiment: {told['experiment']}, whose identifier is asked for first\n"
-    return head + str(yaml.safe_dump(told["request"], sort_keys=False)).rstrip()
+    header = f"# POST {result['url']}\n# experiment: {result['experiment']}, replaced by its identifier\n"
+    return header + str(yaml.safe_dump(result["request"], sort_keys=False)).rstrip()

@@ -1,4 +1,4 @@
-"""The command `train`: the step train_gan alone, for jobs whose pods are workers that TF_CONFIG names."""
+"""The command `train`: only the step train_gan, for jobs whose pods are the workers in TF_CONFIG."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.command.options import config_options, resolved
-from pipelines.command.stops import for_people
+from pipelines.command.options import config_options, resolve_config
+from pipelines.command.stops import stop_on_errors
 
 if TYPE_CHECKING:
     from ganlib.config import RunConfig
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_options
-@click.option("--dataset", required=True, help="What prepare_data left behind: a folder or its gs:// address.")
-@click.option("--reference", required=True, help="What measure_reference left behind.")
-@click.option("--output", required=True, help="Folder or gs:// address of the trained model; the chief writes it.")
+@click.option("--dataset", required=True, help="Output of prepare_data: a folder or its gs:// address.")
+@click.option("--reference", required=True, help="Output of measure_reference: a folder or its gs:// address.")
+@click.option("--output", required=True, help="Folder or gs:// address for the trained model; the chief writes it.")
 def train(
     chosen: tuple[str, ...],
     files: tuple[Path, ...],
@@ -28,13 +28,13 @@ def train(
     reference: str,
     output: str,
 ) -> None:
-    """Trains on a prepared dataset, alone or as one of the workers that TF_CONFIG names.
+    """Trains on a prepared dataset, alone or as one of the workers in TF_CONFIG.
 
-    All of them are given the same options, and a training.home that all of them reach: from there a job that is
-    started again goes on.
+    All workers need the same options and a training.home that all of them can reach; a restarted job resumes from
+    there.
     """
-    config = resolved(chosen, files, assignments)
-    with for_people(extra=True, failures=(OSError, RuntimeError)):
+    config = resolve_config(chosen, files, assignments)
+    with stop_on_errors(needs_train=True, failures=(OSError, RuntimeError)):
         _train(config, dataset, reference, output)
 
 
@@ -43,10 +43,10 @@ def _train(config: RunConfig, dataset: str, reference: str, output: str) -> None
     from ganlib.data import PreparedDataset
     from ganlib.evaluation import Reference
 
-    # Before anything touches TensorFlow; of several workers each waits here for the others.
+    # Before anything uses TensorFlow. Several workers wait here for each other.
     training.resolve_strategy(config.training.replicas, config.training.strategy)
     with tempfile.TemporaryDirectory(prefix="gan-train-") as scratch:
-        here = Path(scratch) / "trained" if storage.is_remote(output) else Path(output).expanduser()
+        folder = Path(scratch) / "trained" if storage.is_remote(output) else Path(output).expanduser()
         model = training.train(
             PreparedDataset.open(storage.fetch(dataset)),
             Reference.open(storage.fetch(reference)),
@@ -54,9 +54,9 @@ def _train(config: RunConfig, dataset: str, reference: str, output: str) -> None
             architecture=config.model,
             objective=config.objective,
             config=config.training,
-            output=here,
+            output=folder,
         )
-        if model.folder == here:  # the chief's
+        if model.folder == folder:  # on the chief
             if storage.is_remote(output):
-                storage.publish(here, output)
+                storage.publish(folder, output)
             click.echo(f"trained: {output}")

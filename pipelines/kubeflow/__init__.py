@@ -1,1 +1,1 @@
-"""The pipeline on a Kubeflow cluster: where its pods run, and how it is submitted."""
+"""Kubeflow: platform settings of the pods, and submission of pipelines."""

@@ -1,4 +1,4 @@
-"""How a KFP server is reached: its address, and who asks."""
+"""Address and credentials of a KFP server."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 LOG_IN = "expected --token, --token-file or --cookies of a session"
-DASHBOARD = "/_"  # what Kubeflow's dashboard puts before the path of a page that it frames
+DASHBOARD = "/_"  # prefix of the path of pages inside Kubeflow's dashboard
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How a server is reached.
+    """Address and credentials of a server.
 
     Attributes:
-        host: Its address, as the browser shows it; without a scheme it is taken as https.
-        namespace: Of the user, where KFP serves several.
+        host: Address, as the browser shows it; https without a scheme.
+        namespace: Namespace of the user, if KFP has several users.
         token: Bearer token.
-        token_file: File with the token, read anew for every request, since tokens expire.
-        cookies: Such as those of a browser that has logged in.
-        ca: File with the certificates that the server's is trusted by.
+        token_file: File with the token. It is read again for each request, because tokens expire.
+        cookies: Cookies, for example of a browser that is logged in.
+        ca: File with CA certificates that sign the server's certificate.
 
     Raises:
-        ValueError: The address is none, or holds a user or a password, which would be printed with it; token, cookies
-            or certificates cannot be such. No message shows a secret.
+        ValueError: The address is not valid or includes a user or password, which would be printed with it; or token,
+            cookies or certificates are not valid. No message shows a secret.
     """
 
     host: str
@@ -37,14 +37,13 @@ class Access:
 
     def __post_init__(self) -> None:
         if "@" in self.host:
-            raise ValueError(f"a user and a password do not belong into --host: {LOG_IN}. Received: an address with @")
+            raise ValueError(f"--host must not include a user or password: {LOG_IN}. Received: an address with @")
         if not self.host:
             raise ValueError("expected --host or the environment variable GAN_PIPELINES_KFP_HOST. Received: none")
         self._address()
         if self.token and self.token_file:
             raise ValueError(
-                "expected one of --token and --token-file, or of the environment variables in their place. "
-                "Received: both"
+                "expected only one of --token and --token-file, including their environment variables. Received: both"
             )
         for option, secret in (("--token", self.token), ("--cookies", self.cookies)):
             if secret:
@@ -53,20 +52,20 @@ class Access:
             try:
                 ssl.create_default_context(cafile=self.ca)
             except (ssl.SSLError, OSError) as error:
-                raise ValueError(f"expected a file of certificates in PEM. Received: --ca {self.ca}") from error
+                raise ValueError(f"expected a PEM file of certificates. Received: --ca {self.ca}") from error
 
     @property
     def url(self) -> str:
-        """The address of the API: that of the browser without what only the browser looks at."""
+        """Address of the API: the host without the parts that only matter to browsers."""
         address = self._address()
         path = address.path.removeprefix(DASHBOARD) if address.path.startswith(f"{DASHBOARD}/") else address.path
         return f"{address.scheme}://{address.netloc}{path.rstrip('/')}"
 
     def bearer(self) -> str | None:
-        """Returns the token; None where there is none.
+        """Returns the token, or None without one.
 
         Raises:
-            ValueError: Its file cannot be read, or holds no token.
+            ValueError: The token file cannot be read or has no token.
         """
         if self.token_file is None:
             return self.token or None
@@ -76,7 +75,7 @@ class Access:
         except OSError as error:
             raise ValueError(f"cannot read the token: {error.strerror}. Received: {option}") from error
         except UnicodeDecodeError as error:
-            raise ValueError(f"expected a file with a token, which is text. Received: {option}") from error
+            raise ValueError(f"expected a text file with a token. Received: {option}, which is not text") from error
         if not token:
             raise ValueError(f"expected a file with a token. Received: {option}, which is empty")
         _check_header(token, option)
@@ -86,10 +85,10 @@ class Access:
         text = self.host.strip()
         try:
             address = urlsplit(text if "://" in text else f"https://{text}")
-            sound = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-        except ValueError:  # a port that is none, or a bracket
-            sound = False
-        if not sound or not text.isprintable() or " " in text:
+            valid = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        except ValueError:  # not a valid port, or unbalanced brackets
+            valid = False
+        if not valid or not text.isprintable() or " " in text:
             raise ValueError(
                 f"expected an address such as https://kubeflow.example.com/pipeline. Received: --host {self.host!r}"
             )
@@ -97,6 +96,8 @@ class Access:
 
 
 def _check_header(secret: str, option: str) -> None:
-    """Refuses what no request can carry, of which the client's own error would print the secret."""
+    """Refuses a secret that cannot be an HTTP header; the HTTP client's own error would print it."""
     if not (secret.isascii() and secret.isprintable()):
-        raise ValueError(f"expected one line of plain letters. Received: {option} with other ones, not shown here")
+        raise ValueError(
+            f"expected one line of printable ASCII. Received: {option} with other characters, which are not shown here"
+        )

@@ -1,4 +1,4 @@
-"""Cron lines, as KFP reads them."""
+"""Cron lines in the format of KFP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 MONTHS = {"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6, "jul": 7, "aug": 8, "sep": 9, "oct": 10}
 MONTHS |= {"nov": 11, "dec": 12}
 DAYS = {"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
-# Lowest and highest number of each field, and the names that stand for some.
+# Lowest and highest number of each field, and names for numbers.
 FIELDS: dict[str, tuple[int, int, dict[str, int]]] = {
     "second": (0, 59, {}),
     "minute": (0, 59, {}),
@@ -19,13 +19,13 @@ FIELDS: dict[str, tuple[int, int, dict[str, int]]] = {
 ITEM = re.compile(r"(?P<all>[*?])|(?P<first>\w+)(-(?P<last>\w+))?")
 
 
-def cron_line(text: str) -> str:
-    """Returns a cron line as KFP reads it: with seconds first, so that the usual five fields get a zero before them.
+def to_kfp_cron(text: str) -> str:
+    """Converts a cron line to the format of KFP, which has seconds first: five fields get a zero before them.
 
-    Left as they are, five fields would be read as second, minute, hour, day and month.
+    KFP would read five fields as second, minute, hour, day and month.
 
     Raises:
-        ValueError: It has neither five nor six fields, or one of them is none; KFP would take the line and never run.
+        ValueError: The line has not five or six fields, or a field is not valid. KFP would accept it and never run.
     """
     words = text.split()
     if len(words) not in (5, 6):
@@ -35,23 +35,23 @@ def cron_line(text: str) -> str:
         )
     words = ["0", *words] if len(words) == 5 else words
     for word, (name, (lowest, highest, names)) in zip(words, FIELDS.items(), strict=True):
-        if not all(_fits(item, lowest, highest, names) for item in word.split(",")):
+        if not all(_is_valid(item, lowest, highest, names) for item in word.split(",")):
             by_name = f" or {next(iter(names))} to {list(names)[-1]}" if names else ""
             raise ValueError(
-                f"expected {lowest} to {highest}{by_name}, *, a range or a list of them as the {name}. "
+                f"expected {lowest} to {highest}{by_name}, *, a range, or a list of these for the {name}. "
                 f"Received: {word!r} in --cron {text!r}"
             )
     return " ".join(words)
 
 
-def _fits(item: str, lowest: int, highest: int, names: dict[str, int]) -> bool:
-    """Says whether an item of a list is `*`, a number, a name or a range, each with `/step` or without."""
+def _is_valid(item: str, lowest: int, highest: int, names: dict[str, int]) -> bool:
+    """Returns whether an item is `*`, a number, a name or a range, with or without `/step`."""
     base, slash, step = item.partition("/")
-    found = ITEM.fullmatch(base)
-    if not found or (slash and not (step.isdecimal() and int(step))):
+    match = ITEM.fullmatch(base)
+    if not match or (slash and not (step.isdecimal() and int(step))):
         return False
-    if found["all"]:
+    if match["all"]:
         return True
-    words = [word for word in found.group("first", "last") if word]
+    words = [word for word in match.group("first", "last") if word]
     ends = [names.get(word.lower(), int(word) if word.isdecimal() else -1) for word in words]
     return all(lowest <= end <= highest for end in ends) and ends == sorted(ends)

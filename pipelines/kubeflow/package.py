@@ -1,4 +1,4 @@
-"""A compiled pipeline as a file: its documents, its parameters, and whether arguments fit them."""
+"""Compiled pipelines: reading the file, changing its defaults, and checking arguments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.schema import MAX_SHOWN, problems
-from pipelines.settings import SettingsError, changed
+from pipelines.settings import SettingsError, override
 
-RENAMED = {"export_settings": "export"}  # a parameter of the pipeline must not be called as its component's function
-RENAMED_BACK = {section: name for name, section in RENAMED.items()}
+SECTION_NAMES = {"export_settings": "export"}  # a parameter must not have the name of a component's function
+PARAMETER_NAMES = {section: name for name, section in SECTION_NAMES.items()}
 TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "STRUCT": ("an object", lambda value: isinstance(value, dict)),
     "LIST": ("a list", lambda value: isinstance(value, list)),
@@ -36,8 +36,8 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        spec: The pipeline.
-        pods: The second document, with what a Kubernetes cluster gives the steps.
+        spec: Specification of the pipeline.
+        pods: Second document of the file with the pod settings for Kubernetes, if there is one.
     """
 
     spec: dict[str, Any]
@@ -45,10 +45,10 @@ class Package:
 
     @classmethod
     def read(cls, path: Path) -> Package:
-        """Reads a file that `compile` or KFP's own compiler wrote.
+        """Reads a file from `compile` or from KFP's compiler.
 
         Raises:
-            SettingsError: It is none.
+            SettingsError: The file is not a compiled pipeline.
         """
         try:
             documents = [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
@@ -70,17 +70,17 @@ class Package:
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """Definitions of the pipeline's parameters."""
+        """Definitions of the parameters, by name."""
         return dict(self.spec["root"].get("inputDefinitions", {}).get("parameters", {}))
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Names of the tasks; those within a loop stand for the loop, whose own name nobody has chosen."""
+        """Names of the tasks. A loop is replaced by its tasks, because its own name is generated."""
         return tuple(self._tasks(self.spec["root"]["dag"]))
 
     @property
     def parts(self) -> int | None:
-        """Tasks that the preparation is spread over, if it is; the compiler has counted them."""
+        """Number of tasks that prepare the images in parts, fixed at compile time; None without parts."""
         for component in self.spec["components"].values():
             task = component.get("dag", {}).get("tasks", {}).get("prepare-part")
             if task is not None:
@@ -89,50 +89,52 @@ class Package:
 
     @property
     def sections(self) -> dict[str, Any] | None:
-        """The sections of the config that the file holds as defaults, if it is a pipeline of this project."""
-        names = {name: RENAMED.get(name, name) for name in self.parameters}
+        """Sections of the config in the defaults of the file; None for a pipeline of another project."""
+        names = {name: SECTION_NAMES.get(name, name) for name in self.parameters}
         if set(names.values()) != set(RunConfig.model_fields):
             return None
         return {section: self.parameters[name].get("defaultValue", {}) for name, section in names.items()}
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The values that the parameters have if nothing is said."""
+        """Default values of the parameters."""
         return {name: value["defaultValue"] for name, value in self.parameters.items() if "defaultValue" in value}
 
-    def changed(self, assignments: Sequence[str]) -> dict[str, Any]:
-        """Returns the sections in which `section.field=value` options change the file's defaults.
+    def override(self, assignments: Sequence[str]) -> dict[str, Any]:
+        """Returns the sections whose defaults are changed by `section.field=value` options.
 
         Raises:
-            SettingsError: Something is wrong with an option, or the pipeline is none of this project.
+            SettingsError: An option is not valid, or the pipeline is of another project.
         """
         if not assignments:
             return {}
         if self.sections is None:
             raise SettingsError("this pipeline has no sections, expected --argument name=JSON. Received: --set")
         if any(assignment.startswith("platform") for assignment in assignments):
-            raise SettingsError("the platform is part of the compiled file: compile anew. Received: --set platform...")
-        values = arguments_of(changed(self.sections, assignments))
+            raise SettingsError(
+                "the platform is fixed in the compiled file: compile it again. Received: --set platform..."
+            )
+        values = to_arguments(override(self.sections, assignments))
         return {name: value for name, value in values.items() if value != self.defaults.get(name)}
 
     def variable(self, name: str) -> str | None:
-        """Returns the value of an environment variable of the steps."""
+        """Returns the value of an environment variable of the steps, or None."""
         executors = self.spec["deploymentSpec"].get("executors", {}).values()
-        found = [
+        values = [
             item["value"]
-            for one in executors
-            for item in one.get("container", {}).get("env", ())
+            for executor in executors
+            for item in executor.get("container", {}).get("env", ())
             if item["name"] == name
         ]
-        return str(found[0]) if found else None
+        return str(values[0]) if values else None
 
     def _tasks(self, dag: Mapping[str, Any]) -> Iterator[str]:
         for name, task in dag["tasks"].items():
-            within = self.spec["components"][task["componentRef"]["name"]].get("dag")
-            yield from [name] if within is None else self._tasks(within)
+            inner = self.spec["components"][task["componentRef"]["name"]].get("dag")
+            yield from [name] if inner is None else self._tasks(inner)
 
-    def cached(self, enabled: bool) -> Package:
-        """Returns the pipeline with every step taken from the cache where it can be, or with none."""
+    def with_cache(self, enabled: bool) -> Package:
+        """Returns a copy of the pipeline whose steps all use the cache, or never use it."""
         spec = copy.deepcopy(self.spec)
         for owner in (spec["root"], *spec["components"].values()):
             for task in owner.get("dag", {}).get("tasks", {}).values():
@@ -140,20 +142,20 @@ class Package:
         return Package(spec, self.pods)
 
     def body(self) -> dict[str, Any]:
-        """Returns what the server takes as `pipeline_spec`."""
+        """Returns the `pipeline_spec` of a request."""
         return self.spec if self.pods is None else {"pipeline_spec": self.spec, "platform_spec": self.pods}
 
-    def arguments(self, given: Iterable[str]) -> dict[str, Any]:
-        """Reads `name=JSON`; a parameter that is text takes the text as it stands.
+    def parse_arguments(self, pairs: Iterable[str]) -> dict[str, Any]:
+        """Parses `name=JSON` arguments. Values of text parameters are used as they are, without JSON.
 
-        Where the file's training has a home, an argument without one keeps it: a run without checkpoints must be asked
-        for, by `"home": null`.
+        If the default of `training` has a home, an argument without one keeps it. Use `"home": null` for a run without
+        checkpoints.
 
         Raises:
-            SettingsError: One is no such pair, or not JSON.
+            SettingsError: An argument is not `name=JSON`.
         """
         values: dict[str, Any] = {}
-        for pair in given:
+        for pair in pairs:
             name, equals, text = pair.partition("=")
             if not equals or not name:
                 raise SettingsError(f"expected name=JSON. Received: --argument {pair!r}")
@@ -172,10 +174,10 @@ class Package:
         return values
 
     def check(self, arguments: Mapping[str, Any]) -> None:
-        """Refuses arguments that the server, or a step an hour later, would refuse.
+        """Checks arguments now, because otherwise a step might fail hours later.
 
         Raises:
-            SettingsError: An argument is unknown, missing, of another type, or no such section; a line each.
+            SettingsError: Arguments are unknown, missing, of another type or not valid; one line for each.
         """
         known = self.parameters
         lines = [
@@ -185,46 +187,48 @@ class Package:
         ]
         for name, definition in known.items():
             if name in arguments:
-                wanted, fits = TYPES.get(definition.get("parameterType", ""), ("", lambda _: True))
+                expected, fits = TYPES.get(definition.get("parameterType", ""), ("", lambda _: True))
                 if not fits(arguments[name]):
-                    lines.append(f"{name}: expected {wanted}. Received: {name}={_shown(arguments[name])}")
+                    lines.append(f"{name}: expected {expected}. Received: {name}={_shorten(arguments[name])}")
             elif "defaultValue" not in definition and not definition.get("isOptional"):
                 lines.append(f"{name}: this argument must be given. Received: nothing")
         if not lines and self.sections is not None:
-            given = {RENAMED.get(name, name): value for name, value in arguments.items()}
+            sections = {SECTION_NAMES.get(name, name): value for name, value in arguments.items()}
             try:
-                shards = RunConfig.model_validate({**self.sections, **given}).data.shards
+                shards = RunConfig.model_validate({**self.sections, **sections}).data.shards
             except ValidationError as error:
                 lines = problems(error)
             else:
                 if self.parts is not None and shards != self.parts:
-                    told = f"this pipeline has {self.parts} tasks of one shard each: compile anew for another number"
-                    lines = [f"data.shards: {told}. Received: shards={shards}"]
+                    reason = (
+                        f"expected {self.parts}, which is fixed in the compiled file: compile it again to change it"
+                    )
+                    lines = [f"data.shards: {reason}. Received: shards={shards}"]
         if lines:
             raise SettingsError("\n".join(lines))
 
 
-def arguments_of(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Returns a config as arguments of this project's pipeline."""
-    return {RENAMED_BACK.get(section, section): value for section, value in config.to_parameters().items()}
+def to_arguments(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Converts a config to arguments of the training pipeline."""
+    return {PARAMETER_NAMES.get(section, section): value for section, value in config.to_parameters().items()}
 
 
-def check_apart(assignments: Iterable[str], given: Iterable[str]) -> None:
-    """Refuses a single field beside its whole section, of which one would go without a word.
+def check_conflicts(assignments: Iterable[str], arguments: Iterable[str]) -> None:
+    """Refuses --set and --argument for the same section, because one would override the other.
 
     Args:
-        assignments: `section.field=value`.
-        given: `name=JSON`.
+        assignments: Values of --set, `section.field=value`.
+        arguments: Values of --argument, `name=JSON`.
 
     Raises:
-        SettingsError: Both name a section.
+        SettingsError: Both set the same section.
     """
     sections = {assignment.partition("=")[0].partition(".")[0].strip() for assignment in assignments}
-    names = {RENAMED.get(name, name) for name in (pair.partition("=")[0] for pair in given)}
+    names = {SECTION_NAMES.get(name, name) for name in (pair.partition("=")[0] for pair in arguments)}
     if both := sorted(sections & names):
-        raise SettingsError(f"expected --set or --argument for a section. Received: both for {both[0]}")
+        raise SettingsError(f"expected either --set or --argument for a section. Received: both for {both[0]}")
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

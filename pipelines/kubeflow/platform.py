@@ -1,4 +1,4 @@
-"""The section `platform`: where the steps of a compiled pipeline run and with what. It is no parameter of a run."""
+"""The section `platform`: where a compiled pipeline runs, and with which resources. It is not a pipeline parameter."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Scope = Literal["prepare_data", "measure_reference", "train_gan", "evaluate_gan"
 Backend = Literal["2.14", "2.15", "2.16", "2.17"]
 BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 OPTIONAL_SECRETS_SINCE, SECURITY_CONTEXT_SINCE = "2.15", "2.16"
-RUN_LABEL = "pipeline/runid"  # which KFP's server gives every pod of a run
+RUN_LABEL = "pipeline/runid"  # KFP sets it on all pods of a run
 SPOT_RETRIES = 3
 
 
 def _as_text(value: object) -> object:
-    """Lets a number of YAML be a quantity: `platform.cpu=4`."""
+    """Accepts a number as a quantity: `platform.cpu=4`."""
     return format(value, "g") if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _for_others(value: object) -> object:
-    """Lets one value be that of all steps: `platform.cpu=4` reads as `{"others": 4}`."""
+def _for_all_steps(value: object) -> object:
+    """Accepts one value for all steps: `platform.cpu=4` becomes `{"others": 4}`."""
     return value if isinstance(value, dict) else {"others": value}
 
 
 @dataclass(frozen=True)
-class _Like:
-    """Refuses text of another form, in words: a pattern tells people little. The schema has the pattern."""
+class _Pattern:
+    """Validates text with a pattern. The error message describes it in words; the JSON Schema has the pattern."""
 
     pattern: str
-    words: str
+    description: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
@@ -47,34 +47,36 @@ class _Like:
 
     def _check(self, value: str) -> str:
         if not re.fullmatch(self.pattern, value):
-            raise ValueError(f"expected {self.words}")
+            raise ValueError(f"expected {self.description}")
         return value
 
 
 NAME, PREFIX = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
 CPU, MEMORY = r"[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m", r"[1-9][0-9]*([EPTGM]i?|Ki)"
-Cpu = Annotated[str, BeforeValidator(_as_text), _Like(CPU, "processors such as 4, 0.5 or 500m")]
-Memory = Annotated[str, BeforeValidator(_as_text), _Like(MEMORY, "an amount with its unit, such as 16Gi or 500Mi")]
-LabelKey = Annotated[str, _Like(f"{PREFIX}{NAME}", "a label's key, such as team or example.com/team")]
-LabelValue = Annotated[str, BeforeValidator(_as_text), _Like(f"({NAME})?", "a label's value: letters, digits, - _ .")]
-# Names of what is mounted become names of volumes, which have no dots.
+Cpu = Annotated[str, BeforeValidator(_as_text), _Pattern(CPU, "a number of processors such as 4, 0.5 or 500m")]
+Memory = Annotated[str, BeforeValidator(_as_text), _Pattern(MEMORY, "an amount with a unit, such as 16Gi or 500Mi")]
+LabelKey = Annotated[str, _Pattern(f"{PREFIX}{NAME}", "a label key, such as team or example.com/team")]
+LabelValue = Annotated[
+    str, BeforeValidator(_as_text), _Pattern(f"({NAME})?", "a label value of letters, digits, - _ .")
+]
+# These names become names of volumes, which must not have dots.
 OBJECT = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-ObjectName = Annotated[str, _Like(OBJECT, "a name of small letters, digits and -, at most 63")]
-Key = Annotated[str, _Like(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
+ObjectName = Annotated[str, _Pattern(OBJECT, "a name of at most 63 lowercase letters, digits and -")]
+Key = Annotated[str, _Pattern(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
 UserId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Toleration(Config):
-    """A taint of nodes that pods put up with."""
+    """A toleration: a taint that pods accept on their nodes."""
 
     key: LabelKey | None = None
-    """Key of the taint; null means every taint."""
+    """Key of the taint; null means all taints."""
     operator: Literal["Equal", "Exists"] = "Exists"
-    """Equal: the value must be that of the taint; Exists: whatever value it has."""
+    """Equal compares the value with that of the taint; Exists accepts any value."""
     value: LabelValue | None = None
     """Value of the taint."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Effect of the taint; null means every effect."""
+    """Effect of the taint; null means all effects."""
 
     @model_validator(mode="after")
     def _check(self) -> Toleration:
@@ -87,28 +89,28 @@ class Toleration(Config):
 
 
 class Platform(Config):
-    """What every platform has: processors, memory, retries, a place for checkpoints, and an MLflow server."""
+    """Settings of all platforms: GPUs, processors, memory, retries, checkpoints and MLflow."""
 
     gpus: int = Field(default=0, ge=0, le=16)
-    """GPUs of each step in gpu_steps."""
+    """Number of GPUs of each step in gpu_steps."""
     gpu_type: LabelValue | None = None
-    """Kind of GPU, such as nvidia-l4 (value of the nodes' label gpu_label) or, on Vertex, NVIDIA_L4."""
+    """Type of GPU: the value of the node label gpu_label, such as nvidia-l4, or on Vertex, such as NVIDIA_L4."""
     gpu_steps: Annotated[tuple[Step, ...], BeforeValidator(from_single)] = ("train_gan",)
-    """Steps that get GPUs; measure_reference and evaluate_gan gain by them too."""
-    cpu: Annotated[dict[Scope, Cpu], BeforeValidator(_for_others)] = Field(default={})
-    """Processors, such as 4 or 500m: of all steps, or by step with others for the rest."""
-    memory: Annotated[dict[Scope, Memory], BeforeValidator(_for_others)] = Field(default={})
-    """Memory, such as 16Gi: of all steps, or by step with others for the rest."""
+    """Steps that get GPUs. measure_reference and evaluate_gan are faster on GPUs, too."""
+    cpu: Annotated[dict[Scope, Cpu], BeforeValidator(_for_all_steps)] = Field(default={})
+    """Processors, such as 4 or 500m: one value for all steps, or one for each step, with others for the rest."""
+    memory: Annotated[dict[Scope, Memory], BeforeValidator(_for_all_steps)] = Field(default={})
+    """Memory, such as 16Gi: one value for all steps, or one for each step, with others for the rest."""
     retries: int | None = Field(default=None, ge=0, le=50)
-    """Times that a failed step is started again; null means 3 on spot nodes and 0 elsewhere."""
+    """Number of retries of a failed step; null means 3 on spot nodes and 0 elsewhere."""
     retry_seconds: int = Field(default=60, ge=0)
-    """Seconds before the first of these starts, doubled with each."""
+    """Seconds before the first retry; doubled for each further one."""
     checkpoints: str | None = None
-    """Where training keeps its checkpoints: gs://bucket/prefix, or a path in checkpoints_volume; a folder a run."""
+    """Location of checkpoints: gs://bucket/prefix, or a path in checkpoints_volume. Each run has a folder there."""
     mlflow_tracking_uri: str | None = None
-    """Address of the MLflow server as pods reach it, without credentials."""
+    """Address of the MLflow server for the pods, without credentials."""
     mlflow_experiment: str | None = Field(default=None, min_length=1)
-    """MLflow experiment of the runs."""
+    """MLflow experiment for the runs."""
 
     @model_validator(mode="after")
     def _check_tracking(self) -> Platform:
@@ -117,32 +119,32 @@ class Platform(Config):
             return self
         try:
             parts = urlsplit(uri)
-            server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # a port that is no number, or brackets that do not match
-            server = False
-        shown = uri.rpartition("@")[2]
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # not a valid port, or unbalanced brackets
+            valid = False
+        address = uri.rpartition("@")[2]  # without credentials
         if "@" in uri.partition("://")[2].partition("/")[0]:
             raise ValueError(
-                "credentials do not belong into a compiled file, expected an address without them (see mlflow_secret). "
-                f"Received: mlflow_tracking_uri=...@{shown}"
+                "expected an address without credentials, which must not be in a compiled file (see mlflow_secret). "
+                f"Received: mlflow_tracking_uri=...@{address}"
             )
-        if not server:
+        if not valid:
             raise ValueError(
-                f"expected an http:// or https:// address with a host, since every pod has its own disk. "
-                f"Received: mlflow_tracking_uri={shown!r}"
+                "expected an http:// or https:// address, because pods do not share a disk. "
+                f"Received: mlflow_tracking_uri={address!r}"
             )
         return self
 
     @model_validator(mode="after")
     def _check_gpu(self) -> Platform:
         if self.gpus and not self.gpu_steps:
-            raise ValueError(f"expected a step that gets the GPUs. Received: gpus={self.gpus}, gpu_steps=[]")
+            raise ValueError(f"expected at least one step in gpu_steps. Received: gpus={self.gpus}, gpu_steps=[]")
         if self.gpu_type is not None and not self.gpus:
-            raise ValueError(f"expected gpus of at least 1. Received: gpus=0, gpu_type={self.gpu_type}")
+            raise ValueError(f"gpu_type needs gpus of at least 1. Received: gpus=0, gpu_type={self.gpu_type}")
         return self
 
-    def attempts(self) -> int:
-        """Returns how often a failed step is started again."""
+    def retry_count(self) -> int:
+        """Returns the number of retries of a failed step."""
         return self.retries or 0
 
 
@@ -151,53 +153,54 @@ class Kubernetes(Platform):
 
     kind: Literal["kubernetes"] = "kubernetes"
     backend: Annotated[Backend, BeforeValidator(_as_text)] = "2.14"
-    """Version of the cluster's KFP; one that does not know a setting would drop them all without a word."""
+    """Version of KFP on the cluster. A version that does not know a setting silently ignores all pod settings."""
     gpu_resource: LabelKey = "nvidia.com/gpu"
-    """Name of the resource that GPUs are."""
+    """Resource name of the GPUs."""
     gpu_label: LabelKey = "cloud.google.com/gke-accelerator"
-    """Label of nodes that tells their kind of GPU."""
+    """Node label for the type of GPU."""
     spot: bool = False
-    """Whether pods go to GKE's spot nodes, which may vanish at any time."""
+    """Whether pods run on GKE spot nodes, which can be removed at any time."""
     node_selector: dict[LabelKey, LabelValue] = Field(default={})
-    """Labels that nodes must have."""
+    """Labels that the nodes must have."""
     tolerations: tuple[Toleration, ...] = ()
-    """Taints of nodes that pods put up with, as a list of {key, operator, value, effect}."""
+    """Tolerations of the pods, a list of {key, operator, value, effect}."""
     shared_memory: Memory | None = None
-    """Size of /dev/shm, taken from the memory; null means the cluster's 64 MB. Several GPUs want some GB."""
+    """Size of /dev/shm, which counts as memory; null means 64 MB. Several GPUs need some GB."""
     scratch: Memory | None = None
-    """Size of a volume at /tmp, for clusters that make root file systems read-only."""
-    timeout_minutes: Annotated[dict[Scope, Annotated[int, Field(ge=1)]], BeforeValidator(_for_others)] = Field(
+    """Size of a volume at /tmp, for clusters with read-only root file systems."""
+    timeout_minutes: Annotated[dict[Scope, Annotated[int, Field(ge=1)]], BeforeValidator(_for_all_steps)] = Field(
         default={}
     )
-    """Minutes after which an attempt of a step is ended: of all steps, or by step with others for the rest."""
+    """Timeout of each attempt of a step in minutes: one value for all steps, or one for each step, with others for
+    the rest."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    """When nodes fetch the image; null means Kubernetes' own choice."""
+    """When nodes pull the image; null means the default of Kubernetes."""
     image_pull_secrets: Annotated[tuple[ObjectName, ...], BeforeValidator(from_single)] = ()
-    """Secrets that the image is fetched with."""
+    """Secrets for pulling the image."""
     run_as_user: UserId | None = None
-    """User id of the steps; needs backend 2.16. Null means the image's, 10001."""
+    """User id of the steps; needs backend 2.16. Null means that of the image, 10001."""
     run_as_group: UserId | None = None
     """Group id of the steps; needs backend 2.16."""
     run_as_non_root: bool | None = None
-    """Whether the cluster shall refuse to run the steps as root; needs backend 2.16."""
+    """Whether the cluster must refuse to run the steps as root; needs backend 2.16."""
     mlflow_secret: ObjectName | None = None
-    """Secret whose keys, mlflow_secret_keys, become environment variables of their name."""
+    """Secret whose keys, listed in mlflow_secret_keys, become environment variables with the same names."""
     mlflow_secret_keys: Annotated[tuple[Key, ...], BeforeValidator(from_single)] = (
         "MLFLOW_TRACKING_USERNAME",
         "MLFLOW_TRACKING_PASSWORD",
     )
-    """Its keys; MLFLOW_TRACKING_TOKEN where the server wants a token."""
+    """Keys of mlflow_secret; use MLFLOW_TRACKING_TOKEN if the server needs a token."""
     optional_secrets: bool = False
-    """Whether steps start although mlflow_secret or a key of it is absent; needs backend 2.15."""
+    """Whether steps start even if mlflow_secret or one of its keys is missing; needs backend 2.15."""
     gcs_secret: ObjectName | None = None
     """Secret with a key file for Google Cloud Storage; not needed with Workload Identity."""
     gcs_secret_key: Key = "key.json"  # noqa: S105
-    """Key of that Secret that holds the file."""
+    """Key of gcs_secret with the file."""
     checkpoints_volume: ObjectName | None = None
-    """Persistent volume claim that is mounted at checkpoints into train_gan."""
+    """Persistent volume claim that train_gan mounts at the path checkpoints."""
     cache_volume: ObjectName | None = None
-    """Persistent volume claim with what prepare_data and measure_reference download, such as FID's weights: once for
-    all pods and runs."""
+    """Persistent volume claim for downloads of prepare_data and measure_reference, such as the weights of FID, so that
+    all pods and runs share them."""
     pod_labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of the pods."""
 
@@ -211,22 +214,22 @@ class Kubernetes(Platform):
         }
         for name, since in needed.items():
             value = getattr(self, name)
-            if value is not None and value is not False and self.before(since):
+            if value is not None and value is not False and self.is_older_than(since):
                 raise ValueError(
-                    f"{name} needs backend={since} or newer: an older one would drop all settings of the pods. "
+                    f"{name} needs backend={since} or newer: an older one silently ignores all pod settings. "
                     f"Received: {name}={value}, backend={self.backend}"
                 )
         return self
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> Kubernetes:
-        place, claim = self.checkpoints, self.checkpoints_volume
-        mounted = place is not None and place.startswith("/") and len(place) > 1 and ":" not in place
-        if (claim is None) if (place is None or _is_bucket(place)) else (mounted and claim is not None):
+        path, claim = self.checkpoints, self.checkpoints_volume
+        absolute = path is not None and path.startswith("/") and len(path) > 1 and ":" not in path
+        if (claim is None) if (path is None or _is_bucket(path)) else (absolute and claim is not None):
             return self
         raise ValueError(
-            "expected gs://bucket/prefix alone, or an absolute path with checkpoints_volume, the claim that is mounted "
-            f"there. Received: checkpoints={place}, checkpoints_volume={claim}"
+            "expected gs://bucket/prefix without checkpoints_volume, or an absolute path with checkpoints_volume. "
+            f"Received: checkpoints={path}, checkpoints_volume={claim}"
         )
 
     @model_validator(mode="after")
@@ -234,27 +237,27 @@ class Kubernetes(Platform):
         for secret, key in (("mlflow_secret", "mlflow_secret_keys"), ("gcs_secret", "gcs_secret_key")):
             value = getattr(self, key)
             if getattr(self, secret) is None and value != Kubernetes.model_fields[key].default:
-                shown = value if isinstance(value, str) else f"[{', '.join(value)}]"
-                raise ValueError(f"{key} is of no use without {secret}. Received: {secret}=null, {key}={shown}")
+                text = value if isinstance(value, str) else f"[{', '.join(value)}]"
+                raise ValueError(f"{key} needs {secret}. Received: {secret}=null, {key}={text}")
         return self
 
     @model_validator(mode="after")
     def _check_labels(self) -> Kubernetes:
         if RUN_LABEL in self.pod_labels:
-            raise ValueError(f"this label is KFP's own. Received: pod_labels={{{RUN_LABEL}: ...}}")
+            raise ValueError(f"KFP uses this label itself. Received: pod_labels={{{RUN_LABEL}: ...}}")
         return self
 
-    def attempts(self) -> int:
-        """Returns how often a failed step is started again."""
+    def retry_count(self) -> int:
+        """Returns the number of retries of a failed step."""
         return self.retries if self.retries is not None else SPOT_RETRIES if self.spot else 0
 
-    def before(self, backend: str) -> bool:
-        """Says whether the cluster's KFP is older than a version of it."""
+    def is_older_than(self, backend: str) -> bool:
+        """Returns whether KFP on the cluster is older than a version."""
         return BACKENDS.index(self.backend) < BACKENDS.index(backend)
 
 
 class Vertex(Platform):
-    """Vertex AI Pipelines, which choose machines by processors, memory and GPUs."""
+    """Vertex AI Pipelines, which select machines by processors, memory and GPUs."""
 
     kind: Literal["vertex"] = "vertex"
 
@@ -263,7 +266,7 @@ class Vertex(Platform):
         if self.checkpoints is not None and not _is_bucket(self.checkpoints):
             raise ValueError(f"expected gs://bucket/prefix. Received: checkpoints={self.checkpoints!r}")
         if self.gpus and self.gpu_type is None:
-            raise ValueError(f"expected gpu_type, such as NVIDIA_L4. Received: gpus={self.gpus}, gpu_type=null")
+            raise ValueError(f"gpus need gpu_type, such as NVIDIA_L4. Received: gpus={self.gpus}, gpu_type=null")
         return self
 
 
@@ -271,27 +274,27 @@ AnyPlatform = Annotated[Kubernetes | Vertex, Field(discriminator="kind"), Before
 
 
 class PipelineConfig(RunConfig):
-    """A run, and the platform that its pipeline is compiled for."""
+    """Config of a run, with the platform that its pipeline is compiled for."""
 
     platform: AnyPlatform = Kubernetes()
-    """Where the compiled pipeline runs, and with what; `run` does not look at it."""
+    """Platform and resources of the compiled pipeline; `run` does not use it."""
 
     @model_validator(mode="after")
     def _check_home(self) -> PipelineConfig:
         if self.platform.checkpoints and self.training.home:
             raise ValueError(
-                "expected one place for checkpoints: platform.checkpoints, a folder a run, or training.home. "
+                "expected one location for checkpoints: platform.checkpoints (a folder for each run) or training.home. "
                 f"Received: platform.checkpoints={self.platform.checkpoints}, training.home={self.training.home}"
             )
         return self
 
     def to_sections(self) -> dict[str, dict[str, Any]]:
-        """Returns one dict a section, the platform's included, which is no parameter of the pipeline."""
+        """Returns one dict for each section, including the platform, which is not a pipeline parameter."""
         return {**self.to_parameters(), "platform": self.platform.to_parameter()}
 
 
-def _is_bucket(place: str) -> bool:
-    return place.startswith("gs://") and bool(place.removeprefix("gs://").strip("/"))
+def _is_bucket(path: str) -> bool:
+    return path.startswith("gs://") and bool(path.removeprefix("gs://").strip("/"))
 
 
 __all__ = ["AnyPlatform", "Kubernetes", "PipelineConfig", "Platform", "Toleration", "Vertex"]

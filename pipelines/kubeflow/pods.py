@@ -1,4 +1,4 @@
-"""One task of the pipeline as the section `platform` wants it."""
+"""Applies the section `platform` to the tasks of the pipeline."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from pipelines.kubeflow.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, Kuber
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"
 CACHE_FOLDER = "/var/cache/gan-pipelines"
-DOWNLOADING = ("prepare_data", "measure_reference")
+STEPS_WITH_DOWNLOADS = ("prepare_data", "measure_reference")
 SPOT = "cloud.google.com/gke-spot"
-# KFP's own default, an hour, counts from the start of the first attempt: a step that had run for longer would never be
-# started again, and the attempts after the first would be ended then.
-NEVER_TOO_LATE = f"{30 * 24 * 3600}s"
+# The default of KFP is an hour from the start of the first attempt. Steps that run longer would never be retried, and
+# later attempts would be ended then.
+MAX_RETRY_TIME = f"{30 * 24 * 3600}s"
 
 
-def place(task: dsl.PipelineTask, *, step: str, platform: Platform) -> None:
-    """Gives a task its machine, and on Kubernetes its pod.
+def configure_task(task: dsl.PipelineTask, *, step: str, platform: Platform) -> None:
+    """Sets the resources and environment of a task and, on Kubernetes, its pod settings.
 
     Args:
-        task: What the step's component returned.
+        task: Task of the step, from its component.
         step: Name of the step.
-        platform: Where the pipeline is compiled for. Nothing of Kubernetes is written for others, because their
-            clients cannot read files with a second document.
+        platform: Platform that the pipeline is compiled for. Other platforms get no Kubernetes settings, because their
+            clients cannot read a file with a second document.
     """
-    _machine(task, step, platform)
+    _set_resources(task, step, platform)
     for name, value in _variables(platform).items():
         task.set_env_variable(name, value)
     if isinstance(platform, Kubernetes):
-        _nodes(task, step, platform)
-        _volumes(task, step, platform)
-        _secrets(task, platform)
-        _pod(task, step, platform)
+        _select_nodes(task, step, platform)
+        _mount_volumes(task, step, platform)
+        _use_secrets(task, platform)
+        _configure_pod(task, step, platform)
 
 
-def _machine(task: dsl.PipelineTask, step: str, platform: Platform) -> None:
-    cpu, memory = _of(step, platform.cpu), _of(step, platform.memory)
+def _set_resources(task: dsl.PipelineTask, step: str, platform: Platform) -> None:
+    cpu, memory = _value_for(step, platform.cpu), _value_for(step, platform.memory)
     if cpu:
         task.set_cpu_limit(cpu)
     if memory:
         task.set_memory_limit(memory)
     if isinstance(platform, Kubernetes):
-        # What is granted is also reserved: a pod that was promised less than it uses is the first to be evicted.
+        # Requests equal limits: a pod that uses more than it requested is evicted first.
         if cpu:
             task.set_cpu_request(cpu)
         if memory:
@@ -55,30 +55,30 @@ def _machine(task: dsl.PipelineTask, step: str, platform: Platform) -> None:
     if _has_gpu(step, platform):
         kind = platform.gpu_resource if isinstance(platform, Kubernetes) else platform.gpu_type
         task.set_accelerator_type(kind).set_accelerator_limit(platform.gpus)
-    if platform.attempts():
+    if platform.retry_count():
         task.set_retry(
-            platform.attempts(),
+            platform.retry_count(),
             backoff_duration=f"{platform.retry_seconds}s",
             backoff_factor=2,
-            backoff_max_duration=NEVER_TOO_LATE,
+            backoff_max_duration=MAX_RETRY_TIME,
         )
 
 
 def _variables(platform: Platform) -> dict[str, str]:
-    """Returns the environment of every step, beside what the image says."""
+    """Returns environment variables for all steps, besides those of the image."""
     variables = {
         "MLFLOW_TRACKING_URI": platform.mlflow_tracking_uri,
         "MLFLOW_EXPERIMENT_NAME": platform.mlflow_experiment,
     }
     if isinstance(platform, Kubernetes):
         if platform.scratch:
-            variables["HOME"] = "/tmp"  # noqa: S108  # a path of the pod's
+            variables["HOME"] = "/tmp"  # noqa: S108  # a path in the pod
         if platform.gcs_secret:
             variables["GOOGLE_APPLICATION_CREDENTIALS"] = f"{KEY_FOLDER}/{platform.gcs_secret_key}"
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _nodes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
+def _select_nodes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
     selector = dict(platform.node_selector)
     if platform.gpu_type and _has_gpu(step, platform):
         selector[platform.gpu_label] = platform.gpu_type
@@ -91,43 +91,43 @@ def _nodes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
         kubernetes.add_toleration(task, key=taint.key, operator=taint.operator, value=taint.value, effect=taint.effect)
 
 
-def _volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
+def _mount_volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
     if platform.shared_memory:
         kubernetes.empty_dir_mount(
             task,
             "shared-memory",
-            mount_path="/dev/shm",  # noqa: S108  # a path of the pod's
+            mount_path="/dev/shm",  # noqa: S108  # a path in the pod
             medium="Memory",
             size_limit=platform.shared_memory,
         )
     if platform.scratch:
         kubernetes.empty_dir_mount(task, "scratch", mount_path="/tmp", size_limit=platform.scratch)  # noqa: S108
-    if step in DOWNLOADING and platform.cache_volume:
+    if step in STEPS_WITH_DOWNLOADS and platform.cache_volume:
         kubernetes.mount_pvc(task, platform.cache_volume, mount_path=CACHE_FOLDER)
         task.set_env_variable(CACHE, CACHE_FOLDER)
     if step == "train_gan" and platform.checkpoints_volume and platform.checkpoints:
         kubernetes.mount_pvc(task, platform.checkpoints_volume, mount_path=platform.checkpoints)
     if step == "train_gan" and (platform.checkpoints or platform.mlflow_tracking_uri):
-        # The run's identifier as a variable, not as a parameter: it would be part of the step's cache key.
+        # The run's identifier is a variable because a parameter would be part of the cache key.
         kubernetes.use_field_path_as_env(task, JOB_VARIABLE, f"metadata.labels['{RUN_LABEL}']")
 
 
-def _secrets(task: dsl.PipelineTask, platform: Kubernetes) -> None:
+def _use_secrets(task: dsl.PipelineTask, platform: Kubernetes) -> None:
     if platform.gcs_secret:
         kubernetes.use_secret_as_volume(task, platform.gcs_secret, mount_path=KEY_FOLDER)
     if platform.mlflow_secret:
         keys = {key: key for key in platform.mlflow_secret_keys}
         kubernetes.use_secret_as_env(task, platform.mlflow_secret, keys, optional=platform.optional_secrets)
-        if platform.before(OPTIONAL_SECRETS_SINCE):
-            # KFP writes the field even where it says nothing, and a backend that does not know it drops the document.
+        if platform.is_older_than(OPTIONAL_SECRETS_SINCE):
+            # KFP writes this field even for the default, and older backends ignore the whole document because of it.
             for reference in task.platform_config["kubernetes"]["secretAsEnv"]:
                 reference.pop("optional")
     if platform.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(platform.image_pull_secrets))
 
 
-def _pod(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
-    minutes = _of(step, platform.timeout_minutes)
+def _configure_pod(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
+    minutes = _value_for(step, platform.timeout_minutes)
     if minutes:
         kubernetes.set_timeout(task, minutes * 60)
     if platform.image_pull_policy:
@@ -143,5 +143,5 @@ def _has_gpu(step: str, platform: Platform) -> bool:
     return platform.gpus > 0 and step in platform.gpu_steps
 
 
-def _of(step: str, by_step: Mapping[Any, Value]) -> Value | None:
+def _value_for(step: str, by_step: Mapping[Any, Value]) -> Value | None:
     return by_step.get(step, by_step.get("others"))

@@ -1,6 +1,6 @@
-"""A KFP server over its API, and what its answers mean.
+"""Client of the API of a KFP server, with clear errors.
 
-By the generated client, since kfp's own reads and writes a file in the user's home.
+It uses the generated client, because `kfp.Client` reads and writes a file in the home of the user.
 """
 
 from __future__ import annotations
@@ -14,142 +14,146 @@ import urllib3
 
 from pipelines.kubeflow.access import LOG_IN, Access
 
-TIMEOUT = (10, 60)  # seconds to connect, and to be answered
+TIMEOUT = (10, 60)  # seconds to connect, and to wait for a response
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 REDIRECTS = (301, 302, 303, 307, 308)
-NO_PATH = "Not Found"  # what any server of this kind says of a path that none of its methods has
-EQUALS = 1  # the operation of a filter, in the API's numbers
+NO_PATH = "Not Found"  # message of any gRPC gateway for an unknown path
+EQUALS = 1  # number of this filter operation in the API
 
 
-class Refused(ValueError):  # noqa: N818  # an answer, not a fault of the program
-    """The server does not take what was sent, or does not know who sends it."""
+class Refused(ValueError):  # noqa: N818  # not a bug of the program
+    """The server refuses the request or the user."""
 
 
-class Unavailable(OSError):  # noqa: N818  # a state, not a fault of the program
-    """No server answers, or it fails; later it may not."""
+class Unavailable(OSError):  # noqa: N818  # not a bug of the program
+    """The server cannot be reached or fails; it may work later."""
 
 
 class Server:
-    """A KFP server, by its API v2beta1.
+    """Client of a KFP server with the API v2beta1.
 
     Args:
-        access: How it is reached.
+        access: Address and credentials.
     """
 
     def __init__(self, access: Access) -> None:
         configuration = api.Configuration(host=access.url)
-        configuration.retries = False  # a request that starts a run must not be sent twice; redirects lead to logins
+        configuration.retries = False  # a retry could start a run twice; redirects lead to logins
         configuration.ssl_ca_cert = str(access.ca) if access.ca else None
         if access.token or access.token_file:
-            configuration.api_key["authorization"] = ""  # without a key the hook is not asked
+            configuration.api_key["authorization"] = ""  # the hook is only called if there is a key
             configuration.api_key_prefix["authorization"] = "Bearer"
             configuration.refresh_api_key_hook = lambda this: this.api_key.update(authorization=access.bearer())
         self._client = api.ApiClient(configuration, cookie=access.cookies)
         self._access = access
 
-    def experiment(self, name: str) -> str:
-        """Returns the identifier of an experiment, which is made if there is none of this name.
+    def get_or_create_experiment(self, name: str) -> str:
+        """Returns the identifier of an experiment. It is created if it does not exist.
 
         Raises:
-            Refused: It is archived, where nobody would look for a run.
+            Refused: The experiment is archived.
         """
         service, namespace = api.ExperimentServiceApi(self._client), self._access.namespace
-        same = json.dumps({"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": name}]})
-        place = {"namespace": namespace} if namespace else {}
-        found = self._ask(
-            lambda: service.experiment_service_list_experiments(filter=same, _request_timeout=TIMEOUT, **place)
+        same_name = json.dumps({"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": name}]})
+        arguments = {"namespace": namespace} if namespace else {}
+        answer = self._call(
+            lambda: service.experiment_service_list_experiments(filter=same_name, _request_timeout=TIMEOUT, **arguments)
         )
-        experiments = found.experiments or []
+        experiments = answer.experiments or []
         for experiment in experiments:
             if experiment.storage_state != api.V2beta1ExperimentStorageState.ARCHIVED:
-                return self._named(experiment.experiment_id, "experiment")
+                return self._check_id(experiment.experiment_id, "experiment")
         if experiments:
-            raise Refused(f"this experiment is archived: unarchive it or name another. Received: --experiment {name}")
-        wanted = api.V2beta1Experiment(display_name=name, namespace=namespace)
-        made = self._ask(lambda: service.experiment_service_create_experiment(wanted, _request_timeout=TIMEOUT))
-        return self._named(made.experiment_id, "experiment")
+            raise Refused(f"this experiment is archived: restore it or use another. Received: --experiment {name}")
+        experiment = api.V2beta1Experiment(display_name=name, namespace=namespace)
+        created = self._call(lambda: service.experiment_service_create_experiment(experiment, _request_timeout=TIMEOUT))
+        return self._check_id(created.experiment_id, "experiment")
 
     def start(self, run: api.V2beta1Run) -> str:
         """Starts a run and returns its identifier."""
         service = api.RunServiceApi(self._client)
-        made = self._ask(lambda: service.run_service_create_run(run, _request_timeout=TIMEOUT))
-        return self._named(made.run_id, "run")
+        created = self._call(lambda: service.run_service_create_run(run, _request_timeout=TIMEOUT))
+        return self._check_id(created.run_id, "run")
 
-    def schedule(self, runs: api.V2beta1RecurringRun) -> str:
-        """Has runs started from time to time and returns the identifier of their schedule."""
+    def schedule(self, recurring_run: api.V2beta1RecurringRun) -> str:
+        """Creates a recurring run and returns its identifier."""
         service = api.RecurringRunServiceApi(self._client)
-        made = self._ask(lambda: service.recurring_run_service_create_recurring_run(runs, _request_timeout=TIMEOUT))
-        return self._named(made.recurring_run_id, "recurring run")
+        created = self._call(
+            lambda: service.recurring_run_service_create_recurring_run(recurring_run, _request_timeout=TIMEOUT)
+        )
+        return self._check_id(created.recurring_run_id, "recurring run")
 
-    def run(self, identifier: str) -> api.V2beta1Run:
-        """Returns the state of a run."""
+    def get_run(self, identifier: str) -> api.V2beta1Run:
+        """Returns a run with its current state."""
         service = api.RunServiceApi(self._client)
-        return self._ask(lambda: service.run_service_get_run(identifier, _request_timeout=TIMEOUT))
+        return self._call(lambda: service.run_service_get_run(identifier, _request_timeout=TIMEOUT))
 
-    def page(self, identifier: str, *, of: str = "runs") -> str:
-        """Returns the address of a run's page, or of a schedule's with of='recurringrun'."""
-        return f"{self._access.url}/#/{of}/details/{identifier}"
+    def page_url(self, identifier: str, *, kind: str = "runs") -> str:
+        """Returns the address of the page of a run, or of a recurring run with `kind="recurringrun"`."""
+        return f"{self._access.url}/#/{kind}/details/{identifier}"
 
-    def request(self, body: Any) -> dict[str, Any]:
-        """Returns a request as it is sent."""
+    def to_json(self, body: Any) -> dict[str, Any]:
+        """Converts the body of a request to JSON, as it is sent."""
         return dict(self._client.sanitize_for_serialization(body))
 
-    def _named(self, identifier: str | None, what: str) -> str:
-        """Returns an identifier, without which nothing was made, whatever status the answer had."""
+    def _check_id(self, identifier: str | None, what: str) -> str:
+        """Returns the identifier in a response. Without one, nothing was created, whatever the status says."""
         if not identifier:
-            raise self._foreign(f": it names no {what}")
+            raise self._not_kfp(f": the response has no identifier of a {what}")
         return identifier
 
-    def _ask(self, question: Callable[[], Any]) -> Any:
-        """Asks, and puts what goes wrong into one line.
+    def _call(self, request: Callable[[], Any]) -> Any:
+        """Sends a request and turns errors into one line.
 
         Raises:
-            Refused: The server does not take it.
-            Unavailable: It cannot be reached, or fails.
+            Refused: The server refuses the request.
+            Unavailable: The server cannot be reached or fails.
         """
         url = self._access.url
         try:
-            answer = question()
+            answer = request()
         except (api.ApiException, AttributeError) as error:
-            # The client stumbles over its own error where that came without an answer.
+            # Without a response, the client fails with an AttributeError while it handles its own error.
             cause = error if isinstance(error, api.ApiException) else error.__context__
             if not isinstance(cause, api.ApiException):
-                raise self._foreign() from error
-            raise _meaning(cause, url) from error
+                raise self._not_kfp() from error
+            raise _to_error(cause, url) from error
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"no KFP server answers at {url}: {_root_cause(error)}") from error
+            raise Unavailable(f"the KFP server at {url} cannot be reached: {_root_cause(error)}") from error
         except UnicodeDecodeError as error:
-            raise self._foreign() from error
+            raise self._not_kfp() from error
         if "json" not in (self._client.last_response.getheader("content-type") or ""):
-            raise Refused(f"{url} answers with a page for people, probably its login: {LOG_IN}")
+            raise Refused(f"{url} answers with a web page, probably a login: {LOG_IN}")
         if answer is None:
-            raise self._foreign()
+            raise self._not_kfp()
         return answer
 
-    def _foreign(self, why: str = "") -> Unavailable:
-        return Unavailable(f"{self._access.url} answers, but not as KFP does{why}")
+    def _not_kfp(self, reason: str = "") -> Unavailable:
+        return Unavailable(f"{self._access.url} answers, but not like KFP{reason}")
 
 
-def _meaning(error: api.ApiException, url: str) -> Exception:
-    told, status = _told(error), error.status
+def _to_error(error: api.ApiException, url: str) -> Exception:
+    message, status = _message(error), error.status
     if status == 0:
-        return Unavailable(f"no TLS with {url}, expected --ca with what its certificate is trusted by: {told}")
+        return Unavailable(f"HTTPS with {url} failed, expected --ca with the CA of its certificate: {message}")
     if status in TRANSIENT:
-        return Unavailable(f"the KFP server at {url} fails ({status}): {told}")
+        return Unavailable(f"the KFP server at {url} fails ({status}): {message}")
     if status in REDIRECTS:
-        return Refused(f"{url} sends us on to its login: {LOG_IN}")
-    if status == 404 and _is_kfps(error):  # HTTP's number
-        return Refused(f"the KFP server knows no such thing (any more): {told}")
-    said = {
-        401: f"{url} does not know who asks, or the token has expired: {LOG_IN}",
-        403: "this user may not do that, expected another --namespace or rights in it",
-        404: f"no KFP is there, expected its address (in Kubeflow it ends in /pipeline). Received: --host {url}",
+        return Refused(f"{url} redirects to a login: {LOG_IN}")
+    if status == 404 and _is_from_kfp(error):
+        return Refused(f"not found on the KFP server: {message}")
+    reasons = {
+        401: f"{url} does not accept the credentials, or the token has expired: {LOG_IN}",
+        403: "permission denied, expected another --namespace or permissions in it",
+        404: f"no KFP at this address (in Kubeflow it ends in /pipeline). Received: --host {url}",
     }
-    return Refused(f"{said.get(status, f'the server refuses it ({status})')}{f': {told}' if told else ''}")
+    return Refused(
+        f"{reasons.get(status, f'the server refuses the request ({status})')}{f': {message}' if message else ''}"
+    )
 
 
-def _told(error: api.ApiException) -> str:
-    """Returns the server's own words in one line: the message for users where there is one, or the last one."""
+def _message(error: api.ApiException) -> str:
+    """Returns the message of the server in one line, the one for users if there is one."""
     try:
         answer = json.loads(error.body)
         message = next((item["message"] for item in answer.get("details", ()) if "message" in item), answer["message"])
@@ -158,8 +162,8 @@ def _told(error: api.ApiException) -> str:
     return " ".join(str(message).split())
 
 
-def _is_kfps(error: api.ApiException) -> bool:
-    """Says whether an error is in the words of KFP's API, and not in those of something else at its address."""
+def _is_from_kfp(error: api.ApiException) -> bool:
+    """Returns whether an error has the format of the KFP API, and is not from something else at the address."""
     try:
         return bool(json.loads(error.body)["message"] != NO_PATH)
     except (TypeError, ValueError, LookupError):

@@ -1,4 +1,4 @@
-"""What is handed to a KFP server, and how the run is followed."""
+"""Requests for a KFP server, and following a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import kfp_server_api as api
 
 from pipelines.kubeflow.server import Server, Unavailable
 
-ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-PATIENCE = 600.0  # seconds in which a server that is away while a run is followed must be back
+FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+MAX_OUTAGE = 600.0  # seconds that the server may be unavailable while a run is followed
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What shall be run.
+class Submission:
+    """A pipeline with its arguments.
 
     Attributes:
-        name: Name of the run, which people read.
-        pipeline: Body of the request's `pipeline_spec`.
-        arguments: The pipeline's parameters.
-        pipeline_root: Where KFP keeps artifacts; None means the server's own choice.
-        service_account: Kubernetes service account of the pods; None means the server's own choice.
+        name: Display name of the run.
+        pipeline: The `pipeline_spec` of the request.
+        arguments: Values of the pipeline's parameters.
+        pipeline_root: Location of artifacts; None means the server's default.
+        service_account: Kubernetes service account of the pods; None means the server's default.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Order:
     service_account: str | None = None
 
     def run(self, experiment: str) -> api.V2beta1Run:
-        """Returns the request for one run."""
+        """Returns the request for a single run."""
         return api.V2beta1Run(**self._body(experiment))
 
     def recurring_run(self, experiment: str, cron: str) -> api.V2beta1RecurringRun:
-        """Returns the request for runs at the times of a cron line; one that was missed is not made up for."""
+        """Returns the request for runs on a cron schedule. Missed runs are not started later."""
         return api.V2beta1RecurringRun(
             **self._body(experiment),
             trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
@@ -50,7 +50,7 @@ class Order:
         )
 
     def _body(self, experiment: str) -> dict[str, Any]:
-        """What both requests say."""
+        """Returns the fields of both requests."""
         return {
             "display_name": self.name,
             "experiment_id": experiment,
@@ -61,67 +61,69 @@ class Order:
 
 
 def follow(
-    server: Server, identifier: str, *, steps: tuple[str, ...], poll: float, tell: Callable[[str, str], None]
+    server: Server, identifier: str, *, steps: tuple[str, ...], poll: float, report: Callable[[str, str], None]
 ) -> api.V2beta1Run:
     """Waits for the end of a run.
 
     Args:
-        server: Where it runs.
-        identifier: Of the run.
-        steps: Names of the tasks whose states are told.
-        poll: Seconds between two looks.
-        tell: Called with a step, or `server`, and its state whenever that changes. Several tasks of one name, such as
-            those of a loop, are one step, whose states are counted: a line for each of a thousand parts would bury the
-            rest.
+        server: Server of the run.
+        identifier: Identifier of the run.
+        steps: Names of the tasks to report.
+        poll: Polling interval in seconds.
+        report: Called with the name of a step, or `server`, and its state whenever that changes. Tasks with the same
+            name, such as those of a loop, are one step with counts of their states, instead of a line for each of a
+            thousand parts.
 
     Returns:
-        The run in one of the states ENDED.
+        The run, in one of the states FINAL_STATES.
 
     Raises:
-        Unavailable: The server was away for longer than PATIENCE.
-        Refused: It does not answer this user any more, such as when a token has expired.
+        Unavailable: The server was unavailable for longer than MAX_OUTAGE.
+        Refused: The server refuses the request, for example because the token has expired.
     """
-    known: dict[str, dict[str, str]] = {}  # by the step's name, and the task's identifier
-    told: dict[str, str] = {}
+    states: dict[str, dict[str, str]] = {}  # by name of the step and identifier of the task
+    reported: dict[str, str] = {}
     while True:
-        run = _patiently(lambda: server.run(identifier), away=lambda error: tell("server", f"away: {error}"))
+        run = _retry(
+            lambda: server.get_run(identifier), on_outage=lambda error: report("server", f"unavailable: {error}")
+        )
         for task in (run.run_details.task_details if run.run_details else None) or ():
             if task.display_name in steps and task.state:
-                known.setdefault(task.display_name, {})[task.task_id or task.display_name] = task.state.lower()
-        for name, states in known.items():
-            words = _counted(list(states.values()))
-            if told.get(name) != words:
-                told[name] = words
-                tell(name, words)
-        if run.state in ENDED:
+                states.setdefault(task.display_name, {})[task.task_id or task.display_name] = task.state.lower()
+        for name, by_task in states.items():
+            state = _summary(list(by_task.values()))
+            if reported.get(name) != state:
+                reported[name] = state
+                report(name, state)
+        if run.state in FINAL_STATES:
             return run
         time.sleep(poll)
 
 
-def reasons(run: api.V2beta1Run) -> list[str]:
-    """Returns what the server says about the failure of a run, the run's own error last."""
+def error_messages(run: api.V2beta1Run) -> list[str]:
+    """Returns the error messages of the tasks of a run and of the run itself, one line each."""
     tasks = (run.run_details.task_details if run.run_details else None) or ()
-    told = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
-    told += [run.error.message] if run.error and run.error.message else []
-    return [" ".join(reason.split()) for reason in told]  # a line each
+    messages = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
+    messages += [run.error.message] if run.error and run.error.message else []
+    return [" ".join(message.split()) for message in messages]
 
 
-def _counted(states: list[str]) -> str:
-    """Returns the state of one task, or how many of several are in each."""
+def _summary(states: list[str]) -> str:
+    """Returns the state of a single task, or counts of the states of several tasks."""
     if len(states) == 1:
         return states[0]
     return ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
 
 
-def _patiently(question: Callable[[], Any], *, away: Callable[[Unavailable], None]) -> Any:
-    pause, deadline = FIRST_PAUSE, time.monotonic() + PATIENCE
+def _retry(request: Callable[[], Any], *, on_outage: Callable[[Unavailable], None]) -> Any:
+    pause, deadline = FIRST_PAUSE, time.monotonic() + MAX_OUTAGE
     while True:
         try:
-            return question()
+            return request()
         except Unavailable as error:
             if time.monotonic() + pause > deadline:
                 raise
             if pause == FIRST_PAUSE:
-                away(error)
+                on_outage(error)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""The pipeline's steps in containers on this machine, by KFP's Docker runner."""
+"""Runs the steps of the pipeline in containers on this machine, with KFP's Docker runner."""
 
 from __future__ import annotations
 
@@ -19,59 +19,61 @@ from ganlib import storage
 with epy.lazy_imports():
     import docker
 
-OLD_RUNNER = "2.17."  # the versions of KFP whose runner may take a failed step for a finished one
-PATIENCE = 5.0  # seconds in which the last lines of a container that has ended must come
-SHARED_MEMORY = "1g"  # Docker's own 64 MB are too few for readers of images
-# What a container may write to beside what is mounted: with a root file system that is read-only, nothing else.
-SCRATCH = {"/tmp": "rw,exec,mode=1777"}  # noqa: S108  # a path of the container's
-NOBODY = "10001:0"  # in root's group, which root's folders can be opened to
-OURS = ("MLFLOW_", "GAN_PIPELINES_", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
-NOT_OF_STEPS = "GAN_PIPELINES_KFP_"  # how a cluster is reached, with a token
+PATCHED_KFP = "2.17."  # versions of KFP whose runner can report a failed step as successful
+LOG_TIMEOUT = 5.0  # seconds to wait for the last lines of a container after its end
+SHARED_MEMORY = "1g"  # Docker's default of 64 MB is too small for the processes that read images
+# Besides its mounts, a container can only write here: its root file system is read-only.
+SCRATCH = {"/tmp": "rw,exec,mode=1777"}  # noqa: S108  # a path in the container
+UNPRIVILEGED_USER = "10001:0"  # in the group of root, which can get access to folders of root
+PASSED_PREFIXES = ("MLFLOW_", "GAN_PIPELINES_", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
+NOT_PASSED_PREFIX = "GAN_PIPELINES_KFP_"  # address and credentials of a cluster
 
 
-def runner(
+def create_runner(
     root: Path, *, reads: Sequence[Path], writes: Sequence[Path], environment: Mapping[str, str]
 ) -> local.DockerRunner:
-    """Returns a runner whose steps write below the named folders only, and never as root.
+    """Returns a runner whose steps can only write to the given folders, and never run as root.
 
     Args:
-        root: Folder of all runs, mounted under its own path.
-        reads: Further files and folders, which the steps may read only.
-        writes: Further folders, which the steps may write to.
-        environment: Variables of the steps, beside those of MLflow, of this project and of Google's libraries.
+        root: Folder of all runs, mounted at the same path.
+        reads: Other files and folders, mounted read-only.
+        writes: Other folders, mounted writable.
+        environment: Variables for the steps, besides those of MLflow, of this project and of Google's libraries.
     """
     passed = {
-        name: value for name, value in os.environ.items() if name.startswith(OURS) and not name.startswith(NOT_OF_STEPS)
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(PASSED_PREFIXES) and not name.startswith(NOT_PASSED_PREFIX)
     }
     key = passed.get("GOOGLE_APPLICATION_CREDENTIALS")
     reads = [*reads, *([Path(key).resolve()] if key else [])]
-    bind = docker.types.Mount
+    mount = docker.types.Mount
     return local.DockerRunner(
         mounts=[
-            bind(str(root), str(root), type="bind"),
+            mount(str(root), str(root), type="bind"),
             *(
-                bind(str(path), str(path), type="bind", read_only=True)
+                mount(str(path), str(path), type="bind", read_only=True)
                 for path in reads
                 if not path.is_relative_to(root)
             ),
-            *(bind(str(path), str(path), type="bind") for path in writes if not path.is_relative_to(root)),
+            *(mount(str(path), str(path), type="bind") for path in writes if not path.is_relative_to(root)),
         ],
         environment={**passed, storage.CACHE: str(_cache(root)), **environment},
         user=_user(),
         read_only=True,
         tmpfs=SCRATCH,
         shm_size=SHARED_MEMORY,
-        network_mode="host",  # a tracking server on this machine is found where the address says
+        network_mode="host",  # the address of a tracking server on this machine is valid in the container, too
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
     )
 
 
-def downloads(root: Path) -> list[Path]:
-    """Returns the user's own folder of downloads, to which steps write too, if it is not below the folder of all runs.
+def download_folders(root: Path) -> list[Path]:
+    """Returns the download cache of the user, which steps write to, if it is not in the folder of all runs.
 
     Raises:
-        ValueError: It is an address.
+        ValueError: GAN_PIPELINES_CACHE is an address.
     """
     cache = _cache(root)
     return [] if cache.is_relative_to(root) else [cache]
@@ -82,11 +84,11 @@ def _cache(root: Path) -> Path:
 
 
 def image_id(image: str) -> str:
-    """Returns the checksum of an image, which its name does not tell.
+    """Returns the digest of a container image.
 
     Raises:
-        ValueError: There is no such image on this machine.
-        OSError: No container engine answers.
+        ValueError: The image is not on this machine.
+        OSError: No container engine can be reached.
     """
     try:
         client = docker.from_env()
@@ -96,98 +98,98 @@ def image_id(image: str) -> str:
             client.close()
     except docker.errors.ImageNotFound as error:
         raise ValueError(
-            f"no such image on this machine: `make image` builds one. Received: image={image!r}"
+            f"the image is not on this machine; `make image` builds it. Received: image={image!r}"
         ) from error
     except docker.errors.DockerException as error:
         raise OSError(
-            f"no container engine answers, expected Docker or Podman's socket in DOCKER_HOST: {error}"
+            f"no container engine can be reached, expected the socket of Docker or Podman in DOCKER_HOST: {error}"
         ) from error
 
 
-def share(root: Path, folder: Path, *, writes: Sequence[Path]) -> None:
-    """Makes the folders that steps write to, and opens them to root's group where only this process is root.
+def create_shared_folders(root: Path, folder: Path, *, writes: Sequence[Path]) -> None:
+    """Creates the folders that steps write to. If this process is root, the group of root gets access to them.
 
     Args:
         root: Folder of all runs.
-        folder: That of this one.
-        writes: Further folders, such as the run's home.
+        folder: Folder of this run.
+        writes: Other folders, such as the run's home.
     """
-    places = [root, root / ".cache", folder, folder / "steps", root / "mlflow-artifacts", *writes]
-    for place in places:
-        place.mkdir(parents=True, exist_ok=True)
+    folders = [root, root / ".cache", folder, folder / "steps", root / "mlflow-artifacts", *writes]
+    for path in folders:
+        path.mkdir(parents=True, exist_ok=True)
     if os.getuid() != 0:
         return
-    os.umask(0o002)  # KFP makes some folders too
-    # What runs without containers have left behind is root's, down to the last folder.
-    below = {path for place in (folder, root / "mlflow-artifacts", *writes) for path in place.rglob("*")}
-    for path in {*places, *below, *root.glob("mlflow.db*")}:
+    os.umask(0o002)  # for folders that KFP creates
+    # Files of earlier runs without containers belong to root.
+    existing = {path for parent in (folder, root / "mlflow-artifacts", *writes) for path in parent.rglob("*")}
+    for path in {*folders, *existing, *root.glob("mlflow.db*")}:
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o070 if path.is_dir() else 0o060))
 
 
 def _user() -> str:
-    return f"{os.getuid()}:{os.getgid()}" if os.getuid() != 0 else NOBODY
+    return f"{os.getuid()}:{os.getgid()}" if os.getuid() != 0 else UNPRIVILEGED_USER
 
 
 @contextmanager
-def followed_to_their_end() -> Iterator[None]:
-    """Has KFP's runner wait for the exit code of each container.
+def wait_for_exit_codes() -> Iterator[None]:
+    """Patches KFP's runner to wait for the exit code of each container.
 
-    As it is, containers remove themselves, and where one is gone before it was asked for its exit code, the step counts
-    as finished, whatever happened in it.
+    In KFP, containers remove themselves. If a container is gone before KFP asks for its exit code, KFP reports the step
+    as successful, even if it failed.
     """
-    if not kfp.__version__.startswith(OLD_RUNNER):
+    if not kfp.__version__.startswith(PATCHED_KFP):
         yield
         return
     from kfp.local import docker_task_handler
 
-    before = docker_task_handler.run_docker_container
+    original = docker_task_handler.run_docker_container
     docker_task_handler.run_docker_container = _run
     try:
         yield
     finally:
-        docker_task_handler.run_docker_container = before
+        docker_task_handler.run_docker_container = original
 
 
 def _run(client: Any, image: str, command: list[str], volumes: dict[str, Any], **arguments: Any) -> int:
-    """Runs one container, prints what it says, and returns its exit code; takes what KFP's own function takes."""
+    """Runs a container, prints its output and returns its exit code. The signature is that of KFP's function."""
     container = client.containers.create(image, command, volumes=volumes, **arguments)
-    said = _Said()
-    follower = threading.Thread(target=_follow, args=(container, said), daemon=True)
+    printer = _LogPrinter()
+    follower = threading.Thread(target=_follow, args=(container, printer), daemon=True)
     try:
         container.start()
         follower.start()
         code = int(container.wait()["StatusCode"])
-        follower.join(PATIENCE)
+        follower.join(LOG_TIMEOUT)
         if follower.is_alive():
-            said.end(container.logs())
+            printer.finish(container.logs())
         return code
     finally:
-        container.remove(force=True)  # where it still runs, this process was interrupted
+        container.remove(force=True)  # it still runs if this process was interrupted
 
 
-class _Said:
-    """What a container says, printed as it comes."""
+class _LogPrinter:
+    """Prints the output of a container as it arrives."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._count = 0
-        self._ended = False
+        self._finished = False
 
     def add(self, part: bytes) -> None:
-        """Prints the next bytes, which may end within a letter."""
-        if not self._ended:
+        """Prints the next bytes, which may end within a character."""
+        if not self._finished:
             self._count += len(part)
             print(self._decoder.decode(part), end="", flush=True)
 
-    def end(self, whole: bytes) -> None:
-        """Prints what is missing of all that was said, and nothing any more."""
-        self.add(whole[self._count :])
-        self._ended = True
+    def finish(self, output: bytes) -> None:
+        """Prints the missing rest of the complete output; later bytes are ignored."""
+        self.add(output[self._count :])
+        self._finished = True
 
 
-def _follow(container: Any, said: _Said) -> None:
-    """Prints a container's lines. Podman at times does not end them with the container, so nobody may wait for it."""
+def _follow(container: Any, printer: _LogPrinter) -> None:
+    """Prints the output of a container. Podman sometimes does not end the stream, so never wait for it forever."""
     with suppress(docker.errors.APIError), closing(container.logs(stream=True, follow=True)) as parts:
         for part in parts:
-            said.add(part)
+            printer.add(part)

@@ -20,9 +20,9 @@ from ganlib.data import describe, print_description, survey
 from ganlib.environment import OUTPUT_ERRORS, escape_output, report_ignored_settings
 from ganlib.evaluation import Evaluation
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
-from pipelines.kubeflow.package import arguments_of
+from pipelines.kubeflow.package import to_arguments
 from pipelines.local import containers
-from pipelines.local.places import check_places
+from pipelines.local.places import check_writable
 from pipelines.local.summary import Result
 from pipelines.local.terminal import step_log
 
@@ -35,15 +35,15 @@ STEPS = {
 }
 
 
-SCRATCH_BYTES = 2**20  # steps and the delivery to MLflow may need more, and say so
-TOLD_OF_TRAINING = ("best_step", "last_step", "rollbacks", "stopped")
+SCRATCH_BYTES = 2**20  # steps and uploads to MLflow may need more, and report that themselves
+TRAINING_FACTS = ("best_step", "last_step", "rollbacks", "stopped")
 
 
-class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the program
+class StepFailed(RuntimeError):  # noqa: N818  # not a bug of the program
     """A step of the pipeline failed.
 
     Attributes:
-        code: Exit code that the command shall end with.
+        code: Exit code for the command.
     """
 
     def __init__(self, message: str, *, code: int) -> None:
@@ -53,42 +53,42 @@ class StepFailed(RuntimeError):  # noqa: N818  # an outcome, not a fault of the 
 
 @escape_output()
 def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -> Result:
-    """Runs the pipeline on this machine, resuming what an interrupted run of this name began.
+    """Runs the pipeline on this machine, or resumes an interrupted run of the same name.
 
     Args:
-        config: The run.
-        name: Its name; its folder is `root/name`.
-        root: Folder of all runs, of their cache and of the MLflow store.
-        image: Container image that the steps run in; None means subprocesses of this one.
+        config: Config of the run.
+        name: Name of the run; its folder is `root/name`.
+        root: Folder of all runs, with their cache and the MLflow store.
+        image: Container image for the steps; None means local subprocesses.
 
     Raises:
-        StepFailed: A step failed; the message is its own.
-        ValueError: The source of the images holds nothing usable, or a place cannot be written to.
+        StepFailed: A step failed; the message is that of the step.
+        ValueError: The images cannot be used, or a folder is not writable.
     """
     root = root.resolve()
     folder = root / name
-    check_places(root, name, home=config.training.home, target=config.export.target)
+    check_writable(root, name, home=config.training.home, target=config.export.target)
     if image is None:
         _check_scratch()
-    config = _bound(config, name=name, home=folder / "training")
+    config = _complete_config(config, name=name, home=folder / "training")
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
     folder.mkdir(exist_ok=True)
     failure = folder / "failure.json"
     failure.unlink(missing_ok=True)
     began = time.time()
-    inherited = _inherited(failure, uri)
+    environment = _step_environment(failure, uri)
     if image is None:
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
-        inherited |= _of_processes()
+        environment |= _subprocess_environment()
         with step_log(folder / "log.txt"):
             report_ignored_settings()
     else:
         _check_target(config.export.target, root)
         writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
-        writes += containers.downloads(root)
-        containers.share(root, folder, writes=writes)
-        runner = containers.runner(root, reads=_read(config), writes=writes, environment=inherited)
+        writes += containers.download_folders(root)
+        containers.create_shared_folders(root, folder, writes=writes)
+        runner = containers.create_runner(root, reads=_input_files(config), writes=writes, environment=environment)
         code = containers.image_id(image)
     local.init(
         runner,
@@ -96,28 +96,28 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
         enable_caching=True,
         cache_root=str(root / ".cache" / code),
     )
-    with _environment(inherited), step_log(folder / "log.txt"), containers.followed_to_their_end():
+    with _environment(environment), step_log(folder / "log.txt"), containers.wait_for_exit_codes():
         try:
-            # One step prepares the images, which takes all cores by itself.
-            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**arguments_of(config)).outputs
+            # A single step prepares the images, because it uses all cores.
+            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**to_arguments(config)).outputs
         except RuntimeError as error:
             if not failure.exists():
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error
-            told = storage.read_json(failure)
+            reason = storage.read_json(failure)
             failure.unlink()
-            place = f" (log: {folder / 'log.txt'})" if told["code"] == steps.FAILURE else ""
-            raise StepFailed(f"{told['step']}: {told['message']}{place}", code=told["code"]) from error
-        # Asked before the settling, which writes into the folders of cached steps too.
-        cached = tuple(step for step, output in STEPS.items() if _made(outputs[output]) < began)
-        _settle(folder)
+            log = f" (log: {folder / 'log.txt'})" if reason["code"] == steps.FAILURE else ""
+            raise StepFailed(f"{reason['step']}: {reason['message']}{log}", code=reason["code"]) from error
+        # Before the upload, which writes into the folders of cached steps, too.
+        cached = tuple(step for step, output in STEPS.items() if _created_at(outputs[output]) < began)
+        _upload_pending(folder)
     return _result(name, folder, outputs, cached, uri)
 
 
-def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
-    """Fills in what only this machine knows: absolute paths, the listing's checksum, the run's home if it has none."""
+def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
+    """Fills in absolute paths, the checksum of the list of images, and a home for the run if it has none."""
     source = config.data.source
-    given = {name: getattr(source, name, None) for name in ("path", "labels")}
-    paths = {name: _found(name, path) for name, path in given.items() if path is not None}
+    locations = {name: getattr(source, name, None) for name in ("path", "labels")}
+    paths = {name: _locate(name, path) for name, path in locations.items() if path is not None}
     source = source.model_copy(update=paths)
     listing = source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
@@ -135,45 +135,45 @@ def _bound(config: RunConfig, *, name: str, home: Path) -> RunConfig:
 
 
 def _absolute(location: str | None) -> str | None:
-    """Returns the absolute form of a path, which need not exist; an address stays as it is."""
+    """Returns a path as absolute path; addresses are unchanged. The path may not exist."""
     if location is None or storage.is_remote(location):
         return location
     return str(Path(location).expanduser().resolve())
 
 
 def _check_scratch() -> None:
-    """Refuses a folder of temporary files that has no room, since KFP starts each step from a file there."""
-    # Where the shell's mktemp goes; Python's own functions would look for other places.
-    place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    """Refuses a folder for temporary files without free space, because KFP starts each step from a file there."""
+    # The folder of the shell's mktemp; Python would fall back to other folders.
+    folder = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
     try:
-        with tempfile.TemporaryFile(dir=place) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(SCRATCH_BYTES))
             file.flush()
     except OSError as error:
         raise OSError(
-            f"expected a folder of temporary files with room for {SCRATCH_BYTES >> 20} MiB: {error.strerror}. "
-            f"Received: TMPDIR={place!r}"
+            f"expected {SCRATCH_BYTES >> 20} MiB of free space for temporary files: {error.strerror}. "
+            f"Received: TMPDIR={folder!r}"
         ) from error
 
 
 def _check_target(target: str | None, root: Path) -> None:
-    """Refuses a target that steps in containers cannot write to: a folder appears by a new name for its neighbour."""
+    """Refuses an export target that steps in containers cannot write to."""
     if target and not storage.is_remote(target) and not Path(target).is_relative_to(root):
         raise ValueError(
-            f"expected export.target in a bucket or below {root}, where steps in containers may write. "
+            f"expected export.target in a bucket or in {root}, which steps in containers can write to. "
             f"Received: export.target={target!r}"
         )
 
 
-def _read(config: RunConfig) -> list[Path]:
-    """Returns the files and folders of this machine that the steps read."""
+def _input_files(config: RunConfig) -> list[Path]:
+    """Returns the local files and folders that the steps read."""
     source = config.data.source
-    given = [getattr(source, "path", None), getattr(source, "labels", None), config.evaluation.inception_weights]
-    return [Path(path) for path in given if path is not None and not storage.is_remote(path)]
+    locations = [getattr(source, "path", None), getattr(source, "labels", None), config.evaluation.inception_weights]
+    return [Path(path) for path in locations if path is not None and not storage.is_remote(path)]
 
 
-def _found(name: str, path: str) -> str:
-    """Returns the absolute form of a path in the section `data.source`; an address stays as it is."""
+def _locate(name: str, path: str) -> str:
+    """Returns an existing path of the section `data.source` as absolute path; addresses are unchanged."""
     if storage.is_remote(path):
         return path
     try:
@@ -183,32 +183,32 @@ def _found(name: str, path: str) -> str:
 
 
 def _tracking(root: Path) -> str:
-    """Returns the tracking store: the environment's, or a local one. A database file is made here, whole."""
+    """Returns the tracking store: that of the environment, or a local one. A database file is created if need be."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     file = tracking.store_file(uri) if uri else root / "mlflow.db"
     if file is None:
         return str(uri)
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", tracking.DEFAULT_EXPERIMENT)
-    made = tracking.create_store(file, experiment=experiment)
-    return uri or made
+    local_uri = tracking.create_store(file, experiment=experiment)
+    return uri or local_uri
 
 
-def _inherited(failure: Path, uri: str) -> dict[str, str]:
-    """Returns what the steps inherit: lines appear as they are printed, and a failure leaves its reason."""
-    inherited = {steps.FAILURE_FILE: str(failure), "PYTHONUNBUFFERED": "1", "MLFLOW_TRACKING_URI": uri}
-    # KFP starts a step with `python -m`, which imports from the current directory first: whatever lies there
-    # must not take the place of a library, unless the command itself was imported from there.
+def _step_environment(failure: Path, uri: str) -> dict[str, str]:
+    """Returns environment variables for the steps. They print without buffering and write failures to a file."""
+    environment = {steps.FAILURE_FILE: str(failure), "PYTHONUNBUFFERED": "1", "MLFLOW_TRACKING_URI": uri}
+    # KFP starts a step with `python -m`, which imports from the current directory first. Files there must not
+    # replace a library, unless the command itself was imported from there.
     if Path.cwd() != Path(storage.__file__).parent.parent:
-        inherited["PYTHONSAFEPATH"] = "1"
-    return inherited
+        environment["PYTHONSAFEPATH"] = "1"
+    return environment
 
 
-def _of_processes() -> dict[str, str]:
-    """Returns what steps inherit that are processes of this machine, where its user keeps settings."""
+def _subprocess_environment() -> dict[str, str]:
+    """Returns environment variables for steps in subprocesses, which share the home of the user."""
     return {
-        # KFP reads what a step prints in this encoding, and stops at what it cannot read.
+        # KFP decodes the output of steps with this encoding, and fails on invalid bytes.
         "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{OUTPUT_ERRORS}",
-        "KERAS_HOME": os.devnull,  # no settings of Keras there, and none can be left there
+        "KERAS_HOME": os.devnull,  # Keras neither reads nor writes settings
     }
 
 
@@ -227,37 +227,38 @@ def _environment(added: dict[str, str]) -> Iterator[None]:
 
 
 def _code_digest() -> str:
-    """Returns a checksum of the library, since a step's cache key knows nothing of the code that it calls."""
-    total = hashlib.sha256()
+    """Returns a hash of the library, because the cache key of a step does not include the code that it calls."""
+    digest = hashlib.sha256()
     package = Path(storage.__file__).parent
     for path in sorted(package.rglob("*.py")) + sorted(package.rglob("*.j2")):
-        total.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()[:16]
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
-def _made(artifact: Any) -> float:
-    """Returns when an artifact was made, in seconds of the epoch."""
+def _created_at(artifact: Any) -> float:
+    """Returns when an artifact was created, in seconds since the epoch."""
     return Path(artifact.path).stat().st_mtime
 
 
-def _settle(folder: Path) -> None:
-    """Tries once more to deliver what MLflow did not get while the steps ran."""
+def _upload_pending(folder: Path) -> None:
+    """Tries once more to upload records that MLflow did not get while the steps ran."""
     for tracked in tracking.tracked_folders(folder / "steps"):
         if tracking.has_pending(tracked):
             try:
                 tracking.deliver(tracked)
             except tracking.DeliveryBlocked as error:
-                print(f"tracking: {error}. Then deliver the rest with: {tracking.deliver_command(folder)}", flush=True)
+                print(f"tracking: {error}. Then upload the rest with: {tracking.sync_command(folder)}", flush=True)
                 return
-            except Exception:  # noqa: BLE001  # the steps have said why; the lines stay on disk
-                print(f"tracking: deliver the rest later with: {tracking.deliver_command(folder)}", flush=True)
+            except Exception:  # noqa: BLE001  # the steps have printed the reason; the records stay on disk
+                print(f"tracking: upload the rest later with: {tracking.sync_command(folder)}", flush=True)
                 return
 
 
-def _show(target: Path, path: Path) -> None:
-    """Makes an artifact appear under a name that people know.
+def _add_to_run_folder(target: Path, path: Path) -> None:
+    """Puts an artifact into the folder of the run under a readable name.
 
-    A file is copied: KFP's artifacts bear no suffix, and a browser that follows a link to one shows its text.
+    Folders become symbolic links. Files are copied, because KFP's artifacts have no suffix: a browser would follow a
+    link and show the HTML as text.
     """
     path.unlink(missing_ok=True)
     if target.is_file():
@@ -277,14 +278,14 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
         "model": Path(outputs["exported"].path),
         "trained": Path(outputs["trained"].path),
     }
-    for shown, target in places.items():
-        _show(target, folder / shown)
+    for title, target in places.items():
+        _add_to_run_folder(target, folder / title)
     artifacts = {step: outputs[output] for step, output in STEPS.items()}
     return Result(
         name=name,
         folder=folder,
         evaluation=evaluation,
-        training={name: outputs["trained"].metadata.get(name) for name in TOLD_OF_TRAINING},
+        training={name: outputs["trained"].metadata.get(name) for name in TRAINING_FACTS},
         seconds={step: float(artifact.metadata["seconds"]) for step, artifact in artifacts.items()},
         cached=cached,
         mlflow_run_id=tracking.run_id(places["trained"]),

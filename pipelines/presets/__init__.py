@@ -1,1 +1,1 @@
-"""Named configs; the comments at the head of each say what it is, and of a game what it gives."""
+"""Named configs. The first comment of each describes it; for losses, with an example command, its time and score."""

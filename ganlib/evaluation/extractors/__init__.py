@@ -1,4 +1,4 @@
-"""Feature spaces, one file each."""
+"""Feature extractors, one file each."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from ganlib.schema import from_word
 AnyExtractor = Annotated[
     Classifier | Inception | Random | Rotation | SqueezeNet, Field(discriminator="kind"), BeforeValidator(from_word)
 ]
-"""Every feature space there is: a new one is one file and one word here."""
+"""All feature extractors. To add one, write its file and add its class here."""
 
 __all__ = [
     "AnyExtractor",

@@ -1,4 +1,4 @@
-"""What a feature space is: a network from images to features, identified by its weights."""
+"""The base classes of feature extractors: networks from images to features, identified by their weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
-from ganlib.evaluation.extractors.resizing import ResizeMode, resized
+from ganlib.evaluation.extractors.resizing import ResizeMode, resize_images
 from ganlib.runtime import true_float32
 from ganlib.schema import Config
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     Uint8Batches = Iterable[NDArray[np.uint8]]
 
 BATCH = 250
-# Names reserved for one network.
+# Names that only scores of the canonical Inception network may have.
 CANONICAL = {"fd": "fid", "fd_infinity": "fid_infinity", "kd": "kid", "class_score": "inception_score"}
 
 
 @dataclass(frozen=True)
 class FittedExtractor:
-    """A feature space that is ready for use.
+    """A feature extractor that is ready for use.
 
     Attributes:
-        name: Short name, part of the name of every score in this space.
-        network: From images [N, H, W, C] with values 0..255 to (features [N, D], logits [N, K]).
-        classes: What the logits stand for, where that is the data's own classes.
-        facts: What else is known of it, such as its test accuracy.
-        resize_mode: How images reach the network's own side and three channels; None where it takes them as they are.
-        canonical: Whether this is the network of 2015 by which FID is defined.
-        batch: Images that the network sees at once.
+        name: Short name; part of the name of every score in this feature space.
+        network: Network from images [N, H, W, C] in 0..255 to (features [N, D], logits [N, K]).
+        classes: Names of the logits, if they are the classes of the data.
+        facts: Further facts for the report, such as the accuracy on test images.
+        resize_mode: How images are resized to the network's input size and three channels; None means not at all.
+        canonical: Whether this is the Inception network of 2015 that defines FID.
+        batch: Batch size of the network.
     """
 
     name: str
@@ -55,38 +55,38 @@ class FittedExtractor:
     batch: int = BATCH
 
     def measure(self, word: str) -> str:
-        """Returns the name of a measure in this space; `fid`, `kid`, `inception_score` are the canonical network's."""
+        """Returns the full name of a measure; `fid`, `kid` and `inception_score` are those of the canonical network."""
         if self.canonical and word in CANONICAL:
             return f"{CANONICAL[word]}_{self.resize_mode}"
         return f"{word}_{self.name}"
 
     def outputs(self, batches: Uint8Batches) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Yields features [n, D] and class probabilities [n, K] of uint8 images, some at a time."""
-        for images in _rebatched(batches, self.batch):
+        """Yields features [n, D] and class probabilities [n, K] of uint8 images, a batch at a time."""
+        for images in _rebatch(batches, self.batch):
             with true_float32():
-                features, logits = self.network.predict_on_batch(self._input(_padded(images, self.batch)))
+                features, logits = self.network.predict_on_batch(self._input(_pad(images, self.batch)))
             yield features[: len(images)], _softmax(logits[: len(images)])
 
     def _input(self, images: NDArray[np.uint8]) -> Any:
         if self.resize_mode is None:
             return images
-        return resized(images, resize_mode=self.resize_mode, side=self.network.input_shape[1])
+        return resize_images(images, resize_mode=self.resize_mode, side=self.network.input_shape[1])
 
     def all_outputs(self, batches: Uint8Batches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns features [N, D] and class probabilities [N, K] of uint8 images [n, H, W, C], a row each."""
+        """Returns features [N, D] and class probabilities [N, K] of all images in batches of uint8 [n, H, W, C]."""
         features, probabilities = zip(*self.outputs(batches), strict=True)
         return np.concatenate(features), np.concatenate(probabilities)
 
     @property
     def sha256(self) -> str:
-        """Hash of the weights: scores in spaces with different hashes do not compare."""
+        """SHA-256 of the weights. Scores from extractors with different hashes cannot be compared."""
         digest = hashlib.sha256()
         for weights in self.network.get_weights():
             digest.update(str(weights.shape).encode() + np.ascontiguousarray(weights, "<f4").tobytes())
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes network and facts into a folder."""
+        """Saves the network and its facts to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         self.network.save(folder / "extractor.keras")
         saved = {
@@ -105,7 +105,7 @@ class FittedExtractor:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: The weights are not those that were saved.
+            ValueError: The weights differ from those that were saved.
         """
         saved = storage.read_json(folder / "extractor.json")
         sha256, classes = saved.pop("sha256"), tuple(saved.pop("classes"))
@@ -117,58 +117,58 @@ class FittedExtractor:
 
 
 class Extractor(Config):
-    """A recipe for a feature space. Final classes add `kind` and their settings."""
+    """Settings of a feature extractor. Final classes add `kind` and their settings."""
 
     @abstractmethod
     def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
-        """Makes the feature space for a dataset.
+        """Builds the extractor, and trains it on the dataset if need be.
 
         Args:
             dataset: Prepared real images.
-            seed: Of whatever is trained.
-            weights: File of a network that comes trained, for the spaces that need one.
+            seed: Seed of the training.
+            weights: File with the weights of a pretrained network, for the extractors that need one.
 
         Raises:
-            ValueError: The dataset, or the file, lacks what this space is made from.
+            ValueError: The dataset has no labels that the extractor needs, or the file cannot be used.
         """
 
 
 class FixedExtractor(Extractor):
-    """A recipe that looks at no data, so that scores of any data in it stand beside each other."""
+    """An extractor that does not depend on the dataset, so that its scores can be compared across datasets."""
 
     @abstractmethod
     def load(self, weights: Path | None = None) -> FittedExtractor:
-        """Makes the feature space.
+        """Builds the extractor.
 
         Args:
-            weights: File of the network, for the spaces that need one.
+            weights: File with the weights of the network, for the extractors that need one.
 
         Raises:
-            ValueError: The file is missing, or not such a one.
+            ValueError: The file is missing or cannot be used.
         """
 
     def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
-        """Makes the feature space, whatever the dataset; see the base class."""
+        """Builds the extractor; `dataset` and `seed` are not used."""
         del dataset, seed
         return self.load(weights)
 
 
-def _rebatched(batches: Uint8Batches, size: int) -> Iterator[NDArray[np.uint8]]:
-    """Yields batches of one size, the last one excepted: each that is filled up costs as much as a full one."""
-    waiting: list[NDArray[np.uint8]] = []
+def _rebatch(batches: Uint8Batches, size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yields batches of one size, except for the last: a padded batch takes as long as a full one."""
+    pending: list[NDArray[np.uint8]] = []
     for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= size:
-            joined = np.concatenate(waiting)
-            whole = len(joined) - len(joined) % size
-            yield from (joined[start : start + size] for start in range(0, whole, size))
-            waiting = [joined[whole:]]
-    if any(map(len, waiting)):
-        yield np.concatenate(waiting)
+        pending.append(batch)
+        if sum(map(len, pending)) >= size:
+            images = np.concatenate(pending)
+            end = len(images) - len(images) % size
+            yield from (images[start : start + size] for start in range(0, end, size))
+            pending = [images[end:]]
+    if any(map(len, pending)):
+        yield np.concatenate(pending)
 
 
-def _padded(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Fills a last, smaller batch up, so that one graph of one shape serves all of them."""
+def _pad(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Pads the last, smaller batch with zeros, so that all batches have one shape and one graph."""
     missing = size - len(batch)
     return batch if not missing else np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.uint8)])
 

@@ -1,4 +1,4 @@
-"""Features of a small classifier trained on the labelled real images."""
+"""Features of a small classifier that is trained on the labelled real images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class Classifier(Extractor):
-    """The layer before the logits of a classifier of the data's own classes."""
+    """The layer before the logits of a classifier for the classes of the data."""
 
     kind: Literal["classifier"] = "classifier"
     network: NetworkSettings = NetworkSettings()
     """Size and training of the classifier."""
 
     def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
-        """Trains the classifier; see the base class."""
+        """Trains the classifier on the training images."""
         del weights
         if not dataset.classes:
             raise ValueError(
-                "the classifier needs labelled images; use evaluation.extractor=random without labels. "
+                "the classifier needs labelled images; set evaluation.extractor=random for images without labels. "
                 f"Received: data={dataset.name!r} without classes"
             )
         images, labels = dataset.load("train")

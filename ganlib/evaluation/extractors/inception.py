@@ -1,4 +1,4 @@
-"""Features of the network by which FID and KID are defined."""
+"""Features of the Inception network that defines FID and KID."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ BATCH = 32
 
 
 class Inception(FixedExtractor):
-    """The last pooling of the Inception network of 2015: the space of FID, KID and the inception score."""
+    """The last pooling layer of the Inception network of 2015: the features of FID, KID and the inception score."""
 
     kind: Literal["inception"] = "inception"
     resize_mode: ResizeMode = "legacy"
-    """How images reach 299x299: `legacy`, bilinear without antialiasing as in the original graph, or `clean`,
-    antialiased bicubic; legacy because it is what most published values were measured with."""
+    """How images are resized to 299x299: `legacy`, bilinear without antialiasing as in the original graph, or `clean`,
+    bicubic with antialiasing. Most published values were measured with legacy."""
 
     @standard_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
-        """Fills the network with the weights of a file, or with the canonical ones; see the base class."""
-        read = inception_weights.canonical() if weights is None else inception_weights.read(weights)
-        if not read.recognised:
+        """Builds the network with the weights of a file, or with the canonical weights."""
+        loaded = inception_weights.canonical() if weights is None else inception_weights.read(weights)
+        if not loaded.recognised:
             print(
                 "warning: these are not the canonical Inception weights, so no score will be called fid, kid or "
                 f"inception_score. Received: inception_weights={str(weights)!r}",
                 flush=True,
             )
         network = inception_network.build()
-        read.fill(network)
+        loaded.fill(network)
         return FittedExtractor(
             name=f"inception_{self.resize_mode}",
             network=network,
             classes=(),
             facts={
-                "weights_sha256": read.sha256,
-                "recognised": read.recognised,
-                "fingerprints": read.fingerprints,
+                "weights_sha256": loaded.sha256,
+                "recognised": loaded.recognised,
+                "fingerprints": loaded.fingerprints,
             },
             resize_mode=self.resize_mode,
-            canonical=read.recognised,
+            canonical=loaded.recognised,
             batch=BATCH,
         )

@@ -1,7 +1,7 @@
-"""The network of 2015 by which FID is defined (Szegedy et al. 2016, arXiv:1512.00567), as a table and as a Keras model.
+"""The Inception network of 2015 that defines FID (Szegedy et al. 2016, arXiv:1512.00567): a table and a Keras model.
 
-It is not the InceptionV3 of 2016 that Keras and torchvision ship: average pooling does not count the padding, the last
-block takes a maximum instead, and there are 1008 classes.
+It differs from the InceptionV3 of Keras and torchvision: average pooling does not count the padding, the last block
+uses maximum pooling, and there are 1008 classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ with epy.lazy_imports():
 SIDE = 299
 FEATURES = 2048
 CLASSES = 1008
-MIDDLE = 128.0  # the grey level that becomes 0, and the distance from it that becomes 1
+MIDDLE = 128.0  # the network's input is (image - MIDDLE) / MIDDLE
 
 Padding = Literal["valid", "same"]
 
@@ -25,14 +25,14 @@ class Conv(NamedTuple):
     """A convolution with its batch norm and ReLU.
 
     Attributes:
-        scope: Its name within the block in the original graph.
-        port: Its name within the block in the PyTorch port.
-        source: Scope of the row that it takes; empty for the block's input.
-        filters: Channels of its output.
-        height: Rows that it looks at.
-        width: Columns that it looks at.
-        stride: Step in both directions.
-        padding: Whether the picture is widened with zeros.
+        scope: Name within the block in the original graph.
+        port: Name within the block in the PyTorch port.
+        source: Scope of the row whose output is the input; empty for the block's input.
+        filters: Output channels.
+        height: Height of the kernel.
+        width: Width of the kernel.
+        stride: Stride in both directions.
+        padding: Padding, as in Keras.
     """
 
     scope: str
@@ -45,7 +45,7 @@ class Conv(NamedTuple):
     padding: Padding = "same"
 
     def layer(self, name: str) -> Any:
-        """Returns the Keras layer; its batch norm is to be folded into kernel and bias."""
+        """Returns the Keras layer. Its batch norm must be folded into kernel and bias."""
         size = (self.height, self.width)
         return keras.layers.Conv2D(
             self.filters, size, self.stride, self.padding, activation="relu", name=name, dtype="float32"
@@ -53,18 +53,18 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """The average or the maximum of each 3x3 neighbourhood, padding not counted; attributes as in `Conv`."""
+    """Average or maximum pooling over 3x3 pixels that does not count the padding; attributes as in `Conv`."""
 
     scope: str
     source: str
-    takes: Literal["average", "maximum"]
+    pooling: Literal["average", "maximum"]
     stride: int = 1
     padding: Padding = "same"
 
     def layer(self, name: str) -> Any:
         """Returns the Keras layer."""
-        pooling = keras.layers.AveragePooling2D if self.takes == "average" else keras.layers.MaxPooling2D
-        return pooling(3, self.stride, self.padding, name=name, dtype="float32")
+        layer = keras.layers.AveragePooling2D if self.pooling == "average" else keras.layers.MaxPooling2D
+        return layer(3, self.stride, self.padding, name=name, dtype="float32")
 
 
 Rows = tuple[Conv | Pool, ...]
@@ -80,7 +80,7 @@ STEM: Rows = (
 )
 
 
-def _at_35(pooled: int) -> Rows:
+def _block_35(pool_filters: int) -> Rows:
     return (
         Conv("conv", "branch1x1", "", 64, 1, 1),
         Conv("tower/conv", "branch5x5_1", "", 48, 1, 1),
@@ -89,27 +89,27 @@ def _at_35(pooled: int) -> Rows:
         Conv("tower_1/conv_1", "branch3x3dbl_2", "tower_1/conv", 96, 3, 3),
         Conv("tower_1/conv_2", "branch3x3dbl_3", "tower_1/conv_1", 96, 3, 3),
         Pool("tower_2/pool", "", "average"),
-        Conv("tower_2/conv", "branch_pool", "tower_2/pool", pooled, 1, 1),
+        Conv("tower_2/conv", "branch_pool", "tower_2/pool", pool_filters, 1, 1),
     )
 
 
-def _at_17(narrow: int) -> Rows:
+def _block_17(filters: int) -> Rows:
     return (
         Conv("conv", "branch1x1", "", 192, 1, 1),
-        Conv("tower/conv", "branch7x7_1", "", narrow, 1, 1),
-        Conv("tower/conv_1", "branch7x7_2", "tower/conv", narrow, 1, 7),
+        Conv("tower/conv", "branch7x7_1", "", filters, 1, 1),
+        Conv("tower/conv_1", "branch7x7_2", "tower/conv", filters, 1, 7),
         Conv("tower/conv_2", "branch7x7_3", "tower/conv_1", 192, 7, 1),
-        Conv("tower_1/conv", "branch7x7dbl_1", "", narrow, 1, 1),
-        Conv("tower_1/conv_1", "branch7x7dbl_2", "tower_1/conv", narrow, 7, 1),
-        Conv("tower_1/conv_2", "branch7x7dbl_3", "tower_1/conv_1", narrow, 1, 7),
-        Conv("tower_1/conv_3", "branch7x7dbl_4", "tower_1/conv_2", narrow, 7, 1),
+        Conv("tower_1/conv", "branch7x7dbl_1", "", filters, 1, 1),
+        Conv("tower_1/conv_1", "branch7x7dbl_2", "tower_1/conv", filters, 7, 1),
+        Conv("tower_1/conv_2", "branch7x7dbl_3", "tower_1/conv_1", filters, 1, 7),
+        Conv("tower_1/conv_3", "branch7x7dbl_4", "tower_1/conv_2", filters, 7, 1),
         Conv("tower_1/conv_4", "branch7x7dbl_5", "tower_1/conv_3", 192, 1, 7),
         Pool("tower_2/pool", "", "average"),
         Conv("tower_2/conv", "branch_pool", "tower_2/pool", 192, 1, 1),
     )
 
 
-def _at_8(takes: Literal["average", "maximum"]) -> Rows:
+def _block_8(pooling: Literal["average", "maximum"]) -> Rows:
     return (
         Conv("conv", "branch1x1", "", 320, 1, 1),
         Conv("tower/conv", "branch3x3_1", "", 384, 1, 1),
@@ -119,7 +119,7 @@ def _at_8(takes: Literal["average", "maximum"]) -> Rows:
         Conv("tower_1/conv_1", "branch3x3dbl_2", "tower_1/conv", 384, 3, 3),
         Conv("tower_1/mixed/conv", "branch3x3dbl_3a", "tower_1/conv_1", 384, 1, 3),
         Conv("tower_1/mixed/conv_1", "branch3x3dbl_3b", "tower_1/conv_1", 384, 3, 1),
-        Pool("tower_2/pool", "", takes),
+        Pool("tower_2/pool", "", pooling),
         Conv("tower_2/conv", "branch_pool", "tower_2/pool", 192, 1, 1),
     )
 
@@ -141,17 +141,17 @@ FROM_17_TO_8: Rows = (
     Pool("pool", "", "maximum", 2, "valid"),
 )
 BLOCKS: tuple[tuple[str, str, Rows], ...] = (
-    ("mixed", "Mixed_5b", _at_35(32)),
-    ("mixed_1", "Mixed_5c", _at_35(64)),
-    ("mixed_2", "Mixed_5d", _at_35(64)),
+    ("mixed", "Mixed_5b", _block_35(32)),
+    ("mixed_1", "Mixed_5c", _block_35(64)),
+    ("mixed_2", "Mixed_5d", _block_35(64)),
     ("mixed_3", "Mixed_6a", FROM_35_TO_17),
-    ("mixed_4", "Mixed_6b", _at_17(128)),
-    ("mixed_5", "Mixed_6c", _at_17(160)),
-    ("mixed_6", "Mixed_6d", _at_17(160)),
-    ("mixed_7", "Mixed_6e", _at_17(192)),
+    ("mixed_4", "Mixed_6b", _block_17(128)),
+    ("mixed_5", "Mixed_6c", _block_17(160)),
+    ("mixed_6", "Mixed_6d", _block_17(160)),
+    ("mixed_7", "Mixed_6e", _block_17(192)),
     ("mixed_8", "Mixed_7a", FROM_17_TO_8),
-    ("mixed_9", "Mixed_7b", _at_8("average")),
-    ("mixed_10", "Mixed_7c", _at_8("maximum")),
+    ("mixed_9", "Mixed_7b", _block_8("average")),
+    ("mixed_10", "Mixed_7c", _block_8("maximum")),
 )
 
 PORTS = {row.scope: row.port for row in STEM if isinstance(row, Conv)} | {
@@ -160,35 +160,35 @@ PORTS = {row.scope: row.port for row in STEM if isinstance(row, Conv)} | {
     for row in rows
     if isinstance(row, Conv)
 }
-"""Names of the 94 convolutions in the PyTorch port, by their names in the original graph."""
+"""Names of the 94 convolutions in the PyTorch port, by name in the original graph."""
 
 
 def build() -> keras.Model:
-    """Returns the network, its weights still to be filled in.
+    """Builds the network with random weights.
 
-    Layers are named as in the original graph, see `layer_name`. The logits are those without bias, from which the
-    inception score is computed (Salimans et al. 2016, arXiv:1606.03498).
+    Layers are named as in the original graph, see `layer_name`. The logits have no bias, as the inception score uses
+    them (Salimans et al. 2016, arXiv:1606.03498).
 
     Returns:
-        From images float32 [N, 299, 299, 3] in 0..255 to (features float32 [N, 2048], logits float32 [N, 1008]).
+        Model from images float32 [N, 299, 299, 3] in 0..255 to (features float32 [N, 2048], logits float32 [N, 1008]).
     """
     images = keras.Input((SIDE, SIDE, 3), dtype="float32", name="images")
     x = keras.layers.Rescaling(1 / MIDDLE, offset=-1.0, name="centred", dtype="float32")(images)
-    x = _joined("", STEM, x)
+    x = _apply("", STEM, x)
     for block, _, rows in BLOCKS:
-        x = _joined(block, rows, x)
+        x = _apply(block, rows, x)
     features = keras.layers.GlobalAveragePooling2D(name="pool_3", dtype="float32")(x)
     logits = keras.layers.Dense(CLASSES, use_bias=False, name="softmax", dtype="float32")(features)
     return keras.Model(images, [features, logits], name="inception")
 
 
 def layer_name(scope: str) -> str:
-    """Returns a Keras layer's name, in which slashes are refused."""
+    """Returns the name of a Keras layer, which must not contain slashes."""
     return scope.replace("/", "-")
 
 
 def kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
-    """Returns height, width, channels in and channels out of each convolution's kernel, by its name in the graph."""
+    """Returns the kernel shape (height, width, channels in, channels out) of each convolution, by name in the graph."""
     shapes, depth = {}, 3
     for block, _, rows in (("", "", STEM), *BLOCKS):
         channels = {"": depth}
@@ -196,25 +196,25 @@ def kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
             channels[row.scope] = channels[row.source]
             if isinstance(row, Conv):
                 channels[row.scope] = row.filters
-                shapes[_within(block, row.scope)] = (row.height, row.width, channels[row.source], row.filters)
-        depth = sum(channels[scope] for scope in _ends(rows))
+                shapes[_scope(block, row.scope)] = (row.height, row.width, channels[row.source], row.filters)
+        depth = sum(channels[scope] for scope in _outputs(rows))
     return shapes
 
 
-def _within(block: str, scope: str) -> str:
+def _scope(block: str, scope: str) -> str:
     return f"{block}/{scope}" if block else scope
 
 
-def _ends(rows: Rows) -> list[str]:
-    """Returns the scopes that no other row takes."""
-    taken = {row.source for row in rows}
-    return [row.scope for row in rows if row.scope not in taken]
+def _outputs(rows: Rows) -> list[str]:
+    """Returns the scopes of the rows whose output is not the input of another row."""
+    sources = {row.source for row in rows}
+    return [row.scope for row in rows if row.scope not in sources]
 
 
-def _joined(block: str, rows: Rows, start: Any) -> Any:
-    """Returns what the rows make of a tensor, their ends laid side by side."""
-    made = {"": start}
+def _apply(block: str, rows: Rows, start: Any) -> Any:
+    """Applies the rows of a block to a tensor and concatenates their outputs."""
+    tensors = {"": start}
     for row in rows:
-        made[row.scope] = row.layer(layer_name(_within(block, row.scope)))(made[row.source])
-    ends = [made[scope] for scope in _ends(rows)]
-    return keras.layers.Concatenate(name=block, dtype="float32")(ends) if len(ends) > 1 else ends[0]
+        tensors[row.scope] = row.layer(layer_name(_scope(block, row.scope)))(tensors[row.source])
+    outputs = [tensors[scope] for scope in _outputs(rows)]
+    return keras.layers.Concatenate(name=block, dtype="float32")(outputs) if len(outputs) > 1 else outputs[0]

@@ -1,7 +1,8 @@
-"""Weights of the network of 2015, from any of the files in which the world keeps them.
+"""Weights of the Inception network of 2015, from any of the files that they are published in.
 
-Whether they are the canonical ones is told from the hashes of 13 of the 472 tensors, those that were at hand: a file in
-which only others were changed passes. Of PyTorch's file the first digits of its own hash are known too, and must agree.
+The canonical weights are recognised by the hashes of 13 of the 472 tensors, which are the only known ones: a file in
+which only other tensors were changed is accepted. For the PyTorch file, the first digits of the file's hash are known
+too and must match.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[Any]]
 
 ADDRESS = "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
-MOST_BYTES = 2**28  # the genuine files have 96 million
-EPSILON = 1e-3  # what the batch norm adds to the variance
+MAX_BYTES = 2**28  # the original files have 96 million
+EPSILON = 1e-3  # the batch norm adds it to the variance
 ZIP_MAGIC = b"PK"
-PORT_SHA256 = "6726825d"  # how it begins, by the port's file name
+PORT_SHA256 = "6726825d"  # first digits, from the name of the port's file
 
 BATCH_NORM = {"beta": "bias", "gamma": "weight", "moving_mean": "running_mean", "moving_variance": "running_var"}
 PORT_NAMES = (
@@ -42,7 +43,7 @@ PORT_NAMES = (
     }
     | {"softmax/weights": "fc.weight", "softmax/biases": "fc.bias"}
 )
-"""Names of all 472 tensors in the PyTorch port, by their names in the original graph."""
+"""Names of all 472 tensors in the PyTorch port, by name in the original graph."""
 
 FINGERPRINTS = {
     "conv/conv2d_params": "4017e8b0e06585540d9e8448f69275deb337e22c965e6b09f5df2a243eae8584",
@@ -59,20 +60,20 @@ FINGERPRINTS = {
     "mixed_7/tower/conv/batchnorm/beta": "e569b4fbab0b74c9070df9f2b7dba710612daec2b82c1b1fe23070428baba8c9",
     "mixed_8/tower/conv/batchnorm/beta": "5beba012f202a29daa9e1a22e32d714231c2d2c55f2f034ef4884ced07e7f2c1",
 }
-"""SHA-256 of some genuine tensors, float32 in the graph's layout."""
+"""SHA-256 of some canonical tensors, float32 in the layout of the graph."""
 COMPARED = f"{len(FINGERPRINTS)} of {len(PORT_NAMES)} tensors"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What was in a file of weights.
+    """The content of a file of weights.
 
     Attributes:
-        tensors: All of the network's, float32, by name and in layout as the original graph has them: kernels height,
-            width, channels in, channels out.
-        sha256: Of the file.
-        recognised: Whether they are the canonical ones, as far as can be told.
-        fingerprints: What was compared with the canonical ones to tell.
+        tensors: All tensors of the network, float32, with the names and layout of the original graph; kernels are
+            [height, width, channels in, channels out].
+        sha256: Hash of the file.
+        recognised: Whether these are the canonical weights, as far as the known hashes show.
+        fingerprints: Which hashes were compared.
     """
 
     tensors: Tensors
@@ -81,7 +82,7 @@ class Weights:
     fingerprints: str
 
     def fill(self, network: keras.Model) -> None:
-        """Puts the weights into a network that `inception_network.build` made; batch norms go into the convolutions."""
+        """Sets the weights of a network from `inception_network.build`, with batch norms folded into convolutions."""
         for scope in inception_network.PORTS:
             norm = {own: self.tensors[f"{scope}/batchnorm/{own}"].astype(np.float64) for own in BATCH_NORM}
             scale = norm["gamma"] / np.sqrt(norm["moving_variance"] + EPSILON)
@@ -95,22 +96,22 @@ class Weights:
 def read(path: Path) -> Weights:
     """Reads `classify_image_graph_def.pb`, the `.tgz` that holds it, or `pt_inception-2015-12-05-6726825d.pth`.
 
-    Which of them it is shows from the content. Nothing in the file is run.
+    The format is recognised by the content. No code in the file is run.
 
     Args:
-        path: The file.
+        path: File of weights.
 
     Raises:
-        ValueError: It is none of them, is damaged, or lacks a tensor.
+        ValueError: The file has another format, is damaged, or lacks a tensor.
     """
     try:
-        data = _bytes(path)
+        data = _read_bytes(path)
         tensors = _tensors(data)
         _check(tensors)
     except ValueError as error:
         raise ValueError(f"the Inception weights cannot be read: {error}. Received: path={str(path)!r}") from error
     sha256 = hashlib.sha256(data).hexdigest()
-    recognised, compared = not unfamiliar(tensors), COMPARED
+    recognised, compared = not unknown_tensors(tensors), COMPARED
     if data.startswith(torch_file.MAGIC):
         recognised = recognised and sha256.startswith(PORT_SHA256)
         compared = f"{COMPARED}, and {len(PORT_SHA256)} digits of the file's SHA-256"
@@ -118,33 +119,33 @@ def read(path: Path) -> Weights:
 
 
 def canonical() -> Weights:
-    """Returns the canonical weights from the cache of downloads, which gets them from `ADDRESS` first if need be.
+    """Returns the canonical weights from the download cache; if they are not there, they are downloaded first.
 
-    A file in the cache is not asked for again, since its content is known.
+    A cached file is used without asking the server, because its content is checked.
 
     Raises:
-        ValueError: The cache holds another file in their place.
-        storage.RemoteError: They are not in the cache, and cannot be downloaded.
+        ValueError: The file in the cache is not the canonical one.
+        storage.RemoteError: The weights are not in the cache and cannot be downloaded.
     """
-    place = storage.cache_path(ADDRESS)
-    if not place.exists():
+    path = storage.cache_path(ADDRESS)
+    if not path.exists():
         try:
             storage.fetch(ADDRESS, check=_check_download)
         except (OSError, ValueError) as error:
             raise storage.RemoteError(
-                f"expected the weights of the Inception network at {place}, or a file of them as "
-                f"evaluation.inception_weights (--weights of `score`): they cannot be downloaded: {error}"
+                f"the Inception weights cannot be downloaded: {error}. Download them yourself to {path}, or set "
+                "evaluation.inception_weights (`score`: --weights) to a file"
             ) from error
-    found = _whole(place)
-    if found is None or not found.recognised:
+    weights = _read_or_none(path)
+    if weights is None or not weights.recognised:
         raise ValueError(
-            "expected the canonical Inception weights; remove this file, and they are downloaded again. "
-            f"Received: path={str(place)!r}"
+            "expected the canonical Inception weights; delete this file to download them again. "
+            f"Received: path={str(path)!r}"
         )
-    return found
+    return weights
 
 
-def _whole(path: Path) -> Weights | None:
+def _read_or_none(path: Path) -> Weights | None:
     try:
         return read(path)
     except ValueError:
@@ -152,27 +153,27 @@ def _whole(path: Path) -> Weights | None:
 
 
 def _check_download(path: Path) -> None:
-    found = _whole(path)
-    if found is None or not found.recognised:
+    weights = _read_or_none(path)
+    if weights is None or not weights.recognised:
         raise storage.RemoteError(
-            "what is there is not the file by which FID is defined, or it was changed on the way. "
+            "the downloaded file is not the one that defines FID, or it was changed on the way. "
             f"Received: path={ADDRESS!r}"
         )
 
 
-def in_graph_layout(tensors: Tensors) -> dict[str, NDArray[Any]]:
-    """Returns the PyTorch port's tensors as the original graph has them; other names are left out.
+def to_graph_layout(tensors: Tensors) -> dict[str, NDArray[Any]]:
+    """Converts tensors of the PyTorch port to the names and layout of the original graph.
 
     Args:
-        tensors: By the port's names; not all need be there.
+        tensors: Tensors by their names in the port. Unknown names are left out; missing ones are allowed.
     """
     axes = {4: (2, 3, 1, 0), 2: (1, 0)}
-    found = {own: tensors[theirs] for own, theirs in PORT_NAMES.items() if theirs in tensors}
-    return {name: tensor.transpose(axes.get(tensor.ndim)) for name, tensor in found.items()}
+    renamed = {own: tensors[theirs] for own, theirs in PORT_NAMES.items() if theirs in tensors}
+    return {name: tensor.transpose(axes.get(tensor.ndim)) for name, tensor in renamed.items()}
 
 
-def unfamiliar(tensors: Tensors) -> list[str]:
-    """Returns the names of the tensors that are missing from, or differ from, those in `FINGERPRINTS`."""
+def unknown_tensors(tensors: Tensors) -> list[str]:
+    """Returns the names in `FINGERPRINTS` whose tensors are missing or have another hash."""
     return [
         name
         for name, sha256 in FINGERPRINTS.items()
@@ -180,22 +181,22 @@ def unfamiliar(tensors: Tensors) -> list[str]:
     ]
 
 
-def _bytes(path: Path) -> bytes:
-    if not path.is_file() or path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"expected a file of at most {MOST_BYTES} bytes")
+def _read_bytes(path: Path) -> bytes:
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"expected a file of at most {MAX_BYTES} bytes")
     return path.read_bytes()
 
 
 def _tensors(data: bytes) -> Tensors:
     if data.startswith(torch_file.MAGIC):
-        return in_graph_layout(torch_file.tensors(data))
+        return to_graph_layout(torch_file.tensors(data))
     if data.startswith(ZIP_MAGIC):
-        raise ValueError("a zip, as PyTorch writes since version 1.6; expected the file as it was published")
+        raise ValueError("a zip file, as PyTorch writes since version 1.6; expected the published file")
     if data.startswith(graph_file.GZIP_MAGIC):
-        data = graph_file.unpacked(data)
+        data = graph_file.unpack(data)
     tensors = graph_file.constants(data, PORT_NAMES)
     for scope, shape in inception_network.kernel_shapes().items():
-        tensors.setdefault(f"{scope}/batchnorm/gamma", np.ones(shape[-1:], np.float32))  # a graph may do without
+        tensors.setdefault(f"{scope}/batchnorm/gamma", np.ones(shape[-1:], np.float32))  # optional in a graph
     return tensors
 
 
@@ -211,12 +212,14 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 def _check(tensors: Tensors) -> None:
     missing = [name for name in PORT_NAMES if name not in tensors]
     if missing:
-        raise ValueError(f"expected {len(PORT_NAMES)} tensors by the known names, {len(missing)} lack: {missing[0]}")
+        raise ValueError(
+            f"expected {len(PORT_NAMES)} tensors with the known names, {len(missing)} are missing: {missing[0]}"
+        )
     for name, shape in _shapes().items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != np.float32:
             raise ValueError(f"expected {name} to be float32 {list(shape)}, found {tensor.dtype} {list(tensor.shape)}")
         if not np.isfinite(tensor).all():
-            raise ValueError(f"expected finite numbers in {name}")
+            raise ValueError(f"expected finite values in {name}")
         if name.endswith("moving_variance") and (tensor < 0).any():
-            raise ValueError(f"expected no negative number in {name}")
+            raise ValueError(f"expected no negative values in {name}")

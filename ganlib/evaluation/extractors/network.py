@@ -1,4 +1,4 @@
-"""The small convolutional network behind the extractors that are trained on the data itself."""
+"""The small convolutional network of the extractors that are trained on the dataset."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class NetworkSettings(Config):
     """Size and training of the network."""
 
     width: int = Field(default=32, ge=4)
-    """Channels of the first convolution; each further one doubles them."""
+    """Channels of the first convolution; each further one doubles them, up to 256."""
     feature_dim: int = Field(default=64, ge=2)
-    """Width of the features, the layer before the logits."""
+    """Number of features: the width of the layer before the logits."""
     epochs: int = Field(default=15, ge=1)
-    """Most passes over the training images."""
+    """Maximum number of passes over the training images."""
     max_steps: int = Field(default=3000, ge=1)
-    """Most training steps, so that many images do not take many hours."""
+    """Maximum number of training steps, which limits the time for large datasets."""
     batch_size: int = Field(default=128, ge=2)
-    """Images in a training step."""
+    """Batch size."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
-    """Adam's step size at the start; it falls to zero along a cosine."""
+    """Initial learning rate of Adam; it decays to zero along a cosine."""
 
     def steps(self, images: int) -> int:
-        """Returns how many steps a training on so many images makes."""
+        """Returns the number of training steps for a number of images."""
         return min(self.max_steps, self.epochs * (images // min(self.batch_size, images)))
 
     def train(
@@ -57,13 +57,13 @@ class NetworkSettings(Config):
 
         Args:
             images: uint8 [N, H, W, C].
-            labels: int64 [N] below `classes`.
+            labels: int64 [N] in 0..classes-1.
             classes: Number of classes.
-            seed: Seed of weights and order.
-            steps: Training steps; None means as the settings have it for so many images.
+            seed: Seed of the initial weights and of the order of the images.
+            steps: Training steps; None means `self.steps(N)`.
 
         Returns:
-            Network from images with values 0..255 to (features float32 [N, D], logits float32 [N, classes]).
+            Network from images in 0..255 to (features float32 [N, D], logits float32 [N, classes]).
         """
         with standard_keras(), runtime.keras_seed(streams.key("extractor weights", seed)):
             network = self._build(images.shape[1:], classes)
@@ -86,13 +86,13 @@ class NetworkSettings(Config):
         random = np.random.default_rng(streams.key("extractor order", seed))
         order = random.permutation(len(images))
         position = 0
-        with runtime.deterministic(enabled=True), runtime.true_float32():  # the weights' hash is part of every score
+        with runtime.deterministic(enabled=True), runtime.true_float32():  # every score records the hash of the weights
             for number in range(1, steps + 1):
                 if position + batch > len(order):
                     order, position = random.permutation(len(images)), 0
-                chosen = order[position : position + batch]
+                rows = order[position : position + batch]
                 position += batch
-                loss = step(tf.constant(images[chosen]), tf.constant(labels[chosen]))
+                loss = step(tf.constant(images[rows]), tf.constant(labels[rows]))
                 progress.update(number, note=f"loss {float(loss):.3f}" if number % 20 == 0 or number == steps else "")
         return network
 
@@ -111,7 +111,7 @@ class NetworkSettings(Config):
 
 
 def facts_on_test_images(network: Any, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Returns the network's accuracy on test images, and that of always giving the most frequent answer."""
+    """Returns the accuracy on test images, and the accuracy of always predicting the most frequent class (chance)."""
     return {
         "test_accuracy": accuracy(network, images, labels),
         "chance": float(np.bincount(labels).max() / len(labels)),
@@ -119,10 +119,10 @@ def facts_on_test_images(network: Any, images: NDArray[np.uint8], labels: NDArra
 
 
 def accuracy(network: Any, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
-    """Returns the share of uint8 images [N, H, W, C] whose largest logit is that of their label."""
-    hits = 0
+    """Returns the accuracy on uint8 images [N, H, W, C]: the fraction whose largest logit is that of the label."""
+    correct = 0
     for start in range(0, len(images), 500):
         with runtime.true_float32():
             logits = network(images[start : start + 500], training=False)[1]
-        hits += int((np.argmax(logits, axis=1) == labels[start : start + 500]).sum())
-    return hits / len(images)
+        correct += int((np.argmax(logits, axis=1) == labels[start : start + 500]).sum())
+    return correct / len(images)

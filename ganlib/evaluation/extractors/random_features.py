@@ -1,8 +1,8 @@
-"""Features of a network that was never trained, for images about which nothing else is at hand.
+"""Features of an untrained network, for images without labels or a suitable pretrained network.
 
-Such features favour no data (Naeem et al. 2020, https://arxiv.org/abs/2002.09797, judge by them what ImageNet knows
-nothing of), but most of what they vary in is brightness, beside which blur and noise get lost. So the first kernels
-add up to zero, and the colour of an image comes in on its own, with little weight.
+Random features favour no kind of images (Naeem et al. 2020, https://arxiv.org/abs/2002.09797, use them for images
+unlike those of ImageNet). But brightness dominates them and hides blur and noise. Therefore the first kernels sum to
+zero, and the mean colour is a feature of its own with a small weight.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ SIDE = 64
 WIDTHS = (8, 16, 24, 32)
 SEED = 0
 COLOUR_WEIGHT = 0.3
-LEAST = 1e-4  # below the root, whose slope is endless at zero
+EPSILON = 1e-4  # the derivative of the square root is infinite at zero
 
 
 class Random(FixedExtractor):
-    """Mean and spread over the image of what each layer of a fixed random network answers, and the mean colour."""
+    """Mean and standard deviation, over the image, of each layer of a fixed random network, and the mean colour."""
 
     kind: Literal["random"] = "random"
 
     @standard_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
-        """Draws the weights, the same ones everywhere; see the base class."""
+        """Builds the network with random weights, which are the same everywhere."""
         if weights is not None:
             raise ValueError(f"expected no weights for random features. Received: weights={str(weights)!r}")
         return FittedExtractor("random", _network(), (), {"seed": SEED}, resize_mode="clean")
 
 
 def _network() -> keras.Model:
-    """Returns a network from images [N, SIDE, SIDE, 3] in 0..255 to features, and one empty answer."""
+    """Returns a network from images [N, SIDE, SIDE, 3] in 0..255 to (features, unused logits)."""
     random = np.random.default_rng(SEED)
     images = keras.Input((SIDE, SIDE, 3), name="images")
     x = keras.layers.Rescaling(1 / pixels.HALF_RANGE, offset=-1.0)(images)
@@ -58,13 +58,14 @@ def _network() -> keras.Model:
             kernel, bias = kernel - kernel.mean(axis=(0, 1), keepdims=True), np.zeros_like(bias)
         x = layer(x)
         layer.set_weights([kernel, bias])
-        measured = keras.ops.mean(x, axis=(1, 2)), keras.ops.std(x, axis=(1, 2))
-        features += [keras.ops.sqrt(value + LEAST) for value in measured]  # strong answers do not drown weak ones
-    joined = keras.ops.concatenate(features, axis=1)
-    return keras.Model(images, [joined, joined[:, :1]], name="random")
+        statistics = keras.ops.mean(x, axis=(1, 2)), keras.ops.std(x, axis=(1, 2))
+        # The square root keeps strong channels from hiding weak ones.
+        features += [keras.ops.sqrt(value + EPSILON) for value in statistics]
+    output = keras.ops.concatenate(features, axis=1)
+    return keras.Model(images, [output, output[:, :1]], name="random")
 
 
 def _weights(random: np.random.Generator, depth: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns a kernel that keeps the size of what it multiplies (He et al. 2015), and a bias that bends it."""
+    """Returns a kernel that keeps the scale of its input (He et al. 2015), and a random bias."""
     kernel = random.normal(0.0, np.sqrt(2.0 / (9 * depth)), (3, 3, depth, width))
     return kernel.astype(np.float32), random.normal(0.0, 0.3, width).astype(np.float32)

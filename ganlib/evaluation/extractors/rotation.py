@@ -1,4 +1,4 @@
-"""Features learned without labels, by telling how an image was turned (Gidaris et al. 2018, arXiv:1803.07728)."""
+"""Features learned without labels, by predicting how an image was rotated (Gidaris et al. 2018, arXiv:1803.07728)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
     from ganlib.data.records import PreparedDataset
 
-TURNS = ("0", "90", "180", "270")
+ROTATIONS = ("0", "90", "180", "270")  # degrees
 
 
 class Rotation(Extractor):
-    """The layer before the logits of a network that predicts a turn by 0, 90, 180 or 270 degrees."""
+    """The layer before the logits of a network that predicts a rotation by 0, 90, 180 or 270 degrees."""
 
     kind: Literal["rotation"] = "rotation"
     network: NetworkSettings = NetworkSettings()
-    """Size and training of the network that tells the turns."""
+    """Size and training of the network that predicts rotations."""
 
     def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
-        """Trains the network on every image in four positions; see the base class."""
+        """Trains the network on each training image in all four rotations."""
         del weights
-        images, turns = _turned(dataset.load("train")[0])
-        network = self.network.train(images, turns, classes=len(TURNS), seed=seed)
-        facts = facts_on_test_images(network, *_turned(dataset.load("test")[0]))
-        # Turns are not classes of the data, so none are named.
+        images, rotations = _rotate(dataset.load("train")[0])
+        network = self.network.train(images, rotations, classes=len(ROTATIONS), seed=seed)
+        facts = facts_on_test_images(network, *_rotate(dataset.load("test")[0]))
+        # Rotations are not classes of the data, so `classes` is empty.
         return FittedExtractor(f"{dataset.name}_rotation", network, (), facts)
 
 
-def _turned(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    turned = [np.rot90(images, k=k, axes=(1, 2)) for k in range(len(TURNS))]
-    return np.concatenate(turned), np.repeat(np.arange(len(TURNS)), len(images))
+def _rotate(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    rotated = [np.rot90(images, k=k, axes=(1, 2)) for k in range(len(ROTATIONS))]
+    return np.concatenate(rotated), np.repeat(np.arange(len(ROTATIONS)), len(images))

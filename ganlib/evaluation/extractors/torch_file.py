@@ -1,9 +1,9 @@
-"""Tensors of a file that `torch.save` wrote before version 1.6, read without PyTorch and without unpickling.
+"""Reads the tensors of a file from `torch.save` before version 1.6, without PyTorch and without unpickling.
 
-Such a file is five pickles (a magic number, a version, facts of the machine, how each tensor lies in its storage, the
-order of the storages), then the storages' bytes. A pickle is a program: an unpickler imports and calls what it names.
-Here some twenty of its instructions are followed, which build strings, numbers, tuples, lists and dicts, and names stay
-text: there is nothing that could be called.
+Such a file has five pickles (a magic number, a version, facts about the machine, the position of each tensor in its
+storage, the order of the storages), followed by the bytes of the storages. A pickle is a program: an unpickler imports
+and calls whatever it names. This reader interprets only the some twenty instructions that build strings, numbers,
+tuples, lists and dicts. Names remain text, so nothing can be called.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 STORAGES = {"torch FloatStorage": "<f4", "torch LongStorage": "<i8"}
-COUNT_BYTES = 8  # the number of a storage's elements, before them
-MOST_AXES = 8
-MOST_ELEMENTS = 2**31
+COUNT_BYTES = 8  # each storage begins with its number of elements
+MAX_AXES = 8
+MAX_ELEMENTS = 2**31
 MAX_SHOWN = 60
 
 
-def tensors(data: bytes, *, whole: bool = True) -> dict[str, NDArray[Any]]:
+def tensors(data: bytes, *, complete: bool = True) -> dict[str, NDArray[Any]]:
     """Returns the tensors of a file.
 
     Args:
-        data: The file's bytes; the arrays are views of them.
-        whole: Whether all must be there; else those that a cut took away are left out.
+        data: Content of the file; the arrays are views of it.
+        complete: Whether all tensors must be there; otherwise those that a truncated file lacks are left out.
 
     Returns:
-        Arrays float32 or int64 by name.
+        float32 or int64 arrays by name.
 
     Raises:
-        ValueError: The file is damaged or cut off, or holds anything but tensors.
+        ValueError: The file is damaged or truncated, or has anything but tensors.
     """
     if not data.startswith(MAGIC):
-        raise ValueError("not a file as torch.save wrote it before version 1.6")
+        raise ValueError("not a file from torch.save before version 1.6")
     stream = io.BytesIO(data)
     try:
-        _, _, _, named, keys = (_Machine().run(stream) for _ in range(5))
+        _, _, _, by_name, keys = (_Machine().run(stream) for _ in range(5))
     except (ValueError, LookupError) as error:
-        raise ValueError(f"damaged, cut off, or no file of weights: {_shown(error)}") from error
-    tensors_only = isinstance(named, dict) and all(isinstance(tensor, _Tensor) for tensor in named.values())
+        raise ValueError(f"damaged, truncated, or not a file of weights: {_shorten(error)}") from error
+    tensors_only = isinstance(by_name, dict) and all(isinstance(tensor, _Tensor) for tensor in by_name.values())
     _require(tensors_only, "tensors by name and nothing else")
-    storages = _storages(data, stream.tell(), keys, [tensor.storage for tensor in named.values()], whole=whole)
+    storages = _storages(data, stream.tell(), keys, [tensor.storage for tensor in by_name.values()], complete=complete)
     return {
         name: _array(tensor, storages[tensor.storage.key])
-        for name, tensor in named.items()
+        for name, tensor in by_name.items()
         if tensor.storage.key in storages
     }
 
 
 class _Name(NamedTuple):
-    """What an unpickler would import."""
+    """A name that an unpickler would import; here only text."""
 
     text: str
 
@@ -80,7 +80,7 @@ class _Tensor(NamedTuple):
 
 
 class _Machine:
-    """Follows the instructions of one pickle; the table `STEPS` says which there are."""
+    """Interprets the instructions of one pickle. The table `INSTRUCTIONS` lists the supported ones."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -91,25 +91,28 @@ class _Machine:
         for instruction, argument, _ in pickletools.genops(stream):
             if instruction.name == "STOP":
                 return self.stack.pop()
-            if instruction.name not in STEPS:
-                raise ValueError(f"weights need no instruction {instruction.name}")
-            STEPS[instruction.name](self, argument)
+            if instruction.name not in INSTRUCTIONS:
+                raise ValueError(f"expected no instruction {instruction.name} in a file of weights")
+            INSTRUCTIONS[instruction.name](self, argument)
         raise ValueError("no end")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
     def items(self, count: int | None = None) -> tuple[Any, ...]:
-        """Takes the last items from the stack, all since the last mark unless counted."""
+        """Removes and returns the last `count` items of the stack, or all since the last mark."""
         start = self.marks.pop() if count is None else len(self.stack) - count
         _require(0 <= start <= len(self.stack), "more items on the stack")
-        taken = tuple(self.stack[start:])
+        items = tuple(self.stack[start:])
         del self.stack[start:]
-        return taken
+        return items
 
     def set_items(self, items: tuple[Any, ...]) -> None:
         names, values = items[::2], items[1::2]
-        _require(isinstance(self.stack[-1], dict) and all(isinstance(name, str) for name in names), "a dict by strings")
+        _require(
+            isinstance(self.stack[-1], dict) and all(isinstance(name, str) for name in names),
+            "a dict with strings as keys",
+        )
         self.stack[-1].update(zip(names, values, strict=True))
 
     def extend(self, items: tuple[Any, ...]) -> None:
@@ -124,26 +127,26 @@ class _Machine:
             case _Name("torch._utils _rebuild_tensor_v2"), (_Storage() as storage, offset, shape, strides, *_):
                 self.push(_tensor(storage, offset, shape, strides))
             case _Name(text), _:
-                raise ValueError(f"weights need no call of {text!r}")
+                raise ValueError(f"expected no call of {text!r} in a file of weights")
             case _:
                 raise ValueError("expected a name to call")
 
     def storage(self) -> None:
         match self.stack.pop():
             case ("storage", _Name(kind), str(key), str(), int(elements), None) if kind in STORAGES:
-                _require(0 <= elements < MOST_ELEMENTS, "a storage of a possible size")
+                _require(0 <= elements < MAX_ELEMENTS, "a storage of a plausible size")
                 self.push(_Storage(key, STORAGES[kind], elements))
             case _:
                 raise ValueError("expected a storage of float32 or int64")
 
     def drop_state(self) -> None:
-        """Leaves out the versions of modules that PyTorch hangs on a dict of weights."""
+        """Drops the versions of modules, which PyTorch attaches to a dict of weights."""
         target, _ = self.items(2)
-        _require(isinstance(target, dict), "a dict that has a state")
+        _require(isinstance(target, dict), "a dict with a state")
         self.push(target)
 
 
-STEPS: dict[str, Callable[[_Machine, Any], object]] = {
+INSTRUCTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "PROTO": lambda _, __: None,
     **dict.fromkeys(("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"), _Machine.push),
     "NONE": lambda machine, _: machine.push(None),
@@ -172,7 +175,7 @@ STEPS: dict[str, Callable[[_Machine, Any], object]] = {
 
 def _tensor(storage: _Storage, offset: Any, shape: Any, strides: Any) -> _Tensor:
     match offset, shape, strides:
-        case int(), tuple(), tuple() if len(shape) == len(strides) <= MOST_AXES:
+        case int(), tuple(), tuple() if len(shape) == len(strides) <= MAX_AXES:
             numbers = (offset, *shape, *strides)
         case _:
             raise ValueError("expected a tensor's offset, shape and strides")
@@ -184,16 +187,18 @@ def _tensor(storage: _Storage, offset: Any, shape: Any, strides: Any) -> _Tensor
     return _Tensor(storage, offset, shape, strides)
 
 
-def _storages(data: bytes, start: int, keys: Any, named: Iterable[_Storage], *, whole: bool) -> dict[str, NDArray[Any]]:
-    """Returns the storages' elements by key; sizes are compared with the file's length, and nothing is copied."""
-    known = {storage.key: storage for storage in named}
-    _require(all(storage == known[storage.key] for storage in named), "one storage a key")
+def _storages(
+    data: bytes, start: int, keys: Any, storages: Iterable[_Storage], *, complete: bool
+) -> dict[str, NDArray[Any]]:
+    """Returns the elements of the storages by key, without copies. Sizes are checked against the length of the file."""
+    known = {storage.key: storage for storage in storages}
+    _require(all(storage == known[storage.key] for storage in storages), "one storage for each key")
     only_known = isinstance(keys, list) and all(isinstance(key, str) for key in keys) and sorted(known) == sorted(keys)
     _require(only_known, "the tensors' storages and no others")
     sizes = [COUNT_BYTES + known[key].elements * np.dtype(known[key].dtype).itemsize for key in keys]
-    if whole and start + sum(sizes) > len(data):
-        raise ValueError(f"cut off: expected {start + sum(sizes)} bytes, found {len(data)}")
-    found = {}
+    if complete and start + sum(sizes) > len(data):
+        raise ValueError(f"truncated: expected {start + sum(sizes)} bytes, found {len(data)}")
+    elements = {}
     for key, size in zip(keys, sizes, strict=True):
         end = start + size
         if end > len(data):
@@ -201,9 +206,9 @@ def _storages(data: bytes, start: int, keys: Any, named: Iterable[_Storage], *, 
         storage = known[key]
         written = int.from_bytes(data[start : start + COUNT_BYTES], "little")
         _require(written == storage.elements, f"a storage of {storage.elements} elements, found {written}")
-        found[key] = np.frombuffer(data, storage.dtype, storage.elements, start + COUNT_BYTES)
+        elements[key] = np.frombuffer(data, storage.dtype, storage.elements, start + COUNT_BYTES)
         start = end
-    return found
+    return elements
 
 
 def _array(tensor: _Tensor, elements: NDArray[Any]) -> NDArray[Any]:
@@ -212,11 +217,11 @@ def _array(tensor: _Tensor, elements: NDArray[Any]) -> NDArray[Any]:
     return view(elements[tensor.offset :], tensor.shape, strides, writeable=False)
 
 
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise ValueError(f"expected {what}")
+def _require(condition: bool, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"expected {expected}")
 
 
-def _shown(error: Exception) -> str:
+def _shorten(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."

@@ -11,8 +11,8 @@ from ganlib.evaluation.measures.class_score import SPLITS, class_score
 from ganlib.evaluation.measures.frechet import frechet_estimate
 from ganlib.evaluation.measures.kernel import kernel_distance
 from ganlib.evaluation.measures.memorisation import memorised
-from ganlib.evaluation.sample import drawn_rows
-from ganlib.evaluation.scores import Score, share_error
+from ganlib.evaluation.sample import draw_rows
+from ganlib.evaluation.scores import Score, fraction_error
 from ganlib.evaluation.statistics import Statistics
 
 with epy.lazy_imports():
@@ -76,7 +76,7 @@ def pairwise(features: NDArray[np.float32], real: NDArray[np.float32], space: Fi
     A measure that needs more images than there are is left out.
     """
     count, name = pairwise_count(len(features), len(real)), space.measure
-    features, real = (rows[drawn_rows(len(rows), count)] for rows in (features, real))
+    features, real = (rows[draw_rows(len(rows), count)] for rows in (features, real))
     counts = f"{count} images beside {count} real ones"
     scores = []
     if count >= jackknife.FEWEST:
@@ -136,4 +136,4 @@ def classes(sample: Sample, space: FittedExtractor) -> list[Score]:
 
 def _share(name: str, hits: NDArray[np.bool_], meaning: str) -> Score:
     share = float(hits.mean())
-    return Score(name, share, None, meaning, share_error(int(hits.sum()), len(hits)), count=len(hits))
+    return Score(name, share, None, meaning, fraction_error(int(hits.sum()), len(hits)), count=len(hits))

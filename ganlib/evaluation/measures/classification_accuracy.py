@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib.evaluation.extractors.network import NetworkSettings, accuracy
-from ganlib.evaluation.scores import Score, share_error
+from ganlib.evaluation.scores import Score, fraction_error
 
 with epy.lazy_imports():
     import numpy as np
@@ -71,7 +71,7 @@ def classification_accuracy(
         print(f"classification accuracy: a classifier of {len(pictures)} images, {kind}", flush=True)
         trained = network.train(pictures, targets, classes=len(dataset.classes), seed=seed, steps=steps)
         found[kind] = accuracy(trained, test, test_labels)
-    error = {kind: share_error(share * len(test), len(test)) for kind, share in found.items()}
+    error = {kind: fraction_error(share * len(test), len(test)) for kind, share in found.items()}
     meanings = {
         "cas": ("generated", f"accuracy on real test images of a classifier that learned from {len(images)} generated"),
         "cas_with_real": ("both", f"the same of one that learned from {len(real)} real and these generated"),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation.extractors.resizing import resized
-from ganlib.evaluation.scores import share_error
+from ganlib.evaluation.extractors.resizing import resize_images
+from ganlib.evaluation.scores import fraction_error
 from ganlib.progress import Progress
 
 with epy.lazy_imports():
@@ -121,7 +121,7 @@ def memorised(generated: NDArray[np.float64], held_out: NDArray[np.float64]) -> 
         The share, 0.05 without memorisation, and its standard error, both samples being drawn.
     """
     hits = int((generated <= np.quantile(held_out, TAIL)).sum())  # ties count, for copies may all be at 0
-    error = np.hypot(share_error(hits, len(generated)), share_error(TAIL * len(held_out), len(held_out)))
+    error = np.hypot(fraction_error(hits, len(generated)), fraction_error(TAIL * len(held_out), len(held_out)))
     return hits / len(generated), float(error)
 
 
@@ -130,7 +130,7 @@ def _flat(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     if max(images.shape[1:3]) <= SIDE:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255.0)
     blocks = (images[start : start + REDUCED] for start in range(0, len(images), REDUCED))
-    small = [resized(block, resize_mode="clean", side=SIDE).numpy()[..., : images.shape[3]] for block in blocks]
+    small = [resize_images(block, resize_mode="clean", side=SIDE).numpy()[..., : images.shape[3]] for block in blocks]
     flat: NDArray[np.float32] = np.concatenate(small).reshape(len(images), -1)
     return flat / np.float32(255.0)
 

@@ -1,4 +1,4 @@
-"""What belongs together is checked by hash wherever two artifacts meet; what may differ is noted."""
+"""Artifacts are checked by hash wherever two of them meet: some differences are errors, others give notes."""
 
 import shutil
 from dataclasses import replace
@@ -25,7 +25,7 @@ def evaluation(trained, digits, reference, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """Images of the shape of the digits that are none, two to a batch."""
+    """Noise images with the shape of the digits."""
     place = tmp_path_factory.mktemp("others")
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
     np.savez(place / "data.npz", images=images)
@@ -92,7 +92,7 @@ def test_a_model_is_not_scored_beside_images_that_it_was_not_trained_on(trained,
 
 @pytest.mark.parametrize("split", ["test", "all"])
 def test_a_reference_of_another_split_than_the_settings_say_is_refused(trained, digits, reference, tmp_path, split):
-    told = rf"^expected the split that the reference is of, train\. Received: evaluation\.reference_split={split}$"
+    told = rf"^expected train, the split of the reference\. Received: evaluation\.reference_split={split}$"
     config = EvaluationConfig(samples=5, reference_split=split)
     with pytest.raises(ValueError, match=told):
         evaluate(trained, digits, reference, config, tmp_path / "scores")
@@ -108,15 +108,15 @@ def test_a_reference_of_other_images_is_noted_by_training_and_keeps_the_run_its_
     others, digits, reference, tmp_path, capsys
 ):
     model = started(others, reference, tmp_path / "model")
-    note = "The reference is of other images, digits, than the model was trained on."
+    note = "The reference was measured on other images, digits, than the model was trained on."
     assert f"note: {note}" in capsys.readouterr().out
     own = measure_reference(others, EvaluationConfig(extractor="random"), tmp_path / "own")
     capsys.readouterr()
     scores = evaluate(model, others, own, FEW, tmp_path / "scores")
     assert note not in scores.notes
-    chosen = "The best generator was chosen by another reference, fd_digits_classifier of digits."
+    chosen = "The best generator was chosen with another reference, fd_digits_classifier of digits."
     assert chosen in scores.notes
-    # The same feature space, measured on other images, is another yardstick: a run does not go on by it.
+    # The same feature space, measured on other images, is another reference: a run cannot resume with it.
     moved = replace(reference, facts={**reference.facts, "dataset": "letters", "dataset_sha256": "0" * 64})
     with pytest.raises(ValueError, match=r"holds a run with other settings: reference_images was '\w+'"):
         started(others, moved, tmp_path / "model", steps=2)
