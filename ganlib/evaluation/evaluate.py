@@ -133,7 +133,7 @@ def evaluate(
     Args:
         model: What `training.train` left behind.
         dataset: The prepared images that it was trained on.
-        reference: Their yardstick.
+        reference: Their reference.
         config: How many samples, from which of the kept generators.
         output: Folder to create; it appears whole or not at all.
         seconds: Wall time of earlier steps, for the report.

@@ -1,4 +1,4 @@
-"""The yardstick of a dataset: its feature space, the real images' statistics in it, and the floor."""
+"""The reference of a dataset: its feature space, the real images' statistics in it, and the floor."""
 
 from __future__ import annotations
 

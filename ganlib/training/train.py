@@ -262,7 +262,7 @@ class _Run:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """The code, the images and the yardstick."""
+        """The code, the images and the reference."""
         checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
         checksums["reference_images"] = self.reference.facts["dataset_sha256"]
         split = {"evaluation.reference_split": self.reference.split}
