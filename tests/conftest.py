@@ -133,7 +133,7 @@ def left_connections(emulator):
 
 @pytest.fixture
 def traffic(left_connections, emulator, monkeypatch):
-    """The requests between this process and the emulator, to which faults can be added. The bucket `bucket` is empty."""
+    """Requests between this process and the emulator, where faults can be added. The bucket `bucket` is empty."""
     buckets.create(emulator, "bucket")
     with buckets.proxy(emulator) as (address, traffic):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
