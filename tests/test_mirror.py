@@ -417,7 +417,7 @@ def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, 
         while not waiting.met:
             time.sleep(0.01)
         assert storage.sha256(there / "state") in stored(objects)
-        first._tidy(*_inside(first), first._last)
+        first._remove_old_objects(*_inside(first), first._last)
         waiting.go_on.set()
         slow.result()
     assert storage.Mirror(place, here).pull()

@@ -84,7 +84,7 @@ def test_scores_come_with_an_expected_floor_and_a_protocol(places, pictures, tmp
     assert first.value > 3 * first.floor > 0
     assert result.protocol["resize_mode"] == "clean"
     assert result.protocol["generated_count"] == result.protocol["reference_count"] == 60
-    assert [note.partition("; FID")[0] for note in result.notes] == [
+    assert [note.partition(". FID")[0] for note in result.notes] == [
         "The floors, except the distance's, compare two halves of the second set, 30 images each.",
         "Scores in the feature space mean can only be compared with each other",
     ]

@@ -141,18 +141,16 @@ class _Arrangement:
             few, roles = self._few(loose, rest), split_folders(tops, place=self._place)
             if roles is not None and (few or any(split != "train" for split, _ in roles.values())):
                 self._has_splits = True
-                return self._split_by_folder(rest, roles, loose, few=few)
+                return self._by_folder(rest, roles, loose, few=few)
             if roles is not None or len(tops) != 1 or not few:
-                return self._split_by_inner_folder(rest) or _as_images(rest)
+                return self._by_inner_folder(rest) or _as_images(rest)
             if not self.ignored:
                 self._all_below = self.top, rest
             self._ignore(loose, f"beside the folder {shorten(tops[0])}")
             self.top += f"{tops[0]}/"
             rest = [name[len(tops[0]) + 1 :] for name in rest if "/" in name]
 
-    def _split_by_folder(
-        self, names: list[str], roles: dict[str, Role], loose: list[str], *, few: bool
-    ) -> list[_Image]:
+    def _by_folder(self, names: list[str], roles: dict[str, Role], loose: list[str], *, few: bool) -> list[_Image]:
         """Gives each image the split of its folder. Loose images must be few, or be all the training images."""
         alone = all(split != "train" for split, _ in roles.values())
         if not alone and not few:
@@ -172,7 +170,7 @@ class _Arrangement:
                 images.append(_Image(name, name))
         return images
 
-    def _split_by_inner_folder(self, names: list[str]) -> list[_Image] | None:
+    def _by_inner_folder(self, names: list[str]) -> list[_Image] | None:
         """Gives each image the split of its second folder, as in `cat/train/1.png`; None if those are not splits."""
         if not any(name.count("/") > 1 for name in names):
             return None
@@ -259,9 +257,8 @@ def _as_images(names: list[str]) -> list[_Image]:
 
 def _without_common_folders(images: list[_Image]) -> list[_Image]:
     """Removes folders that contain all images, or all of a split if they are named after it or have a generic name."""
-    below = {
-        split: [image.below for image in images if image.split == split] for split in {one.split for one in images}
-    }
+    splits = {image.split for image in images}
+    below = {split: [image.below for image in images if image.split == split] for split in splits}
     for split, paths in below.items():
         others = [path for other, those in below.items() if other != split for path in those]
         while (folder := _common_folder(paths)) and (_is_split(folder, split) or _is_not_class(folder, others)):
@@ -294,11 +291,8 @@ def _others(visible: list[str], verdicts: list[bool], labels: FileLabels | None)
     """Returns the files that are neither images nor label files."""
     read = set(labels.files) if labels else set()
     names = [name for name, verdict in zip(visible, verdicts, strict=True) if not verdict and name not in read]
-    return (
-        [IgnoredFiles(len(names), "file", f"other than images ({count_by_suffix(names)})", shorten(names[0]))]
-        if names
-        else []
-    )
+    reason = f"other than images ({count_by_suffix(names)})"
+    return [IgnoredFiles(len(names), "file", reason, shorten(names[0]))] if names else []
 
 
 def _split(image: _Image) -> Split:

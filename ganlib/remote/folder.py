@@ -107,7 +107,7 @@ class _Download:
                 path.unlink()
         missing = [name for name in self.folder.files if not self._is_complete(name)]
         self._check_room(missing)
-        self.folder.bucket.run_parallel(
+        self.folder.bucket.for_each(
             self._download, missing, progress=Progress("fetch", total=len(missing), unit="files")
         )
 

@@ -85,9 +85,7 @@ class Bucket:
         """Closes the connections."""
         self._client.close()
 
-    def run_parallel(
-        self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None
-    ) -> None:
+    def for_each(self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None) -> None:
         """Does the work for every item, several at a time. The first failure stops it, and all transfers with it."""
         try:
             run_parallel(work, items, threads=THREADS, stop=self._stop, progress=progress)

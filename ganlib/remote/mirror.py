@@ -102,7 +102,7 @@ class Mirror:
                 with paths[name].open("rb") as file:  # if the file is replaced meanwhile, this is still the old content
                     files[name] = self._store(bucket, f"{prefix}objects/", paths[name], file, known)
 
-            bucket.run_parallel(store, paths)
+            bucket.for_each(store, paths)
             if before and before.files == files:
                 return
             self._last = self._write(bucket, prefix, files)
@@ -186,7 +186,7 @@ class Mirror:
 
         try:
             objects = bucket.list_objects(f"{prefix}objects/")
-            bucket.run_parallel(remove, [o for o in objects if o.name not in used and o.modified < before.modified])
+            bucket.for_each(remove, [o for o in objects if o.name not in used and o.modified < before.modified])
         except (OSError, ValueError) as error:  # the snapshot is complete, and the next push tries again
             print(f"mirror: old objects were not removed: {error}", flush=True)
 
@@ -222,7 +222,7 @@ class Mirror:
             download_object(bucket, item, downloads / digest, is_valid=lambda path: sha256(path) == digest)
 
         try:
-            bucket.run_parallel(download, missing)
+            bucket.for_each(download, missing)
         except ValueError:
             now = bucket.find(prefix + SNAPSHOT)
             if now is None or now.generation == snapshot.generation:

@@ -147,10 +147,10 @@ class _Publication:
         earlier = sorted({*before.files, *before.earlier})
         begun = self._write(known, whole=False, earlier=earlier)
         changed = [name for name in self.files if not self._is_current(name)]
-        self.bucket.run_parallel(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
+        self.bucket.for_each(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
         self.existing = self._list()
         leftovers = [self.existing[name] for name in earlier if name not in self.files and name in self.existing]
-        self.bucket.run_parallel(self.bucket.delete, leftovers)
+        self.bucket.for_each(self.bucket.delete, leftovers)
         if not all(map(self._is_current, self.files)):
             raise WriteConflict(f"another process publishes there. Received: path={self.bucket.address(self.prefix)!r}")
         self._write(begun, whole=True, earlier=[])
