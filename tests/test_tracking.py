@@ -280,7 +280,7 @@ def test_delivering_twice_changes_nothing(server, tmp_path):
     assert before["info"][0] == "FAILED"
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0
-    assert re.findall(r"(\d+) lines are in MLflow", result.output) == ["11", "1"]
+    assert re.findall(r"(\d+) records are in MLflow", result.output) == ["11", "1"]
     assert everything(client, the_run(client, first)) == before
 
 
@@ -431,7 +431,7 @@ def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(ser
     assert command[:3] == ["gan-pipelines", "sync", str(folder)]
     result = CliRunner().invoke(main, command[1:])
     assert result.exit_code == 0, result.output
-    assert f"{folder}: {ROWS + 7} lines are in MLflow" in result.output
+    assert f"{folder}: {ROWS + 7} records are in MLflow" in result.output
     assert delivered(folder)
     client = server.client
     run = the_run(client, folder)
