@@ -1,11 +1,10 @@
-"""Our Inception network against the PyTorch ones: the same random weights, the same images, the same threads.
+"""Compares our Inception network with those in PyTorch, with the same random weights, images and threads.
 
     python benchmarks/inception_parity.py [--images 64] [--rounds 5] [--batch 32] [--threads 2]
 
-Needs requirements/peers.txt beside requirements/train.txt. The weights are written by `torch.save` in the layout of
-pt_inception-2015-12-05-6726825d.pth, which can be had in few places; what two programs make of the same weights
-does not depend on which weights they are. The clean resize_mode of clean-fid is followed by the network of pytorch-fid,
-of which it has a copy.
+Needs requirements/peers.txt and requirements/train.txt. The weights are random, in the format of
+pt_inception-2015-12-05-6726825d.pth, which is hard to get; the comparison does not depend on the weights. The images of
+clean-fid's resizing go through the network of pytorch-fid, of which clean-fid has a copy.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 import torchvision  # noqa: F401
 
-# Both before TensorFlow: torchvision crashes otherwise, and ganlib turns oneDNN on, at which TensorFlow looks once.
+# Both before TensorFlow: otherwise torchvision crashes, and ganlib enables oneDNN, which TensorFlow reads once.
 import ganlib  # noqa: F401
 
 # isort: split
@@ -34,16 +33,16 @@ from ganlib.evaluation.extractors import Inception
 from ganlib.evaluation.extractors.base import FittedExtractor
 from ganlib.evaluation.extractors.resizing import resize_images
 
-SIDE = 32  # of the images, as in CIFAR-10
+SIDE = 32  # size of the images, as in CIFAR-10
 
 
 def main() -> None:
-    """Compares and prints."""
+    """Runs the comparison and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=64, help="images that each program sees in a round")
+    parser.add_argument("--images", type=int, default=64, help="images in each round")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
-    parser.add_argument("--batch", type=int, default=32, help="images at once")
-    parser.add_argument("--threads", type=int, default=2, help="of each program")
+    parser.add_argument("--batch", type=int, default=32, help="batch size")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each program")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
@@ -69,7 +68,7 @@ def main() -> None:
 
 
 def _pytorch_fid(weights: Path) -> torch.nn.Module:
-    """Returns the network of pytorch-fid, which would fetch its weights, with ours."""
+    """Returns the network of pytorch-fid with these weights instead of downloaded ones."""
     pytorch_fid.load_state_dict_from_url = lambda *_, **__: torch.load(weights, weights_only=True)
     return pytorch_fid.InceptionV3(normalize_input=True).eval()
 
@@ -89,23 +88,23 @@ def _compare(
     ]
     raw = np.asarray(resize_images(images, resize_mode="legacy", side=299))
     fid.resize_input = False
-    # It centres 2 x - 1 for x in 0..1, where 256 is the 1 of the original and 255 its own.
+    # It computes 2 x - 1 for x in 0..1. In the original network 1 is grey level 256, here 255.
     rows.append(("network only, pytorch-fid", _relative(legacy[0], fid(_channels_first(raw) / 256.0)[0].flatten(1))))
     resize = make_resizer("PIL", False, "bicubic", (299, 299))  # noqa: FBT003
     pillow = np.stack([resize(image) for image in images])
     clean = np.asarray(resize_images(images, resize_mode="clean", side=299))
     rows.append(("clean resizing, clean-fid, grey levels", float(np.abs(clean - pillow).max())))
-    found = ours["clean"].network.predict_on_batch(clean)[0]
-    rows.append(("clean features, clean-fid", _relative(found, fid(_channels_first(pillow) / 256.0)[0].flatten(1))))
+    features = ours["clean"].network.predict_on_batch(clean)[0]
+    rows.append(("clean features, clean-fid", _relative(features, fid(_channels_first(pillow) / 256.0)[0].flatten(1))))
     fid.resize_input = True
-    print("| compared | largest difference |\n|---|---|")
+    print("| comparison | largest difference |\n|---|---|")
     for name, difference in rows:
         print(f"| {name} | {difference:.1e} |")
     print()
 
 
 def _relative(ours: np.ndarray, theirs: torch.Tensor) -> float:
-    """Returns the largest difference as a share of the largest value."""
+    """Returns the largest difference relative to the largest value."""
     expected = theirs.numpy()
     return float(np.abs(ours - expected).max() / np.abs(expected).max())
 
@@ -123,7 +122,7 @@ def _time(
             for batch in batches:
                 run(batch)
             seconds[name].append((time.perf_counter() - started, time.process_time() - used))
-    print("| program | images/s | slowest to fastest round | CPU ms an image |\n|---|---|---|---|")
+    print("| program | images/s | slowest to fastest round | CPU ms per image |\n|---|---|---|---|")
     for name, measured in seconds.items():
         speeds = [len(images) / wall for wall, _ in measured]
         work = 1000 * statistics.median(used for _, used in measured) / len(images)

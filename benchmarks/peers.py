@@ -1,12 +1,12 @@
-"""Our measures against those of the peers, on the same features, interleaved.
+"""Compares our measures with other packages on the same features, in interleaved rounds.
 
     python benchmarks/peers.py [--images 10000] [--rounds 3] [--threads 2] [--only few ...] [--out runs/peers.jsonl]
     python benchmarks/peers.py --table
 
-Needs requirements/peers.txt. The features are synthetic, [N, 2048] and float32: not negative, as pooled ReLUs are, and
-with a spectrum that falls over six orders of magnitude. Every program gets them as it wants them; a ratio is the median
-over the rounds of its time to ours in the same round. A line of JSON is appended for each program of each comparison,
-and `--table` prints all that are there. With 10,000 images a round takes some minutes and 8 GB.
+Needs requirements/peers.txt. The features are synthetic float32 [N, 2048]: not negative, like pooled ReLUs, with a
+spectrum that falls over six orders of magnitude. Each program gets them in its own format. A ratio is the median over
+the rounds of its time divided by ours. One JSON line for each program and comparison is appended to a file, and
+`--table` prints the file. With 10,000 images a round takes some minutes and 8 GB.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from ganlib.evaluation.measures.precision_recall import precision_recall
 from ganlib.evaluation.statistics import Statistics
 
 WIDTH = 2048
-FEW = 1000  # images in the comparison where there are fewer than features
+FEW = 1000  # images in the comparison with fewer images than features
 OURS = "ours"
 EXACT = "exact"
 QUIET = {"verbose": False}
@@ -50,23 +50,23 @@ class Sides(NamedTuple):
     second: np.ndarray
 
     def wide(self) -> "Sides":
-        """The same in float64."""
+        """Returns the features in float64."""
         return Sides(*(side.astype(np.float64) for side in self))
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """The same as PyTorch has them."""
+        """Returns the features as PyTorch tensors."""
         return tuple(map(torch.from_numpy, self))
 
 
 def main() -> None:
-    """Compares and prints."""
+    """Runs the comparisons and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000, help="features on each side")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds")
-    parser.add_argument("--threads", type=int, default=2, help="of each program")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each program")
     parser.add_argument("--only", nargs="+", choices=COMPARISONS, default=list(COMPARISONS), help="comparisons")
-    parser.add_argument("--out", type=Path, default=Path("runs/peers.jsonl"), help="file that lines are added to")
-    parser.add_argument("--table", action="store_true", help="only print what the file holds")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers.jsonl"), help="file to append lines to")
+    parser.add_argument("--table", action="store_true", help="only print the table of the file")
     options = parser.parse_args()
     if not options.table:
         torch.set_num_threads(options.threads)
@@ -74,7 +74,7 @@ def main() -> None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with threadpool_limits(options.threads), options.out.open("a", encoding="utf-8") as file:
             for name in options.only:
-                for row in compared(COMPARISONS[name](sides), options.rounds):
+                for row in compare(COMPARISONS[name](sides), options.rounds):
                     facts = {"comparison": name, "images": options.images, "threads": options.threads}
                     print(json.dumps(facts | row), file=file, flush=True)
     print_table(options.out)
@@ -91,16 +91,16 @@ def features(count: int, seed: int, *, drift: float = 0.0) -> np.ndarray:
 
 
 def of_statistics(sides: Sides) -> Programs:
-    """The Frechet distance of means and covariances that are there."""
+    """Frechet distance from given means and covariances."""
     one, other = (Statistics.of([side]) for side in sides)
-    given = (one.mean, one.covariance, other.mean, other.covariance)
-    tensors = [torch.from_numpy(array) for array in given]
+    arguments = (one.mean, one.covariance, other.mean, other.covariance)
+    tensors = [torch.from_numpy(array) for array in arguments]
     first, second = ({"mu": item.mean, "sigma": item.covariance} for item in (one, other))
     return {
-        # Built anew, since roots are kept.
+        # New objects, because they cache the square root.
         OURS: lambda: frechet_distance(*(Statistics(s.mean, s.covariance, s.count, s.factor) for s in (one, other))),
-        "pytorch-fid (sqrtm)": lambda: pytorch_fid.calculate_frechet_distance(*given),
-        "clean-fid (sqrtm)": lambda: clean_fid.frechet_distance(*given),
+        "pytorch-fid (sqrtm)": lambda: pytorch_fid.calculate_frechet_distance(*arguments),
+        "clean-fid (sqrtm)": lambda: clean_fid.frechet_distance(*arguments),
         "torch-fidelity (eigvals)": lambda: metric_fid.fid_statistics_to_metric(first, second, verbose=False)[
             metric_fid.KEY_METRIC_FID
         ],
@@ -109,11 +109,11 @@ def of_statistics(sides: Sides) -> Programs:
 
 
 def of_features(sides: Sides) -> Programs:
-    """The Frechet distance of features, mean and covariance among the work."""
+    """Frechet distance from features, including mean and covariance."""
 
     def fidelity() -> object:
-        found = (metric_fid.fid_features_to_statistics(side) for side in sides.tensors())
-        return metric_fid.fid_statistics_to_metric(*found, verbose=False)[metric_fid.KEY_METRIC_FID]
+        statistics_of_sides = (metric_fid.fid_features_to_statistics(side) for side in sides.tensors())
+        return metric_fid.fid_statistics_to_metric(*statistics_of_sides, verbose=False)[metric_fid.KEY_METRIC_FID]
 
     def torchmetrics() -> object:
         identity = torch.nn.Identity()
@@ -133,14 +133,14 @@ def of_features(sides: Sides) -> Programs:
 
 
 def of_few(sides: Sides) -> Programs:
-    """The same of fewer images than features, beside what it is exactly."""
+    """Frechet distance of fewer images than features, with the exact value."""
     few = Sides(*(side[:FEW] for side in sides))
     value = exact(few)
     return {**of_features(few), EXACT: lambda: value}
 
 
 def kernel(sides: Sides) -> Programs:
-    """The kernel distance over all pairs."""
+    """Kernel distance over all pairs."""
     wide = sides.wide()
     return {
         OURS: lambda: kernel_distance(*sides)[0],
@@ -150,7 +150,7 @@ def kernel(sides: Sides) -> Programs:
 
 
 def kernel_as_used(sides: Sides) -> Programs:
-    """The kernel distance as each does it unasked: the peers over subsets, which have other values."""
+    """Kernel distance with default settings: the other packages use subsets, which give other values."""
     return {
         OURS: lambda: kernel_distance(*sides)[0],
         "torch-fidelity": lambda: metric_kid.kid_features_to_metric(
@@ -161,11 +161,11 @@ def kernel_as_used(sides: Sides) -> Programs:
 
 
 def neighbours(sides: Sides) -> Programs:
-    """Precision and recall by the third neighbour."""
+    """Precision and recall with the third neighbour."""
 
-    def fidelity(given: Sides) -> object:
-        found = metric_prc.prc_features_to_metric(*given.tensors(), **QUIET)
-        return found["precision"], found["recall"]
+    def fidelity(features_of: Sides) -> object:
+        metrics = metric_prc.prc_features_to_metric(*features_of.tensors(), **QUIET)
+        return metrics["precision"], metrics["recall"]
 
     wide = sides.wide()
     return {
@@ -176,11 +176,11 @@ def neighbours(sides: Sides) -> Programs:
 
 
 def density(sides: Sides) -> Programs:
-    """Precision, recall, density and coverage by the fifth neighbour."""
+    """Precision, recall, density and coverage with the fifth neighbour."""
 
     def prdc() -> object:
-        found = compute_prdc(sides.second.astype(np.float64), sides.first.astype(np.float64), 5)
-        return [found[name] for name in ("precision", "recall", "density", "coverage")]
+        metrics = compute_prdc(sides.second.astype(np.float64), sides.first.astype(np.float64), 5)
+        return [metrics[name] for name in ("precision", "recall", "density", "coverage")]
 
     return {OURS: lambda: (*precision_recall(*sides, neighbour=5), *density_coverage(*sides)), "prdc": prdc}
 
@@ -197,10 +197,10 @@ COMPARISONS: dict[str, Callable[[Sides], Programs]] = {
 
 
 def exact(sides: Sides) -> float:
-    """Returns the Frechet distance to some 18 digits, by another way than anyone's.
+    """Returns the Frechet distance with about 18 digits, with an independent algorithm.
 
-    The trace of the root is tr(U' A), where A is the product of the centred features and U its orthogonal factor. An
-    error of U enters squared, so U may come from float64, if it is made orthogonal to more digits.
+    The trace of the square root is tr(U' A); A is the product of the centred features and U its orthogonal factor. An
+    error of U only enters squared, so U can be computed in float64 and then made orthogonal with more digits.
     """
     rows = [side.astype(np.longdouble) for side in sides]
     centred = [(side - side.mean(axis=0)) / np.sqrt(np.longdouble(len(side) - 1)) for side in rows]
@@ -212,8 +212,8 @@ def exact(sides: Sides) -> float:
     return float(shift @ shift + sum((side**2).sum() for side in centred) - 2 * (turn * product).sum())
 
 
-def compared(programs: Programs, rounds: int) -> Iterator[dict[str, object]]:
-    """Runs programs in turn; yields what each found, in which time, and how both stand to ours."""
+def compare(programs: Programs, rounds: int) -> Iterator[dict[str, object]]:
+    """Runs programs in turn; yields values and times of each, and their ratios to ours."""
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     values = {}
     for _ in range(rounds):
@@ -221,11 +221,11 @@ def compared(programs: Programs, rounds: int) -> Iterator[dict[str, object]]:
             started = time.perf_counter()
             values[name] = np.atleast_1d(np.asarray(run(), np.float64))
             seconds[name].append(time.perf_counter() - started)
-    for name, found in values.items():
+    for name, value in values.items():
         yield {
             "program": name,
-            "values": found.tolist(),
-            "difference": float(np.max(np.abs(found - values[OURS]) / np.abs(values[OURS]))),
+            "values": value.tolist(),
+            "difference": float(np.max(np.abs(value - values[OURS]) / np.abs(values[OURS]))),
             "seconds": seconds[name],
             "ratio": statistics.median(np.divide(seconds[name], seconds[OURS])),
         }

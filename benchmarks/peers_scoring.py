@@ -1,18 +1,18 @@
-"""Whole scoring of two folders of images, ours and the peers', each program a process of its own, interleaved.
+"""Compares the scoring of two folders of images with other packages, each in its own process, interleaved.
 
     python benchmarks/peers_scoring.py [--images 64] [--rounds 3] [--programs ours ...] [--out runs/peers_scoring.jsonl]
     python benchmarks/peers_scoring.py --images 10000 --rounds 1
     python benchmarks/peers_scoring.py --table
 
-Needs requirements/peers.txt. From the start of a program to its end, with images read from PNG files, on as many
-threads as it takes unasked; all have the same random weights, see benchmarks/inception_parity.py. The peak of memory is
-that of the largest process: workers that read images for a peer are not added. Few images show what starting up and
-square roots of large matrices cost; only 10,000, some 20 minutes a program, are what a user waits for.
+Needs requirements/peers.txt. Times are for whole processes that read PNG files, with the default number of threads. All
+programs have the same random weights, see benchmarks/inception_parity.py. Peak memory is that of the largest process,
+without other processes that read images. Few images show the cost of the start and of square roots of large matrices;
+10,000 images, some 20 minutes for each program, show the waiting time of a user.
 
-`ours` is the command, which knows more than any peer: errors, what endless images would give, density and coverage.
-The others compare like with like: ratios are to ours with the same measures. Values are equal where
-the resize mode is: ours, torch-fidelity and torchmetrics have the legacy one, clean-fid the clean one,
-pytorch-fid one of its own.
+`ours` is the command `score`, which computes more than the other packages: errors, values for infinite images, density
+and coverage. The other rows of ours have the same measures as the package that they are compared with. Values are equal
+for the same resizing: legacy in ours, torch-fidelity and torchmetrics, clean in clean-fid, another one in
+pytorch-fid.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SIDE = 32  # of the images, as in CIFAR-10
+SIDE = 32  # size of the images, as in CIFAR-10
 WIDTH = 2048
 LARGEST_SUBSET = 1000
 OURS = "ours"
@@ -37,15 +37,13 @@ Values = dict[str, float]
 
 
 def main() -> None:
-    """Runs the programs, or one of them where it is told which."""
+    """Runs all programs, or a single one in a subprocess."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=64, help="in each folder")
+    parser.add_argument("--images", type=int, default=64, help="images in each folder")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds")
     parser.add_argument("--programs", nargs="+", choices=[OURS, *PROGRAMS], default=[OURS, *PROGRAMS])
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/peers_scoring.jsonl"), help="file that lines are added to"
-    )
-    parser.add_argument("--table", action="store_true", help="only print what the file holds")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers_scoring.jsonl"), help="file to append lines to")
+    parser.add_argument("--table", action="store_true", help="only print the table of the file")
     parser.add_argument("--worker", nargs=4, metavar=("PROGRAM", "FIRST", "SECOND", "WEIGHTS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -54,12 +52,12 @@ def main() -> None:
         return
     if not options.table:
         with tempfile.TemporaryDirectory() as folder:
-            places = prepared(Path(folder), options.images)
-            measure(places, options)
+            paths = write_inputs(Path(folder), options.images)
+            measure_all(paths, options)
     print_table(options.out)
 
 
-def prepared(folder: Path, count: int) -> list[str]:
+def write_inputs(folder: Path, count: int) -> list[str]:
     """Writes two folders of PNG files and a file of weights; returns their paths."""
     import numpy as np
     from PIL import Image
@@ -76,14 +74,14 @@ def prepared(folder: Path, count: int) -> list[str]:
     return [str(folder / name) for name in ("first", "second", "weights.pth")]
 
 
-def measure(places: list[str], options: argparse.Namespace) -> None:
-    """Adds a line for each program and round to the file of results."""
-    first, second, weights = places
+def measure_all(paths: list[str], options: argparse.Namespace) -> None:
+    """Appends a line for each program and round to the file of results."""
+    first, second, weights = paths
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("a", encoding="utf-8") as file:
         for number in range(options.rounds):
             for name in options.programs:
-                command = [sys.executable, __file__, "--worker", name, *places]
+                command = [sys.executable, __file__, "--worker", name, *paths]
                 if name == OURS:
                     command = [
                         sys.executable,
@@ -96,31 +94,31 @@ def measure(places: list[str], options: argparse.Namespace) -> None:
                         weights,
                         "--json",
                     ]
-                row = {"program": name, "images": options.images, "round": number, **measured(command)}
+                row = {"program": name, "images": options.images, "round": number, **measure(command)}
                 print(json.dumps(row), file=file, flush=True)
 
 
-def measured(command: list[str]) -> dict[str, object]:
-    """Runs a command; returns its seconds, the peak of its memory, and the values on the last line it prints."""
+def measure(command: list[str]) -> dict[str, object]:
+    """Runs a command; returns its time, peak memory, and the values in its last line of output."""
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, env=surroundings)
+        process = subprocess.Popen(command, stdout=output, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise RuntimeError(f"a program failed. Received: exit code {process.returncode} of {command}")
         output.seek(0)
-        found = json.loads(output.read().splitlines()[-1])
-    values = {score["name"]: score["value"] for score in found["scores"]} if "scores" in found else found
+        result = json.loads(output.read().splitlines()[-1])
+    values = {score["name"]: score["value"] for score in result["scores"]} if "scores" in result else result
     peak = usage.ru_maxrss / 1024  # KiB on Linux
     return {"seconds": seconds, "processor": usage.ru_utime + usage.ru_stime, "mebibytes": peak, "values": values}
 
 
 def ours_alike(first: str, second: str, weights: str, *, pairs: bool = True) -> Values:
-    """The Frechet distance, and as torch-fidelity has them the kernel distance, precision and recall."""
+    """Returns the Frechet distance and, as in torch-fidelity, kernel distance, precision and recall."""
     from ganlib.data import Images
     from ganlib.evaluation import Inception, Statistics
     from ganlib.evaluation.measures.frechet import frechet_distance
@@ -128,30 +126,30 @@ def ours_alike(first: str, second: str, weights: str, *, pairs: bool = True) -> 
     from ganlib.evaluation.measures.precision_recall import precision_recall
 
     space = Inception().load(Path(weights))
-    one, other = (space.all_outputs(Images.at(place).batches("rgb"))[0] for place in (first, second))
-    found = {"fid": frechet_distance(*(Statistics.of([side]) for side in (one, other)))}
+    one, other = (space.all_outputs(Images.at(folder).batches("rgb"))[0] for folder in (first, second))
+    values = {"fid": frechet_distance(*(Statistics.of([side]) for side in (one, other)))}
     if pairs:
-        found["kid"] = kernel_distance(one, other)[0]
-        found["precision"], found["recall"] = precision_recall(one, other)
-    return found
+        values["kid"] = kernel_distance(one, other)[0]
+        values["precision"], values["recall"] = precision_recall(one, other)
+    return values
 
 
 def ours_distance(first: str, second: str, weights: str) -> Values:
-    """The Frechet distance alone."""
+    """Returns only the Frechet distance."""
     return ours_alike(first, second, weights, pairs=False)
 
 
 def torch_fidelity_alike(first: str, second: str, weights: str, *, pairs: bool = True) -> Values:
-    """The three measures of torch-fidelity that compare two sets."""
+    """Returns the three measures of torch-fidelity that compare two sets of images."""
     import torch_fidelity
 
-    count = min(len(list(Path(place).iterdir())) for place in (first, second))
+    count = min(len(list(Path(folder).iterdir())) for folder in (first, second))
     return torch_fidelity.calculate_metrics(
         input1=first,
         input2=second,
         feature_extractor="inception-v3-compat",
         feature_extractor_weights_path=weights,
-        feature_layer_prc=str(WIDTH),  # unasked, it takes those of another network
+        feature_layer_prc=str(WIDTH),  # the default is that of another network
         kid_subset_size=min(LARGEST_SUBSET, count),
         fid=True,
         kid=pairs,
@@ -163,12 +161,12 @@ def torch_fidelity_alike(first: str, second: str, weights: str, *, pairs: bool =
 
 
 def torch_fidelity_distance(first: str, second: str, weights: str) -> Values:
-    """Its Frechet distance alone."""
+    """Returns only the Frechet distance of torch-fidelity."""
     return torch_fidelity_alike(first, second, weights, pairs=False)
 
 
 def pytorch_fid_distance(first: str, second: str, weights: str) -> Values:
-    """What its command does, but for fetching the weights."""
+    """Does the same as the command of pytorch-fid, without downloading weights."""
     import torch
     from pytorch_fid import fid_score, inception
 
@@ -178,7 +176,7 @@ def pytorch_fid_distance(first: str, second: str, weights: str) -> Values:
 
 
 def clean_fid_distance(first: str, second: str, weights: str) -> Values:
-    """The clean distance, by the network of pytorch-fid: its own comes as a program, with weights in it."""
+    """Computes the clean distance with the network of pytorch-fid: clean-fid's own is a file that includes weights."""
     import torch
     from cleanfid import fid
     from pytorch_fid import inception
@@ -190,27 +188,27 @@ def clean_fid_distance(first: str, second: str, weights: str) -> Values:
         return network(images / 256.0)[0].flatten(1)
 
     device, workers = torch.device("cpu"), len(os.sched_getaffinity(0))
-    given = {"custom_feat_extractor": extract, "device": device, "num_workers": workers, "verbose": False}
-    return {"fid": float(fid.compute_fid(first, second, mode="clean", **given))}
+    arguments = {"custom_feat_extractor": extract, "device": device, "num_workers": workers, "verbose": False}
+    return {"fid": float(fid.compute_fid(first, second, mode="clean", **arguments))}
 
 
 def torchmetrics_distance(first: str, second: str, weights: str) -> Values:
-    """Its metric, fed from files, with the resize mode of the original."""
+    """Computes the metric of torchmetrics with legacy resizing, from files."""
     import numpy as np
     import torch
     from PIL import Image
     from torchmetrics.image import FrechetInceptionDistance
 
-    def batches(place: str, size: int = 50) -> Iterator[torch.Tensor]:
-        paths = sorted(Path(place).iterdir())
+    def batches(folder: str, size: int = 50) -> Iterator[torch.Tensor]:
+        paths = sorted(Path(folder).iterdir())
         for start in range(0, len(paths), size):
             images = [np.asarray(Image.open(path).convert("RGB")) for path in paths[start : start + size]]
             yield torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     metric = FrechetInceptionDistance(feature_extractor_weights_path=weights, antialias=False)
     with torch.no_grad():
-        for place, real in ((first, False), (second, True)):
-            for batch in batches(place):
+        for folder, real in ((first, False), (second, True)):
+            for batch in batches(folder):
                 metric.update(batch, real=real)
     return {"fid": float(metric.compute())}
 
@@ -227,7 +225,7 @@ PROGRAMS: dict[str, Callable[[str, str, str], Values]] = {
 
 
 def print_table(path: Path) -> None:
-    """Prints the medians of a file as Markdown; ratios are those within each round."""
+    """Prints the medians of a file as Markdown. Ratios are computed within each round."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     print("| images | program | seconds | times ours | images/s | CPU seconds | peak MiB | values |")
     print("|---|---|---|---|---|---|---|---|")

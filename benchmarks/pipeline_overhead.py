@@ -1,8 +1,8 @@
-"""What the pipeline costs over calling the five verbs in one process, on the digits with few steps.
+"""Measures the overhead of the pipeline over calling the five functions in one process, for a short run of digits.
 
     python benchmarks/pipeline_overhead.py [--rounds 3] [--steps 200]
 
-Both ways start from a fresh interpreter and an empty folder, by turns; MLflow is on in both.
+Both start with a new interpreter and an empty folder, in turn, and log to MLflow.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-VERBS = """
+FUNCTIONS = """
 import sys
 from pathlib import Path
 from ganlib import tracking
@@ -36,20 +36,20 @@ export(model, evaluation, config.export, out / "exported")
 
 
 def main() -> None:
-    """Measures both ways by turns and prints the difference."""
+    """Measures both in turn and prints the difference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="times that each way is taken")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each")
     parser.add_argument("--steps", type=int, default=200, help="training steps")
     options = parser.parse_args()
     settings = [f"training.steps={options.steps}"]
     pipeline = [sys.executable, "-m", "pipelines", "run", "--preset", "digits", "--set", *settings]
-    verbs = [sys.executable, "-c", VERBS, *settings]
-    seconds: dict[str, list[float]] = {"pipeline": [], "verbs": []}
+    functions = [sys.executable, "-c", FUNCTIONS, *settings]
+    seconds: dict[str, list[float]] = {"pipeline": [], "functions": []}
     for _ in range(options.rounds):
-        for name, command in (("verbs", verbs), ("pipeline", pipeline)):
+        for name, command in (("functions", functions), ("pipeline", pipeline)):
             with tempfile.TemporaryDirectory() as folder:
                 environment = dict(os.environ)
-                if name == "verbs":
+                if name == "functions":
                     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path(folder) / 'mlflow.db'}"
                 began = time.perf_counter()
                 subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)

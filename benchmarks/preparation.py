@@ -1,13 +1,13 @@
-"""How fast, and in how much memory, real image files become a dataset: by one core, by two, and by a plain Pillow loop.
+"""Measures speed and memory of the preparation of image files: with one core, two cores, and a plain Pillow loop.
 
     python benchmarks/preparation.py --data FOLDER [--rounds 5] [--archive flowers_128.zip --archive ...]
 
-Writes the 60,000 training images of Fashion-MNIST (idx files in FOLDER) as PNG files into a temporary folder, and
-prepares them in eight shards; then the photos of archives, brought to 64x64, each under so many names that they are
-60,000 files too. The ways take turns, so that each round meets the same machine; what counts is the median
-of the rounds' ratios. Each run is a process of its own: its time is that from the listing to the whole dataset on the
-disk. Memory, which costs time to look at, is that of one more run each: the highest sum of what all its processes have
-for themselves (PSS). The bytes of every way are compared, and memory is measured for twice as many files too.
+Writes the 60,000 training images of Fashion-MNIST (idx files in FOLDER) as PNG files to a temporary folder, and
+prepares them in eight shards. Then prepares the photos of archives at 64x64, with hard links to make 60,000 files. The
+candidates run in turn, and the result is the median of the ratios of the rounds. Each run is a process. Its time is
+from the list of files to the dataset on disk. Memory is measured in an extra run, because that takes time: the
+highest sum over all its processes (PSS). The datasets are compared byte by byte, and memory is measured for twice as
+many files, too.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ import psutil
 from PIL import Image
 
 SHARDS = 8
-WAYS = {"one core": ("ours", 1), "two cores": ("ours", 2), "Pillow loop": ("loop", 1)}
+CANDIDATES = {"one core": ("ours", 1), "two cores": ("ours", 2), "Pillow loop": ("loop", 1)}
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Runs the measurements and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the four idx files of Fashion-MNIST")
     parser.add_argument("--rounds", type=int, default=5)
@@ -45,22 +45,22 @@ def main() -> None:
     if arguments.run:
         run(*arguments.run)
         return
-    with tempfile.TemporaryDirectory() as place:
-        images = write_fashion_mnist(arguments.data, Path(place) / "images", count=arguments.images)
-        measure("grey 28x28, PNG", images, Path(place), rounds=arguments.rounds, size=28)
-        lengthen(images, 2 * arguments.images)
-        found = timed("ours", 2, images, Path(place) / "twice", size=28, watched=True)
-        print(f"twice as many, two cores: {found['speed']:.0f} images/s, {found['memory']:.0f} MB\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        images = write_fashion_mnist(arguments.data, Path(folder) / "images", count=arguments.images)
+        measure("grey 28x28, PNG", images, Path(folder), rounds=arguments.rounds, size=28)
+        add_links(images, 2 * arguments.images)
+        result = run_process("ours", 2, images, Path(folder) / "twice", size=28, measure_memory=True)
+        print(f"twice as many, two cores: {result['speed']:.0f} images/s, {result['memory']:.0f} MB\n", flush=True)
         for archive in arguments.archive:
-            photos = Path(place) / archive.stem
+            photos = Path(folder) / archive.stem
             with zipfile.ZipFile(archive) as file:
                 file.extractall(photos)
-            lengthen(photos, arguments.images)
-            measure(f"{archive.stem}, to colour 64x64", photos, Path(place), rounds=arguments.rounds, size=64)
+            add_links(photos, arguments.images)
+            measure(f"{archive.stem}, to colour 64x64", photos, Path(folder), rounds=arguments.rounds, size=64)
 
 
 def write_fashion_mnist(data: Path, folder: Path, *, count: int) -> Path:
-    """Writes images as `<class>/<number>.png`."""
+    """Writes the images as `<class>/<number>.png`."""
     raw = [gzip.decompress((data / f"train-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1")]
     pixels = np.frombuffer(raw[0], np.uint8, offset=16).reshape(-1, 28, 28)
     for index, label in enumerate(raw[1][8 : 8 + count]):
@@ -69,35 +69,38 @@ def write_fashion_mnist(data: Path, folder: Path, *, count: int) -> Path:
     return folder
 
 
-def lengthen(folder: Path, count: int) -> None:
-    """Gives files further names until there are so many."""
+def add_links(folder: Path, count: int) -> None:
+    """Adds hard links to files until there are `count` files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for number in range(len(files), count):
         path = files[number % len(files)]
         os.link(path, path.with_name(f"{number // len(files)}-{path.name}"))
 
 
-def measure(title: str, images: Path, place: Path, *, rounds: int, size: int) -> None:
-    """Times every way in turns and prints medians, spreads and ratios."""
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+def measure(title: str, images: Path, folder: Path, *, rounds: int, size: int) -> None:
+    """Measures all candidates in turn and prints medians, ranges and ratios."""
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in CANDIDATES}
     for number in range(rounds):
-        for way, (kind, cores) in list(WAYS.items())[:: 1 if number % 2 == 0 else -1]:
-            found[way].append(timed(kind, cores, images, place / way.replace(" ", "-"), size=size))
-    memory = {way: timed(*WAYS[way], images, place / "watched", size=size, watched=True)["memory"] for way in WAYS}
-    same = contents(place / "one-core") == contents(place / "two-cores")
-    print(f"{title}; {found['one core'][0]['images']:.0f} images, {rounds} rounds", flush=True)
-    for way, runs in found.items():
+        for name, (kind, cores) in list(CANDIDATES.items())[:: 1 if number % 2 == 0 else -1]:
+            results[name].append(run_process(kind, cores, images, folder / name.replace(" ", "-"), size=size))
+    memory = {
+        name: run_process(*candidate, images, folder / "watched", size=size, measure_memory=True)["memory"]
+        for name, candidate in CANDIDATES.items()
+    }
+    same = contents(folder / "one-core") == contents(folder / "two-cores")
+    print(f"{title}; {results['one core'][0]['images']:.0f} images, {rounds} rounds", flush=True)
+    for name, runs in results.items():
         speeds = sorted(run["speed"] for run in runs)
-        ratios = sorted(run["speed"] / base["speed"] for run, base in zip(runs, found["one core"], strict=True))
+        ratios = sorted(run["speed"] / base["speed"] for run, base in zip(runs, results["one core"], strict=True))
         print(
-            f"{way:12} {statistics.median(speeds):6.0f} images/s ({speeds[0]:.0f} to {speeds[-1]:.0f}), "
+            f"{name:12} {statistics.median(speeds):6.0f} images/s ({speeds[0]:.0f} to {speeds[-1]:.0f}), "
             f"{statistics.median(ratios):.2f} times one core ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
             f"listing {statistics.median(run['listing'] for run in runs):.2f} s, "
             f"CPU {statistics.median(run['cpu'] for run in runs):.1f} s, "
-            f"memory {memory[way]:.0f} MB",
+            f"memory {memory[name]:.0f} MB",
             flush=True,
         )
-    print(f"one core and two: {'the same bytes' if same else 'OTHER BYTES'}\n", flush=True)
+    print(f"one core and two cores: {'the same bytes' if same else 'DIFFERENT BYTES'}\n", flush=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -105,31 +108,33 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def timed(kind: str, cores: int, images: Path, output: Path, *, size: int, watched: bool = False) -> dict[str, float]:
-    """Runs one way in a process of its own on some cores; memory in MB if it is watched, which costs time itself."""
-    words = [kind, str(cores), str(images), str(output), str(size)]
-    command = [sys.executable, __file__, "--data", ".", "--run", *words]
+def run_process(
+    kind: str, cores: int, images: Path, output: Path, *, size: int, measure_memory: bool = False
+) -> dict[str, float]:
+    """Runs a candidate in a process on some cores; measures its memory in MB on request, which takes time."""
+    arguments = [kind, str(cores), str(images), str(output), str(size)]
+    command = [sys.executable, __file__, "--data", ".", "--run", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         highest = [0]
-        watcher = threading.Thread(target=watch, args=(process, highest))
-        if watched:
-            watcher.start()
-        said, _ = process.communicate()
-        if watched:
-            watcher.join()
+        thread = threading.Thread(target=record_memory, args=(process, highest))
+        if measure_memory:
+            thread.start()
+        output_text, _ = process.communicate()
+        if measure_memory:
+            thread.join()
     if process.returncode:
-        raise SystemExit(said)
-    return {**json.loads(said.splitlines()[-1]), "memory": highest[0] / 1e6}
+        raise SystemExit(output_text)
+    return {**json.loads(output_text.splitlines()[-1]), "memory": highest[0] / 1e6}
 
 
-def watch(process: subprocess.Popen[str], highest: list[int]) -> None:
-    """Notes the highest sum of the memory of a process and those below it."""
+def record_memory(process: subprocess.Popen[str], highest: list[int]) -> None:
+    """Records the highest total memory of a process and its children."""
     while process.poll() is None:
         total = 0
         try:
             root = psutil.Process(process.pid)
-            for one in [root, *root.children(recursive=True)]:
-                total += one.memory_full_info().pss
+            for child in [root, *root.children(recursive=True)]:
+                total += child.memory_full_info().pss
         except psutil.Error:
             continue
         highest[0] = max(highest[0], total)
@@ -137,7 +142,7 @@ def watch(process: subprocess.Popen[str], highest: list[int]) -> None:
 
 
 def run(kind: str, cores: str, images: str, output: str, size: str) -> None:
-    """Prepares images one way and prints what it took as the last line."""
+    """Prepares images with one candidate and prints the measurements as JSON on the last line."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
     colour = "grey" if size == "28" else "rgb"
     began = time.perf_counter()
@@ -147,18 +152,18 @@ def run(kind: str, cores: str, images: str, output: str, size: str) -> None:
         from ganlib.data import DataConfig, ImageFolder, prepare
 
         source = ImageFolder(path=images)
-        source.listing()  # once more than need be, to time it
+        source.listing()  # once more, to measure its time
         listed = time.perf_counter() - began
         began = time.perf_counter()
-        made = prepare(DataConfig(source=source, size=int(size), colour=colour, shards=SHARDS), Path(output))
-        count = made.count("train") + made.count("test")
+        dataset = prepare(DataConfig(source=source, size=int(size), colour=colour, shards=SHARDS), Path(output))
+        count = dataset.count("train") + dataset.count("test")
     seconds = time.perf_counter() - began
     spent = [os.times().user, os.times().system, os.times().children_user, os.times().children_system]
     print(json.dumps({"images": count, "speed": count / seconds, "listing": listed, "cpu": sum(spent)}))
 
 
 def pillow_loop(folder: Path, output: Path, *, size: int, mode: str) -> tuple[int, float]:
-    """What a person writes: open, convert, resize, keep; no check, no split, no order, no checksum."""
+    """A plain loop: open, convert, resize and store, without checks, split, order or checksums."""
     began = time.perf_counter()
     paths = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))
     listed = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Random weights of the Inception network in the layout of the PyTorch port, without TensorFlow."""
+"""Writes random weights of the Inception network in the format of the PyTorch port, without TensorFlow."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from ganlib.evaluation.extractors import inception_network
 
 
 def write_weights(path: Path) -> None:
-    """Writes random weights of which no activation dies or explodes."""
+    """Writes random weights that keep the scale of activations."""
     random = np.random.default_rng(0)
     state = {}
     for scope, (height, width, depth, filters) in inception_network.kernel_shapes().items():

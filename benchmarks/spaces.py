@@ -1,4 +1,4 @@
-"""The feature spaces that `degradations.py` compares: those of the project, and plain pixels."""
+"""The feature spaces for `degradations.py`: those of this project, and pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,28 +16,28 @@ PIXEL_SIDE = 32
 
 
 def pixels(training: np.ndarray, labels: np.ndarray, folder: Path) -> Features:
-    """The images themselves, reduced to 32x32 where they are larger."""
+    """Pixels of the images, reduced to 32x32 if they are larger."""
     del training, labels, folder
 
-    def flat(images: np.ndarray) -> np.ndarray:
+    def flatten(images: np.ndarray) -> np.ndarray:
         if images.shape[1] > PIXEL_SIDE:
             images = resize_images(images, resize_mode="clean", side=PIXEL_SIDE).numpy()
         return images.reshape(len(images), -1).astype(np.float32) / 255.0
 
-    return flat
+    return flatten
 
 
 def classifier(training: np.ndarray, labels: np.ndarray, folder: Path) -> Features:
     """The project's `classifier`."""
     del folder
-    return _trained(training, labels)
+    return _train(training, labels)
 
 
 def rotation(training: np.ndarray, labels: np.ndarray, folder: Path) -> Features:
     """The project's `rotation`."""
     del labels, folder
-    turned = np.concatenate([np.rot90(training, k, axes=(1, 2)) for k in range(4)])
-    return _trained(turned, np.repeat(np.arange(4), len(training)))
+    rotated = np.concatenate([np.rot90(training, k, axes=(1, 2)) for k in range(4)])
+    return _train(rotated, np.repeat(np.arange(4), len(training)))
 
 
 def random(training: np.ndarray, labels: np.ndarray, folder: Path) -> Features:
@@ -52,7 +52,7 @@ def squeezenet(training: np.ndarray, labels: np.ndarray, folder: Path) -> Featur
     return _of(SqueezeNet().load(folder / SQUEEZENET))
 
 
-def _trained(images: np.ndarray, labels: np.ndarray) -> Features:
+def _train(images: np.ndarray, labels: np.ndarray) -> Features:
     network = NetworkSettings().train(images, labels, classes=int(labels.max()) + 1, seed=SEED)
     return _of(FittedExtractor("trained", network, (), {}))
 

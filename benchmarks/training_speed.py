@@ -1,10 +1,10 @@
-"""Our loop against the tutorial's: same network, same batch, same images, interleaved in one run.
+"""Compares the speed of our loop with the tutorial's: same network, batch size and images, interleaved.
 
     python benchmarks/training_speed.py [--rounds 7] [--steps 3] [--onednn]
 
-Prints medians over the rounds, the ratio to the tutorial's loop, and images per second as a share of
-this machine's matrix-product peak, measured in the same rounds. bfloat16 takes part where the CPU
-computes in it natively. `--onednn` measures in two further processes what TF_ENABLE_ONEDNN_OPTS gives.
+Prints medians over the rounds, ratios to the tutorial's loop, and the speed relative to the matrix product peak of this
+machine, measured in the same rounds. bfloat16 is measured if the CPU supports it natively. `--onednn` measures the
+effect of TF_ENABLE_ONEDNN_OPTS in subprocesses.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SIZE, BATCH = 28, 256
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Runs the measurements and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds")
     parser.add_argument("--steps", type=int, default=3, help="steps of each candidate in a round")
@@ -36,16 +36,16 @@ def main() -> None:
 
 
 def _measure(folder: Path, rounds: int, steps: int) -> None:
-    # The library first: it sets what TensorFlow reads when it is imported, for every candidate alike.
+    # Before TensorFlow, because it sets environment variables for it; they apply to all candidates.
     from ganlib.data import DataConfig, prepare
     from ganlib.training.strategy import resolve_precision, resolve_strategy
 
-    resolve_strategy(2)  # sets the logical devices up while TensorFlow still allows it
+    resolve_strategy(2)  # must create the logical devices before TensorFlow is used
     from tutorial import Tutorial
 
     dataset = prepare(DataConfig(size=SIZE), folder / "dataset")
     tutorial = Tutorial(dataset.load("train")[0], seed=0)
-    tutorial.train(2)  # traced before our loop changes any option of the graph optimiser
+    tutorial.train(2)  # traced before our loop changes options of the graph optimiser
     candidates: dict[str, Callable[[int], float]] = {
         "tutorial": lambda count: _timed(lambda: tutorial.train(count), count),
         "ours float32": _ours(dataset),
@@ -56,9 +56,9 @@ def _measure(folder: Path, rounds: int, steps: int) -> None:
         candidates["ours bfloat16"] = _ours(dataset, dtype="mixed_bfloat16")
         candidates["ours bfloat16, alternating"] = _ours(dataset, dtype="mixed_bfloat16", updates="alternating")
     else:
-        print("this CPU has no native bfloat16: not measured")
+        print("bfloat16 is not measured: this CPU does not support it")
     for run in candidates.values():
-        run(2)  # traces and warms up
+        run(2)  # traces the graph and warms up
     times: dict[str, list[float]] = {name: [] for name in candidates}
     peaks = []
     for _ in range(rounds):
@@ -66,14 +66,14 @@ def _measure(folder: Path, rounds: int, steps: int) -> None:
         for name, run in candidates.items():
             times[name].append(run(steps))
     peak = statistics.median(peaks)
-    megaflops = _flops_an_image(alternating=False) / 1e6
-    print(f"float32 matrix-product peak {peak / 1e9:.0f} GFLOP/s; {megaflops:.0f} MFLOP an image")
+    megaflops = _flops_per_image(alternating=False) / 1e6
+    print(f"float32 matrix-product peak {peak / 1e9:.0f} GFLOP/s; {megaflops:.0f} MFLOP per image")
     for name, seconds in times.items():
         ratios = sorted(base / own for base, own in zip(times["tutorial"], seconds, strict=True))
         rate = BATCH / statistics.median(seconds)
-        flops = _flops_an_image(alternating="alternating" in name)
+        flops = _flops_per_image(alternating="alternating" in name)
         print(
-            f"RESULT {name:<28} {statistics.median(seconds) * 1e3:7.0f} ms a step  {rate:6.0f} images/s  "
+            f"RESULT {name:<28} {statistics.median(seconds) * 1e3:7.0f} ms per step  {rate:6.0f} images/s  "
             f"{100 * rate * flops / peak:3.0f} % of peak  "
             f"{statistics.median(ratios):.3f} times the tutorial's speed ({ratios[0]:.3f} to {ratios[-1]:.3f})"
         )
@@ -85,9 +85,9 @@ def _measure(folder: Path, rounds: int, steps: int) -> None:
 def _ours(
     dataset, *, replicas: int = 1, dtype: str = "float32", updates: str = "simultaneous"
 ) -> Callable[[int], float]:
-    """Returns a function that makes steps of our loop and returns the seconds of one.
+    """Returns a function that runs steps of our loop and returns the seconds per step.
 
-    Its updates are the tutorial's, simultaneous ones, unless said otherwise.
+    Updates are simultaneous by default, as in the tutorial.
     """
     from ganlib import runtime
     from ganlib.models import Dcgan
@@ -98,7 +98,7 @@ def _ours(
     from ganlib.training.strategy import resolve_strategy
     from ganlib.training.trainer import Trainer
 
-    # Determinism is left off here, since the tutorial's loop has none: `deterministic` is a setting of its own.
+    # Not deterministic, like the tutorial's loop.
     config = TrainConfig(batch_size=BATCH, deterministic=False, steps_per_loop=100, updates=updates)
     strategy, task = resolve_strategy(replicas), Generation()
     state = build_state(
@@ -137,7 +137,7 @@ def _timed(work: Callable[[], None], count: int) -> float:
 
 
 def _matrix_peak() -> float:
-    """Returns the floating-point operations a second of a large float32 matrix product."""
+    """Returns the floating-point operations per second of a large float32 matrix product."""
     import tensorflow as tf
 
     side, repeats = 2048, 4
@@ -148,13 +148,12 @@ def _matrix_peak() -> float:
     return 2 * side**3 / seconds
 
 
-def _flops_an_image(*, alternating: bool) -> float:
-    """Counts the multiplications of convolutions and dense layers in a step, two operations each.
+def _flops_per_image(*, alternating: bool) -> float:
+    """Returns the operations of a step per image: two for each multiplication in convolutions and dense layers.
 
-    The generator runs forward once, and backward for weights and activations: three times its
-    products. The discriminator does the same for real and fake, and runs backward once more for the
-    generator's update, for activations only: seven times its products. Alternating updates add a
-    pass forward.
+    The generator has one forward pass, and backward passes for weights and activations: three times its products. The
+    discriminator has the same for real and fake images, and a backward pass for activations in the generator's update:
+    seven times its products. Alternating updates add a forward pass.
     """
     dense, first, second, last = 100 * 12544, 49 * 256 * 128 * 25, 49 * 128 * 64 * 25, 196 * 64 * 25
     generator = dense + first + second + last
@@ -163,17 +162,17 @@ def _flops_an_image(*, alternating: bool) -> float:
 
 
 def _compare_onednn(rounds: int, steps: int) -> None:
-    """Runs this script with oneDNN on and off by turns and prints the ratio of our loop's speeds."""
+    """Runs this script with and without oneDNN in turn and prints the ratio of our loop's speeds."""
     rates: dict[str, list[float]] = {"0": [], "1": []}
     for _ in range(2):
-        for value, found in rates.items():
+        for value, milliseconds in rates.items():
             command = [sys.executable, __file__, "--rounds", str(rounds), "--steps", str(steps)]
             environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": value}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            match = re.search(r"RESULT ours float32 +(\d+) ms", done.stdout)
+            process = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            match = re.search(r"RESULT ours float32 +(\d+) ms", process.stdout)
             if match is None:
-                raise RuntimeError(f"expected a result line. Received: {done.stdout!r}")
-            found.append(float(match.group(1)))
+                raise RuntimeError(f"expected a result line. Received: {process.stdout!r}")
+            milliseconds.append(float(match.group(1)))
     ratio = statistics.median(off / on for off, on in zip(rates["0"], rates["1"], strict=True))
     print(f"RESULT oneDNN makes a step {ratio:.2f} times as fast: {rates['0']} ms without, {rates['1']} ms with")
 

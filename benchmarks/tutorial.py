@@ -1,7 +1,7 @@
-"""The classic DCGAN loop that tutorials teach, written plainly: the baseline of our measurements.
+"""The classic DCGAN loop of tutorials: the baseline of the benchmarks.
 
-The networks are those of `ganlib.models.Dcgan` at 28x28 in their textbook form; Adam with Keras'
-defaults but for a step size of 1e-4, batches of 256, float32, one step in one `tf.function`.
+The networks are those of `ganlib.models.Dcgan` at 28x28, written with plain Keras. Adam with a learning rate of 1e-4
+and Keras' defaults, batches of 256, float32, one `tf.function` per step.
 """
 
 import keras
@@ -52,12 +52,12 @@ def discriminator() -> keras.Model:
 
 
 class Tutorial:
-    """Networks, optimizers and the one step.
+    """Networks, optimizers and the training step.
 
     Args:
         images: uint8 [N, 28, 28, 1].
-        seed: Seed of weights and order.
-        batch: Images in a step.
+        seed: Seed of the weights and of the order of images.
+        batch: Batch size.
     """
 
     def __init__(self, images: np.ndarray, *, seed: int, batch: int = BATCH) -> None:
@@ -71,7 +71,7 @@ class Tutorial:
         self._step = tf.function(self._update)
 
     def train(self, steps: int) -> None:
-        """Makes a number of steps, each started from Python."""
+        """Runs a number of steps, each called from Python."""
         for _ in range(steps):
             losses = self._step(next(self._batches))
         losses[0].numpy()  # waits for the last step

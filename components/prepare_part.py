@@ -18,5 +18,5 @@ def prepare_part(data: dict, part: int, of: int, images: dsl.Output[dsl.Dataset]
     from ganlib.data import DataConfig, prepare_part
 
     with steps.step("prepare_part", images):
-        made = prepare_part(DataConfig.model_validate(data), Path(images.path), part=part, of=of)
-        steps.add_metadata(images, made.summary)
+        prepared = prepare_part(DataConfig.model_validate(data), Path(images.path), part=part, of=of)
+        steps.add_metadata(images, prepared.summary)

@@ -67,7 +67,7 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> PipelineC
         assignments: Single fields, as `section.field=value`.
 
     Raises:
-        SettingsError: A preset, file, option or the merged config is not valid.
+        SettingsError: An option or the resulting config is not valid.
     """
     # Fields that select a variant come first: another variant drops the fields of the one before.
     for assignment in sorted(assignments, key=lambda assignment: not _selects_variant(assignment)):

@@ -1,8 +1,8 @@
-"""A test double of a KFP server, and no KFP: it speaks the API v2beta1 over HTTP and runs nothing.
+"""A fake KFP server for tests: it has the API v2beta1 over HTTP and runs nothing.
 
-Answers are made of the models of `kfp_server_api` and written as the real server's are (names with underscores, empty
-fields left out, errors as google.rpc.Status with the message for users among its details). Requests are held to what
-the real server holds them to: unknown fields are refused, and so are pipelines and arguments that do not parse.
+Responses use the models of `kfp_server_api` and the format of the real server: names with underscores, no empty fields,
+and errors as google.rpc.Status with the message for users in the details. Requests are checked like in the real server:
+unknown fields are refused, and so are pipelines and arguments that do not parse.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ FIELDS = {
 
 
 class RefusedError(Exception):
-    """An error of the server."""
+    """An error response."""
 
     def __init__(self, kind, message):
         super().__init__(message)
@@ -41,64 +41,65 @@ class RefusedError(Exception):
 
 @dataclass
 class Kfp:
-    """What the server holds, and how it shall behave.
+    """State and behaviour of the server.
 
     Attributes:
-        looks: One (state of the run, {task: state}) for each time it is asked for a run; the last one stays. Several
-            tasks of one name have a list of states.
-        errors: Messages of tasks that failed.
-        faults: What the next requests get instead of an answer: a status code, or "reset", a connection that breaks.
-        foreign: Bytes that another service says to everything, as JSON.
-        login: "page" or "redirect": what stands between the server and those who have not logged in.
-        asked: How often it was asked for a run.
-        requests: How often it was asked at all.
+        states: One (state of the run, {task: state}) for each request of a run; the last one is repeated. Several tasks
+            with the same name have a list of states.
+        errors: Messages of failed tasks.
+        faults: Faults of the next requests: a status code, or "reset" to break the connection.
+        other_service: Bytes of another service that answers all requests.
+        login: "page" or "redirect" for users who are not logged in.
+        polls: Number of requests of a run.
+        requests: Number of all requests.
     """
 
     url: str = ""
     multi_user: bool = True
-    looks: list = field(default_factory=lambda: [("SUCCEEDED", {})])
+    states: list = field(default_factory=lambda: [("SUCCEEDED", {})])
     errors: dict = field(default_factory=dict)
     faults: list = field(default_factory=list)
-    foreign: bytes | None = None
+    other_service: bytes | None = None
     login: str | None = None
     experiments: dict = field(default_factory=dict)
     runs: list = field(default_factory=list)
     schedules: list = field(default_factory=list)
-    asked: int = 0
+    polls: int = 0
     requests: int = 0
 
     def archive(self, identifier):
-        """Does what a user of the page can do."""
+        """Archives an experiment, as a user can do on the web page."""
         self.experiments[identifier].storage_state = "ARCHIVED"
 
-    def answer(self, method, path, query, body, headers):
+    def respond(self, method, path, query, body, headers):
         if headers.get("Authorization") != f"Bearer {TOKEN}" and headers.get("Cookie") != COOKIE:
             raise RefusedError(UNAUTHENTICATED, "Request header error: there is no user identity header.")
         resource, _, identifier = path.removeprefix("/apis/v2beta1/").partition("/")
         if not path.startswith("/apis/v2beta1/"):
             raise RefusedError(NOT_FOUND, NO_PATH)
         if (method, resource) == ("GET", "experiments"):
-            self.may(query.get("namespace", [None])[0])
-            [wanted] = json.loads(query["filter"][0])["predicates"]
-            assert wanted.keys() == {"operation", "key", "stringValue"}
-            found = [one for one in self.experiments.values() if one.display_name == wanted["stringValue"]]
-            return api.V2beta1ListExperimentsResponse(experiments=found or None)
+            self.check_namespace(query.get("namespace", [None])[0])
+            [predicate] = json.loads(query["filter"][0])["predicates"]
+            assert predicate.keys() == {"operation", "key", "stringValue"}
+            name = predicate["stringValue"]
+            matches = [experiment for experiment in self.experiments.values() if experiment.display_name == name]
+            return api.V2beta1ListExperimentsResponse(experiments=matches or None)
         if (method, resource) == ("POST", "experiments"):
-            known(body, api.V2beta1Experiment)
-            self.may(body.get("namespace"))
-            made = api.V2beta1Experiment(
+            check_fields(body, api.V2beta1Experiment)
+            self.check_namespace(body.get("namespace"))
+            experiment = api.V2beta1Experiment(
                 experiment_id=f"exp-{len(self.experiments)}",
                 display_name=body["display_name"],
                 storage_state="AVAILABLE",
             )
-            self.experiments[made.experiment_id] = made
-            return made
+            self.experiments[experiment.experiment_id] = experiment
+            return experiment
         if (method, resource) == ("POST", "runs"):
-            self.take(body, api.V2beta1Run)
+            self.check_request(body, api.V2beta1Run)
             self.runs.append(body)
             return api.V2beta1Run(run_id=f"run-{len(self.runs)}", display_name=body["display_name"], state="PENDING")
         if (method, resource) == ("POST", "recurringruns"):
-            self.take(body, api.V2beta1RecurringRun)
+            self.check_request(body, api.V2beta1RecurringRun)
             if (
                 body["trigger"].keys() != {"cron_schedule"}
                 or len(body["trigger"]["cron_schedule"]["cron"].split()) != 6
@@ -109,21 +110,21 @@ class Kfp:
             self.schedules.append(body)
             return api.V2beta1RecurringRun(recurring_run_id=f"schedule-{len(self.schedules)}", status="ENABLED")
         if (method, resource, identifier) == ("GET", "runs", f"run-{len(self.runs)}"):
-            return self.look()
+            return self.run_state()
         raise RefusedError(NOT_FOUND, f"{resource} {identifier} not found.")
 
     def fail(self, status):
         if status:
             raise RefusedError((status, 14), "upstream connect error")
 
-    def may(self, namespace):
+    def check_namespace(self, namespace):
         if self.multi_user and namespace != NAMESPACE:
             raise RefusedError(DENIED, f"User 'user' is not authorized with reason: (namespace: {namespace or ''})")
 
-    def take(self, body, model):
-        """Refuses what the real server would."""
-        known(body, model)
-        known(body["runtime_config"], api.V2beta1RuntimeConfig)
+    def check_request(self, body, model):
+        """Refuses requests that the real server would refuse."""
+        check_fields(body, model)
+        check_fields(body["runtime_config"], api.V2beta1RuntimeConfig)
         if not body.get("display_name"):
             raise RefusedError(INVALID, "The run name is empty. Please specify a valid name")
         if body.get("experiment_id") not in self.experiments:
@@ -135,15 +136,15 @@ class Kfp:
             pods = json_format.ParseDict(sent.get("platform_spec", {}), pipeline_spec_pb2.PlatformSpec())
             for platform in pods.platforms.values():
                 for executor in platform.deployment_spec.executors.values():
-                    wanted = json_format.MessageToDict(executor)
-                    json_format.ParseDict(wanted, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+                    settings = json_format.MessageToDict(executor)
+                    json_format.ParseDict(settings, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
         except json_format.ParseError as error:
             raise RefusedError(INVALID, f"invalid v2 pipeline spec: {error}") from error
-        fits(spec, body)
+        check_arguments(spec, body)
 
-    def look(self):
-        whole, tasks = self.looks[min(self.asked, len(self.looks) - 1)]
-        self.asked += 1
+    def run_state(self):
+        state_of_run, tasks = self.states[min(self.polls, len(self.states) - 1)]
+        self.polls += 1
         details = [
             api.V2beta1PipelineTaskDetail(
                 task_id=f"{name}-{number}",
@@ -151,41 +152,41 @@ class Kfp:
                 state=state,
                 error=api.GoogleRpcStatus(code=13, message=self.errors[name]) if name in self.errors else None,
             )
-            for name, of in {"root": "RUNNING", "root-driver": "SUCCEEDED", **tasks}.items()
-            for number, state in enumerate([of] if isinstance(of, str) else of)
+            for name, states in {"root": "RUNNING", "root-driver": "SUCCEEDED", **tasks}.items()
+            for number, state in enumerate([states] if isinstance(states, str) else states)
         ]
-        failed = api.GoogleRpcStatus(code=13, message="the run failed") if whole == "FAILED" else None
+        failed = api.GoogleRpcStatus(code=13, message="the run failed") if state_of_run == "FAILED" else None
         return api.V2beta1Run(
             run_id=f"run-{len(self.runs)}",
-            state=whole,
+            state=state_of_run,
             error=failed,
             run_details=api.V2beta1RunDetails(task_details=details),
         )
 
 
-def fits(spec, body):
-    """Refuses arguments that are not those of the pipeline."""
+def check_arguments(spec, body):
+    """Refuses arguments that do not match the parameters of the pipeline."""
     defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    given = body["runtime_config"].get("parameters", {})
-    for name, value in given.items():
+    arguments = body["runtime_config"].get("parameters", {})
+    for name, value in arguments.items():
         if name not in defined:
             raise RefusedError(INVALID, f"parameter(s) provided are not required by pipeline: {name}")
         if not isinstance(value, FIELDS[defined[name]["parameterType"]]):
             raise RefusedError(INVALID, f"input parameter {name} requires another type")
     for name, definition in defined.items():
-        if name not in given and "defaultValue" not in definition and not definition.get("isOptional"):
+        if name not in arguments and "defaultValue" not in definition and not definition.get("isOptional"):
             raise RefusedError(INVALID, f"parameter {name} is not optional, yet has neither default value nor user's")
 
 
-def known(body, model):
-    """Refuses fields that the API does not have."""
+def check_fields(body, model):
+    """Refuses unknown fields."""
     unknown = set(body) - set(model.attribute_map.values())
     if unknown:
         raise RefusedError(INVALID, f"unknown field {unknown}")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles a request."""
 
     kfp: Kfp
 
@@ -196,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         self.handle_one("POST", json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
     def handle(self):
-        with contextlib.suppress(ssl.SSLError):  # whoever does not trust the certificate
+        with contextlib.suppress(ssl.SSLError):  # the client does not trust the certificate
             super().handle()
 
     def handle_one(self, method, body):
@@ -209,19 +210,19 @@ class Handler(BaseHTTPRequestHandler):
         if kfp.login:
             self.reply(302 if kfp.login == "redirect" else 200, b"<html>Log in</html>", "text/html")
             return
-        if kfp.foreign is not None:
-            self.reply(200, kfp.foreign)
+        if kfp.other_service is not None:
+            self.reply(200, kfp.other_service)
             return
         try:
             kfp.fail(fault)
-            answer = kfp.answer(method, parts.path, parse_qs(parts.query), body, self.headers)
-            self.reply(200, json.dumps(api.ApiClient().sanitize_for_serialization(answer)).encode())
+            response = kfp.respond(method, parts.path, parse_qs(parts.query), body, self.headers)
+            self.reply(200, json.dumps(api.ApiClient().sanitize_for_serialization(response)).encode())
         except RefusedError as error:
             details = [{"@type": "type.googleapis.com/google.rpc.Status", "code": error.code, "message": str(error)}]
-            told = {"code": error.code, "message": f"Failed to do it: {error}: and again {error}", "details": details}
-            if str(error) == NO_PATH:  # which the gateway says before any method does
-                told = {"code": error.code, "message": NO_PATH, "details": []}
-            self.reply(error.status, json.dumps(told).encode())
+            status = {"code": error.code, "message": f"Failed to do it: {error}: and again {error}", "details": details}
+            if str(error) == NO_PATH:  # from the gateway, before a method is called
+                status = {"code": error.code, "message": NO_PATH, "details": []}
+            self.reply(error.status, json.dumps(status).encode())
 
     def reply(self, status, content, kind="application/json"):
         self.send_response(status)
@@ -233,12 +234,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_):
-        """Says nothing."""
+        """Disables the log."""
 
 
 @contextlib.contextmanager
-def serving(certificate=None):
-    """Gives a server that listens on this machine, over TLS with a file that holds a certificate and its key."""
+def run_server(certificate=None):
+    """Runs a server on this machine, with TLS if there is a file with a certificate and its key."""
     kfp = Kfp()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"kfp": kfp}))
     if certificate:

@@ -110,8 +110,8 @@ def test_nothing_but_a_run_imports_what_a_run_needs(words, tmp_path):
 
 def test_the_console_script_is_the_module(tmp_path):
     script = Path(sys.executable).with_name("gan-pipelines")
-    said = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    assert said == command("--version", cwd=tmp_path).stdout == f"gan-pipelines, version {__version__}\n"
+    printed = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert printed == command("--version", cwd=tmp_path).stdout == f"gan-pipelines, version {__version__}\n"
 
 
 @pytest.fixture(params=["packages, editable", "packages, wheel", "folders, editable"])
@@ -206,7 +206,7 @@ def test_presets_lists_each_with_its_first_lines(call):
 
 
 @pytest.mark.parametrize("options", ["-We", "-Werror::DeprecationWarning"])
-def test_a_warning_made_an_error_is_told_and_ends_no_command(options, tmp_path):
+def test_a_warning_made_an_error_is_reported_and_ends_no_command(options, tmp_path):
     words = [sys.executable, options, "-m", "gan_pipelines", "sync", ".", "--uri", "sqlite:///runs.db"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -221,14 +221,14 @@ def test_a_warning_made_an_error_is_told_and_ends_no_command(options, tmp_path):
 def test_a_terminal_that_lacks_letters_ends_no_command(surroundings, tmp_path):
     environment = {**os.environ, **surroundings}
     (tmp_path / "mine.yaml").write_text("data: {name: 日本 ±}\n", encoding="utf-8")
-    for words, code, told in (
+    for words, code, message in (
         (["presets"], 0, b"sngan"),
         (["compile", "--config", "mine.yaml", "-o", "p.yaml"], 2, b"error: "),
     ):
         command = [sys.executable, "-m", "gan_pipelines", *words]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
         assert done.returncode == code
-        assert told in done.stdout + done.stderr
+        assert message in done.stdout + done.stderr
         assert b"Traceback" not in done.stderr
 
 
@@ -314,7 +314,7 @@ def cats_and_dogs(tmp_path):
 
 
 def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_and_dogs):
-    said = [
+    printed = [
         "# data: 6 images: train 4, test 2 (held out at random); 2 classes: cat 4, dog 2 (fewest)",
         (
             "# data: ignored: 1 file other than images (1 .txt), such as notes.txt; "
@@ -322,11 +322,11 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
         ),
     ]
     result = call("run", "--dry-run", *cats_and_dogs)
-    assert result.stdout.splitlines()[-2:] == said
+    assert result.stdout.splitlines()[-2:] == printed
     assert yaml.safe_load(result.stdout)["data"]["source"]["path"] == "images"
     as_json = call("run", "--dry-run", "--json", *cats_and_dogs)
     assert json.loads(as_json.stdout)["data"]["source"]["path"] == "images"
-    assert as_json.stderr.splitlines() == said
+    assert as_json.stderr.splitlines() == printed
 
 
 @pytest.mark.parametrize("place", ["gone", "gs://bucket/images", "https://example.org/images.zip"])
@@ -347,20 +347,20 @@ def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         (["train/a.png", "test/b.png", "c/c.png"], "error: expected every image below test/ or train/, which are spl"),
         (["a.png"], "error: expected at least 2 images to train on and 2 to test on. Received: train=1, test=0"),
         (["a.txt"], "error: expected images, such as .png or .jpg, found none. Received: path="),
     ],
 )
-def test_a_dry_run_refuses_the_images_that_a_run_refuses(call, tmp_path, files, told):
+def test_a_dry_run_refuses_the_images_that_a_run_refuses(call, tmp_path, files, message):
     for name in files:
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name).write_bytes(b"x")
     result = call("run", "--dry-run", "--preset", "folder", "--set", "data.source.path=images")
     assert result.exit_code == 2
-    assert result.stderr.startswith(told)
+    assert result.stderr.startswith(message)
 
 
 def test_a_run_is_named_after_its_settings_unless_it_gets_a_name(call, tmp_path):
@@ -384,7 +384,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused(mistake, name):
 
 @pytest.mark.parametrize("verb", [["run"], ["run", "--dry-run"], ["compile", "-o", "pipeline.yaml"]], ids=" ".join)
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             ["--preset", "cats"],
@@ -402,13 +402,13 @@ def test_a_name_that_cannot_be_a_folder_is_refused(mistake, name):
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_a_mistake_in_the_settings_is_one_line_before_anything_happens(mistake, verb, words, told):
+def test_a_mistake_in_the_settings_is_one_line_before_anything_happens(mistake, verb, words, message):
     [line] = mistake(*verb, *words)
-    assert line.startswith(f"error: {told}")
+    assert line.startswith(f"error: {message}")
     assert "Received: " in line
 
 
-def test_many_mistakes_are_told_at_once_a_line_each(tmp_path):
+def test_many_mistakes_are_reported_at_once_a_line_each(tmp_path):
     words = ["--set", "objective=x", "--set", "training.steps=0", "--set", "model.width=w", "--set", "foo=1"]
     done = command("run", *words, cwd=tmp_path)
     assert done.returncode == 2
@@ -419,7 +419,7 @@ def test_many_mistakes_are_told_at_once_a_line_each(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp_path):
+def test_a_config_file_that_is_absent_or_broken_is_reported_by_its_name(mistake, tmp_path):
     assert "File 'absent.yaml' does not exist" in mistake("run", "--config", "absent.yaml")[-1]
     (tmp_path / "broken.yaml").write_text("training: [")
     [line] = mistake("run", "--config", "broken.yaml")
@@ -430,7 +430,7 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             ["--preset", "folder", "--set", "data.source.path=mine"],
@@ -449,7 +449,7 @@ def test_a_config_file_that_is_absent_or_broken_is_told_by_its_name(mistake, tmp
     ],
     ids=["preset", "missing", "empty", "no arrays", "remote"],
 )
-def test_a_source_without_images_ends_the_run_before_any_step_starts(call, tmp_path, words, told):
+def test_a_source_without_images_ends_the_run_before_any_step_starts(call, tmp_path, words, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("these are no arrays")
     before = sorted(tmp_path.iterdir())
@@ -457,7 +457,7 @@ def test_a_source_without_images_ends_the_run_before_any_step_starts(call, tmp_p
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
     [line] = result.stderr.splitlines()
-    assert line.startswith(f"error: {told}")
+    assert line.startswith(f"error: {message}")
     assert "Received: " in line
     assert sorted(tmp_path.iterdir()) == before  # no run, no store, no log
     assert result.stdout == ""
@@ -466,17 +466,17 @@ def test_a_source_without_images_ends_the_run_before_any_step_starts(call, tmp_p
 def test_with_json_a_run_that_cannot_start_says_so_as_json_too(call):
     result = call("run", "--json", "--name", "mine", "--preset", "folder")
     assert result.exit_code == 2
-    said = json.loads(result.stdout.splitlines()[-1])
+    printed = json.loads(result.stdout.splitlines()[-1])
     error = "data.source.path: this option is required. Received: nothing"
-    assert said == {"run": "mine", "status": "failed", "error": error}
+    assert printed == {"run": "mine", "status": "failed", "error": error}
 
 
-def test_with_json_a_mistake_in_the_settings_is_told_as_json_too(call):
+def test_with_json_a_mistake_in_the_settings_is_reported_as_json_too(call):
     result = call("run", "--json", "--set", "training.steps=0")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: training.steps: ")
-    said = json.loads(result.stdout.splitlines()[-1])
-    assert said == {"run": None, "status": "failed", "error": result.stderr.removeprefix("error: ").rstrip()}
+    printed = json.loads(result.stdout.splitlines()[-1])
+    assert printed == {"run": None, "status": "failed", "error": result.stderr.removeprefix("error: ").rstrip()}
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db-journal", "mlflow-artifacts"])
@@ -485,7 +485,7 @@ def test_a_run_cannot_take_the_place_of_the_store(mistake, name):
     assert line.endswith(f"and not with mlflow.db or mlflow-artifacts. Received: name={name!r}")
 
 
-def test_a_damaged_store_is_told_in_one_line_and_as_json(call, tmp_path):
+def test_a_damaged_store_is_one_line_and_as_json(call, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").write_text("this is no database, whatever its name says" * 10)
     result = call("run", "--json", "--name", "mine")
@@ -512,8 +512,8 @@ def test_a_place_that_cannot_be_written_to_is_one_line_at_once(tmp_path, place):
     folder.chmod(0o555)
     before = sorted(tmp_path.rglob("*"))
     code, error, seconds = as_a_user("run", "--name", "mine", cwd=tmp_path)
-    told = f"expected a writable folder: {folder}: Permission denied. Received: root='{tmp_path}/runs'"
-    assert (code, error) == (2, f"error: {told}\n")
+    message = f"expected a writable folder: {folder}: Permission denied. Received: root='{tmp_path}/runs'"
+    assert (code, error) == (2, f"error: {message}\n")
     assert seconds < 20  # it takes one; this is for machines with much else to do
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -522,12 +522,12 @@ def test_a_store_that_may_not_be_written_is_one_line_at_once(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").touch(0o444)
     code, error, _ = as_a_user("run", "--name", "mine", cwd=tmp_path)
-    told = f"expected a writable file at {tmp_path}/runs/mlflow.db. Received: root='{tmp_path}/runs'"
-    assert (code, error) == (2, f"error: {told}\n")
+    message = f"expected a writable file at {tmp_path}/runs/mlflow.db. Received: root='{tmp_path}/runs'"
+    assert (code, error) == (2, f"error: {message}\n")
 
 
 @pytest.mark.parametrize("name", ["runs", "runs/mine", "runs/mine/steps", "runs/.cache", "runs/mlflow-artifacts"])
-def test_a_file_in_the_place_of_a_folder_is_told_before_anything_happens(mistake, tmp_path, name):
+def test_a_file_in_the_place_of_a_folder_is_reported_before_anything_happens(mistake, tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -540,11 +540,11 @@ def test_a_file_in_the_place_of_a_folder_is_told_before_anything_happens(mistake
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "mine/log.txt"])
-def test_a_folder_in_the_place_of_a_file_is_told_before_anything_happens(mistake, tmp_path, name):
+def test_a_folder_in_the_place_of_a_file_is_reported_before_anything_happens(mistake, tmp_path, name):
     (tmp_path / "runs" / name).mkdir(parents=True)
     [line] = mistake("run", "--name", "mine")
-    told = f"expected a writable file at {tmp_path}/runs/{name}. Received: root='{tmp_path}/runs'"
-    assert line == f"error: {told}"
+    message = f"expected a writable file at {tmp_path}/runs/{name}. Received: root='{tmp_path}/runs'"
+    assert line == f"error: {message}"
 
 
 @pytest.mark.parametrize("option", ["training.home", "export.target"])
@@ -554,22 +554,22 @@ def test_where_checkpoints_and_the_model_go_is_looked_at_first(mistake, tmp_path
     assert line == f"error: expected a folder at {tmp_path}/file. Received: {option}='file/below'"
 
 
-def test_a_disk_that_cannot_be_written_to_is_told(mistake, tmp_path):
+def test_a_disk_that_cannot_be_written_to_is_reported(mistake, tmp_path):
     where = "expected a writable folder: /proc: "
     assert mistake("run", "--root", "/proc/runs")[0].startswith(f"error: {where}")
 
 
 @pytest.mark.parametrize(
-    ("root", "told"),
+    ("root", "message"),
     [
         ("x" * 300, "expected names of at most 255 bytes in a path. Received: root="),
         ("/".join(["x" * 99] * 6), "expected a path of at most 504 bytes, SQLite's limit. Received: path="),
         ("/".join(["x" * 99] * 39), "expected a path of at most 3595 bytes for root. Received: root="),
     ],
 )
-def test_a_root_that_is_too_long_is_told(mistake, root, told):
+def test_a_root_that_is_too_long_is_reported(mistake, root, message):
     [line] = mistake("run", "--root", root)
-    assert line.startswith(f"error: {told}")
+    assert line.startswith(f"error: {message}")
 
 
 def test_an_address_that_mlflow_cannot_log_to_ends_a_run_before_it_starts(mistake, tmp_path, monkeypatch):
@@ -583,8 +583,8 @@ def test_an_address_that_mlflow_cannot_log_to_ends_a_run_before_it_starts(mistak
 
 def test_a_config_file_whose_name_has_no_plain_letter_gives_a_plain_name_to_its_run(call, tmp_path):
     (tmp_path / "猫.yaml").write_text("training: {steps: 5}")
-    said = json.loads(call("run", "--dry-run", "--json", "--config", "猫.yaml").stdout)
-    assert re.fullmatch(r"run-[0-9a-f]{6}", said["run"])
+    printed = json.loads(call("run", "--dry-run", "--json", "--config", "猫.yaml").stdout)
+    assert re.fullmatch(r"run-[0-9a-f]{6}", printed["run"])
 
 
 def test_compile_says_when_no_cluster_can_pull_the_image(call):
@@ -613,7 +613,7 @@ def test_sync_needs_a_server_and_a_folder_of_a_run(mistake, tmp_path):
     assert mistake("sync", "nowhere")[-1] == "Error: Invalid value for 'FOLDER': Directory 'nowhere' does not exist."
 
 
-def test_a_folder_with_a_broken_identity_is_told_in_one_line(call, tmp_path, monkeypatch):
+def test_a_folder_with_a_broken_identity_is_one_line(call, tmp_path, monkeypatch):
     (tmp_path / "tracking.json").write_text("{")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")  # an option would outlive this test
     result = call("sync", ".")
@@ -640,6 +640,6 @@ def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):
     assert line.startswith("error: prepare_data: 12 of 12 images cannot be used: ")
     assert ".jpg (" in line
     assert line.endswith("Received: max_unusable=0.05, share=1.000")
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said == {"run": "broken", "status": "failed", "error": line.removeprefix("error: ")}
+    printed = json.loads(done.stdout.splitlines()[-1])
+    assert printed == {"run": "broken", "status": "failed", "error": line.removeprefix("error: ")}
     assert "measure-reference" not in done.stdout

@@ -21,7 +21,7 @@ def evaluation(folder, *scores, **protocol):
 
 
 @pytest.mark.parametrize("saved", [[1], {}, {"scores": 3}, {"scores": [{"a": 1}], "protocol": {}, "notes": []}])
-def test_what_holds_no_scores_is_told_in_one_line(saved, tmp_path):
+def test_what_holds_no_scores_is_one_line(saved, tmp_path):
     storage.write_json(tmp_path / "scores.json", saved)
     result = CliRunner().invoke(main, ["compare", str(tmp_path)])
     assert result.exit_code == 2
@@ -48,7 +48,7 @@ def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"extractor_sha256": "abd"}, "extractor_sha256='abc' and 'abd'"),
         ({"generated_count": 50, "generator": "last"}, "generated_count=60 and 50; generator='best' and"),
@@ -56,14 +56,14 @@ def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
     ],
     ids=["space", "counts", "further"],
 )
-def test_unlike_protocols_are_refused_and_each_difference_is_named(tmp_path, changed, told):
+def test_unlike_protocols_are_refused_and_each_difference_is_named(tmp_path, changed, message):
     first, second = evaluation(tmp_path / "a"), evaluation(tmp_path / "b", **changed)
     for pair in ((first, second), (second, first)):
         with pytest.raises(ValueError, match=r"^expected scores of one protocol\."):
             compare(*pair)
     result = CliRunner().invoke(main, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
-    assert told in result.stderr
+    assert message in result.stderr
 
 
 def test_the_command_prints_runs_side_by_side(tmp_path):

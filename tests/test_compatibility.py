@@ -68,8 +68,8 @@ def test_a_model_is_not_shipped_with_the_scores_of_another(evaluation, trained, 
     network = other.network("best")
     network.set_weights([weights + 0.05 for weights in network.get_weights()])
     network.save(other.file("best"))
-    told = r"^expected scores of this model's best generator; measure them again\. Received: model=.*, scores="
-    with pytest.raises(ValueError, match=told) as raised:
+    message = r"^expected scores of this model's best generator; measure them again\. Received: model=.*, scores="
+    with pytest.raises(ValueError, match=message) as raised:
         export(other, evaluation, ExportConfig(), tmp_path / "model")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "model").exists()
@@ -84,17 +84,19 @@ def test_scores_that_name_no_generator_ship_none(evaluation, trained, tmp_path, 
 
 
 def test_a_model_is_not_scored_beside_images_that_it_was_not_trained_on(trained, others, reference, tmp_path):
-    told = r"^expected the images that the model was trained on, digits\. Received: dataset='noise' \(sha256 \w+, not "
-    with pytest.raises(ValueError, match=told):
+    message = (
+        r"^expected the images that the model was trained on, digits\. Received: dataset='noise' \(sha256 \w+, not "
+    )
+    with pytest.raises(ValueError, match=message):
         evaluate(trained, others, reference, FEW, tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
 
 
 @pytest.mark.parametrize("split", ["test", "all"])
 def test_a_reference_of_another_split_than_the_settings_say_is_refused(trained, digits, reference, tmp_path, split):
-    told = rf"^expected train, the split of the reference\. Received: evaluation\.reference_split={split}$"
+    message = rf"^expected train, the split of the reference\. Received: evaluation\.reference_split={split}$"
     config = EvaluationConfig(samples=5, reference_split=split)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         evaluate(trained, digits, reference, config, tmp_path / "scores")
 
 
@@ -132,8 +134,10 @@ def test_shards_of_another_data_set_of_the_same_size_are_refused(others, copy):
     prepare(DataConfig(source=source, size=16), turned)
     assert (turned / shard.name).stat().st_size == shard.stat().st_size
     shutil.copy(turned / shard.name, shard)
-    told = r"^damaged images; prepare them anew\. Received: .*\(train-00000-of-00001\.tfrecord is not that of the manif"
-    with pytest.raises(ValueError, match=told):
+    message = (
+        r"^damaged images; prepare them anew\. Received: .*\(train-00000-of-00001\.tfrecord is not that of the manif"
+    )
+    with pytest.raises(ValueError, match=message):
         PreparedDataset.open(folder).load("train")
     assert len(PreparedDataset.open(folder).load("test")[0])
 

@@ -205,7 +205,7 @@ def test_downloads_go_to_the_cache_of_the_user_or_to_the_folder_of_all_runs(tmp_
         (["--runner", "docker"], "unix:///nowhere.sock", 1, "no container engine can be reached"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(options, host, code, message, tmp_path, monkeypatch):
+def test_a_mistake_is_one_line(options, host, code, message, tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", host)
     result = CliRunner().invoke(main, ["run", "--root", str(tmp_path), *options])
     assert result.exit_code == code
@@ -250,9 +250,9 @@ def run_in_containers(root, image, *settings):
 
 def test_the_digits_pipeline_runs_in_containers(borrowing, tmp_path, tmp_path_factory):
     home = tmp_path_factory.mktemp("elsewhere") / "home"
-    result, said = run_in_containers(tmp_path, borrowing, f"training.home={home}")
+    result, printed = run_in_containers(tmp_path, borrowing, f"training.home={home}")
     assert result.exit_code == 0, result.output
-    assert said["status"] == "succeeded"
+    assert printed["status"] == "succeeded"
     assert (home / "checkpoints").is_dir()
     model = tmp_path / "digits" / "model"
     assert {path.name for path in model.iterdir()} >= {"saved_model", "generator.keras"}
@@ -265,6 +265,6 @@ def test_a_step_that_fails_in_its_container_fails_the_run_with_its_own_line(borr
     for number in range(8):
         (images / f"{number}.png").write_bytes(b"no image")
     settings = ["data.source.kind=image_folder", f"data.source.path={images}", "task.conditional=false"]
-    result, said = run_in_containers(tmp_path / "runs", borrowing, *settings)
+    result, printed = run_in_containers(tmp_path / "runs", borrowing, *settings)
     assert result.exit_code == 2
-    assert said["error"].startswith("prepare_data: 8 of 8 images cannot be used")
+    assert printed["error"].startswith("prepare_data: 8 of 8 images cannot be used")

@@ -145,7 +145,7 @@ def test_a_reference_whose_parts_do_not_belong_together_is_measured_anew(referen
 
 
 @pytest.mark.parametrize("saved", [[], {"dataset": "digits"}])
-def test_what_is_no_reference_is_told(saved, tmp_path):
+def test_what_is_no_reference_is_reported(saved, tmp_path):
     storage.write_json(tmp_path / "reference.json", saved)
     with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@3; measure it anew"):
         Reference.open(tmp_path)

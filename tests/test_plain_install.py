@@ -65,7 +65,7 @@ def test_it_compiles_every_preset(installed, tmp_path):
 
 
 def test_it_prints_help_config_and_presets(installed, tmp_path):
-    for words, told in (
+    for words, message in (
         (["--help"], "Commands:"),
         (["run", "--help"], "--dry-run"),
         (["config"], "training.steps"),
@@ -75,7 +75,7 @@ def test_it_prints_help_config_and_presets(installed, tmp_path):
     ):
         done = call(installed, *words, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
-        assert told in done.stdout
+        assert message in done.stdout
 
 
 def test_it_checks_settings(installed, tmp_path):

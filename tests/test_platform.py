@@ -251,7 +251,7 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
 
 
 @pytest.mark.parametrize(
-    ("assignments", "told"),
+    ("assignments", "message"),
     [
         (["cpu=four"], "platform.cpu.others: expected a number of processors such as 4, 0.5 or 500m. "),
         (["memory=16GB"], "platform.memory.others: expected an amount with a unit, such as 16Gi or 500Mi. "),
@@ -292,12 +292,12 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_with_its_field(assignments, told):
+def test_a_mistake_is_reported_with_its_field(assignments, message):
     assignments = [f"platform.{assignment}" for assignment in assignments]
-    if told is None:
+    if message is None:
         settings.resolve(chosen=[], assignments=assignments)
     else:
-        assert refusal(*assignments).startswith(told)
+        assert refusal(*assignments).startswith(message)
 
 
 def test_a_platform_can_be_named_by_a_word_and_its_fields_set_beside_it():

@@ -452,7 +452,7 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
     [
         (["--resize-mode", "clean"], "--resize-mode needs --space inception"),
         (["--space", "squeezenet"], "expected --weights FILE"),
-        (["--space", "squeezenet", "--weights", __file__], "expected the HDF5 file of SqueezeNet's weights"),
+        (["--space", "squeezenet", "--weights", __file__], "expected the HDF5 file squeezenet_weights"),
         (["--weights", __file__, "--space", "random"], "expected no weights for random features"),
         (["--weights", "/nowhere.pth"], "no such file or folder"),
         (["--weights", __file__], "the Inception weights cannot be read"),

@@ -1,4 +1,4 @@
-"""From preset, file and options to a config, with every mistake told."""
+"""From preset, file and options to a config, which reports all mistakes."""
 
 import pytest
 
@@ -124,7 +124,7 @@ def test_an_optimizer_of_another_kind_leaves_no_field_behind():
     assert config_of("training.augmentation=[cutout]").training.augmentation == ("cutout",)
 
 
-def test_rules_across_sections_are_told_before_anything_runs():
+def test_rules_across_sections_are_reported_before_anything_runs():
     assert refusal("objective=wgan_gp", "model.discriminator_norm=batch") == [
         (
             "a gradient penalty needs a discriminator whose logit for an image does not depend on the rest of "
@@ -208,7 +208,7 @@ def test_another_platform_keeps_what_a_file_says_or_refuses_it(write, choice):
     ]
 
 
-def test_all_mistakes_are_told_at_once(write):
+def test_all_mistakes_are_reported_at_once(write):
     lines = refusal(
         "objective=unknown",
         "training.steps=many",
@@ -226,11 +226,11 @@ def test_all_mistakes_are_told_at_once(write):
 
 
 @pytest.mark.parametrize("assignment", ["training.steps", "=1", "training..steps=1", ".steps=1", "training.=1"])
-def test_an_option_that_sets_nothing_is_told_in_one_line(assignment):
+def test_an_option_that_sets_nothing_is_one_line(assignment):
     assert refusal(assignment) == [f"expected section.field=value. Received: --set {assignment!r}"]
 
 
-def test_a_value_that_is_not_yaml_is_told_with_its_option():
+def test_a_value_that_is_not_yaml_is_reported_with_its_option():
     assert refusal("training.steps={") == ["the value is not YAML. Received: --set 'training.steps={'"]
 
 
@@ -240,14 +240,14 @@ def test_a_field_below_a_plain_value_is_refused():
     assert line.endswith("Received: steps={'more': 1}")
 
 
-def test_an_unknown_preset_is_told_with_those_that_there_are():
+def test_an_unknown_preset_is_reported_with_those_that_there_are():
     assert refusal(preset="cats") == [
         f"expected one of the presets {', '.join(sorted(DATA + LOSSES + SCORES))}. Received: preset='cats'"
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("training: [", "is not YAML: while parsing"),
         ("a: b: c", "is not YAML: mapping values are not allowed"),
@@ -258,11 +258,11 @@ def test_an_unknown_preset_is_told_with_those_that_there_are():
         ("? {a: 1}\n: 2", "is not YAML: "),
     ],
 )
-def test_a_file_that_holds_no_sections_is_told_in_one_line_with_its_name(write, text, told):
+def test_a_file_that_holds_no_sections_is_one_line_with_its_name(write, text, message):
     file = write(text)
     [line] = refusal(file=file)
     assert str(file) in line
-    assert told in line
+    assert message in line
 
 
 def test_a_tag_that_would_run_code_is_not_yaml_here(write):
@@ -270,7 +270,7 @@ def test_a_tag_that_would_run_code_is_not_yaml_here(write):
     assert "is not YAML: could not determine a constructor" in line
 
 
-def test_a_file_that_is_no_text_is_told_in_one_line(tmp_path):
+def test_a_file_that_is_no_text_is_one_line(tmp_path):
     file = tmp_path / "picture.yaml"
     file.write_bytes(b"\x89PNG\xff\xfe")
     [line] = refusal(file=file)
@@ -278,7 +278,7 @@ def test_a_file_that_is_no_text_is_told_in_one_line(tmp_path):
     assert line.endswith(f"Received: config={str(file)!r}")
 
 
-def test_an_empty_section_and_a_section_that_is_none_are_told(write):
+def test_an_empty_section_and_a_section_that_is_none_are_reported(write):
     [line] = refusal(file=write("training:\n"))
     assert line.startswith("training: ")
     assert line.endswith("Received: training=None")

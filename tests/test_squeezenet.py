@@ -158,9 +158,9 @@ def test_weights_that_do_not_lie_in_the_file_as_they_should_are_refused(what, fi
     write(path, weights)
     with h5py.File(path, "a") as opened:
         spoil(opened, what, file)
-    told = "finite values in conv1/uniform1" if what in ("nan", "inf") else r"float32 \[3, 3, 3, 64\] in conv1"
+    message = "finite values in conv1/uniform1" if what in ("nan", "inf") else r"float32 \[3, 3, 3, 64\] in conv1"
     with pytest.raises(
-        ValueError, match=rf"^expected the HDF5 file .*with the weights of SqueezeNet.* \(expected {told}\)$"
+        ValueError, match=rf"^expected the HDF5 file .*with the weights of SqueezeNet.* \(expected {message}\)$"
     ):
         SqueezeNet().load(path)
 

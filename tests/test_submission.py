@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from fake_kfp_server import COOKIE, NAMESPACE, TOKEN, serving
+from fake_kfp_server import COOKIE, NAMESPACE, TOKEN, run_server
 
 from ganlib.config import RunConfig
 from pipelines.command.main import main
@@ -58,7 +58,7 @@ sdkVersion: kfp-2.17.0
 
 @pytest.fixture
 def kfp():
-    with serving() as server:
+    with run_server() as server:
         yield server
 
 
@@ -186,8 +186,8 @@ def test_an_archived_experiment_takes_no_run_unless_another_of_its_name_is_there
     assert resubmit("--experiment", "a").exit_code == 0
     kfp.archive("exp-0")
     result = resubmit("--experiment", "a")
-    told = "error: this experiment is archived: restore it or use another. Received: --experiment a\n"
-    assert (result.exit_code, result.stderr) == (2, told)
+    message = "error: this experiment is archived: restore it or use another. Received: --experiment a\n"
+    assert (result.exit_code, result.stderr) == (2, message)
     assert len(kfp.runs) == 1
     kfp.experiments["exp-1"] = api.V2beta1Experiment(experiment_id="exp-1", display_name="a", storage_state="AVAILABLE")
     assert resubmit("--experiment", "a").exit_code == 0
@@ -212,12 +212,12 @@ def test_a_cron_line_means_what_it_means_elsewhere(kfp, resubmit):
     [schedule] = kfp.schedules
     assert schedule["trigger"] == {"cron_schedule": {"cron": "0 30 3 * * 1"}}
     assert (schedule["no_catchup"], schedule["max_concurrency"], kfp.runs) == (True, "1", [])
-    said = json.loads(result.stdout.splitlines()[-1])
-    assert (said["status"], said["cron"]) == ("scheduled", "0 30 3 * * 1")
-    assert said["url"] == f"{kfp.url}/#/recurringrun/details/schedule-1"
+    printed = json.loads(result.stdout.splitlines()[-1])
+    assert (printed["status"], printed["cron"]) == ("scheduled", "0 30 3 * * 1")
+    assert printed["url"] == f"{kfp.url}/#/recurringrun/details/schedule-1"
 
 
-LOOKS = [
+STATES = [
     ("PENDING", {}),
     ("RUNNING", {"prepare-data": "RUNNING"}),
     ("RUNNING", {"prepare-data": "SUCCEEDED", "measure-reference": "SKIPPED", "train-gan": "RUNNING"}),
@@ -225,11 +225,11 @@ LOOKS = [
 
 
 def test_a_run_is_followed_with_its_steps_to_its_success(kfp, resubmit):
-    kfp.looks = [*LOOKS, ("SUCCEEDED", {"train-gan": "SUCCEEDED"})]
+    kfp.states = [*STATES, ("SUCCEEDED", {"train-gan": "SUCCEEDED"})]
     result = resubmit("--wait", "--poll", "0.1", "--name", "mine")
     assert (result.exit_code, result.stderr) == (0, "")
-    told = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("  ") and ":" in line[:6]]
-    assert told == [
+    reported = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("  ") and ":" in line[:6]]
+    assert reported == [
         ["prepare-data", "running"],
         ["prepare-data", "succeeded"],
         ["measure-reference", "skipped"],
@@ -239,9 +239,9 @@ def test_a_run_is_followed_with_its_steps_to_its_success(kfp, resubmit):
     assert result.stdout.splitlines()[-1] == "mine: succeeded"
 
 
-def test_tasks_of_one_name_are_counted_and_each_change_is_told_once(kfp, submit, in_parts):
+def test_tasks_of_one_name_are_counted_and_each_change_is_reported_once(kfp, submit, in_parts):
     """Parts of a loop, and the attempts of a step; the server tells of all of them at every look."""
-    kfp.looks = [
+    kfp.states = [
         ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["RUNNING"]}),
         ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
         ("RUNNING", {"for-loop-2": "RUNNING", "prepare-part": ["SUCCEEDED", *["RUNNING"] * 3]}),
@@ -265,7 +265,7 @@ def test_tasks_of_one_name_are_counted_and_each_change_is_told_once(kfp, submit,
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
 def test_a_run_that_ends_otherwise_ends_the_command_with_a_failure(kfp, resubmit, state):
-    kfp.looks = [*LOOKS, ("CANCELING", {}), (state, {"train-gan": state})]
+    kfp.states = [*STATES, ("CANCELING", {}), (state, {"train-gan": state})]
     if state == "FAILED":
         kfp.errors["train-gan"] = "main: exit code 2"
     result = resubmit("--wait", "--poll", "0.1", "--json")
@@ -273,19 +273,19 @@ def test_a_run_that_ends_otherwise_ends_the_command_with_a_failure(kfp, resubmit
     lines = result.stderr.splitlines()
     assert lines[-1] == f"error: run {state.lower()}: {kfp.url}/#/runs/details/run-1"
     assert lines[:-1] == (["error: train-gan: main: exit code 2", "error: the run failed"] if state == "FAILED" else [])
-    said = json.loads(result.stdout.splitlines()[-1])
-    assert (said["status"], said["run_id"]) == (state.lower(), "run-1")
+    printed = json.loads(result.stdout.splitlines()[-1])
+    assert (printed["status"], printed["run_id"]) == (state.lower(), "run-1")
 
 
 def test_a_short_outage_of_the_server_does_not_end_the_command(kfp, resubmit, monkeypatch):
     monkeypatch.setattr(submission, "FIRST_PAUSE", 0.01)
-    kfp.looks = [*LOOKS, ("SUCCEEDED", {})]
+    kfp.states = [*STATES, ("SUCCEEDED", {})]
     kfp.faults = [None, None, None, None, 503, "reset", 429, 502, None, 500]
     result = resubmit("--wait", "--poll", "0.1")
     assert result.exit_code == 0
     assert kfp.faults == []
-    told = [line.split(maxsplit=2)[2] for line in result.stdout.splitlines() if line.split()[1:2] == ["server"]]
-    assert told == [
+    reported = [line.split(maxsplit=2)[2] for line in result.stdout.splitlines() if line.split()[1:2] == ["server"]]
+    assert reported == [
         f"unavailable: the KFP server at {kfp.url} fails ({code}): upstream connect error" for code in (503, 500)
     ]
 
@@ -310,7 +310,7 @@ def test_a_token_that_expires_during_the_run_ends_the_command(kfp, resubmit):
     assert result.stderr.splitlines()[-1].startswith("error: the run may continue: ")
 
 
-def test_a_run_that_is_gone_is_told_and_not_taken_for_a_wrong_address(kfp, resubmit):
+def test_a_run_that_is_gone_is_reported_and_not_taken_for_a_wrong_address(kfp, resubmit):
     kfp.faults = [None, None, None, 404]
     result = resubmit("--wait", "--poll", "0.1")
     assert result.exit_code == 1
@@ -319,21 +319,21 @@ def test_a_run_that_is_gone_is_told_and_not_taken_for_a_wrong_address(kfp, resub
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
 def test_an_interrupted_command_says_that_the_run_continues(kfp, tmp_path, end):
-    kfp.looks = LOOKS
+    kfp.states = STATES
     words = ["submit", "--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--image", IMAGE, "--wait"]
     command = [sys.executable, "-m", "pipelines", *words, "--poll", "0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while kfp.asked < 3:
+        while kfp.polls < 3:
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(end)
-        _, told = process.communicate(timeout=30)
+        _, message = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert told == f"error: interrupted; the run continues: {kfp.url}/#/runs/details/run-1\n"
+    assert message == f"error: interrupted; the run continues: {kfp.url}/#/runs/details/run-1\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["--token", "wrong"], 2, "URL does not accept the credentials, or the token has expired: expected --token, "),
         (
@@ -364,7 +364,7 @@ def test_an_interrupted_command_says_that_the_run_continues(kfp, tmp_path, end):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_server_that_cannot_be_used_is_told_in_one_line(kfp, resubmit, words, code, told):
+def test_a_server_that_cannot_be_used_is_one_line(kfp, resubmit, words, code, message):
     places = {"URL": kfp.url, "TLS": kfp.url.replace("http://", "https://")}
 
     def placed(text):
@@ -375,16 +375,16 @@ def test_a_server_that_cannot_be_used_is_told_in_one_line(kfp, resubmit, words, 
     result = resubmit(*map(placed, words), "--json")
     assert result.exit_code == code
     [line] = result.stderr.splitlines()
-    assert line.startswith(f"error: {placed(told)}")
+    assert line.startswith(f"error: {placed(message)}")
     assert TOKEN not in result.output
-    said = json.loads(result.stdout.splitlines()[-1])
-    assert said["status"] == "failed"
-    assert line == f"error: {said['error']}"
+    printed = json.loads(result.stdout.splitlines()[-1])
+    assert printed["status"] == "failed"
+    assert line == f"error: {printed['error']}"
     assert kfp.runs == []
 
 
 def test_a_certificate_is_trusted_when_it_is_named(call, compiled, self_signed):
-    with serving(self_signed) as kfp:
+    with run_server(self_signed) as kfp:
         words = ["--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--pipeline", str(compiled)]
         result = call(*words)
         assert result.exit_code == 1
@@ -410,7 +410,7 @@ def test_a_password_in_the_address_is_refused_and_not_shown(call, compiled, host
 
 
 @pytest.mark.parametrize("login", ["page", "redirect"])
-def test_a_login_in_the_way_is_told(kfp, resubmit, login):
+def test_a_login_in_the_way_is_reported(kfp, resubmit, login):
     kfp.login = login
     result = resubmit()
     assert result.exit_code == 2
@@ -427,7 +427,7 @@ def test_a_request_that_starts_a_run_is_sent_once_even_if_no_answer_comes(kfp, r
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--argument", "colour={}"], ["expected one of the pipeline's parameters data, ", "Received: colour"]),
         (["--argument", "training=3"], ["training: expected an object. ", "Received: training=3"]),
@@ -454,10 +454,10 @@ def test_a_request_that_starts_a_run_is_sent_once_even_if_no_answer_comes(kfp, r
     ],
     ids=lambda value: " ".join(value) if isinstance(value[0], str) and value[0].startswith("--") else "",
 )
-def test_a_mistake_is_refused_before_anything_is_sent(refused, words, told):
+def test_a_mistake_is_refused_before_anything_is_sent(refused, words, message):
     [line] = refused(*words)
-    assert line.startswith(f"error: {told[0]}")
-    assert line.endswith(told[1])
+    assert line.startswith(f"error: {message[0]}")
+    assert line.endswith(message[1])
 
 
 SECRETS = {
@@ -496,7 +496,7 @@ def test_an_address_is_taken_as_the_browser_shows_it(host):
 
 @pytest.mark.parametrize("answer", [b"", b"null", b"[1, 2]", b"{}", b'{"a":', b"\xff\xfe", b"3"], ids=repr)
 def test_another_service_at_the_address_is_not_taken_for_kfp(kfp, resubmit, answer):
-    kfp.foreign = answer
+    kfp.other_service = answer
     result = resubmit("--json")
     assert (result.exit_code, len(result.stdout.splitlines())) == (1, 1)
     [line] = result.stderr.splitlines()
@@ -508,7 +508,7 @@ def test_a_file_has_its_image_and_takes_no_other(refused, compiled):
     assert line.startswith("error: config and image of a compiled pipeline are fixed. Received: --pipeline with ")
 
 
-def test_all_mistaken_arguments_are_told_at_once(refused, others):
+def test_all_mistaken_arguments_are_reported_at_once(refused, others):
     words = ["count=1.5", "share=true", "names={}", "loud=1", "more=1"]
     lines = refused(*others, *(part for word in words for part in ("--argument", word)))
     assert lines == [
@@ -532,13 +532,13 @@ def test_a_file_that_was_compiled_before_is_submitted_with_its_own_defaults(kfp,
     runner = CliRunner()
     words = ["compile", "--preset", "sngan", "-o", "p.yaml", "--set", "platform.gpus=1", "--set", "platform.spot=true"]
     assert runner.invoke(main, words).exit_code == 0
-    for mistake, told in (
+    for mistake, message in (
         (["--preset", "dcgan"], "config and image of a compiled pipeline are fixed"),
         (["--set", "platform.gpus=2"], "the platform is fixed in the compiled file"),
         (["--set", "training.stps=2"], "training.stps: unknown option"),
     ):
         [line] = refused("--pipeline", "p.yaml", *mistake)
-        assert line.startswith(f"error: {told}")
+        assert line.startswith(f"error: {message}")
     assert submit("--pipeline", "p.yaml", "--set", "training.steps=5").exit_code == 0
     [run] = kfp.runs
     assert run["runtime_config"]["parameters"].keys() == {"training"}
@@ -635,7 +635,7 @@ def test_the_documentation_of_a_run_holds(kfp, submit, tmp_path):
     example = text.partition("```yaml\n# cluster.yaml\n")[2].partition("```")[0]
     (tmp_path / "cluster.yaml").write_text(example)
     shown = text.partition("$ gan-pipelines submit --preset digits --config cluster.yaml --wait\n")[2].splitlines()
-    kfp.looks = [("SUCCEEDED", {})]
+    kfp.states = [("SUCCEEDED", {})]
     result = submit("--preset", "digits", "--config", "cluster.yaml", "--wait", "--poll", "0.1")
     printed = result.stdout.replace(kfp.url, "https://$KUBEFLOW/pipeline").splitlines()
     expected = [*shown[:3], *(line for line in shown if line.endswith(": succeeded"))]

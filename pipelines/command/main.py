@@ -144,7 +144,10 @@ def compile_(
 @main.command()
 @click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
 def config(schema: bool) -> None:
-    """Prints all fields of the config with type, default and description."""
+    """Prints the fields of the config.
+
+    Each with its type, default and description.
+    """
     from pipelines.kubeflow.platform import PipelineConfig
 
     if schema:
@@ -158,7 +161,10 @@ def config(schema: bool) -> None:
 
 @main.command()
 def presets() -> None:
-    """Lists the presets; those of kind loss with an example command, its time and score."""
+    """Lists the presets.
+
+    Those of kind loss have an example command with its time and score.
+    """
     import yaml
 
     from pipelines import settings

@@ -101,7 +101,10 @@ def _table(result: Scoring) -> str:
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 def compare(folders: tuple[Path, ...]) -> None:
-    """Prints the scores of runs side by side, if they were measured in the same way."""
+    """Prints the scores of runs side by side.
+
+    The runs must have been scored in the same way.
+    """
     from ganlib.evaluation import Evaluation, comparison
 
     try:
@@ -117,7 +120,10 @@ def compare(folders: tuple[Path, ...]) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--uri", help="Address of the tracking server. Default: MLFLOW_TRACKING_URI.")
 def sync(folder: Path, uri: str | None) -> None:
-    """Uploads pending records of a run to MLflow, such as those from while its server was away."""
+    """Uploads pending records of a run to MLflow.
+
+    A run has pending records if the server was unavailable.
+    """
     from ganlib import tracking
 
     if uri:

@@ -57,7 +57,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--pipeline", "compiled", type=FILE, help="Compiled pipeline to run; --set changes its defaults.")
 @click.option(
     "--argument",
-    "given",
+    "pairs",
     multiple=True,
     metavar="NAME=JSON",
     help='A whole parameter of the pipeline, such as training={"steps": 5}. Can be repeated. An argument `training` '
@@ -88,7 +88,7 @@ def submit(
     assignments: tuple[str, ...],
     image: str | None,
     compiled: Path | None,
-    given: tuple[str, ...],
+    pairs: tuple[str, ...],
     host: str | None,
     namespace: str | None,
     token: str | None,
@@ -113,7 +113,7 @@ def submit(
     result: dict[str, Any] = {"run": name, "status": "failed"}
     try:
         with stop_on_errors():
-            package, arguments, name = _select(chosen, files, assignments, image, compiled, given, name)
+            package, arguments, name = _select(chosen, files, assignments, image, compiled, pairs, name)
             from pipelines.kubeflow.access import Access
             from pipelines.kubeflow.submission import Submission
 
@@ -145,14 +145,14 @@ def _select(
     assignments: tuple[str, ...],
     image: str | None,
     compiled: Path | None,
-    given: tuple[str, ...],
+    pairs: tuple[str, ...],
     name: str | None,
 ) -> tuple[Package, dict[str, Any], str]:
     """Returns the pipeline, its arguments and the name of the run, from the options."""
     from ganlib import storage
     from pipelines.kubeflow.package import Package, check_conflicts
 
-    check_conflicts(assignments, given)
+    check_conflicts(assignments, pairs)
     if compiled is not None:
         typed = click.get_current_context().get_parameter_source("image") is ParameterSource.COMMANDLINE
         if chosen or files or typed:
@@ -162,7 +162,7 @@ def _select(
                 MISTAKE,
             )
         package = Package.read(compiled)
-        arguments = {**package.override(assignments), **package.parse_arguments(given)}
+        arguments = {**package.override(assignments), **package.parse_arguments(pairs)}
         name = name or package.name
     else:
         config = resolve_config(chosen, files, assignments)
@@ -176,7 +176,7 @@ def _select(
             click.echo(f"note: {note}", err=True)
         name = run_name(name, chosen, files, config)
         package = _compile(config, image)
-        arguments = {**package.defaults, **package.parse_arguments(given)}
+        arguments = {**package.defaults, **package.parse_arguments(pairs)}
     package.check(arguments)
     return package, arguments, name
 

@@ -28,10 +28,10 @@ def train(
     reference: str,
     output: str,
 ) -> None:
-    """Trains on a prepared dataset, alone or as one of the workers in TF_CONFIG.
+    """Trains on a prepared dataset.
 
-    All workers need the same options and a training.home that all of them can reach; a restarted job resumes from
-    there.
+    Trains alone, or as one of the workers in TF_CONFIG. All workers need the same options, and a training.home that all
+    of them can reach; a restarted job resumes from there.
     """
     config = resolve_config(chosen, files, assignments)
     with stop_on_errors(needs_train=True, failures=(OSError, RuntimeError)):

@@ -84,7 +84,7 @@ def _cache(root: Path) -> Path:
 
 
 def image_id(image: str) -> str:
-    """Returns the digest of a container image.
+    """Returns the first digits of the ID of a container image.
 
     Raises:
         ValueError: The image is not on this machine.

@@ -22,9 +22,9 @@ from ganlib.evaluation import Evaluation
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.kubeflow.package import to_arguments
 from pipelines.local import containers
-from pipelines.local.places import check_writable
 from pipelines.local.summary import Result
 from pipelines.local.terminal import step_log
+from pipelines.local.writable import check_writable
 
 STEPS = {
     "prepare_data": "dataset",
