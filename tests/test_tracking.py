@@ -813,7 +813,7 @@ def test_deliver_without_an_address_or_a_run_says_what_is_missing(tmp_path, monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = CliRunner().invoke(main, ["sync", str(tmp_path)])
     assert result.exit_code == 2
-    assert result.stderr == f"error: expected a folder of a run. Received: folder={str(tmp_path)!r}\n"
+    assert result.stderr == f"error: expected the folder of a run. Received: folder={str(tmp_path)!r}\n"
 
 
 def test_flat_settings_have_dotted_names():
@@ -876,7 +876,7 @@ def test_a_deleted_run_or_experiment_is_reported_with_how_to_restore_it(either, 
     assert lines[0].endswith(". The run continues and saves its lines on disk")
     assert lines[1].startswith(f"tracking: not everything reached MLflow; it is saved on disk. {message}")
     assert f". Then deliver it with: gan-pipelines sync {folder} --uri " in lines[1]
-    assert "away" not in output
+    assert "cannot reach" not in output
     result = CliRunner().invoke(main, ["sync", str(folder)])
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: not synced: {message}")
