@@ -44,12 +44,12 @@ def main() -> None:
         )
         sys.exit(MISTAKE)
     sys.meta_path.insert(0, _ProjectFinder())
-    from ganlib.surroundings import import_keras_alone, pass_warnings, print_every_letter
+    from ganlib.environment import always_escape_output, disable_warning_errors, hide_unused_libraries
     from pipelines.command.main import main as command
 
-    pass_warnings()
-    print_every_letter()
-    import_keras_alone()
+    disable_warning_errors()
+    always_escape_output()
+    hide_unused_libraries()
     command()
 
 

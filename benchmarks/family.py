@@ -78,7 +78,7 @@ class Row:
         """Hash of all settings that change the result."""
         sections = {} if self.config is None else self.config.to_parameters()
         relevant = {name: sections[name] for name in ("task", "model", "objective", "training") if name in sections}
-        return hashlib.sha256(storage.as_text({"images": self.images, **relevant}).encode()).hexdigest()[:8]
+        return hashlib.sha256(storage.canonical_json({"images": self.images, **relevant}).encode()).hexdigest()[:8]
 
 
 def main() -> None:

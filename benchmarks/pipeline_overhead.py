@@ -25,7 +25,7 @@ from ganlib.training import train
 from pipelines.settings import resolve
 out = Path.cwd()
 config = resolve(chosen=["digits"], assignments=sys.argv[1:])
-tracking.initialise(out / "mlflow.db", experiment="gan-pipelines", artifacts=out / "artifacts")
+tracking.create_store(out / "mlflow.db", experiment="gan-pipelines", artifacts=out / "artifacts")
 dataset = prepare(config.data, out / "dataset")
 reference = measure_reference(dataset, config.evaluation, out / "reference")
 model = train(dataset, reference, task=config.task, architecture=config.model, objective=config.objective,

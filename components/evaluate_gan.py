@@ -42,5 +42,5 @@ def evaluate_gan(
                 if "seconds" in artifact.metadata
             },
         )
-        steps.describe(scores, result.summary)
+        steps.add_metadata(scores, result.summary)
         storage.publish(result.report, Path(report.path))

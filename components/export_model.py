@@ -34,5 +34,5 @@ def export_model(
             ExportConfig.model_validate(export),
             Path(exported.path),
         )
-        steps.describe(exported, result.summary)
+        steps.add_metadata(exported, result.summary)
         storage.publish(result.card, Path(card.path))

@@ -26,4 +26,4 @@ def measure_reference(
         config = EvaluationConfig.model_validate(evaluation)
         real = PreparedDataset.open(dataset.path)
         measured = measure_reference(real, config, Path(reference.path), task=parse(AnyTask, task))
-        steps.describe(reference, measured.summary)
+        steps.add_metadata(reference, measured.summary)

@@ -22,7 +22,7 @@ def merge_parts(
     with steps.step("merge_parts", dataset):
         folders = [Path(part.path) for part in parts]
         merged = merge_parts(DataConfig.model_validate(data), folders, Path(dataset.path))
-        steps.describe(dataset, merged.summary)
+        steps.add_metadata(dataset, merged.summary)
         picture = pixels.as_html(merged.folder / "preview.png", caption=f"{merged.name}: prepared images")
         Path(preview.path).write_text(picture, encoding="utf-8")
     # Parts are prepared in parallel, so the slowest one counts.

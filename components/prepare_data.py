@@ -18,6 +18,6 @@ def prepare_data(data: dict, dataset: dsl.Output[dsl.Dataset], preview: dsl.Outp
 
     with steps.step("prepare_data", dataset):
         prepared = prepare(DataConfig.model_validate(data), Path(dataset.path))
-        steps.describe(dataset, prepared.summary)
+        steps.add_metadata(dataset, prepared.summary)
         picture = pixels.as_html(prepared.folder / "preview.png", caption=f"{prepared.name}: prepared images")
         Path(preview.path).write_text(picture, encoding="utf-8")

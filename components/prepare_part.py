@@ -19,4 +19,4 @@ def prepare_part(data: dict, part: int, of: int, images: dsl.Output[dsl.Dataset]
 
     with steps.step("prepare_part", images):
         prepared = prepare_part(DataConfig.model_validate(data), Path(images.path), part=part, of=of)
-        steps.describe(images, prepared.summary)
+        steps.add_metadata(images, prepared.summary)

@@ -50,6 +50,6 @@ def train_gan(
             config=config,
             output=Path(trained.path),
         )
-        steps.describe(trained, result.summary)
+        steps.add_metadata(trained, result.summary)
         picture = pixels.as_html(result.sample_pictures[-1], caption="samples of the last step")
         Path(samples.path).write_text(picture, encoding="utf-8")

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 # Variables that people set for other programs and that would stop this one, or change its results. Keras and TensorFlow
-# read them when they start, so they are replaced before that; `ganlib.surroundings` says which were set.
+# read them when they start, so they are replaced before that; `ganlib.environment` says which were set.
 REPLACING = {
     "KERAS_BACKEND": "tensorflow",
     "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",  # with any other, convolutions of float32 are computed in less

@@ -1,10 +1,10 @@
-"""Files of this machine that are whole or absent.
+"""Atomic writes to local files and folders, locks, JSON and JSON lines.
 
-Every file that another process may read is written under a temporary name in the same folder,
-flushed to the disk, and renamed: a killed process leaves the old file or the new one, never half.
+Every file that another process may read is written under a temporary name in the same folder, flushed to the disk, and
+renamed. So a killed process leaves either the old file or the new one, never half of it.
 
-The locks are the system's own. Filelock would save some eight lines: what is printed while a process waits, the error
-where a file system keeps no locks, and the removal of a lock's file would stay.
+The locks are those of the operating system. Filelock would save about eight lines: the message of a waiting process,
+the error on file systems without locks, and the removal of lock files would remain.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-NOTICED = 2.0  # seconds of waiting for another process that people wonder at
+LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+NOTICE_SECONDS = 2.0  # seconds of waiting for another process before a message is printed
 
 
 @contextlib.contextmanager
-def sole_user(folder: Path, *, patience: float) -> Iterator[None]:
-    """Holds a folder for one process at a time; the lock goes with the process, however it ends.
+def lock_folder(folder: Path, *, timeout: float) -> Iterator[None]:
+    """Locks a folder, so that only one process at a time works in it. The lock ends with the process at the latest.
 
     Args:
-        folder: Created if need be.
-        patience: Seconds to wait for another process to end.
+        folder: The folder; created if it does not exist.
+        timeout: Seconds to wait for another process.
 
     Raises:
-        OSError: Another process still works there, or the file system keeps no locks.
+        OSError: Another process still works there, or the file system does not support locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as file:
-        _lock(file, folder, patience=patience)
+        _lock(file, folder, timeout=timeout)
         yield
 
 
 @contextlib.contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
-    """Has one process at a time make a file, and the others wait; the lock goes with the process, however it ends."""
+def lock_file(path: Path) -> Iterator[None]:
+    """Locks a file that one process creates while others wait. The lock ends with the process at the latest."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     while True:
         with lock.open("wb") as file:
-            _lock(file, path.parent, patience=math.inf)
+            _lock(file, path.parent, timeout=math.inf)
             if not _is_at(lock, file):
-                continue  # the process that held it has removed it
+                continue  # the process that had the lock has removed the file
             try:
                 yield
             finally:
@@ -69,31 +69,31 @@ def _is_at(path: Path, file: IO[bytes]) -> bool:
         return False
 
 
-def _lock(file: IO[bytes], folder: Path, *, patience: float) -> None:
-    began, told = time.monotonic(), False
+def _lock(file: IO[bytes], folder: Path, *, timeout: float) -> None:
+    began, reported = time.monotonic(), False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             waited = time.monotonic() - began
-            if waited > patience:
+            if waited > timeout:
                 raise OSError(f"another process works in this folder. Received: folder={str(folder)!r}") from error
-            if waited > NOTICED and not told:
+            if waited > NOTICE_SECONDS and not reported:
                 print(f"waiting for another process that works in {folder}", flush=True)
-                told = True
+                reported = True
             time.sleep(0.5)
         except OSError as error:
-            if error.errno not in NO_LOCKS:
+            if error.errno not in LOCKS_UNSUPPORTED:
                 raise
-            why = "expected a file system that keeps locks (a network's may be mounted without)"
-            raise OSError(f"{why}. Received: folder={str(folder)!r}") from error
+            expected = "expected a file system that supports locks (a network file system may be mounted without)"
+            raise OSError(f"{expected}. Received: folder={str(folder)!r}") from error
         else:
             return
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path that becomes `path` when the block ends well, and vanishes otherwise."""
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, which is renamed to `path` if the block succeeds and removed if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -109,7 +109,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Gives a temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
@@ -120,7 +120,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
             _flush(file)
         temporary.chmod(0o755)
         if path.is_dir():
-            os.replace(path, outgoing)  # in one move: whoever looks meanwhile finds a whole folder or none
+            os.replace(path, outgoing)  # a single move: at any moment, the path is a complete folder or does not exist
         os.replace(temporary, path)
         _flush(path.parent)
     finally:
@@ -128,12 +128,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def sweep(folder: Path, *, name: str = "") -> None:
-    """Removes the files that killed processes left half-written in a folder where nobody else writes.
+def remove_partial_files(folder: Path, *, name: str = "") -> None:
+    """Removes the partial files of killed processes from a folder in which no other process writes.
 
     Args:
         folder: The folder.
-        name: What the files were to be called; absent means all names.
+        name: The final name of the files. Default: any name.
     """
     for leftover in folder.glob(f".{glob.escape(name)}*.partial"):
         if leftover.is_file():
@@ -141,16 +141,16 @@ def sweep(folder: Path, *, name: str = "") -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file that is whole or absent.
+    """Writes a JSON file atomically.
 
     Raises:
-        ValueError: A number is not finite, which JSON cannot tell and strict readers refuse.
+        ValueError: A number is not finite, which JSON does not allow.
     """
     try:
         text = json.dumps(value, indent=2, allow_nan=False)
     except ValueError as error:
         raise ValueError(f"expected finite numbers only. Received: path={str(path)!r} ({error})") from error
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
@@ -158,23 +158,23 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        ValueError: The file is absent or is not JSON.
+        ValueError: The file does not exist or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"expected the file {path.name}. Received: folder={str(path.parent)!r}") from error
-    except ValueError as error:  # no JSON, or no text
+    except ValueError as error:  # not JSON, or not text
         raise ValueError(f"not a JSON file: {error}. Received: path={str(path)!r}") from error
 
 
-def as_text(value: Any) -> str:
-    """Returns the one JSON text of a value: equal values give equal texts."""
+def canonical_json(value: Any) -> str:
+    """Returns a canonical JSON text: equal values have equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Appends one JSON line, in the place of a last line left unfinished, and flushes it to the disk."""
+    """Appends one JSON line and flushes it to the disk. An unfinished last line is replaced."""
     with path.open("ab+") as file:
         _drop_unfinished_line(file)
         file.write(json.dumps(value).encode() + b"\n")
@@ -191,7 +191,7 @@ def _drop_unfinished_line(file: BinaryIO) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads JSON lines; a last line that a killed process left unfinished is dropped."""
+    """Reads JSON lines. An unfinished last line, left by a killed process, is ignored."""
     if not path.exists():
         return []
     return [
@@ -200,13 +200,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Replaces a file of JSON lines as a whole."""
-    with whole_file(path) as temporary:
+    """Writes a file of JSON lines atomically."""
+    with atomic_file(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes as lower-case hexadecimal digits."""
+    """Returns the SHA-256 of a file as lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""The one place where pixels change their range, and where images become a picture.
+"""Converts pixel ranges, and arranges images in a picture.
 
 Images are uint8 in 0..255 on disk and in every score, and floats in -1..1 inside the networks.
 """
@@ -37,13 +37,13 @@ def to_uint8(images: Any) -> Any:
 
 
 def grid(images: NDArray[np.uint8], *, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:
-    """Lays images out row by row on a white sheet.
+    """Arranges images row by row on a white sheet.
 
     Args:
         images: uint8 [N, H, W, C] with one or three channels.
-        columns: Images in a row.
-        scale: Whole-number enlargement, each pixel becoming a square.
-        gap: White pixels between two images.
+        columns: Number of images in a row.
+        scale: Integer factor by which the picture is enlarged.
+        gap: Width of the white space between images in pixels, before enlargement.
 
     Returns:
         A grey or RGB picture.
@@ -59,23 +59,23 @@ def grid(images: NDArray[np.uint8], *, columns: int, scale: int = 1, gap: int = 
 
 
 def enlargement(size: int) -> int:
-    """Returns the whole-number scale at which small images can be looked at."""
+    """Returns the integer factor by which small images are enlarged for viewing."""
     return max(1, 56 // size)
 
 
 def save_grid(images: NDArray[np.uint8], path: Path, *, columns: int) -> None:
-    """Writes images uint8 [N, H, W, C] as one PNG sheet, small ones enlarged so that they can be looked at."""
+    """Writes images uint8 [N, H, W, C] as one PNG sheet. Small images are enlarged for viewing."""
     save_picture(grid(images, columns=columns, scale=enlargement(images.shape[1])), path)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG file that is whole or absent."""
-    with storage.whole_file(path) as temporary:
+    """Writes a PNG file atomically."""
+    with storage.atomic_file(path) as temporary:
         picture.save(temporary, format="PNG")
 
 
 def as_html(path: Path, *, caption: str) -> str:
-    """Returns a page that holds a PNG picture and nothing else to load."""
+    """Returns a self-contained HTML figure with a PNG picture."""
     data = base64.b64encode(path.read_bytes()).decode()
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>\n'

@@ -1,4 +1,4 @@
-"""What holds for a whole process: set for some work, and put back after it."""
+"""Settings of TensorFlow and Keras that apply to the whole process. Each is set for some work and restored after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ with epy.lazy_imports():
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Variables by which users have libraries multiply float32 as something shorter, and the values that do not.
+# Environment variables that make libraries multiply float32 in a shorter type, and the values that do not.
 SHORTCUTS = {
     "ONEDNN_DEFAULT_FPMATH_MODE": ("", "STRICT"),
     "DNNL_DEFAULT_FPMATH_MODE": ("", "STRICT"),
@@ -28,19 +28,19 @@ SHORTCUTS = {
 
 @contextlib.contextmanager
 def true_float32() -> Iterator[None]:
-    """Has the hardware multiply float32 as float32, whatever training in this process does meanwhile.
+    """Makes the hardware multiply float32 in full precision, regardless of the precision of training.
 
-    A GPU would take the shorter TensorFloat-32, whose rounding would be part of every score, and of every image that a
-    model is checked by on another machine.
+    A GPU would use the shorter TensorFloat-32. Its rounding would affect every score, and the images with which an
+    exported model is verified on another machine.
 
     Raises:
-        ValueError: A variable of the environment has a library take a shorter type, which cannot be undone from here.
+        ValueError: An environment variable makes a library use a shorter type, which cannot be changed from here.
     """
     for name, exact in SHORTCUTS.items():
         value = os.environ.get(name, "")
         if value.upper() not in exact:
             raise ValueError(
-                f"expected true float32 for what is scored or shipped; unset {name}. Received: {name}={value!r}"
+                f"expected full float32 for scores and exported models; unset {name}. Received: {name}={value!r}"
             )
     short = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
@@ -52,8 +52,8 @@ def true_float32() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deterministic(*, enabled: bool) -> Iterator[None]:
-    """Has TensorFlow choose kernels that give equal bits for equal inputs, or the fastest ones, whatever was set."""
-    from tensorflow.python.framework import config  # only the switch on is public
+    """Makes TensorFlow use deterministic kernels, or the fastest ones if not enabled, and restores the old setting."""
+    from tensorflow.python.framework import config  # the public API can only enable it
 
     before = config.is_op_determinism_enabled()
     _switch(config, enabled)
@@ -65,10 +65,10 @@ def deterministic(*, enabled: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_remapper() -> Iterator[None]:
-    """Has TensorFlow leave out an optimization of graphs that fails on networks' gradients.
+    """Disables a graph optimization of TensorFlow that fails on the gradients of networks.
 
-    Grappler's remapper fuses a convolution with the activation whose input its own gradient needs, and fails with an
-    error message for every graph: without it nothing is lost.
+    Grappler's remapper tries to fuse a convolution with an activation whose input the gradient needs. It fails and logs
+    an error for every graph, so nothing is lost by disabling it.
     """
     before = tf.config.optimizer.get_experimental_options().get("remapping", True)
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -80,7 +80,7 @@ def without_remapper() -> Iterator[None]:
 
 @contextlib.contextmanager
 def keras_seed(key: int) -> Iterator[None]:
-    """Has networks that are built meanwhile start from the weights of a key: Keras draws seeds by Python's `random`."""
+    """Makes the initial weights of networks built in this context depend on a key. Keras draws seeds from `random`."""
     before = random.getstate()
     random.seed(key)
     try:
@@ -90,22 +90,22 @@ def keras_seed(key: int) -> Iterator[None]:
 
 
 def without_autograph(function: Callable[P, R]) -> Callable[P, R]:
-    """Has TensorFlow trace what a function makes graphs of as it is written.
+    """Disables AutoGraph for the graphs that a function traces.
 
-    AutoGraph would read and rewrite the source of each, a second in all for a training; that is needed where a branch
-    or loop of Python depends on a tensor, and none here does.
+    AutoGraph would rewrite the source of each traced function, which takes about a second per training. It is only
+    needed if a branch or loop of Python depends on a tensor, which is never the case here.
     """
 
     @functools.wraps(function)
-    def traced_as_written(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call_without_autograph(*args: P.args, **kwargs: P.kwargs) -> R:
         result: R = tf.autograph.experimental.do_not_convert(function)(*args, **kwargs)
         return result
 
-    return traced_as_written
+    return call_without_autograph
 
 
 def _switch(config: object, enabled: bool) -> None:
     if enabled:
         tf.config.experimental.enable_op_determinism()
     else:
-        config.disable_op_determinism()  # type: ignore[attr-defined]  # no part of the public interface
+        config.disable_op_determinism()  # type: ignore[attr-defined]  # not part of the public API

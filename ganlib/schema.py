@@ -1,4 +1,4 @@
-"""The base of every configuration object, and the words people read when one is wrong."""
+"""The base class of all configuration objects, and readable messages for validation errors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ MAX_SHOWN = 80
 
 
 class Config(BaseModel):
-    """A frozen, validated, JSON-able settings object; unknown keys are refused.
+    """The base class of settings: frozen, validated, serializable as JSON. Unknown keys are refused.
 
-    The text below a field is its documentation: the command line, the JSON Schema and the
-    KFP form all show it, so it is written once.
+    The docstring below a field is its documentation. The command line, the JSON Schema and the KFP form all show it.
     """
 
     model_config = ConfigDict(
@@ -26,39 +25,39 @@ class Config(BaseModel):
     )
 
     def to_parameter(self) -> dict[str, Any]:
-        """Returns the JSON form that a KFP parameter carries.
+        """Returns the JSON form for a KFP parameter.
 
-        Absent values are left out, because KFP refuses `None` inside a dict; every optional
-        field therefore has `None` as its default.
+        Fields that are None are omitted, because KFP refuses `None` inside a dict. So every optional field must have
+        `None` as its default.
         """
         return self.model_dump(mode="json", exclude_none=True)
 
 
 def from_word(value: object) -> object:
-    """Lets a bare word name a variant: `objective=minimax` reads as `{"kind": "minimax"}`."""
+    """Converts a plain name to a variant: `objective=minimax` means `{"kind": "minimax"}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
 def from_single(value: object) -> object:
-    """Lets a bare word be a list of one: `training.augmentation=cutout`."""
+    """Converts a plain name to a list of one item: `training.augmentation=cutout`."""
     return [value] if isinstance(value, str) else value
 
 
 def parse(kind: Any, value: object) -> Any:
-    """Reads one of a family, such as `AnyObjective`, from its JSON form.
+    """Reads an object of a type, such as `AnyObjective`, from its JSON form.
 
     Raises:
-        pydantic.ValidationError: The value is none of the family.
+        pydantic.ValidationError: The value does not fit the type.
     """
     return TypeAdapter(kind).validate_python(value)
 
 
 def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
-    """Turns a validation error into one line a mistake, each naming its field.
+    """Converts a validation error to one line per mistake, each with the name of its field.
 
     Args:
-        error: What pydantic raised.
-        prefix: Dotted path that stands before every field name.
+        error: The error that pydantic raised.
+        prefix: Dotted path to put before every field name.
 
     Returns:
         Lines of the form `section.field: what was expected. Received: field=value`.
@@ -70,7 +69,7 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
         if item["type"] == "extra_forbidden":
             message = "unknown option"
         if item["type"] == "missing":
-            lines.append(f"{path}: this option must be given. Received: nothing")
+            lines.append(f"{path}: this option is required. Received: nothing")
             continue
         if item["type"] == "union_tag_invalid":
             message = f"expected one of {item['ctx']['expected_tags']}"
@@ -90,12 +89,12 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
 
 
 def _location(parts: tuple[int | str, ...]) -> list[str]:
-    """Drops the tags of tagged unions, which pydantic puts between a field and its own fields."""
+    """Removes the tags of tagged unions, which pydantic inserts between a field and its own fields."""
     tags = _kinds(Config)
     return [str(part) for position, part in enumerate(parts) if position == 0 or part not in tags]
 
 
 def _kinds(base: type[Config]) -> set[Any]:
-    """Returns the words that name the variants below a class."""
+    """Returns the `kind` of all subclasses of a class."""
     own = {base.model_fields["kind"].default} if "kind" in base.model_fields else set()
     return own.union(*(_kinds(variant) for variant in base.__subclasses__()))

@@ -1,4 +1,4 @@
-"""The door through which data comes and goes: fetch and publish, whole files, mirrors in a bucket."""
+"""The interface to all storage: fetch and publish, atomic files, and mirrors in a bucket."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from typing import Literal, overload
 from ganlib import remote
 from ganlib.files import (
     append_line,
-    as_text,
+    atomic_file,
+    atomic_folder,
+    canonical_json,
+    lock_file,
+    lock_folder,
     read_json,
     read_lines,
+    remove_partial_files,
     sha256,
-    sole_user,
-    sole_writer,
-    sweep,
-    whole_file,
-    whole_folder,
     write_json,
     write_lines,
 )
-from ganlib.remote import Mirror, RemoteError, RemoteFolder, TakenOver, is_foreign, listed
+from ganlib.remote import Mirror, RemoteError, RemoteFolder, WriteConflict, has_foreign_objects, list_folder
 
 __all__ = [
     "Mirror",
     "RemoteError",
     "RemoteFolder",
-    "TakenOver",
+    "WriteConflict",
     "append_line",
-    "as_text",
+    "atomic_file",
+    "atomic_folder",
     "cache_folder",
-    "cached",
+    "cache_path",
+    "canonical_json",
     "fetch",
-    "is_foreign",
+    "has_foreign_objects",
     "is_remote",
-    "listed",
+    "list_folder",
+    "lock_file",
+    "lock_folder",
     "publish",
     "read_json",
     "read_lines",
+    "remove_partial_files",
     "sha256",
-    "sole_user",
-    "sole_writer",
-    "sweep",
-    "whole_file",
-    "whole_folder",
     "write_json",
     "write_lines",
 ]
@@ -57,30 +57,30 @@ CACHE = "GAN_PIPELINES_CACHE"
 
 
 def is_remote(location: str) -> bool:
-    """Says whether a location is an address, and no path of this machine."""
+    """Returns whether a location is an address instead of a local path."""
     return "://" in location
 
 
 def fetch(location: str, *, check: Callable[[Path], object] | None = None) -> Path:
-    """Returns a local path for a location; what is remote is downloaded once and kept in `cache_folder`.
+    """Returns a local path for a location. Remote files are downloaded once to `cache_folder`.
 
-    Of several processes that want the same, one downloads it, and the others wait.
+    If several processes need the same file, one downloads it and the others wait.
 
-    What is kept is downloaded anew if the other side has something else: by the objects' checksums for `gs://`, by
-    size and Last-Modified for `https://` as far as the server tells them. Of a folder only what has changed is; a
-    download that broke off goes on where it was. Where the other side cannot be reached, what is kept is taken.
+    A cached file is downloaded again if the remote one has changed, according to checksums for `gs://`, and to size
+    and Last-Modified for `https://` as far as the server reports them. Of a folder, only changed files are downloaded.
+    An interrupted download is resumed. If the remote side cannot be reached, the cached file is used.
 
     Args:
-        location: A path of this machine, `~` being expanded; the `https://` address of a file; or the `gs://` address
-            of an object or of a folder. One that `publish` is writing, or has not written to the end, is refused.
-        check: Refuses a file that has been downloaded, by an error, before it is kept.
+        location: A local path, in which `~` is expanded; the `https://` address of a file; or the `gs://` address of
+            an object or a folder. A folder that `publish` has not written completely is refused.
+        check: Called with the downloaded file before it is cached; an error from it rejects the file.
 
     Raises:
-        ValueError: Nothing is there, it may not be read, or the address is of another kind.
-        OSError: It could not be downloaded.
+        ValueError: Nothing exists there, it may not be read, or the address has another scheme.
+        OSError: The download failed.
     """
     if is_remote(location):
-        return _fetched(location, check)
+        return _fetch_remote(location, check)
     path = Path(location).expanduser()
     if not path.exists():
         raise ValueError(f"no such file or folder. Received: path={str(path)!r}")
@@ -88,10 +88,10 @@ def fetch(location: str, *, check: Callable[[Path], object] | None = None) -> Pa
 
 
 def cache_folder() -> Path:
-    """Returns the folder of downloads: GAN_PIPELINES_CACHE, or `gan-pipelines` in the user's cache.
+    """Returns the folder of downloads: GAN_PIPELINES_CACHE, or `gan-pipelines` in the user's cache folder.
 
     Raises:
-        ValueError: The variable holds an address.
+        ValueError: The variable contains an address.
     """
     own = os.environ.get(CACHE)
     if own and is_remote(own):
@@ -100,74 +100,76 @@ def cache_folder() -> Path:
     return (Path(own) if own else Path(users) / "gan-pipelines").expanduser()
 
 
-def _fetched(location: str, check: Callable[[Path], object] | None) -> Path:
-    kept = [cached(location), cached(_as_folder(location))]
-    found = _asked(location, check, download=False) if any(path.exists() for path in kept) else None
-    if found is None:
-        with sole_writer(kept[0]):
-            found = _asked(location, check, download=True)
-    return found
+def _fetch_remote(location: str, check: Callable[[Path], object] | None) -> Path:
+    cached = [cache_path(location), cache_path(_as_folder(location))]
+    path = _update_cache(location, check, download=False) if any(path.exists() for path in cached) else None
+    if path is None:
+        with lock_file(cached[0]):
+            path = _update_cache(location, check, download=True)
+    return path
 
 
 @overload
-def _asked(location: str, check: Callable[[Path], object] | None, *, download: Literal[True]) -> Path: ...
+def _update_cache(location: str, check: Callable[[Path], object] | None, *, download: Literal[True]) -> Path: ...
 @overload
-def _asked(location: str, check: Callable[[Path], object] | None, *, download: Literal[False]) -> Path | None: ...
-def _asked(location: str, check: Callable[[Path], object] | None, *, download: bool) -> Path | None:
-    """Asks the other side, and returns what is kept if it is the same; else what is downloaded, or None."""
+def _update_cache(
+    location: str, check: Callable[[Path], object] | None, *, download: Literal[False]
+) -> Path | None: ...
+def _update_cache(location: str, check: Callable[[Path], object] | None, *, download: bool) -> Path | None:
+    """Returns the cached path if it is still current; otherwise downloads, or returns None without `download`."""
     folder = _as_folder(location)
     with contextlib.ExitStack() as stack:
         try:
-            found = stack.enter_context(remote.opened(location))
-        except remote.NotWhole:  # that is an answer
+            source = stack.enter_context(remote.open_location(location))
+        except remote.IncompleteFolder:  # the remote side was reached, so the cache is not used
             raise
         except OSError as error:
-            for kept in (cached(location), cached(folder)):
-                if kept.exists():
-                    print(f"fetch: {error}; what was downloaded before is taken: {kept}", flush=True)
-                    return kept
+            for path in (cache_path(location), cache_path(folder)):
+                if path.exists():
+                    print(f"fetch: {error}; using the earlier download {path}", flush=True)
+                    return path
             raise
-        kept = cached(location if isinstance(found, remote.RemoteFile) else folder)
-        if kept.exists() and found.matches(kept):
-            print(f"fetch: {location} is here already: {kept}", flush=True)
-            return kept
+        path = cache_path(location if isinstance(source, remote.RemoteFile) else folder)
+        if path.exists() and source.matches(path):
+            print(f"fetch: {location} is cached in {path}", flush=True)
+            return path
         if not download:
             return None
         print(f"fetch: {location}", flush=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(found, remote.RemoteFolder):
-            found.download(kept)
-            return kept
-        with whole_file(kept) as temporary:
-            found.download(temporary)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, remote.RemoteFolder):
+            source.download(path)
+            return path
+        with atomic_file(path) as temporary:
+            source.download(temporary)
             if check is not None:
                 check(temporary)
-    return kept
+    return path
 
 
 def _as_folder(location: str) -> str:
     return f"{location.rstrip('/')}/"
 
 
-def cached(location: str) -> Path:
-    """Returns where `fetch` keeps what is at an address."""
+def cache_path(location: str) -> Path:
+    """Returns the path at which `fetch` caches an address."""
     digest = hashlib.sha256(location.encode()).hexdigest()[:16]
     return cache_folder() / f"{digest}-{remote.file_name(location)}"
 
 
 def publish(source: Path, target: Path | str) -> None:
-    """Copies a file or folder to its place so that it appears there whole, replacing what was there.
+    """Copies a file or folder atomically to its target, replacing what is there.
 
-    In a bucket the objects bear plain names; a folder has one more, `.published.json`, which tells whether it is whole
-    (`ganlib.remote.publication` says how), and what others put into the folder stays there.
+    In a bucket, the objects have plain names. A folder has one more object, `.published.json`, which says whether it is
+    complete (see `ganlib.remote.publication`). Objects that others put into the folder stay there.
 
     Args:
         source: File or folder to copy.
-        target: Where it shall stand: a path of this machine, or a `gs://` address.
+        target: A local path or a `gs://` address.
 
     Raises:
-        ValueError: The address is of another kind, its bucket is not there, or it may not be written to.
-        TakenOver: Another process publishes there at the same time.
+        ValueError: The address has another scheme, its bucket does not exist, or it may not be written to.
+        WriteConflict: Another process publishes there at the same time.
         OSError: It could not be written.
     """
     if isinstance(target, str) and is_remote(target):
@@ -176,8 +178,8 @@ def publish(source: Path, target: Path | str) -> None:
     target = Path(target).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
-        with whole_file(target) as temporary:
+        with atomic_file(target) as temporary:
             shutil.copyfile(source, temporary)
         return
-    with whole_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)

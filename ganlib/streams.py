@@ -1,8 +1,8 @@
-"""Which random stream is for what: each has its purpose in its seed, so no two of them ever draw the same.
+"""Keys of random streams. A key depends on the purpose of its stream, so that no two streams draw the same numbers.
 
-A stream is chosen by a key, a hash of its purpose and of the numbers that tell it from others of that purpose, such as
-the run's seed. The generators of Python, NumPy and Keras are seeded with the key, and TensorFlow's stateless functions
-with the key beside a number that counts on, such as that of the batch.
+A key is a hash of the purpose and of numbers that distinguish streams of the same purpose, such as the run's seed. It
+seeds the generators of Python, NumPy and Keras. TensorFlow's stateless functions are seeded with the key and a counter,
+such as the number of the batch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 Purpose = Literal[
-    # of a preparation
+    # preparation
     "survey",
-    # of a training
+    # training
     "weights",
     "dropout",
     "order",
@@ -28,7 +28,7 @@ Purpose = Literal[
     "latents",
     "augmentation",
     "penalty",
-    # of samples
+    # samples
     "sample latents",
     "sample classes",
     "sample inputs",
@@ -38,27 +38,27 @@ Purpose = Literal[
     "evaluation",
     "evaluation sheet",
     "classification accuracy",
-    # of a feature space and its measures
+    # feature spaces and measures
     "extractor weights",
     "extractor order",
     "jackknife",
     "rows",
     "reference order",
 ]
-LARGEST = 2**63  # keys are below: what an int64 holds
+LARGEST = 2**63  # keys are below this, so that they fit in an int64
 
 
 def key(purpose: Purpose, *numbers: int) -> int:
     """Returns the key of a stream, from 0 to 2**63 - 1.
 
     Args:
-        purpose: What is drawn.
-        numbers: What tells the stream from others of the purpose, such as a seed and the number of a layer.
+        purpose: The purpose of the stream.
+        numbers: Numbers that distinguish streams of the same purpose, such as a seed and the number of a layer.
     """
     digest = hashlib.sha256(" ".join([purpose, *map(str, numbers)]).encode()).digest()
     return int.from_bytes(digest[:8], "big") % LARGEST
 
 
 def pair(first: int | tf.Tensor, second: int | tf.Tensor) -> tf.Tensor:
-    """Returns the seed of TensorFlow's stateless functions, int64 [2], of a key and a number or two keys."""
+    """Returns a seed for TensorFlow's stateless functions, int64 [2], from a key and a number or from two keys."""
     return tf.stack([tf.convert_to_tensor(first, tf.int64), tf.convert_to_tensor(second, tf.int64)])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from etils import epy
 
 from ganlib import storage, tracking
+from ganlib.environment import standard_keras
 from ganlib.schema import parse
-from ganlib.surroundings import own_keras
 from ganlib.tasks import AnyTask, Sampler, Task, sheet_labels, sheet_side
 
 with epy.lazy_imports():
@@ -60,7 +60,7 @@ class TrainedModel:
         """Names of the networks that are scored or shipped, the scored one first."""
         return tuple(self.facts["networks"])
 
-    @own_keras()
+    @standard_keras()
     def network(self, which: Which, name: str | None = None) -> keras.Model:
         """Loads a network, the first one unless a name is given.
 
@@ -71,7 +71,7 @@ class TrainedModel:
         try:
             return keras.models.load_model(file, compile=False)
         except (ValueError, LookupError, TypeError, OSError, zipfile.BadZipFile) as error:
-            received = f"path={str(file)!r} ({tracking.reason(error)})"
+            received = f"path={str(file)!r} ({tracking.error_summary(error)})"
             raise ValueError(f"expected the whole Keras file of a generator. Received: {received}") from error
 
     def file(self, which: Which, name: str | None = None) -> Path:
@@ -140,7 +140,7 @@ class TrainedModel:
     @property
     def settings(self) -> dict[str, Any]:
         """The run's settings by dotted name."""
-        return tracking.flattened(self.facts["config"])
+        return tracking.flatten(self.facts["config"])
 
     @property
     def history(self) -> list[dict[str, Any]]:

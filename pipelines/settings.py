@@ -100,7 +100,7 @@ def order_presets(chosen: Sequence[str], *, alone: bool) -> list[str]:
 
 def config_hash(config: RunConfig) -> str:
     """Returns a short hash of a config."""
-    return hashlib.sha256(storage.as_text(config.to_parameters()).encode()).hexdigest()[:HASH_DIGITS]
+    return hashlib.sha256(storage.canonical_json(config.to_parameters()).encode()).hexdigest()[:HASH_DIGITS]
 
 
 def preset_kind(preset: Mapping[str, Any]) -> str:

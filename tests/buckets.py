@@ -1,4 +1,4 @@
-"""Google's storage for tests: an emulator as a real process, and a proxy before it with faults and what it lacks.
+"""Google's storage for tests: an emulator as a real process, behind a proxy that adds faults and missing features.
 
 The emulator (`gcp-storage-emulator`) answers one request at a time; it knows no preconditions, no pages, and takes no
 part of an upload twice; a download brings the present content whatever generation is asked for. The proxy adds
@@ -24,7 +24,7 @@ from ports import free_ports
 
 @dataclass
 class Fault:
-    """What happens to the next requests of a kind.
+    """A fault that the proxy applies to the next requests of a kind.
 
     Attributes:
         kind: `status`: another answer, without a body. `cut`: the connection breaks in the middle of the answer.
@@ -52,7 +52,7 @@ class Fault:
 
 @dataclass
 class Traffic:
-    """What the proxy does and sees.
+    """The settings of the proxy and the requests that it has seen.
 
     Attributes:
         faults: Those to come.
@@ -85,7 +85,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         pass
 
     def handle(self):
-        with contextlib.suppress(ConnectionError, ValueError):  # hung up, by either side
+        with contextlib.suppress(ConnectionError, ValueError):  # closed by either side
             super().handle()
 
     def setup(self):
@@ -107,7 +107,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         if fault.kind == "cut_request":
             return self.hang_up()
         fault.go_on.wait(fault.seconds)
-        with self.server.lock:  # what a precondition says still holds when its request is passed on
+        with self.server.lock:  # so that a precondition is still true when its request is passed on
             answer = self.refusal(url, body) or self.forward(_spoilt(body) if fault.kind == "spoil_request" else body)
         if fault.kind == "lose":
             return self.hang_up()
@@ -125,7 +125,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             return response.status, dict(response.getheaders()), response.read()
 
     def refusal(self, url, body):
-        """Answers a request for a generation that is not there; returns None for any other."""
+        """Answers a request for a generation that does not exist; returns None for any other."""
         query = dict(urllib.parse.parse_qsl(url.query))
         name = _named(url, body)
         if "ifGenerationMatch" in query and self.generation(name) != query["ifGenerationMatch"]:
@@ -136,7 +136,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         return None
 
     def generation(self, name):
-        """Returns the generation of an object as the emulator tells it, "0" if it is not there."""
+        """Returns the generation of an object according to the emulator; "0" if it does not exist."""
         bucket = self.path.partition("/b/")[2].partition("/")[0]
         address = f"http://127.0.0.1:{self.server.port}/storage/v1/b/{bucket}/o/{urllib.parse.quote(name, safe='')}"
         try:
@@ -147,7 +147,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             return "0"
 
     def page(self, url, data):
-        """Cuts a page out of a listing."""
+        """Returns one page of a listing."""
         query = dict(urllib.parse.parse_qsl(url.query))
         listing = json.loads(data)
         start, items = int(query.get("pageToken", 0)), listing.get("items", [])
@@ -175,15 +175,17 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
     def hang_up(self):
         self.wfile.flush()
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+        self.connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )  # a reset instead of a normal close
         self.close_connection = True
         self.connection.close()
 
 
 def _named(url, body):
-    """Returns the name of the object that a request is about, "" if it is about none."""
+    """Returns the name of the object of a request, or "" if there is none."""
     query = dict(urllib.parse.parse_qsl(url.query))
-    if "upload_id" in query:  # the emulator's is of the bucket, the name and the time
+    if "upload_id" in query:  # the emulator forms it from the bucket, the name and the time
         return query["upload_id"].partition(":")[2].rsplit(":", 3)[0]
     if "uploadType" in query:
         metadata = body if body.startswith(b"{") else body[body.find(b"{") :]
@@ -198,7 +200,7 @@ def _spoilt(data):
 
 @contextlib.contextmanager
 def emulator():
-    """Runs an emulator that keeps its objects in memory, as a process of its own; gives its port."""
+    """Runs an emulator, with its objects in memory, as a separate process; yields its port."""
     [port] = free_ports(1)
     words = ["start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "-q"]
     process = subprocess.Popen([sys.executable, "-m", "gcp_storage_emulator", *words], stderr=subprocess.DEVNULL)
@@ -217,7 +219,7 @@ def emulator():
 
 @contextlib.contextmanager
 def proxy(port):
-    """Runs a proxy before an emulator; gives its address and its traffic."""
+    """Runs a proxy in front of an emulator; yields its address and its traffic."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
         server.port, server.traffic, server.lock = port, Traffic(), threading.RLock()
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -230,7 +232,7 @@ def proxy(port):
 
 
 def create(port, name):
-    """Makes an empty bucket in an emulator that holds nothing else."""
+    """Creates an empty bucket in an emulator without other objects."""
     urllib.request.urlopen(f"http://127.0.0.1:{port}/wipe").close()
     data = json.dumps({"name": name}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/storage/v1/b?project=test", data=data)

@@ -1,4 +1,4 @@
-"""What the tests share: a clean environment, two logical devices, and small real data prepared once."""
+"""Shared fixtures: a clean environment, two logical devices, and small real data that is prepared once."""
 
 import os
 
@@ -40,7 +40,9 @@ def pytest_configure(config):
     import tensorflow as tf
 
     gc.set_threshold(*steps.COLLECTION_THRESHOLDS)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for whatever a shell starts in the background
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # the case for processes that a shell starts in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -48,7 +50,7 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
-    """No setting of the machine reaches a test, and no test's setting another test."""
+    """Isolates tests from settings of the machine and of other tests."""
     for name in list(os.environ):
         if name.startswith(OURS) and name != "GAN_PIPELINES_DATA":
             monkeypatch.delenv(name)
@@ -56,13 +58,13 @@ def _clean_environment(monkeypatch):
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> PreparedDataset:
-    """The embedded digits at 16x16."""
+    """The built-in digits at 16x16."""
     return prepare(DataConfig(size=16), tmp_path_factory.mktemp("digits") / "dataset")
 
 
 @pytest.fixture(scope="session")
 def reference(digits, tmp_path_factory) -> Reference:
-    """A yardstick for the digits, from a small classifier."""
+    """A reference of the digits, with a small classifier."""
     config = EvaluationConfig(
         extractor={"kind": "classifier", "network": {"width": 8, "feature_dim": 16, "epochs": 15}}
     )
@@ -71,7 +73,7 @@ def reference(digits, tmp_path_factory) -> Reference:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real data sets beside the repository; a test that needs them is skipped by name where they are not."""
+    """Real data sets beside the repository. Tests that need them are skipped if they do not exist."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the real data sets: GAN_PIPELINES_DATA={SHARED_DATA} is absent")
     return SHARED_DATA
@@ -94,7 +96,7 @@ def copy(tmp_path):
 
 @pytest.fixture(scope="session")
 def trained(digits, reference, tmp_path_factory) -> TrainedModel:
-    """A GAN that made a few steps on the digits."""
+    """A GAN after a few training steps on the digits."""
     config = TrainConfig(
         steps=6, batch_size=8, score_every=3, sample_every=3, checkpoint_every=6, score_samples=50, precision="float32"
     )
@@ -111,19 +113,19 @@ def trained(digits, reference, tmp_path_factory) -> TrainedModel:
 
 @pytest.fixture(scope="session")
 def emulator():
-    """Port of an emulator of Google Cloud Storage, a process of its own."""
+    """Port of an emulator of Google Cloud Storage, which is a separate process."""
     with buckets.emulator() as port:
         yield port
 
 
 @pytest.fixture
 def left_connections(emulator):
-    """Forgives open connections: Google's library leaves those of failed downloads to the garbage collector.
+    """Ignores open connections: Google's library leaves those of failed downloads to the garbage collector.
 
-    They are collected here, so that no later test is told of them. The filter ends with the test, as pytest's do.
+    They are collected here, so that no later test gets the warnings. The filter ends with the test, like all of pytest.
     """
     warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
-    gc.freeze()  # what is here by now is not looked through again after every test
+    gc.freeze()  # existing objects are not scanned again after every test
     yield
     gc.collect()
     gc.unfreeze()
@@ -131,7 +133,7 @@ def left_connections(emulator):
 
 @pytest.fixture
 def traffic(left_connections, emulator, monkeypatch):
-    """What passes between this process and the emulator, where faults can be set; the bucket `bucket` is empty."""
+    """Requests between this process and the emulator, where faults can be added. The bucket `bucket` is empty."""
     buckets.create(emulator, "bucket")
     with buckets.proxy(emulator) as (address, traffic):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
@@ -148,20 +150,20 @@ def bucket(traffic):
 
 @pytest.fixture
 def objects(bucket):
-    """The same bucket through Google's own client."""
+    """The same bucket, accessed with Google's own client."""
     with contextlib.closing(google_storage.Client(project="test")) as client:
         yield client.bucket("bucket")
 
 
 @pytest.fixture(scope="session")
 def trusted(tmp_path_factory):
-    """A file of a certificate for `localhost` and its key."""
+    """A file with a certificate for `localhost` and its key."""
     return web_server.certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture
 def server(trusted, monkeypatch):
-    """A web server that this process and those that it starts trust."""
+    """A web server that this process and its children trust."""
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     with web_server.serving(trusted) as running:
         yield running

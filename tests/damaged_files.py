@@ -1,4 +1,4 @@
-"""Archives and npz files that claim what is not so."""
+"""Archives and npz files with false claims."""
 
 import io
 import tarfile
@@ -10,7 +10,7 @@ HUGE = 2**48  # values, as a header may claim
 
 
 def tar_header(name, size, *, kind=tarfile.REGTYPE, real=None):
-    """A header with any size, and with the size that a file with holes has unpacked."""
+    """Returns a header with any size, and with the unpacked size of a sparse file."""
     member = tarfile.TarInfo(name)
     member.type, member.size = kind, size
     header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
@@ -26,10 +26,10 @@ def pax(key, value, *, kind):
 
 
 def tar(kind, name="b.png"):
-    """A plain tar: a good member, and one behind it that is as `kind` says."""
+    """Returns a plain tar with a good member, followed by one of the given kind."""
     evil = {
         "backwards": tar_header(name, -512),
-        "backwards with holes": tar_header(name, -512, kind=tarfile.GNUTYPE_SPARSE, real=5),
+        "backwards and sparse": tar_header(name, -512, kind=tarfile.GNUTYPE_SPARSE, real=5),
         "backwards behind a size for all": pax("size", "5", kind=tarfile.XGLTYPE) + tar_header(name, -512),
         "below nothing for all": pax("size", "-9", kind=tarfile.XGLTYPE) + tar_header(name, 0),
         "beyond all": tar_header(name, 2**80),
@@ -43,7 +43,7 @@ def tar(kind, name="b.png"):
 
 TARS = (
     "backwards",
-    "backwards with holes",
+    "backwards and sparse",
     "backwards behind a size for all",
     "below nothing for all",
     "beyond all",
@@ -54,7 +54,7 @@ TARS = (
 
 
 def write_npz(path, damage, **arrays):
-    """Writes an npz file, and does to its first array, or to the directory of all, what `damage` says."""
+    """Writes an npz file, and damages its first array or its directory as `damage` says."""
     name = next(iter(arrays))
     np.savez(path, **arrays)
     if damage in ("claim", "no array", "header"):
@@ -71,7 +71,7 @@ def write_npz(path, damage, **arrays):
     places = {"directory": entry, "password": entry + 8, "method": entry + 10, "version": entry + 6}
     data[places[damage]] ^= {"directory": 0xFF, "password": 1, "method": 99, "version": 0x80}[damage]
     if damage in ("password", "method"):
-        data[places[damage] - entry - 2] = data[places[damage]]  # the member's own header says the same
+        data[places[damage] - entry - 2] = data[places[damage]]  # the same in the member's own header
     path.write_bytes(data)
 
 

@@ -13,7 +13,7 @@ from ganlib import tracking
 
 
 class Server:
-    """An MLflow server process of our own; what it stores outlives it."""
+    """An MLflow server process; its data outlives it."""
 
     def __init__(self, folder, **environment):
         self.folder, self.environment = folder, environment
@@ -33,7 +33,7 @@ class Server:
         ]
         command += ["--artifacts-destination", (self.folder / "artifacts").as_uri(), "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
-        # Without its job runners, which are six processes that nobody here needs.
+        # Without its job runners, six processes that are not needed here.
         quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder / "log.txt").open("a") as log:
             self.process = subprocess.Popen(

@@ -1,10 +1,10 @@
-"""Ports of this machine that nobody listens at, for servers that tests start."""
+"""Free local ports for servers that tests start."""
 
 import socket
 
 
 def free_ports(count):
-    """Returns as many different ones; all are looked for before any is given back."""
+    """Returns a number of different free ports; all are reserved before any is released."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Processes that make a store at once, are killed, or have no room: forked from this one, which has MLflow loaded.
+"""Processes that create a store at once, are killed, or have no disk space: forked from this one, which loads MLflow.
 
 Run as `python store_processes.py FUNCTION FOLDER`; it prints one JSON value.
 """
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import mlflow
-from alembic import script  # noqa: F401  # loaded here, so that no child does
+from alembic import script  # noqa: F401  # imported here, so that no child has to
 from mlflow.store.tracking import sqlalchemy_store
 
 from ganlib import files, tracking
@@ -23,17 +23,17 @@ OURS = {module.__file__ for module in (files, runs, store)}
 
 
 def make(root, artifacts):
-    uri = tracking.initialise(root / "mlflow.db", experiment="mine", artifacts=artifacts)
-    found = mlflow.MlflowClient(uri).search_experiments()
-    assert sorted(item.name for item in found) == ["Default", "mine"], found
+    uri = tracking.create_store(root / "mlflow.db", experiment="mine", artifacts=artifacts)
+    result = mlflow.MlflowClient(uri).search_experiments()
+    assert sorted(item.name for item in result) == ["Default", "mine"], result
     left = sorted(path.name for path in root.iterdir())
     assert left == [".lock", "mlflow.db"], left
-    # Every child begins without connections of its parent's.
+    # Children must not inherit connections of their parent.
     sqlalchemy_store.SqlAlchemyStore._engine_map.pop(uri).dispose()
 
 
 def fork(work, *arguments):
-    """Starts a process; returns its id and where its last words can be read."""
+    """Starts a process; returns its id and the pipe with its result."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -41,7 +41,7 @@ def fork(work, *arguments):
         return pid, reading
     try:
         work(*arguments)
-    except BaseException as error:  # noqa: BLE001  # the parent hears of it
+    except BaseException as error:  # noqa: BLE001  # reported to the parent
         os.write(writing, str(error).encode()[:4000])
     finally:
         os._exit(0)
@@ -55,7 +55,7 @@ def ended(child):
 
 
 def race(folder):
-    """What 32 processes that make one store at once complain of."""
+    """Returns the errors of 32 processes that create one store at once."""
     start, starting = os.pipe()
 
     def wait_and_make():
@@ -65,11 +65,11 @@ def race(folder):
 
     children = [fork(wait_and_make) for _ in range(32)]
     os.close(starting)
-    return [said for child in children if (said := ended(child))]
+    return [output for child in children if (output := ended(child))]
 
 
 def kills(folder):
-    """Kills fifty at random moments, each in a root of its own; returns how many had no store by then."""
+    """Kills fifty processes at random moments, each in a root of its own; returns how many had no store by then."""
     chance, early = random.Random(20), 0
     store._tables(artifacts := (folder / "artifacts").as_uri())
     lines = int(ended(fork(count_lines, folder / "counted")))
@@ -79,7 +79,7 @@ def kills(folder):
     for number in range(50):
         root = folder / str(number)
         if number < 3:
-            store._tables.cache_clear()  # these are killed while the tables are made, too
+            store._tables.cache_clear()  # some processes are also killed while the tables are created
         if number % 2:
             child = fork(die_at_line, chance.randrange(lines), root, folder / "artifacts")
         else:
@@ -114,7 +114,7 @@ def die_at_line(number, *arguments):
 
 
 def trace(each_line):
-    """Has a function called at each line of the modules that make a store."""
+    """Calls a function at each line of the modules that create a store."""
 
     def local(frame, event, argument):
         if event == "line":
@@ -125,20 +125,20 @@ def trace(each_line):
 
 
 def disks(folder):
-    """What is said on disks of twenty sizes, smaller than a store and a little larger; then they have room."""
-    whole, said = len(store._tables((folder / "disk" / "artifacts").as_uri())), []
+    """Returns the errors on disks of twenty sizes, up to slightly more than a store. Then the disks get space."""
+    whole, output = len(store._tables((folder / "disk" / "artifacts").as_uri())), []
     for size in [*range(4096, whole, whole // 14), whole, *(whole + 8192 * n for n in range(1, 6))]:
         disk = folder / "disk"
         disk.mkdir(exist_ok=True)
         if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=False).returncode:
             return None
         try:
-            said.append(ended(fork(make, disk / "runs", disk / "artifacts")))
+            output.append(ended(fork(make, disk / "runs", disk / "artifacts")))
             subprocess.run(["mount", "-o", "remount,size=60m", disk], check=True)
             assert (again := ended(fork(make, disk / "runs", disk / "artifacts"))) == "", (size, again)
         finally:
             subprocess.run(["umount", disk], check=True)
-    return said
+    return output
 
 
 if __name__ == "__main__":

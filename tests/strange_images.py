@@ -1,4 +1,4 @@
-"""Places of images that do something to the process which opens them; importable there, as what is sent must be."""
+"""Image locations that affect the process which opens them. In a module, so that a worker process can import them."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Slow(Plain):
-    """One on a slow disk."""
+    """An image on a slow disk."""
 
     seconds: float = 0.05
 
@@ -31,7 +31,7 @@ class Slow(Plain):
 
 @dataclass(frozen=True)
 class Deadly(Plain):
-    """One that ends the process, as a decoder with a fault does."""
+    """An image that kills the process, like a decoder that crashes."""
 
     signal: int = signal.SIGKILL
 
@@ -40,7 +40,7 @@ class Deadly(Plain):
 
 
 class Leaving(Plain):
-    """One that ends the process in good order."""
+    """An image that exits the process normally."""
 
     def open(self):
         raise SystemExit(3)
@@ -48,7 +48,7 @@ class Leaving(Plain):
 
 @dataclass(frozen=True)
 class Failing(Plain):
-    """One that the machine fails to read."""
+    """An image that the machine fails to read."""
 
     error: Exception = MemoryError()  # noqa: RUF009  # it is only raised
 

@@ -1,4 +1,4 @@
-"""Archives as a source: the same images as from a folder, and nothing that an archive claims is believed."""
+"""Archives as a source: the same images as from a folder, and every claim of an archive is verified."""
 
 import bz2
 import gzip
@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data import Archive, DataConfig, ImageFolder, archive, prepare, stored
+from ganlib.data import Archive, DataConfig, ImageFolder, archive, locations, prepare
 
 FORMATS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
 NAMES = [f"{'ab'[index % 2]}/{index}.png" for index in range(8)]
@@ -37,7 +37,7 @@ PICTURES = {name: png(index) for index, name in enumerate(NAMES)}
 
 
 def pack(path: Path, members: dict[str, bytes]):
-    """Writes an archive of the kind that the name asks for; names that end in `/` are folders."""
+    """Writes an archive of the kind that its suffix means. Names that end in `/` are folders."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
             for name, data in members.items():
@@ -70,13 +70,13 @@ def refused(source, *words, kind=ValueError):
 
 
 def unreadable(source, index, reason):
-    """Asserts that one image is refused when it is read, and that `prepare` records why."""
+    """Asserts that one image is refused when it is read, and that `prepare` records the reason."""
     listing = source.listing()
     with pytest.raises(Exception, match=reason):
         listing.read(index)
     config = DataConfig(source=source.model_copy(update={"test_fraction": 0.5}), size=9, max_unusable=0.5)
     dataset = prepare(config, Path(source.path).parent / "dataset")
-    [item] = dataset.manifest["set_aside"]
+    [item] = dataset.manifest["skipped"]
     assert item["name"] == listing.entries[index].name
     assert reason in item["reason"]
 
@@ -97,13 +97,13 @@ def test_an_archive_is_read_as_the_folder_that_it_unpacks_to(tmp_path, kind, pla
     packed = pack(tmp_path / f"images.{kind}", members).listing()
     assert packed.checksum() == folder.checksum()
     assert packed.classes == folder.classes == ("a", "b")
-    assert packed.ignored == folder.ignored == (6 if "train" in place else 2)
+    assert packed.ignored_count == folder.ignored_count == (6 if "train" in place else 2)
     for index in range(len(folder.entries)):
         np.testing.assert_array_equal(pixels(packed, index), pixels(folder, index))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_content_tells_what_an_archive_is_and_not_its_name(tmp_path, kind):
+def test_an_archive_is_recognised_by_its_content_and_not_by_its_name(tmp_path, kind):
     source = pack(tmp_path / f"images.{kind}", PICTURES)
     Path(source.path).rename(tmp_path / "images.dat")
     assert names(Archive(path=str(tmp_path / "images.dat"))) == sorted(NAMES)
@@ -139,7 +139,7 @@ def test_a_name_that_leaves_the_archive_touches_nothing(tmp_path, kind):
     assert not [entry.name for entry in listing.entries if ".." in entry.name]
 
 
-def test_links_and_devices_of_a_tar_archive_are_set_aside_unfollowed(tmp_path):
+def test_links_and_devices_of_a_tar_archive_are_skipped_unfollowed(tmp_path):
     secret = tmp_path / "secret.png"
     secret.write_bytes(png(255))
     source = pack(tmp_path / "images.tar", PICTURES)
@@ -150,19 +150,19 @@ def test_links_and_devices_of_a_tar_archive_are_set_aside_unfollowed(tmp_path):
             file.addfile(member)
     source = source.model_copy(update={"test_fraction": 0.5})
     dataset = prepare(DataConfig(source=source, size=9, max_unusable=0.5), tmp_path / "dataset")
-    reason = "unreadable: a link, a device, or a file with holes"
-    assert sorted(item["name"] for item in dataset.manifest["set_aside"]) == [
+    reason = "unreadable: a link, a device, or a sparse file"
+    assert sorted(item["name"] for item in dataset.manifest["skipped"]) == [
         "a/device.png",
         "a/hard.png",
         "a/soft.png",
     ]
-    assert {item["reason"] for item in dataset.manifest["set_aside"]} == {reason}
+    assert {item["reason"] for item in dataset.manifest["skipped"]} == {reason}
     assert dataset.count("train") + dataset.count("test") == len(NAMES)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_of_two_members_with_one_name_the_later_counts(tmp_path, kind):
+def test_of_two_members_with_one_name_the_later_is_used(tmp_path, kind):
     path = tmp_path / f"images.{kind}"
     source = pack(path, PICTURES)
     if kind == "zip":
@@ -273,11 +273,11 @@ def test_a_size_that_no_file_can_have_is_refused_at_once(tmp_path, kind, packed)
     refused(Archive(path=str(tmp_path / "images.tar")), "not a readable zip or tar file: ")
 
 
-def test_a_hole_of_any_size_is_set_aside_unread(tmp_path):
+def test_a_sparse_file_of_any_size_is_skipped_unread(tmp_path):
     (tmp_path / "images.tar").write_bytes(damaged_files.tar("one hole"))
     listing = Archive(path=str(tmp_path / "images.tar")).listing()
     assert [entry.name for entry in listing.entries] == ["a.png", "b.png"]
-    with pytest.raises(ValueError, match="a file with holes"):
+    with pytest.raises(ValueError, match="a sparse file"):
         listing.read(1)
 
 
@@ -291,7 +291,7 @@ def test_damage_in_a_packed_archive_is_noticed(tmp_path, opener):
     refused(Archive(path=str(tmp_path / "images")), "not a readable zip or tar file: ")
 
 
-def test_a_damaged_member_is_set_aside(tmp_path):
+def test_a_damaged_member_is_skipped(tmp_path):
     source = pack(tmp_path / "images.zip", PICTURES).model_copy(update={"test_fraction": 0.5})
     with zipfile.ZipFile(source.path) as file:
         offset = file.getinfo("a/4.png").header_offset
@@ -303,7 +303,7 @@ def test_a_damaged_member_is_set_aside(tmp_path):
     with pytest.raises((zipfile.BadZipFile, zlib.error)):
         listing.read(index)
     dataset = prepare(DataConfig(source=source, size=9, max_unusable=0.5), tmp_path / "dataset")
-    assert [item["name"] for item in dataset.manifest["set_aside"]] == ["a/4.png"]
+    assert [item["name"] for item in dataset.manifest["skipped"]] == ["a/4.png"]
 
 
 def test_an_archive_with_a_password_is_refused(tmp_path):
@@ -317,8 +317,8 @@ def test_an_archive_with_a_password_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-def test_an_image_that_is_too_large_is_set_aside_unread(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 10_000)
+def test_an_image_that_is_too_large_is_skipped_unread(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(locations, "MAX_IMAGE_BYTES", 10_000)
     source = pack(tmp_path / f"images.{kind}", PICTURES | {"a/bomb.png": bytes(10_001), "a/limit.png": png()})
     unreadable(source, names(source).index("a/bomb.png"), "larger than any image, 10001 bytes")
 
@@ -340,18 +340,18 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked(tmp_path):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_method_that_unpacks_without_bounds_is_set_aside(tmp_path, method):
+def test_a_method_that_unpacks_without_bounds_is_skipped(tmp_path, method):
     source = pack(tmp_path / "images.zip", PICTURES)
     with zipfile.ZipFile(source.path, "a") as file:
         file.writestr("a/x.png", png(), compress_type=method)
-    unreadable(source, names(source).index("a/x.png"), "packed by another method than deflate")
+    unreadable(source, names(source).index("a/x.png"), "expected the compression method deflate")
 
 
 def test_a_packed_archive_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
     source = pack(tmp_path / "images.tar.xz", PICTURES | {"notes.txt": bytes(5 * 2**20)})
     free = shutil.disk_usage(tmp_path)._replace(free=2 * 2**20)
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: free)
-    refused(source, "expected room for the unpacked archive", "larger than 1887436 bytes", kind=OSError)
+    refused(source, "expected enough disk space for the unpacked archive", "larger than 1887436 bytes", kind=OSError)
 
 
 # Real archives.

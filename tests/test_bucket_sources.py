@@ -1,4 +1,4 @@
-"""Images in a bucket: the same listing as that of this machine, read one by one, and no image lost to a fault."""
+"""Images in a bucket: the same listing as for a local folder, read one by one, and no image is lost to a fault."""
 
 import io
 import pickle
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ganlib import remote, storage
-from ganlib.data import Archive, DataConfig, Digits, ImageFolder, prepare, stored
+from ganlib.data import Archive, DataConfig, Digits, ImageFolder, locations, prepare
 
 COUNT = 16
 
@@ -21,7 +21,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def digits_folder(tmp_path_factory):
-    """The first embedded digits as PNG files in folders of splits and classes, with what does not count."""
+    """The first built-in digits as PNG files in folders of splits and classes, with files to be ignored."""
     folder = tmp_path_factory.mktemp("digits")
     listing = Digits().listing()
     for index in range(COUNT):
@@ -38,7 +38,7 @@ def digits_folder(tmp_path_factory):
 
 @pytest.fixture
 def filled(digits_folder, objects):
-    """Puts the folder into the bucket as other programs do, and an archive of it."""
+    """Uploads the folder to the bucket as other programs do, and an archive of it."""
     for path in sorted(digits_folder.rglob("*")):
         name = f"digits/{path.relative_to(digits_folder)}"
         objects.blob(f"{name}/" if path.is_dir() else name).upload_from_string(
@@ -54,7 +54,7 @@ def filled(digits_folder, objects):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
 def pixels(listing):
@@ -69,11 +69,11 @@ def pixels(listing):
 def test_a_folder_and_an_archive_in_a_bucket_are_listed_and_read_as_here(digits_folder, filled, traffic, end):
     traffic.page = 7
     here = ImageFolder(path=str(digits_folder)).listing()
-    assert here.ignored == 1
+    assert here.ignored_count == 1
     for source in (ImageFolder(path=filled + end), Archive(path=f"{filled}.zip")):
         listing = source.listing()
         assert listing.checksum() == here.checksum()
-        assert (listing.classes, listing.ignored) == (here.classes, here.ignored)
+        assert (listing.classes, listing.ignored_count) == (here.classes, here.ignored_count)
         np.testing.assert_array_equal(pixels(listing), pixels(here))
 
 
@@ -85,7 +85,7 @@ def test_images_are_prepared_from_a_bucket_as_from_here(digits_folder, filled, t
     assert prepared[0].checksum == prepared[1].checksum
 
 
-def test_only_the_listing_is_asked_for_until_an_image_is_read(filled, traffic):
+def test_only_the_listing_is_requested_until_an_image_is_read(filled, traffic):
     traffic.asked.clear()
     listing = ImageFolder(path=filled).listing()
     asked = [asked for asked in traffic.asked if asked != "GET /storage/v1/b/bucket"]  # for Google's own tracing
@@ -94,7 +94,7 @@ def test_only_the_listing_is_asked_for_until_an_image_is_read(filled, traffic):
         assert traffic.count("GET /download") == 1
 
 
-def test_what_a_name_does_not_tell_is_asked_for_by_a_few_bytes(filled, objects, traffic, monkeypatch):
+def test_a_file_of_unknown_suffix_is_recognised_by_its_first_bytes(filled, objects, traffic, monkeypatch):
     image = objects.blob("digits/test/0/4.png").download_as_bytes()
     for name, data in {
         "train/0/a": image,
@@ -106,7 +106,7 @@ def test_what_a_name_does_not_tell_is_asked_for_by_a_few_bytes(filled, objects, 
     traffic.asked.clear()
     listing = ImageFolder(path=filled).listing()
     assert {"train/0/a", "train/1/b.dat"} < {entry.name for entry in listing.entries}
-    assert [item.reason for item in listing.left_out] == ["other than images (1 without a suffix, 1 .dat, 1 .txt)"]
+    assert [item.reason for item in listing.ignored] == ["other than images (1 without a suffix, 1 .dat, 1 .txt)"]
     assert traffic.count("GET /download") == 3
     monkeypatch.setattr(remote.gs, "FIRST_PAUSE", 0.02)
     traffic.fail("status", path="/download/", times=3)
@@ -138,10 +138,10 @@ def test_a_changed_image_changes_the_checksum_with_times_and_is_not_read_by_the_
     data[-1] ^= 1
     objects.blob(name).upload_from_string(bytes(data))
     assert ImageFolder(path=filled).listing().checksum(with_times=True) != old.checksum(with_times=True)
-    with pytest.raises(storage.RemoteError, match="it was changed or removed since it was looked up"):
+    with pytest.raises(storage.RemoteError, match="it was changed or removed after it was listed"):
         old.read(0)
     objects.blob(f"digits/{old.entries[1].name}").delete()
-    with pytest.raises(storage.RemoteError, match="it was changed or removed since it was looked up"):
+    with pytest.raises(storage.RemoteError, match="it was changed or removed after it was listed"):
         old.read(1)
 
 
@@ -156,7 +156,7 @@ def test_a_changed_image_changes_the_checksum_with_times_and_is_not_read_by_the_
     ],
     ids=lambda value: str(value).replace("'", ""),
 )
-def test_no_image_is_lost_to_a_passing_fault(digits_folder, filled, tmp_path, traffic, kind, settings):
+def test_no_image_is_lost_to_a_transient_fault(digits_folder, filled, tmp_path, traffic, kind, settings):
     traffic.fail(kind, path="/download/", **settings)
     dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, name="digits"), tmp_path / "dataset")
     assert traffic.faults[0].met == traffic.faults[0].times
@@ -164,39 +164,39 @@ def test_no_image_is_lost_to_a_passing_fault(digits_folder, filled, tmp_path, tr
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "told"),
+    ("kind", "status", "message"),
     [
         ("status", 503, "cannot be read: the server answers 503, for 0.3 s"),
         ("status", 403, "access is denied (403)"),
-        ("spoil", None, "the checksum of what arrived is not the object's"),
+        ("spoil", None, "the transferred bytes have a wrong checksum"),
     ],
 )
-def test_a_lasting_fault_ends_the_preparation_and_sets_no_image_aside(
-    filled, tmp_path, traffic, hurried, kind, status, told
+def test_a_lasting_fault_ends_the_preparation_and_skips_no_image(
+    filled, tmp_path, traffic, hurried, kind, status, message
 ):
     traffic.fail(kind, path="/download/storage/v1/b/bucket/o/digits/train/0", status=status, times=1000)
     config = DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=1.0)
     with pytest.raises(storage.RemoteError) as caught:
         prepare(config, tmp_path / "dataset")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Received: path='gs://bucket/digits/train/0/" in str(caught.value)
     assert not (tmp_path / "dataset").exists()
 
 
-def test_an_object_that_is_no_image_is_set_aside_with_its_reason(filled, objects, tmp_path, monkeypatch):
+def test_an_object_that_is_no_image_is_skipped_with_its_reason(filled, objects, tmp_path, monkeypatch):
     objects.blob("digits/train/0/bad.png").upload_from_string(b"no image")
     objects.blob("digits/train/1/large.png").upload_from_string(bytes(3000))
-    monkeypatch.setattr(stored, "MAX_IMAGE_BYTES", 2999)
+    monkeypatch.setattr(locations, "MAX_IMAGE_BYTES", 2999)
     dataset = prepare(DataConfig(source=ImageFolder(path=filled), size=8, max_unusable=0.2), tmp_path / "dataset")
-    aside = {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
+    aside = {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
     assert aside == {
         "train/1/large.png": "unreadable: larger than any image, 3000 bytes",
         "train/0/bad.png": "unreadable: not an image",
     }
 
 
-def test_names_that_no_file_can_bear_are_only_names(objects, traffic):
+def test_object_names_that_are_not_valid_for_files_are_read(objects, traffic):
     data = io.BytesIO()
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(data, "png")
     names = ["a//y.png", "a/z\u00e9.png", "a", "a/w.png", "/v.png"]
@@ -207,32 +207,32 @@ def test_names_that_no_file_can_bear_are_only_names(objects, traffic):
     assert pixels(listing).shape == (5, 9, 9)
 
 
-def test_of_names_that_are_printed_alike_one_is_read_and_the_others_are_counted(objects, traffic):
+def test_of_names_that_print_the_same_one_is_read_and_the_others_are_counted(objects, traffic):
     data = io.BytesIO()
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(data, "png")
     for name in ("a\t.png", "a\\t.png", "b.png"):
         objects.blob(f"odd/{name}").upload_from_string(data.getvalue())
     listing = ImageFolder(path="gs://bucket/odd").listing()
     assert [entry.name for entry in listing.entries] == ["a\\t.png", "b.png"]
-    assert [str(item) for item in listing.left_out] == ["1 object named as another one is, such as a\\t.png"]
+    assert [str(item) for item in listing.ignored] == ["1 object with the name of another one, such as a\\t.png"]
     with listing.read(0) as image:
         assert image.size == (9, 9)
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         (
             "gs://bucket/digits.zip",
             "expected a folder of a bucket. Received: path='gs://bucket/digits.zip', which is a file",
         ),
-        ("gs://bucket/gone", "expected a folder of a bucket. Received: path='gs://bucket/gone', where nothing is"),
+        ("gs://bucket/gone", "expected a folder of a bucket. Received: path='gs://bucket/gone', which does not exist"),
         ("gs://bucket/digits/train/empty", "expected images, such as .png or .jpg, found none"),
         ("gs://gone/digits", "no such bucket or object. Received: path={}"),
     ],
 )
-def test_a_place_without_images_is_told_in_one_line(filled, path, told):
+def test_a_place_without_images_is_reported_in_one_line(filled, path, message):
     with pytest.raises(ValueError, match="Received: path=") as caught:
         ImageFolder(path=path).listing()
-    assert told.format(repr(path)) in str(caught.value)
+    assert message.format(repr(path)) in str(caught.value)
     assert "\n" not in str(caught.value)

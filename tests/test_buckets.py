@@ -1,4 +1,4 @@
-"""Folders in a bucket: published, fetched, and read image by image, whatever fails."""
+"""Folders in a bucket are published, fetched, and read image by image, despite faults."""
 
 import os
 import re
@@ -66,8 +66,8 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """Lasting faults end soon."""
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
+    """Shortens the timeouts, so that lasting faults end soon."""
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
 @pytest.fixture
@@ -129,14 +129,14 @@ def test_a_published_folder_that_was_fetched_can_be_published_again(model, there
 @pytest.mark.parametrize(
     "name", ["a\nb", os.fsdecode(b"\xff"), f"{'d' * 250}/" * 4 + "x"], ids=["line", "bytes", "long"]
 )
-def test_a_name_that_no_object_can_bear_is_refused_before_anything_is_sent(model, there, objects, name):
+def test_a_name_that_is_not_valid_for_an_object_is_refused_before_anything_is_sent(model, there, objects, name):
     write(model, {name: b"x"})
     with pytest.raises(ValueError, match=r"expected a name .*Received: file="):
         storage.publish(model, there)
     assert stored(objects) == {}
 
 
-def test_a_publication_that_is_killed_is_not_taken_for_whole_and_can_be_done_again(model, there, objects, traffic):
+def test_a_killed_publication_is_not_taken_as_complete_and_can_be_repeated(model, there, objects, traffic):
     storage.publish(model, there)
     old = storage.fetch(there)
     write(model, dict.fromkeys(FILES, b"new"))
@@ -151,12 +151,12 @@ def test_a_publication_that_is_killed_is_not_taken_for_whole_and_can_be_done_aga
         time.sleep(0.01)
     process.kill()
     process.wait()
-    for refused in (lambda: ImageFolder(path=there).listing(), lambda: remote.listed(there)):
-        with pytest.raises(storage.RemoteError, match="it is being written, or that broke off") as caught:
+    for refused in (lambda: ImageFolder(path=there).listing(), lambda: remote.list_folder(there)):
+        with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted") as caught:
             refused()
         one_line(caught, there)
     old.rename(old.with_name("elsewhere"))
-    with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
+    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
         storage.fetch(there)
     (model / "more").unlink()
     storage.publish(model, there)
@@ -167,14 +167,14 @@ def test_a_publication_that_is_killed_is_not_taken_for_whole_and_can_be_done_aga
 def test_a_published_folder_in_which_a_file_was_changed_or_lost_is_refused(model, there, objects):
     storage.publish(model, there)
     put(objects, {"there/README.md": b"other"})
-    with pytest.raises(storage.RemoteError, match="expected a folder that was published as a whole"):
+    with pytest.raises(storage.RemoteError, match="expected a completely published folder"):
         storage.fetch(there)
     objects.blob("there/README.md").delete()
-    with pytest.raises(storage.RemoteError, match="expected a folder that was published as a whole"):
+    with pytest.raises(storage.RemoteError, match="expected a completely published folder"):
         storage.fetch(there)
 
 
-def test_of_two_that_publish_at_once_no_mixture_is_taken_for_whole(model, there, tmp_path, traffic):
+def test_of_two_that_publish_at_once_no_mixture_is_taken_as_complete(model, there, tmp_path, traffic):
     other = write(tmp_path / "other", dict.fromkeys((*FILES, "more"), b"other"))
     waiting = traffic.fail("wait", method="POST", path="there/model/saved.pb", seconds=30)
     with ThreadPoolExecutor() as pool:
@@ -183,7 +183,7 @@ def test_of_two_that_publish_at_once_no_mixture_is_taken_for_whole(model, there,
             time.sleep(0.01)
         storage.publish(other, there)
         waiting.go_on.set()
-        with pytest.raises(storage.TakenOver) as caught:
+        with pytest.raises(storage.WriteConflict) as caught:
             slow.result()
     one_line(caught, there)
     assert read(storage.fetch(there)) == read(other)
@@ -200,14 +200,14 @@ def test_what_another_program_writes_meanwhile_is_noticed(model, there, objects,
             time.sleep(0.01)
         put(objects, {"there/README.md": b"on no condition"})
         waiting.go_on.set()
-        with pytest.raises(storage.TakenOver, match="another process publishes there"):
+        with pytest.raises(storage.WriteConflict, match="another process publishes there"):
             slow.result()
-    with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
+    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
         storage.fetch(there)
 
 
 @pytest.mark.parametrize(("kind", "settings"), FAULTS, ids=lambda value: str(value).replace("'", ""))
-def test_publishing_and_fetching_outlive_a_passing_fault(model, there, traffic, kind, settings):
+def test_publishing_and_fetching_survive_a_transient_fault(model, there, traffic, kind, settings):
     methods = [settings["method"]] if "method" in settings else ["POST", "GET"]
     for method in methods:
         path = {
@@ -221,7 +221,7 @@ def test_publishing_and_fetching_outlive_a_passing_fault(model, there, traffic, 
 
 
 @pytest.mark.parametrize("status", [503, 429, 403, 401])
-def test_a_lasting_fault_while_publishing_is_one_line_and_nothing_is_taken_for_whole(
+def test_a_lasting_fault_while_publishing_is_one_line_and_nothing_is_taken_as_complete(
     model, there, traffic, hurried, status
 ):
     traffic.fail("status", method="POST", path="there/model", status=status, times=1000)
@@ -229,14 +229,14 @@ def test_a_lasting_fault_while_publishing_is_one_line_and_nothing_is_taken_for_w
     with pytest.raises(OSError if status in (503, 429) else ValueError) as caught:
         storage.publish(model, there)
     assert time.monotonic() - began < 5
-    told = {
+    message = {
         503: "cannot be written: the server answers 503, for 0.3 s",
         429: "cannot be written: the server answers 429, for 0.3 s",
         403: "access is denied (403)",
         401: "no credentials: expected those of",
     }
-    assert told[status] in one_line(caught, there)
-    with pytest.raises(storage.RemoteError, match="it is being written, or that broke off"):
+    assert message[status] in one_line(caught, there)
+    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
         storage.fetch(there)
 
 
@@ -254,7 +254,7 @@ def test_what_is_here_is_not_fetched_again(objects, there, traffic, capsys):
     put(objects, {f"there/{name}": data for name, data in FILES.items()})
     path = storage.fetch(there)
     assert storage.fetch(f"{there}/") == path
-    assert capsys.readouterr().out.endswith(f"{there}/ is here already: {path}\n")
+    assert capsys.readouterr().out.endswith(f"{there}/ is cached in {path}\n")
     put(objects, {"there/README.md": b"other", "there/new": b"new"})
     objects.blob("there/0").delete()
     (path / "model/saved.pb").write_bytes(b"damaged")
@@ -267,18 +267,18 @@ def test_what_is_here_is_not_fetched_again(objects, there, traffic, capsys):
     assert [name for name in os.listdir(path.parent) if not name.startswith(".")] == [path.name]
 
 
-def test_the_kept_folder_serves_while_the_storage_is_away(objects, there, monkeypatch, hurried, capsys):
+def test_the_cached_folder_is_used_while_the_storage_cannot_be_reached(objects, there, monkeypatch, hurried, capsys):
     put(objects, {f"there/{name}": data for name, data in FILES.items()})
     path = storage.fetch(there)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     for location in (there, f"{there}/"):
         assert storage.fetch(location) == path
-        assert f"what was downloaded before is taken: {path}" in capsys.readouterr().out
+        assert f"using the earlier download {path}" in capsys.readouterr().out
     with pytest.raises(OSError, match="cannot be read: "):
         storage.fetch("gs://bucket/else")
 
 
-def test_a_fetch_that_was_killed_before_it_had_removed_the_old_folder_is_no_hindrance(objects, there):
+def test_a_fetch_that_was_killed_before_it_removed_the_old_folder_can_be_repeated(objects, there):
     put(objects, {"there/file": b"first"})
     path = storage.fetch(there)
     write(path.with_name(f".{path.name}.arriving") / "old", {"file": b"older", "deep/er": b"older"})
@@ -287,17 +287,17 @@ def test_a_fetch_that_was_killed_before_it_had_removed_the_old_folder_is_no_hind
         assert read(storage.fetch(there)) == {"file": data}
 
 
-def test_a_folder_that_is_not_whole_any_more_is_refused_whatever_was_fetched_before(model, there, objects):
+def test_a_folder_that_is_no_longer_complete_is_refused_whatever_was_fetched_before(model, there, objects):
     storage.publish(model, there)
-    kept = storage.fetch(there)
+    cached = storage.fetch(there)
     put(objects, {"there/README.md": b"other"})
-    with pytest.raises(remote.NotWhole, match="expected a folder that was published as a whole") as caught:
+    with pytest.raises(remote.IncompleteFolder, match="expected a completely published folder") as caught:
         storage.fetch(there)
     one_line(caught, there)
-    assert read(kept) == FILES
+    assert read(cached) == FILES
 
 
-def test_an_object_and_a_folder_of_one_name_do_not_meet(objects, there):
+def test_an_object_and_a_folder_of_one_name_are_distinct(objects, there):
     put(objects, {"there": b"object", "there/file": b"in the folder"})
     assert storage.fetch(there).read_bytes() == b"object"
     assert read(storage.fetch(f"{there}/")) == {"file": b"in the folder"}
@@ -311,7 +311,7 @@ def test_a_listing_of_many_pages_is_read_to_its_end(objects, there, traffic):
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "failed"])
-def test_a_download_that_broke_off_goes_on_where_it_was(objects, there, cache, traffic, hurried, killed):
+def test_an_interrupted_download_is_resumed(objects, there, cache, traffic, hurried, killed):
     files = {f"{index}": os.urandom(1000) for index in range(20)} | {"large": os.urandom(3_000_000)}
     put(objects, {f"there/{name}": data for name, data in files.items()})
     traffic.asked.clear()
@@ -349,9 +349,9 @@ def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(monkeypat
         remote.gs.Object(f"there/{name}", 1, 0, "AAAAAA==", 1),
         remote.gs.Object("there/file", 1, 0, "AAAAAA==", 1),
     ]
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")  # nothing is asked for
-    monkeypatch.setattr(remote.gs.Bucket, "below", lambda *_, **__: iter(items))
-    with pytest.raises(ValueError, match="expected objects whose names can be those of files") as caught:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")  # no request is sent
+    monkeypatch.setattr(remote.gs.Bucket, "list_objects", lambda *_, **__: iter(items))
+    with pytest.raises(ValueError, match="expected object names that are valid as file names") as caught:
         storage.fetch("gs://bucket/there/")
     assert str(caught.value).endswith(f"Received: path='gs://bucket/there/', object={name!r}")
     assert os.listdir(cache) == []
@@ -368,25 +368,25 @@ def test_a_folder_larger_than_the_free_disk_is_refused_before_it_is_fetched(obje
     assert traffic.count("GET /download") == 0
 
 
-def test_damage_that_lasts_is_told_and_not_kept(objects, there, traffic, cache):
+def test_lasting_damage_is_reported_and_not_cached(objects, there, traffic, cache):
     put(objects, {f"there/{name}": data for name, data in FILES.items()})
     traffic.fail("spoil", method="GET", path="there/model/saved.pb", times=1000)
-    with pytest.raises(OSError, match="the checksum of what arrived is not the object's") as caught:
+    with pytest.raises(OSError, match="the transferred bytes have a wrong checksum") as caught:
         storage.fetch(there)
     one_line(caught, there)
     assert [name for name in os.listdir(cache) if not name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, ValueError), (403, ValueError), (503, OSError), (404, ValueError)])
-def test_a_storage_that_does_not_list_is_told_in_one_line(bucket, there, traffic, hurried, status, kind):
+def test_a_storage_that_does_not_list_is_reported_in_one_line(bucket, there, traffic, hurried, status, kind):
     traffic.fail("status", method="GET", status=status, times=1000)
     with pytest.raises(kind) as caught:
         storage.fetch(f"{there}/")
     assert one_line(caught, there).endswith("Received: path='gs://bucket/there'")
 
 
-def test_a_storage_that_is_silent_is_told_in_one_line(bucket, there, traffic, hurried, monkeypatch):
-    monkeypatch.setattr(remote.gs, "SILENCE", 0.2)
+def test_a_storage_that_is_silent_is_reported_in_one_line(bucket, there, traffic, hurried, monkeypatch):
+    monkeypatch.setattr(remote.gs, "READ_TIMEOUT", 0.2)
     traffic.fail("wait", method="GET", seconds=0.5, times=1000)
     with pytest.raises(OSError, match="cannot be read: ") as caught:
         storage.fetch(f"{there}/")
@@ -415,7 +415,7 @@ def test_a_large_file_is_not_held_in_memory(bucket, tmp_path):
     assert int(done.stdout.partition("more:")[2]) < 32  # megabytes, of a file of 64
 
 
-def test_where_one_file_cannot_be_had_the_others_are_not_waited_for(objects, there, traffic):
+def test_if_one_file_fails_the_others_are_not_waited_for(objects, there, traffic):
     put(objects, {f"there/{index}": os.urandom(2_000_000) for index in range(3)})
     refused = traffic.fail("status", status=403, path="there/0", method="GET", times=9)
     traffic.pace = 0.2  # seconds for each tenth of an answer
@@ -426,8 +426,8 @@ def test_where_one_file_cannot_be_had_the_others_are_not_waited_for(objects, the
     assert time.monotonic() - began < 1.5
 
 
-def test_googles_library_asks_nothing_behind_our_back(objects, bucket, traffic, tmp_path, monkeypatch):
-    """Its own thread would draw from Python's `random`, while Keras draws the seeds of weights from there."""
+def test_googles_library_sends_no_requests_of_its_own(objects, bucket, traffic, tmp_path, monkeypatch):
+    """Its thread would draw from Python's `random`, from which Keras draws the seeds of weights."""
     monkeypatch.delenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", raising=False)
     (tmp_path / "file").write_text("text")
     traffic.asked.clear()

@@ -317,8 +317,8 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
     printed = [
         "# data: 6 images: train 4, test 2 (held out at random); 2 classes: cat 4, dog 2 (fewest)",
         (
-            "# data: left out: 1 file other than images (1 .txt), such as notes.txt; "
-            "sizes 20x10 to 20x15, grey (6 looked at); values 0..255"
+            "# data: ignored: 1 file other than images (1 .txt), such as notes.txt; "
+            "sizes 20x10 to 20x15, grey (6 checked); values 0..255"
         ),
     ]
     result = call("run", "--dry-run", *cats_and_dogs)
@@ -342,7 +342,7 @@ def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path
         path = shutil.make_archive(str(tmp_path / "images"), kind, tmp_path / "images")
         source = f"data.source={{kind: archive, path: {path}}}"
         last.append(call("run", "--dry-run", "--set", source).stdout.splitlines()[-1])
-    assert last[0].startswith("# data: left out: 1 file")
+    assert last[0].startswith("# data: ignored: 1 file")
     assert last[1] == "# data: not checked: a file of more than 100 bytes that must be read completely"
 
 
@@ -444,7 +444,7 @@ def test_a_config_file_that_is_absent_or_broken_is_reported_by_its_name(mistake,
         (["--set", "data.source={kind: arrays, path: text.npz}"], "expected "),
         (
             ["--set", "data.source={kind: image_folder, path: 'https://host/x'}"],
-            "expected a folder of this machine or of a bucket, gs://",
+            "expected a local folder or a folder of a bucket, gs://",
         ),
     ],
     ids=["preset", "missing", "empty", "no arrays", "remote"],
@@ -467,7 +467,7 @@ def test_with_json_a_run_that_cannot_start_says_so_as_json_too(call):
     result = call("run", "--json", "--name", "mine", "--preset", "folder")
     assert result.exit_code == 2
     printed = json.loads(result.stdout.splitlines()[-1])
-    error = "data.source.path: this option must be given. Received: nothing"
+    error = "data.source.path: this option is required. Received: nothing"
     assert printed == {"run": "mine", "status": "failed", "error": error}
 
 
@@ -563,7 +563,7 @@ def test_a_disk_that_cannot_be_written_to_is_reported(mistake, tmp_path):
     ("root", "message"),
     [
         ("x" * 300, "expected names of at most 255 bytes in a path. Received: root="),
-        ("/".join(["x" * 99] * 6), "expected a path of at most 504 bytes, as SQLite does. Received: path="),
+        ("/".join(["x" * 99] * 6), "expected a path of at most 504 bytes, SQLite's limit. Received: path="),
         ("/".join(["x" * 99] * 39), "expected a path of at most 3595 bytes for root. Received: root="),
     ],
 )

@@ -35,7 +35,7 @@ def settings(service, given=GIVEN):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    tracking.initialise(folder / "mlflow.db", experiment="team", artifacts=folder / "artifacts")
+    tracking.create_store(folder / "mlflow.db", experiment="team", artifacts=folder / "artifacts")
     said = {name: text for name, text in settings("mlflow").items() if name.startswith("MLFLOW_SERVER_")}
     running = Server(folder, **said)
     running.start()

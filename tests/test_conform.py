@@ -1,4 +1,4 @@
-"""One image of any kind becomes one uint8 array, or is refused with a reason."""
+"""Any image becomes one uint8 array, or is rejected with a reason."""
 
 import errno
 import io
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data.conform import conform, opened
+from ganlib.data.conform import conform, open_image
 from ganlib.data.loading import DEEP_CHANNELS, UnusableImageError
-from ganlib.data.stored import File, Range
+from ganlib.data.locations import File, Range
 from ganlib.data.value_range import ValueRange
 
 GREY = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
@@ -37,7 +37,7 @@ def encode(image, kind="PNG", **options):
 
 
 def png_16(deep):
-    """A PNG file of 16 bits a channel, which Pillow does not write."""
+    """A PNG file of 16 bits per channel, which Pillow does not write."""
     height, width, channels = deep.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
     head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
@@ -53,7 +53,7 @@ def ppm_16(deep):
 
 
 def tiff_16(deep):
-    """A TIFF file of 16 bits a channel, without compression."""
+    """A TIFF file of 16 bits per channel, without compression."""
     height, width, channels = deep.shape
     data = deep.astype("<u2").tobytes()
     tags = {256: width, 257: height, 258: 16, 259: 1, 262: 2, 273: 0, 277: channels, 278: height, 279: len(data)}
@@ -84,7 +84,7 @@ def palette_image():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
-def test_grey_pixels_of_the_right_size_are_kept_exactly(kind):
+def test_grey_pixels_of_the_right_size_stay_the_same(kind):
     pixels, remarks = take(encode(Image.fromarray(GREY), kind))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (16, 16, 1)
@@ -93,7 +93,7 @@ def test_grey_pixels_of_the_right_size_are_kept_exactly(kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
-def test_colour_pixels_of_the_right_size_are_kept_exactly(kind):
+def test_colour_pixels_of_the_right_size_stay_the_same(kind):
     pixels, remarks = take(encode(Image.fromarray(RGB), kind), colour="rgb")
     np.testing.assert_array_equal(pixels, RGB)
     assert remarks == []
@@ -145,7 +145,7 @@ def test_a_transparent_palette_colour_becomes_white(transparency):
     expected = colours.copy()
     expected[GREY % 6 == 1] = 255
     np.testing.assert_array_equal(pixels, expected)
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
 @pytest.mark.parametrize(
@@ -161,22 +161,22 @@ def test_a_colour_declared_transparent_becomes_white(mode, values, transparency)
     assert (pixels[clear] == 255).all()
     kept = values if mode == "RGB" else (values * (255 if mode == "1" else 1))[..., None].repeat(3, axis=2)
     np.testing.assert_array_equal(pixels[~clear], kept[~clear])
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
-def test_grey_with_alpha_is_laid_on_white(colour):
+def test_grey_with_alpha_is_put_on_white(colour):
     pixels, remarks = take(encode(Image.fromarray(np.dstack([GREY, HALF_CLEAR]))), colour=colour)
     expected = np.where(HALF_CLEAR == 0, 255, GREY)
     for channel in range(pixels.shape[2]):
         np.testing.assert_array_equal(pixels[..., channel], expected)
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
-def test_colour_with_alpha_is_laid_on_white_in_proportion():
+def test_colour_with_alpha_is_put_on_white_in_proportion():
     pixels, remarks = take(encode(Image.fromarray(np.dstack([RGB, GREY]))), colour="rgb")
     np.testing.assert_allclose(pixels, on_white(RGB, GREY), atol=1)
-    assert remarks == ["transparent: laid on white"]
+    assert remarks == ["transparent: put on a white background"]
 
 
 def test_print_colours_are_converted_and_remarked():
@@ -222,16 +222,16 @@ def test_deep_grey_is_read_in_the_range_of_its_set(deep, values):
     assert remarks == [f"values {values.text}: scaled to 0..255"]
 
 
-def test_values_outside_the_range_are_cut_to_it_and_remarked():
+def test_values_outside_the_range_are_clipped_and_remarked():
     pixels, remarks = take(
         encode(Image.fromarray(GREY.astype(np.int32)), "TIFF"), values=ValueRange(50, 101, "integers")
     )
     np.testing.assert_array_equal(pixels[..., 0], np.clip((GREY.astype(int) - 50) * 5, 0, 255))
-    assert remarks == ["values 50..101: scaled to 0..255", "values outside 50..101: cut to it"]
+    assert remarks == ["values 50..101: scaled to 0..255", "values outside 50..101: clipped"]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
-def test_a_range_of_the_settings_holds_for_8_bits_too(mode):
+def test_a_configured_range_applies_to_8_bits_too(mode):
     image = Image.fromarray(GREY % 16).convert(mode)
     pixels, remarks = take(encode(image), values=ValueRange(0, 15), colour="grey")
     np.testing.assert_array_equal(pixels[..., 0], GREY % 16 * 17)
@@ -249,9 +249,13 @@ def test_black_and_white_and_8_bits_of_a_deep_set_stay_as_they_are():
 @pytest.mark.parametrize(
     ("image", "values", "reason"),
     [
-        (Image.fromarray(GREY.astype(np.int32)), None, "values of more than 8 bits of no known range, .*"),
-        (Image.fromarray(GREY / np.float32(255)), BITS16, "floating-point values of no known range, which data.val.*"),
-        (Image.fromarray(np.full((16, 16), np.inf, np.float32)), ValueRange(0, 1), "values that are no finite numbers"),
+        (Image.fromarray(GREY.astype(np.int32)), None, "values of more than 8 bits of unknown range; .*"),
+        (Image.fromarray(GREY / np.float32(255)), BITS16, "floating-point values of unknown range; set data.val.*"),
+        (
+            Image.fromarray(np.full((16, 16), np.inf, np.float32)),
+            ValueRange(0, 1),
+            "values that are not finite numbers",
+        ),
         (Image.new("LAB", (16, 16)), None, "colour mode LAB cannot be converted to L"),
     ],
     ids=["unknown", "other kind", "infinite", "lab"],
@@ -280,7 +284,7 @@ def test_an_animation_gives_its_first_frame(kind):
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     pixels, remarks = take(data)
     assert (pixels == 0).all()
-    assert "several frames or pages: the first is taken" in remarks
+    assert "several frames or pages: only the first is used" in remarks
 
 
 @pytest.mark.parametrize(
@@ -340,7 +344,7 @@ def test_a_padded_image_is_scaled_to_its_long_side():
 
 
 def test_a_long_thin_image_is_padded_without_filling_the_memory():
-    # On a square sheet of its own scale this one would take 4 GB.
+    # Padded at its own scale, this image would take 4 GB.
     pixels, _ = take(Image.new("L", (64_000, 8), 255), fit="pad")
     assert (pixels[..., 0] == 255).any(axis=1).sum() == 1
     assert (pixels == 255).sum() == 16
@@ -395,7 +399,7 @@ def test_a_truncated_jpeg_says_so():
 
 
 @pytest.mark.parametrize("data", [b"", b"just a text\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
-def test_what_is_no_image_is_refused(data):
+def test_a_file_that_is_not_an_image_is_refused(data):
     with pytest.raises(UnusableImageError, match=r"^unreadable: not an image$"):
         take(data)
 
@@ -420,7 +424,7 @@ def test_a_machine_that_fails_to_read_says_nothing_of_the_image(number):
         raise OSError(number, os.strerror(number))
 
     with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
-        opened(read, colour="grey")
+        open_image(read, colour="grey")
     assert caught.value.errno == number
 
 
@@ -429,7 +433,7 @@ def test_too_little_memory_says_nothing_of_the_image():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        opened(read, colour="grey")
+        open_image(read, colour="grey")
 
 
 @pytest.mark.parametrize("kind", ["gone", "circle", "socket", "long", "damaged"])
@@ -442,7 +446,7 @@ def test_what_the_system_says_of_the_file_itself_is_a_reason(tmp_path, kind):
             server.bind(os.path.relpath(path))  # an absolute one may be too long
         place = File(str(path.with_name("x" * 300)) if kind == "long" else str(path))
         with pytest.raises(UnusableImageError, match=r"^unreadable: "):
-            opened((Range(archive.fileno(), -1, 5) if kind == "damaged" else place).open, colour="grey")
+            open_image((Range(archive.fileno(), -1, 5) if kind == "damaged" else place).open, colour="grey")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
@@ -451,4 +455,4 @@ def test_a_file_that_may_not_be_read_is_refused(number):
         raise OSError(number, os.strerror(number))
 
     with pytest.raises(UnusableImageError, match=rf"^unreadable: .*{os.strerror(number)}$"):
-        opened(read, colour="grey")
+        open_image(read, colour="grey")

@@ -38,13 +38,13 @@ def test_as_many_samples_are_scored_as_were_asked_for(many, reference, trained):
 
 
 def test_a_floor_of_another_number_of_images_says_of_how_many(many):
-    with_floors = [score for score in many.scores if score.floor is not None]
-    assert len(with_floors) > 8
-    assert all(score.floor_text.endswith(f" ({score.floor_count} images)") for score in with_floors)
+    add_floors = [score for score in many.scores if score.floor is not None]
+    assert len(add_floors) > 8
+    assert all(score.floor_text.endswith(f" ({score.floor_count} images)") for score in add_floors)
     assert many.protocol["floor_count"] == many.summary["protocol_floor_count"] == 360
     assert many.metrics["fd_digits_classifier_floor_count"] == 360
     page = many.report.read_text()
-    assert all(score.floor_text in page for score in with_floors)
+    assert all(score.floor_text in page for score in add_floors)
     [note] = [note for note in many.notes if "floors" in note]
     assert note.startswith(
         "The floors are of 360 real images beside 1100 generated ones, for the reference has no more"

@@ -1,4 +1,4 @@
-"""The yardstick of a dataset."""
+"""The reference of a dataset."""
 
 import numpy as np
 import pytest
@@ -147,7 +147,7 @@ def test_a_reference_whose_parts_do_not_belong_together_is_measured_anew(referen
 @pytest.mark.parametrize("saved", [[], {"dataset": "digits"}])
 def test_what_is_no_reference_is_reported(saved, tmp_path):
     storage.write_json(tmp_path / "reference.json", saved)
-    with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@2; measure it anew"):
+    with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@3; measure it anew"):
         Reference.open(tmp_path)
 
 
@@ -213,7 +213,7 @@ def test_floors_of_classes_are_of_as_many_real_images(reference):
         (0.1, 0.1, 15, ["A score of 15 images in 16 features", "has hardly learned"]),
     ],
 )
-def test_a_doubtful_yardstick_says_so(accuracy, chance, count, said):
+def test_a_doubtful_reference_has_a_note(accuracy, chance, count, said):
     extractor = FittedExtractor("toy", None, (), {"test_accuracy": accuracy, "chance": chance})
     sample, statistics = Sample(np.zeros((100, 16), np.float32)), Statistics(np.zeros(16), np.eye(16), 100)
     remarks = Reference(extractor, statistics, sample, sample, {}).remarks(count)

@@ -194,7 +194,7 @@ def labelled(digits, reference, tmp_path_factory):
     from ganlib import tracking
 
     place = tmp_path_factory.mktemp("labelled")
-    uri = tracking.initialise(place / "mlflow.db", experiment="gan-pipelines", artifacts=place / "artifacts")
+    uri = tracking.create_store(place / "mlflow.db", experiment="gan-pipelines", artifacts=place / "artifacts")
     config = TrainConfig(
         steps=8, batch_size=8, score_every=4, sample_every=4, checkpoint_every=8, score_samples=50, precision="float32"
     )

@@ -235,5 +235,5 @@ def test_parts_that_kfp_runs_become_the_dataset_that_one_task_makes(tmp_path):
     for file in whole.folder.iterdir():
         assert (Path(path) / file.name).read_bytes() == file.read_bytes()
     assert done.stdout.splitlines()[-1].strip() == "refused"
-    message = "error: prepare_part: expected data.shards=2, the parts that there are tasks for. Received: shards=4"
+    message = "error: prepare_part: expected data.shards=2, one for each task of the pipeline. Received: shards=4"
     assert message in done.stdout

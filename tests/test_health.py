@@ -399,7 +399,7 @@ def test_events_stand_in_mlflow_as_tag_and_metric_and_in_the_report(digits, refe
     from ganlib import tracking
     from ganlib.evaluation import EvaluationConfig, evaluate
 
-    uri = tracking.initialise(tmp_path / "mlflow.db", experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
+    uri = tracking.create_store(tmp_path / "mlflow.db", experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     model = run(damaged_feed(digits, numbers=[7]), reference, tmp_path / "model")
     client = MlflowClient(uri)

@@ -1,4 +1,4 @@
-"""Folders and archives made to do harm: refused or set aside by name, nothing is written outside, and nothing hangs."""
+"""Malicious folders and archives are refused or skipped by name. Nothing is written outside, and nothing hangs."""
 
 import io
 import os
@@ -45,7 +45,7 @@ PNG = png()
 
 
 def pack(path, members):
-    """Writes an archive with good images and further members, in this order."""
+    """Writes an archive with good images, followed by other members."""
     whole = [(name, png(index)) for index, name in enumerate(GOOD)] + list(members)
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -71,8 +71,8 @@ def prepared(source, place):
     return prepare(DataConfig(source=source, size=9, max_unusable=0.5), place / "dataset")
 
 
-def set_aside(dataset):
-    return {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
+def skipped(dataset):
+    return {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
 
 
 def below(folder):
@@ -92,13 +92,13 @@ def test_no_name_writes_anywhere_or_breaks_a_line(tmp_path, monkeypatch, capsys,
     assert below(tmp_path)[:4] == ["a", "a/b", "a/b/c", "a/b/c/dataset"]
     assert below(place)[5:] == [f"images.{kind}"]
     assert not list(Path("/").glob("etc/escaped*"))
-    assert len(dataset.manifest["set_aside"]) == (not hidden)
+    assert len(dataset.manifest["skipped"]) == (not hidden)
     out = capsys.readouterr().out
     leads_out = ".." in name.split("/")
-    assert ("left out: 1 file with a place outside of the archive, such as " in out) == leads_out
+    assert ("ignored: 1 file with a path outside of the archive, such as " in out) == leads_out
     assert dataset.manifest["ignored_files"] == leads_out
     assert all(line.isprintable() for line in out.splitlines())
-    assert all(re.match("prepare|set aside|data: |note: ", line) for line in out.splitlines())
+    assert all(re.match("prepare|skipped|data: |note: ", line) for line in out.splitlines())
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -141,7 +141,7 @@ def test_a_few_hundred_nested_folders_are_a_folder_like_any_other(tmp_path):
     subprocess.run(["rm", "-rf", str(tmp_path / "images")], check=True)
 
 
-def test_pipes_sockets_devices_and_dead_links_are_set_aside_at_once(tmp_path):
+def test_pipes_sockets_devices_and_dead_links_are_skipped_at_once(tmp_path):
     source = write_images(tmp_path / "images")
     os.mkfifo(tmp_path / "images" / "pipe.png")
     (tmp_path / "images" / "to-pipe.png").symlink_to("pipe.png")
@@ -150,21 +150,21 @@ def test_pipes_sockets_devices_and_dead_links_are_set_aside_at_once(tmp_path):
     (tmp_path / "images" / "circle.png").symlink_to("circle.png")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(os.path.relpath(tmp_path / "images" / "socket.png"))
-        found = set_aside(prepared(source, tmp_path))
-    assert {name: reason.removeprefix("unreadable: ") for name, reason in found.items()} == {
-        "pipe.png": "no regular file",
-        "to-pipe.png": "no regular file",
-        "to-device.png": "no regular file",
-        "socket.png": found["socket.png"].removeprefix("unreadable: "),
-        "dead.png": found["dead.png"].removeprefix("unreadable: "),
-        "circle.png": found["circle.png"].removeprefix("unreadable: "),
+        result = skipped(prepared(source, tmp_path))
+    assert {name: reason.removeprefix("unreadable: ") for name, reason in result.items()} == {
+        "pipe.png": "not a regular file",
+        "to-pipe.png": "not a regular file",
+        "to-device.png": "not a regular file",
+        "socket.png": result["socket.png"].removeprefix("unreadable: "),
+        "dead.png": result["dead.png"].removeprefix("unreadable: "),
+        "circle.png": result["circle.png"].removeprefix("unreadable: "),
     }
-    assert "No such device or address" in found["socket.png"]
-    assert "No such file" in found["dead.png"]
-    assert "Too many levels of symbolic links" in found["circle.png"]
+    assert "No such device or address" in result["socket.png"]
+    assert "No such file" in result["dead.png"]
+    assert "Too many levels of symbolic links" in result["circle.png"]
 
 
-def test_links_to_files_are_followed_wherever_they_lead_and_links_to_folders_are_not(tmp_path):
+def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path):
     source = write_images(tmp_path / "images")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "x.png").write_bytes(png(200))
@@ -176,35 +176,35 @@ def test_links_to_files_are_followed_wherever_they_lead_and_links_to_folders_are
     names = [entry.name for entry in listing.entries]
     assert names == [*GOOD, "linked.png"]
     assert np.asarray(listing.read(names.index("linked.png"))).max() == 200
-    assert [str(item) for item in listing.left_out] == ["2 links to folders, which are not followed, such as away"]
+    assert [str(item) for item in listing.ignored] == ["2 links to folders, which are not followed, such as away"]
 
 
-def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+def test_a_folder_without_read_permission_is_reported(tmp_path, monkeypatch):
     source = write_images(tmp_path / "images")
     (tmp_path / "images" / "lost+found").mkdir()
     scan = os.scandir
 
     def scanned(folder):
-        if str(folder).endswith("lost+found"):  # as for who is not root
+        if str(folder).endswith("lost+found"):  # as for users other than root
             raise PermissionError(13, "Permission denied", folder)
         return scan(folder)
 
     monkeypatch.setattr(os, "scandir", scanned)
     listing = source.listing()
     assert len(listing.entries) == len(GOOD)
-    assert [str(item) for item in listing.left_out] == ["1 folder that may not be read, such as lost+found"]
+    assert [str(item) for item in listing.ignored] == ["1 folder without read permission, such as lost+found"]
 
 
-def test_names_of_a_folder_that_are_no_text_break_no_line(tmp_path, capsys):
+def test_names_in_a_folder_that_are_not_text_break_no_line(tmp_path, capsys):
     source = write_images(tmp_path / "images")
     for name in (b"\xff\xfe.png", b"two\nlines.png", b"\x1b[2J.png", b"n" * 251 + b".png"):
         Path(os.fsdecode(os.fsencode(source.path) + b"/" + name)).write_bytes(b"no image")
-    found = set_aside(prepared(source, tmp_path))
-    assert found.keys() == {"\\xff\\xfe.png", "two\\nlines.png", "\\x1b[2J.png", "n" * 251 + ".png"}
+    result = skipped(prepared(source, tmp_path))
+    assert result.keys() == {"\\xff\\xfe.png", "two\\nlines.png", "\\x1b[2J.png", "n" * 251 + ".png"}
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
-def test_names_in_a_tar_archive_that_are_no_text_are_names_all_the_same(tmp_path):
+def test_names_in_a_tar_archive_that_are_not_text_are_valid(tmp_path):
     source = pack(tmp_path / "images.tar", [(b"\xff\xfe.png".decode("utf-8", "surrogateescape"), PNG)])
     assert "\\xff\\xfe.png" in [entry.name for entry in source.listing().entries]
 
@@ -244,7 +244,7 @@ def test_a_link_in_a_zip_file_is_not_followed(tmp_path):
         link = zipfile.ZipInfo("link.png")
         link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
         file.writestr(link, str(tmp_path / "secret.png"))
-    assert set_aside(prepared(source, tmp_path)) == {"link.png": "unreadable: not an image"}
+    assert skipped(prepared(source, tmp_path)) == {"link.png": "unreadable: not an image"}
 
 
 def overlapping(path, way):
@@ -269,9 +269,7 @@ def overlapping(path, way):
 @pytest.mark.parametrize("way", ["the same", "inside"])
 def test_a_zip_file_whose_members_share_bytes_is_refused(tmp_path, way):
     overlapping(tmp_path / "images.zip", way)
-    with pytest.raises(
-        ValueError, match=r"not a readable zip or tar file: files that overlap, such as '\w+\.png'\. Rec"
-    ):
+    with pytest.raises(ValueError, match=r"not a readable zip or tar file: files overlap, such as '\w+\.png'\. Rec"):
         Archive(path=str(tmp_path / "images.zip")).listing()
 
 
@@ -280,12 +278,12 @@ def test_a_member_that_reaches_into_the_directory_is_refused(tmp_path):
     data = bytearray((tmp_path / "images.zip").read_bytes())
     struct.pack_into("<I", data, data.rindex(b"PK\1\2") + 20, 500)  # the packed size that the directory claims
     (tmp_path / "images.zip").write_bytes(data)
-    with pytest.raises(ValueError, match="files that overlap"):
+    with pytest.raises(ValueError, match="files overlap"):
         source.listing()
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_an_image_of_a_size_that_no_memory_has_is_set_aside_without_taking_any(tmp_path, kind):
+def test_an_image_of_a_size_that_no_memory_has_is_skipped_without_taking_any(tmp_path, kind):
     header = struct.pack(">2I5B", 60_000, 60_000, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
     bomb = (
@@ -299,11 +297,11 @@ def test_an_image_of_a_size_that_no_memory_has_is_set_aside_without_taking_any(t
     source = pack(tmp_path / f"images.{kind}", [("bomb.png", bomb), ("zeros.png", bytes(10 * 2**20))])
     tracemalloc.start()
     try:
-        found = set_aside(prepared(source, tmp_path))
+        result = skipped(prepared(source, tmp_path))
         assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
     finally:
         tracemalloc.stop()
-    assert found == {
+    assert result == {
         "bomb.png": "too many pixels to be opened safely",
         "zeros.png": "unreadable: not an image",
     }
@@ -317,4 +315,4 @@ def test_a_great_many_members_are_listed_in_memory_that_goes_with_the_file(tmp_p
         assert tracemalloc.get_traced_memory()[0] < 20 * Path(source.path).stat().st_size
     finally:
         tracemalloc.stop()
-    assert (len(listing.entries), listing.ignored) == (len(GOOD), 5000)
+    assert (len(listing.entries), listing.ignored_count) == (len(GOOD), 5000)

@@ -272,7 +272,7 @@ def published(server, files, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(inception_weights, "ADDRESS", f"{server.url}/inception-2015-12-05.tgz")
     server.files["/inception-2015-12-05.tgz"] = (files / "archive.tgz").read_bytes()
-    return storage.cached(inception_weights.ADDRESS)
+    return storage.cache_path(inception_weights.ADDRESS)
 
 
 def test_without_a_file_the_weights_are_downloaded_once(server, published, known, digits):
@@ -301,7 +301,7 @@ def test_no_network_is_needed_for_what_is_in_the_cache(published, known, files, 
     ("problem", "reason"),
     [
         ("gone", "no such file (404)"),
-        ("cut", "the download broke off after 1000 of"),
+        ("cut", "the download ended after 1000 of"),
         ("refused", "the server cannot be reached: "),
         ("other weights", "the downloaded file is not the one that defines FID, or it was changed on the way"),
         ("a page", "the downloaded file is not the one that defines FID, or it was changed on the way"),
@@ -319,7 +319,7 @@ def test_weights_that_cannot_be_had_are_one_line_that_says_where_to_put_them(
         with contextlib.closing(socket.create_server(("localhost", 0))) as closed:
             port = closed.getsockname()[1]
         monkeypatch.setattr(inception_weights, "ADDRESS", f"https://localhost:{port}{path}")
-        published = storage.cached(inception_weights.ADDRESS)
+        published = storage.cache_path(inception_weights.ADDRESS)
     elif problem == "a page":
         server.files[path] = b"<html>log in first</html>"
     np.savez(tmp_path / "few.npz", images=images)

@@ -20,7 +20,7 @@ BOTTOM = {
     "schema",
     "files",
     "storage",
-    "surroundings",
+    "environment",
     "streams",
     "runtime",
     "remote",

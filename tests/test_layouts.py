@@ -1,4 +1,4 @@
-"""Layouts of data sets: the same splits and classes from a folder, a zip file and a tar archive, and nothing lost."""
+"""Layouts of data sets: folders, zip files and tar archives give the same splits and classes, and nothing is lost."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from ganlib.data import Archive, DataConfig, ImageFolder, describe, kinds, labels, prepare, survey
-from ganlib.data.split_names import Role, role
+from ganlib.data.split_names import Role, folder_role
 
 
 def picture(value=0, kind="PNG"):
@@ -30,12 +30,12 @@ PNG = picture()
 
 
 def folders(*names, count=10, suffix=".png"):
-    """So many images in each folder; the names of all differ."""
+    """Returns a number of images in each folder, all with different names."""
     return {f"{name}/{i}{suffix}": PNG for name in names for i in range(count)}
 
 
 def write(place: Path, files):
-    """Writes the files as a folder, a zip file, one as programs of Windows write it, and two tar archives."""
+    """Writes the files as a folder, a zip file, a zip file with backslashes as on Windows, and two tar archives."""
     for name, data in files.items():
         path = place / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,17 +55,17 @@ def write(place: Path, files):
 
 
 def facts(source):
-    """What a listing says, or why there is none."""
+    """Returns the content of a listing, or the error."""
     try:
         listing = source.listing()
     except ValueError as error:
         return str(error).replace(source.path, "PATH")
     entries = [entry[:4] for entry in listing.entries]
-    return entries, listing.classes, listing.left_out, listing.notes, listing.drawn
+    return entries, listing.classes, listing.ignored, listing.notes, listing.drawn
 
 
 def alike(place, files):
-    """Asserts that every source says the same, and returns the listing of one."""
+    """Asserts that every source gives the same listing, and returns one of them."""
     sources = write(place, files)
     first, *others = [facts(source) for source in sources]
     assert all(other == first for other in others)
@@ -82,13 +82,13 @@ def refused(place, files):
 
 
 def counts(listing):
-    """Images of each split and class."""
+    """Returns the number of images of each split and class."""
     name = lambda entry: None if entry.label is None else listing.classes[entry.label]  # noqa: E731
     return Counter((entry.split, name(entry)) for entry in listing.entries)
 
 
 def spread(**classes):
-    """The counts of classes, given as (train, test)."""
+    """Returns the counts of classes, given as (train, test)."""
     pairs = {(split, name): number[i] for name, number in classes.items() for i, split in enumerate(("train", "test"))}
     return Counter({key: number for key, number in pairs.items() if number})
 
@@ -105,7 +105,7 @@ def test_a_folder_for_training_and_one_for_testing_are_the_splits_whatever_they_
     other = "seg_test/seg_test" if "/" in train else "test"
     files = folders(*(f"{wrapper}{split}/{name}" for split in (train, other) for name in ("cat", "dog")))
     listing = alike(tmp_path, files)
-    assert (counts(listing), listing.drawn, listing.left_out) == (CAT_DOG, False, ())
+    assert (counts(listing), listing.drawn, listing.ignored) == (CAT_DOG, False, ())
 
 
 @pytest.mark.parametrize("test", KINDS_OF_TEST)
@@ -136,9 +136,9 @@ def test_every_usual_name_of_held_out_images_is_known(tmp_path, test):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_splits_stand_in_many_places(tmp_path, places, expected):
+def test_splits_are_found_in_many_places(tmp_path, places, expected):
     listing = alike(tmp_path, folders(*places))
-    assert (counts(listing), listing.drawn, listing.left_out) == (expected, False, ())
+    assert (counts(listing), listing.drawn, listing.ignored) == (expected, False, ())
 
 
 @pytest.mark.parametrize(
@@ -164,30 +164,30 @@ def test_without_a_folder_for_testing_a_tenth_of_all_is_held_out_and_no_class_is
     splits = Counter(entry.split for entry in listing.entries)
     assert splits["test"] == max(2, len(places))
     assert (sum(splits.values()), listing.classes, listing.drawn) == (10 * len(places), classes, True)
-    assert listing.left_out == ()
+    assert listing.ignored == ()
 
 
-def left_out(listing):
-    return [str(item) for item in listing.left_out]
+def ignored(listing):
+    return [str(item) for item in listing.ignored]
 
 
 @pytest.mark.parametrize("top", ["", "dataset/"])
 @pytest.mark.parametrize("stray", ["overview.png", "dataset/overview.png"])
-def test_one_picture_beside_the_classes_is_left_out_and_no_class_is(tmp_path, top, stray):
+def test_one_picture_beside_the_classes_is_ignored_and_no_class_is(tmp_path, top, stray):
     if not top and "/" in stray:
         stray = "Übersicht.png"
     listing = alike(tmp_path, folders(f"{top}cat", f"{top}dog") | {stray: PNG, f"{top}README": b"x"})
     assert listing.classes == ("cat", "dog")
     assert len(listing.entries) == 20
-    [readme, one] = left_out(listing)
+    [readme, one] = ignored(listing)
     assert readme == f"1 file other than images (1 without a suffix), such as {top}README"
-    assert one.startswith("1 image beside the folder")
+    assert one.startswith(("1 image beside the folder ", "1 image beside the class folders"))
     assert one.endswith(f"such as {stray.rpartition('/')[2] if top and '/' in stray else stray}")
 
 
 def test_many_pictures_beside_folders_mean_that_these_are_no_classes(tmp_path):
     listing = alike(tmp_path, folders("cat", "dog", "."))
-    assert (len(listing.entries), listing.classes, listing.left_out) == (30, (), ())
+    assert (len(listing.entries), listing.classes, listing.ignored) == (30, (), ())
     assert listing.notes == ("no classes, since 10 of 30 images have no label, such as 0.png",)
 
 
@@ -206,21 +206,21 @@ def test_images_for_testing_without_labels_are_never_trained_on_and_give_and_tak
     listing = alike(tmp_path, folders(*classes, test))
     assert listing.classes == ("cat", "dog")
     assert not [entry for entry in listing.entries if entry.name.startswith("test/")]
-    assert left_out(listing) == [f"10 images for testing, which have no label, such as {test}/0.png"]
+    assert ignored(listing) == [f"10 images for testing, which have no label, such as {test}/0.png"]
     assert listing.drawn
 
 
 def test_validation_images_with_labels_are_tested_on_rather_than_test_images_without(tmp_path):
     listing = alike(tmp_path, folders("train/cat", "train/dog", "val/cat", "val/dog", "test/images"))
     assert counts(listing) == CAT_DOG
-    assert left_out(listing) == ["10 images for testing, which have no label, such as test/images/0.png"]
+    assert ignored(listing) == ["10 images for testing, which have no label, such as test/images/0.png"]
     assert not listing.drawn
 
 
-def test_validation_images_beside_test_images_are_left_out_and_said(tmp_path):
+def test_validation_images_beside_test_images_are_ignored_and_reported(tmp_path):
     listing = alike(tmp_path, folders(*(f"{s}/{c}" for s in ("train", "val", "test") for c in ("cat", "dog")), count=4))
     assert counts(listing) == spread(cat=(4, 4), dog=(4, 4))
-    assert left_out(listing) == ["8 images for validation, since others are for testing, such as val/cat/0.png"]
+    assert ignored(listing) == ["8 images for validation, since others are for testing, such as val/cat/0.png"]
     assert not [entry for entry in listing.entries if entry.name.startswith("val/")]
 
 
@@ -231,38 +231,38 @@ def test_a_folder_for_testing_alone_is_not_trained_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("places", "told"),
+    ("places", "message"),
     [
         (["train", "test", "other"], "expected every image below test/ or train/, which are splits. Received: path="),
         (["train", "test", "test_hard"], "which are splits. Received: path='PATH', folders=['test', 'test_hard', "),
         (["train", "test", "."], "with 10 images beside them, such as '0.png'"),
         (
             ["cat/train", "cat/test", "dog"],
-            "below every folder of a class, or below none. Received: path='PATH', image=",
+            "below every class folder, or below none. Received: path='PATH', image=",
         ),
     ],
 )
-def test_what_would_make_wrong_splits_is_refused(tmp_path, places, told):
-    assert told in refused(tmp_path, folders(*places))
+def test_what_would_make_wrong_splits_is_refused(tmp_path, places, message):
+    assert message in refused(tmp_path, folders(*places))
 
 
 def test_folders_without_images_and_what_a_mac_adds_do_not_count(tmp_path):
     beside = {"docs/a.txt": b"x", "__MACOSX/dataset/cat/._0.png": b"x", "README.md": b"x", "dataset/.DS_Store": b"x"}
     listing = alike(tmp_path, folders("dataset/cat", "dataset/dog") | beside)
     assert listing.classes == ("cat", "dog")
-    assert left_out(listing) == ["2 files other than images (1 .md, 1 .txt), such as README.md"]
+    assert ignored(listing) == ["2 files other than images (1 .md, 1 .txt), such as README.md"]
 
 
-# What is an image.
+# Recognising images.
 
 
 @pytest.mark.parametrize("suffix", ["", ".jfif", ".JPG", ".Jpeg", ".jpg.part", ".1", ".dat", ".jpg_large", ".ü"])
-def test_an_image_is_one_by_its_content_whatever_its_suffix(tmp_path, suffix):
+def test_an_image_is_recognised_by_its_content_whatever_its_suffix(tmp_path, suffix):
     data = picture(kind="JPEG")
     files = {f"{name}/{i}{suffix}": data for name in ("cat", "dog") for i in range(5)} | {"cat/list.dat": b"text"}
     listing = alike(tmp_path, files)
     assert len(listing.entries) == 10
-    assert left_out(listing) == ["1 file other than images (1 .dat), such as cat/list.dat"]
+    assert ignored(listing) == ["1 file other than images (1 .dat), such as cat/list.dat"]
     with listing.read(3) as image:
         assert image.size == (24, 24)
 
@@ -287,7 +287,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind != "AVIF" or features.check("avif")])
-def test_the_first_bytes_tell_every_kind_of_image(kind):
+def test_every_kind_of_image_is_recognised_by_its_first_bytes(kind):
     assert kinds.is_image(picture(kind=kind)[: kinds.FIRST_BYTES])
 
 
@@ -305,31 +305,31 @@ def test_both_orders_of_bytes_and_large_tiff_files_are_images():
 @pytest.mark.parametrize(
     "data", [b"", b"\0" * 32, b"BMW and other cars, which", b"P is a letter", b"P4 of the list", b"PK\3\4", b"<html>"]
 )
-def test_what_only_resembles_an_image_is_none(data):
+def test_what_only_resembles_an_image_is_not_one(data):
     assert not kinds.is_image(data)
 
 
-def test_a_wrong_suffix_of_an_image_does_not_matter_and_a_page_named_as_one_is_set_aside(tmp_path):
+def test_a_wrong_suffix_of_an_image_does_not_matter_and_a_page_named_as_one_is_skipped(tmp_path):
     files = {f"train/{i}.jpg": PNG for i in range(20)} | {"train/99.jpg": b"<html>404 not found</html>"}
     [source, *_] = write(tmp_path, files | folders("test"))
     dataset = prepare(DataConfig(source=source, size=24, colour="rgb"), tmp_path / "dataset")
-    assert dataset.manifest["set_aside"] == [{"name": "train/99.jpg", "reason": "unreadable: not an image"}]
+    assert dataset.manifest["skipped"] == [{"name": "train/99.jpg", "reason": "unreadable: not an image"}]
     with pytest.raises(ValueError, match="1 of 31 images cannot be used"):
         prepare(DataConfig(source=source, size=24, max_unusable=0.01), tmp_path / "none")
 
 
 @pytest.mark.parametrize("name", ["IMG_1.HEIC", "IMG_1"])
-def test_a_photo_of_a_kind_that_is_not_read_counts_as_an_image_and_says_its_kind(tmp_path, name):
+def test_a_photo_in_an_unsupported_format_counts_as_an_image_and_its_format_is_named(tmp_path, name):
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     [source, *_] = write(tmp_path, {f"{i}.png": PNG for i in range(20)} | {name: heic})
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
-    reason = "unreadable: HEIC, a format that is not read here; convert it to PNG or JPEG"
-    assert dataset.manifest["set_aside"] == [{"name": name, "reason": reason}]
+    reason = "unreadable: HEIC, an unsupported format; convert it to PNG or JPEG"
+    assert dataset.manifest["skipped"] == [{"name": name, "reason": reason}]
 
 
 def test_files_that_are_images_by_their_suffix_are_not_opened_to_be_listed(tmp_path, monkeypatch):
     looked = []
-    monkeypatch.setattr("ganlib.data.stored.File.start", lambda file, count: looked.append(file.path) or PNG[:count])
+    monkeypatch.setattr("ganlib.data.locations.File.start", lambda file, count: looked.append(file.path) or PNG[:count])
     [source, *_] = write(tmp_path, folders("a") | {"a/x.txt": b"x", "a/unknown": b"x"})
     assert len(source.listing().entries) == 11
     assert [Path(path).name for path in looked] == ["unknown"]
@@ -339,7 +339,7 @@ def test_files_that_are_images_by_their_suffix_are_not_opened_to_be_listed(tmp_p
 
 
 def labelled(kind, count=12, classes=3):
-    """Images in numbered folders, and their labels as StyleGAN's tool or Hugging Face's data sets keep them."""
+    """Images in numbered folders, with labels in the format of StyleGAN's tool or of Hugging Face's data sets."""
     names = [f"{i // 6:05d}/img{i:08d}.png" for i in range(count)]
     files = dict.fromkeys(names, PNG)
     pairs = [(name, 8 + i % classes) for i, name in enumerate(names)]
@@ -361,18 +361,18 @@ def test_labels_are_read_from_files(tmp_path, form, top):
     listing = alike(tmp_path, {top + name: data for name, data in labelled(form).items()})
     assert listing.classes == ("8", "9", "10")
     assert [entry.label for entry in listing.entries] == [i % 3 for i in range(12)]
-    assert (listing.left_out, listing.notes) == ((), ())
+    assert (listing.ignored, listing.notes) == ((), ())
 
 
-def test_a_file_that_says_that_there_are_no_labels_makes_no_classes_of_numbered_folders(tmp_path):
+def test_if_a_file_states_that_there_are_no_labels_numbered_folders_are_not_classes(tmp_path):
     listing = alike(tmp_path, labelled("dataset.json") | {"dataset.json": b'{"labels": null}'})
     assert (listing.classes, len(listing.entries)) == ((), 12)
-    assert listing.notes == ("no classes, since dataset.json tells of none",)
+    assert listing.notes == ("no classes, since dataset.json has none",)
 
 
-def test_labels_that_are_all_alike_make_no_classes_and_that_is_said(tmp_path):
+def test_labels_that_are_all_the_same_make_no_classes_and_that_is_noted(tmp_path):
     listing = alike(tmp_path, labelled("dataset.json", classes=1))
-    assert (listing.classes, listing.notes) == ((), ("no classes, since dataset.json tells of 1",))
+    assert (listing.classes, listing.notes) == ((), ("no classes, since dataset.json has 1",))
 
 
 def test_each_split_may_have_its_own_file_of_labels(tmp_path):
@@ -394,51 +394,53 @@ def test_each_split_may_have_its_own_file_of_labels(tmp_path):
         "Datei;Prüfer\n1;Jörg\n".encode("latin-1"),
     ],
 )
-def test_a_file_about_something_else_does_not_take_the_classes_of_folders_away(tmp_path, text):
+def test_a_file_about_something_else_leaves_the_classes_of_folders(tmp_path, text):
     name = "dataset.json" if text.startswith(b"{") else "metadata.csv"
     listing = alike(tmp_path, folders("cat", "dog") | {name: text})
     assert listing.classes == ("cat", "dog")
 
 
-def test_labels_of_images_that_are_not_there_are_told(tmp_path):
+def test_labels_of_images_that_do_not_exist_are_noted(tmp_path):
     files = labelled("metadata.csv")
     del files["00000/img00000003.png"]
     listing = alike(tmp_path, files)
-    assert listing.notes == ("labels in metadata.csv: 1 of 12 are of no image here, such as 00000/img00000003.png",)
+    assert listing.notes == (
+        "labels in metadata.csv: 1 of 12 are of images that do not exist, such as 00000/img00000003.png",
+    )
 
 
-def test_one_image_without_a_label_is_left_out_and_many_are_refused(tmp_path):
+def test_one_image_without_a_label_is_ignored_and_many_are_refused(tmp_path):
     listing = alike(tmp_path / "one", labelled("dataset.json") | {"00001/new.png": PNG})
-    assert left_out(listing) == ["1 image without a label, such as 00001/new.png"]
-    told = refused(tmp_path / "many", labelled("dataset.json") | folders("more"))
-    assert "expected a label for every image. Received: file='dataset.json', 10 of 22 images have no label" in told
+    assert ignored(listing) == ["1 image without a label, such as 00001/new.png"]
+    message = refused(tmp_path / "many", labelled("dataset.json") | folders("more"))
+    assert "expected a label for every image. Received: file='dataset.json', 10 of 22 images have no label" in message
 
 
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("dataset.json", b'{"labels": [["a.png", 1', "labels that cannot be read: "),
-        ("dataset.json", b'{"labels": ' + b"[" * 100_000, "labels that cannot be read: "),
+        ("dataset.json", b'{"labels": [["a.png", 1', "cannot read labels: "),
+        ("dataset.json", b'{"labels": ' + b"[" * 100_000, "cannot read labels: "),
         ("dataset.json", b'{"labels": [["a.png", 1.5]]}', "expected a word or a whole number as label, not 1.5"),
         ("dataset.json", b'{"labels": [["a.png", [0, 1]]]}', "not [0, 1]"),
         ("dataset.json", b'{"labels": [1, 2]}', "expected `labels` to be pairs"),
         ("dataset.json", b'{"labels": [[7, 1]]}', "expected the name of a file, not 7"),
-        ("metadata.csv", b"file_name,label\n\xff\xfe,1", "labels that cannot be read: "),
-        ("metadata.csv", "file_name,label\na,b\n".encode("utf-16"), "labels that cannot be read: "),
-        ("metadata.csv", b'file_name,label\n"' + b"x" * 200_000, "labels that cannot be read: "),
+        ("metadata.csv", b"file_name,label\n\xff\xfe,1", "cannot read labels: "),
+        ("metadata.csv", "file_name,label\na,b\n".encode("utf-16"), "cannot read labels: "),
+        ("metadata.csv", b'file_name,label\n"' + b"x" * 200_000, "cannot read labels: "),
         ("metadata.jsonl", b'["file_name"]', "expected an object on every line"),
     ],
 )
 def test_a_wrong_file_of_labels_is_refused_in_one_line(tmp_path, name, data, reason):
-    told = refused(tmp_path, folders("a") | {name: data})
-    assert reason in told
-    assert told.endswith(f"Received: file='{name}'")
-    assert len(told) < 300
+    message = refused(tmp_path, folders("a") | {name: data})
+    assert reason in message
+    assert message.endswith(f"Received: file='{name}'")
+    assert len(message) < 300
 
 
 def test_two_labels_for_one_image_are_refused(tmp_path):
-    told = refused(tmp_path, folders("a") | {"metadata.csv": b"file_name,label\na/1.png,cat\na/1.png,dog\n"})
-    assert told == "expected one label for every image. Received: image='a/1.png' in 'metadata.csv'"
+    message = refused(tmp_path, folders("a") | {"metadata.csv": b"file_name,label\na/1.png,cat\na/1.png,dog\n"})
+    assert message == "expected one label for every image. Received: image='a/1.png' in 'metadata.csv'"
 
 
 def test_a_file_of_labels_that_is_too_large_is_refused(tmp_path, monkeypatch):
@@ -454,7 +456,7 @@ def test_other_names_of_classes_are_another_listing(tmp_path):
     assert sums[0] != sums[1]
 
 
-# All that can be thought of.
+# Generated layouts.
 
 NAMES = ["Train", "train", "test", "val", "trainA", "testB", "cat", "dog", "00000", "data", "ü", ".x"]
 ENDINGS = st.sampled_from([".png", ".JPG", "", ".dat", ".txt"])
@@ -469,7 +471,7 @@ FILES = st.dictionaries(
 
 @settings(max_examples=80)
 @given(FILES, st.sampled_from([0, 0, 1, 2]))
-def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_word(files, every):
+def test_any_tree_gives_the_same_from_all_sources_and_no_image_is_lost_silently(files, every):
     if every:
         chosen = sorted(name for name, data in files.items() if data == PNG)[::every]
         labels = [(name, index % 2) for index, name in enumerate(chosen)]
@@ -489,7 +491,7 @@ def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_
         if not drawn:
             tested = [name for name, split, *_ in entries if split == "train" and name.startswith(("test/", "val/"))]
             assert not tested
-        # Unpacked with a folder around it, nothing changes.
+        # A folder around everything changes nothing.
         wrapped = ImageFolder(
             path=str(shutil.move(place / "folder", place / "new" / "dataset")).removesuffix("/dataset")
         )
@@ -498,49 +500,49 @@ def test_any_tree_gives_the_same_from_everywhere_and_no_image_is_lost_without_a_
         shutil.rmtree(place)
 
 
-# What is said.
+# Descriptions.
 
 
 def described(listing):
     return describe(listing, survey(listing))
 
 
-def test_what_was_recognised_is_said_in_two_lines(tmp_path, capsys):
+def test_a_source_is_described_in_two_lines(tmp_path, capsys):
     files = folders("cat", count=40) | folders("dog", count=20) | {"notes.txt": b"x", "a.txt": b"x", "cat/m.mp4": b"x"}
     [source, *_] = write(tmp_path, files)
-    said = [
+    output = [
         "60 images: train 54, test 6 (held out at random); 2 classes: cat 40, dog 20 (fewest)",
         (
-            "left out: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
-            "sizes 24x24, in colour (10 looked at); values 0..255"
+            "ignored: 3 files other than images (2 .txt, 1 .mp4), such as a.txt; "
+            "sizes 24x24, in colour (10 checked); values 0..255"
         ),
     ]
-    assert described(source.listing()) == said
+    assert described(source.listing()) == output
     dataset = prepare(DataConfig(source=source, size=24), tmp_path / "dataset")
-    assert dataset.manifest["description"] == said
-    assert capsys.readouterr().out.startswith("".join(f"data: {line}\n" for line in said))
+    assert dataset.manifest["description"] == output
+    assert capsys.readouterr().out.startswith("".join(f"data: {line}\n" for line in output))
     prepare(DataConfig(source=source, size=24, fingerprint="said by the run"), tmp_path / "again")
     assert "data: " not in capsys.readouterr().out
 
 
-def test_many_classes_are_cut_and_the_fewest_is_always_told(tmp_path):
+def test_many_classes_are_shortened_and_the_smallest_is_always_shown(tmp_path):
     files = {f"c{c:02d}/{i}.png": PNG for c in range(30) for i in range(2 if c == 17 else 3)}
     line, sizes = described(alike(tmp_path, files))
     assert line.endswith("30 classes: c00 3, c01 3, c02 3, c03 3, c04 3, c17 2 (fewest), and 24 more")
-    assert sizes == "sizes 24x24, in colour (10 looked at); values 0..255"
+    assert sizes == "sizes 24x24, in colour (10 checked); values 0..255"
 
 
-def test_sizes_are_told_from_the_smallest_to_the_largest_and_damage_is_no_obstacle(tmp_path):
+def test_sizes_are_shown_from_the_smallest_to_the_largest_despite_damage(tmp_path):
     for index, size in enumerate([(9, 30), (100, 50), (20, 20)]):
         Image.new("L", size).save(tmp_path / f"{index}.png")
     (tmp_path / "3.png").write_bytes(b"x")
     with warnings.catch_warnings(action="error"):
         *_, sizes = described(ImageFolder(path=str(tmp_path)).listing())
-    assert sizes == "sizes 9x30 to 100x50, grey (3 looked at); 1 of 4 looked at cannot be read; values 0..255"
+    assert sizes == "sizes 9x30 to 100x50, grey (3 checked); 1 of 4 checked images cannot be read; values 0..255"
 
 
-def test_the_words_of_a_name_tell_its_role():
-    assert role("trainA") == Role("train", "A")
-    assert role("images_TEST_2017") == Role("test")
-    assert role("train_test") is None
-    assert role("contest") is role("training2test") is role("trainé") is role("") is None
+def test_the_words_of_a_name_define_its_role():
+    assert folder_role("trainA") == Role("train", "A")
+    assert folder_role("images_TEST_2017") == Role("test")
+    assert folder_role("train_test") is None
+    assert folder_role("contest") is folder_role("training2test") is folder_role("trainé") is folder_role("") is None

@@ -183,7 +183,7 @@ def test_the_terminal_shows_progress_without_noise_and_the_log_keeps_all(finishe
 
 def test_warnings_of_libraries_end_nothing_though_the_user_makes_errors_of_them(finished):
     [note] = finished.errors
-    assert note == "note: PYTHONWARNINGS=error is ignored: no warning of a library ends a command"
+    assert note == "note: PYTHONWARNINGS=error is ignored: warnings of libraries do not end commands"
 
 
 def test_nothing_is_read_from_or_written_to_the_current_directory(finished):

@@ -1,4 +1,4 @@
-"""The example manifests of the docs, as far as they can be tried without a cluster: what their pods would start."""
+"""The example manifests of the docs, as far as they can be tested without a cluster: what their pods would start."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def assert_command_fits(words):
     assert config.training.strategy == "auto"
 
 
-def test_the_workers_of_a_tfjob_start_a_command_that_there_is():
+def test_the_workers_of_a_tfjob_start_an_existing_command():
     spec = manifests("tfjob.yaml")["TFJob"]["spec"]["tfReplicaSpecs"]["Worker"]
     (container,) = spec["template"]["spec"]["containers"]
     assert container["name"] == "tensorflow"
@@ -45,9 +45,9 @@ def test_the_workers_of_a_tfjob_start_a_command_that_there_is():
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_the_pods_of_a_trainjob_tell_each_other_apart(tmp_path, index):
-    found = manifests("trainjob.yaml")
-    job, runtime = found["TrainJob"], found["TrainingRuntime"]
+def test_the_pods_of_a_trainjob_have_distinct_indices(tmp_path, index):
+    result = manifests("trainjob.yaml")
+    job, runtime = result["TrainJob"], result["TrainingRuntime"]
     assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
     trainer, name = job["spec"]["trainer"], job["metadata"]["name"]
     program = tmp_path / "gan-pipelines"
@@ -59,8 +59,8 @@ def test_the_pods_of_a_trainjob_tell_each_other_apart(tmp_path, index):
     )
     cluster, *words = done.stdout.splitlines()
     assert_command_fits(words)
-    told = json.loads(cluster)
-    assert told["task"] == {"type": "worker", "index": index}
-    assert told["task"]["type"] in TRAINERS
+    message = json.loads(cluster)
+    assert message["task"] == {"type": "worker", "index": index}
+    assert message["task"]["type"] in TRAINERS
     pods = [f"{name}-node-0-{number}.{name}:2222" for number in range(trainer["numNodes"])]
-    assert told["cluster"] == {"worker": pods}
+    assert message["cluster"] == {"worker": pods}

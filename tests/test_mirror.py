@@ -1,4 +1,4 @@
-"""A folder that is kept in a bucket: equal to what was pushed last, whatever fails."""
+"""The mirror of a folder in a bucket: equal to the last push, whatever fails."""
 
 import hashlib
 import itertools
@@ -51,7 +51,7 @@ def test_what_is_pushed_is_pulled_elsewhere(place, here, there):
 
 
 def sent(traffic):
-    """Returns the names of the objects that were sent."""
+    """Returns the names of the uploaded objects."""
     return [asked.split()[-1].removeprefix("runs/one/") for asked in traffic.asked if asked.startswith("POST")]
 
 
@@ -94,17 +94,17 @@ def test_a_pull_removes_other_files_and_asks_only_for_those_that_differ(place, h
     assert storage.Mirror(place, there).pull()
     assert read(there) == read(here) | {".lock": b"hidden"}
     assert sorted(os.listdir(there)) == [".lock", "deep", "empty", "state"]
-    assert traffic.count("/objects/") == 1  # the empty one needs no asking
+    assert traffic.count("/objects/") == 1  # the empty one needs no request
 
 
-def test_hidden_files_stay_at_home(place, here, there):
+def test_hidden_files_are_not_pushed(place, here, there):
     write(here, **{".lock": b"", "deep/.x.partial": b"half", ".hidden/file": b""})
     storage.Mirror(place, here).push()
     assert storage.Mirror(place, there).pull()
     assert sorted(read(there)) == ["deep/er/history", "empty", "state"]
 
 
-def test_a_run_goes_on_elsewhere_and_comes_back(place, here, there):
+def test_a_run_resumes_elsewhere_and_comes_back(place, here, there):
     first = storage.Mirror(place, here)
     first.push()
     second = storage.Mirror(place, there)
@@ -123,13 +123,13 @@ def test_a_second_writer_ends_the_first(place, here, there, traffic):
     first, second = storage.Mirror(place, here), storage.Mirror(place, there)
     first.push()
     second.pull()
-    second.push()  # nothing changed: it has taken over nothing yet
+    second.push()  # nothing changed, so it has not taken over yet
     write(here, state=b"first")
     first.push()
     write(there, state=b"second")
     traffic.asked.clear()
     for _ in range(2):
-        with pytest.raises(storage.TakenOver, match="another process has written there meanwhile") as caught:
+        with pytest.raises(storage.WriteConflict, match="another process has written there meanwhile") as caught:
             second.push()
         assert str(caught.value).endswith(f"Received: path={place!r}")
         assert sent(traffic) == []
@@ -149,17 +149,17 @@ def test_of_two_writers_that_push_at_the_same_time_one_fails(place, here, there,
             time.sleep(0.01)
         second.push()
         waiting.go_on.set()
-        with pytest.raises(storage.TakenOver):
+        with pytest.raises(storage.WriteConflict):
             slow.result()
-    with pytest.raises(storage.TakenOver):
+    with pytest.raises(storage.WriteConflict):
         first.push()
     assert first.pull()
     assert read(here)["state"] == b"second"
 
 
-def test_a_first_push_does_not_go_over_what_another_left(place, here, there):
+def test_a_first_push_does_not_overwrite_what_another_process_left(place, here, there):
     storage.Mirror(place, here).push()
-    with pytest.raises(storage.TakenOver):
+    with pytest.raises(storage.WriteConflict):
         storage.Mirror(place, write(there, state=b"mine")).push()
     assert storage.Mirror(place, there).pull()
     assert read(there) == read(here)
@@ -176,7 +176,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
 @pytest.mark.parametrize(("kind", "settings"), FAULTS, ids=lambda value: str(value).replace("'", ""))
-def test_a_passing_fault_is_outlived(place, here, there, traffic, kind, settings, name):
+def test_a_transient_fault_is_survived(place, here, there, traffic, kind, settings, name):
     for method in ("POST", "GET"):
         traffic.fail(kind, method=method, path=f"runs/one/{name}", **settings)
     storage.Mirror(place, here).push()
@@ -186,7 +186,7 @@ def test_a_passing_fault_is_outlived(place, here, there, traffic, kind, settings
 
 
 @pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
-def test_what_arrives_damaged_is_asked_for_again(place, here, there, traffic, name):
+def test_a_damaged_download_is_repeated(place, here, there, traffic, name):
     storage.Mirror(place, here).push()
     fault = traffic.fail("spoil", path=f"/download/storage/v1/b/bucket/o/runs/one/{name}", times=2)
     assert storage.Mirror(place, there).pull()
@@ -194,7 +194,7 @@ def test_what_arrives_damaged_is_asked_for_again(place, here, there, traffic, na
     assert fault.met == 2
 
 
-def test_a_request_that_is_damaged_on_its_way_is_sent_again(place, here, there, traffic):
+def test_a_damaged_upload_is_repeated(place, here, there, traffic):
     fault = traffic.fail("spoil_request", method="POST", path=storage.sha256(here / "state"))
     storage.Mirror(place, here).push()
     assert fault.met == 1
@@ -204,8 +204,8 @@ def test_a_request_that_is_damaged_on_its_way_is_sent_again(place, here, there, 
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """Lasting faults end soon."""
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.3)
+    """Shortens the timeouts, so that lasting faults end soon."""
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.3)
 
 
 def one_line(caught):
@@ -217,24 +217,24 @@ def one_line(caught):
 
 @pytest.mark.parametrize("name", ["objects/", "snapshot.json"])
 @pytest.mark.parametrize(
-    ("fault", "error", "told"),
+    ("fault", "error", "message"),
     [
         (503, OSError, "cannot be written: the server answers 503, for 0.3 s"),
         (429, OSError, "cannot be written: the server answers 429, for 0.3 s"),
         (403, ValueError, "access is denied (403)"),
         ("cut_request", OSError, "cannot be written: "),
         ("wait", OSError, "cannot be written: "),
-        ("spoil_request", OSError, "the checksum of what arrived is not the object's"),
+        ("spoil_request", OSError, "the transferred bytes have a wrong checksum"),
     ],
 )
 def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
-    place, here, there, traffic, hurried, fault, error, told, name, monkeypatch
+    place, here, there, traffic, hurried, fault, error, message, name, monkeypatch
 ):
     mirror = storage.Mirror(place, here)
     mirror.push()
     before = read(here)
     if fault == "wait":
-        monkeypatch.setattr(remote.gs, "SENDING", 0.5)
+        monkeypatch.setattr(remote.gs, "WRITE_TIMEOUT", 0.5)
     write(here, state=os.urandom(30_000), more=os.urandom(30_000))
     settings = {"seconds": 0.8} if fault == "wait" else {"status": fault} if isinstance(fault, int) else {}
     kind = "status" if isinstance(fault, int) else fault
@@ -243,10 +243,10 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
     with pytest.raises(error) as caught:
         mirror.push()
     assert time.monotonic() - began < 5
-    assert told in one_line(caught)
+    assert message in one_line(caught)
     traffic.faults.clear()
-    monkeypatch.setattr(remote.gs, "SENDING", 60.0)
-    if fault != "wait":  # by which the storage wrote it, though no answer came
+    monkeypatch.setattr(remote.gs, "WRITE_TIMEOUT", 60.0)
+    if fault != "wait":  # with this fault, the storage writes it but does not answer
         assert storage.Mirror(place, there).pull()
         assert read(there) == before
     mirror.push()
@@ -255,17 +255,17 @@ def test_a_lasting_fault_of_a_push_leaves_the_old_snapshot(
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "told"),
+    ("fault", "error", "message"),
     [
         (503, OSError, "cannot be read: the server answers 503, for 0.3 s"),
         (401, ValueError, "no credentials"),
         (404, ValueError, "no such bucket or object"),
         ("cut_request", OSError, "cannot be read: "),
-        ("spoil", OSError, "the checksum of what arrived is not the object's"),
+        ("spoil", OSError, "the transferred bytes have a wrong checksum"),
     ],
 )
 def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
-    place, here, there, traffic, hurried, fault, error, told
+    place, here, there, traffic, hurried, fault, error, message
 ):
     storage.Mirror(place, here).push()
     write(there, state=b"mine", other=b"other")
@@ -276,11 +276,11 @@ def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
     mirror = storage.Mirror(place, there)
     with pytest.raises(error) as caught:
         mirror.pull()
-    assert told in one_line(caught)
+    assert message in one_line(caught)
     visible = {name: data for name, data in read(there).items() if not name.startswith(".")}
     assert visible == {"state": b"mine", "other": b"other"}
     traffic.faults.clear()
-    with pytest.raises(storage.TakenOver):  # whoever goes on without what could not be read does not write over it
+    with pytest.raises(storage.WriteConflict):  # a run that continues after a failed pull does not overwrite the copy
         mirror.push()
     assert mirror.pull()
     assert read(there) == read(here)
@@ -288,7 +288,7 @@ def test_a_lasting_fault_of_a_pull_leaves_the_folder_as_it_was(
 
 
 def run(code, *words):
-    """Starts a process that says nothing and imports the real module."""
+    """Starts a process without output that imports the real module."""
     program = f"import sys\nfrom pathlib import Path\nfrom ganlib import storage\n{code}"
     return subprocess.Popen([sys.executable, "-c", program, *map(str, words)], stdout=subprocess.DEVNULL)
 
@@ -301,7 +301,7 @@ def kill_at(process, fault):
     process.wait()
 
 
-def test_a_killed_push_leaves_the_old_snapshot_and_the_next_goes_on(place, here, there, traffic):
+def test_a_killed_push_leaves_the_old_snapshot_and_the_next_one_resumes(place, here, there, traffic):
     storage.Mirror(place, here).push()
     before = read(here)
     write(here, **{f"new{index}": os.urandom(1000) for index in range(30)})
@@ -323,7 +323,7 @@ def test_a_killed_push_leaves_the_old_snapshot_and_the_next_goes_on(place, here,
     assert read(here) == read(there)
 
 
-def test_a_killed_pull_goes_on_where_it_was(place, here, there, traffic):
+def test_a_killed_pull_is_resumed(place, here, there, traffic):
     write(here, large=os.urandom(3_000_000))
     storage.Mirror(place, here).push()
     digest = storage.sha256(here / "large")
@@ -337,7 +337,7 @@ def test_a_killed_pull_goes_on_where_it_was(place, here, there, traffic):
     assert read(there) == read(here)
 
 
-def kept(objects):
+def stored(objects):
     return {blob.name.rpartition("/")[2] for blob in objects.list_blobs(prefix="runs/one/objects/")}
 
 
@@ -386,7 +386,7 @@ def test_bytes_that_are_changed_before_they_are_sent_are_not_stored_under_their_
             time.sleep(0.01)
         (here / "state").write_bytes(b"other")
         waiting.go_on.set()
-        with pytest.raises(storage.RemoteError, match="the checksum of what arrived"):
+        with pytest.raises(storage.RemoteError, match="the transferred bytes have a wrong checksum"):
             slow.result()
     assert storage.Mirror(place, there).pull()
     assert read(there) == before
@@ -401,7 +401,7 @@ def test_objects_of_older_snapshots_are_removed(place, tmp_path, objects):
         write(tmp_path, state=bytes([index]), same=b"same")
         digests.append(storage.sha256(tmp_path / "state"))
         mirror.push()
-    assert kept(objects) == {*digests[2:], storage.sha256(tmp_path / "same")}
+    assert stored(objects) == {*digests[2:], storage.sha256(tmp_path / "same")}
 
 
 def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, there, objects, traffic):
@@ -416,8 +416,8 @@ def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, 
         slow = pool.submit(second.push)
         while not waiting.met:
             time.sleep(0.01)
-        assert storage.sha256(there / "state") in kept(objects)
-        first._tidy(*_inside(first), first._last)
+        assert storage.sha256(there / "state") in stored(objects)
+        first._remove_old_objects(*_inside(first), first._last)
         waiting.go_on.set()
         slow.result()
     assert storage.Mirror(place, here).pull()
@@ -425,11 +425,11 @@ def test_what_a_second_writer_has_sent_is_not_removed_by_the_first(place, here, 
 
 
 def _inside(mirror):
-    bucket, path = remote.gs.connected(mirror.location)
+    bucket, path = remote.gs.connect(mirror.location)
     return bucket, f"{path}/"
 
 
-def test_an_object_that_nobody_names_any_more_is_sent_again_before_it_is_relied_on(place, here, there, objects):
+def test_an_object_that_is_in_no_snapshot_is_sent_again_before_it_is_used(place, here, there, objects):
     first, second = storage.Mirror(place, here), storage.Mirror(place, there)
     put_aside = write(there, state=b"left by a push that was killed")
     left = objects.blob(f"runs/one/objects/{storage.sha256(put_aside / 'state')}")
@@ -442,7 +442,7 @@ def test_an_object_that_nobody_names_any_more_is_sent_again_before_it_is_relied_
     assert objects.get_blob(left.name).generation > before
 
 
-def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there, objects, traffic):
+def test_a_reader_that_is_overtaken_by_pushes_uses_the_newer_snapshot(place, here, there, objects, traffic):
     mirror = storage.Mirror(place, here)
     mirror.push()
     waiting = traffic.fail("wait", method="GET", path=storage.sha256(here / "state"), seconds=30)
@@ -458,7 +458,7 @@ def test_a_reader_that_is_overtaken_takes_the_later_snapshot(place, here, there,
     assert read(there) == read(here)
 
 
-def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_anew(place, here, there, traffic):
+def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_again(place, here, there, traffic):
     mirror = storage.Mirror(place, here)
     mirror.push()
     waiting = traffic.fail("wait", method="GET", path="/download/storage/v1/b/bucket/o/runs/one/snapshot", seconds=30)
@@ -473,7 +473,7 @@ def test_a_snapshot_that_is_replaced_while_it_is_looked_up_is_read_anew(place, h
     assert read(there) == read(here)
 
 
-def test_a_full_disk_is_told_in_one_line(place, here, there, traffic):
+def test_a_full_disk_is_reported_in_one_line(place, here, there, traffic):
     storage.Mirror(place, here).push()
     (there / ".pull").mkdir(parents=True)
     (there / ".pull" / storage.sha256(here / "state")).symlink_to("/dev/full")
@@ -482,13 +482,13 @@ def test_a_full_disk_is_told_in_one_line(place, here, there, traffic):
     one_line(caught)
 
 
-def test_a_folder_that_is_not_there_is_not_pushed_as_an_empty_one(place, there, objects):
+def test_a_folder_that_does_not_exist_is_not_pushed_as_an_empty_one(place, there, objects):
     with pytest.raises(ValueError, match="no such folder"):
         storage.Mirror(place, there).push()
-    assert kept(objects) == set()
+    assert stored(objects) == set()
 
 
-def test_an_object_that_is_lost_is_told(place, here, there, objects):
+def test_a_lost_object_is_reported(place, here, there, objects):
     storage.Mirror(place, here).push()
     objects.blob(f"runs/one/objects/{storage.sha256(here / 'state')}").delete()
     with pytest.raises(ValueError, match="no such bucket or object") as caught:
@@ -526,7 +526,7 @@ def test_a_snapshot_with_a_name_that_leads_elsewhere_is_refused(place, there, tm
         b'{"format": 2, "writer": "", "files": {}}',
     ],
 )
-def test_what_is_no_snapshot_is_told_and_changes_nothing(place, here, objects, text):
+def test_a_malformed_snapshot_is_reported_and_changes_nothing(place, here, objects, text):
     objects.blob("runs/one/snapshot.json").upload_from_string(text)
     before = read(here)
     with pytest.raises(ValueError, match="expected a snapshot that this program wrote: ") as caught:
@@ -535,14 +535,14 @@ def test_what_is_no_snapshot_is_told_and_changes_nothing(place, here, objects, t
     assert read(here) == before
 
 
-def test_a_name_that_no_object_can_bear_is_refused_before_anything_is_sent(place, here, objects):
+def test_a_name_that_is_not_valid_for_an_object_is_refused_before_anything_is_sent(place, here, objects):
     write(here, **{"a\nb": b"x"})
     with pytest.raises(ValueError, match="expected a name of one line"):
         storage.Mirror(place, here).push()
-    assert kept(objects) == set()
+    assert stored(objects) == set()
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_asked_for(place, here, there, monkeypatch, traffic):
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_requested(place, here, there, monkeypatch, traffic):
     storage.Mirror(place, here).push()
     free = storage.shutil.disk_usage("/")._replace(free=30_004)
     monkeypatch.setattr("shutil.disk_usage", lambda _: free)

@@ -1,4 +1,4 @@
-"""Parts made by themselves and merged are to the byte what one task writes, and only parts of one whole are merged."""
+"""Merged parts equal, byte by byte, what one task writes, and only parts that belong together are merged."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def write_images(folder, bad=BAD):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """45 images to train on and 15 to test on, of two classes; some of both are no images."""
+    """45 images to train on and 15 to test on, of two classes; some in both splits are not images."""
     return write_images(tmp_path_factory.mktemp("parts") / "images")
 
 
@@ -39,7 +39,7 @@ def config_of(folder, **changes):
 
 
 def made(config, place, numbers=None):
-    """Makes parts and returns their folders."""
+    """Prepares parts and returns their folders."""
     folders = []
     for number in range(config.shards) if numbers is None else numbers:
         prepare_part(config, place / f"part-{number}", part=number, of=config.shards)
@@ -62,7 +62,7 @@ def test_merged_parts_are_to_the_byte_what_one_task_writes(folder, tmp_path, sha
     whole = prepare(config, tmp_path / "whole")
     merged = merge_parts(config, made(config, tmp_path)[::-1], tmp_path / "merged")
     assert files_of(merged.folder) == files_of(whole.folder)
-    assert merged.manifest["set_aside"] != []
+    assert merged.manifest["skipped"] != []
     usable = 45 - sum(index % 4 != 0 for index in BAD)
     assert merged.count("train") == min(limit or usable, usable)
 
@@ -76,14 +76,14 @@ def test_two_processes_write_what_one_writes_from_every_kind_of_source(folder, t
     alone = [prepare(config, tmp_path / f"alone-{index}") for index, config in enumerate(configs)]
     started = []
 
-    class Crew(reading.Crew):
+    class WorkerPool(reading.WorkerPool):
         def __init__(self, count, *rest):
             started.append(count)
             super().__init__(count, *rest)
 
-    monkeypatch.setattr(reading, "Crew", Crew)
+    monkeypatch.setattr(reading, "WorkerPool", WorkerPool)
     monkeypatch.setattr(reading, "cores", lambda: 2)
-    monkeypatch.setattr(reading, "PAYS", 0.0)
+    monkeypatch.setattr(reading, "MIN_WORK_SECONDS", 0.0)
     monkeypatch.setattr(parts, "CHUNK_IMAGES", 5)
     for index, (config, one) in enumerate(zip(configs, alone, strict=True)):
         together = prepare(config, tmp_path / f"together-{index}")
@@ -100,7 +100,7 @@ def test_two_processes_write_what_one_writes_from_every_kind_of_source(folder, t
     ],
 )
 def test_prepared_digits_are_those_of_earlier_versions(tmp_path, changes, checksum):
-    """In their own size, so that no version of Pillow has a say; caches and runs depend on these checksums."""
+    """In their original size, so that Pillow's version does not matter. Caches and runs depend on these checksums."""
     assert prepare(DataConfig(size=8, **changes), tmp_path / "dataset").checksum == checksum
 
 
@@ -108,7 +108,7 @@ def test_a_part_depends_on_nothing_but_its_own_images(tmp_path):
     folder = write_images(tmp_path / "images")
     config = config_of(folder, shards=3)
     before = made(config, tmp_path / "before")
-    others = [item["name"] for part in (0, 2) for item in part_file(before[part])["slices"]["train"]["set_aside"]]
+    others = [item["name"] for part in (0, 2) for item in part_file(before[part])["slices"]["train"]["skipped"]]
     assert others != []
     for name in others:
         shutil.copy(folder / "train" / "a" / "02.png", folder / name)
@@ -125,7 +125,7 @@ def part_file(folder):
     return json.loads((folder / "part.json").read_text())
 
 
-def test_a_part_is_whole_or_absent(folder, tmp_path):
+def test_a_part_is_written_atomically(folder, tmp_path):
     config = config_of(folder)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "file").touch()
@@ -137,7 +137,7 @@ def test_a_part_is_whole_or_absent(folder, tmp_path):
         "part": 1,
         "train": part.slices["train"].count,
         "test": part.slices["test"].count,
-        "set_aside": 2,
+        "skipped": 2,
     }
     assert sorted(os.listdir(tmp_path / "out" / "part")) == [
         "part.json",
@@ -155,7 +155,7 @@ def test_training_images_are_linked_into_the_dataset_and_the_parts_stay_as_they_
     merged = merge_parts(config, folders, tmp_path / "merged")
     assert [files_of(place) for place in folders] == before
     links = [(merged.folder / shard["file"]).stat().st_nlink for shard in merged.manifest["splits"]["train"]["shards"]]
-    assert links == [2, 2, 2, 1]  # to the last, images were added in the place of others
+    assert links == [2, 2, 2, 1]  # images were appended to the last one to replace others
 
 
 def test_where_no_links_can_be_made_shards_are_copied(folder, tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def refused(config, folders, place, words):
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 3], [], [0, 1, 2], [0, 1, 1, 3], [0, 1, 2, 3, 3]], ids=str)
-def test_missing_and_double_parts_are_refused(folder, tmp_path, numbers):
+def test_missing_and_duplicate_parts_are_refused(folder, tmp_path, numbers):
     config = config_of(folder)
     made(config, tmp_path, sorted(set(numbers)))
     folders = []
@@ -244,9 +244,9 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
     words = {
         "no file": r"the file part\.json\. Received: folder='.*part-1'",
         "no json": r"not a JSON file: .*Received: path='.*part-1/part\.json'",
-        "not whole": r"expected a whole part\.json\. Received: folder='.*part-1'",
+        "not whole": r"expected a complete part\.json\. Received: folder='.*part-1'",
         "no fingerprints": r"the shard train-00001-of-00002\.fingerprints is missing or cut off\. Received: folder=",
-        "other format": r"a part of format gan-pipelines/part@2\. Received: format='gan-pipelines/part@0'",
+        "other format": r"a part of format gan-pipelines/part@3\. Received: format='gan-pipelines/part@0'",
     }
     missing = r"the shard train-00001-of-00002\.tfrecord is missing or cut off\. Received: folder='.*part-1'"
     refused(config, folders, tmp_path, words.get(damage, missing))
@@ -254,13 +254,13 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
 
 @pytest.mark.parametrize("of", [1, 3, 5])
 def test_settings_of_another_number_of_parts_than_there_are_tasks_for_are_refused(folder, tmp_path, of):
-    with pytest.raises(ValueError, match=rf"^expected data\.shards={of}, the parts .*\. Received: shards=4$"):
+    with pytest.raises(ValueError, match=rf"^expected data\.shards={of}, one for each .*\. Received: shards=4$"):
         prepare_part(config_of(folder), tmp_path / "part", part=0, of=of)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("part", [-1, 4])
-def test_a_part_that_there_is_not_is_refused(folder, tmp_path, part):
+def test_a_part_that_does_not_exist_is_refused(folder, tmp_path, part):
     with pytest.raises(ValueError, match=rf"^expected a part from 0 to 3\. Received: part={part}$"):
         prepare_part(config_of(folder), tmp_path / "part", part=part, of=4)
 

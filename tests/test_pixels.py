@@ -1,4 +1,4 @@
-"""The one place where pixels change their range, and where images become a picture."""
+"""Conversions of pixel ranges, and pictures made of images."""
 
 import base64
 
@@ -31,7 +31,7 @@ def test_values_outside_the_range_are_clipped_and_never_wrap_around():
 
 
 def test_rounding_goes_to_the_nearest_and_from_the_middle_to_the_even():
-    # 0.0 stands for 127.5 exactly; 1/255 more or less for 128.0 and 127.0.
+    # 0.0 is exactly 127.5; 1/255 more or less is 128.0 and 127.0.
     values = tf.constant([0.0, 1 / 255, -1 / 255, 0.7 / 127.5])
     assert pixels.to_uint8(values).numpy().tolist() == [128, 128, 127, 128]
 

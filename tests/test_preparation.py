@@ -1,4 +1,4 @@
-"""Any source becomes one dataset on disk, whole or not at all."""
+"""Any source becomes one dataset on disk, atomically."""
 
 import functools
 import hashlib
@@ -45,7 +45,7 @@ def pictures(dataset, split="train"):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Every kind of image there is, usable or not, among twenty good ones."""
+    """All kinds of images, usable or not, among twenty good ones."""
     folder = write_images(tmp_path / "images")
     noise((12, 12)).save(folder / "grey.png")
     noise((12, 12, 4)).save(folder / "alpha.png")
@@ -66,11 +66,11 @@ def mixed(tmp_path):
     return folder
 
 
-SET_ASIDE = {
+SKIPPED = {
     "text.png": "unreadable: not an image",
     "half.jpg": "unreadable: image file is truncated",
     "dot.png": "too small: 1x1, expected sides of 8 or more",
-    "float.tif": "floating-point values of no known range, which data.value_range would tell",
+    "float.tif": "floating-point values of unknown range; set data.value_range",
     "empty.png": "unreadable: not an image",
 }
 
@@ -83,30 +83,30 @@ def test_the_embedded_digits_are_prepared_without_any_setting(digits):
         "classes": 10,
         "train": 1437,
         "test": 360,
-        "set_aside": 0,
+        "skipped": 0,
     }
 
 
-def test_unusable_images_are_set_aside_by_name_with_their_reason(mixed, tmp_path, capsys):
+def test_unusable_images_are_skipped_by_name_with_their_reason(mixed, tmp_path, capsys):
     dataset = prepare(config_of(mixed, max_unusable=0.2), tmp_path / "dataset")
-    found = {item["name"]: item["reason"] for item in dataset.manifest["set_aside"]}
-    assert found.keys() == SET_ASIDE.keys()
-    for name, reason in SET_ASIDE.items():
-        assert found[name].startswith(reason)
+    result = {item["name"]: item["reason"] for item in dataset.manifest["skipped"]}
+    assert result.keys() == SKIPPED.keys()
+    for name, reason in SKIPPED.items():
+        assert result[name].startswith(reason)
     assert dataset.count("train") + dataset.count("test") == 20 + 9
     assert dataset.manifest["ignored_files"] == 1
-    assert dataset.summary["set_aside"] == 5
+    assert dataset.summary["skipped"] == 5
     out = capsys.readouterr().out
-    assert "set aside 5 of 34 images: " in out
-    assert sum(f"{name} ({reason}" in out for name, reason in SET_ASIDE.items()) == 3
+    assert "skipped 5 of 34 images: " in out
+    assert sum(f"{name} ({reason}" in out for name, reason in SKIPPED.items()) == 3
 
 
 def test_what_a_conversion_loses_is_counted(mixed, tmp_path):
     dataset = prepare(config_of(mixed, max_unusable=0.2), tmp_path / "dataset")
     assert dataset.manifest["remarks"] == {
         "CMYK: converted to RGB": 1,
-        "several frames or pages: the first is taken": 1,
-        "transparent: laid on white": 1,
+        "several frames or pages: only the first is used": 1,
+        "transparent: put on a white background": 1,
         "values 0..65535: scaled to 0..255": 1,
     }
 
@@ -116,7 +116,7 @@ def test_too_many_unusable_images_fail_the_step_in_one_line_and_leave_nothing(mi
         prepare(config_of(mixed), tmp_path / "out" / "dataset")
     text = str(caught.value)
     assert "\n" not in text
-    assert sum(f"{name} ({reason}" in text for name, reason in SET_ASIDE.items()) == 3
+    assert sum(f"{name} ({reason}" in text for name, reason in SKIPPED.items()) == 3
     assert "), .... Expected" in text
     assert text.endswith("at most data.max_unusable. Received: max_unusable=0.05, share=0.147")
     assert os.listdir(tmp_path / "out") == []
@@ -140,24 +140,24 @@ def test_the_share_of_unusable_images_is_a_limit_that_may_be_reached(tmp_path, a
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_images_of_both_splits_are_counted_and_said(tmp_path, capsys, shards):
+def test_images_of_both_splits_are_counted_and_noted(tmp_path, capsys, shards):
     folder = tmp_path / "images"
     write_images(folder / "train", count=20)
     write_images(folder / "test", count=8)  # the first eight of the same
     noise((12, 12, 3), seed=99).save(folder / "test" / "own.png")
     noise((12, 12, 3), seed=5).save(folder / "train" / "again.bmp")
     dataset = prepare(config_of(folder, shards=shards), tmp_path / "dataset")
-    told = [
-        "8 of 9 test images are training images too, pixel for pixel.",
+    notes = [
+        "8 of 9 test images are also training images, pixel for pixel.",
         "1 of 21 training images repeat others, pixel for pixel.",
     ]
     assert (dataset.manifest["test_among_train"], dataset.manifest["train_repeated"]) == (8, 1)
-    assert dataset.notes == told
-    assert all(f"note: {note}\n" in capsys.readouterr().out for note in told[:1])
+    assert dataset.notes == notes
+    assert all(f"note: {note}\n" in capsys.readouterr().out for note in notes[:1])
     assert not list(dataset.folder.glob("*.fingerprints"))
 
 
-def test_images_that_are_all_of_their_own_have_no_note(digits):
+def test_images_that_are_all_different_have_no_note(digits):
     assert digits.notes == []
 
 
@@ -168,8 +168,10 @@ def test_splits_in_other_formats_are_noted(tmp_path, train, noted):
     for index in range(9):
         noise((12, 12, 3), seed=50 + index).save(tmp_path / "images" / "train" / f"{index}.{train}")
     dataset = prepare(config_of(tmp_path / "images"), tmp_path / "dataset")
-    told = "File formats differ: training images JPEG 100%; test images PNG 100%. The scores see what JPEG leaves."
-    assert dataset.notes == [told] * noted
+    message = (
+        "File formats differ: training images JPEG 100%; test images PNG 100%. Compression artefacts affect the scores."
+    )
+    assert dataset.notes == [message] * noted
     assert dataset.formats("train") == {{"jpg": "JPEG", "png": "PNG"}[train]: 9}
 
 
@@ -223,7 +225,7 @@ def test_the_manifest_tells_counts_classes_and_shape(tmp_path):
     assert manifest["preparation"] == {**settings, "flip": False}
     assert manifest["source"]["path"] == str(tmp_path / "images")
     assert manifest["source"]["listing_sha256"] == config.source.listing().checksum()
-    assert manifest["set_aside"] == []
+    assert manifest["skipped"] == []
 
 
 def test_the_checksums_are_those_of_the_files(tmp_path):
@@ -312,13 +314,13 @@ def test_classes_are_mixed_in_the_stored_order(digits):
     assert len(np.unique(np.diff(labels))) > 10
 
 
-def test_classes_without_images_are_told(tmp_path, capsys):
+def test_classes_without_images_are_reported(tmp_path, capsys):
     np.savez(tmp_path / "images.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.arange(20) % 2 * 2)
     prepare(DataConfig(source=Arrays(path=str(tmp_path / "images.npz")), size=8), tmp_path / "dataset")
     assert "note: classes without train images: 1 of 3, such as 1\n" in capsys.readouterr().out
 
 
-def test_old_data_is_replaced_as_a_whole(tmp_path):
+def test_old_data_is_replaced_atomically(tmp_path):
     folder = write_images(tmp_path / "images")
     prepare(config_of(folder, shards=3), tmp_path / "dataset")
     (tmp_path / "dataset" / "stale.txt").touch()
@@ -374,14 +376,14 @@ def test_unusable_images_are_replaced_by_the_next_ones(tmp_path, capsys):
         (folder / f"good-{index:02d}.png").write_text("text")
     config = config_of(tmp_path / "images", max_unusable=0.5)
     whole = prepare(config, tmp_path / "whole")
-    assert "set aside 10 of 34 images: " in capsys.readouterr().out
+    assert "skipped 10 of 34 images: " in capsys.readouterr().out
     few = prepare(config.model_copy(update={"train_images": 12}), tmp_path / "few")
     assert few.count("train") == 12
     np.testing.assert_array_equal(few.load("train")[0], whole.load("train")[0][:12])
-    bad = len(few.manifest["set_aside"])
-    assert few.manifest["set_aside"] == whole.manifest["set_aside"][:bad]
+    bad = len(few.manifest["skipped"])
+    assert few.manifest["skipped"] == whole.manifest["skipped"][:bad]
     out = capsys.readouterr().out
-    assert f"set aside {bad} of {12 + bad + 4} images: " in out  # those beyond the twelfth good one were not looked at
+    assert f"skipped {bad} of {12 + bad + 4} images: " in out  # those after the twelfth good one were not read
     assert "prepare 100%  16/16 images" in out
     assert out.count("prepare 100%") == 1
 
@@ -409,14 +411,14 @@ def test_progress_goes_up_to_the_end_where_too_few_images_are_usable(tmp_path, c
     dataset = prepare(config_of(tmp_path / "images", max_unusable=0.9, train_images=10), tmp_path / "dataset")
     assert dataset.count("train") == 5
     monkeypatch.undo()
-    told = [
+    words = [
         line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.startswith(("prepare", "replace"))
     ]
-    lines = [count for label, _, count in told if label == "prepare"]
+    lines = [count for label, _, count in words if label == "prepare"]
     done = [int(line.split("/")[0]) for line in lines]
     assert done == sorted(done)
     assert len(done) == 3
-    assert [label for label, *_ in told][3:] == ["replace"] * (len(told) - 3) != []
+    assert [label for label, *_ in words][3:] == ["replace"] * (len(words) - 3) != []
     assert {line.split("/")[1] for line in lines} == {"14"}
     assert lines[-1] == "14/14"
 
@@ -431,7 +433,7 @@ def assert_fails_for_want_of_space(config, output, reason):
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A source of 400 images of 8x8, and the sizes of what is written for it."""
+    """A source of 400 images of 8x8, and the sizes of the files written for it."""
     folder = tmp_path_factory.mktemp("large")
     images = np.random.default_rng(0).integers(0, 256, (400, 8, 8, 3), dtype=np.uint8)
     np.savez(folder / "data.npz", images=images)
@@ -442,7 +444,7 @@ def large(tmp_path_factory):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Mounts a disk of some bytes."""
+    """Mounts a disk of a given size in bytes."""
     mounted = []
 
     def mount(size):

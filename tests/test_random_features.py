@@ -55,11 +55,11 @@ def test_a_saved_space_is_the_same_space(space, tmp_path):
 
 def test_noise_and_blur_are_farther_the_stronger_they_are(space, digits):
     real, others = digits.load("train")[0][:700], digits.load("test")[0]
-    yardstick = Statistics.of([features(space, real)])
+    statistics = Statistics.of([features(space, real)])
     random = np.random.default_rng(0)
 
     def distance(images):
-        return frechet_distance(Statistics.of([features(space, images)]), yardstick)
+        return frechet_distance(Statistics.of([features(space, images)]), statistics)
 
     def noisy(deviation):
         return np.clip(np.rint(others + random.normal(0, deviation, others.shape)), 0, 255).astype(np.uint8)

@@ -261,7 +261,7 @@ def test_the_dataset_says_what_it_is(dataset):
         "classes": COUNT,
         "train": COUNT,
         "test": 5,
-        "set_aside": 0,
+        "skipped": 0,
     }
 
 
@@ -286,7 +286,7 @@ def test_a_manifest_that_is_none_is_refused(dataset, copy):
     (folder / "manifest.json").write_text("[]")
     with pytest.raises(ValueError, match=r"expected .* format .*@1. Received: format=None$"):
         PreparedDataset.open(folder)
-    for name in ("splits", "classes", "set_aside"):
+    for name in ("splits", "classes", "skipped"):
         (folder / "manifest.json").write_text(json.dumps({key: manifest[key] for key in manifest if key != name}))
         with pytest.raises(ValueError, match=r"^expected a whole manifest.json; prepare the data anew. Received: fol"):
             PreparedDataset.open(folder)

@@ -1,4 +1,4 @@
-"""Files from real servers: one that speaks TLS with a certificate of its own, and an emulator of Google's storage."""
+"""Files from real servers: a TLS server with a self-signed certificate, and an emulator of Google's storage."""
 
 import base64
 import contextlib
@@ -24,7 +24,7 @@ from ganlib.data import Archive, Arrays, ImageFolder
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A cache of the test's own; there is no proxy on the way to this machine."""
+    """A cache of its own for the test, and no proxy for local addresses."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("GAN_PIPELINES_CACHE", str(folder))
     monkeypatch.setenv("no_proxy", "*")
@@ -39,7 +39,7 @@ def bucket(objects):
 
 @contextlib.contextmanager
 def storage_of(handler, monkeypatch):
-    """Puts a server of the test's own in the place of Google's storage."""
+    """Replaces Google's storage by a server of the test."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.05,))
         thread.start()
@@ -56,24 +56,24 @@ def put(bucket, name, data):
     return f"gs://{bucket.name}/{name}"
 
 
-def refused(location, told, kind=ValueError):
+def refused(location, message, kind=ValueError):
     """Asserts that a location is refused in one line, and that nothing is left in the cache."""
     with pytest.raises(kind) as caught:
         storage.fetch(location)
     text = str(caught.value)
-    assert told in text
+    assert message in text
     assert text.endswith(f"Received: path={location!r}")
     assert "\n" not in text
     folder = storage.cache_folder()
     assert not folder.exists() or os.listdir(folder) == []
 
 
-# What both have in common.
+# Both kinds of servers.
 
 
 @pytest.fixture(params=["https", "gs"])
 def place(request):
-    """Puts data where it can be fetched; returns a function of name and data that returns the address."""
+    """Returns a function that stores data under a name and returns its address."""
     if request.param == "gs":
         bucket = request.getfixturevalue("bucket")
         return lambda name, data: put(bucket, name, data)
@@ -101,23 +101,23 @@ def test_a_file_arrives_whole_under_its_own_name(place, cache, size, capsys):
     assert [line.split("  ")[0:2] for line in lines] == [["fetch 100%", f"{megabytes}/{megabytes} MB"]] * (size > 0)
 
 
-def test_a_second_fetch_takes_the_file_that_is_there(place, capsys):
+def test_a_second_fetch_uses_the_cached_file(place, capsys):
     location = place("second.npz", DATA)
     path = storage.fetch(location)
     before = path.stat()
     capsys.readouterr()
     assert storage.fetch(location) == path
-    assert capsys.readouterr().out == f"fetch: {location} is here already: {path}\n"
+    assert capsys.readouterr().out == f"fetch: {location} is cached in {path}\n"
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_file_with_another_size_is_fetched_anew(place):
+def test_a_file_with_another_size_is_fetched_again(place):
     path = storage.fetch(place("changed.npz", DATA))
     assert storage.fetch(place("changed.npz", DATA[:100])) == path
     assert path.read_bytes() == DATA[:100]
 
 
-def test_the_kept_file_bears_the_time_of_the_remote_one(place, cache):
+def test_the_cached_file_has_the_time_of_the_remote_one(place, cache):
     location = place("time.npz", DATA)
     path = storage.fetch(location)
     before = path.stat().st_mtime_ns
@@ -125,7 +125,7 @@ def test_the_kept_file_bears_the_time_of_the_remote_one(place, cache):
     assert storage.fetch(location).stat().st_mtime_ns == before
 
 
-def test_files_of_one_name_do_not_meet_in_the_cache(place, cache):
+def test_files_of_one_name_are_distinct_in_the_cache(place, cache):
     one, two = place("a/same.npz", b"one"), place("b/same.npz", b"two")
     assert (storage.fetch(one).read_bytes(), storage.fetch(two).read_bytes()) == (b"one", b"two")
     assert len(os.listdir(cache)) == 2
@@ -162,7 +162,7 @@ def test_an_address_with_spaces_and_other_letters_is_asked_for_in_the_webs_way(s
     assert server.asked == ["/gr%C3%BC%C3%9F%20dich%2B1.npz?download=1"]
 
 
-def test_a_file_with_a_later_time_is_fetched_anew(server):
+def test_a_file_with_a_later_time_is_fetched_again(server):
     path = storage.fetch(f"{server.url}/data.npz")
     assert path.stat().st_mtime == SECONDS
     server.files["/data.npz"] = DATA[::-1]
@@ -172,7 +172,7 @@ def test_a_file_with_a_later_time_is_fetched_anew(server):
 
 
 @pytest.mark.parametrize("header", ["", "yesterday", "Tue, 99 Mar 2026 10:20:30 GMT"])
-def test_a_server_that_knows_no_time_is_trusted_by_address_and_size(server, header):
+def test_a_file_without_a_time_is_identified_by_address_and_size(server, header):
     server.modified = header
     path = storage.fetch(f"{server.url}/data.npz")
     server.files["/data.npz"] = DATA[::-1]
@@ -186,55 +186,55 @@ def test_a_file_without_a_known_size_arrives_whole(server, capsys):
     assert capsys.readouterr().out == f"fetch: {server.url}/chunked\n"
 
 
-def test_a_server_may_lead_to_another_address(server):
+def test_a_server_may_redirect_to_another_address(server):
     assert storage.fetch(f"{server.url}/moved").read_bytes() == DATA
     assert server.asked == ["/moved", "/data.npz"]
 
 
 @pytest.mark.parametrize(
-    ("path", "told", "kind"),
+    ("path", "message", "kind"),
     [
         ("missing", "no such file (404)", ValueError),
         ("forbidden", "access is denied (403)", ValueError),
-        ("login", "the server wants a login (401)", ValueError),
+        ("login", "the server requires a login (401)", ValueError),
         ("broken", "the server answers 500 Internal Server Error", OSError),
-        ("cut", f"the download broke off after 1000 of {len(DATA)} bytes", OSError),
-        ("endless", "the server does not say where the file ends", OSError),
-        ("downgrade", "the server leads to an address that is not https://", ValueError),
+        ("cut", f"the download ended after 1000 of {len(DATA)} bytes", OSError),
+        ("endless", "the server does not report the size of the file", OSError),
+        ("downgrade", "the server redirects to an address without https://", ValueError),
     ],
 )
-def test_what_a_server_does_wrong_is_told_in_one_line(server, path, told, kind):
-    refused(f"{server.url}/{path}", told, kind)
+def test_a_servers_error_is_reported_in_one_line(server, path, message, kind):
+    refused(f"{server.url}/{path}", message, kind)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(server, monkeypatch, tmp_path):
+def test_an_untrusted_certificate_is_refused(server, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path)))
-    refused(f"{server.url}/data.npz", "the server's certificate is not to be trusted: ", OSError)
+    refused(f"{server.url}/data.npz", "the server's certificate is not trusted: ", OSError)
     assert server.asked == []
 
 
 def test_a_certificate_of_another_host_is_refused(server):
     location = f"https://127.0.0.1:{server.server_port}/data.npz"
-    refused(location, "the server's certificate is not to be trusted: ", OSError)
+    refused(location, "the server's certificate is not trusted: ", OSError)
     assert server.asked == []
 
 
 @pytest.mark.parametrize(
-    ("location", "told", "kind"),
+    ("location", "message", "kind"),
     [
         ("https://host.invalid/x.npz", "host not found", OSError),
         ("https://localhost:1/x.npz", "the server cannot be reached: ", OSError),
         ("https:///x.npz", "the server cannot be reached: no host given", OSError),
         ("https://[/x.npz", "not an address: ", ValueError),
-        ("http://localhost/x.npz", "http:// is refused, since anyone on the way could change the file", ValueError),
-        ("ftp://localhost/x.npz", "expected a path of this machine, https:// or gs://", ValueError),
+        ("http://localhost/x.npz", "http:// is refused, because the file could be changed on the way", ValueError),
+        ("ftp://localhost/x.npz", "expected a local path, https:// or gs://", ValueError),
         ("gs://", "expected an address of the form gs://bucket/name", ValueError),
         ("gs://a b/folder/", "expected an address of the form gs://bucket/name", ValueError),
         ("gs:///folder/", "expected an address of the form gs://bucket/name", ValueError),
     ],
 )
-def test_an_address_that_leads_nowhere_is_refused(location, told, kind):
-    refused(location, told, kind)
+def test_an_address_that_leads_nowhere_is_refused(location, message, kind):
+    refused(location, message, kind)
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated():
@@ -243,7 +243,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated():
     assert "secret" not in str(caught.value)
 
 
-def test_the_kept_file_serves_while_the_server_is_away(server, capsys):
+def test_the_cached_file_is_used_while_the_server_cannot_be_reached(server, capsys):
     path = storage.fetch(f"{server.url}/data.npz")
     away = f"{server.url}/data.npz".replace(str(server.server_port), "1")
     path.rename(path.with_name(storage.hashlib.sha256(away.encode()).hexdigest()[:16] + "-data.npz"))
@@ -251,7 +251,7 @@ def test_the_kept_file_serves_while_the_server_is_away(server, capsys):
     assert storage.fetch(away).read_bytes() == DATA
     line = capsys.readouterr().out
     assert line.startswith("fetch: the server cannot be reached: ")
-    assert "what was downloaded before is taken" in line
+    assert "using the earlier download" in line
     assert line.count("\n") == 1
 
 
@@ -259,13 +259,13 @@ def test_a_changed_file_that_arrives_in_part_is_an_error_and_leaves_the_old_one(
     path = storage.fetch(f"{server.url}/data.npz")
     server.modified = MODIFIED.replace("30 GMT", "31 GMT")
     server.files["/data.npz"] = Cut(DATA)
-    with pytest.raises(OSError, match="broke off after 1000 of"):
+    with pytest.raises(OSError, match="ended after 1000 of"):
         storage.fetch(f"{server.url}/data.npz")
     assert path.read_bytes() == DATA
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_killed_download_leaves_no_file_behind_that_could_be_taken_for_whole(server, cache):
+def test_a_killed_download_leaves_no_file_that_could_be_taken_as_complete(server, cache):
     program = "import sys\nfrom ganlib import storage\nstorage.fetch(sys.argv[1])"
     process = subprocess.Popen([sys.executable, "-c", program, f"{server.url}/slow"], stdout=subprocess.DEVNULL)
     assert server.half.wait(60)
@@ -276,7 +276,7 @@ def test_a_killed_download_leaves_no_file_behind_that_could_be_taken_for_whole(s
     process.wait()
     assert sorted((path.name[0], path.suffix) for path in cache.iterdir()) == [(".", ".lock"), (".", ".partial")]
     server.go_on.set()
-    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA  # nobody holds the lock
+    assert storage.fetch(f"{server.url}/data.npz").read_bytes() == DATA  # the lock is free
 
 
 @pytest.mark.parametrize("before", ["nothing", "an older file"])
@@ -288,10 +288,10 @@ def test_of_two_processes_one_downloads_and_the_other_waits(server, cache, befor
     program = "import sys\nfrom ganlib import storage\nprint(storage.fetch(sys.argv[1]).stat().st_size)"
     command = [sys.executable, "-c", program, f"{server.url}/late"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate(timeout=100)[0] for process in processes]
+    output = [process.communicate(timeout=100)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
-    assert [text.splitlines()[-1] for text in said] == [str(len(DATA))] * 3
-    assert sum(f"fetch: {server.url}/late\n" in text for text in said) == 1
+    assert [text.splitlines()[-1] for text in output] == [str(len(DATA))] * 3
+    assert sum(f"fetch: {server.url}/late\n" in text for text in output) == 1
     [left] = os.listdir(cache)
     assert left.endswith("-late")
 
@@ -302,7 +302,7 @@ def test_an_address_is_no_folder_of_downloads(server, monkeypatch):
         storage.fetch(f"{server.url}/data.npz")
 
 
-def test_what_a_check_refuses_is_not_kept(server, cache):
+def test_a_file_that_fails_the_check_is_not_cached(server, cache):
     def refuse(path):
         assert path.read_bytes() == DATA
         raise OSError("not this one")
@@ -315,7 +315,7 @@ def test_what_a_check_refuses_is_not_kept(server, cache):
 # gs://
 
 
-def test_an_object_with_other_bytes_of_the_same_size_is_fetched_anew(bucket):
+def test_an_object_with_other_bytes_of_the_same_size_is_fetched_again(bucket):
     path = storage.fetch(put(bucket, "bytes.npz", DATA))
     storage.fetch(put(bucket, "bytes.npz", DATA[::-1]))
     assert path.read_bytes() == DATA[::-1]
@@ -326,11 +326,11 @@ def test_an_object_written_again_with_the_same_bytes_is_not_fetched_again(bucket
     inode = path.stat().st_ino
     storage.fetch(put(bucket, "again.npz", DATA))
     assert path.stat().st_ino == inode
-    assert capsys.readouterr().out.endswith(f" is here already: {path}\n")
+    assert capsys.readouterr().out.endswith(f" is cached in {path}\n")
 
 
-def test_a_kept_file_that_was_damaged_is_fetched_anew(bucket):
-    location = put(bucket, "kept.npz", DATA)
+def test_a_cached_file_that_was_damaged_is_fetched_again(bucket):
+    location = put(bucket, "cached.npz", DATA)
     path = storage.fetch(location)
     path.write_bytes(DATA[::-1])
     assert storage.fetch(location).read_bytes() == DATA
@@ -339,7 +339,7 @@ def test_a_kept_file_that_was_damaged_is_fetched_anew(bucket):
 def test_an_object_that_arrives_damaged_again_and_again_is_noticed(bucket, traffic):
     location = put(bucket, "damaged.npz", DATA)
     traffic.fail("spoil", path="/download/storage/v1/b/bucket/o/damaged.npz", times=3)
-    refused(location, "the checksum of what arrived is not the object's", OSError)
+    refused(location, "the transferred bytes have a wrong checksum", OSError)
 
 
 def test_an_object_that_arrives_damaged_is_fetched_again(bucket, traffic):
@@ -353,7 +353,7 @@ def test_a_packed_object_arrives_as_it_is_stored(left_connections, monkeypatch):
     checksum = base64.b64encode(google_crc32c.Checksum(packed).digest()).decode()
     known = {"bucket": "bucket", "name": "packed", "size": str(len(packed)), "crc32c": checksum, "generation": "1"}
 
-    class Packed(Quiet):  # the emulator does not tell of an encoding
+    class Packed(Quiet):  # the emulator does not report an encoding
         def do_GET(self):  # noqa: N802  # the base class' name
             media = "alt=media" in self.path
             data = packed if media else json.dumps(known | {"timeCreated": "2026-03-03T10:20:30.123Z"}).encode()
@@ -374,7 +374,7 @@ def test_a_bucket_that_is_not_there_is_named(bucket):
     refused("gs://nowhere/data.npz", "no such bucket")
 
 
-def test_missing_credentials_are_told_in_one_line(monkeypatch, tmp_path):
+def test_missing_credentials_are_reported_in_one_line(monkeypatch, tmp_path):
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
@@ -383,14 +383,14 @@ def test_missing_credentials_are_told_in_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "kind"),
+    ("code", "message", "kind"),
     [
-        (401, "no credentials", ValueError),  # where none were sent
+        (401, "no credentials", ValueError),  # if none were sent
         (403, "access is denied (403)", ValueError),
         (400, "cannot", OSError),
     ],
 )
-def test_a_storage_that_refuses_is_told_in_one_line(left_connections, monkeypatch, code, told, kind):
+def test_a_storage_that_refuses_is_reported_in_one_line(left_connections, monkeypatch, code, message, kind):
     class Refusing(Quiet):
         def do_GET(self):  # noqa: N802  # the base class' name
             self.send_response(code)
@@ -398,11 +398,11 @@ def test_a_storage_that_refuses_is_told_in_one_line(left_connections, monkeypatc
             self.end_headers()
 
     with storage_of(Refusing, monkeypatch):
-        refused("gs://bucket/data.npz", told, kind)
+        refused("gs://bucket/data.npz", message, kind)
 
 
-def test_a_storage_that_cannot_be_reached_is_told_in_one_line(left_connections, monkeypatch):
-    monkeypatch.setattr(remote.gs, "PATIENCE", 0.5)
+def test_a_storage_that_cannot_be_reached_is_reported_in_one_line(left_connections, monkeypatch):
+    monkeypatch.setattr(remote.gs, "TIMEOUT", 0.5)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     refused("gs://bucket/data.npz", "cannot be read: ", OSError)
 
@@ -419,7 +419,7 @@ def test_googles_library_is_not_imported_for_other_files(tmp_path):
 # Sources.
 
 
-def test_arrays_and_an_archive_are_read_from_afar(place, tmp_path):
+def test_arrays_and_an_archive_are_read_from_a_server(place, tmp_path):
     images = np.random.default_rng(1).integers(0, 256, (8, 9, 9), np.uint8)
     np.savez(tmp_path / "data.npz", images=images)
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as file:
@@ -436,7 +436,7 @@ def test_arrays_and_an_archive_are_read_from_afar(place, tmp_path):
 
 
 def test_a_web_server_has_no_folder_of_images():
-    with pytest.raises(ValueError, match="expected a folder of this machine or of a bucket, gs:"):
+    with pytest.raises(ValueError, match="expected a local folder or a folder of a bucket, gs:"):
         ImageFolder(path="https://localhost/images").listing()
 
 

@@ -1,4 +1,4 @@
-"""What a verb sets for the whole process, it puts back: other work in the process is not changed by it."""
+"""Steps restore the settings that they change for the whole process."""
 
 import gc
 import os
@@ -28,14 +28,14 @@ QUICK = {"steps": 1, "batch_size": 8, "score_samples": 20, "precision": "float32
 
 
 def process():
-    """All that is set for the whole process, as far as anything here or in TensorFlow may set it."""
+    """Returns all process-wide settings that this project or TensorFlow may change."""
     return {
         "determinism": tf_config.is_op_determinism_enabled(),
         "remapping": tf.config.optimizer.get_experimental_options().get("remapping", True),
         "tensor float": tf.config.experimental.tensor_float_32_execution_enabled(),
         "tensorflow's seed": context.global_seed(),
-        "python's": random.getstate()[1][:-1],  # but for its position: whoever builds networks draws from it
-        "numpy's": repr(np.random.get_state()),  # noqa: NPY002  # the global one is what is looked at
+        "python's": random.getstate()[1][:-1],  # except its position, because building networks draws from it
+        "numpy's": repr(np.random.get_state()),  # noqa: NPY002  # the global state is what is tested
         "policy": keras.config.dtype_policy().name,
         "float": keras.config.floatx(),
         "signal": signal.getsignal(signal.SIGTERM),
@@ -46,10 +46,10 @@ def process():
     }
 
 
-def test_a_verb_leaves_the_process_as_it_found_it(digits, reference, tmp_path):
+def test_a_step_restores_the_settings_of_the_process(digits, reference, tmp_path):
     config = TrainConfig(**QUICK, deterministic=True)
     random.seed(5)
-    random.random()  # now the state has more numbers than are drawn here
+    random.random()  # so that the state has more numbers left than are drawn here
     with runtime.deterministic(enabled=False):
         before = process()
         prepare(DataConfig(size=16), tmp_path / "dataset")
@@ -65,7 +65,7 @@ def test_a_verb_leaves_the_process_as_it_found_it(digits, reference, tmp_path):
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_a_training_has_the_kernels_that_it_asks_for_whatever_came_before(
+def test_a_training_uses_the_requested_kernels_whatever_was_set_before(
     digits, reference, tmp_path, deterministic, monkeypatch
 ):
     seen = []
@@ -87,7 +87,7 @@ def test_a_training_has_the_kernels_that_it_asks_for_whatever_came_before(
     assert seen == [deterministic, not deterministic]
 
 
-def test_what_was_set_is_put_back_after_a_failure():
+def test_settings_are_restored_after_a_failure():
     def fails():
         with runtime.deterministic(enabled=True), runtime.without_remapper(), runtime.keras_seed(1):
             raise RuntimeError("on purpose")

@@ -1,4 +1,4 @@
-"""What is scored, shipped or compared is computed in true float32. Without a GPU, TensorFloat-32 is emulated."""
+"""Scores, exported models and comparisons are computed in full float32. Without a GPU, TensorFloat-32 is emulated."""
 
 import contextlib
 
@@ -20,7 +20,7 @@ LOST_BITS = 13  # of the 23 of float32's mantissa
 
 
 def rounded(values):
-    """Rounds to the 10 bits of TensorFloat-32 where its execution is enabled, as a GPU does when it multiplies."""
+    """Rounds to the 10 bits of TensorFloat-32 if it is enabled, like a GPU before it multiplies."""
     bits = tf.bitcast(tf.stop_gradient(values), tf.int32)
     half = tf.constant(1 << (LOST_BITS - 1))
     short = tf.bitcast(tf.bitwise.bitwise_and(bits + half, ~((1 << LOST_BITS) - 1)), tf.float32)
@@ -30,7 +30,7 @@ def rounded(values):
 
 @contextlib.contextmanager
 def emulated():
-    """Has the layers of the generator multiply as a GPU with TensorFloat-32 does."""
+    """Makes the layers of the generator multiply like a GPU with TensorFloat-32."""
     with pytest.MonkeyPatch.context() as patch:
         for layer in (keras.layers.Conv2DTranspose, keras.layers.Dense):
             plain = layer.call
@@ -76,13 +76,13 @@ def test_a_model_that_was_trained_on_a_gpu_gives_the_same_images_on_a_cpu(made_o
         np.testing.assert_array_equal(made_on_a_gpu.sampler(kept).images(20, seed=1), plain)
 
 
-def test_scores_and_what_they_are_made_from_are_computed_in_true_float32(digits, reference, monkeypatch):
-    found = []
+def test_scores_and_their_inputs_are_computed_in_full_float32(digits, reference, monkeypatch):
+    result = []
 
     def spy(owner, name):
         plain = getattr(owner, name)
         monkeypatch.setattr(
-            owner, name, lambda *given, **named: (found.append((name, enabled())), plain(*given, **named))[1]
+            owner, name, lambda *given, **named: (result.append((name, enabled())), plain(*given, **named))[1]
         )
 
     assert enabled()
@@ -94,8 +94,8 @@ def test_scores_and_what_they_are_made_from_are_computed_in_true_float32(digits,
     accuracy(network, images, labels)
     reference.distance([images])
     resizing.resize_images(images[:2], resize_mode="clean", side=8)
-    assert {name for name, _ in found} == {"__call__", "predict_on_batch", "einsum"}
-    assert not any(short for _, short in found)
+    assert {name for name, _ in result} == {"__call__", "predict_on_batch", "einsum"}
+    assert not any(short for _, short in result)
     assert enabled()
 
 
@@ -103,8 +103,8 @@ def test_scores_and_what_they_are_made_from_are_computed_in_true_float32(digits,
 def test_a_shortcut_that_cannot_be_undone_is_refused(reference, digits, monkeypatch, name):
     images = digits.load("test")[0][:5]
     monkeypatch.setenv(name, "BF16")
-    told = rf"^expected true float32 for what is scored or shipped; unset {name}\. Received: {name}='BF16'$"
-    with pytest.raises(ValueError, match=told):
+    message = rf"^expected full float32 for scores and exported models; unset {name}\. Received: {name}='BF16'$"
+    with pytest.raises(ValueError, match=message):
         reference.distance([images])
     monkeypatch.setenv(name, "")
     assert reference.distance([images]) > 0

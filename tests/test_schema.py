@@ -1,4 +1,4 @@
-"""The base of all configs: frozen, strict about names, lossless through KFP's parameters."""
+"""The base class of all configs: frozen, strict about names, lossless as a KFP parameter."""
 
 import json
 from types import NoneType
@@ -13,25 +13,25 @@ from ganlib.objectives import AnyObjective, Minimax
 from ganlib.schema import MAX_SHOWN, Config, parse, problems
 
 
-def reachable(annotation, found=None):
-    """All config classes that can stand in a field of this type, or in a field of one of those."""
-    found = set() if found is None else found
+def reachable(annotation, result=None):
+    """Returns all config classes that can occur in a field of this type, directly or nested."""
+    result = set() if result is None else result
     if isinstance(annotation, type) and issubclass(annotation, Config):
-        if annotation not in found:
-            found.add(annotation)
+        if annotation not in result:
+            result.add(annotation)
             for field in annotation.model_fields.values():
-                reachable(field.annotation, found)
+                reachable(field.annotation, result)
     else:
         for argument in get_args(annotation):
-            reachable(argument, found)
-    return found
+            reachable(argument, result)
+    return result
 
 
 CLASSES = sorted(reachable(RunConfig), key=lambda kind: kind.__name__)
 
 
 def through_kfp(value):
-    """What a KFP parameter makes of a value: JSON, and every number a float."""
+    """Converts a value like a KFP parameter: to JSON, with every number as a float."""
     if isinstance(value, dict):
         return {name: through_kfp(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -41,12 +41,12 @@ def through_kfp(value):
 
 
 def example(kind):
-    """A config of a class, with something in every required field."""
+    """Returns a config of a class, with a value for every required field."""
     required = [name for name, field in kind.model_fields.items() if field.is_required()]
     return kind(**dict.fromkeys(required, "somewhere"))
 
 
-def message(kind, value):
+def messages(kind, value):
     with pytest.raises(ValidationError) as caught:
         kind.model_validate(value)
     return problems(caught.value)
@@ -97,16 +97,16 @@ def test_a_config_is_frozen_and_refuses_unknown_names(kind):
     with pytest.raises(ValidationError, match="frozen"):
         setattr(config, name, getattr(config, name))
     values = {**config.to_parameter(), "no_such_option": 1}
-    assert message(kind, values) == ["no_such_option: unknown option. Received: no_such_option=1"]
+    assert messages(kind, values) == ["no_such_option: unknown option. Received: no_such_option=1"]
 
 
 def test_half_a_step_and_infinity_are_no_settings():
-    assert message(RunConfig, {"training": {"steps": 10.5}})[0].endswith("Received: steps=10.5")
-    [line] = message(RunConfig, {"training": {"ema_decay": float("nan")}})
+    assert messages(RunConfig, {"training": {"steps": 10.5}})[0].endswith("Received: steps=10.5")
+    [line] = messages(RunConfig, {"training": {"ema_decay": float("nan")}})
     assert line == "training.ema_decay: Input should be a finite number. Received: ema_decay=nan"
 
 
-def test_a_bare_word_names_a_variant():
+def test_a_plain_name_selects_a_variant():
     assert parse(AnyObjective, "minimax") == Minimax()
     assert RunConfig.model_validate({"model": "dcgan"}).model == Dcgan()
 
@@ -116,7 +116,7 @@ def test_a_bare_word_names_a_variant():
     [
         ({"model": {"kind": "dcgan", "width": "w"}}, "model.width: Input should be a valid integer"),
         ({"task": {"latent_dim": 0}}, "task.latent_dim: Input should be greater than or equal to 1"),
-        ({"data": {"source": {"kind": "image_folder"}}}, "data.source.path: this option must be given"),
+        ({"data": {"source": {"kind": "image_folder"}}}, "data.source.path: this option is required"),
         (
             {"evaluation": {"extractor": {"kind": "rotation", "network": {"epochs": 0}}}},
             "evaluation.extractor.network.",
@@ -126,20 +126,20 @@ def test_a_bare_word_names_a_variant():
         ({"objective": {"discriminator_steps": 2}}, "objective: expected `kind`, the variant's name. Received: "),
     ],
 )
-def test_a_mistake_is_told_under_the_name_that_people_wrote(value, line):
-    [told] = message(RunConfig, value)
-    assert told.startswith(line)
-    assert "Received: " in told
-    assert "\n" not in told
+def test_a_mistake_is_reported_under_the_name_that_the_user_wrote(value, line):
+    [message] = messages(RunConfig, value)
+    assert message.startswith(line)
+    assert "Received: " in message
+    assert "\n" not in message
 
 
-def test_a_mistake_of_several_fields_keeps_its_own_words():
-    assert message(RunConfig, {"training": {"batch_size": 10, "replicas": 4}}) == [
+def test_a_mistake_across_fields_keeps_its_own_message():
+    assert messages(RunConfig, {"training": {"batch_size": 10, "replicas": 4}}) == [
         "training: expected a batch size that the replicas share evenly. Received: batch_size=10, replicas=4"
     ]
 
 
-def test_a_prefix_stands_before_every_name_and_long_values_are_cut():
+def test_every_name_gets_the_prefix_and_long_values_are_shortened():
     class Small(Config):
         kind: Literal["small"] = "small"
         number: int = 0

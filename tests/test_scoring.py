@@ -1,4 +1,4 @@
-"""Two sets of images, wherever they lie: what is scored, and what is refused in one line."""
+"""Scores of two sets of images from any place, and what is refused in one line."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ from pipelines.command.main import main
 
 
 class Mean(FixedExtractor):
-    """Mean colours of quarters: a space that is there at once."""
+    """A feature space that needs no computation time: mean colours of quarters."""
 
     kind: str = "mean"
 
@@ -66,60 +66,60 @@ def places(pictures, folder, tmp_path_factory):
     return [str(folder), shutil.make_archive(str(home / "packed"), "zip", folder), str(home / "images.npz")]
 
 
-def test_it_does_not_matter_where_images_lie(places, pictures):
+def test_it_does_not_matter_where_images_are_stored(places, pictures):
     for place in places:
         images = Images.at(place)
         assert images.count == 60
         np.testing.assert_array_equal(np.concatenate(list(images.batches("rgb"))), pictures)
-    found = [scoring.score(place, places[0], space=Mean()) for place in places]
-    assert [score.name for score in found[0].scores][:3] == ["fd_mean", "fd_infinity_mean", "kd_mean"]
-    assert found[0].scores[0].value == pytest.approx(0.0, abs=1e-6)
-    assert len({json.dumps(one.protocol) for one in found}) == 1
+    result = [scoring.score(place, places[0], space=Mean()) for place in places]
+    assert [score.name for score in result[0].scores][:3] == ["fd_mean", "fd_infinity_mean", "kd_mean"]
+    assert result[0].scores[0].value == pytest.approx(0.0, abs=1e-6)
+    assert len({json.dumps(one.protocol) for one in result}) == 1
 
 
-def test_scores_stand_beside_an_expectation_and_a_protocol(places, pictures, tmp_path):
+def test_scores_come_with_an_expected_floor_and_a_protocol(places, pictures, tmp_path):
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
-    found = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
-    first = found.scores[0]
+    result = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
+    first = result.scores[0]
     assert first.value > 3 * first.floor > 0
-    assert found.protocol["resize_mode"] == "clean"
-    assert found.protocol["generated_count"] == found.protocol["reference_count"] == 60
-    assert [note.partition("; FID")[0] for note in found.notes] == [
-        "The floors but the distance's are those of two halves of the second, 30 images each.",
-        "Scores in the feature space mean compare only with each other",
+    assert result.protocol["resize_mode"] == "clean"
+    assert result.protocol["generated_count"] == result.protocol["reference_count"] == 60
+    assert [note.partition(". FID")[0] for note in result.notes] == [
+        "The floors, except the distance's, compare two halves of the second set, 30 images each.",
+        "Scores in the feature space mean can only be compared with each other",
     ]
-    found.save(tmp_path / "scores")
+    result.save(tmp_path / "scores")
     again = Evaluation.open(tmp_path / "scores")
-    assert again.values == {score.name: score.value for score in found.scores}
+    assert again.values == {score.name: score.value for score in result.scores}
     other = scoring.score(places[0], str(tmp_path / "darker.npz"), space=Mean())
     other.save(tmp_path / "other")
     with pytest.raises(ValueError, match=r"one protocol.*reference_sha256="):
         compare(again, Evaluation.open(tmp_path / "other"))
 
 
-def test_statistics_stand_for_the_images(places, pictures, tmp_path):
+def test_statistics_can_replace_the_images(places, pictures, tmp_path):
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
     whole = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     whole.second.save(tmp_path / "second.npz")
     short = scoring.score(str(tmp_path / "darker.npz"), str(tmp_path / "second.npz"), space=Mean())
     assert short.scores[0].value == pytest.approx(whole.scores[0].value, rel=1e-9)
     assert not any(score.name.startswith("kd") for score in short.scores)
-    assert not any("does not tell its feature space" in note for note in short.notes)
+    assert not any("does not name its feature space" in note for note in short.notes)
     both = scoring.score(str(tmp_path / "second.npz"), str(tmp_path / "second.npz"), space=Mean())
     assert [score.name for score in both.scores] == ["fd_mean"]
     assert both.scores[0].value == pytest.approx(0.0, abs=1e-9 * np.trace(whole.second.covariance))
 
 
-def test_a_run_brings_its_own_yardstick(digits, reference, tmp_path):
+def test_a_run_has_its_own_reference(digits, reference, tmp_path):
     reference.save(tmp_path / "reference")
-    found = scoring.score(f"{digits.folder}#test", str(tmp_path / "reference"), space=Mean())
-    assert found.scores[0].name == "fd_digits_classifier"
-    assert found.scores[0].value == pytest.approx(found.scores[0].floor, rel=1e-4)
-    assert found.protocol["dataset_sha256"] == digits.checksum
+    result = scoring.score(f"{digits.folder}#test", str(tmp_path / "reference"), space=Mean())
+    assert result.scores[0].name == "fd_digits_classifier"
+    assert result.scores[0].value == pytest.approx(result.scores[0].floor, rel=1e-4)
+    assert result.protocol["dataset_sha256"] == digits.checksum
 
 
-def test_all_images_are_scored_by_a_runs_yardstick(digits, reference, tmp_path, monkeypatch):
-    """Though there are fewer real ones for the floors, which say so; of very many the distance still is."""
+def test_all_images_are_scored_against_a_runs_reference(digits, reference, tmp_path, monkeypatch):
+    """Even if there are fewer real images for the floors. The distance also uses all of very many images."""
     reference.save(tmp_path / "reference")
     more = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
     assert more.notes[-1].startswith("The floors are of 360 real images beside 1437 generated ones")
@@ -147,8 +147,8 @@ def test_a_folder_of_class_folders_scores_as_a_shuffled_one_does(tmp_path):
                 picture = np.clip(base + random.normal(0, 12, (8, 8, 3)) + random.normal(0, 12, 3), 0, 255)
                 Image.fromarray(picture.astype(np.uint8)).save(tmp_path / side / str(label) / f"{number:03d}.png")
     for first, second in (("few", "many"), ("many", "few")):
-        found = scoring.score(str(tmp_path / first), str(tmp_path / second), space=Mean())
-        scores = {score.name: score for score in found.scores}
+        result = scoring.score(str(tmp_path / first), str(tmp_path / second), space=Mean())
+        scores = {score.name: score for score in result.scores}
         kernel = scores["kd_mean"]
         assert abs(kernel.value - kernel.floor) < 3 * np.hypot(kernel.error, kernel.floor_error)
         for name in ("precision_mean", "recall_mean", "coverage_mean"):
@@ -156,7 +156,7 @@ def test_a_folder_of_class_folders_scores_as_a_shuffled_one_does(tmp_path):
             assert abs(scores[name].value - scores[name].floor) < 0.2
 
 
-def test_of_very_many_images_some_stand_for_all_but_in_the_distance(places, pictures, tmp_path, monkeypatch):
+def test_of_very_many_images_a_sample_is_used_except_for_the_distance(places, pictures, tmp_path, monkeypatch):
     np.savez(tmp_path / "darker.npz", images=pictures // 2)
     whole = scoring.score(str(tmp_path / "darker.npz"), places[0], space=Mean())
     monkeypatch.setattr(scoring, "FEATURE_BYTES", 1000)
@@ -167,7 +167,7 @@ def test_of_very_many_images_some_stand_for_all_but_in_the_distance(places, pict
         score.name for score in whole.scores if not score.name.startswith("fd_infinity")
     ]
     assert "40 images beside 40 real ones" in some.scores[1].meaning
-    assert some.notes[0].endswith("40 images, drawn at random, stand for all but in the distance.")
+    assert some.notes[0].endswith("a random sample of 40 images is used, except for the distance.")
 
 
 def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
@@ -177,9 +177,9 @@ def test_images_of_another_size_than_the_references_are_noted(digits, tmp_path):
     statistics = replace(Statistics.of([features]), space=catalogue.identity(space))
     Reference(space, statistics, sample, sample, {"size": "16x16"}).save(tmp_path / "reference")
     np.savez(tmp_path / "large.npz", images=np.repeat(np.repeat(digits.load("test")[0][:50], 2, axis=1), 2, axis=2))
-    found = scoring.score(str(tmp_path / "large.npz"), str(tmp_path / "reference"), space=Mean())
-    assert found.notes[-1].startswith("The images are of two sizes, 32x32 and 16x16")
-    assert (found.protocol["generated_size"], found.protocol["truncation"]) == ("32x32", "unknown")
+    result = scoring.score(str(tmp_path / "large.npz"), str(tmp_path / "reference"), space=Mean())
+    assert result.notes[-1].startswith("The images have two sizes, 32x32 and 16x16")
+    assert (result.protocol["generated_size"], result.protocol["truncation"]) == ("32x32", "unknown")
 
 
 STATISTICS = {
@@ -222,7 +222,7 @@ def bad(name, folder, tmp_path, pictures):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mixed", r"^expected images of one size; bring them to one first\. Received: 12x16 \(00\.png\) and 12x9 \("),
+        ("mixed", r"^expected images of one size; resize them first\. Received: 12x16 \(00\.png\) and 12x9 \("),
         ("few", r"^expected at least 2 images to score\. Received: 1 in "),
         (
             "damaged",
@@ -233,7 +233,7 @@ def bad(name, folder, tmp_path, pictures):
         ("no covariance", r"^expected a covariance without negative eigenvalues"),
         ("empty", r"^expected images"),
         ("none", r"^expected images"),
-        ("bits.npz", r"^expected numbers of images of shape .* Received: dtype=bool, shape=\(60, 16, 12, 3\)"),
+        ("bits.npz", r"^expected images as numbers of shape .* Received: dtype=bool, shape=\(60, 16, 12, 3\)"),
         ("absent", r"^no such file or folder"),
     ],
 )
@@ -263,7 +263,7 @@ def test_a_file_that_holds_no_set_of_images_is_refused_by_what_was_expected(name
 
 @pytest.mark.parametrize("damage", damaged_files.NPZ)
 @pytest.mark.parametrize("kind", ["images.npz", "images.zip", "statistics.npz"])
-def test_a_file_that_claims_what_is_not_so_is_refused_in_one_line(kind, damage, places, pictures, tmp_path):
+def test_a_file_with_false_claims_is_refused_in_one_line(kind, damage, places, pictures, tmp_path):
     arrays = {"mu": np.zeros(12), "sigma": np.eye(12)} if kind.startswith("statistics") else {"images": pictures}
     place = tmp_path / kind
     damaged_files.write_npz(place.with_suffix(".npz"), damage, **arrays)
@@ -274,7 +274,7 @@ def test_a_file_that_claims_what_is_not_so_is_refused_in_one_line(kind, damage, 
 
 
 @pytest.mark.parametrize("kind", damaged_files.TARS)
-def test_a_tar_that_claims_what_is_not_so_is_refused_in_one_line(kind, places, tmp_path):
+def test_a_tar_with_false_claims_is_refused_in_one_line(kind, places, tmp_path):
     (tmp_path / "images.tar").write_bytes(damaged_files.tar(kind))
     with pytest.raises(ValueError, match=r"Received: path='\S+images\.tar'") as raised:
         scoring.score(str(tmp_path / "images.tar"), places[0], space=Mean())
@@ -291,14 +291,14 @@ def test_constant_images_have_scores_and_a_note(places, pictures, tmp_path):
     still = str(tmp_path / "still.npz")
     np.savez(still, images=np.full_like(pictures, 7))
     for pair in ((still, places[0]), (places[0], still), (still, still)):
-        found = scoring.score(*pair, space=Mean())
-        assert np.isfinite([score.value for score in found.scores]).all()
-        assert f"All images of {still} are the same picture." in found.notes
-    assert found.scores[0].value == pytest.approx(0.0, abs=1e-6)
+        result = scoring.score(*pair, space=Mean())
+        assert np.isfinite([score.value for score in result.scores]).all()
+        assert f"All images of {still} are the same." in result.notes
+    assert result.scores[0].value == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_two_images_are_enough_wherever_they_lie(places, pictures, tmp_path, count):
+def test_two_images_are_enough_wherever_they_are_stored(places, pictures, tmp_path, count):
     few = tmp_path / "few"
     for number, picture in enumerate(pictures[:count]):
         place = few / ("test" if number else "train")
@@ -321,7 +321,7 @@ def test_images_that_are_in_both_sets_are_counted_whatever_their_order_and_their
     np.savez(tmp_path / "copied.npz", images=np.concatenate([pictures[:30][::-1], others]))
     np.savez(tmp_path / "own.npz", images=others)
     copied, own = (scoring.score(str(tmp_path / name), places[0], space=Mean()) for name in ("copied.npz", "own.npz"))
-    assert copied.notes[0] == "30 of the first 40 images are among the second ones too, pixel for pixel."
+    assert copied.notes[0] == "30 of the 40 images of the first set are also in the second, pixel for pixel."
     assert not any("pixel for pixel" in note for note in own.notes)
 
 
@@ -332,19 +332,19 @@ def test_each_set_is_described_in_a_line_and_no_image_is_missed_for_its_suffix(p
             tmp_path / "samples" / f"{number:02d}.{'jfif' if number % 10 else 'sample'}", "PNG"
         )
     (tmp_path / "samples" / "log.txt").write_text("text")
-    found = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
-    assert found.protocol["generated_count"] == 60
-    sizes = "sizes 12x16, in colour (10 looked at); values 0..255"
-    left_out = "left out: 1 file other than images (1 .txt), such as log.txt"
-    assert f"Of {tmp_path / 'samples'}, {left_out}." in found.notes
-    said = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
-    assert said == [
-        f"{tmp_path / 'samples'}: 60 images; no classes; {left_out}; {sizes}",
+    result = scoring.score(str(tmp_path / "samples"), places[2], space=Mean())
+    assert result.protocol["generated_count"] == 60
+    sizes = "sizes 12x16, in colour (10 checked); values 0..255"
+    ignored = "ignored: 1 file other than images (1 .txt), such as log.txt"
+    assert f"Of {tmp_path / 'samples'}, {ignored}." in result.notes
+    output = [line for line in capsys.readouterr().out.splitlines() if " images; " in line]
+    assert output == [
+        f"{tmp_path / 'samples'}: 60 images; no classes; {ignored}; {sizes}",
         f"{places[2]}: 60 images; no classes; {sizes}",
     ]
 
 
-def test_both_sets_are_looked_up_before_either_takes_its_time(places, tmp_path, capsys):
+def test_both_sets_are_opened_before_either_is_measured(places, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(5), sigma=np.eye(5))
     for wrong in ("nowhere", "empty", "statistics.npz"):
@@ -354,7 +354,7 @@ def test_both_sets_are_looked_up_before_either_takes_its_time(places, tmp_path, 
 
 
 def saved_as(place, pictures, kind):
-    """The pictures in a form that does not come through whole, or not as what it is."""
+    """Returns the pictures in a form whose conversion loses something."""
     place.mkdir()
     for number, picture in enumerate(pictures):
         image, more = Image.fromarray(picture), {}
@@ -376,43 +376,49 @@ def saved_as(place, pictures, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
-        ("transparent", "Of {}, 60 of 60 images: transparent: laid on white."),
+        ("transparent", "Of {}, 60 of 60 images: transparent: put on a white background."),
         ("16-bit grey", "Of {}, 60 of 60 images: values 0..65535: scaled to 0..255."),
         (
             "16-bit grey",
-            "Values are read in two ranges, 0..65535 and 0..255, each as 0..255: a brightness need not be the same.",
+            (
+                "The ranges of values differ, 0..65535 and 0..255, each scaled to 0..255: "
+                "equal pixels need not mean equal brightness."
+            ),
         ),
         (
             "JPEG",
-            "File formats differ: the first set JPEG 100%; the second set PNG 100%. The scores see what JPEG leaves.",
+            (
+                "File formats differ: the first set JPEG 100%; the second set PNG 100%. "
+                "Compression artefacts affect the scores."
+            ),
         ),
         ("dim", "Of {}: The values use 5% of their range, 0..12; data.value_range=[0, 12] would spread them."),
-        ("16-bit grey", "Without colour are 100% and 0% of the images: the scores see that difference too."),
-        ("animated", "Of {}, 60 of 60 images: several frames or pages: the first is taken."),
-        ("grey", "Without colour are 50% and 0% of the images: the scores see that difference too."),
-        ("damaged", "Of {}, 1 of 60 images: left out, such as 07.png (unreadable: not an image)."),
+        ("16-bit grey", "100% and 0% of the images have no colour: this difference affects the scores too."),
+        ("animated", "Of {}, 60 of 60 images: several frames or pages: only the first is used."),
+        ("grey", "50% and 0% of the images have no colour: this difference affects the scores too."),
+        ("damaged", "Of {}, 1 of 60 images: skipped, such as 07.png (unreadable: not an image)."),
     ],
 )
-def test_what_images_lose_on_the_way_is_noted(places, pictures, tmp_path, kind, told):
+def test_lossy_conversions_of_images_are_noted(places, pictures, tmp_path, kind, message):
     place = saved_as(tmp_path / "images", pictures, kind)
-    found = scoring.score(place, places[0], space=Mean())
-    assert told.format(place) in found.notes
-    assert found.protocol["generated_count"] == 60 - (kind == "damaged")
+    result = scoring.score(place, places[0], space=Mean())
+    assert message.format(place) in result.notes
+    assert result.protocol["generated_count"] == 60 - (kind == "damaged")
 
 
 def test_images_of_one_pixel_have_scores(places, pictures, tmp_path):
     np.savez(tmp_path / "tiny.npz", images=pictures[:, :1, :1])
-    found = scoring.score(str(tmp_path / "tiny.npz"), places[0], space=Mean())
-    assert np.isfinite([score.value for score in found.scores]).all()
-    assert found.notes[0].startswith("The images are of two sizes, 1x1 and 16x12")
+    result = scoring.score(str(tmp_path / "tiny.npz"), places[0], space=Mean())
+    assert np.isfinite([score.value for score in result.scores]).all()
+    assert result.notes[0].startswith("The images have two sizes, 1x1 and 16x12")
 
 
-def test_statistics_of_another_tool_are_taken_on_trust(places, tmp_path):
+def test_statistics_of_another_tool_are_accepted(places, tmp_path):
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(12), sigma=np.eye(12))
-    found = scoring.score(places[0], str(tmp_path / "theirs.npz"), space=Mean())
-    assert found.notes[0] == f"{tmp_path / 'theirs.npz'} does not tell its feature space; it is taken for mean."
+    result = scoring.score(places[0], str(tmp_path / "theirs.npz"), space=Mean())
+    assert result.notes[0] == f"{tmp_path / 'theirs.npz'} does not name its feature space; mean is assumed."
 
 
 def test_the_command_scores_with_the_inception_network(places, tmp_path):
@@ -424,11 +430,11 @@ def test_the_command_scores_with_the_inception_network(places, tmp_path):
     result = CliRunner().invoke(main, ["score", few, few, "--weights", str(weights), *output])
     assert result.exit_code == 0, result.output
     assert "features of" in result.output
-    told = json.loads(result.output.splitlines()[-1])
-    assert told["scores"][0]["name"] == "fd_inception_legacy"  # random weights are not FID's
-    assert "mostly bias" in told["notes"][0]
+    message = json.loads(result.output.splitlines()[-1])
+    assert message["scores"][0]["name"] == "fd_inception_legacy"  # random weights are not FID's
+    assert "mostly bias" in message["notes"][0]
     assert Statistics.load(tmp_path / "s.npz").mean.shape == (2048,)
-    assert Evaluation.open(tmp_path / "scores").protocol == told["protocol"]
+    assert Evaluation.open(tmp_path / "scores").protocol == message["protocol"]
 
 
 def test_the_command_scores_without_weights_in_random_features(places, tmp_path):
@@ -436,9 +442,9 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
     result = CliRunner().invoke(main, ["score", places[0], places[1], *written])
     assert result.exit_code == 0, result.output
     assert f"wrote {tmp_path / 'second.npz'}, mean and covariance of {places[1]}" in result.output
-    found = Evaluation.open(tmp_path / "scores")
-    assert [score.name for score in found.scores[:2]] == ["fd_random", "kd_random"]  # few images in 163 features
-    assert found.protocol["resize_mode"] == "clean"
+    actual = Evaluation.open(tmp_path / "scores")
+    assert [score.name for score in actual.scores[:2]] == ["fd_random", "kd_random"]  # few images in 163 features
+    assert actual.protocol["resize_mode"] == "clean"
 
 
 @pytest.mark.parametrize(
@@ -452,7 +458,7 @@ def test_the_command_scores_without_weights_in_random_features(places, tmp_path)
         (["--weights", __file__], "the Inception weights cannot be read"),
     ],
 )
-def test_the_command_tells_a_mistake_in_one_line(options, message, places):
+def test_the_command_reports_a_mistake_in_one_line(options, message, places):
     result = CliRunner().invoke(main, ["score", places[0], places[0], *options])
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert message in result.stderr

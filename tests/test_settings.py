@@ -50,7 +50,7 @@ def test_every_preset_is_a_valid_config_and_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", list(PLACE))
 def test_a_preset_for_images_of_ones_own_asks_for_their_place(name):
-    assert refusal(preset=name) == ["data.source.path: this option must be given. Received: nothing"]
+    assert refusal(preset=name) == ["data.source.path: this option is required. Received: nothing"]
 
 
 def test_the_presets_are_those_that_the_readme_promises():

@@ -1,4 +1,4 @@
-"""Every source gets the same questions; then what each alone must answer."""
+"""Tests that all sources have in common, then tests of each source."""
 
 import gzip
 import os
@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ganlib.data import Archive, Arrays, DataConfig, Digits, ImageFolder, PreparedDataset, prepare
-from ganlib.data.base import Entry, Listing, held_out
+from ganlib.data.base import Entry, Listing, assign_splits
 from ganlib.data.config import AnySource
 from ganlib.schema import parse
 
@@ -142,13 +142,13 @@ def pixels(listing, index):
 
 
 def pictures(dataset: PreparedDataset, split):
-    """The pairs of picture and label that a split holds, in no order."""
+    """Returns the pairs of picture and label of a split, without order."""
     images, labels = dataset.load(split)
     return sorted((image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True))
 
 
 def refused(source, *words):
-    """Asserts that listing is refused in one line with these words and what was received; returns the line."""
+    """Asserts that listing fails with one line that contains these words and what was received; returns the line."""
     with pytest.raises(ValueError, match=r"Received: \S") as caught:
         source.listing()
     text = str(caught.value)
@@ -158,7 +158,7 @@ def refused(source, *words):
     return text
 
 
-# The same questions to each.
+# All sources.
 
 
 def test_names_are_unique_and_every_image_has_a_size(source):
@@ -232,7 +232,7 @@ def test_labels_stay_with_their_images(make, tmp_path):
 @pytest.mark.parametrize(
     "make", [of_flat_folder, of_class_folders, of_plain_tar, of_gzipped_tar, of_one_idx_file, of_unlabelled_npz]
 )
-def test_the_share_for_testing_is_as_asked(make, tmp_path):
+def test_the_share_for_testing_is_as_requested(make, tmp_path):
     source = make(tmp_path).model_copy(update={"test_fraction": 0.25})
     assert [entry.split for entry in source.listing().entries].count("test") == COUNT // 4
 
@@ -275,8 +275,8 @@ def test_the_checksum_of_a_listing_sees_every_fact_but_the_time():
 
 def test_the_split_depends_on_names_and_not_on_their_order():
     names = [f"image-{index}" for index in range(200)]
-    forwards = dict(zip(names, held_out(names, 0.1), strict=True))
-    backwards = dict(zip(reversed(names), held_out(names[::-1], 0.1), strict=True))
+    forwards = dict(zip(names, assign_splits(names, 0.1), strict=True))
+    backwards = dict(zip(reversed(names), assign_splits(names[::-1], 0.1), strict=True))
     assert forwards == backwards
     assert list(forwards.values()).count("test") == 20
 
@@ -284,20 +284,20 @@ def test_the_split_depends_on_names_and_not_on_their_order():
 @pytest.mark.parametrize("count", [20, 100, 204, 205])
 def test_one_more_image_moves_at_most_one_other(count):
     names = [f"image-{index}" for index in range(count)]
-    before = dict(zip(names, held_out(names, 0.1), strict=True))
+    before = dict(zip(names, assign_splits(names, 0.1), strict=True))
     for extra in range(30):
         longer = [*names, f"new-{extra}"]
-        after = dict(zip(longer, held_out(longer, 0.1), strict=True))
+        after = dict(zip(longer, assign_splits(longer, 0.1), strict=True))
         assert sum(before[name] != after[name] for name in names) <= 1
 
 
 @pytest.mark.parametrize(("count", "fraction", "tests"), [(4, 0.01, 2), (4, 0.99, 2), (10, 0.99, 8), (1000, 0.1, 100)])
 def test_each_split_holds_at_least_two(count, fraction, tests):
-    assert held_out([str(index) for index in range(count)], fraction).count("test") == tests
+    assert assign_splits([str(index) for index in range(count)], fraction).count("test") == tests
 
 
 def class_counts(names, labels, fraction):
-    splits = held_out(names, fraction, labels)
+    splits = assign_splits(names, fraction, labels)
     return {
         split: np.bincount(
             [label for label, own in zip(labels, splits, strict=True) if own == split], minlength=1 + max(labels)
@@ -307,7 +307,7 @@ def class_counts(names, labels, fraction):
 
 
 def test_each_class_keeps_training_images_and_gives_its_share():
-    """Ten images of each of 1,000 classes: drawn over all, some classes lose all of theirs where they have three."""
+    """If images were drawn regardless of their classes, small classes would lose all of theirs."""
     for each, fraction in ((3, 0.5), (10, 0.1), (2, 0.3)):
         labels = [index % 1000 for index in range(1000 * each)]
         counts = class_counts([f"image-{index}" for index in range(len(labels))], labels, fraction)
@@ -317,34 +317,34 @@ def test_each_class_keeps_training_images_and_gives_its_share():
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.floats(0.02, 0.98))
-def test_shares_are_close_to_those_asked_and_no_class_is_emptied(sizes, fraction):
+def test_shares_are_close_to_those_requested_and_no_class_is_emptied(sizes, fraction):
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     names = [f"image-{index}" for index in range(len(labels))]
     counts = class_counts(names, labels, fraction)
     able = sum(sizes) - len(sizes)
-    if able < 2 or len(labels) < 4:  # classes of one image or nearly: they do not count
+    if able < 2 or len(labels) < 4:  # nearly all classes have one image, so classes are ignored
         return
     assert counts["train"].min() >= 1
-    wanted = min(max(2, round(fraction * len(labels))), len(labels) - 2)
-    assert counts["test"].sum() == min(wanted, able)
-    if wanted <= able and min(sizes) * fraction >= 1 and max(sizes) * (1 - fraction) >= 2:
+    expected = min(max(2, round(fraction * len(labels))), len(labels) - 2)
+    assert counts["test"].sum() == min(expected, able)
+    if expected <= able and min(sizes) * fraction >= 1 and max(sizes) * (1 - fraction) >= 2:
         for size, count in zip(sizes, counts["test"], strict=True):
-            assert count <= wanted * size / len(labels) + 1
+            assert count <= expected * size / len(labels) + 1
 
 
 @given(st.integers(0, 400), st.integers(0, 7))
 def test_one_more_image_of_a_class_moves_hardly_any_other(extra, label):
     labels = [index % 7 if index % 3 else 0 for index in range(210)]
     names = [f"image-{index}" for index in range(210)]
-    before = held_out(names, 0.1, labels)
-    after = held_out([*names, f"new-{extra}"], 0.1, [*labels, label])
+    before = assign_splits(names, 0.1, labels)
+    after = assign_splits([*names, f"new-{extra}"], 0.1, [*labels, label])
     assert sum(one != two for one, two in zip(before, after, strict=False)) <= 4
 
 
 def test_classes_of_one_image_each_are_split_as_images_without_classes_are():
     names = [str(index) for index in range(20)]
-    assert held_out(names, 0.1, list(range(20))) == held_out(names, 0.1)
-    assert held_out(names, 0.1, [None] * 20) == held_out(names, 0.1)
+    assert assign_splits(names, 0.1, list(range(20))) == assign_splits(names, 0.1)
+    assert assign_splits(names, 0.1, [None] * 20) == assign_splits(names, 0.1)
 
 
 @pytest.mark.parametrize("make", [of_class_folders, of_plain_tar, of_one_idx_file, of_nameless_npz])
@@ -355,7 +355,7 @@ def test_every_source_with_classes_holds_out_class_by_class(make, tmp_path):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_images_too_few_to_split_are_all_for_training_and_refused_by_who_needs_both(count):
-    splits = held_out([str(index) for index in range(count)], 0.5)
+    splits = assign_splits([str(index) for index in range(count)], 0.5)
     assert splits == ["train"] * count
     listing = Listing([Entry(str(index), split, None, 1) for index, split in enumerate(splits)], (), Image.open)
     with pytest.raises(ValueError, match=rf"2 images to train on and 2 to test on\. Received: train={count}, test=0"):
@@ -382,7 +382,7 @@ def test_digits_are_the_real_ones_in_full_contrast():
 
 
 @pytest.mark.parametrize("few", ["train", "test"])
-def test_a_split_folder_with_too_few_images_is_no_split(tmp_path, few):
+def test_a_split_folder_with_too_few_images_is_refused(tmp_path, few):
     many = {"train": "test", "test": "train"}[few]
     source = ImageFolder(path=str(write_images(tmp_path / "images", place=lambda i: f"{many if i else few}/{i}.png")))
     with pytest.raises(ValueError, match=rf"at least 2 images to train on.*Received: .*{few}=1"):
@@ -399,7 +399,7 @@ def test_hidden_files_do_not_count_and_other_files_are_counted(tmp_path):
         (folder / name).write_text("text")
     listing = ImageFolder(path=str(folder)).listing()
     assert [entry.name for entry in listing.entries] == [f"{index:02d}.png" for index in range(COUNT)]
-    assert listing.ignored == 3
+    assert listing.ignored_count == 3
 
 
 def test_a_hidden_folder_above_the_images_does_not_hide_them(tmp_path):
@@ -426,7 +426,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_archives_in_the_place_of_images_are_named(tmp_path, kind):
+def test_archives_instead_of_images_are_named(tmp_path, kind):
     for name in "dbca":
         shutil.make_archive(tmp_path / "all" / name, "zip", write_images(tmp_path / name))
     folder = tmp_path / "all"
@@ -434,10 +434,10 @@ def test_archives_in_the_place_of_images_are_named(tmp_path, kind):
         source = Archive(path=shutil.make_archive(tmp_path / "packed", "zip", folder))
     else:
         source = ImageFolder(path=str(folder))
-    refused(source, "holds archives (a.zip, b.zip, c.zip, ...), expected images: unpack them first")
+    refused(source, "expected images, found archives (a.zip, b.zip, c.zip, ...): unpack them first")
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     (tmp_path / "image.png").write_text("text")
     refused(ImageFolder(path=str(tmp_path / "image.png")), "expected a folder of images", "which is a file")
 
@@ -471,7 +471,7 @@ def test_a_changed_file_changes_the_checksum_with_times(tmp_path):
 # Arrays.
 
 
-def test_gzipped_and_plain_files_may_stand_side_by_side(tmp_path):
+def test_gzipped_and_plain_files_may_be_mixed(tmp_path):
     folder = write_idx(tmp_path / "idx")
     packed = folder / "train-images-idx3-ubyte"
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(packed.read_bytes()))
@@ -490,12 +490,12 @@ def test_labels_of_another_length_are_refused(tmp_path):
     (tmp_path / "images").write_bytes(idx(IMAGES))
     (tmp_path / "labels").write_bytes(idx(LABELS[:-1]))
     source = Arrays(path=str(tmp_path / "images"), labels=str(tmp_path / "labels"))
-    refused(source, "expected as many labels as images, 24", "Received: labels=23")
+    refused(source, "expected one label per image, 24 labels", "Received: labels=23")
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS[:5])
-    refused(Arrays(path=str(tmp_path / "data.npz")), "expected as many labels as images, 24", "Received: labels=5")
+    refused(Arrays(path=str(tmp_path / "data.npz")), "expected one label per image, 24 labels", "Received: labels=5")
 
 
-def test_images_in_the_place_of_labels_are_refused(tmp_path):
+def test_images_instead_of_labels_are_refused(tmp_path):
     (tmp_path / "images").write_bytes(idx(IMAGES))
     source = Arrays(path=str(tmp_path / "images"), labels=str(tmp_path / "images"))
     refused(source, "expected an idx file with 1 dimensions", "images'")
@@ -508,7 +508,7 @@ def test_labels_beside_files_that_hold_their_own_are_refused(tmp_path, make):
     refused(source, "labels only beside an idx file of images", "Received: labels=")
 
 
-def test_labels_for_one_split_only_are_left_aside(tmp_path):
+def test_labels_for_one_split_only_are_ignored(tmp_path):
     np.savez(tmp_path / "data.npz", x_train=IMAGES[6:], y_train=LABELS[6:], x_test=IMAGES[:6])
     listing = Arrays(path=str(tmp_path / "data.npz")).listing()
     assert listing.classes == ()
@@ -538,7 +538,7 @@ def test_images_of_another_type_or_shape_are_refused(tmp_path, images):
     np.savez(tmp_path / "data.npz", images=images)
     shape = f"dtype={images.dtype}, shape={images.shape} in data.npz"
     refused(
-        Arrays(path=str(tmp_path / "data.npz")), "expected numbers of images of shape [N, H, W]", f"Received: {shape}"
+        Arrays(path=str(tmp_path / "data.npz")), "expected images as numbers of shape [N, H, W]", f"Received: {shape}"
     )
 
 
@@ -550,10 +550,10 @@ def test_images_of_another_type_or_shape_are_refused(tmp_path, images):
 def test_labels_of_another_type_or_shape_are_refused(tmp_path, labels):
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=labels)
     source = Arrays(path=str(tmp_path / "data.npz"))
-    refused(source, "one non-negative whole number an image", f"Received: dtype={labels.dtype}, shape={labels.shape}")
+    refused(source, "one non-negative integer label per image", f"Received: dtype={labels.dtype}, shape={labels.shape}")
 
 
-def test_serial_numbers_in_the_place_of_labels_are_refused(tmp_path):
+def test_serial_numbers_instead_of_labels_are_refused(tmp_path):
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS + 4_000_000_000)
     refused(Arrays(path=str(tmp_path / "data.npz")), "expected labels below 65536", "Received: label=4000000002")
 
@@ -588,7 +588,7 @@ def test_a_damaged_npz_is_refused(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", damaged_files.NPZ)
-def test_an_npz_that_claims_what_is_not_so_is_refused(tmp_path, damage):
+def test_an_npz_with_false_claims_is_refused(tmp_path, damage):
     damaged_files.write_npz(tmp_path / "data.npz", damage, images=IMAGES)
     refused(Arrays(path=str(tmp_path / "data.npz")), "not a readable npz file", "data.npz'")
 

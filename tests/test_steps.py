@@ -1,4 +1,4 @@
-"""The frame of a step: its exit code, its one line, its time."""
+"""The body of a step: its exit code, its one-line error, its time."""
 
 import gc
 import json
@@ -10,7 +10,7 @@ from kfp import dsl
 
 from ganlib import pixels, storage
 from ganlib.schema import Config, parse
-from ganlib.steps import FAILURE_FILE, describe, step
+from ganlib.steps import FAILURE_FILE, add_metadata, step
 from ganlib.tasks import Networks
 from ganlib.tracking import Tracker
 from ganlib.training import HealthConfig, TrainConfig
@@ -22,7 +22,7 @@ from ganlib.training.state import Trained, TrainState
 
 @pytest.fixture(autouse=True)
 def collection_as_before():
-    """A step changes Python's garbage collection for the rest of its process, which here goes on."""
+    """Restores Python's garbage collection, which a step changes for the rest of its process."""
     thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
@@ -37,7 +37,7 @@ def failure(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"),
+    ("value", "expected"),
     [
         ("long " * 20_000, "long " * 20_000),
         (True, True),
@@ -49,26 +49,26 @@ def failure(tmp_path, monkeypatch):
         ((28, 28, np.int32(1)), [28, 28, 1]),
         ({"a": [1, {"b": "c"}]}, {"a": [1, {"b": "c"}]}),
         ("caf\udce9", "caf?"),
-        (None, "left out"),
+        (None, "omitted"),
         ({"a": None, "b": 1}, {"b": 1}),
     ],
     ids=str,
 )
-def test_metadata_is_what_the_launcher_takes(value, kept):
-    """KFP's launcher refuses null and numbers that are not finite, and json those of NumPy, when the work is done."""
+def test_metadata_is_accepted_by_the_launcher(value, expected):
+    """KFP's launcher fails on null and numbers that are not finite, and json on NumPy's, after the work is done."""
     artifact = dsl.Model()
-    describe(artifact, {"name": value, "other": 1})
-    assert artifact.metadata == {"other": 1} | ({} if kept == "left out" else {"name": kept})
+    add_metadata(artifact, {"name": value, "other": 1})
+    assert artifact.metadata == {"other": 1} | ({} if expected == "omitted" else {"name": expected})
     assert json.loads(json.dumps(artifact.metadata, allow_nan=False).encode()) == artifact.metadata
-    assert all(type(found) in (str, bool, int, float, list, dict) for found in artifact.metadata.values())
+    assert all(type(result) in (str, bool, int, float, list, dict) for result in artifact.metadata.values())
 
 
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), np.float32("-inf"), [1.0, float("nan")], {"a": float("nan")}]
 )
-def test_a_number_that_metadata_cannot_hold_is_left_out_with_a_word(value, capsys):
+def test_a_number_that_metadata_cannot_contain_is_omitted_with_a_note(value, capsys):
     artifact = dsl.Metrics()
-    describe(artifact, {"fd": value, "other": 1})
+    add_metadata(artifact, {"fd": value, "other": 1})
     assert artifact.metadata["other"] == 1
     json.dumps(artifact.metadata, allow_nan=False)
     assert "nan" not in str(artifact.metadata).lower()
@@ -79,17 +79,17 @@ def test_metadata_of_an_unknown_kind_is_refused():
     with pytest.raises(
         ValueError, match=r"^expected text, numbers, lists or objects as metadata\. Received: path=PosixPath"
     ):
-        describe(dsl.Dataset(), {"path": pathlib.Path("x")})
+        add_metadata(dsl.Dataset(), {"path": pathlib.Path("x")})
 
 
-def test_each_artifact_describes_itself_as_the_launcher_takes_it(digits, reference, trained):
+def test_the_metadata_of_each_artifact_is_accepted_by_the_launcher(digits, reference, trained):
     for kind in (digits, reference, trained):
         artifact = dsl.Artifact()
-        describe(artifact, kind.summary)
+        add_metadata(artifact, kind.summary)
         assert json.loads(json.dumps(artifact.metadata, allow_nan=False)) == artifact.metadata == kind.summary
 
 
-def test_a_step_that_ends_well_leaves_its_time(failure):
+def test_a_successful_step_records_its_time(failure):
     dataset = dsl.Dataset()
     with step("prepare_data", dataset):
         dataset.metadata["count"] = 3
@@ -121,8 +121,8 @@ def test_an_expected_end_is_one_line_with_the_steps_name_and_a_code(work, error,
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: prepare_data: ")
     assert error in line
-    told = json.loads(failure.read_text())
-    assert told == {"step": "prepare_data", "message": line.removeprefix("error: prepare_data: "), "code": code}
+    message = json.loads(failure.read_text())
+    assert message == {"step": "prepare_data", "message": line.removeprefix("error: prepare_data: "), "code": code}
 
 
 @pytest.mark.parametrize("fault", [ValueError, RuntimeError])
@@ -149,14 +149,16 @@ def test_what_is_raised_below_python_in_our_own_lines_is_no_mistake_either(capsy
     assert lines[-1].startswith("error: evaluate_gan: not enough values to unpack")
 
 
-def test_a_parameter_that_does_not_fit_is_told_field_by_field(capsys, failure):
+def test_an_invalid_parameter_is_reported_field_by_field(capsys, failure):
     with pytest.raises(SystemExit) as caught, step("train_gan", dsl.Model()):
         TrainConfig.model_validate({"steps": 0.0, "colour": "red"})
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith("error: train_gan: steps: Input should be greater than or equal to 1. Received: steps=0.0; ")
-    assert told.endswith("colour: unknown option. Received: colour='red'\n")
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.startswith(
+        "error: train_gan: steps: Input should be greater than or equal to 1. Received: steps=0.0; "
+    )
+    assert message.endswith("colour: unknown option. Received: colour='red'\n")
     assert json.loads(failure.read_text())["step"] == "train_gan"
 
 

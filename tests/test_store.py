@@ -1,4 +1,4 @@
-"""A local MLflow store is whole or absent, whoever makes it, whatever its folder is called, and whatever was there."""
+"""A local MLflow store is created atomically, by many processes, in folders of any name, over leftovers of any kind."""
 
 import errno
 import fcntl
@@ -40,7 +40,7 @@ def processes(name, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_thirty_two_processes_at_once_make_one_store(tmp_path):
+def test_thirty_two_processes_at_once_create_one_store(tmp_path):
     assert processes("race", tmp_path) == []
 
 
@@ -49,13 +49,13 @@ def test_a_process_killed_at_any_of_fifty_moments_leaves_a_working_root(tmp_path
 
 
 def test_a_disk_that_fills_up_at_any_of_twenty_sizes_leaves_a_working_root(tmp_path):
-    said = processes("disks", tmp_path)
-    if said is None:
+    output = processes("disks", tmp_path)
+    if output is None:
         pytest.skip("needs the right to mount a disk")
-    assert len(said) == 20
-    assert said[-1] == ""
-    assert sum("No space left on device. Received: path=" in text for text in said) >= 10
-    assert all(text.startswith("cannot ") and "\n" not in text for text in said if text)
+    assert len(output) == 20
+    assert output[-1] == ""
+    assert sum("No space left on device. Received: path=" in text for text in output) >= 10
+    assert all(text.startswith("cannot ") and "\n" not in text for text in output if text)
 
 
 ODD = [
@@ -79,8 +79,8 @@ def test_a_root_is_a_path_whatever_its_characters_mean_elsewhere(tmp_path, name,
     for folder in (cwd, root):
         folder.mkdir(parents=True)
     monkeypatch.chdir(cwd)
-    uri = tracking.initialise(root / "mlflow.db", experiment="mine")
-    assert tracking.redacted(uri) == uri
+    uri = tracking.create_store(root / "mlflow.db", experiment="mine")
+    assert tracking.redact(uri) == uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
     (tmp_path / "file.txt").write_text("mine")
@@ -101,11 +101,11 @@ def test_a_root_is_a_path_whatever_its_characters_mean_elsewhere(tmp_path, name,
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40))
 @settings(max_examples=200)
-def test_the_address_of_a_path_says_that_path(name):
+def test_the_address_of_a_path_decodes_to_that_path(name):
     file = Path("/root", name, "mlflow.db").absolute()
     uri = tracking.store_uri(file)
     assert tracking.store_file(uri) == file
-    assert tracking.redacted(uri) == uri
+    assert tracking.redact(uri) == uri
     assert all(character in string.printable for character in uri)
     tracking.check_address(uri)
 
@@ -120,23 +120,25 @@ def test_a_path_that_sqlite_does_not_open_is_refused(tmp_path):
         assert len(str(folder / "mlflow.db")) == length
         return folder / "mlflow.db"
 
-    tracking.initialise(at(address.MAX_PATH), experiment="mine")
-    with pytest.raises(ValueError, match=r"^expected a path of at most 504 bytes, as SQLite does\. Received: path='/"):
-        tracking.initialise(at(address.MAX_PATH + 1), experiment="mine")
+    tracking.create_store(at(address.MAX_PATH), experiment="mine")
+    with pytest.raises(ValueError, match=r"^expected a path of at most 504 bytes, SQLite's limit\. Received: path='/"):
+        tracking.create_store(at(address.MAX_PATH + 1), experiment="mine")
 
 
-def test_a_path_that_is_no_text_is_refused(tmp_path):
+def test_a_path_that_is_not_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^expected a path that can be written as an address\. Received: path="):
-        tracking.initialise(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/mlflow.db")), experiment="mine")
+        tracking.create_store(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/mlflow.db")), experiment="mine")
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch):
     def refuse(*given):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", refuse)  # there is none here
-    with pytest.raises(RuntimeError, match=r"^cannot make the tracking store: expected a file system that keeps locks"):
-        tracking.initialise(tmp_path / "mlflow.db", experiment="mine")
+    monkeypatch.setattr(fcntl, "flock", refuse)  # all file systems here support locks
+    with pytest.raises(
+        RuntimeError, match=r"^cannot create the tracking store: expected a file system that supports locks"
+    ):
+        tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
 
 
 def database(file, *statements):
@@ -147,13 +149,13 @@ def database(file, *statements):
 
 
 def first_tables(file):
-    """What MLflow makes first, where it was killed then."""
+    """A database of an MLflow that was killed after its first tables."""
     FirstTables.metadata.create_all(engine := sqlalchemy.create_engine(f"sqlite:///{file}"))
     engine.dispose()
 
 
 def half_way(file):
-    """What a killed MLflow left behind, amid the changes that lead to its present tables."""
+    """A database of an MLflow that was killed during the migrations to its current tables."""
     first_tables(file)
     engine = sqlalchemy.create_engine(f"sqlite:///{file}")
     config = mlflow_database._get_alembic_config(str(engine.url))
@@ -170,12 +172,12 @@ def older(file):
 
 
 def newer(file):
-    tracking.initialise(file, experiment="theirs")
+    tracking.create_store(file, experiment="theirs")
     database(file, "UPDATE alembic_version SET version_num = 'abcdefabcdef'")
 
 
 MOVED = "Move it away: mv "
-HALF = "it was left half-made, and holds no run. " + MOVED
+HALF = "its creation was interrupted, and it has no runs. " + MOVED
 
 
 @pytest.mark.parametrize(
@@ -188,18 +190,18 @@ HALF = "it was left half-made, and holds no run. " + MOVED
         (newer, f"a newer MLflow than {mlflow.__version__} wrote it (schema abcdefabcdef). Install that one, or "),
         (lambda file: database(file, "CREATE TABLE notes (text)"), "it is another program's database. " + MOVED),
         (lambda file: file.write_bytes(b"no database" * 100), "file is not a database. " + MOVED),
-        (lambda file: file.mkdir(), "it is no file: " + MOVED),
-        (lambda file: file.symlink_to("nowhere"), "it is no file: " + MOVED),
+        (lambda file: file.mkdir(), "it is not a file. " + MOVED),
+        (lambda file: file.symlink_to("nowhere"), "it is not a file. " + MOVED),
     ],
     ids=["empty", "first tables", "half-way", "older", "newer", "foreign", "text", "folder", "link"],
 )
-def test_what_another_version_left_is_told_with_what_to_do_and_stays(tmp_path, make, told):
+def test_a_store_of_another_version_is_reported_with_advice_and_stays(tmp_path, make, told):
     file = tmp_path / "my runs" / "mlflow.db"
     file.parent.mkdir()
     make(file)
     before = file.is_file() and file.read_bytes()
     with pytest.raises(RuntimeError) as caught:
-        tracking.initialise(file, experiment="mine")
+        tracking.create_store(file, experiment="mine")
     message = str(caught.value)
     assert message.startswith(f"cannot open the tracking store {file}: {told}")
     assert "\n" not in message
@@ -212,15 +214,15 @@ def test_what_another_version_left_is_told_with_what_to_do_and_stays(tmp_path, m
         assert CliRunner().invoke(mlflow_db, words).exit_code == 0
     else:
         return
-    assert tracking.initialise(file, experiment="mine") == tracking.store_uri(file)
+    assert tracking.create_store(file, experiment="mine") == tracking.store_uri(file)
 
 
-@pytest.mark.parametrize("end", store.REMAINS)
-def test_the_journal_of_a_database_that_is_gone_does_not_get_into_a_new_one(tmp_path, end):
+@pytest.mark.parametrize("end", store.SIDE_FILES)
+def test_the_journal_of_a_deleted_database_is_not_applied_to_a_new_one(tmp_path, end):
     remains = tmp_path / f"mlflow.db{end}"
     remains.write_bytes(b"left")
-    with pytest.raises(RuntimeError, match=f"^{remains} was left behind by a database that is gone: Move it away: mv"):
-        tracking.initialise(tmp_path / "mlflow.db", experiment="mine")
+    with pytest.raises(RuntimeError, match=f"^{remains} was left behind by a deleted database. Move it away: mv"):
+        tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
     assert remains.read_bytes() == b"left"
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -229,33 +231,33 @@ def test_a_store_is_used_as_it_is_and_what_a_killed_process_left_is_removed_befo
     stale, foreign = tmp_path / ".mlflow.db.x1.partial", tmp_path / ".film.partial"
     for file in (stale, foreign):
         file.write_text("half")
-    uri = tracking.initialise(tmp_path / "mlflow.db", experiment="mine")
+    uri = tracking.create_store(tmp_path / "mlflow.db", experiment="mine")
     assert (stale.exists(), foreign.exists()) == (False, True)
     before = (tmp_path / "mlflow.db").stat().st_ino
-    assert tracking.initialise(tmp_path / "mlflow.db", experiment="another") == uri
+    assert tracking.create_store(tmp_path / "mlflow.db", experiment="another") == uri
     assert (tmp_path / "mlflow.db").stat().st_ino == before
-    found = {item.name: item.artifact_location for item in mlflow.MlflowClient(uri).search_experiments()}
+    result = {item.name: item.artifact_location for item in mlflow.MlflowClient(uri).search_experiments()}
     artifacts = (tmp_path / "mlflow-artifacts").as_uri()
-    assert found == {"Default": f"{artifacts}/0", "mine": artifacts, "another": artifacts}
+    assert result == {"Default": f"{artifacts}/0", "mine": artifacts, "another": artifacts}
 
 
-def test_a_database_of_the_environment_is_made_whole_too(tmp_path, monkeypatch):
-    """By whichever process delivers first."""
+def test_a_database_from_the_environment_is_created_atomically_too(tmp_path, monkeypatch):
+    """By the first process that delivers."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/theirs.db")
     monkeypatch.setattr(store, "LOCK_SECONDS", 0)
     tracking.Tracker(tmp_path / "run").metrics(1, {"loss": 0.5})
-    with storage.sole_user(tmp_path, patience=0), pytest.raises(RuntimeError, match="another process works in this f"):
+    with storage.lock_folder(tmp_path, timeout=0), pytest.raises(RuntimeError, match="another process works in this f"):
         tracking.deliver(tmp_path / "run")
     assert not (tmp_path / "theirs.db").exists()
     tracking.deliver(tmp_path / "run")
     assert (tmp_path / "theirs.db").exists()
 
 
-FOLDER = ": without a scheme, or with file:, it is a folder, and MLflow logs to none. Received"
+FOLDER = ": without a scheme, or with file:, it is a folder, which MLflow cannot use. Received"
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "message"),
     [
         ("localhost:5000", ". Received: MLFLOW_TRACKING_URI='localhost:5000'"),
         ("127.0.0.1:5000", FOLDER),
@@ -272,8 +274,8 @@ FOLDER = ": without a scheme, or with file:, it is a folder, and MLflow logs to 
         ("http://[::1", ": Invalid IPv6 URL"),
         ("databricks-uc", FOLDER),
         ("uc:http://host", ". Received"),
-        ("sqlite://", ": a database in memory ends with each step"),
-        ("sqlite:///:memory:", ": a database in memory ends with each step"),
+        ("sqlite://", ": a database in memory is lost at the end of each step"),
+        ("sqlite:///:memory:", ": a database in memory is lost at the end of each step"),
         ("sqlite:/tmp/mlflow.db", ". Received"),
         ("sqlite+nodriver:////tmp/mlflow.db", ". Received"),
         ("postgresql+psycopg3://host/db", ". Received"),
@@ -281,10 +283,10 @@ FOLDER = ": without a scheme, or with file:, it is a folder, and MLflow logs to 
         ("gs://bucket/mlruns", ". Received"),
     ],
 )
-def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, told, monkeypatch):
-    with pytest.raises(tracking.Blocked) as caught:
+def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, message, monkeypatch):
+    with pytest.raises(tracking.DeliveryBlocked) as caught:
         tracking.check_address(uri)
-    assert str(caught.value).startswith(address.WANTED + told)
+    assert str(caught.value).startswith(address.EXPECTED + message)
     assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking.sync_command(Path("/runs/a")) == "gan-pipelines sync /runs/a --uri ADDRESS"
@@ -294,15 +296,17 @@ def test_an_address_that_mlflow_cannot_log_to_is_refused(uri, told, monkeypatch)
     "uri",
     ["http://host:5000/path", "https://user:hunter2@host", "http://[::1]:5000", "databricks", "databricks://profile"],
 )
-def test_an_address_where_a_server_may_answer_is_taken(uri):
+def test_an_address_where_a_server_may_answer_is_accepted(uri):
     tracking.check_address(uri)
 
 
-def test_a_folder_is_taken_where_mlflow_takes_it(monkeypatch):
+def test_a_folder_is_accepted_if_mlflow_accepts_it(monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     tracking.check_address("file:///tmp/mlruns")
 
 
-def test_a_database_whose_driver_is_missing_is_told_by_its_name():
-    with pytest.raises(tracking.Blocked, match=r"^pymysql is missing, which this database needs\. Received: "):
+def test_a_missing_database_driver_is_reported_by_its_name():
+    with pytest.raises(
+        tracking.DeliveryBlocked, match=r"^this database needs the module pymysql, which is missing\. Received: "
+    ):
         tracking.check_address("mysql+pymysql://user:hunter2@host/db")

@@ -1,4 +1,4 @@
-"""Every random stream has its purpose in its seed, so that no two of them draw the same."""
+"""The seed of every random stream depends on its purpose, so that no two streams draw the same numbers."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_a_key_is_the_same_in_every_process_and_version():
 
 @given(seed=st.integers(0, 2**31 - 1), other=st.integers(0, 2**31 - 1), number=st.integers(0, 2**40))
 def test_the_latents_of_a_training_are_those_of_no_sample(seed, other, number):
-    """Scores drew what the first batch had drawn; pictures of seed 42 what a training of seed 42 had."""
+    """In the past, scores drew the same latents as the first batch, and pictures of seed 42 the same as training."""
     images = tf.zeros([4, 2, 2, 1], tf.uint8)
     trained = TASK.draw({"images": images}, seed=seed, number=tf.constant(number, tf.int64))["latents"]
     for sampled in (other, seed, streams.key("training score", seed), streams.key("noise", seed, 0)):
@@ -78,11 +78,11 @@ def test_a_rollback_and_another_seed_draw_other_noise(digits):
 
 
 def test_all_that_is_seeded_here_is_seeded_with_a_key():
-    """But for what is an order or a network that is fixed by its definition."""
+    """Except for orders and networks that are fixed by definition."""
     fixed = {"random_features.py", "parts.py"}
     seeded = re.compile(r"(default_rng|set_random_seed|keras_seed|ReplicaDropout|stateless_\w+)\((.*)")
     for path in Path(streams.__file__).parent.rglob("*.py"):
         for line in path.read_text().splitlines() if path.name not in fixed else []:
-            found = seeded.search(line)
-            if found and not line.strip().startswith(("class ", "def ", "from ", "import ", '"')):
-                assert re.search(r"streams\.|key|stream\b", found.group(2)), f"{path.name}: {line}"
+            result = seeded.search(line)
+            if result and not line.strip().startswith(("class ", "def ", "from ", "import ", '"')):
+                assert re.search(r"streams\.|key|stream\b", result.group(2)), f"{path.name}: {line}"

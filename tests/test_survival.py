@@ -61,20 +61,20 @@ with steps.step("train_gan", Artifact):
 
 
 @pytest.fixture(scope="module")
-def yardstick(reference, tmp_path_factory):
+def reference_folder(reference, tmp_path_factory):
     """Folder of the reference, for other processes."""
-    folder = tmp_path_factory.mktemp("yardstick") / "reference"
+    folder = tmp_path_factory.mktemp("reference_folder") / "reference"
     reference.save(folder)
     return folder
 
 
 @pytest.fixture
-def start(digits, yardstick):
+def start(digits, reference_folder):
     """Starts a training process; its lines go to a file beside its output."""
 
     def begin(output, environment, **settings):
         output.parent.mkdir(parents=True, exist_ok=True)
-        words = [str(digits.folder), str(yardstick), str(output), json.dumps({**SETTINGS, **settings})]
+        words = [str(digits.folder), str(reference_folder), str(output), json.dumps({**SETTINGS, **settings})]
         with output.with_suffix(".log").open("w") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", SCRIPT, *words], env={**os.environ, **environment}, stdout=log, stderr=log
@@ -128,7 +128,7 @@ def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_
 ):
     from mlflow import MlflowClient
 
-    uri = tracking.initialise(tmp_path / "mlflow.db", experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
+    uri = tracking.create_store(tmp_path / "mlflow.db", experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
     often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6}
     chance, reached = random.Random(), 0
     for attempt in range(3):
@@ -281,7 +281,7 @@ def test_a_process_whose_run_another_one_took_over_ends_and_writes_no_more(start
     wait_for(lambda: max(kept_steps(bucket), default=0) >= 2, first)
     second = storage.Mirror(often["home"], tmp_path / "second")
     while first.poll() is None:  # which is quick, too
-        with contextlib.suppress(storage.TakenOver):
+        with contextlib.suppress(storage.WriteConflict):
             second.pull()
             (tmp_path / "second" / "done").write_text("by the second")
             second.push()
@@ -293,10 +293,10 @@ def test_a_process_whose_run_another_one_took_over_ends_and_writes_no_more(start
     assert (tmp_path / "second" / "done").read_text() == "by the second"
 
 
-def test_the_command_trains_from_a_bucket_into_a_bucket(digits, yardstick, bucket, tmp_path, monkeypatch):
+def test_the_command_trains_from_a_bucket_into_a_bucket(digits, reference_folder, bucket, tmp_path, monkeypatch):
     monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
     storage.publish(digits.folder, f"{bucket}/dataset")
-    storage.publish(yardstick, f"{bucket}/reference")
+    storage.publish(reference_folder, f"{bucket}/reference")
     settings = ["steps=2", "batch_size=8", "score_samples=20", "precision=float32", f"home={bucket}/home"]
     words = ["train", "--set", "model.width=4", *(word for text in settings for word in ("--set", f"training.{text}"))]
     places = [f"--dataset={bucket}/dataset", f"--reference={bucket}/reference", f"--output={bucket}/model"]

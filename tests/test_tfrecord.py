@@ -1,4 +1,4 @@
-"""Records written without TensorFlow are to the byte those that TensorFlow writes."""
+"""Records written without TensorFlow equal those of TensorFlow byte by byte."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def test_a_file_has_the_bytes_that_tensorflow_gives_it(tmp_path):
         for record in records:
             writer.write(record)
     assert (
-        b"".join(tfrecord.framed([record[:3], record[3:]]) for record in records) == (tmp_path / "theirs").read_bytes()
+        b"".join(tfrecord.frame([record[:3], record[3:]]) for record in records) == (tmp_path / "theirs").read_bytes()
     )
 
 

@@ -23,7 +23,7 @@ from mlflow_server import Server, client_of, wait_until
 from PIL import Image
 
 from ganlib import storage, tracking
-from ganlib.tracking import Tracker, courier, delivery, runs
+from ganlib.tracking import Tracker, background, delivery, runs
 from ganlib.tracking import folder as folder_files
 from pipelines.command.main import main
 
@@ -33,9 +33,9 @@ ROWS = 200
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory):
-    """A store whose tables are made already, which takes seconds."""
+    """A store with tables, whose creation takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    tracking.initialise(folder / "mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
+    tracking.create_store(folder / "mlflow.db", experiment="made-before", artifacts=folder / "artifacts")
     return folder
 
 
@@ -48,7 +48,7 @@ def only_server(tmp_path_factory, empty_store):
 
 @pytest.fixture
 def server(only_server, monkeypatch, request):
-    """A running server, which a test may kill and start again, with an experiment for each test."""
+    """A running server, which a test may kill and restart, with an experiment for each test."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", only_server.uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
     if only_server.process is None:
@@ -61,7 +61,7 @@ def store(tmp_path, empty_store, monkeypatch):
     """A local store without a server."""
     shutil.copytree(empty_store, tmp_path / "store")
     file, artifacts = tmp_path / "store" / "mlflow.db", tmp_path / "store" / "artifacts"
-    uri = tracking.initialise(file, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=artifacts)
+    uri = tracking.create_store(file, experiment=tracking.DEFAULT_EXPERIMENT, artifacts=artifacts)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
 
@@ -104,7 +104,7 @@ def all_runs(client):
 
 
 def runs_of(client, folder):
-    """The runs of a tracked folder, wherever they are."""
+    """Returns the runs of a tracked folder in all experiments."""
     key = storage.read_json(folder / tracking.IDENTITY)["key"]
     return [run for run in all_runs(client) if run.data.tags.get(runs.KEY_TAG) == key]
 
@@ -123,14 +123,14 @@ def points(client, run):
 
 
 def files(client, run, place=""):
-    found = []
+    result = []
     for item in client.list_artifacts(run.info.run_id, place or None):
-        found += files(client, run, item.path) if item.is_dir else [item.path]
-    return sorted(found)
+        result += files(client, run, item.path) if item.is_dir else [item.path]
+    return sorted(result)
 
 
 def pictured(client, run):
-    """Steps of the pictures, and of their thumbnails, with repetitions."""
+    """Returns the steps of the pictures and of their thumbnails, with duplicates."""
     names = [re.fullmatch(r"images/samples\+step\+(\d+)\+.*", path) for path in files(client, run, "images")]
     whole = sorted(int(name[1]) for name in names if "+compressed" not in name[0])
     small = sorted(int(name[1]) for name in names if "+compressed" in name[0])
@@ -139,7 +139,7 @@ def pictured(client, run):
 
 
 def everything(client, run):
-    """All that a server says of a run, in a form that compares."""
+    """Returns everything that a server stores of a run, in a comparable form."""
     run = client.get_run(run.info.run_id)
     histories = {
         name: sorted((p.step, p.timestamp, p.value) for p in client.get_metric_history(run.info.run_id, name))
@@ -164,11 +164,11 @@ def expected_points(steps):
 
 
 def delivered(folder):
-    return not tracking.pending(folder)
+    return not tracking.has_pending(folder)
 
 
 def python(code, *arguments, **environment):
-    """Runs a program with our library in a process of its own."""
+    """Starts a process that runs a program with this library."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -220,7 +220,7 @@ def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server,
     assert card.signature.outputs.inputs[0].shape == (-1, 2, 2, 1)
 
     before = everything(client, run)
-    # As if a process had been killed between asking for the model's place and filling it.
+    # As if a process had been killed between creating the model and uploading it.
     tags = {delivery.MODEL_TAG: storage.sha256(keras_file)}
     half = client.create_logged_model(run.info.experiment_id, "generator", run.info.run_id, tags=tags)
     client.delete_logged_model(model.model_id)
@@ -234,7 +234,7 @@ def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server,
     assert everything(client, run) == after
 
 
-def test_pictures_keep_their_pixels_and_never_stand_there_twice(server, tmp_path):
+def test_pictures_keep_their_pixels_and_are_never_logged_twice(server, tmp_path):
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         record(tracker, range(1, 5))
@@ -245,14 +245,14 @@ def test_pictures_keep_their_pixels_and_never_stand_there_twice(server, tmp_path
         assert image.size == (8, 8)
         assert image.convert("L").getextrema() == (128, 128)
     before = everything(client, run)
-    # As if a process had been killed between the picture and its thumbnail.
+    # As if a process had been killed between uploading the picture and its thumbnail.
     (thumbnail,) = (server.folder / "artifacts").rglob(f"{run.info.run_id}/artifacts/images/*+step+2+*.webp")
     thumbnail.unlink()
     tracking.deliver(folder)
     assert everything(client, run) == before
 
 
-def test_a_picture_that_is_gone_does_not_hold_the_rest_back(server, tmp_path, capsys):
+def test_a_missing_picture_does_not_block_the_rest(server, tmp_path, capsys):
     tracker = Tracker(tmp_path / "run")
     record(tracker, range(1, 5))
     tracker.status("FINISHED")
@@ -261,7 +261,7 @@ def test_a_picture_that_is_gone_does_not_hold_the_rest_back(server, tmp_path, ca
     run = the_run(server.client, tmp_path / "run")
     assert pictured(server.client, run) == [4]
     assert run.info.status == "FINISHED"
-    assert "step-2.png is gone and cannot be delivered" in capsys.readouterr().out
+    assert "step-2.png no longer exists and cannot be delivered" in capsys.readouterr().out
 
 
 def test_delivering_twice_changes_nothing(server, tmp_path):
@@ -280,11 +280,11 @@ def test_delivering_twice_changes_nothing(server, tmp_path):
     assert before["info"][0] == "FAILED"
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0
-    assert re.findall(r"(\d+) lines are in MLflow", result.output) == ["11", "1"]
+    assert re.findall(r"(\d+) records are in MLflow", result.output) == ["11", "1"]
     assert everything(client, the_run(client, first)) == before
 
 
-def test_two_deliveries_at_once_leave_no_double(server, tmp_path):
+def test_two_deliveries_at_once_leave_no_duplicates(server, tmp_path):
     folder = tmp_path / "run"
     tracker = Tracker(folder)
     introduce(tracker)
@@ -296,14 +296,14 @@ def test_two_deliveries_at_once_leave_no_double(server, tmp_path):
     assert pictured(server.client, run) == [2, 4, 6, 8, 10]
 
 
-def test_a_courier_whose_folder_was_delivered_by_hand_meanwhile_leaves_no_double(server, tmp_path):
+def test_a_delivery_of_a_folder_that_was_delivered_by_hand_meanwhile_duplicates_nothing(server, tmp_path):
     folder = tmp_path / "run"
-    tracker, courier = Tracker(folder), delivery.Delivery(folder)
+    tracker, uploader = Tracker(folder), delivery.Delivery(folder)
     record(tracker, range(1, 4))
-    courier.bring(folder_files.read(folder))
+    uploader.upload(folder_files.read(folder))
     record(tracker, range(4, 7))
     tracking.deliver(folder)
-    courier.bring(folder_files.read(folder))  # which does not know that
+    uploader.upload(folder_files.read(folder))  # it does not know about the other delivery
     run = the_run(server.client, folder)
     assert points(server.client, run) == expected_points(range(1, 7))
     assert pictured(server.client, run) == [2, 4, 6]
@@ -349,10 +349,10 @@ def kill_while_recording(folder):
     assert process.returncode == -signal.SIGKILL, output
 
 
-def test_a_run_killed_and_started_again_is_one_run_without_doubles(server, tmp_path):
+def test_a_run_killed_and_started_again_is_one_run_without_duplicates(server, tmp_path):
     folder = tmp_path / "run"
     kill_while_recording(folder)
-    assert tracking.pending(folder)
+    assert tracking.has_pending(folder)
     with Tracker(folder) as tracker:
         tracker.rewind(4)
         assert [row["step"] for row in storage.read_lines(folder / tracking.HISTORY)] == [1, 2, 3, 4]
@@ -386,7 +386,7 @@ def test_without_an_address_everything_stays_on_disk(tmp_path, capsys):
         introduce(tracker)
         record(tracker, range(1, 4))
     assert capsys.readouterr().out == ""
-    assert tracking.pending(tmp_path)
+    assert tracking.has_pending(tmp_path)
     assert tracking.run_id(tmp_path) is None
     assert len(storage.read_lines(tmp_path / tracking.HISTORY)) == 3
 
@@ -404,7 +404,7 @@ def seconds_to_record(tracker):
     return time.monotonic() - began
 
 
-def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(server, tmp_path, keras_file, capfd):
+def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(server, tmp_path, keras_file, capfd):
     server.kill()
     alone = seconds_to_record(Tracker(tmp_path / "without a server"))
     folder = tmp_path / "a run"
@@ -412,7 +412,7 @@ def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(ser
     shutil.copy(keras_file, folder / "generator.keras")
     with Tracker(folder) as tracker:
         introduce(tracker)
-        assert seconds_to_record(tracker) < max(1.0, 4 * alone)  # the second for an idle machine
+        assert seconds_to_record(tracker) < max(1.0, 4 * alone)  # 1 second is for an idle machine
         tracker.image(picture(folder, 7), key="samples", step=7)
         tracker.artifact(picture(folder, 8), place="report")
         tracker.model(folder / "generator.keras", requirements=["tensorflow"])
@@ -420,10 +420,10 @@ def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(ser
         began = time.monotonic()
     assert time.monotonic() - began < 20
     text = "".join(capfd.readouterr())
-    assert text.count("MLflow is away, the run goes on and keeps its lines on disk: ") == 1
+    assert text.count("cannot reach MLflow; the run continues and saves its lines on disk: ") == 1
     assert text.count("\n") == 2, text
     assert len(storage.read_lines(folder / tracking.HISTORY)) == ROWS
-    assert tracking.pending(folder)
+    assert tracking.has_pending(folder)
     ended = time.time()
 
     server.start()
@@ -431,24 +431,24 @@ def test_an_absent_server_costs_nothing_and_the_printed_command_delivers_all(ser
     assert command[:3] == ["gan-pipelines", "sync", str(folder)]
     result = CliRunner().invoke(main, command[1:])
     assert result.exit_code == 0, result.output
-    assert f"{folder}: {ROWS + 7} lines are in MLflow" in result.output
+    assert f"{folder}: {ROWS + 7} records are in MLflow" in result.output
     assert delivered(folder)
     client = server.client
     run = the_run(client, folder)
-    told = everything(client, run)
-    assert [(step, value) for step, _, value in told["metrics"]["loss"]] == [(n, float(n)) for n in range(ROWS)]
+    message = everything(client, run)
+    assert [(step, value) for step, _, value in message["metrics"]["loss"]] == [(n, float(n)) for n in range(ROWS)]
     assert run.data.params == {"training.steps": "10", "model.kind": "dcgan"}
     assert run.data.tags["precision"] == "float32"
     assert pictured(client, run) == [7]
-    assert "report/step-8.png" in told["files"]
-    assert told["inputs"] == [("digits", "a1" * 16)]
-    assert [status for _, status, _ in told["models"]] == ["READY"]
+    assert "report/step-8.png" in message["files"]
+    assert message["inputs"] == [("digits", "a1" * 16)]
+    assert [status for _, status, _ in message["models"]] == ["READY"]
     assert run.info.status == "FINISHED"
     assert run.info.end_time / 1000 <= ended
 
 
-def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(courier, "RETRY_SECONDS", 1.0)
+def test_a_server_that_was_killed_and_restarted_during_the_run_has_everything(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(background, "RETRY_SECONDS", 1.0)
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         introduce(tracker)
@@ -456,10 +456,10 @@ def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server,
         wait_until(lambda: delivered(folder))
         server.kill()
         record(tracker, range(6, 11))
-        wait_until(lambda: "MLflow is away" in said(folder, capfd))
+        wait_until(lambda: "cannot reach MLflow" in output_of(folder, capfd))
         server.start()
         record(tracker, range(11, 13))
-        wait_until(lambda: "MLflow is back" in said(folder, capfd))
+        wait_until(lambda: "MLflow can be reached again" in output_of(folder, capfd))
         record(tracker, range(13, 15))
         tracker.status("FINISHED")
     client = server.client
@@ -468,20 +468,20 @@ def test_a_server_killed_half_way_and_back_before_the_end_has_everything(server,
     assert pictured(client, run) == [2, 4, 6, 8, 10, 12, 14]
     assert run.info.status == "FINISHED"
     assert delivered(folder)
-    text = said(folder, capfd)
-    assert text.count("MLflow is away") == text.count("MLflow is back") == 1
+    text = output_of(folder, capfd)
+    assert text.count("cannot reach MLflow") == text.count("MLflow can be reached again") == 1
     assert "gan-pipelines sync" not in text
 
 
-def said(folder, capfd):
-    """What was printed since the test began."""
-    log = folder.parent / "said.txt"
+def output_of(folder, capfd):
+    """Returns everything printed since the test began."""
+    log = folder.parent / "output.txt"
     with log.open("a") as file:
         file.write("".join(capfd.readouterr()))
     return log.read_text()
 
 
-def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(server, tmp_path, capfd):
+def test_with_a_server_killed_for_good_the_run_ends_soon_and_can_be_delivered_later(server, tmp_path, capfd):
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         record(tracker, range(1, 6))
@@ -492,7 +492,7 @@ def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(serv
         began = time.monotonic()
     assert time.monotonic() - began < 20
     text = "".join(capfd.readouterr())
-    assert text.count("MLflow is away") == 1
+    assert text.count("cannot reach MLflow") == 1
     assert f"gan-pipelines sync {folder} --uri {server.uri}" in text
     began = time.monotonic()
     result = CliRunner().invoke(main, ["sync", str(folder), "--uri", server.uri])
@@ -507,13 +507,13 @@ def test_a_server_killed_half_way_for_good_ends_soon_and_can_be_made_up_for(serv
     assert run.info.status == "FINISHED"
 
 
-def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_time(
+def test_a_server_that_accepts_and_never_answers_delays_the_end_for_a_limited_time(
     server, tmp_path, capfd, monkeypatch
 ):
-    assert courier.FAREWELL_SECONDS < 60
+    assert background.FINAL_SECONDS < 60
     patience = float(delivery.CLIENT_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
-    assert (1 + courier.FAREWELL_ATTEMPTS) * patience <= courier.FAREWELL_SECONDS
-    monkeypatch.setattr(courier, "FAREWELL_SECONDS", 2.0)
+    assert (1 + background.FINAL_ATTEMPTS) * patience <= background.FINAL_SECONDS
+    monkeypatch.setattr(background, "FINAL_SECONDS", 2.0)
     folder = tmp_path / "run"
     with Tracker(folder) as tracker:
         record(tracker, range(1, 4))
@@ -524,7 +524,7 @@ def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_
         began = time.monotonic()
     assert 1.9 < time.monotonic() - began < 15
     assert "not everything reached MLflow" in "".join(capfd.readouterr())
-    server.signal(signal.SIGCONT)  # and the abandoned courier, still at work, comes through
+    server.signal(signal.SIGCONT)  # now the abandoned thread, which is still running, succeeds
     wait_until(lambda: delivered(folder))
     run = the_run(server.client, folder)
     assert points(server.client, run) == expected_points(range(1, 7))
@@ -532,17 +532,17 @@ def test_a_server_that_accepts_and_never_answers_holds_the_end_up_for_a_bounded_
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_courier_that_dies_is_noticed_at_the_end(server, tmp_path, capsys, monkeypatch):
+def test_a_delivery_thread_that_dies_is_noticed_at_the_end(server, tmp_path, capsys, monkeypatch):
     def die(*_):
         raise SystemExit
 
-    monkeypatch.setattr(delivery.Delivery, "bring", die)
+    monkeypatch.setattr(delivery.Delivery, "upload", die)
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 3))
-    assert "not everything reached MLflow; it is kept on disk" in capsys.readouterr().out
+    assert "not everything reached MLflow; it is saved on disk" in capsys.readouterr().out
 
 
-def test_a_chain_of_folders_lands_in_one_run(server, tmp_path):
+def test_a_chain_of_folders_is_one_run(server, tmp_path):
     train, evaluation, export = tmp_path / "train", tmp_path / "evaluation", tmp_path / "export"
     with Tracker(train) as tracker:
         record(tracker, range(1, 4))
@@ -558,7 +558,7 @@ def test_a_chain_of_folders_lands_in_one_run(server, tmp_path):
     assert run.info.status == "FINISHED"
 
 
-def test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last(server, tmp_path, monkeypatch):
+def test_a_chain_is_one_run_even_if_its_first_folder_is_delivered_last(server, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     train, evaluation = tmp_path / "train", tmp_path / "evaluation"
     with Tracker(train, run_name="mine") as tracker:
@@ -570,14 +570,14 @@ def test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last(ser
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "where the shell stands later")
     tracking.deliver(evaluation)
     assert delivered(evaluation)
-    assert tracking.pending(train)
+    assert tracking.has_pending(train)
     tracking.deliver(train)
     run = the_run(server.client, train)
     assert tracking.run_id(train) == tracking.run_id(evaluation) == run.info.run_id
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
     experiment = server.client.get_experiment(run.info.experiment_id)
-    assert experiment.name == "test_a_chain_lands_in_one_run_even_if_its_first_folder_is_delivered_last"
+    assert experiment.name == "test_a_chain_is_one_run_even_if_its_first_folder_is_delivered_last"
 
 
 def given_run(server):
@@ -585,7 +585,7 @@ def given_run(server):
     return experiment, server.client.create_run(experiment).info.run_id
 
 
-def test_a_run_that_was_given_is_used_and_no_second_one_is_made(server, tmp_path, monkeypatch):
+def test_a_given_run_is_used_and_no_second_one_is_created(server, tmp_path, monkeypatch):
     experiment, given = given_run(server)
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     before = len(all_runs(server.client))
@@ -593,16 +593,16 @@ def test_a_run_that_was_given_is_used_and_no_second_one_is_made(server, tmp_path
         introduce(tracker)
         record(tracker, range(1, 4))
         tracker.status("FINISHED")
-    monkeypatch.setenv("MLFLOW_RUN_ID", given_run(server)[1])  # KFP gives each step one
+    monkeypatch.setenv("MLFLOW_RUN_ID", given_run(server)[1])  # KFP sets one for each step
     with Tracker(tmp_path / "evaluation", belongs_to=tmp_path / "train") as tracker:
         tracker.metrics(3, {"fd_digits": 12.5})
-    assert len(all_runs(server.client)) == before + 1  # the one that this test made
+    assert len(all_runs(server.client)) == before + 1  # the one that this test created
     (run,) = server.client.search_runs([experiment])
     assert run.info.run_id == given
     assert points(server.client, run) == expected_points(range(1, 4)) + Counter([("fd_digits", 3, 12.5)])
 
 
-def test_a_run_that_was_given_is_remembered_while_its_server_is_away(server, tmp_path, monkeypatch, capsys):
+def test_a_given_run_is_remembered_while_its_server_cannot_be_reached(server, tmp_path, monkeypatch, capsys):
     experiment, given = given_run(server)
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -617,7 +617,7 @@ def test_a_run_that_was_given_is_remembered_while_its_server_is_away(server, tmp
     assert points(server.client, run) == expected_points(range(1, 4))
 
 
-def test_a_given_run_that_is_not_there_is_an_error_and_not_a_new_run(server, tmp_path, monkeypatch):
+def test_a_given_run_that_does_not_exist_is_an_error_and_not_a_new_run(server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     before = len(all_runs(server.client))
     record(Tracker(tmp_path / "run"), range(1, 3))
@@ -628,16 +628,16 @@ def test_a_given_run_that_is_not_there_is_an_error_and_not_a_new_run(server, tmp
 
 def test_a_folder_can_be_delivered_to_another_server_too(server, store, tmp_path, monkeypatch):
     folder, experiment = tmp_path / "run", os.environ["MLFLOW_EXPERIMENT_NAME"]
-    tracking.initialise(tracking.store_file(store), experiment=experiment, artifacts=tmp_path / "artifacts")
-    with Tracker(folder) as tracker:  # into the local store
+    tracking.create_store(tracking.store_file(store), experiment=experiment, artifacts=tmp_path / "artifacts")
+    with Tracker(folder) as tracker:  # delivers to the local store
         introduce(tracker)
         record(tracker, range(1, 4))
-    assert not tracking.pending(folder)
+    assert not tracking.has_pending(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    assert tracking.pending(folder)  # so a run that is taken from the cache reaches the server of today
+    assert tracking.has_pending(folder)  # so a cached run is also delivered to the current server
     result = CliRunner().invoke(main, ["sync", str(folder), "--uri", server.uri])
     assert result.exit_code == 0, result.output
-    assert not tracking.pending(folder)
+    assert not tracking.has_pending(folder)
     for client in (client_of(store), server.client):
         run = the_run(client, folder)
         assert points(client, run) == expected_points(range(1, 4))
@@ -650,7 +650,7 @@ def fail_after(folder, steps, error):
         raise error
 
 
-def test_a_failure_marks_the_run_and_going_on_heals_it(server, tmp_path):
+def test_a_failure_marks_the_run_and_resuming_clears_it(server, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(ValueError, match="no such shape"):
         fail_after(folder, range(1, 4), ValueError("no such shape"))
@@ -670,7 +670,7 @@ def test_a_failure_marks_the_run_and_going_on_heals_it(server, tmp_path):
     assert points(server.client, run) == expected_points(range(1, 6))
 
 
-def test_a_setting_changed_on_the_way_does_not_hold_the_run_back(server, tmp_path, capsys):
+def test_a_setting_that_was_changed_does_not_block_the_run(server, tmp_path, capsys):
     with Tracker(tmp_path) as tracker:
         introduce(tracker)
     with Tracker(tmp_path) as tracker:
@@ -685,17 +685,17 @@ def test_a_setting_changed_on_the_way_does_not_hold_the_run_back(server, tmp_pat
     assert run.info.status == "FINISHED"
 
 
-def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
+def test_pending_lines_are_correct_after_a_rewind(store, tmp_path):
     folder = tmp_path / "run"
     tracker = Tracker(folder)
-    assert not tracking.pending(folder)
+    assert not tracking.has_pending(folder)
     record(tracker, range(1, 7))
-    assert tracking.pending(folder)
+    assert tracking.has_pending(folder)
     tracking.deliver(folder)
     assert delivered(folder)
     tracker.rewind(4)
-    record(tracker, range(5, 7))  # as many lines as before, and yet others
-    assert tracking.pending(folder)
+    record(tracker, range(5, 7))  # the same number of lines, but different ones
+    assert tracking.has_pending(folder)
     tracking.deliver(folder)
     assert delivered(folder)
     run = the_run(client_of(store), folder)
@@ -703,7 +703,7 @@ def test_pending_tells_the_truth_through_a_rewind(store, tmp_path):
     assert pictured(client_of(store), run) == [2, 4, 6]
 
 
-def test_two_runs_that_tell_of_the_same_data_at_once_both_have_it(store, tmp_path, monkeypatch):
+def test_two_runs_that_record_the_same_data_at_once_both_have_it(store, tmp_path, monkeypatch):
     import mlflow
 
     calls, log_inputs = [], mlflow.MlflowClient.log_inputs
@@ -718,7 +718,7 @@ def test_two_runs_that_tell_of_the_same_data_at_once_both_have_it(store, tmp_pat
         tracker = Tracker(folder)
         tracking.deliver(folder)
         tracker.dataset(name="digits", digest="abc123", source="file:///data", profile={"images": 10})
-    # While nobody may write, each finds that the store does not know the data; then each writes it.
+    # While the store is locked, both see that it does not have the data set; then both insert it.
     with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as other, ThreadPoolExecutor() as pool:
         other.execute("BEGIN IMMEDIATE")
         deliveries = [pool.submit(tracking.deliver, folder) for folder in folders]
@@ -745,7 +745,7 @@ with tracking.Tracker(Path(sys.argv[1])) as tracker:
 """
 
 
-def test_a_local_store_made_once_serves_four_processes_at_once(store, tmp_path):
+def test_a_local_store_serves_four_processes_at_once(store, tmp_path):
     folders = [tmp_path / f"run-{number}" for number in range(4)]
     processes = [python(RECORDS, folder, Path(__file__).parent) for folder in folders]
     outputs = [process.communicate(timeout=100)[0] for process in processes]
@@ -765,7 +765,7 @@ def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_pa
     with pytest.raises(OSError, match="lost"):
         fail_after(tmp_path / "run", range(1, 3), OSError(f"lost http://someone:{SECRET}@127.0.0.1:9"))
     away = capfd.readouterr()
-    assert "MLflow is away" in away.out
+    assert "cannot reach MLflow" in away.out
     assert f"gan-pipelines sync {tmp_path / 'run'}\n" in away.out
     result = CliRunner().invoke(main, ["sync", str(tmp_path / "run")])
     assert result.exit_code == 1
@@ -792,15 +792,15 @@ def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_pa
     ],
 )
 def test_what_may_be_secret_in_an_address_is_not_shown(address, shown):
-    assert tracking.redacted(address) == shown
-    assert tracking.redacted(f"cannot reach {address} now") == f"cannot reach {shown} now"
+    assert tracking.redact(address) == shown
+    assert tracking.redact(f"cannot reach {address} now") == f"cannot reach {shown} now"
 
 
-def test_tracked_folders_come_in_the_order_of_their_beginning(store, tmp_path):
+def test_tracked_folders_are_sorted_by_their_start(store, tmp_path):
     late, early = tmp_path / "root" / "a", tmp_path / "root" / "deep" / "b"
     Tracker(early)
     Tracker(late, belongs_to=early)
-    shutil.copytree(late, tmp_path / "root" / ".a.x1.partial")  # what a killed process left
+    shutil.copytree(late, tmp_path / "root" / ".a.x1.partial")  # left by a killed process
     assert tracking.tracked_folders(tmp_path / "root") == [early, late]
     tracking.deliver(early)
     assert tracking.tracked_folders(tmp_path / "root") == [early, late]
@@ -813,16 +813,16 @@ def test_deliver_without_an_address_or_a_run_says_what_is_missing(tmp_path, monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = CliRunner().invoke(main, ["sync", str(tmp_path)])
     assert result.exit_code == 2
-    assert result.stderr == f"error: expected a folder of a run. Received: folder={str(tmp_path)!r}\n"
+    assert result.stderr == f"error: expected the folder of a run. Received: folder={str(tmp_path)!r}\n"
 
 
-def test_flattened_settings_have_dotted_names():
+def test_flat_settings_have_dotted_names():
     nested = {"model": {"kind": "dcgan", "widths": [1, 2]}, "steps": 3, "empty": {}}
-    assert tracking.flattened(nested) == {"model.kind": "dcgan", "model.widths": [1, 2], "steps": 3}
+    assert tracking.flatten(nested) == {"model.kind": "dcgan", "model.widths": [1, 2], "steps": 3}
 
 
 def restoring(text):
-    """The command that a message says, as words of a shell, and the environment that it sets."""
+    """Returns the command in a message as shell words, and the environment that it sets."""
     command = text.partition("Restore it: ")[2].partition(", or ")[0]
     variable, *words = shlex.split(command)
     name, _, uri = variable.partition("=")
@@ -831,7 +831,7 @@ def restoring(text):
 
 
 def restore(text):
-    """Does what a message says."""
+    """Runs the command in a message."""
     words, environment = restoring(text)
     result = CliRunner().invoke(mlflow_cli, words, env=environment, catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -839,13 +839,13 @@ def restore(text):
 
 @pytest.fixture(params=["server", "store"])
 def either(request):
-    """A server or a database file, which MLflow's client treats in different ways."""
+    """A server or a database file, which MLflow's client handles differently."""
     request.getfixturevalue(request.param)
     return client_of(os.environ["MLFLOW_TRACKING_URI"])
 
 
 @pytest.mark.parametrize("what", ["run", "experiment"])
-def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd, what):
+def test_a_deleted_run_or_experiment_is_reported_with_how_to_restore_it(either, tmp_path, capfd, what):
     folder = tmp_path / "tiny"
     with Tracker(folder, run_name="tiny") as tracker:
         record(tracker, range(1, 4))
@@ -864,20 +864,22 @@ def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd
             f"experiments restore --experiment-id {run.info.experiment_id}",
         ),
     }[what]
-    with Tracker(folder) as tracker:  # goes on, as a run with more steps does
+    with Tracker(folder) as tracker:  # resumes, like a run with more steps
         record(tracker, range(4, 6))
-    said = capfd.readouterr().out
-    lines = [line for line in said.splitlines() if line.startswith("tracking: ")]
+    output = capfd.readouterr().out
+    lines = [line for line in output.splitlines() if line.startswith("tracking: ")]
     assert len(lines) == 2
-    told = f"the MLflow {name} was deleted. Restore it: MLFLOW_TRACKING_URI={either.tracking_uri} mlflow {command}, or "
-    assert lines[0].startswith(f"tracking: {told}take another run name")
-    assert lines[0].endswith(". The run goes on and keeps its lines on disk")
-    assert lines[1].startswith(f"tracking: not everything reached MLflow; it is kept on disk. {told}")
+    message = (
+        f"the MLflow {name} was deleted. Restore it: MLFLOW_TRACKING_URI={either.tracking_uri} mlflow {command}, or "
+    )
+    assert lines[0].startswith(f"tracking: {message}take another run name")
+    assert lines[0].endswith(". The run continues and saves its lines on disk")
+    assert lines[1].startswith(f"tracking: not everything reached MLflow; it is saved on disk. {message}")
     assert f". Then deliver it with: gan-pipelines sync {folder} --uri " in lines[1]
-    assert "away" not in said
+    assert "cannot reach" not in output
     result = CliRunner().invoke(main, ["sync", str(folder)])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: not synced: {told}")
+    assert result.stderr.startswith(f"error: not synced: {message}")
     restore(result.stderr)
     words = shlex.split(lines[1].partition("deliver it with: ")[2])
     assert CliRunner().invoke(main, words[1:], catch_exceptions=False).exit_code == 0
@@ -885,15 +887,15 @@ def test_what_was_deleted_is_told_with_how_to_restore_it(either, tmp_path, capfd
     assert delivered(folder)
 
 
-def test_a_run_deleted_and_restored_on_the_way_has_everything(either, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(courier, "RETRY_SECONDS", 0.2)
+def test_a_run_that_was_deleted_and_restored_has_everything(either, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.2)
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 4))
         wait_until(lambda: delivered(tracker.folder))
         either.delete_run(tracking.run_id(tracker.folder))
         record(tracker, range(4, 6))
-        wait_until(lambda: "was deleted" in (said := capfd.readouterr().out) and (restore(said) or True))
-        wait_until(lambda: "MLflow is back" in capfd.readouterr().out)
+        wait_until(lambda: "was deleted" in (output := capfd.readouterr().out) and (restore(output) or True))
+        wait_until(lambda: "MLflow can be reached again" in capfd.readouterr().out)
     assert delivered(tmp_path / "run")
     assert points(either, the_run(either, tmp_path / "run")) == expected_points(range(1, 6))
 
@@ -904,12 +906,12 @@ def test_a_run_that_was_deleted_before_its_id_was_noted_is_not_made_twice(either
     identity = storage.read_json(folder / tracking.IDENTITY)
     tracking.deliver(folder)
     either.delete_run(tracking.run_id(folder))
-    storage.write_json(folder / tracking.IDENTITY, identity)  # killed before the id was written
-    with pytest.raises(tracking.Blocked, match="was deleted"):
+    storage.write_json(folder / tracking.IDENTITY, identity)  # as if killed before the id was written
+    with pytest.raises(tracking.DeliveryBlocked, match="was deleted"):
         tracking.deliver(folder)
 
 
-def test_a_run_that_is_gone_for_good_is_delivered_as_a_new_one(store, tmp_path):
+def test_a_run_that_is_permanently_deleted_is_delivered_as_a_new_one(store, tmp_path):
     folder, client = tmp_path / "run", client_of(store)
     record(Tracker(folder), range(1, 4))
     tracking.deliver(folder)
@@ -923,7 +925,7 @@ def test_a_run_that_is_gone_for_good_is_delivered_as_a_new_one(store, tmp_path):
     assert points(client, the_run(client, folder)) == expected_points(range(1, 4))
 
 
-def test_a_run_goes_on_in_its_experiment_when_that_is_renamed(either, tmp_path):
+def test_a_run_continues_in_its_experiment_when_that_is_renamed(either, tmp_path):
     folder = tmp_path / "run"
     record(Tracker(folder), range(1, 3))
     tracking.deliver(folder)
@@ -935,12 +937,14 @@ def test_a_run_goes_on_in_its_experiment_when_that_is_renamed(either, tmp_path):
     assert points(either, the_run(either, folder)) == expected_points(range(1, 5))
 
 
-def test_a_given_run_that_was_deleted_is_told_and_no_new_one_is_made(server, tmp_path, monkeypatch):
+def test_a_given_run_that_was_deleted_is_reported_and_no_new_one_is_created(server, tmp_path, monkeypatch):
     experiment, given = given_run(server)
     server.client.delete_run(given)
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     record(Tracker(tmp_path / "run"), range(1, 3))
-    with pytest.raises(tracking.Blocked, match=rf"runs restore --run-id {given}, or give another in MLFLOW_RUN_ID$"):
+    with pytest.raises(
+        tracking.DeliveryBlocked, match=rf"runs restore --run-id {given}, or give another in MLFLOW_RUN_ID$"
+    ):
         tracking.deliver(tmp_path / "run")
     assert server.client.search_runs([experiment]) == []
 
@@ -948,21 +952,21 @@ def test_a_given_run_that_was_deleted_is_told_and_no_new_one_is_made(server, tmp
 def test_an_experiment_that_was_deleted_ends_a_run_before_it_starts(tmp_path):
     root = tmp_path / "runs"
     root.mkdir()
-    uri = tracking.initialise(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
+    uri = tracking.create_store(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
     client_of(uri).delete_experiment("1")
     result = CliRunner().invoke(main, ["run", "--root", str(root), "--name", "tiny"])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: the MLflow experiment 'gan-pipelines' was deleted. Restore it: MLFLOW_")
     assert not (root / "tiny").exists()
     restore(result.stderr)
-    tracking.initialise(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
+    tracking.create_store(root / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
 
 
-def test_an_address_that_is_none_costs_a_run_nothing_and_no_vain_advice_is_given(tmp_path, capfd, monkeypatch):
+def test_an_invalid_address_does_not_affect_a_run_and_gives_no_useless_advice(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "someone:hunter2@localhost:5000")
     with Tracker(tmp_path / "run") as tracker:
         record(tracker, range(1, 3))
     first, last = [line for line in capfd.readouterr().out.splitlines() if line.startswith("tracking: ")]
-    assert "Received: MLFLOW_TRACKING_URI='localhost:5000'. The run goes on and keeps its lines on disk" in first
+    assert "Received: MLFLOW_TRACKING_URI='localhost:5000'. The run continues and saves its lines on disk" in first
     assert last.endswith(f"Then deliver it with: gan-pipelines sync {tmp_path / 'run'} --uri ADDRESS")
     assert SECRET not in first + last

@@ -1,4 +1,4 @@
-"""One range of values for a whole set of images: found from them or given, the same for each, and said."""
+"""One range of values for a whole set of images: found or configured, the same for each image, and reported."""
 
 import io
 import re
@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from ganlib import streams
 from ganlib.data import Arrays, DataConfig, ImageFolder, merge_parts, prepare, prepare_part, value_survey
 from ganlib.data.base import Entry, Listing
-from ganlib.data.conform import Seen, conform
+from ganlib.data.conform import ImageStats, conform
 from ganlib.data.loading import values_of
-from ganlib.data.stored import Pixels
-from ganlib.data.value_range import ValueRange, declared
+from ganlib.data.locations import Pixels
+from ganlib.data.value_range import ValueRange, declared_limits
 
 DTYPES = (np.int8, np.uint16, np.int16, np.int32, np.uint32, np.int64, np.float32, np.float64)
 BALL = np.hypot(*np.mgrid[-11.5:12, -11.5:12]) / 20  # 0..0.82, float64 [24, 24]
@@ -39,7 +39,7 @@ def folder_of(place: Path, images, suffix="tif", **options):
 
 
 def balls(dtype, top, *, low=0, count=12):
-    """Pictures that differ in brightness: the brightest has the value `top`."""
+    """Returns pictures of different brightness; the brightest has the value `top`."""
     return [(low + (top - low) * BALL / BALL.max() * (index + 1) / count).astype(dtype) for index in range(count)]
 
 
@@ -70,28 +70,28 @@ def test_no_more_levels_are_lost_than_256_make_necessary(bits, low, dtype):
 
 
 @given(st.integers(8, 16), st.data())
-def test_the_range_holds_for_each_image_whatever_their_order(bits, data):
+def test_the_range_applies_to_each_image_whatever_their_order(bits, data):
     whole = np.linspace(0, 2**bits - 1, 16).round().astype(np.uint16).reshape(4, 4)
     others = data.draw(st.lists(arrays_of.arrays(np.uint16, (4, 4), elements={"max_value": 2**bits - 1}), max_size=5))
     images = data.draw(st.permutations([whole, *others]))
-    found = value_survey.survey(listing_of(images)).values
-    assert found == ValueRange(0, 2 ** (bits if bits % 2 == 0 else bits + 1) - 1, "integers")
+    result = value_survey.survey(listing_of(images)).values
+    assert result == ValueRange(0, 2 ** (bits if bits % 2 == 0 else bits + 1) - 1, "integers")
     for image in images:
         picture, _ = conform(
-            lambda image=image: image, size=4, colour="grey", fit="crop", resize="nearest", min_side=1, values=found
+            lambda image=image: image, size=4, colour="grey", fit="crop", resize="nearest", min_side=1, values=result
         )
-        np.testing.assert_array_equal(np.asarray(picture), np.rint(image * (255 / found.high)))
+        np.testing.assert_array_equal(np.asarray(picture), np.rint(image * (255 / result.high)))
 
 
 @given(st.sampled_from(["integers", "floats"]), st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
-def test_a_usual_range_holds_what_it_was_found_for(kind, one, other):
+def test_a_usual_range_contains_the_values_that_it_was_found_for(kind, one, other):
     low, high = sorted([np.floor(one), np.ceil(other)] if kind == "integers" else [one, other])
-    found = ValueRange.around(low, high, kind)
-    if found is None:
+    result = ValueRange.usual(low, high, kind)
+    if result is None:
         assert kind == "floats"
         return
-    slack = 0.1 if abs(found.high) == 1 else 0
-    assert found.low - slack <= low <= high <= found.high + slack
+    slack = 0.1 if abs(result.high) == 1 else 0
+    assert result.low - slack <= low <= high <= result.high + slack
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_a_usual_range_holds_what_it_was_found_for(kind, one, other):
         (0.4, 9.8, "floats", None),
     ],
 )
-def test_the_usual_ranges_are_those_that_people_have(low, high, kind, expected):
-    found = ValueRange.around(low, high, kind)
-    assert (found and found.text) == expected
+def test_the_usual_ranges_are_those_that_occur_in_practice(low, high, kind, expected):
+    result = ValueRange.usual(low, high, kind)
+    assert (result and result.text) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_usual_ranges_are_those_that_people_have(low, high, kind, expected):
         (np.float32, 255.0, "tif", "0..255"),
     ],
 )
-def test_deep_grey_keeps_its_levels_and_the_range_is_said(tmp_path, capsys, dtype, top, suffix, values):
+def test_deep_grey_keeps_its_levels_and_the_range_is_printed(tmp_path, capsys, dtype, top, suffix, values):
     dataset = prepared(folder_of(tmp_path / "images", balls(dtype, top), suffix), tmp_path / "dataset")
     images = np.concatenate([dataset.load(split)[0] for split in ("train", "test")])
     full = dataset.values.high
@@ -168,62 +168,64 @@ def test_parts_of_two_ranges_are_refused(tmp_path):
     source = folder_of(tmp_path / "images", balls(np.uint16, 1000))
     config = DataConfig(source=source, size=24, shards=2)
     for part, top in enumerate((1000, 4095)):
-        Image.fromarray(balls(np.uint16, top)[-1]).save(tmp_path / "images" / "003.tif")  # as many bytes as before
+        Image.fromarray(balls(np.uint16, top)[-1]).save(
+            tmp_path / "images" / "003.tif"
+        )  # the same size in bytes as before
         prepare_part(config, tmp_path / f"part-{part}", part=part, of=2)
-    told = r"^expected parts of one range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
-    with pytest.raises(ValueError, match=told):
+    message = r"^expected parts with the same range of values; .* Received: 0\.\.4095 in part 1, 0\.\.1023 in 0$"
+    with pytest.raises(ValueError, match=message):
         merge_parts(config, [tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged")
 
 
-def test_what_lies_outside_a_range_that_was_found_is_cut_counted_and_said(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(value_survey, "LOOKED_AT", 20)
+def test_values_outside_of_a_range_that_was_found_are_clipped_counted_and_noted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(value_survey, "SAMPLE_SIZE", 20)
     images = balls(np.uint16, 1000, count=60)
-    looked_at = sorted(np.random.default_rng(streams.key("survey")).choice(60, 20, replace=False).tolist())
-    bright = [index for index in range(60) if index not in looked_at][:3]
+    sampled = sorted(np.random.default_rng(streams.key("survey")).choice(60, 20, replace=False).tolist())
+    bright = [index for index in range(60) if index not in sampled][:3]
     for index in bright:
         images[index] = images[index] + np.uint16(3000)
     source = folder_of(tmp_path / "images", images, "png")
     dataset = prepared(source, tmp_path / "dataset")
-    assert dataset.manifest["remarks"]["values outside 0..1023: cut to it"] == 3
-    assert "note: 3 images: values outside 0..1023: cut to it.\n" in capsys.readouterr().out
+    assert dataset.manifest["remarks"]["values outside 0..1023: clipped"] == 3
+    assert "note: 3 images: values outside 0..1023: clipped.\n" in capsys.readouterr().out
     given_one = prepared(source, tmp_path / "given", value_range=(0, 4095))
     assert "values outside" not in str(given_one.manifest["remarks"])
 
 
 @pytest.mark.parametrize(
-    ("dtype", "top", "hot", "told"),
+    ("dtype", "top", "hot", "message"),
     [
-        (np.uint16, 4095, 65535, "; all but 1 hold 0..4095, which data.value_range=[0, 4095] would spread"),
-        (np.float32, 1, 37, "; all but 1 hold 0..1, which data.value_range=[0, 1] would spread"),
-        (np.int32, 3000, -32768, "; all but 1 hold 0..4095, which data.value_range=[0, 4095] would spread"),
+        (np.uint16, 4095, 65535, "; all but 1 have 0..4095, which data.value_range=[0, 4095] would spread"),
+        (np.float32, 1, 37, "; all but 1 have 0..1, which data.value_range=[0, 1] would spread"),
+        (np.int32, 3000, -32768, "; all but 1 have 0..4095, which data.value_range=[0, 4095] would spread"),
         (np.uint16, 4095, 4000, ""),
     ],
 )
-def test_one_image_far_from_all_others_is_told(tmp_path, capsys, dtype, top, hot, told):
+def test_one_outlier_among_the_images_is_reported(tmp_path, capsys, dtype, top, hot, message):
     images = balls(dtype, top)
     images[3][0, 0] = hot
     prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
     [line] = [line for line in capsys.readouterr().out.splitlines() if " become 0..255" in line]
-    assert line.endswith(f" become 0..255{told}")
+    assert line.endswith(f" become 0..255{message}")
 
 
-def test_one_image_that_leaves_a_set_without_a_usual_range_is_told(tmp_path):
+def test_an_outlier_that_leaves_a_set_without_a_usual_range_is_reported(tmp_path):
     images = balls(np.float32, 1)
     images[3][0, 0] = 1e30
-    found = value_survey.survey(folder_of(tmp_path / "images", images).listing())
-    assert found.text.endswith(
-        "..1e+30 of 12 images fit no usual range: set data.value_range; all but 1 hold 0..1, which "
+    result = value_survey.survey(folder_of(tmp_path / "images", images).listing())
+    assert result.text.endswith(
+        "..1e+30 of 12 images fit no usual range: set data.value_range; all but 1 have 0..1, which "
         "data.value_range=[0, 1] would spread"
     )
     mixed = folder_of(tmp_path / "mixed", [*images, *balls(np.uint8, 255)])
-    assert value_survey.survey(mixed.listing()).text.endswith("set data.value_range; all but 1 hold 0..1")
+    assert value_survey.survey(mixed.listing()).text.endswith("set data.value_range; all but 1 have 0..1")
 
 
-def test_an_image_with_what_is_no_number_says_so_before_any_range(tmp_path):
+def test_values_that_are_not_numbers_are_reported_before_any_range(tmp_path):
     images = balls(np.float32, 1)
     for image in images:
         image[0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*values that are no finite numbers"):
+    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*values that are not finite numbers"):
         prepared(folder_of(tmp_path / "images", images), tmp_path / "dataset")
 
 
@@ -237,26 +239,26 @@ def test_images_of_8_bits_among_deep_ones_stay_as_they_are(tmp_path, capsys):
     )
 
 
-def test_the_smaller_kind_among_integers_and_fractions_is_set_aside_and_a_given_range_takes_both(tmp_path):
+def test_the_smaller_kind_among_integers_and_fractions_is_skipped_and_a_given_range_takes_both(tmp_path):
     images = [*balls(np.uint16, 4095), balls(np.float32, 4095)[-1]]
     source = folder_of(tmp_path / "images", images)
     dataset = prepared(source, tmp_path / "dataset", max_unusable=0.1)
-    [aside] = dataset.manifest["set_aside"]
-    assert aside["reason"] == "floating-point values of no known range, which data.value_range would tell"
-    assert prepared(source, tmp_path / "given", value_range=(0, 4095)).manifest["set_aside"] == []
+    [aside] = dataset.manifest["skipped"]
+    assert aside["reason"] == "floating-point values of unknown range; set data.value_range"
+    assert prepared(source, tmp_path / "given", value_range=(0, 4095)).manifest["skipped"] == []
 
 
 def test_values_of_no_usual_range_are_refused_with_what_to_set(tmp_path, capsys):
     source = folder_of(tmp_path / "images", balls(np.float32, 9.8))
-    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*data\.value_range would tell"):
+    with pytest.raises(ValueError, match=r"12 of 12 images cannot be used: .*set data\.value_range"):
         prepared(source, tmp_path / "dataset")
-    said = capsys.readouterr().out
-    assert re.search(r"values \S+\.\.9\.\d+ of 12 images fit no usual range: set data\.value_range", said)
+    output = capsys.readouterr().out
+    assert re.search(r"values \S+\.\.9\.\d+ of 12 images fit no usual range: set data\.value_range", output)
     assert prepared(source, tmp_path / "given", value_range=(0, 10)).values.text == "0..10"
 
 
 @pytest.mark.parametrize("ends", [(5, 5), (9, 1), (0,), "all", (0, float("nan"))])
-def test_a_range_that_is_none_is_refused(ends):
+def test_an_invalid_range_is_refused(ends):
     with pytest.raises(ValidationError, match="value_range"):
         DataConfig(value_range=ends)
 
@@ -268,7 +270,7 @@ def test_a_range_goes_through_a_pipeline_parameter_unharmed():
 
 
 @pytest.mark.parametrize(
-    ("top", "told"),
+    ("top", "message"),
     [
         (15, "The values use 6% of their range, 0..15; data.value_range=[0, 15] would spread them."),
         (60, "The values use 24% of their range, 0..60; data.value_range=[0, 60] would spread them."),
@@ -277,25 +279,25 @@ def test_a_range_goes_through_a_pipeline_parameter_unharmed():
         (255, None),
     ],
 )
-def test_images_that_use_a_small_share_of_their_range_have_a_note(tmp_path, top, told):
+def test_images_that_use_a_small_share_of_their_range_have_a_note(tmp_path, top, message):
     source = folder_of(tmp_path / "images", balls(np.uint8, top), "png")
     notes = prepared(source, tmp_path / "dataset").notes
-    assert [note for note in notes if "of their range" in note] == ([told] if told else [])
+    assert [note for note in notes if "of their range" in note] == ([message] if message else [])
 
 
 def test_the_range_that_a_note_names_is_that_of_the_originals(tmp_path):
     source = folder_of(tmp_path / "images", balls(np.uint16, 700), "png")
-    told = prepared(source, tmp_path / "dataset", value_range=(0, 65535)).notes
-    assert "The values use 1% of their range, 0..900; data.value_range=[0, 900] would spread them." in told
+    message = prepared(source, tmp_path / "dataset", value_range=(0, 65535)).notes
+    assert "The values use 1% of their range, 0..900; data.value_range=[0, 900] would spread them." in message
 
 
-def test_seen_values_of_chunks_add_up():
-    seen = Seen()
-    seen.look_at(Image.new("RGB", (2, 2), (3, 9, 4)))
-    other = Seen()
-    other.look_at(Image.new("L", (2, 2), 30))
-    seen.add(other)
-    assert (seen.low, seen.high) == (3, 30)
+def test_statistics_of_chunks_add_up():
+    stats = ImageStats()
+    stats.add_values(Image.new("RGB", (2, 2), (3, 9, 4)))
+    other = ImageStats()
+    other.add_values(Image.new("L", (2, 2), 30))
+    stats.merge(other)
+    assert (stats.low, stats.high) == (3, 30)
 
 
 def opened_as(image, kind, **options):
@@ -317,14 +319,14 @@ def test_what_files_declare_counts():
     grey = Image.fromarray(np.full((8, 8), 900, np.uint16))
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[281] = 16383
-    assert declared(opened_as(grey, "PNG")) == []
-    assert declared(with_significant_bits(12)) == [4095]
-    assert declared(opened_as(grey, "TIFF", tiffinfo=tags)) == [16383]
+    assert declared_limits(opened_as(grey, "PNG")) == []
+    assert declared_limits(with_significant_bits(12)) == [4095]
+    assert declared_limits(opened_as(grey, "TIFF", tiffinfo=tags)) == [16383]
     plain = Image.open(io.BytesIO(b"P2 2 2 4095 0 900 3 4"))
-    assert declared(plain) == [4095]
+    assert declared_limits(plain) == [4095]
 
 
-def test_a_pgm_file_gives_the_numbers_that_stand_in_it(tmp_path):
+def test_a_pgm_file_gives_the_numbers_that_it_contains(tmp_path):
     for index in range(8):
         values = np.full((24, 24), 100 * index, ">u2")
         (tmp_path / f"{index}.pgm").write_bytes(b"P5 24 24 4095\n" + values.tobytes())
@@ -351,8 +353,8 @@ def test_arrays_of_any_numbers_follow_the_same_rule(tmp_path, images, values):
     dataset = prepared(Arrays(path=str(tmp_path / "data.npz")), tmp_path / "dataset", colour=colour)
     assert dataset.values.text == values
     expected, _ = dataset.values.scale(images)
-    found = {image.tobytes() for split in ("train", "test") for image in dataset.load(split)[0]}
-    assert found == {image.tobytes() for image in expected}
+    result = {image.tobytes() for split in ("train", "test") for image in dataset.load(split)[0]}
+    assert result == {image.tobytes() for image in expected}
 
 
 @pytest.mark.parametrize(("sample_format", "ends"), [(1, (1, 2**32 - 1)), (2, (-(2**31) + 5, 7))])
@@ -383,7 +385,7 @@ def test_images_of_8_bits_are_not_decoded_to_find_the_range(tmp_path):
     assert value_survey.survey(shut) == (None, 0, 3, None, 0, (0.0, 0.0))
 
 
-def test_no_more_images_are_looked_at_than_said():
+def test_no_more_images_are_sampled_than_stated():
     opened = []
     images = [np.full((2, 2), 300, np.uint16)] * 2000
 
@@ -394,4 +396,4 @@ def test_no_more_images_are_looked_at_than_said():
     listing = Listing(listing_of(images).entries, (), locate)
     one, two = value_survey.survey(listing), value_survey.survey(listing)
     assert one == two
-    assert one.looked_at == value_survey.LOOKED_AT == len(set(opened)) == len(opened) / 2
+    assert one.sampled == value_survey.SAMPLE_SIZE == len(set(opened)) == len(opened) / 2

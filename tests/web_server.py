@@ -1,4 +1,4 @@
-"""A web server of the tests' own that speaks TLS, and misbehaves when asked to."""
+"""A TLS web server for tests, which misbehaves at some addresses."""
 
 import contextlib
 import datetime as dt
@@ -18,7 +18,7 @@ SECONDS = 1772533230
 
 
 class Cut(bytes):
-    """Bytes of which the server sends only the first thousand."""
+    """Content of which the server sends only the first thousand bytes."""
 
 
 class Quiet(http.server.BaseHTTPRequestHandler):
@@ -48,7 +48,9 @@ class Handler(Quiet):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data) if length is None else length))
         self.end_headers()
-        with contextlib.suppress(ConnectionError, ssl.SSLError):  # a client that has the file already hangs up
+        with contextlib.suppress(
+            ConnectionError, ssl.SSLError
+        ):  # a client that already has the file closes the connection
             self.wfile.write(data[:1000] if isinstance(data, Cut) else data)
         self.close_connection = isinstance(data, Cut)
 
@@ -95,7 +97,7 @@ class Handler(Quiet):
 
 
 def certificate(folder):
-    """Writes a certificate for `localhost` and its key; returns the file of both."""
+    """Writes a certificate for `localhost` with its key; returns the file that contains both."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
@@ -117,12 +119,12 @@ def certificate(folder):
 
 @contextlib.contextmanager
 def serving(trusted):
-    """Runs the server with a file of a certificate and its key; its `url` ends without a slash."""
+    """Runs the server with a certificate file. Its `url` has no slash at the end."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(trusted)
     with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as running:
         running.socket = context.wrap_socket(running.socket, server_side=True)
-        running.handle_error = lambda *_: None  # a handshake that the client refuses
+        running.handle_error = lambda *_: None  # ignores handshakes that the client refuses
         running.files, running.asked, running.modified = {"/data.npz": DATA}, [], MODIFIED
         running.half, running.go_on = threading.Event(), threading.Event()
         running.url = f"https://localhost:{running.server_port}"

@@ -1,14 +1,14 @@
-"""Images: where they come from, how they are brought to one shape, and how they are read back."""
+"""Images: where they come from, how they are prepared, and how they are read back."""
 
 from etils import epy
 
-# What opens images in processes of its own takes few of these, and shall start soon.
+# Lazy, because the worker processes that open images need few of these and must start fast.
 with epy.lazy_api_imports(globals()):
     from ganlib.data.archive import Archive
     from ganlib.data.arrays import Arrays
     from ganlib.data.base import DataSource
     from ganlib.data.config import AnySource, DataConfig
-    from ganlib.data.description import describe, say
+    from ganlib.data.description import describe, print_description
     from ganlib.data.digits import Digits
     from ganlib.data.image_folder import ImageFolder
     from ganlib.data.images import Images
@@ -30,6 +30,6 @@ __all__ = [
     "merge_parts",
     "prepare",
     "prepare_part",
-    "say",
+    "print_description",
     "survey",
 ]

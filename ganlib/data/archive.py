@@ -1,4 +1,4 @@
-"""Image files in a zip or tar archive, laid out as a folder of images is; nothing is unpacked under a name."""
+"""Image files in a zip or tar archive, with the layout of an image folder. No member is unpacked to a named file."""
 
 from __future__ import annotations
 
@@ -18,90 +18,94 @@ from typing import BinaryIO, Literal, cast
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, LeftOut, Listing
+from ganlib.data.base import DataSource, Entry, IgnoredFiles, Listing
 from ganlib.data.layouts import arrange
-from ganlib.data.names import printable, shown
-from ganlib.data.stored import LOCAL_HEADER, Range, Stored, StoredFile, Unreadable, ZipMember
+from ganlib.data.locations import LOCAL_HEADER, FileLocation, ImageLocation, Range, Unreadable, ZipMember
+from ganlib.data.names import shorten, to_printable
 
 ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
 Packed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
 PACKED: dict[bytes, type[Packed]] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
-BLOCK = 512  # of a tar archive; one of zeros ends it
+BLOCK = 512  # bytes of a tar block; a block of zeros ends the archive
 CHUNK = 2**20
-MAX_SHARE_OF_DISK = 0.9  # of what is free, for an unpacked tar archive
+MAX_SHARE_OF_DISK = 0.9  # share of the free space that an unpacked tar archive may take
 ENCRYPTED = 0x1
-DAMAGES = (
+DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     tarfile.TarError,
     EOFError,
     zlib.error,
     lzma.LZMAError,
     UnicodeDecodeError,
-    NotImplementedError,  # a zip file of a later version of the format
+    NotImplementedError,  # a zip file in a newer version of the format
 )
-CLAIMS = (MemoryError, OverflowError, RecursionError, ValueError)  # of what tarfile believes of a header
+HEADER_ERRORS = (MemoryError, OverflowError, RecursionError, ValueError)  # raised by tarfile on malformed headers
 
 
 class Archive(DataSource):
-    """Images in a `.zip` or tar file, plain or packed by gzip, bzip2 or xz; its content tells which.
+    """Images in a zip or tar file. A tar file may be compressed with gzip, bzip2 or xz; the format is detected.
 
-    Folders in it are read as those of `image_folder`. A zip file is read in place; a packed tar archive needs free disk
-    space for its content while it is used.
+    Folders in it have the same meaning as in `image_folder`. A zip file is read in place. A compressed tar archive
+    needs free disk space for its content while it is used.
     """
 
     kind: Literal["archive"] = "archive"
     path: str = Field(min_length=1)
     """Zip or tar file of the images."""
     test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of the images held out for testing, where the archive's folders do not say."""
+    """Share of the images held out for testing, if the archive has no test folder."""
 
     def listing(self) -> Listing:
-        """Names the images of the archive; see the base class."""
+        """Lists the images of the archive.
+
+        Raises:
+            ValueError: It is not a readable archive, has a password, or has no images.
+        """
         path = storage.fetch(self.path)
-        members = _opened(path)
+        members = _open(path)
         files = [name for name in members.sizes if name and not name.endswith("/")]
-        leading_out = [name for name in files if ".." in name.split("/")]
-        found = arrange(
-            files,  # those that lead out are hidden ones too, by their `..`
+        outside = [name for name in files if ".." in name.split("/")]
+        layout = arrange(
+            files,  # `..` makes names that lead outside of the archive hidden, so `arrange` drops them
             locate=members.locate,
             test_fraction=self.test_fraction,
             place=str(path),
         )
         modified = path.stat().st_mtime_ns
         entries = [
-            Entry(name, split, label, members.sizes[found.top + name], modified)
-            for name, split, label in zip(found.names, found.splits, found.labels, strict=True)
+            Entry(name, split, label, members.sizes[layout.top + name], modified)
+            for name, split, label in zip(layout.names, layout.splits, layout.labels, strict=True)
         ]
 
-        def locate(index: int) -> Stored:
-            return members.locate(found.top + found.names[index])
+        def locate(index: int) -> ImageLocation:
+            return members.locate(layout.top + layout.names[index])
 
-        reason = "with a place outside of the archive"
-        left_out = [LeftOut(len(leading_out), "file", reason, shown(min(leading_out)))] if leading_out else []
+        reason = "with a path outside of the archive"
+        ignored = [IgnoredFiles(len(outside), "file", reason, shorten(min(outside)))] if outside else []
         return Listing(
             entries,
-            found.classes,
+            layout.classes,
             locate,
             files=(members.file,),
-            left_out=(*found.left_out, *left_out),
-            notes=found.notes,
-            drawn=found.drawn,
+            ignored=(*layout.ignored, *ignored),
+            notes=layout.notes,
+            drawn=layout.drawn,
         )
 
 
-def _opened(path: Path) -> _Zip | _Tar:
+def _open(path: Path) -> _Zip | _Tar:
     if path.is_dir():
         raise ValueError(f"expected a zip or tar file; a folder is an image_folder. Received: path={str(path)!r}")
     with path.open("rb") as file:
         magic = file.read(len(ZIP_MAGICS[0]))
     try:
         return _Zip(path) if magic in ZIP_MAGICS else _Tar(path)
-    except DAMAGES as error:
+    except DAMAGE_ERRORS as error:
         raise ValueError(f"not a readable zip or tar file: {error}. Received: path={str(path)!r}") from error
 
 
 class _Members:
-    """What an archive holds; `sizes` tells the bytes of each member unpacked, `file` is open while this is there."""
+    """The members of an archive. `sizes` maps names to unpacked bytes; `file` is open as long as this object exists."""
 
     def __init__(self, opened: BinaryIO) -> None:
         self._opened = opened
@@ -111,7 +115,7 @@ class _Members:
 
 
 class _Zip(_Members):
-    """A zip file, read where it lies."""
+    """A zip file, read in place."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.open("rb"))
@@ -125,32 +129,32 @@ class _Zip(_Members):
             )
         self._members: dict[str, ZipMember] = {}
         for info in members:
-            # The format asks for `/`; some programs of Windows write a backslash.
-            name = _tidy(printable(info.filename.replace("\\", "/")))
+            # The format requires `/`, but some Windows programs write a backslash.
+            name = _tidy(to_printable(info.filename.replace("\\", "/")))
             self.sizes[name] = info.file_size
             self._members[name] = ZipMember(
                 self.file, info.header_offset, info.compress_type, info.compress_size, info.file_size, info.CRC
             )
 
-    def locate(self, name: str) -> StoredFile:
+    def locate(self, name: str) -> FileLocation:
         return self._members[name]
 
 
 def _check_places(members: Sequence[zipfile.ZipInfo], end: int) -> None:
-    """Refuses members that share bytes: a small file could claim to hold any amount."""
+    """Refuses members that share bytes: they would let a small file unpack to any amount of data."""
     places = sorted(members, key=lambda member: member.header_offset)
     following = [*(member.header_offset for member in places[1:]), end]
     for member, next_one in zip(places, following, strict=False):
         if member.header_offset + LOCAL_HEADER.size + member.compress_size > next_one:
-            raise zipfile.BadZipFile(f"files that overlap, such as {printable(member.filename)!r}")
+            raise zipfile.BadZipFile(f"files overlap, such as {to_printable(member.filename)!r}")
 
 
 class _Tar(_Members):
-    """A tar archive, read like a zip file; a packed one is unpacked as a whole into a file that has no name."""
+    """A tar archive, read like a zip file. A compressed one is first unpacked into one unnamed temporary file."""
 
     def __init__(self, path: Path) -> None:
-        packed = _packed(path)
-        # Without a name, it goes with the processes that use it, and nothing in it can be taken for a path.
+        packed = _open_packed(path)
+        # An unnamed file disappears with the processes that use it.
         plain = path.open("rb") if packed is None else tempfile.TemporaryFile()  # noqa: SIM115
         super().__init__(cast("BinaryIO", plain))
         if packed is not None:
@@ -158,32 +162,32 @@ class _Tar(_Members):
         self._offsets: dict[str, int] = {}
         try:
             self._index()
-        except CLAIMS as error:
+        except HEADER_ERRORS as error:
             raise tarfile.ReadError(f"damaged: {error}") from error
 
     def _index(self) -> None:
         with tarfile.open(fileobj=self._opened, mode="r:") as archive:
             for member in archive:
-                if member.size < 0 or archive.offset < member.offset_data:  # tarfile would read it again and again
+                if member.size < 0 or archive.offset < member.offset_data:  # tarfile would loop forever
                     raise tarfile.ReadError(f"damaged at byte {member.offset}")
-                name = _tidy(printable(f"{member.name}/" if member.isdir() else member.name))
+                name = _tidy(to_printable(f"{member.name}/" if member.isdir() else member.name))
                 self.sizes[name] = member.size
-                self._offsets.pop(name, None)  # of an earlier member that this one replaces
+                self._offsets.pop(name, None)  # this member replaces an earlier one of the same name
                 if member.isreg() and not member.issparse():
                     self._offsets[name] = member.offset_data
             end = archive.offset
         self._opened.seek(end)
-        if self._opened.read(BLOCK) != bytes(BLOCK):  # tarfile takes damage for the end
+        if self._opened.read(BLOCK) != bytes(BLOCK):  # tarfile treats damage as the end of the archive
             raise tarfile.ReadError(f"damaged or cut off at byte {end}")
 
-    def locate(self, name: str) -> StoredFile:
+    def locate(self, name: str) -> FileLocation:
         if name not in self._offsets:
-            return Unreadable("a link, a device, or a file with holes")
+            return Unreadable("a link, a device, or a sparse file")
         return Range(self.file, self._offsets[name], self.sizes[name])
 
 
-def _packed(path: Path) -> Packed | None:
-    """Opens a packed file for unpacking; None if it is not packed."""
+def _open_packed(path: Path) -> Packed | None:
+    """Opens a compressed file for reading; returns None if the file is not compressed."""
     with path.open("rb") as file:
         magic = file.read(max(map(len, PACKED)))
     return next((unpacker(path) for start, unpacker in PACKED.items() if magic.startswith(start)), None)
@@ -196,8 +200,8 @@ def _unpack(packed: Packed, plain: BinaryIO, path: Path) -> None:
             plain.write(chunk)
             if plain.tell() > limit:
                 raise OSError(
-                    f"expected room for the unpacked archive in {tempfile.gettempdir()}, but it is larger than "
-                    f"{limit} bytes. Received: path={str(path)!r}"
+                    f"expected enough disk space for the unpacked archive in {tempfile.gettempdir()}, but it is larger "
+                    f"than {limit} bytes. Received: path={str(path)!r}"
                 )
     plain.seek(0)
 
@@ -206,12 +210,12 @@ def _chunks(packed: Packed) -> Iterator[bytes]:
     try:
         while chunk := packed.read(CHUNK):
             yield chunk
-    except OSError as error:  # as gzip and bz2 call what is damaged
+    except OSError as error:  # gzip and bz2 raise this on damaged data
         raise tarfile.ReadError(str(error)) from error
 
 
 def _tidy(name: str) -> str:
-    """Returns a member's name without what some programs put before it."""
+    """Returns a member's name without a leading `/` or `./`."""
     while name.startswith(("/", "./")):
         name = name.partition("/")[2]
     return name

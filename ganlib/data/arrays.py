@@ -13,8 +13,8 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, Listing, Split, held_out
-from ganlib.data.stored import Pixels
+from ganlib.data.base import DataSource, Entry, Listing, Split, assign_splits
+from ganlib.data.locations import Pixels
 
 with epy.lazy_imports():
     import numpy as np
@@ -26,14 +26,14 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK"
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test", "images", "labels")
-NAMELESS = {"arr_0": "images", "arr_1": "labels"}  # from `np.savez` without names, as samples are often kept
+NAMELESS = {"arr_0": "images", "arr_1": "labels"}  # written by `np.savez` without names, as is common for samples
 SHOWN_NAMES = 8
-MAX_CLASSES = 65_536  # more is a mistake, such as serial numbers in the place of labels
+MAX_CLASSES = 65_536  # more is a mistake, such as serial numbers instead of labels
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Numbers of one split, [N, H, W] or [N, H, W, C], and integers [N] where there are labels."""
+class _SplitArrays:
+    """The images of one split, [N, H, W] or [N, H, W, C], and optional integer labels [N]."""
 
     images: NDArray[np.generic]
     labels: NDArray[np.int64] | None
@@ -44,7 +44,7 @@ class Arrays(DataSource):
 
     `path` is a folder with the four files of the MNIST family (`train-images-idx3-ubyte` and so on),
     an npz file with `x_train`, `y_train`, `x_test`, `y_test` or with `images`, `labels` (or `arr_0`, `arr_1`), or one
-    idx file of images. Numbers are of any type: uint8 is taken as it is, others by the range of the set.
+    idx file of images. Any numeric type works: uint8 is used as it is, other types are scaled by the range of the set.
     Pickled arrays are refused.
     """
 
@@ -54,13 +54,17 @@ class Arrays(DataSource):
     labels: str | None = None
     """Idx file of the labels, if `path` is an idx file."""
     test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of the images held out for testing, where the files do not say."""
+    """Share of the images held out for testing, if the files have no test split."""
 
     def listing(self) -> Listing:
-        """Names the images by split and position; see the base class."""
+        """Lists the images by split and position.
+
+        Raises:
+            ValueError: A file is missing or damaged, or its arrays are not images and labels.
+        """
         path = storage.fetch(self.path)
         parts = self._parts(path)
-        modified = _changes(path)
+        modified = _modified(path)
         classes = _classes(parts)
         pixels: list[NDArray[np.generic]] = []
         entries: list[Entry] = []
@@ -71,13 +75,13 @@ class Arrays(DataSource):
             if classes and part.labels is not None:
                 labels = part.labels.tolist()
             if len(parts) == 1:
-                splits = held_out(names, self.test_fraction, labels)
+                splits = assign_splits(names, self.test_fraction, labels)
             for index, name in enumerate(names):
                 entries.append(Entry(name, splits[index], labels[index], part.images[index].nbytes, modified))
             pixels.extend(part.images)
         return Listing(entries, classes, lambda index: Pixels(pixels[index]), drawn=len(parts) == 1)
 
-    def _parts(self, path: Path) -> dict[Split, _Part]:
+    def _parts(self, path: Path) -> dict[Split, _SplitArrays]:
         with_labels = path.is_dir() or zipfile.is_zipfile(path)
         if with_labels and self.labels is not None:
             raise ValueError(f"expected labels only beside an idx file of images. Received: labels={self.labels!r}")
@@ -88,17 +92,17 @@ class Arrays(DataSource):
         if magic == ZIP_MAGIC:
             return _npz(path)
         labels = None if self.labels is None else _read_idx(storage.fetch(self.labels), dimensions=1)
-        return {"train": _part(_read_idx(path, dimensions=3), labels, path)}
+        return {"train": _split_arrays(_read_idx(path, dimensions=3), labels, path)}
 
 
-def _mnist_family(folder: Path, prefix: str) -> _Part:
+def _mnist_family(folder: Path, prefix: str) -> _SplitArrays:
     files = []
     for stem in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
-        found = [path for path in (folder / stem, folder / f"{stem}.gz") if path.exists()]
-        if not found:
+        existing = [path for path in (folder / stem, folder / f"{stem}.gz") if path.exists()]
+        if not existing:
             raise ValueError(f"expected the file {stem} or {stem}.gz. Received: path={str(folder)!r}")
-        files.append(found[0])
-    return _part(_read_idx(files[0], dimensions=3), _read_idx(files[1], dimensions=1), folder)
+        files.append(existing[0])
+    return _split_arrays(_read_idx(files[0], dimensions=3), _read_idx(files[1], dimensions=1), folder)
 
 
 def _read_idx(path: Path, *, dimensions: int) -> NDArray[Any]:
@@ -119,57 +123,57 @@ def _read_idx(path: Path, *, dimensions: int) -> NDArray[Any]:
     return np.frombuffer(data, kind, offset=header).reshape(shape)
 
 
-def _npz(path: Path) -> dict[Split, _Part]:
+def _npz(path: Path) -> dict[Split, _SplitArrays]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             names = {name: name for name in NPZ_NAMES} if set(NPZ_NAMES) & set(file.files) else NAMELESS
             arrays = {ours: file[name] for name, ours in names.items() if name in file.files}
-            found = sorted(file.files)[:SHOWN_NAMES]
-    except Exception as error:  # zipfile and NumPy raise almost anything on damaged files, down to MemoryError
+            shown = sorted(file.files)[:SHOWN_NAMES]
+    except Exception as error:  # zipfile and NumPy raise almost anything on damaged files, even MemoryError
         raise ValueError(f"not a readable npz file: {error!r}. Received: path={str(path)!r}") from error
-    bare = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if bare:  # NumPy gives the bytes of what begins otherwise than an array
-        raise ValueError(f"not a readable npz file: {bare[0]} is no array. Received: path={str(path)!r}")
+    raw = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if raw:  # NumPy returns raw bytes for a member without the header of an array
+        raise ValueError(f"not a readable npz file: {raw[0]} is not an array. Received: path={str(path)!r}")
     if "x_train" in arrays and "x_test" in arrays:
         return {
-            "train": _part(arrays["x_train"], arrays.get("y_train"), path),
-            "test": _part(arrays["x_test"], arrays.get("y_test"), path),
+            "train": _split_arrays(arrays["x_train"], arrays.get("y_train"), path),
+            "test": _split_arrays(arrays["x_test"], arrays.get("y_test"), path),
         }
     if "images" in arrays:
-        return {"train": _part(arrays["images"], arrays.get("labels"), path)}
+        return {"train": _split_arrays(arrays["images"], arrays.get("labels"), path)}
     raise ValueError(
-        f"expected the arrays x_train and x_test, or images, or one array without a name. Received: arrays={found}"
+        f"expected the arrays x_train and x_test, or images, or one array without a name. Received: arrays={shown}"
     )
 
 
-def _part(images: NDArray[Any], labels: NDArray[np.integer] | None, path: Path) -> _Part:
+def _split_arrays(images: NDArray[Any], labels: NDArray[np.integer] | None, path: Path) -> _SplitArrays:
     shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))
     if not shaped or images.dtype.kind not in "uif":
         raise ValueError(
-            "expected numbers of images of shape [N, H, W] or [N, H, W, 1, 3 or 4]. "
+            "expected images as numbers of shape [N, H, W] or [N, H, W, 1, 3 or 4]. "
             f"Received: dtype={images.dtype}, shape={images.shape} in {path.name}"
         )
     if labels is not None:
         labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (labels.size and labels.min() < 0):
             raise ValueError(
-                "expected one non-negative whole number an image as labels. "
+                "expected one non-negative integer label per image. "
                 f"Received: dtype={labels.dtype}, shape={labels.shape} in {path.name}"
             )
         if labels.max(initial=0) >= MAX_CLASSES:
             raise ValueError(f"expected labels below {MAX_CLASSES}. Received: label={labels.max()} in {path.name}")
         if len(labels) != len(images):
-            raise ValueError(f"expected as many labels as images, {len(images)}. Received: labels={len(labels)}")
-    return _Part(images, None if labels is None else labels.astype(np.int64))
+            raise ValueError(f"expected one label per image, {len(images)} labels. Received: labels={len(labels)}")
+    return _SplitArrays(images, None if labels is None else labels.astype(np.int64))
 
 
-def _changes(path: Path) -> int:
-    """Returns a number that moves with any file's time; a folder's own stands still when one is overwritten."""
+def _modified(path: Path) -> int:
+    """Returns the sum of the files' times. A folder's own time does not change when a file in it is overwritten."""
     files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
     return sum(file.stat().st_mtime_ns for file in files)
 
 
-def _classes(parts: dict[Split, _Part]) -> tuple[str, ...]:
+def _classes(parts: dict[Split, _SplitArrays]) -> tuple[str, ...]:
     labels = [part.labels for part in parts.values() if part.labels is not None]
     if len(labels) != len(parts):
         return ()

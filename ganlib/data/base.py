@@ -1,4 +1,4 @@
-"""What a source of images is: a listing whose entries can be read one by one."""
+"""The base class of image sources, and the listing of images that each source returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ganlib.data.stored import Stored
+from ganlib.data.locations import ImageLocation
 from ganlib.schema import Config
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Split = Literal["train", "test"]
-FEWEST = 2  # images of a split
+MIN_IMAGES = 2  # images of a split
 
 
 class Entry(NamedTuple):
@@ -25,10 +25,10 @@ class Entry(NamedTuple):
 
     Attributes:
         name: Unique and stable name, such as the path below the source's folder.
-        split: Where it belongs.
-        label: Index into the listing's classes, or None where there are none.
+        split: The split of the image.
+        label: Index into the listing's classes, or None without classes.
         size: Bytes of the stored image.
-        modified: Time of the last change in nanoseconds, 0 where there is no such time.
+        modified: Time of the last change in nanoseconds; 0 if it is not known.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Entry(NamedTuple):
     modified: int = 0
 
 
-class LeftOut(NamedTuple):
-    """Files that are there and not used.
+class IgnoredFiles(NamedTuple):
+    """Files of a source that are not used.
 
     Attributes:
-        number: How many.
+        number: Number of files.
         noun: What they are, such as `image`.
-        reason: What follows the noun, such as `beside the folder cats`.
-        example: One of them.
+        reason: Why they are ignored, such as `beside the folder cats`; it follows the noun.
+        example: Name of one of them.
     """
 
     number: int
@@ -54,44 +54,44 @@ class LeftOut(NamedTuple):
     example: str
 
     def __str__(self) -> str:
-        """What people read, such as `2 images beside the folder cats, such as overview.png`."""
+        """Returns a phrase such as `2 images beside the folder cats, such as overview.png`."""
         return f"{self.number} {self.noun}{'s' if self.number != 1 else ''} {self.reason}, such as {self.example}"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All images of a source, named but not read.
+    """The names of all images of a source. No image has been read yet.
 
     Attributes:
         entries: The images, in a stable order.
         classes: Names of the classes; empty without labels.
-        locate: Says where the image at an index is stored.
-        files: Descriptors of open files that another process needs to open images; they are open as long as the
-            listing is there.
-        left_out: Visible files that are not used.
-        notes: What else people should know of, such as why there are no classes.
-        drawn: Whether the test images were drawn from all, since the source does not say which they are.
+        locate: Returns the location of the image at an index.
+        files: Descriptors of open files that another process needs to open images. They stay open as long as the
+            listing exists.
+        ignored: Visible files that are not used.
+        notes: Other remarks for the user, such as why there are no classes.
+        drawn: Whether the test images were drawn from all images, because the source has no test split.
     """
 
     entries: Sequence[Entry]
     classes: tuple[str, ...]
-    locate: Callable[[int], Stored]
+    locate: Callable[[int], ImageLocation]
     files: tuple[int, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    ignored: tuple[IgnoredFiles, ...] = ()
     notes: tuple[str, ...] = ()
     drawn: bool = False
 
     @property
-    def ignored(self) -> int:
-        """Number of files that are not used."""
-        return sum(item.number for item in self.left_out)
+    def ignored_count(self) -> int:
+        """The number of files that are not used."""
+        return sum(item.number for item in self.ignored)
 
     def read(self, index: int) -> Image.Image | NDArray[np.generic]:
-        """Opens the image at an index, or gives its numbers; raises what Pillow raises on a damaged file."""
+        """Opens the image at an index, or returns its array. A damaged file raises whatever Pillow raises."""
         return self.locate(index).open()
 
     def checksum(self, *, with_times: bool = False) -> str:
-        """Returns the SHA-256 of names, splits, labels, classes and sizes, and of modification times if asked."""
+        """Returns the SHA-256 of names, splits, labels, classes and sizes, optionally with modification times."""
         digest = hashlib.sha256("\t".join(self.classes).encode())
         for entry in self.entries:
             time = entry.modified if with_times else 0
@@ -99,69 +99,69 @@ class Listing:
         return digest.hexdigest()
 
     def check_splits(self) -> None:
-        """Refuses what cannot be both trained and tested on.
+        """Checks that there are enough images to train and to test on.
 
         Raises:
-            ValueError: A split holds fewer than two images.
+            ValueError: A split has fewer than two images.
         """
         train, test = (sum(entry.split == split for entry in self.entries) for split in ("train", "test"))
-        if min(train, test) < FEWEST:
+        if min(train, test) < MIN_IMAGES:
             raise ValueError(
-                f"expected at least {FEWEST} images to train on and {FEWEST} to test on. "
+                f"expected at least {MIN_IMAGES} images to train on and {MIN_IMAGES} to test on. "
                 f"Received: train={train}, test={test}"
             )
 
 
 class DataSource(Config):
-    """A place that images come from. Final classes add `kind` and their settings."""
+    """The base class of image sources. Subclasses add `kind` and their settings."""
 
     @abstractmethod
     def listing(self) -> Listing:
-        """Names every image without reading it.
+        """Lists all images without reading them.
 
         Raises:
-            ValueError: Nothing usable is there; the message says what was expected.
+            ValueError: The source has no usable images; the message says what was expected.
         """
 
 
-def held_out(names: Sequence[str], fraction: float, labels: Sequence[int | None] | None = None) -> list[Split]:
-    """Splits names class by class, so that adding an image moves hardly any other.
+def assign_splits(names: Sequence[str], fraction: float, labels: Sequence[int | None] | None = None) -> list[Split]:
+    """Draws the test split class by class, so that adding an image moves hardly any other image.
 
-    Of each class the names with the smallest hashes are held out, so the choice depends on nothing but the names. A
-    class gives its share of the images and keeps at least one to train on; the parts of images that this leaves go to
-    the classes with the largest ones.
+    In each class, the names with the smallest hashes are held out, so the choice depends only on the names. Each class
+    contributes its share of the test images and keeps at least one image for training. Fractions of images are
+    rounded by the largest remainder method.
 
     Args:
         names: Unique names.
         fraction: Share of the names for the test split, in (0, 1).
-        labels: The class of each name; absent or None means that there are no classes.
+        labels: The class of each name; None means that there are no classes.
 
     Returns:
-        The split of each name; each split holds at least two, or all are for training where they are too few. Where
-        the classes are so small that fewer than two could be held out, classes do not count.
+        The split of each name. Each split has at least two names; if there are too few names for that, all are for
+        training. If the classes are so small that fewer than two names could be held out, classes are ignored.
     """
-    if len(names) < 2 * FEWEST:
+    if len(names) < 2 * MIN_IMAGES:
         return ["train" for _ in names]
-    wanted = min(max(FEWEST, round(fraction * len(names))), len(names) - FEWEST)
+    requested = min(max(MIN_IMAGES, round(fraction * len(names))), len(names) - MIN_IMAGES)
     hashes = [hashlib.sha256(name.encode()).digest() for name in names]
     ranked = sorted(range(len(names)), key=hashes.__getitem__)
     classes: dict[int | None, list[int]] = {}
     for row in ranked:
         classes.setdefault(labels[row] if labels else None, []).append(row)
     sizes, ties = [len(rows) for rows in classes.values()], [hashes[rows[0]] for rows in classes.values()]
-    counts = _shares(sizes, wanted, ties=ties)
+    counts = _shares(sizes, requested, ties=ties)
     test = {row for rows, count in zip(classes.values(), counts, strict=True) for row in rows[:count]}
-    if len(test) < FEWEST:
-        test = set(ranked[:wanted])
+    if len(test) < MIN_IMAGES:
+        test = set(ranked[:requested])
     return ["test" if row in test else "train" for row in range(len(names))]
 
 
-def _shares(sizes: Sequence[int], wanted: int, *, ties: Sequence[bytes]) -> list[int]:
-    """Shares a number among classes by their sizes, by largest remainders; each keeps at least one for itself."""
-    quotas = [wanted * size / sum(sizes) for size in sizes]
+def _shares(sizes: Sequence[int], requested: int, *, ties: Sequence[bytes]) -> list[int]:
+    """Divides a number among classes in proportion to their sizes; each class keeps at least one of its names."""
+    quotas = [requested * size / sum(sizes) for size in sizes]
     counts = [min(int(quota), size - 1) for quota, size in zip(quotas, sizes, strict=True)]
     largest = sorted(range(len(sizes)), key=lambda index: (counts[index] - quotas[index], ties[index]))
-    while wanted > sum(counts) and (able := [index for index in largest if counts[index] < sizes[index] - 1]):
-        for index in able[: wanted - sum(counts)]:
+    while requested > sum(counts) and (able := [index for index in largest if counts[index] < sizes[index] - 1]):
+        for index in able[: requested - sum(counts)]:
             counts[index] += 1
     return counts

@@ -1,4 +1,4 @@
-"""One image of any kind becomes a square picture of the configured shape, or is refused with a reason."""
+"""Converts any image to a square one of the configured size and colour, or rejects it with a reason."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
-SMALL = 64  # of 255: images whose values are further apart are not looked through for what they use
+NARROW_RANGE = 64  # of 255: the range of values is no longer tracked once it is at least this wide
 
 
 @dataclass
-class Seen:
-    """What images were like before they were brought to one shape; adds up over many.
+class ImageStats:
+    """Statistics of the original images, accumulated over many images.
 
     Attributes:
-        formats: How many there are of each file format.
-        low: Lowest value that any has, on the scale 0..255. Only as long as all of them use a small share of it.
+        formats: Number of images of each file format.
+        low: Lowest value of all images, on the scale 0..255. No longer updated once the range is `NARROW_RANGE` wide.
         high: Highest value, likewise.
     """
 
@@ -39,19 +39,19 @@ class Seen:
     low: int = 255
     high: int = 0
 
-    def look_at(self, image: Image.Image) -> None:
-        """Takes in the values of an image in grey or RGB."""
-        if self.high - self.low < SMALL:
-            self.widen(*_ends(image))
+    def add_values(self, image: Image.Image) -> None:
+        """Adds the values of an image in grey or RGB."""
+        if self.high - self.low < NARROW_RANGE:
+            self.add_range(*_extrema(image))
 
-    def widen(self, low: int, high: int) -> None:
-        """Takes in the values of further images."""
+    def add_range(self, low: int, high: int) -> None:
+        """Adds a range of values."""
         self.low, self.high = min(self.low, low), max(self.high, high)
 
-    def add(self, other: Seen) -> None:
-        """Takes in what was seen of further images."""
+    def merge(self, other: ImageStats) -> None:
+        """Adds the statistics of other images."""
         self.formats.update(other.formats)
-        self.widen(other.low, other.high)
+        self.add_range(other.low, other.high)
 
 
 def conform(
@@ -63,99 +63,99 @@ def conform(
     resize: Resize,
     min_side: int,
     values: ValueRange | None = None,
-    seen: Seen | None = None,
+    stats: ImageStats | None = None,
 ) -> tuple[Image.Image, list[str]]:
-    """Reads an image and brings it to the configured shape.
+    """Reads an image and converts it to the configured size and colour.
 
-    Orientation is applied, transparency is laid on white, more than 8 bits are scaled to 8 by the range of the whole
-    set, an animation gives its first frame. An image that already has the right shape keeps its pixels.
+    The EXIF orientation is applied, transparent pixels get a white background, more than 8 bits are scaled to 8 by the
+    range of the whole set, and an animation becomes its first frame. An image that already conforms keeps its pixels.
 
     Args:
         read: Opens the image.
         size: Side of the result in pixels.
         colour: Grey or RGB.
-        fit: Cut the centre square out, or pad the short side with black.
-        resize: Filter; all but `nearest` are antialiased when reducing.
-        min_side: Smallest usable side of the original.
-        values: The set's range of values.
-        seen: Takes in what the original is like.
+        fit: Crop the centre square, or pad the short side with black.
+        resize: Filter; all but `nearest` antialias when they shrink the image.
+        min_side: Smallest usable side of the original, in pixels.
+        values: Range of values of the set.
+        stats: Statistics to add the original to.
 
     Returns:
-        A square picture in grey or RGB, and a remark for every conversion that loses something.
+        A square image in grey or RGB, and a remark for every lossy conversion.
 
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
     """
-    image, remarks = opened(read, colour=colour, min_side=min_side, values=values, seen=seen)
+    image, remarks = open_image(read, colour=colour, min_side=min_side, values=values, stats=stats)
     if image.size != (size, size):
         image = _square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()])
     return image, remarks
 
 
-def opened(
+def open_image(
     read: Read,
     *,
     colour: Colour,
     min_side: int = 1,
     values: ValueRange | None = None,
-    seen: Seen | None = None,
+    stats: ImageStats | None = None,
 ) -> tuple[Image.Image, list[str]]:
-    """Reads an image, upright, in grey or RGB and in its own size.
+    """Reads an image, applies its orientation, and converts it to grey or RGB. Its size stays the same.
 
     Args:
         read: Opens the image.
         colour: Grey or RGB.
-        min_side: Smallest usable side.
-        values: The range of values of the set that the image is of; None means that all have 8 bits.
-        seen: Takes in what the original is like.
+        min_side: Smallest usable side, in pixels.
+        values: Range of values of the set; None means that all images have 8 bits.
+        stats: Statistics to add the original to.
 
     Returns:
-        The image, and a remark for every conversion that loses something.
+        The image, and a remark for every lossy conversion.
 
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
-        RemoteError: It lies in a bucket that cannot be read.
-        OSError: This machine failed to read it, which says nothing of the image.
-        MemoryError: There is too little memory at this moment.
+        RemoteError: It is stored in a bucket that cannot be read.
+        OSError: This machine failed to read it, although the image may be fine.
+        MemoryError: There is too little memory at the moment.
     """
     loaded = load(read)
     if loaded.kind is not None:
-        image, lost = _scaled(loaded, values)
+        image, lost = _scale(loaded, values)
     elif values is not None and values.of is None:
-        image, lost = _spread(cast("Image.Image", loaded.source), values)
+        image, lost = _scale_8_bit(cast("Image.Image", loaded.source), values)
     else:
         image, lost = cast("Image.Image", loaded.source), []
     if min(image.size) < min_side:
         raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
     image, more = _to_mode(image, MODES[colour])
-    if seen is not None:
-        seen.formats[loaded.format] += 1
-        seen.look_at(image)
+    if stats is not None:
+        stats.formats[loaded.format] += 1
+        stats.add_values(image)
     return image, [*loaded.remarks, *lost, *more]
 
 
-def _scaled(loaded: Loaded, values: ValueRange | None) -> tuple[Image.Image, list[str]]:
-    """Brings an image of more than 8 bits to 8, by the range of its set."""
-    numbers = loaded.numbers()  # first: what is no number has no place in any range
+def _scale(loaded: Loaded, values: ValueRange | None) -> tuple[Image.Image, list[str]]:
+    """Scales an image of more than 8 bits to 8 bits, by the range of its set."""
+    numbers = loaded.numbers()  # first, because this rejects values that are not finite
     if values is None or values.of not in (None, loaded.kind):
-        told = "floating-point values" if loaded.kind == "floats" else "values of more than 8 bits"
-        raise UnusableImageError(f"{told} of no known range, which data.value_range would tell")
+        what = "floating-point values" if loaded.kind == "floats" else "values of more than 8 bits"
+        raise UnusableImageError(f"{what} of unknown range; set data.value_range")
     pixels, outside = values.scale(numbers)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     return Image.fromarray(pixels), _remarks(values, outside=outside)
 
 
-def _spread(source: Image.Image, values: ValueRange) -> tuple[Image.Image, list[str]]:
-    """Maps the colours of an image of 8 bits by a range that the settings name; black and white ones have none."""
+def _scale_8_bit(source: Image.Image, values: ValueRange) -> tuple[Image.Image, list[str]]:
+    """Scales the colours of an image of 8 bits by the configured range; pure black-and-white images stay the same."""
     if source.mode == "1":
         return source, []
     if source.has_transparency_data:
         source, lost = source.convert("RGBA"), list[str]()
     else:
-        source, lost = _converted(source, "L" if source.mode == "L" else "RGB")
+        source, lost = _convert(source, "L" if source.mode == "L" else "RGB")
     colours, alpha = source.split()[:3], source.split()[3:]
-    ends = [_ends(band) for band in colours]
+    ends = [_extrema(band) for band in colours]
     outside = any(low < values.low or high > values.high for low, high in ends)
     table = values.scale(np.arange(256))[0].tolist()
     image = Image.merge(source.mode, [*(band.point(table) for band in colours), *alpha])
@@ -163,22 +163,22 @@ def _spread(source: Image.Image, values: ValueRange) -> tuple[Image.Image, list[
 
 
 def _remarks(values: ValueRange, *, outside: bool) -> list[str]:
-    clipped = [f"values outside {values.text}: cut to it"] if outside else []
+    clipped = [f"values outside {values.text}: clipped"] if outside else []
     return [values.remark, *clipped]
 
 
 def _to_mode(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
-    """Converts to `L` or `RGB`, saying what was lost."""
+    """Converts to `L` or `RGB`; also returns a remark for every lossy conversion."""
     remarks = []
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-        remarks.append("transparent: laid on white")
-    image, lost = _converted(image, mode)
+        remarks.append("transparent: put on a white background")
+    image, lost = _convert(image, mode)
     return image, remarks + lost
 
 
-def _converted(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
+def _convert(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     lost = [] if image.mode in (mode, "L", "RGB", "1", "P") else [f"{image.mode}: converted to {mode}"]
     if mode == "L" and image.mode == "RGB" and len({band.tobytes() for band in image.split()}) > 1:
         lost = ["colour: reduced to grey"]
@@ -188,8 +188,8 @@ def _converted(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
         raise UnusableImageError(f"colour mode {image.mode} cannot be converted to {mode}") from error
 
 
-def _ends(image: Image.Image) -> tuple[int, int]:
-    """Returns the lowest and the highest value of an image of 8 bits, in whatever channel."""
+def _extrema(image: Image.Image) -> tuple[int, int]:
+    """Returns the lowest and the highest value of an image of 8 bits, over all channels."""
     bands = image.getextrema()
     ends = [int(end) for band in bands for end in (band if isinstance(band, tuple) else (band,))]
     return min(ends), max(ends)
@@ -200,14 +200,14 @@ def _square(image: Image.Image, *, size: int, fit: Fit, resize: Image.Resampling
     if fit == "crop":
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        return _resized(image.crop((left, top, left + side, top + side)), size, size, resize)
-    # Resized before it is padded: a long thin image on a square sheet of its own scale could fill the memory.
+        return _resize(image.crop((left, top, left + side, top + side)), size, size, resize)
+    # Resize before padding: padding a long, thin image at its own scale could exhaust the memory.
     scale = size / max(width, height)
-    image = _resized(image, max(1, round(width * scale)), max(1, round(height * scale)), resize)
+    image = _resize(image, max(1, round(width * scale)), max(1, round(height * scale)), resize)
     sheet = Image.new(image.mode, (size, size))
     sheet.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return sheet
 
 
-def _resized(image: Image.Image, width: int, height: int, resize: Image.Resampling) -> Image.Image:
+def _resize(image: Image.Image, width: int, height: int, resize: Image.Resampling) -> Image.Image:
     return image if image.size == (width, height) else image.resize((width, height), resize)

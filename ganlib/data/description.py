@@ -1,4 +1,4 @@
-"""What was recognised of a source, in two lines, before any work is done on it."""
+"""A description of a source in two lines, printed before any work is done on it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ganlib.remote.file import RemoteError
 with epy.lazy_imports():
     from PIL import Image
 
-LOOKED_AT = 10  # images that are opened for their sizes
+SAMPLE_SIZE = 10  # number of images that are opened for their sizes
 GREY = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")  # modes of Pillow
 SHOWN_CLASSES = 5
-MAX_LETTERS = 30  # of the name of a class
+MAX_LETTERS = 30  # of a class name
 
 
-def describe(listing: Listing, found: Survey, *, with_splits: bool = True) -> list[str]:
-    """Returns what people should check: splits and classes with their counts; what is left out, sizes and values.
+def describe(listing: Listing, survey: Survey, *, with_splits: bool = True) -> list[str]:
+    """Returns what the user should check: counts of splits and classes, then ignored files, sizes and values.
 
-    A few images are opened for their sizes; what cannot be opened is passed over here.
+    A few images are opened for their sizes. Those that cannot be opened are only counted here.
 
     Args:
-        listing: That of a source.
-        found: Its survey.
-        with_splits: Whether the splits are used.
+        listing: The listing of a source.
+        survey: Its survey.
+        with_splits: Whether to show the splits.
 
     Raises:
         RemoteError: A bucket cannot be read.
@@ -36,12 +36,12 @@ def describe(listing: Listing, found: Survey, *, with_splits: bool = True) -> li
     counts = Counter(entry.split for entry in listing.entries)
     drawn = " (held out at random)" if listing.drawn and counts["test"] else ""
     splits = f": train {counts['train']}, test {counts['test']}{drawn}" if with_splits else ""
-    left_out = [f"left out: {'; '.join(map(str, listing.left_out))}"] if listing.left_out else []
-    more = [*left_out, *listing.notes, *_sizes(listing), found.text]
+    ignored = [f"ignored: {'; '.join(map(str, listing.ignored))}"] if listing.ignored else []
+    more = [*ignored, *listing.notes, *_sizes(listing), survey.text]
     return [f"{len(listing.entries)} images{splits}; {_classes(listing)}", "; ".join(more)]
 
 
-def say(description: Sequence[str]) -> None:
+def print_description(description: Sequence[str]) -> None:
     """Prints a description."""
     for line in description:
         print(f"data: {line}", flush=True)
@@ -53,40 +53,40 @@ def _classes(listing: Listing) -> str:
     counts = Counter(entry.label for entry in listing.entries)
     sizes = [counts[index] for index in range(len(listing.classes))]
     least = sizes.index(min(sizes))
-    told = [f"{name:.{MAX_LETTERS}} {size}" for name, size in zip(listing.classes, sizes, strict=True)]
+    labels = [f"{name:.{MAX_LETTERS}} {size}" for name, size in zip(listing.classes, sizes, strict=True)]
     if max(sizes) > min(sizes):
-        told[least] += " (fewest)"
-    shown = told[:SHOWN_CLASSES]
-    if len(told) > SHOWN_CLASSES:
-        shown += [told[least]] if least >= SHOWN_CLASSES and max(sizes) > min(sizes) else []
-        shown.append(f"and {len(told) - len(shown)} more")
-    return f"{len(told)} classes: {', '.join(shown)}"
+        labels[least] += " (fewest)"
+    shown = labels[:SHOWN_CLASSES]
+    if len(labels) > SHOWN_CLASSES:
+        shown += [labels[least]] if least >= SHOWN_CLASSES and max(sizes) > min(sizes) else []
+        shown.append(f"and {len(labels) - len(shown)} more")
+    return f"{len(labels)} classes: {', '.join(shown)}"
 
 
 def _sizes(listing: Listing) -> list[str]:
-    """Returns the sizes of some images, spread evenly over all, and whether they are grey."""
+    """Returns the sizes of some images, taken at even distances from the listing, and whether they are grey."""
     total = len(listing.entries)
-    found, grey, unreadable = [], 0, 0
-    for index in sorted({number * total // LOOKED_AT for number in range(LOOKED_AT)}) if total else []:
+    sizes, grey, unreadable = [], 0, 0
+    for index in sorted({number * total // SAMPLE_SIZE for number in range(SAMPLE_SIZE)}) if total else []:
         try:
             image = listing.read(index)
             if isinstance(image, Image.Image):
                 size, is_grey = image.size, image.mode in GREY
             else:
                 size, is_grey = (image.shape[1], image.shape[0]), image.ndim == 2 or image.shape[2] == 1
-            found.append(size)
+            sizes.append(size)
             grey += is_grey
         except RemoteError:
             raise
-        except Exception:  # noqa: BLE001  # Pillow raises almost anything; preparing says why, and counts it
+        except Exception:  # noqa: BLE001  # Pillow raises almost anything; the preparation reports the reason
             unreadable += 1
-    broken = [f"{unreadable} of {len(found) + unreadable} looked at cannot be read"] if unreadable else []
-    if not found:
+    broken = [f"{unreadable} of {len(sizes) + unreadable} checked images cannot be read"] if unreadable else []
+    if not sizes:
         return broken
-    kinds = {0: "in colour", len(found): "grey"}.get(grey, f"{grey} of them grey")
-    least, most = min(found, key=_area), max(found, key=_area)
-    span = "x".join(map(str, least)) + ("" if least == most else f" to {'x'.join(map(str, most))}")
-    return [f"sizes {span}, {kinds} ({len(found)} looked at)", *broken]
+    kinds = {0: "in colour", len(sizes): "grey"}.get(grey, f"{grey} of them grey")
+    smallest, largest = min(sizes, key=_area), max(sizes, key=_area)
+    span = "x".join(map(str, smallest)) + ("" if smallest == largest else f" to {'x'.join(map(str, largest))}")
+    return [f"sizes {span}, {kinds} ({len(sizes)} checked)", *broken]
 
 
 def _area(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:

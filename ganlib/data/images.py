@@ -1,4 +1,4 @@
-"""Images of one size wherever they lie, read as they are: what is scored without being prepared."""
+"""Images of one size, read from any place without preparation, in order to be scored."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
-from ganlib.data.archive import CLAIMS, DAMAGES, PACKED, Archive
+from ganlib.data.archive import DAMAGE_ERRORS, HEADER_ERRORS, PACKED, Archive
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource, Listing, Split
-from ganlib.data.conform import Colour, Seen, opened
+from ganlib.data.conform import Colour, ImageStats, open_image
 from ganlib.data.description import describe
 from ganlib.data.image_folder import ImageFolder
 from ganlib.data.loading import UnusableImageError
-from ganlib.data.notes import scale, used
+from ganlib.data.notes import range_notes, scale_note
 from ganlib.data.records import PreparedDataset
 from ganlib.data.value_range import ValueRange
 from ganlib.data.value_survey import Survey, survey
@@ -44,32 +44,32 @@ class Images:
     """A set of images. Use `Images.at(location)`.
 
     Attributes:
-        name: Where they lie, for people.
-        source: A prepared dataset, or the listing of anything else.
-        splits: Which of its splits are meant.
-        remarks: What was lost when images were read, and how often; grows with `batches`.
-        seen: What they are like; grows with `batches` where they are not prepared.
+        name: The location, for messages.
+        source: A prepared dataset, or the listing of any other source.
+        splits: The splits to use.
+        remarks: Number of images by lossy conversion; updated by `batches`.
+        stats: Statistics of the originals; updated by `batches` unless the images are prepared.
     """
 
     name: str
     source: PreparedDataset | Listing
     splits: tuple[Split, ...]
     remarks: Counter[str] = field(default_factory=Counter)
-    seen: Seen = field(default_factory=Seen)
+    stats: ImageStats = field(default_factory=ImageStats)
 
     @classmethod
     def at(cls, location: str) -> Images:
-        """Finds images.
+        """Opens the images at a location.
 
         Args:
             location: A folder that `prepare` wrote, a folder of image files, an archive of such a folder, or the npz or
-                idx files that `Arrays` reads; `#train` or `#test` behind it means one split, otherwise all are meant.
+                idx files that `Arrays` reads. A suffix `#train` or `#test` selects one split; the default is all.
 
         Raises:
-            ValueError: No images are there.
+            ValueError: There are no images.
         """
-        place, mark, split = location.rpartition("#")
-        chosen = [name for name in SPLITS if mark and split == name]
+        place, separator, split = location.rpartition("#")
+        chosen = [name for name in SPLITS if separator and split == name]
         path = storage.fetch(place if chosen else location)
         splits = tuple(chosen) or SPLITS
         if (path / MANIFEST).is_file():
@@ -78,57 +78,57 @@ class Images:
 
     @property
     def count(self) -> int:
-        """How many there are, before any is read."""
+        """The number of images, before any is read."""
         if isinstance(self.source, PreparedDataset):
             return sum(self.source.count(split) for split in self.splits)
         return sum(entry.split in self.splits for entry in self.source.entries)
 
     @property
     def description(self) -> list[str]:
-        """What was recognised, for people."""
+        """Lines that describe the images for the user."""
         if isinstance(self.source, PreparedDataset):
             return list(self.source.manifest.get("description", []))
         return describe(self.source, self._survey, with_splits=not self.source.drawn or self.splits != SPLITS)
 
     @property
     def values(self) -> ValueRange | None:
-        """The range of values that is read as 0..255, of all of them; None where all have 8 bits."""
+        """The range of values that is scaled to 0..255, the same for all images; None if all have 8 bits."""
         return self._survey.values
 
     @functools.cached_property
     def _survey(self) -> Survey:
-        """What some of the images tell of all; prepared ones know it."""
+        """The range of values, estimated from some of the images. Prepared images have it in their manifest."""
         if isinstance(self.source, PreparedDataset):
             return Survey(self.source.values, 0, 0)
         return survey(self.source, rows=self._rows(self.source))
 
     @property
     def formats(self) -> Mapping[str, int]:
-        """How many there are of each file format, once they have been read."""
+        """The number of images of each file format. Complete once all images have been read."""
         if not isinstance(self.source, PreparedDataset):
-            return self.seen.formats
+            return self.stats.formats
         return sum((Counter(self.source.formats(split)) for split in self.splits), Counter[str]())
 
     @property
     def notes(self) -> list[str]:
-        """What was lost, and what is unusual, once they have been read."""
+        """Notes on lossy conversions and unusual properties. Complete once all images have been read."""
         if isinstance(self.source, PreparedDataset):
-            return [] if self.values is None else [f"Of {self.name}, {scale(self.values)}"]
+            return [] if self.values is None else [f"Of {self.name}, {scale_note(self.values)}"]
         lost = [f"Of {self.name}, {many} of {self.count} images: {remark}." for remark, many in self.remarks.items()]
         unused = (
-            [f"Of {self.name}, left out: {'; '.join(map(str, self.source.left_out))}."] if self.source.left_out else []
+            [f"Of {self.name}, ignored: {'; '.join(map(str, self.source.ignored))}."] if self.source.ignored else []
         )
-        few = [f"Of {self.name}: {note}" for note in used(self.seen.low, self.seen.high, self.values)]
+        few = [f"Of {self.name}: {note}" for note in range_notes(self.stats.low, self.stats.high, self.values)]
         return [*lost, *unused, *few]
 
     def _rows(self, listing: Listing) -> list[int]:
         return [row for row, entry in enumerate(listing.entries) if entry.split in self.splits]
 
     def batches(self, colour: Colour) -> Iterator[NDArray[np.uint8]]:
-        """Yields uint8 [n, H, W, C] in a fixed order, all of one size.
+        """Yields batches uint8 [n, H, W, C] in a fixed order, all of one size.
 
         Args:
-            colour: Grey or RGB; prepared images keep their own.
+            colour: Grey or RGB; prepared images keep their own colours.
 
         Raises:
             ValueError: The images differ in size, or too many of them cannot be read.
@@ -144,13 +144,13 @@ class Images:
         unusable: list[str] = []
         first: tuple[str, tuple[int, ...]] | None = None
 
-        def pixels(row: int) -> tuple[NDArray[np.uint8], list[str], Seen] | UnusableImageError:
-            seen = Seen()
+        def pixels(row: int) -> tuple[NDArray[np.uint8], list[str], ImageStats] | UnusableImageError:
+            stats = ImageStats()
             try:
-                image, remarks = opened(lambda: listing.read(row), colour=colour, values=values, seen=seen)
+                image, remarks = open_image(lambda: listing.read(row), colour=colour, values=values, stats=stats)
             except UnusableImageError as error:
                 return error
-            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1), remarks, seen
+            return np.asarray(image, np.uint8).reshape(image.height, image.width, -1), remarks, stats
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(rows), CHUNK):
@@ -160,20 +160,20 @@ class Images:
                     if isinstance(result, UnusableImageError):
                         unusable.append(f"{name} ({result})")
                         continue
-                    image, remarks, seen = result
+                    image, remarks, stats = result
                     self.remarks.update(remarks)
-                    self.seen.add(seen)
+                    self.stats.merge(stats)
                     first = first or (name, image.shape)
                     if image.shape != first[1]:
-                        raise ValueError(_mixed(first[0], first[1], name, image.shape))
+                        raise ValueError(_size_mismatch(first[0], first[1], name, image.shape))
                     batch.append(image)
                 if len(unusable) > MAX_UNUSABLE * len(rows):
-                    told = f"{len(unusable)} of {len(rows)} images, such as {unusable[0]}"
-                    raise ValueError(f"expected at most {MAX_UNUSABLE:.0%} unusable images. Received: {told}")
+                    received = f"{len(unusable)} of {len(rows)} images, such as {unusable[0]}"
+                    raise ValueError(f"expected at most {MAX_UNUSABLE:.0%} unusable images. Received: {received}")
                 if batch:
                     yield np.stack(batch)
         if unusable:
-            self.remarks[f"left out, such as {unusable[0]}"] = len(unusable)
+            self.remarks[f"skipped, such as {unusable[0]}"] = len(unusable)
 
 
 def _source(path: Path) -> DataSource:
@@ -187,8 +187,8 @@ def _source(path: Path) -> DataSource:
     if magic.startswith(b"\0\0\x08") or "idx" in path.name:
         return Arrays(path=str(path))
     if not magic.startswith(tuple(PACKED)) and not _is_tar(path):
-        wanted = "a folder of images, a zip or tar file of them, or an npz or idx file, undamaged"
-        raise ValueError(f"expected {wanted}. Received: path={str(path)!r}")
+        expected = "a folder of images, a zip or tar file of them, or an npz or idx file, undamaged"
+        raise ValueError(f"expected {expected}. Received: path={str(path)!r}")
     return Archive(path=str(path))
 
 
@@ -196,7 +196,7 @@ def _holds_arrays(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
-    except DAMAGES:  # of which the archive's own reader tells
+    except DAMAGE_ERRORS:  # `Archive` reports them
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -204,10 +204,10 @@ def _holds_arrays(path: Path) -> bool:
 def _is_tar(path: Path) -> bool:
     try:
         return tarfile.is_tarfile(path)
-    except CLAIMS:
+    except HEADER_ERRORS:
         return False
 
 
-def _mixed(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:
+def _size_mismatch(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:
     sizes = f"{shape[1]}x{shape[0]} ({first}) and {other[1]}x{other[0]} ({second})"
-    return f"expected images of one size; bring them to one first. Received: {sizes}"
+    return f"expected images of one size; resize them first. Received: {sizes}"

@@ -1,4 +1,4 @@
-"""One image is opened and read as its file holds it, or refused with a reason."""
+"""Opens one image and reads it as it is stored, or rejects it with a reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from etils import epy
 
-from ganlib.data.value_range import UNSIGNED, Kind, declared, kind_of, layout, numbers_of
+from ganlib.data.value_range import UNSIGNED, Kind, declared_limits, file_values, kind_of, pixel_layout
 from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
     Read = Callable[[], Image.Image | NDArray[np.generic]]
 
-ORIENTATION, UPRIGHT = 0x0112, 1  # the tag of EXIF, and what it says of most images
-DEEP_CHANNELS = "16 bits a channel: only the upper 8 are read"
-# What the system says of the file itself, and would say again. EINVAL: an offset that a damaged archive tells.
-OF_THE_FILE = frozenset(
+ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value for most images
+DEEP_CHANNELS = "16 bits per channel: only the upper 8 are read"
+# Errors that are caused by the file itself and would occur again. EINVAL: a wrong offset in a damaged archive.
+FILE_ERRORS = frozenset(
     {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EINVAL}
 )
 
 
 class UnusableImageError(ValueError):
-    """An image that cannot be used; the message is the reason that the manifest records."""
+    """An image cannot be used. The message is the reason that the manifest records."""
 
 
 class Loaded(NamedTuple):
-    """An image as its file holds it, upright.
+    """An image as it is stored, after its orientation was applied.
 
     Attributes:
-        source: Pillow's image, or an array that Pillow has no mode for.
-        kind: What numbers it holds, None for 8 bits.
-        format: Pillow's name of the file format; `array` where there is no file.
-        remarks: What was lost on the way.
-        full: The full scale of its `layout`.
-        declared: What it declares, if that was asked for.
-        unsigned: Whether its 32 bits have no sign, though Pillow reads one.
+        source: Pillow's image, or an array if Pillow has no mode for it.
+        kind: The kind of its numbers; None for 8 bits.
+        format: Pillow's name of the file format; `array` if there is no file.
+        remarks: A remark for every loss while reading.
+        full: The full scale that `pixel_layout` returns.
+        declared: The limits that `declared_limits` returns; empty unless requested.
+        unsigned: Whether its values are unsigned 32-bit integers, which Pillow reads as signed.
     """
 
     source: Image.Image | NDArray[np.generic]
@@ -54,48 +54,60 @@ class Loaded(NamedTuple):
     unsigned: bool = False
 
     def numbers(self) -> NDArray[np.generic]:
-        """Returns the finite numbers of an image of more than 8 bits."""
-        numbers = numbers_of(self.source, self.full, unsigned=self.unsigned)
+        """Returns the values of an image of more than 8 bits.
+
+        Raises:
+            UnusableImageError: Some values are not finite.
+        """
+        numbers = file_values(self.source, self.full, unsigned=self.unsigned)
         if not numbers.size or not np.isfinite(numbers).all():
-            raise UnusableImageError("values that are no finite numbers")
+            raise UnusableImageError("values that are not finite numbers")
         return numbers
 
 
 def load(read: Read, *, only_deep: bool = False) -> Loaded:
-    """Reads an image; with `only_deep`, one of 8 bits is left undecoded, and a deep one tells what it declares."""
+    """Reads an image. With `only_deep`, images of 8 bits are not decoded, and deeper ones get their `declared` limits.
+
+    Raises:
+        UnusableImageError: The image is damaged or has too many pixels.
+        RemoteError: It is stored in a bucket that cannot be read.
+        OSError: This machine failed to read it, although the image may be fine.
+        MemoryError: There is too little memory at the moment.
+    """
     try:
-        found = read()
-        kind = kind_of(found)
-        if not hasattr(found, "mode"):
-            return Loaded(found, kind, "array", [])
-        with cast("Image.Image", found) as source:
+        opened = read()
+        kind = kind_of(opened)
+        if not hasattr(opened, "mode"):
+            return Loaded(opened, kind, "array", [])
+        with cast("Image.Image", opened) as source:
             if only_deep and kind is None:
                 return Loaded(source, kind, "", [])
-            told = tuple(declared(source)) if only_deep else ()
-            stored, full = layout(source)
-            remarks = ["several frames or pages: the first is taken"] if getattr(source, "n_frames", 1) > 1 else []
+            limits = tuple(declared_limits(source)) if only_deep else ()
+            stored, full = pixel_layout(source)
+            remarks = ["several frames or pages: only the first is used"] if getattr(source, "n_frames", 1) > 1 else []
             if kind is None and (";16" in stored if full is None else full > 255):
                 remarks.append(DEEP_CHANNELS)
             file = source.format or "array"
             source.load()
             if source.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
-                ImageOps.exif_transpose(source, in_place=True)  # a copy would cost as much as the decoding
+                ImageOps.exif_transpose(source, in_place=True)  # a copy would take as long as the decoding
             unsigned = kind is not None and file == "TIFF" and stored in UNSIGNED
-            return Loaded(source, kind, file, remarks, full, told, unsigned)
-    except (RemoteError, MemoryError):  # say nothing of the image
+            return Loaded(source, kind, file, remarks, full, limits, unsigned)
+    except (RemoteError, MemoryError):  # not caused by the image
         raise
     except Image.DecompressionBombError as error:
         raise UnusableImageError("too many pixels to be opened safely") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files: the reason is recorded
-        if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_THE_FILE:
-            raise  # Pillow's own have no number
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in FILE_ERRORS:
+            raise  # Pillow's own errors have no number
         raise UnusableImageError(f"unreadable: {_first_line(error)}") from error
 
 
 def values_of(read: Read) -> tuple[Kind, float, float] | None:
-    """Returns what numbers an image of more than 8 bits has, with the lowest and highest of it or of its file.
+    """Returns the kind, the lowest and the highest value of an image of more than 8 bits.
 
-    None if it has 8 bits; such an image is not decoded. Raises as `opened` does.
+    The limits that its file declares count as values. Returns None for an image of 8 bits, which is not decoded.
+    Raises the same errors as `load`.
     """
     loaded = load(read, only_deep=True)
     if loaded.kind is None:

@@ -1,4 +1,4 @@
-"""What makes one dataset of the shards of all parts: what is missing, what must be said, and `manifest.json`."""
+"""Turns the shards of all parts into one dataset: replaces unusable images, prints notes, writes `manifest.json`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from etils import epy
 
 from ganlib import pixels, storage
 from ganlib.data import tfrecord
-from ganlib.data.base import FEWEST, Listing, Split
+from ganlib.data.base import MIN_IMAGES, Listing, Split
 from ganlib.data.config import DataConfig
-from ganlib.data.conform import SMALL
+from ganlib.data.conform import NARROW_RANGE
 from ganlib.data.description import describe
 from ganlib.data.notes import notes
-from ganlib.data.parts import SPLITS, Slice, shard, top_up
+from ganlib.data.parts import SPLITS, SplitResult, shard, top_up
 from ganlib.data.records import FORMAT
 from ganlib.data.value_range import ValueRange
 from ganlib.data.value_survey import Survey
@@ -35,14 +35,14 @@ RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip
 
 @dataclass(frozen=True)
 class Origin:
-    """The listing that images are from.
+    """Facts about the listing that the images come from.
 
     Attributes:
-        sha256: Its checksum.
+        sha256: Checksum of the listing.
         classes: Names of the classes.
-        ignored: Number of files that are there and not used.
-        description: What was recognised, for people.
-        values: Its range of values, None where all images have 8 bits.
+        ignored: Number of files that are not used.
+        description: Lines that describe it for the user.
+        values: Its range of values; None if all images have 8 bits.
     """
 
     sha256: str
@@ -52,39 +52,39 @@ class Origin:
     values: ValueRange | None = None
 
     @classmethod
-    def of(cls, listing: Listing, found: Survey) -> Origin:
-        """Returns what is to be known of a listing."""
-        description = describe(listing, found)
-        return cls(listing.checksum(), list(listing.classes), listing.ignored, description, found.values)
+    def of(cls, listing: Listing, survey: Survey) -> Origin:
+        """Collects the facts about a listing."""
+        description = describe(listing, survey)
+        return cls(listing.checksum(), list(listing.classes), listing.ignored_count, description, survey.values)
 
 
 def finish(
     config: DataConfig,
     origin: Origin,
-    parts: Sequence[dict[Split, Slice]],
+    parts: Sequence[dict[Split, SplitResult]],
     folder: Path,
     listing: Callable[[], Listing],
 ) -> None:
-    """Makes a dataset of a folder that holds the shards of all parts.
+    """Completes a dataset in a folder that contains the shards of all parts.
 
     Args:
-        config: Source and shape.
-        origin: What the images are from.
-        parts: What became of the images, in the order of the parts.
-        folder: Where the shards are.
-        listing: Gives the listing, which is needed only where images have to take the place of others.
+        config: Settings of the preparation.
+        origin: Facts about the listing.
+        parts: The results for each part, in the order of the parts.
+        folder: Folder of the shards.
+        listing: Returns the listing, which is needed only if unusable images must be replaced by others.
 
     Raises:
-        ValueError: Too many images had to be set aside, or nearly all of a split.
+        ValueError: Too many images were skipped, or nearly all of a split.
     """
     train = [part["train"] for part in parts]
-    missing = sum(made.read - made.count for made in train)
+    missing = sum(result.read - result.count for result in train)
     if missing and config.train_images:
-        last = max(number for number, made in enumerate(train) if made.read)
+        last = max(number for number, result in enumerate(train) if result.read)
         top_up(config, listing(), missing, train[last], shard(folder, "train", last, config), origin.values)
     totals = {split: _total([part[split] for part in parts]) for split in SPLITS}
     _check(config, origin, totals)
-    repeated = _repeated(folder)
+    repeated = _count_repeated(folder)
     shards: dict[Split, list[dict[str, Any]]] = {
         "train": _train_shards(config, train, folder),
         "test": _test_shards(config, totals["test"], folder),
@@ -96,8 +96,8 @@ def finish(
         print(f"note: {note}", flush=True)
 
 
-def _repeated(folder: Path) -> dict[str, int]:
-    """Counts the pictures that are there more than once, pixel for pixel, and removes the fingerprints."""
+def _count_repeated(folder: Path) -> dict[str, int]:
+    """Counts images that occur more than once, pixel for pixel, and removes the files of fingerprints."""
     train, test = (
         np.concatenate([np.fromfile(path, np.uint64) for path in folder.glob(f"{split}-*.fingerprints")])
         for split in SPLITS
@@ -107,21 +107,21 @@ def _repeated(folder: Path) -> dict[str, int]:
     return {"test_among_train": int(np.isin(test, train).sum()), "train_repeated": len(train) - len(np.unique(train))}
 
 
-def _values_used(slices: Sequence[Slice]) -> list[int] | None:
-    """Returns the ends of all values where they are a small share of 0..255: otherwise not all images were asked."""
-    ends = [min(made.low for made in slices), max(made.high for made in slices)]
-    return ends if ends[1] - ends[0] < SMALL else None
+def _values_used(results: Sequence[SplitResult]) -> list[int] | None:
+    """Returns the lowest and highest value if they span a small share of 0..255; a wider range is not known exactly."""
+    ends = [min(result.low for result in results), max(result.high for result in results)]
+    return ends if ends[1] - ends[0] < NARROW_RANGE else None
 
 
-def _total(slices: Sequence[Slice]) -> Slice:
-    return Slice(
-        by_class=[sum(counts) for counts in zip(*(made.by_class for made in slices), strict=True)],
-        read=sum(made.read for made in slices),
-        set_aside=[item for made in slices for item in made.set_aside],
-        remarks=_sum([made.remarks for made in slices]),
-        formats=_sum([made.formats for made in slices]),
-        low=min(made.low for made in slices),
-        high=max(made.high for made in slices),
+def _total(results: Sequence[SplitResult]) -> SplitResult:
+    return SplitResult(
+        by_class=[sum(counts) for counts in zip(*(result.by_class for result in results), strict=True)],
+        read=sum(result.read for result in results),
+        skipped=[item for result in results for item in result.skipped],
+        remarks=_sum([result.remarks for result in results]),
+        formats=_sum([result.formats for result in results]),
+        low=min(result.low for result in results),
+        high=max(result.high for result in results),
     )
 
 
@@ -129,48 +129,48 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 
-def _check(config: DataConfig, origin: Origin, totals: dict[Split, Slice]) -> None:
-    """Refuses too few usable images, and tells people of those that are not."""
-    set_aside = [item for split in SPLITS for item in totals[split].set_aside]
+def _check(config: DataConfig, origin: Origin, totals: dict[Split, SplitResult]) -> None:
+    """Checks that enough images are usable, and reports those that are not."""
+    skipped = [item for split in SPLITS for item in totals[split].skipped]
     read = sum(total.read for total in totals.values())
-    unusable, share = f"{len(set_aside)} of {read} images", len(set_aside) / max(read, 1)
-    reasons = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:SHOWN_REASONS])
+    unusable, share = f"{len(skipped)} of {read} images", len(skipped) / max(read, 1)
+    reasons = "; ".join(f"{item['name']} ({item['reason']})" for item in skipped[:SHOWN_REASONS])
     if share > config.max_unusable:
-        more = ", ..." if len(set_aside) > SHOWN_REASONS else ""
+        more = ", ..." if len(skipped) > SHOWN_REASONS else ""
         raise ValueError(
             f"{unusable} cannot be used: {reasons}{more}. Expected a share of at most "
             f"data.max_unusable. Received: max_unusable={config.max_unusable}, share={share:.3f}"
         )
     for split, total in totals.items():
-        if total.count < FEWEST:
+        if total.count < MIN_IMAGES:
             raise ValueError(
-                f"expected at least {FEWEST} usable images in the {split} split. Received: images={total.count}"
+                f"expected at least {MIN_IMAGES} usable images in the {split} split. Received: images={total.count}"
             )
         without = [name for name, count in zip(origin.classes, total.by_class, strict=False) if not count]
         if without:
-            told = f"{len(without)} of {len(origin.classes)}, such as {without[0]}"
-            print(f"note: classes without {split} images: {told}", flush=True)
-    if set_aside:
-        print(f"set aside {unusable}: {reasons}", flush=True)
+            some = f"{len(without)} of {len(origin.classes)}, such as {without[0]}"
+            print(f"note: classes without {split} images: {some}", flush=True)
+    if skipped:
+        print(f"skipped {unusable}: {reasons}", flush=True)
 
 
-def _train_shards(config: DataConfig, slices: Sequence[Slice], folder: Path) -> list[dict[str, Any]]:
-    paths = [shard(folder, "train", number, config) for number in range(len(slices))]
-    return [_described(path, made) for path, made in zip(paths, slices, strict=True) if made.count]
+def _train_shards(config: DataConfig, results: Sequence[SplitResult], folder: Path) -> list[dict[str, Any]]:
+    paths = [shard(folder, "train", number, config) for number in range(len(results))]
+    return [_shard_entry(path, result) for path, result in zip(paths, results, strict=True) if result.count]
 
 
-def _test_shards(config: DataConfig, total: Slice, folder: Path) -> list[dict[str, Any]]:
+def _test_shards(config: DataConfig, total: SplitResult, folder: Path) -> list[dict[str, Any]]:
     path = shard(folder, "test", 0, config)
     total.sha256 = storage.sha256(path)
-    return [_described(path, total)]
+    return [_shard_entry(path, total)]
 
 
-def _described(path: Path, made: Slice) -> dict[str, Any]:
-    return {"file": path.name, "count": made.count, "bytes": path.stat().st_size, "sha256": made.sha256}
+def _shard_entry(path: Path, result: SplitResult) -> dict[str, Any]:
+    return {"file": path.name, "count": result.count, "bytes": path.stat().st_size, "sha256": result.sha256}
 
 
 def _save_preview(config: DataConfig, shards: Sequence[Path], path: Path) -> None:
-    """Shows the first training images, read back from the shards."""
+    """Saves a picture of the first training images, which are read back from the shards."""
     shape = config.image_shape
     first = b"".join(_first(shards, math.prod(shape)))
     images = np.frombuffer(first, np.uint8).reshape(-1, *shape)
@@ -182,7 +182,7 @@ def _first(shards: Sequence[Path], size: int) -> list[bytes]:
 
 
 def _manifest(
-    config: DataConfig, origin: Origin, totals: dict[Split, Slice], shards: dict[Split, list[dict[str, Any]]]
+    config: DataConfig, origin: Origin, totals: dict[Split, SplitResult], shards: dict[Split, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     digest = hashlib.sha256()
     for split in SPLITS:
@@ -208,7 +208,7 @@ def _manifest(
         "remarks": _sum([total.remarks for total in totals.values()]),
         "value_range": None if origin.values is None else list(origin.values),
         "values_used": _values_used(list(totals.values())),
-        "set_aside": [item for split in SPLITS for item in totals[split].set_aside],
+        "skipped": [item for split in SPLITS for item in totals[split].skipped],
         "ignored_files": origin.ignored,
         "description": origin.description,
     }

@@ -1,30 +1,30 @@
-"""Names of files as they come from folders, archives and buckets."""
+"""Functions for names of files in folders, archives and buckets."""
 
 from __future__ import annotations
 
 import os
 
-MAX_SHOWN = 200  # letters of a path in a message
-LITTER = "__MACOSX"  # what a Mac puts into a zip file beside the files
+MAX_SHOWN = 200  # characters of a path in a message
+MAC_FOLDER = "__MACOSX"  # folder of metadata that macOS adds to zip files
 
 
-def printable(path: str) -> str:
-    """Returns a path as text of one line: names that are not UTF-8, or hold a line break, must not harm any output."""
+def to_printable(path: str) -> str:
+    """Returns a path as one line of valid text: other bytes than UTF-8, line breaks and the like are escaped."""
     text = path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    return text if text.isprintable() else "".join(map(_escape, text))
 
 
-def hidden(path: str) -> bool:
-    """Says whether a file, or a folder that it is in, is hidden."""
-    if "/." not in path and LITTER not in path and not path.startswith("."):  # as nearly all
+def is_hidden(path: str) -> bool:
+    """Returns whether a file, or a folder that contains it, is hidden."""
+    if "/." not in path and MAC_FOLDER not in path and not path.startswith("."):  # true for nearly all
         return False
-    return any(part.startswith(".") or part == LITTER for part in path.split("/"))
+    return any(part.startswith(".") or part == MAC_FOLDER for part in path.split("/"))
 
 
-def shown(path: str) -> str:
-    """Returns a path for a message, cut if it is long."""
+def shorten(path: str) -> str:
+    """Shortens a long path for a message."""
     return path if len(path) <= MAX_SHOWN else f"{path[:MAX_SHOWN]}..."
 
 
-def _escaped(letter: str) -> str:
+def _escape(letter: str) -> str:
     return letter if letter.isprintable() else letter.encode("unicode_escape").decode()

@@ -1,7 +1,7 @@
-"""The preparation in parts: each is a slice of the splits' fixed orders, and depends on nothing else.
+"""Prepares images in parts. Each part is a slice of the fixed order of each split, and depends on nothing else.
 
-Part 3 of 8 holds the usable images of the fourth eighth of the training images, a shard of its own, and those of the
-fourth eighth of the test images, a piece of the test split's one shard. What is set aside leaves its place empty.
+Part 3 of 8 contains the usable images of the fourth eighth of the training images, as a shard of its own, and those of
+the fourth eighth of the test images, as a piece of the only test shard. Skipped images are not replaced within a part.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from etils import epy
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
+from ganlib.data.image_chunks import ChunkResult, ConformOptions
 from ganlib.data.reading import Reader
-from ganlib.data.treatment import Shape, Treated
 from ganlib.data.value_range import ValueRange
 from ganlib.progress import Progress
 
@@ -29,28 +29,28 @@ with epy.lazy_imports():
 SPLITS: tuple[Split, ...] = ("train", "test")
 ORDER_SEED = 0
 CHUNK_IMAGES = 256
-CHUNK_BYTES = 8 * 2**20  # of images and their records, so that memory is no matter of their size
+CHUNK_BYTES = 8 * 2**20  # of images and their records, which limits the memory that large images take
 
 
 @dataclass
-class Slice:
-    """What became of some images of a split.
+class SplitResult:
+    """The result of preparing some images of a split.
 
     Attributes:
-        by_class: Usable images of each class; one number where there are no classes.
-        read: All of them.
-        set_aside: Names of the others, and why.
-        remarks: What conversions lost, and how often.
-        formats: How many usable images there are of each file format.
-        low: Lowest value of the usable images on the scale 0..255, as `Seen` has it.
-        high: Highest one.
+        by_class: Number of usable images of each class; a single number without classes.
+        read: Number of all images that were read.
+        skipped: Names of the unusable images with the reasons.
+        remarks: Number of images by lossy conversion.
+        formats: Number of usable images of each file format.
+        low: Lowest value of the usable images on the scale 0..255, as in `ImageStats`.
+        high: Highest value.
         bytes: Length of the records.
-        sha256: Checksum of their file, if that holds no other records.
+        sha256: Checksum of their file, if it contains no other records.
     """
 
     by_class: list[int]
     read: int = 0
-    set_aside: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
     remarks: dict[str, int] = field(default_factory=dict)
     formats: dict[str, int] = field(default_factory=dict)
     low: int = 255
@@ -59,26 +59,26 @@ class Slice:
     sha256: str | None = None
 
     @classmethod
-    def of(cls, listing: Listing) -> Slice:
-        """Returns one without images."""
+    def empty(cls, listing: Listing) -> SplitResult:
+        """Returns a result of no images."""
         return cls([0] * max(1, len(listing.classes)))
 
     @property
     def count(self) -> int:
-        """Usable images."""
+        """The number of usable images."""
         return sum(self.by_class)
 
-    def add(self, listing: Listing, indices: Sequence[int], treated: Treated) -> None:
-        """Takes in what became of some more images."""
+    def add(self, listing: Listing, indices: Sequence[int], result: ChunkResult) -> None:
+        """Adds the result of a chunk."""
         self.read += len(indices)
-        self.remarks = dict(Counter(self.remarks) + treated.remarks)
-        self.formats = dict(Counter(self.formats) + treated.seen.formats)
-        self.low, self.high = min(self.low, treated.seen.low), max(self.high, treated.seen.high)
-        self.bytes += len(treated.records)
+        self.remarks = dict(Counter(self.remarks) + result.remarks)
+        self.formats = dict(Counter(self.formats) + result.stats.formats)
+        self.low, self.high = min(self.low, result.stats.low), max(self.high, result.stats.high)
+        self.bytes += len(result.records)
         for position, index in enumerate(indices):
             entry = listing.entries[index]
-            if position in treated.refusals:
-                self.set_aside.append({"name": entry.name, "reason": treated.refusals[position]})
+            if position in result.skipped:
+                self.skipped.append({"name": entry.name, "reason": result.skipped[position]})
             else:
                 self.by_class[entry.label or 0] += 1
 
@@ -88,94 +88,94 @@ class Order:
 
     def __init__(self, config: DataConfig, listing: Listing) -> None:
         self._parts = config.shards
-        self._order = {split: _shuffled(listing, split) for split in SPLITS}
+        self._order = {split: _shuffle(listing, split) for split in SPLITS}
         limit = config.train_images
-        self.wanted = {split: len(order) for split, order in self._order.items()}
-        self.wanted["train"] = min(self.wanted["train"], limit or self.wanted["train"])
+        self.counts = {split: len(order) for split, order in self._order.items()}
+        self.counts["train"] = min(self.counts["train"], limit or self.counts["train"])
 
     def slice(self, split: Split, part: int) -> list[int]:
-        """Returns the indices of a part; all parts are of one size, but for an image."""
-        each, more = divmod(self.wanted[split], self._parts)
+        """Returns the indices of a part. The sizes of the parts differ by at most one."""
+        each, more = divmod(self.counts[split], self._parts)
         start = part * each + min(part, more)
         return self._order[split][start : start + each + (part < more)]
 
-    def behind(self, split: Split) -> list[int]:
-        """Returns the indices behind those that are wanted."""
-        return self._order[split][self.wanted[split] :]
+    def spare(self, split: Split) -> list[int]:
+        """Returns the indices after those of the parts."""
+        return self._order[split][self.counts[split] :]
 
 
-def _shuffled(listing: Listing, split: Split) -> list[int]:
-    """Shuffled once here, so that a reader with a small window never meets one class only."""
+def _shuffle(listing: Listing, split: Split) -> list[int]:
+    """Returns the indices of a split in random order, so that any small window of the records mixes the classes."""
     chosen = [index for index, entry in enumerate(listing.entries) if entry.split == split]
     order: list[int] = np.random.default_rng(ORDER_SEED).permutation(chosen).tolist()
     return order
 
 
 def shard(folder: Path, split: Split, number: int, config: DataConfig) -> Path:
-    """Returns the place of a shard; the test split has one."""
+    """Returns the path of a shard. The test split has only one."""
     of = config.shards if split == "train" else 1
     return folder / f"{split}-{number:05d}-of-{of:05d}.tfrecord"
 
 
 def fingerprints(shard: Path) -> Path:
-    """Returns the place of the fingerprints of a shard's images, in their order."""
+    """Returns the path of the fingerprints of a shard's images, in the same order."""
     return shard.with_suffix(".fingerprints")
 
 
 def write(
     config: DataConfig, listing: Listing, parts: Sequence[int], folder: Path, values: ValueRange | None
-) -> list[dict[Split, Slice]]:
+) -> list[dict[Split, SplitResult]]:
     """Writes some parts, one after the other, into the shards of a folder.
 
     Args:
-        config: Source and shape.
-        listing: That of the source.
-        parts: Their numbers, below `config.shards`.
-        folder: Where the shards are; a part's test images go to the end of what the test split's shard holds.
-        values: The set's range of values.
+        config: Settings of the preparation.
+        listing: The listing of the source.
+        parts: Numbers of the parts, below `config.shards`.
+        folder: Folder of the shards. The test images of each part are appended to the test shard.
+        values: Range of values of the set.
 
     Returns:
-        What became of the images of each part.
+        The results for each part.
     """
     order = Order(config, listing)
-    slices: list[dict[Split, Slice]] = [{split: Slice.of(listing) for split in SPLITS} for _ in parts]
+    results: list[dict[Split, SplitResult]] = [{split: SplitResult.empty(listing) for split in SPLITS} for _ in parts]
     work = []
-    for part, made in zip(parts, slices, strict=True):
+    for part, result in zip(parts, results, strict=True):
         for split in SPLITS:
             path = shard(folder, split, part if split == "train" else 0, config)
-            work += [(made[split], path, chosen) for chosen in _chunks(config, listing, order.slice(split, part))]
+            work += [(result[split], path, chosen) for chosen in _chunks(config, listing, order.slice(split, part))]
     _fill("prepare", config, listing, work, values)
-    for part, made in zip(parts, slices, strict=True):
-        if made["train"].count:
-            made["train"].sha256 = storage.sha256(shard(folder, "train", part, config))
-    return slices
+    for part, result in zip(parts, results, strict=True):
+        if result["train"].count:
+            result["train"].sha256 = storage.sha256(shard(folder, "train", part, config))
+    return results
 
 
 def top_up(
-    config: DataConfig, listing: Listing, missing: int, made: Slice, path: Path, values: ValueRange | None
+    config: DataConfig, listing: Listing, missing: int, result: SplitResult, path: Path, values: ValueRange | None
 ) -> None:
-    """Appends training images from behind those that were wanted, in the place of some that could not be used.
+    """Appends spare training images to replace unusable ones.
 
     Args:
-        config: Source and shape.
-        listing: That of the source.
-        missing: How many usable images are wanted; there may be fewer. No more are read than need be.
-        made: The slice that takes them in.
-        path: Its shard.
-        values: The set's range of values.
+        config: Settings of the preparation.
+        listing: The listing of the source.
+        missing: Number of usable images to append. There may be fewer. No more images are read than needed.
+        result: The result to add them to.
+        path: Path of its shard.
+        values: Range of values of the set.
     """
-    behind, wanted = Order(config, listing).behind("train"), made.count + missing
-    _part_from_links(path)
-    while made.count < wanted and behind:
-        chosen, behind = behind[: wanted - made.count], behind[wanted - made.count :]
-        work = [(made, path, indices) for indices in _chunks(config, listing, chosen)]
+    spare, target = Order(config, listing).spare("train"), result.count + missing
+    _break_hard_link(path)
+    while result.count < target and spare:
+        chosen, spare = spare[: target - result.count], spare[target - result.count :]
+        work = [(result, path, indices) for indices in _chunks(config, listing, chosen)]
         _fill("replace", config, listing, work, values)
-    if made.count:
-        made.sha256 = storage.sha256(path)
+    if result.count:
+        result.sha256 = storage.sha256(path)
 
 
-def _part_from_links(path: Path) -> None:
-    """Makes a file that stands in several places one of its own."""
+def _break_hard_link(path: Path) -> None:
+    """Replaces a file that has several hard links by a copy of its own."""
     if path.exists() and path.stat().st_nlink > 1:
         copy = path.with_suffix(".copy")
         shutil.copyfile(path, copy)
@@ -186,27 +186,27 @@ def _fill(
     label: str,
     config: DataConfig,
     listing: Listing,
-    work: Sequence[tuple[Slice, Path, list[int]]],
+    work: Sequence[tuple[SplitResult, Path, list[int]]],
     values: ValueRange | None,
 ) -> None:
-    """Reads images chunk by chunk, each for a slice and for the end of a file."""
+    """Reads images chunk by chunk. Each chunk is appended to a file and added to a result."""
     total, done = sum(len(indices) for _, _, indices in work), 0
     progress = Progress(label, total=total, unit="images")
     chunks = ([(listing.locate(index), listing.entries[index].label) for index in indices] for _, _, indices in work)
-    shape = Shape(config.size, config.colour, config.fit, config.resize, config.min_side, values)
-    with Reader(shape, listing.files) as reader:
-        for (made, path, indices), treated in zip(work, reader.treat(chunks, total=total), strict=True):
-            made.add(listing, indices, treated)
-            if treated.records:
-                for place, content in ((path, treated.records), (fingerprints(path), treated.fingerprints)):
-                    with place.open("ab") as file:
+    options = ConformOptions(config.size, config.colour, config.fit, config.resize, config.min_side, values)
+    with Reader(options, listing.files) as reader:
+        for (result, path, indices), chunk in zip(work, reader.prepare_chunks(chunks, total=total), strict=True):
+            result.add(listing, indices, chunk)
+            if chunk.records:
+                for target, content in ((path, chunk.records), (fingerprints(path), chunk.fingerprints)):
+                    with target.open("ab") as file:
                         file.write(content)
             done += len(indices)
             progress.update(done)
 
 
 def _chunks(config: DataConfig, listing: Listing, indices: Sequence[int]) -> Iterator[list[int]]:
-    """Yields indices in their order, so many at a time as one process is asked for."""
+    """Yields the indices in chunks, each the work of one process at a time."""
     each = config.size**2 * (1 if config.colour == "grey" else 3)
     chunk, load = [], 0
     for index in indices:

@@ -1,4 +1,4 @@
-"""The verb `prepare`: any source becomes one dataset of equal images on disk, at once or in parts.
+"""The pipeline step `prepare`: writes any source as one dataset of images of one size, at once or in parts.
 
 Both ways call the same two functions, `parts.write` and `manifest.finish`, and so write the same bytes.
 """
@@ -18,185 +18,185 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.data.base import Listing, Split
 from ganlib.data.config import DataConfig
-from ganlib.data.description import say
+from ganlib.data.description import print_description
 from ganlib.data.fingerprints import SIZE
+from ganlib.data.image_chunks import ReadError
 from ganlib.data.manifest import Origin, finish
-from ganlib.data.parts import Slice, fingerprints, shard, write
+from ganlib.data.parts import SplitResult, fingerprints, shard, write
 from ganlib.data.records import PreparedDataset
-from ganlib.data.treatment import ReadError
 from ganlib.data.value_survey import survey
+from ganlib.environment import escape_output
 from ganlib.schema import parse
-from ganlib.surroundings import printable
 
 PART_FILE = "part.json"
-PART_FORMAT = "gan-pipelines/part@2"
+PART_FORMAT = "gan-pipelines/part@3"
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part tells of itself in its `part.json`.
+    """The content of a part's `part.json`.
 
     Attributes:
-        format: That of the file.
-        number: Which part, from 0.
+        format: Format of the file.
+        number: Number of the part, from 0.
         config: The settings that it was made with.
-        origin: The listing that it was made from.
-        slices: What became of its images.
+        origin: Facts about the listing that it was made from.
+        slices: The results for its images.
     """
 
     format: str
     number: int
     config: dict[str, Any]
     origin: Origin
-    slices: dict[Split, Slice]
+    slices: dict[Split, SplitResult]
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a KFP artifact of this part says of it."""
+        """The metadata of the KFP artifact of this part."""
         return {
             "part": self.number,
             "train": self.slices["train"].count,
             "test": self.slices["test"].count,
-            "set_aside": sum(len(made.set_aside) for made in self.slices.values()),
+            "skipped": sum(len(result.skipped) for result in self.slices.values()),
         }
 
 
-@printable()
+@escape_output()
 def prepare(config: DataConfig, output: Path) -> PreparedDataset:
     """Writes a source's images as TFRecord shards, with a manifest and a preview picture.
 
-    As many processes read them as there are cores, where that pays; the bytes are the same.
+    Large sets are read by one process per core; the result is the same.
 
     Args:
-        config: Source and shape.
-        output: Folder to create; it appears whole or not at all.
+        config: Settings of the preparation.
+        output: Folder to create atomically.
 
     Returns:
         The dataset in `output`.
 
     Raises:
-        ValueError: The source holds nothing usable, or too many images had to be set aside.
-        OSError: The disk is full or not writable, or the source cannot be read any more.
+        ValueError: The source has no usable images, or too many images were skipped.
+        OSError: The disk is full or not writable, or the source can no longer be read.
         RuntimeError: A process that read images was killed.
     """
     listing, origin = _listing(config)
-    with _whole(output) as folder:
+    with _output_folder(output) as folder:
         slices = write(config, listing, range(config.shards), folder, origin.values)
         finish(config, origin, slices, folder, lambda: listing)
     return PreparedDataset.open(output)
 
 
-@printable()
+@escape_output()
 def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Part:
     """Writes one part of what `prepare` would write, for `merge_parts`.
 
     Args:
-        config: Source and shape; `shards` is the number of parts.
-        output: Folder to create; it appears whole or not at all.
+        config: Settings of the preparation; `shards` is the number of parts.
+        output: Folder to create atomically.
         part: Number of the part, from 0.
-        of: How many parts the caller makes, which must be `config.shards`.
+        of: The number of parts that the caller makes, which must equal `config.shards`.
 
     Returns:
-        What the part holds.
+        The content of the part.
 
     Raises:
-        ValueError: The source holds nothing, or the parts are others than the settings say.
+        ValueError: The source has no usable images, or `part` and `of` do not match the settings.
         OSError: The disk is full or not writable.
         RuntimeError: A process that read images was killed.
     """
     if config.shards != of:
         raise ValueError(
-            f"expected data.shards={of}, the parts that there are tasks for. Received: shards={config.shards}"
+            f"expected data.shards={of}, one for each task of the pipeline. Received: shards={config.shards}"
         )
     if not 0 <= part < of:
         raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
     listing, origin = _listing(config)
-    with _whole(output) as folder:
-        [slices] = write(config, listing, [part], folder, origin.values)
-        if slices["test"].count:
-            slices["test"].sha256 = storage.sha256(shard(folder, "test", 0, config))
-        made = Part(PART_FORMAT, part, config.to_parameter(), origin, slices)
-        storage.write_json(folder / PART_FILE, asdict(made))
-    return made
+    with _output_folder(output) as folder:
+        [results] = write(config, listing, [part], folder, origin.values)
+        if results["test"].count:
+            results["test"].sha256 = storage.sha256(shard(folder, "test", 0, config))
+        content = Part(PART_FORMAT, part, config.to_parameter(), origin, results)
+        storage.write_json(folder / PART_FILE, asdict(content))
+    return content
 
 
-@printable()
+@escape_output()
 def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> PreparedDataset:
-    """Makes of all parts the dataset that `prepare` would have written.
+    """Merges all parts into the dataset that `prepare` would have written.
 
-    No image is read, unless some have to take the place of those that could not be used. Shards are checked by their
-    hash, and linked into the dataset where the file system can do that.
+    No image is read, except to replace unusable ones. Shards are verified by their hash, and hard-linked into the
+    dataset if the file system allows it.
 
     Args:
-        config: What the parts were made with.
-        parts: Their folders, in any order.
-        output: Folder to create; it appears whole or not at all.
+        config: The settings that the parts were made with.
+        parts: Folders of the parts, in any order.
+        output: Folder to create atomically.
 
     Returns:
         The dataset in `output`.
 
     Raises:
-        ValueError: The parts do not belong together, or too many images had to be set aside.
+        ValueError: The parts do not belong together, or too many images were skipped.
         OSError: The disk is full or not writable.
         RuntimeError: A process that read images was killed.
     """
-    folders = {folder: _opened(folder) for folder in parts}
-    places = sorted(folders, key=lambda folder: folders[folder].number)
-    found = [folders[folder] for folder in places]
-    _check(config, found)
-    origin = found[0].origin
+    contents = {folder: _open_part(folder) for folder in parts}
+    folders = sorted(contents, key=lambda folder: contents[folder].number)
+    ordered = [contents[folder] for folder in folders]
+    _check(config, ordered)
+    origin = ordered[0].origin
 
     def listing() -> Listing:
-        now, present = _listing(config)
-        if present != origin:
+        current, current_origin = _listing(config)
+        if current_origin != origin:
             raise ValueError(f"the images have changed since the parts were made. Received: {config.source}")
-        return now
+        return current
 
-    with _whole(output) as folder:
-        for part, place in zip(found, places, strict=True):
-            _take(config, part, place, folder)
-        finish(config, origin, [part.slices for part in found], folder, listing)
+    with _output_folder(output) as folder:
+        for part, part_folder in zip(ordered, folders, strict=True):
+            _add_part(config, part, part_folder, folder)
+        finish(config, origin, [part.slices for part in ordered], folder, listing)
     return PreparedDataset.open(output)
 
 
 def _listing(config: DataConfig) -> tuple[Listing, Origin]:
-    """Returns the images of the source and what is to be known of them all before one is prepared.
+    """Returns the listing of the source and the facts about it.
 
-    Says so, unless the run that filled the fingerprint in has done it.
+    Prints its description, unless the run that filled in the fingerprint already did.
     """
     listing = config.source.listing()
     listing.check_splits()
     origin = Origin.of(listing, survey(listing, config.value_range))
     if config.fingerprint is None:
-        say(origin.description)
+        print_description(origin.description)
     return listing, origin
 
 
-def _opened(folder: Path) -> Part:
+def _open_part(folder: Path) -> Part:
     content = storage.read_json(folder / PART_FILE)
     try:
         part: Part = parse(Part, content)
     except ValidationError as error:
-        raise ValueError(f"expected a whole {PART_FILE}. Received: folder={str(folder)!r}") from error
+        raise ValueError(f"expected a complete {PART_FILE}. Received: folder={str(folder)!r}") from error
     if part.format != PART_FORMAT:
         raise ValueError(f"expected a part of format {PART_FORMAT}. Received: format={part.format!r}")
     return part
 
 
 def _check(config: DataConfig, parts: Sequence[Part]) -> None:
-    """Refuses parts that do not make one dataset of these settings."""
-    wanted = config.to_parameter()
+    """Checks that the parts form one dataset with these settings."""
+    expected = config.to_parameter()
     for part in parts:
-        for name in sorted(wanted.keys() | part.config.keys()):
-            if part.config.get(name) != wanted.get(name):
+        for name in sorted(expected.keys() | part.config.keys()):
+            if part.config.get(name) != expected.get(name):
                 raise ValueError(
-                    f"expected parts made with data.{name}={wanted.get(name)!r}. "
+                    f"expected parts made with data.{name}={expected.get(name)!r}. "
                     f"Received: {part.config.get(name)!r} in part {part.number}"
                 )
         ranges = [one.origin.values.text if one.origin.values else "0..255" for one in (part, parts[0])]
         if ranges[0] != ranges[1]:
             raise ValueError(
-                "expected parts of one range of values; the images have changed between them. "
+                "expected parts with the same range of values; the images have changed between them. "
                 f"Received: {ranges[0]} in part {part.number}, {ranges[1]} in {parts[0].number}"
             )
         if part.origin != parts[0].origin:
@@ -209,20 +209,20 @@ def _check(config: DataConfig, parts: Sequence[Part]) -> None:
         raise ValueError(f"expected each part from 0 to {config.shards - 1} once. Received: parts={numbers}")
 
 
-def _take(config: DataConfig, part: Part, place: Path, folder: Path) -> None:
-    """Puts the records of a part into the dataset: its training images are a shard, its test images a piece of one."""
-    for split, made in part.slices.items():
+def _add_part(config: DataConfig, part: Part, part_folder: Path, folder: Path) -> None:
+    """Adds the records of a part: its training images are a shard, its test images are appended to one."""
+    for split, result in part.slices.items():
         number = part.number if split == "train" else 0
-        source, target = (shard(where, split, number, config) for where in (place, folder))
-        if not made.count:
+        source, target = (shard(path, split, number, config) for path in (part_folder, folder))
+        if not result.count:
             continue
-        sizes = {source: made.bytes, fingerprints(source): SIZE * made.count}
+        sizes = {source: result.bytes, fingerprints(source): SIZE * result.count}
         for path, size in sizes.items():
             if not path.exists() or path.stat().st_size != size:
-                raise ValueError(f"the shard {path.name} is missing or cut off. Received: folder={str(place)!r}")
-        if made.sha256 != storage.sha256(source):
+                raise ValueError(f"the shard {path.name} is missing or cut off. Received: folder={str(part_folder)!r}")
+        if result.sha256 != storage.sha256(source):
             raise ValueError(
-                f"the shard {source.name} is not the one that its part wrote. Received: folder={str(place)!r}"
+                f"the shard {source.name} is not the one that its part wrote. Received: folder={str(part_folder)!r}"
             )
         _append(fingerprints(source), fingerprints(target))
         if split == "test":
@@ -230,7 +230,7 @@ def _take(config: DataConfig, part: Part, place: Path, folder: Path) -> None:
             continue
         try:
             os.link(source, target)
-        except OSError:  # another disk, or one without links
+        except OSError:  # another disk, or a file system without links
             shutil.copyfile(source, target)
 
 
@@ -240,11 +240,11 @@ def _append(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _whole(output: Path) -> Iterator[Path]:
+def _output_folder(output: Path) -> Iterator[Path]:
     try:
-        with storage.whole_folder(output) as folder:
+        with storage.atomic_folder(output) as folder:
             yield folder
-    except (storage.RemoteError, ReadError):  # of reading
+    except (storage.RemoteError, ReadError):  # raised while reading
         raise
     except OSError as error:
         reason = error.strerror or error

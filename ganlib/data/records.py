@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Shown = Literal["images", "targets"]
 
 FORMAT = "gan-pipelines/tfrecord@1"
-NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "set_aside"}  # of a manifest
+NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "skipped"}  # of a manifest
 IN_MEMORY_BYTES = 2 * 2**30
 SHUFFLE_RECORDS = 16_384
 READ_BATCH = 512
@@ -120,7 +120,7 @@ class PreparedDataset:
             "classes": len(self.classes),
             "train": self.count("train"),
             "test": self.count("test"),
-            "set_aside": len(self.manifest["set_aside"]),
+            "skipped": len(self.manifest["skipped"]),
         }
 
     @property
@@ -174,7 +174,7 @@ class PreparedDataset:
             for examples in records:
                 yield {name: values.numpy() for name, values in examples.items()}
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            told = f"folder={str(self.folder)!r} ({tracking.reason(error)})"
+            told = f"folder={str(self.folder)!r} ({tracking.error_summary(error)})"
             raise ValueError(f"damaged images; prepare them anew. Received: {told}") from error
 
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

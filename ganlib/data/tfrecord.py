@@ -1,4 +1,4 @@
-"""TFRecord files without TensorFlow, whose import takes longer than the preparation of many a data set.
+"""Writes and reads TFRecord files without TensorFlow, whose import takes longer than preparing a small data set.
 
 Formats: https://www.tensorflow.org/tutorials/load_data/tfrecord and
 https://protobuf.dev/programming-guides/encoding/.
@@ -12,20 +12,20 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import google_crc32c  # at once: looking into a module that is loaded late takes longer than a checksum
+import google_crc32c  # not lazy: the lookup in a lazy module would take longer than a checksum
 
 MASK = 0xA282EAD8
 WORD = 2**32
-HEAD, TAIL = 12, 4  # bytes around a record in a file
+HEAD, TAIL = 12, 4  # bytes before and after a record in a file
 DELIMITED = 2  # wire type of bytes, strings and nested messages
 BYTES_LIST, INT64_LIST = 1, 3  # fields of `tf.train.Feature`
 
 
-def framed(record: Sequence[bytes]) -> bytes:
-    """Returns a record as it stands in a file: its length and its bytes, each followed by its checksum.
+def frame(record: Sequence[bytes]) -> bytes:
+    """Returns a record as it is stored in a file: its length and its bytes, each followed by a checksum.
 
     Args:
-        record: In parts, which are copied only once.
+        record: The record in parts, which are copied only once.
     """
     length = struct.pack("<Q", sum(map(len, record)))
     return b"".join((length, _checksum([length]), *record, _checksum(record)))
@@ -34,8 +34,8 @@ def framed(record: Sequence[bytes]) -> bytes:
 def example(image: bytes, label: int, target: bytes | None = None) -> tuple[bytes, ...]:
     """Returns a serialized `tf.train.Example` with the features `image`, `label` and of a pair `target`, in parts."""
     if target is None:
-        before, behind = _around(len(image), label)
-        return before, image, behind
+        before, after = _around(len(image), label)
+        return before, image, after
     numbers = _field(1, _field(1, b"label") + _field(2, _field(INT64_LIST, _field(1, _varint(label % 2**64)))))
     heads = _image_head(len(image)), _image_head(len(target), name=b"target")
     entries = [_head(1, len(head) + len(values)) + head for head, values in zip(heads, (image, target), strict=True)]
@@ -44,7 +44,7 @@ def example(image: bytes, label: int, target: bytes | None = None) -> tuple[byte
 
 
 def images(path: Path, size: int) -> Iterator[bytes]:
-    """Yields the images of a file that was made by `example` and `framed`; each has `size` bytes."""
+    """Yields the images of a file written with `example` and `frame`. Each image has `size` bytes."""
     with path.open("rb") as file:
         while head := file.read(HEAD):
             (length,) = struct.unpack_from("<Q", head)
@@ -56,16 +56,16 @@ def images(path: Path, size: int) -> Iterator[bytes]:
 
 @functools.lru_cache
 def _around(size: int, label: int) -> tuple[bytes, bytes]:
-    """Returns what stands before and behind an image in its example: the same for all of one size and label."""
+    """Returns the bytes before and after an image in its example; they depend only on its size and label."""
     before = _image_head(size)
     before = _head(1, len(before) + size) + before
     numbers = _field(INT64_LIST, _field(1, _varint(label % 2**64)))
-    behind = _field(1, _field(1, b"label") + _field(2, numbers))
-    return _head(1, len(before) + size + len(behind)) + before, behind
+    after = _field(1, _field(1, b"label") + _field(2, numbers))
+    return _head(1, len(before) + size + len(after)) + before, after
 
 
 def _image_head(size: int, name: bytes = b"image") -> bytes:
-    """An entry of the map from names to features, up to the bytes of the image."""
+    """Returns an entry of the map from names to features, up to the bytes of the image."""
     head = _head(1, size)
     head = _head(BYTES_LIST, len(head) + size) + head
     return _field(1, name) + _head(2, len(head) + size) + head
@@ -80,7 +80,7 @@ def _head(number: int, length: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the top bit says that more follow."""
+    """Encodes an integer with seven bits per byte, lowest first; the top bit means that more bytes follow."""
     parts = bytearray()
     while value >= 0x80:
         parts.append(value & 0x7F | 0x80)

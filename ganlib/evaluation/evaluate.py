@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage, streams
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.compatibility import check_model, note_better_than_real
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import save_galleries, save_sheets
@@ -24,9 +25,8 @@ from ganlib.evaluation.report import GROWTH_COLUMNS, Contents, write_report
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
 from ganlib.runtime import without_autograph
-from ganlib.surroundings import own_keras, printable
 from ganlib.tasks import sheet_side
-from ganlib.tracking import Tracker, flattened
+from ganlib.tracking import Tracker, flatten
 
 with epy.lazy_imports():
     import numpy as np
@@ -118,8 +118,8 @@ class Evaluation:
         return self.folder / "generated.png"
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @without_autograph
 def evaluate(
     model: TrainedModel,
@@ -171,7 +171,7 @@ def evaluate(
     protocol = reference.protocol(count=count, generator=config.generator, averaged=True, seed=config.seed)
     protocol |= {"class_samples": len(drawn)}
     by_class = per_class(drawn, reference, real.classes)
-    with storage.whole_folder(output) as folder:
+    with storage.atomic_folder(output) as folder:
         notes = [*_notes(model, dataset, reference, count), *note_better_than_real(scores[0], reference), *strange]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
@@ -190,7 +190,7 @@ def evaluate(
             galleries=save_galleries(folder, images, sample.first(most), near, dataset=real, reference=reference),
             preview=dataset.folder / "preview.png",
             data=dataset.manifest.get("description", []),  # data from before that have none
-            config={**model.settings, **flattened({"evaluation": config.to_parameter()})},
+            config={**model.settings, **flatten({"evaluation": config.to_parameter()})},
             seconds={**(seconds or {}), "scoring, without imports": time.perf_counter() - began},
             notes=[*_introduction(model, dataset, reference, config), *notes],
             events=model.events,
@@ -226,7 +226,7 @@ def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfi
         floor = "" if score.floor is None else f"  (real images: {score.floor_text})"
         print(f"{score.name} {score.text}{floor}", flush=True)
     with Tracker(evaluation.folder, belongs_to=model.folder) as tracker:
-        tracker.params(flattened({"evaluation": config.to_parameter()}))
+        tracker.params(flatten({"evaluation": config.to_parameter()}))
         tracker.metrics(model.step(config.generator), evaluation.metrics)
         tracker.artifact(evaluation.report, place="report")
 
@@ -296,7 +296,7 @@ def _introduction(
 
 def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
     """What to know before the scores are trusted."""
-    notes, set_aside = reference.remarks(count), dataset.manifest["set_aside"]
+    notes, skipped = reference.remarks(count), dataset.manifest["skipped"]
     met = [event for event in model.events if not event["reaction"].startswith("stopped")]  # told below
     if met:
         told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in met]
@@ -310,8 +310,8 @@ def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, 
             classes = f"{len(without)} of {len(dataset.classes)}, such as {without[0]}"
             notes.append(f"Classes without {split} images: {classes}.")
     notes += dataset.notes
-    if set_aside:
-        named = "; ".join(f"{item['name']} ({item['reason']})" for item in set_aside[:NAMED])
-        rest = "; manifest.json of the data set names the others" if len(set_aside) > NAMED else ""
-        notes.append(f"Unusable and set aside: {len(set_aside)} images, {named}{rest}.")
+    if skipped:
+        named = "; ".join(f"{item['name']} ({item['reason']})" for item in skipped[:NAMED])
+        rest = "; manifest.json of the data set names the others" if len(skipped) > NAMED else ""
+        notes.append(f"Unusable and skipped: {len(skipped)} images, {named}{rest}.")
     return notes

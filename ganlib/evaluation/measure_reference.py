@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor
 from ganlib.evaluation.measures import catalogue
@@ -19,7 +20,6 @@ from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
 from ganlib.runtime import without_autograph
-from ganlib.surroundings import own_keras, printable
 
 with epy.lazy_imports():
     import numpy as np
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ganlib.tasks import Task
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @without_autograph
 def measure_reference(
     dataset: PreparedDataset, config: EvaluationConfig, output: Path, *, task: Task | None = None
@@ -69,7 +69,7 @@ def measure_reference(
     count = reference.sample_count(config.samples)
     few = reference.floor_count(count)
     reference.known_floors[few] = reference.floors(few)
-    with storage.whole_folder(output) as folder:
+    with storage.atomic_folder(output) as folder:
         reference.save(folder)
     accuracy = extractor.facts.get("test_accuracy")
     told = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "

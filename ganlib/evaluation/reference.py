@@ -1,4 +1,4 @@
-"""The yardstick of a dataset: its feature space, the real images' statistics in it, and the floor."""
+"""The reference of a dataset: its feature space, the real images' statistics in it, and the floor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = "gan-pipelines/reference@2"
+FORMAT = "gan-pipelines/reference@3"
 CLOSENESS = "test_closeness.npy"
 APART = "apart.npz"
 REFERENCES = {"test": "the test images", "all": "all real images"}
@@ -235,7 +235,7 @@ class Reference:
         if self.apart is not None:
             self.apart.save(folder / APART)
         if self.test_closeness is not None:
-            with storage.whole_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
+            with storage.atomic_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
                 np.save(file, self.test_closeness, allow_pickle=False)
         floors = {count: [asdict(score) for score in scores] for count, scores in self.known_floors.items()}
         storage.write_json(folder / "reference.json", {"format": FORMAT, "facts": self.facts, "floors": floors})
@@ -254,7 +254,7 @@ class Reference:
         try:
             return cls._read(folder, saved)
         except DAMAGES as error:  # Keras and NumPy raise almost anything on damaged files
-            told = tracking.reason(error) if isinstance(error, ValueError) else repr(error)
+            told = tracking.error_summary(error) if isinstance(error, ValueError) else repr(error)
             raise ValueError(
                 f"expected a whole reference; measure it anew. Received: folder={str(folder)!r} ({told})"
             ) from error

@@ -52,7 +52,7 @@ class Sample:
     def save(self, path: Path) -> None:
         """Writes an npz file atomically."""
         arrays = {name: array for name, array in vars(self).items() if array is not None}
-        with storage.whole_file(path) as temporary, temporary.open("wb") as file:
+        with storage.atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod

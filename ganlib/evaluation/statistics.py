@@ -118,7 +118,7 @@ class Statistics:
         count = {} if self.count is None else {"count": np.array(self.count)}
         factor = {} if self.factor is None else {"factor": self.factor}
         space = {} if self.space is None else {"space": np.array(self.space)}
-        with storage.whole_file(path) as temporary, temporary.open("wb") as file:
+        with storage.atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, mu=self.mean, sigma=self.covariance, **count, **factor, **space)
 
     @classmethod

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
+from ganlib.environment import escape_output, standard_keras
 from ganlib.export.card import model_card
 from ganlib.export.config import ExportConfig
 from ganlib.export.network import save_network, save_signatures, signatures
 from ganlib.export.parity import Shipped, fresh_process
 from ganlib.runtime import true_float32, without_autograph
-from ganlib.surroundings import own_keras, printable
-from ganlib.tracking import Tracker, flattened
+from ganlib.tracking import Tracker, flatten
 from ganlib.trained import BEST_AND_LAST, Which, witness_file
 
 with epy.lazy_imports():
@@ -57,8 +57,8 @@ class ExportedModel:
         return self.folder / "README.md"
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @without_autograph
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
     """Writes the scored networks as files that need nothing of this project.
@@ -79,7 +79,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     """
     _check_target(config.target)
     which = _scored(model, evaluation)
-    with fresh_process() as process, storage.whole_folder(output) as folder:
+    with fresh_process() as process, storage.atomic_folder(output) as folder:
         networks = {name: model.network(which, name) for name in model.networks}
         classes = len(model.classes) if model.task.takes_label else 0
         for name, network in networks.items():
@@ -100,7 +100,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
             storage.publish(folder, config.target)
             print(f"export: published at {config.target}", flush=True)
     with Tracker(output, belongs_to=model.folder) as tracker:
-        tracker.params(flattened({"export": config.to_parameter()}))
+        tracker.params(flatten({"export": config.to_parameter()}))
         tracker.artifact(output / "README.md", place="model_card")
         tracker.artifact(output / "samples.png", place="model_card")
         tracker.model(output / f"{model.networks[0]}.keras", requirements=_requirements())
@@ -128,7 +128,7 @@ def _check_target(target: str | None) -> None:
     if target is None:
         return
     if storage.is_remote(target):
-        foreign = storage.is_foreign(target)
+        foreign = storage.has_foreign_objects(target)
     else:
         place = Path(target).expanduser()
         foreign = place.exists() and not (place / PARITY).is_file()

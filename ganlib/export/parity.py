@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib.surroundings import UNUSED_BY_KERAS
+from ganlib.environment import UNUSED_BY_KERAS
 
 with epy.lazy_imports():
     import numpy as np

@@ -1,4 +1,4 @@
-"""Files at an address, and folders that are kept in a bucket."""
+"""Access to files on web servers, and to files and folders in buckets."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ import urllib.parse
 
 from ganlib.remote import folder, https
 from ganlib.remote.file import RemoteError, RemoteFile
-from ganlib.remote.folder import RemoteFolder, content, listed, start
-from ganlib.remote.gs import Object, TakenOver
+from ganlib.remote.folder import RemoteFolder, list_folder, read_content, read_start
+from ganlib.remote.gs import Object, WriteConflict
 from ganlib.remote.mirror import Mirror
-from ganlib.remote.publication import NotWhole, is_foreign, publish
+from ganlib.remote.publication import IncompleteFolder, has_foreign_objects, publish
 
 __all__ = [
+    "IncompleteFolder",
     "Mirror",
-    "NotWhole",
     "Object",
     "RemoteError",
     "RemoteFile",
     "RemoteFolder",
-    "TakenOver",
-    "content",
+    "WriteConflict",
     "file_name",
-    "is_foreign",
-    "listed",
-    "opened",
+    "has_foreign_objects",
+    "list_folder",
+    "open_location",
     "publish",
-    "start",
+    "read_content",
+    "read_start",
 ]
 
 LONGEST_NAME = 100
 
 
-def opened(location: str) -> contextlib.AbstractContextManager[RemoteFile | RemoteFolder]:
-    """Asks for a file, or a folder of a bucket; its bytes can be read while the context lasts.
+def open_location(location: str) -> contextlib.AbstractContextManager[RemoteFile | RemoteFolder]:
+    """Opens a file, or a folder of a bucket. Its bytes can be read within the context.
 
     Args:
         location: Address that begins with `https://` or `gs://`.
 
     Raises:
-        ValueError: The address is of another kind, nothing is there, or it may not be read.
-        OSError: The server cannot be reached, or does not answer as it should.
+        ValueError: The address has another scheme, nothing exists there, or it may not be read.
+        OSError: The server cannot be reached, or gives an unexpected answer.
     """
     scheme = location.partition("://")[0]
     if scheme == "https":
-        return https.opened(location)
+        return https.open_location(location)
     if scheme == "gs":
-        return folder.opened(location)
+        return folder.open_location(location)
     if scheme == "http":
         raise ValueError(
-            f"http:// is refused, since anyone on the way could change the file. Received: path={location!r}"
+            f"http:// is refused, because the file could be changed on the way. Received: path={location!r}"
         )
-    raise ValueError(f"expected a path of this machine, https:// or gs://. Received: path={location!r}")
+    raise ValueError(f"expected a local path, https:// or gs://. Received: path={location!r}")
 
 
 def file_name(location: str) -> str:
-    """Returns the last part of an address, in letters that any disk takes."""
+    """Returns the last part of an address, in characters that any file system accepts."""
     path = re.split("[?#]", location)[0] if location.startswith("https://") else location
     name = urllib.parse.unquote(path).rstrip("/").rpartition("/")[2]
     return re.sub(r"[^\w.-]", "_", name)[-LONGEST_NAME:]

@@ -1,4 +1,4 @@
-"""A file at an address that has answered, whatever protocol it is read by."""
+"""A remote file, independent of the protocol, and checksums."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from ganlib.progress import Progress
 with epy.lazy_imports():
     import google_crc32c
 
-PATIENCE = 30.0  # seconds without an answer
-TRIES = 3  # for bytes that arrive damaged
+TIMEOUT = 30.0  # seconds until an unanswered request fails
+TRIES = 3  # if bytes arrive damaged
 CHUNK = 2**20
 MEGABYTE = 10**6
 
 
 class Sink(Protocol):
-    """What bytes are written to."""
+    """An object that bytes are written to."""
 
     def write(self, data: bytes, /) -> int:
-        """Takes some bytes and returns how many."""
+        """Writes some bytes and returns their number."""
 
 
 class RemoteError(OSError):
-    """What is at an address could not be read or written, through no fault of what it holds."""
+    """An address could not be read or written, for reasons other than its content."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file at an address that has answered.
+    """A file at an address. The server has already answered for it.
 
     Attributes:
         location: The address.
-        size: Bytes, or None where the server does not say.
-        modified: Time of the last change in nanoseconds, or None where the server does not say.
-        crc32c: Checksum in base64 (RFC 3720), or None where the server does not say.
+        size: Size in bytes, or None if the server does not report it.
+        modified: Time of the last change in nanoseconds, or None if the server does not report it.
+        crc32c: Checksum in base64 (RFC 3720), or None if the server does not report it.
         copy: Writes the bytes to a sink.
     """
 
@@ -55,7 +55,7 @@ class RemoteFile:
     copy: Callable[[Sink], None]
 
     def matches(self, path: Path) -> bool:
-        """Says whether a file that was downloaded before is still this one, as far as the server tells."""
+        """Returns whether an earlier download is still current, as far as the server reports enough to decide."""
         stat = path.stat()
         if self.size not in (None, stat.st_size):
             return False
@@ -64,41 +64,41 @@ class RemoteFile:
         return self.modified in (None, stat.st_mtime_ns)
 
     def download(self, path: Path) -> None:
-        """Writes the file, which then bears the time of the remote one; lines tell how far it is.
+        """Downloads the file and sets its time to that of the remote one. Prints the progress.
 
         Raises:
-            OSError: The disk is too small, the download broke off, or it arrived damaged.
+            OSError: The disk is too small, the download was interrupted, or the file arrived damaged.
         """
-        check_room(path.parent, self.size or 0, location=self.location)
+        check_free_space(path.parent, self.size or 0, location=self.location)
         for _ in range(TRIES):
             self._copy_to(path)
             if self.crc32c in (None, crc32c(path)):
                 break
         else:
-            raise OSError(f"the checksum of what arrived is not the object's. Received: path={self.location!r}")
+            raise OSError(f"the transferred bytes have a wrong checksum. Received: path={self.location!r}")
         if self.modified is not None:
             os.utime(path, ns=(self.modified, self.modified))
 
     def _copy_to(self, path: Path) -> None:
         with path.open("wb") as file:
-            meter = _Meter(file, self.size)
+            meter = _ProgressWriter(file, self.size)
             self.copy(meter)
         if self.size not in (None, meter.done):
             raise OSError(
-                f"the download broke off after {meter.done} of {self.size} bytes. Received: path={self.location!r}"
+                f"the download ended after {meter.done} of {self.size} bytes. Received: path={self.location!r}"
             )
 
 
-def check_room(folder: Path, needed: int, *, location: str) -> None:
-    """Refuses a download that the disk of a folder has no room for.
+def check_free_space(folder: Path, needed: int, *, location: str) -> None:
+    """Checks that the disk has enough free space for a download.
 
     Args:
-        folder: Where it goes.
-        needed: Bytes that are still to come.
-        location: The address.
+        folder: Target folder.
+        needed: Number of bytes still to download.
+        location: The address, for the message.
 
     Raises:
-        OSError: There is too little.
+        OSError: There is not enough free space.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -108,42 +108,42 @@ def check_room(folder: Path, needed: int, *, location: str) -> None:
 
 
 def first_line(error: object) -> str:
-    """Returns the first line of what an error says, or its kind if it says nothing."""
+    """Returns the first line of an error's message, or its type if it has no message."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def checksum(file: BinaryIO) -> str:
-    """Returns the CRC32C of a file's bytes in base64, as the storage tells it."""
+    """Returns the CRC32C of a file's bytes in base64, the form that the storage uses."""
     crc = 0
     while data := file.read(CHUNK):
         crc = google_crc32c.extend(crc, data)
-    return _in_base64(crc)
+    return _to_base64(crc)
 
 
 def checksums(file: BinaryIO, *, size: int) -> tuple[int, str, str]:
-    """Reads the first bytes of an open file once.
+    """Computes two checksums of the first bytes of an open file in one pass.
 
     Args:
         file: The file, at its beginning.
-        size: Most bytes to read; those that others append meanwhile are not among them.
+        size: Maximum number of bytes to read, so that bytes appended meanwhile are ignored.
 
     Returns:
-        How many bytes there were, their SHA-256 in hexadecimal digits, and their CRC32C as `checksum` gives it.
+        The number of bytes, their SHA-256 in hexadecimal digits, and their CRC32C in the form of `checksum`.
     """
     sha, crc, done = hashlib.sha256(), 0, 0
     while data := file.read(min(CHUNK, size - done)):
         sha.update(data)
         crc = google_crc32c.extend(crc, data)
         done += len(data)
-    return done, sha.hexdigest(), _in_base64(crc)
+    return done, sha.hexdigest(), _to_base64(crc)
 
 
-def _in_base64(crc: int) -> str:
+def _to_base64(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
-class _Meter:
-    """Passes bytes on to a file, and tells how many."""
+class _ProgressWriter:
+    """Writes bytes to a file and prints the progress."""
 
     def __init__(self, file: BinaryIO, size: int | None) -> None:
         self.done = 0
@@ -160,6 +160,6 @@ class _Meter:
 
 
 def crc32c(path: Path) -> str:
-    """Returns the same of a file on disk."""
+    """Returns the `checksum` of a file on disk."""
     with path.open("rb") as file:
         return checksum(file)

@@ -1,4 +1,4 @@
-"""The objects below an address, read one by one or brought to this machine as a folder."""
+"""The objects below an address, read one by one or downloaded as a folder."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganlib.files import sole_user
+from ganlib.files import lock_folder
 from ganlib.progress import Progress
 from ganlib.remote import gs, publication
-from ganlib.remote.file import TRIES, RemoteError, RemoteFile, check_room, crc32c
+from ganlib.remote.file import TRIES, RemoteError, RemoteFile, check_free_space, crc32c
 from ganlib.remote.gs import Bucket, Object
-from ganlib.remote.names import misplaced
+from ganlib.remote.names import find_invalid_name
 
-OTHERS = 600.0  # seconds to wait for another process that brings the same folder
+LOCK_TIMEOUT = 600.0  # seconds to wait for another process that downloads the same folder
 
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """The objects below an address, as they were when it was asked.
+    """The objects below an address, as they were when they were listed.
 
     Attributes:
-        location: The address, with a `/` at its end.
-        bucket: Where they lie.
-        files: The objects, by their names below the address.
-        folders: Objects that stand for a folder, by names that end in `/`.
+        location: The address, which ends with `/`.
+        bucket: Their bucket.
+        files: The objects by name, relative to the address.
+        folders: Names of objects that represent a folder; they end with `/`.
     """
 
     location: str
@@ -39,144 +39,146 @@ class RemoteFolder:
 
     @classmethod
     def find(cls, bucket: Bucket, path: str) -> RemoteFolder | None:
-        """Lists what lies below a path of a bucket; None if that is nothing.
+        """Lists the objects below a path of a bucket; returns None if there are none.
 
         Raises:
-            NotWhole: It was published, and not as a whole.
+            IncompleteFolder: The folder was not published completely.
             RemoteError: It could not be listed.
         """
-        prefix = gs.prefix(path)
-        below = {item.name.removeprefix(prefix): item for item in bucket.below(prefix)}
+        prefix = gs.folder_prefix(path)
+        below = {item.name.removeprefix(prefix): item for item in bucket.list_objects(prefix)}
         if not below:
             return None
         folders = frozenset(name for name in below if name.endswith("/") or not name)
         files = {name: item for name, item in below.items() if name not in folders}
         location = bucket.address(prefix)
-        return cls(location, bucket, publication.of_the_whole(bucket, location, files), folders - {""})
+        return cls(location, bucket, publication.published_files(bucket, location, files), folders - {""})
 
     def matches(self, folder: Path) -> bool:
-        """Says whether a folder holds these files and no others, by their checksums."""
-        here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-        if here != set(self.files):
+        """Returns whether a local folder has exactly these files, according to their checksums."""
+        local = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        if local != set(self.files):
             return False
-        return all(_is_here(item, folder / name) for name, item in self.files.items())
+        return all(_is_current(item, folder / name) for name, item in self.files.items())
 
     def download(self, target: Path) -> None:
-        """Brings all files, several at once, to a folder that appears whole, in the place of what was there.
+        """Downloads all files, several at a time, and then replaces the target folder.
 
-        What an earlier download has brought is not asked for again, nor the beginning of a file that broke off. They
-        wait in a hidden folder beside the target. Nothing is flushed to the disk: every fetch verifies what is there.
+        Files of an interrupted download are reused, including the beginning of an incomplete file. They are stored in a
+        hidden folder beside the target. Nothing is flushed to the disk, because every fetch verifies the files.
 
         Raises:
-            ValueError: An object's name cannot be that of a file below a folder.
-            OSError: It could not be read, or the disk is too small.
+            ValueError: The name of an object cannot be that of a file below a folder.
+            OSError: An object could not be read, or the disk is too small.
         """
-        name = misplaced(self.files, self.files)
+        name = find_invalid_name(self.files, self.files)
         if name is not None:
             raise ValueError(
-                f"expected objects whose names can be those of files. Received: path={self.location!r}, object={name!r}"
+                f"expected object names that are valid as file names. Received: path={self.location!r}, object={name!r}"
             )
-        home = target.with_name(f".{target.name}.arriving")
-        with sole_user(home, patience=OTHERS):
-            arrival = _Arrival(self, home, target)
-            arrival.run()
-            shutil.rmtree(home / "old", ignore_errors=True)  # of a process that was killed right here
+        temporary = target.with_name(f".{target.name}.arriving")
+        with lock_folder(temporary, timeout=LOCK_TIMEOUT):
+            download = _Download(self, temporary, target)
+            download.run()
+            shutil.rmtree(temporary / "old", ignore_errors=True)  # left by a process that was killed right here
             if target.exists():
-                os.replace(target, home / "old")
-            os.replace(arrival.whole, target)
-            for leftover in (home / "old", arrival.parts):
+                os.replace(target, temporary / "old")
+            os.replace(download.complete, target)
+            for leftover in (temporary / "old", download.partial):
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-class _Arrival:
-    """A download under way: `whole` holds the files that have arrived, `parts` those that have begun to."""
+class _Download:
+    """A running download. `complete` is the folder of complete files, `partial` that of incomplete ones."""
 
-    def __init__(self, folder: RemoteFolder, home: Path, target: Path) -> None:
+    def __init__(self, folder: RemoteFolder, temporary: Path, target: Path) -> None:
         self.folder, self.target = folder, target
-        self.whole, self.parts = home / "whole", home / "parts"
+        self.complete, self.partial = temporary / "whole", temporary / "parts"
 
     def run(self) -> None:
-        for folder in (self.whole, self.parts):
+        for folder in (self.complete, self.partial):
             folder.mkdir(exist_ok=True)
-        for path in sorted(self.whole.rglob("*"), reverse=True):  # of an earlier download: what has changed meanwhile
-            name = path.relative_to(self.whole).as_posix()
+        for path in sorted(self.complete.rglob("*"), reverse=True):  # removes outdated files of an earlier download
+            name = path.relative_to(self.complete).as_posix()
             if path.is_dir():
-                with contextlib.suppress(OSError):  # it holds something
+                with contextlib.suppress(OSError):  # it is not empty
                     path.rmdir()
-            elif name not in self.folder.files or not _is_here(self.folder.files[name], path):
+            elif name not in self.folder.files or not _is_current(self.folder.files[name], path):
                 path.unlink()
-        missing = [name for name in self.folder.files if not self._have(name)]
+        missing = [name for name in self.folder.files if not self._is_complete(name)]
         self._check_room(missing)
-        self.folder.bucket.parallel(self._bring, missing, progress=Progress("fetch", total=len(missing), unit="files"))
+        self.folder.bucket.for_each(
+            self._download, missing, progress=Progress("fetch", total=len(missing), unit="files")
+        )
 
-    def _have(self, name: str) -> bool:
-        """Says whether a file has arrived, or is here from an earlier fetch."""
-        path, kept = self.whole / name, self.target / name
+    def _is_complete(self, name: str) -> bool:
+        """Returns whether a file is downloaded; an unchanged file of an earlier fetch is linked or copied."""
+        path, cached = self.complete / name, self.target / name
         if path.exists():
             return True
-        if not _is_here(self.folder.files[name], kept):
+        if not _is_current(self.folder.files[name], cached):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(kept, path)
+            os.link(cached, path)
         except OSError:  # this file system has no links
-            shutil.copy2(kept, path)
+            shutil.copy2(cached, path)
         return True
 
-    def _part(self, name: str) -> Path:
+    def _partial_path(self, name: str) -> Path:
         item = self.folder.files[name]
-        return self.parts / hashlib.sha256(f"{item.generation}/{name}".encode()).hexdigest()
+        return self.partial / hashlib.sha256(f"{item.generation}/{name}".encode()).hexdigest()
 
     def _check_room(self, missing: list[str]) -> None:
-        parts = [self._part(name) for name in missing]
+        partial = [self._partial_path(name) for name in missing]
         needed = sum(self.folder.files[name].size for name in missing)
-        needed -= sum(path.stat().st_size for path in parts if path.exists())
-        check_room(self.target.parent, needed, location=self.folder.location)
+        needed -= sum(path.stat().st_size for path in partial if path.exists())
+        check_free_space(self.target.parent, needed, location=self.folder.location)
 
-    def _bring(self, name: str) -> None:
-        item, part, path = self.folder.files[name], self._part(name), self.whole / name
-        bring(self.folder.bucket, item, part, sound=lambda path: item.crc32c in (None, crc32c(path)))
-        os.utime(part, ns=(item.modified, item.modified))
+    def _download(self, name: str) -> None:
+        item, partial, path = self.folder.files[name], self._partial_path(name), self.complete / name
+        download_object(self.folder.bucket, item, partial, is_valid=lambda path: item.crc32c in (None, crc32c(path)))
+        os.utime(partial, ns=(item.modified, item.modified))
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, path)
+        os.replace(partial, path)
 
 
-def bring(bucket: Bucket, item: Object, path: Path, *, sound: Callable[[Path], bool]) -> None:
-    """Brings an object to a file; what the file holds already is taken for its beginning.
+def download_object(bucket: Bucket, item: Object, path: Path, *, is_valid: Callable[[Path], bool]) -> None:
+    """Downloads an object to a file. If the file exists, its content is taken as the beginning of the object.
 
     Args:
-        bucket: Where the object is.
+        bucket: Bucket of the object.
         item: The object.
         path: The file.
-        sound: Says whether the file that has arrived is the object's content.
+        is_valid: Returns whether the downloaded file has the object's content.
 
     Raises:
-        RemoteError: It could not be read, or arrived damaged again and again.
+        RemoteError: The object could not be read, or arrived damaged several times.
         OSError: The disk is full.
     """
     for _ in range(TRIES):
         start = path.stat().st_size if path.exists() else 0
         if start <= item.size:
-            with gs.explained(bucket.address(item.name)), path.open("ab") as file:
+            with gs.translate_errors(bucket.address(item.name)), path.open("ab") as file:
                 bucket.copy(item, file, start=start)
-            if sound(path):
+            if is_valid(path):
                 return
         path.unlink()
-    raise gs.damaged(bucket.address(item.name))
+    raise gs.checksum_error(bucket.address(item.name))
 
 
-def _is_here(item: Object, path: Path) -> bool:
+def _is_current(item: Object, path: Path) -> bool:
     return path.is_file() and path.stat().st_size == item.size and crc32c(path) == item.crc32c
 
 
 @contextlib.contextmanager
-def opened(location: str) -> Iterator[RemoteFile | RemoteFolder]:
-    """Asks for an object, or for all below a folder; see `ganlib.remote.opened`."""
-    with gs.bucket(location) as (bucket, path):
+def open_location(location: str) -> Iterator[RemoteFile | RemoteFolder]:
+    """Opens an object, or a folder of objects; see `ganlib.remote.open_location`."""
+    with gs.open_bucket(location) as (bucket, path):
         item = None if not path or path.endswith("/") else bucket.find(path)
         if item is not None:
-            found = item
-            yield RemoteFile(location, item.size, item.modified, item.crc32c, lambda sink: bucket.copy(found, sink))
+            source = item
+            yield RemoteFile(location, item.size, item.modified, item.crc32c, lambda sink: bucket.copy(source, sink))
             return
         folder = RemoteFolder.find(bucket, path)
         if folder is None:
@@ -184,52 +186,52 @@ def opened(location: str) -> Iterator[RemoteFile | RemoteFolder]:
         yield folder
 
 
-def listed(location: str) -> RemoteFolder:
-    """Lists what lies below an address, to be read one by one while the result is kept.
+def list_folder(location: str) -> RemoteFolder:
+    """Lists the objects below an address. They can be read one by one as long as the result exists.
 
     Raises:
-        ValueError: Nothing is there, or it is a single object.
+        ValueError: Nothing exists there, or it is a single object.
         RemoteError: It could not be listed.
     """
-    bucket, path = gs.connected(location)
+    bucket, path = gs.connect(location)
     folder = RemoteFolder.find(bucket, path)
     if folder is None:
-        kind = "which is a file" if path and bucket.find(path) else "where nothing is"
+        kind = "which is a file" if path and bucket.find(path) else "which does not exist"
         raise ValueError(f"expected a folder of a bucket. Received: path={location!r}, {kind}")
     return folder
 
 
-def content(bucket: str, item: Object, *, limit: int) -> bytes:
-    """Returns the bytes of an object as it was listed, verified; any process may ask.
+def read_content(bucket: str, item: Object, *, limit: int) -> bytes:
+    """Returns the verified bytes of an object as it was listed. Works in any process.
 
     Args:
         bucket: Name of the bucket.
         item: The object.
-        limit: Most bytes that it may have.
+        limit: Maximum size in bytes.
 
     Raises:
-        RemoteError: It could not be read, or is not the one that was listed any more.
+        RemoteError: It could not be read, or has changed since it was listed.
     """
     try:
-        return _opened(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).read(item, limit=limit)
-    except ValueError as error:  # it could be read when it was listed
+        return _connection(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).read(item, limit=limit)
+    except ValueError as error:  # not a user's mistake, since it could be read when it was listed
         raise RemoteError(str(error)) from error
 
 
-def start(bucket: str, item: Object, count: int) -> bytes:
-    """Returns the first bytes of an object as it was listed; any thread may ask.
+def read_start(bucket: str, item: Object, count: int) -> bytes:
+    """Returns the first bytes of an object as it was listed. Works in any thread.
 
     Raises:
-        RemoteError: It could not be read, or is not the one that was listed any more.
+        RemoteError: It could not be read, or has changed since it was listed.
     """
     try:
-        return _opened(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).start(item, count)
-    except ValueError as error:  # it could be read when it was listed
+        return _connection(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).start(item, count)
+    except ValueError as error:  # not a user's mistake, since it could be read when it was listed
         raise RemoteError(str(error)) from error
 
 
 @functools.cache
-def _opened(bucket: str, server: str | None) -> Bucket:
-    """The connections of a process to a bucket, which are kept."""
-    del server  # where the bucket is
-    return gs.connected(f"gs://{bucket}")[0]
+def _connection(bucket: str, server: str | None) -> Bucket:
+    """Returns this process's connection to a bucket, which is reused."""
+    del server  # only part of the cache key
+    return gs.connect(f"gs://{bucket}")[0]

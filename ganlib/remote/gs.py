@@ -1,7 +1,7 @@
-"""Objects of Google Cloud Storage; STORAGE_EMULATOR_HOST leads to another server that speaks its language.
+"""Objects of Google Cloud Storage, or of another server with its API, given by STORAGE_EMULATOR_HOST.
 
-Google's `transfer_manager` is not used: it takes no precondition for each object, does not go on where a download
-broke off, and a file whose download failed lies there half under its own name.
+Google's `transfer_manager` is not used: it supports no preconditions per object, does not resume a download, and leaves
+half a file under its final name if a download fails.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from typing import Any, BinaryIO, TypeVar
 from etils import epy
 
 from ganlib.progress import Progress
-from ganlib.remote.file import PATIENCE, TRIES, RemoteError, Sink, checksum, first_line
-from ganlib.remote.streams import Arrival, Departure, parallel
+from ganlib.remote.file import TIMEOUT, TRIES, RemoteError, Sink, checksum, first_line
+from ganlib.remote.transfers import DownloadSink, UploadSource, run_parallel
 
 with epy.lazy_imports():
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
     from google.cloud import storage
 
-THREADS = 10  # as many connections as a session of requests keeps
-PART = 8 * 2**20  # bytes of one request of a large upload
+THREADS = 10  # the number of connections that a session of `requests` keeps open
+PART = 8 * 2**20  # bytes per request of a large upload
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]")  # of a bucket
-SILENCE = 10.0  # seconds that one try waits for a byte
-SENDING = 60.0  # seconds in which one try must have sent a part
-FIRST_PAUSE = 0.25  # seconds before a second try; each later one is twice as long
-NO_QUESTIONS = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
+READ_TIMEOUT = 10.0  # seconds that one attempt waits for a byte
+WRITE_TIMEOUT = 60.0  # seconds that one attempt has to send a part
+FIRST_PAUSE = 0.25  # seconds before the second attempt; each later pause is twice as long
+DISABLE_METADATA_QUERY = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 FIELDS = "items(name,size,crc32c,generation,timeCreated),nextPageToken"
 
 T = TypeVar("T")
 
 
-class TakenOver(RemoteError):  # noqa: N818  # it says what happened
-    """Another process wrote to the same place since this one looked there."""
+class WriteConflict(RemoteError):  # noqa: N818  # the name says what happened
+    """Another process has written to the same address since this one read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What is known of an object.
+    """Metadata of an object.
 
     Attributes:
         name: Its name in the bucket.
-        size: Bytes as they are stored.
-        modified: When this content was written, by the server's clock, in nanoseconds.
+        size: Stored size in bytes.
+        modified: Time when this content was written, by the server's clock, in nanoseconds.
         crc32c: Checksum in base64 (RFC 3720), or None if it is not known.
-        generation: Number of this content, or None for whatever is there.
+        generation: Number of this version of the content, or None for the current version.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Object:
 
 
 class Bucket:
-    """What this project asks of a bucket; several threads may ask at once.
+    """A bucket. It can be used by several threads at once.
 
-    What fails by a transient fault (408, 429, 5xx, a broken or silent connection) is tried anew for PATIENCE seconds.
-    A call raises `ValueError` for what the user must mend (nothing there, no permission), `TakenOver` where another
-    generation is there than was expected, and `RemoteError` otherwise.
+    Requests that fail for a transient reason (408, 429, 5xx, a broken or silent connection) are repeated for TIMEOUT
+    seconds. Methods raise `ValueError` for what the user must fix (nothing exists, no permission), `WriteConflict` if
+    the generation is not the expected one, and `RemoteError` otherwise.
 
     Attributes:
         name: Its name.
@@ -85,10 +85,10 @@ class Bucket:
         """Closes the connections."""
         self._client.close()
 
-    def parallel(self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None) -> None:
-        """Does the work for every item, several at once; the first failure ends it, and all that passes here."""
+    def for_each(self, work: Callable[[T], object], items: Iterable[T], *, progress: Progress | None = None) -> None:
+        """Does the work for every item, several at a time. The first failure stops it, and all transfers with it."""
         try:
-            parallel(work, items, threads=THREADS, stop=self._stop, progress=progress)
+            run_parallel(work, items, threads=THREADS, stop=self._stop, progress=progress)
         finally:
             self._stop = threading.Event()
 
@@ -97,44 +97,44 @@ class Bucket:
         return f"gs://{self.name}/{name}"
 
     def find(self, name: str) -> Object | None:
-        """Looks for an object; None if it, or the bucket, is not there."""
-        with explained(self.address(name)):
-            blob = self._bucket.get_blob(name, **_patience())
-        return _object(blob) if blob else None
+        """Looks up an object; returns None if it, or the bucket, does not exist."""
+        with translate_errors(self.address(name)):
+            blob = self._bucket.get_blob(name, **_retry_options())
+        return _to_object(blob) if blob else None
 
-    def below(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
+    def list_objects(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
         """Lists the objects whose names begin with a prefix."""
-        with explained(self.address(prefix).rstrip("/")):
+        with translate_errors(self.address(prefix).rstrip("/")):
             for blob in self._client.list_blobs(
-                self.name, prefix=prefix, fields=FIELDS, max_results=most, **_patience()
+                self.name, prefix=prefix, fields=FIELDS, max_results=most, **_retry_options()
             ):
-                yield _object(blob)
+                yield _to_object(blob)
 
     def copy(self, item: Object, sink: Sink, *, start: int = 0) -> None:
-        """Writes the bytes of an object from `start` on, as they are stored; a broken connection is taken up again."""
+        """Writes the stored bytes of an object, from `start` on, to a sink. Resumes after a broken connection."""
         blob = self._bucket.blob(item.name, generation=item.generation)
-        arrival = Arrival(sink, start=start, size=item.size, stop=self._stop)
-        with explained(self.address(item.name)), _as_listed(self.address(item.name), item.generation):
-            while arrival.done < item.size:
-                before = arrival.done
+        counter = DownloadSink(sink, start=start, size=item.size, stop=self._stop)
+        with translate_errors(self.address(item.name)), _check_generation(self.address(item.name), item.generation):
+            while counter.done < item.size:
+                before = counter.done
                 try:
                     blob.download_to_file(
-                        arrival, start=before or None, raw_download=True, checksum=None, **_patience()
+                        counter, start=before or None, raw_download=True, checksum=None, **_retry_options()
                     )
                 except api.RetryError:
-                    if arrival.done == before:
+                    if counter.done == before:
                         raise
-                if arrival.done == before:
+                if counter.done == before:
                     raise OSError(f"the server sent nothing after {before} of {item.size} bytes")
 
     def start(self, item: Object, count: int) -> bytes:
-        """Returns the first bytes of an object as they are stored, as many as are asked for if it has them."""
+        """Returns the first `count` stored bytes of an object, or all if there are fewer."""
         blob = self._bucket.blob(item.name, generation=item.generation)
-        with explained(self.address(item.name)), _as_listed(self.address(item.name), item.generation):
-            return bytes(blob.download_as_bytes(end=count - 1, raw_download=True, checksum=None, **_patience()))
+        with translate_errors(self.address(item.name)), _check_generation(self.address(item.name), item.generation):
+            return bytes(blob.download_as_bytes(end=count - 1, raw_download=True, checksum=None, **_retry_options()))
 
     def read(self, item: Object, *, limit: int) -> bytes:
-        """Returns the bytes of an object, whose checksum is right; one of more than `limit` bytes is refused."""
+        """Returns the bytes of an object, verified by its checksum. Refuses more than `limit` bytes."""
         if item.size > limit:
             raise ValueError(
                 f"expected an object of at most {limit} bytes. "
@@ -144,7 +144,7 @@ class Bucket:
             self.copy(item, sink := io.BytesIO())
             if item.crc32c in (None, checksum(io.BytesIO(sink.getvalue()))):
                 return sink.getvalue()
-        raise damaged(self.address(item.name))
+        raise checksum_error(self.address(item.name))
 
     def upload(
         self,
@@ -155,19 +155,19 @@ class Bucket:
         crc32c: str,
         size: int | None = None,
     ) -> Object:
-        """Writes an object, in parts if it is large; the server refuses what arrives damaged.
+        """Writes an object, in parts if it is large. The server rejects damaged uploads.
 
         Args:
-            source: The file, which may be open, or its bytes.
+            source: A path, an open file, or the bytes.
             name: Name of the object.
-            replaces: What is there, or None.
+            replaces: The existing object, or None if there is none.
             crc32c: Checksum of the bytes.
-            size: How many, from the first on; all of them if it is None.
+            size: Number of bytes to upload, from the first on. Default: all.
 
         Raises:
-            TakenOver: Another generation with other bytes is there.
+            WriteConflict: Another generation with other bytes exists.
         """
-        with explained(self.address(name), done="written"), _reading(source) as file:
+        with translate_errors(self.address(name), done="written"), _open_source(source) as file:
             size = file.seek(0, io.SEEK_END) if size is None else size
             generation = 0 if replaces is None else replaces.generation
             for _ in range(TRIES):
@@ -175,72 +175,72 @@ class Bucket:
                 blob.crc32c = crc32c
                 try:
                     blob.upload_from_file(
-                        Departure(file, stop=self._stop),
+                        UploadSource(file, stop=self._stop),
                         rewind=True,
                         size=size,
                         content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
                         if_generation_match=generation,
                         checksum=None,
-                        **_patience(SENDING),
+                        **_retry_options(WRITE_TIMEOUT),
                     )
                 except api.PreconditionFailed:
-                    there = self.find(name)  # perhaps it is this very upload, whose answer was lost
-                    if there is None or (there.crc32c, there.size) != (crc32c, size):
+                    existing = self.find(name)  # perhaps from this very upload, if its answer was lost
+                    if existing is None or (existing.crc32c, existing.size) != (crc32c, size):
                         raise
-                    return there
+                    return existing
                 except api.BadRequest as error:
                     if "CRC32C" not in str(error):
                         raise
                     continue
                 except auth.GoogleAuthError:
                     raise
-                except ValueError:  # Google's library lost count of the parts, since the storage kept less of one
+                except ValueError:  # Google's library lost track of the parts, because the server stored less of one
                     continue
                 if blob.crc32c == crc32c:
-                    return _object(blob)
+                    return _to_object(blob)
                 generation = blob.generation
-        raise damaged(self.address(name))
+        raise checksum_error(self.address(name))
 
     def delete(self, item: Object) -> None:
-        """Removes an object of this generation; it may be gone already."""
-        with explained(self.address(item.name), done="removed"), contextlib.suppress(api.NotFound):
-            self._bucket.blob(item.name).delete(if_generation_match=item.generation, **_patience())
+        """Removes an object of this generation, if it still exists."""
+        with translate_errors(self.address(item.name), done="removed"), contextlib.suppress(api.NotFound):
+            self._bucket.blob(item.name).delete(if_generation_match=item.generation, **_retry_options())
 
 
-def connected(location: str) -> tuple[Bucket, str]:
-    """Returns the bucket of an address, and the name in it, which may be empty."""
+def connect(location: str) -> tuple[Bucket, str]:
+    """Returns the bucket of an address, and the name within the bucket, which may be empty."""
     name, _, path = location.removeprefix("gs://").partition("/")
     if not location.startswith("gs://") or not NAME.fullmatch(name):
         raise ValueError(f"expected an address of the form gs://bucket/name. Received: path={location!r}")
-    # For tracing, the client would ask for the bucket in a thread of its own, which tries for minutes, may outlive it,
-    # and draws its pauses from Python's `random`, as Keras does the seeds of weights.
-    os.environ.setdefault(NO_QUESTIONS, "true")
-    with explained(location):
+    # Otherwise the client requests metadata for tracing in a background thread, which retries for minutes and draws
+    # its pauses from Python's `random`, from which Keras draws the seeds of weights.
+    os.environ.setdefault(DISABLE_METADATA_QUERY, "true")
+    with translate_errors(location):
         client = storage.Client(project=None)
     return Bucket(name, client), path
 
 
-def prefix(path: str) -> str:
-    """Returns what the names of all objects below a path of a bucket begin with."""
+def folder_prefix(path: str) -> str:
+    """Returns the common prefix of the names of all objects below a path of a bucket."""
     return f"{path.rstrip('/')}/" if path else ""
 
 
 @contextlib.contextmanager
-def bucket(location: str) -> Iterator[tuple[Bucket, str]]:
-    """Gives the bucket of an address, and the name in it; its connections are closed at the end."""
-    place, path = connected(location)
+def open_bucket(location: str) -> Iterator[tuple[Bucket, str]]:
+    """Yields the bucket of an address, and the name within it. Closes the connections at the end."""
+    place, path = connect(location)
     with contextlib.closing(place):
         yield place, path
 
 
-def damaged(location: str) -> RemoteError:
-    """Returns the error for bytes that are not what they should be."""
-    return RemoteError(f"the checksum of what arrived is not the object's. Received: path={location!r}")
+def checksum_error(location: str) -> RemoteError:
+    """Returns the error for a transfer with a wrong checksum."""
+    return RemoteError(f"the transferred bytes have a wrong checksum. Received: path={location!r}")
 
 
 @contextlib.contextmanager
-def explained(location: str, *, done: str = "read") -> Iterator[None]:
-    """Turns what Google's libraries raise into one line."""
+def translate_errors(location: str, *, done: str = "read") -> Iterator[None]:
+    """Translates the errors of Google's libraries into errors with one-line messages."""
     try:
         yield
     except RemoteError:
@@ -255,44 +255,44 @@ def explained(location: str, *, done: str = "read") -> Iterator[None]:
     except api.NotFound as error:
         raise ValueError(f"no such bucket or object. Received: path={location!r}") from error
     except api.PreconditionFailed as error:
-        raise TakenOver(f"another process has written there meanwhile. Received: path={location!r}") from error
+        raise WriteConflict(f"another process has written there meanwhile. Received: path={location!r}") from error
     except (api.GoogleAPIError, auth.GoogleAuthError, OSError) as error:
         raise RemoteError(f"cannot be {done}: {_reason(error)}. Received: path={location!r}") from error
 
 
 @contextlib.contextmanager
-def _as_listed(location: str, generation: int | None) -> Iterator[None]:
+def _check_generation(location: str, generation: int | None) -> Iterator[None]:
     try:
         yield
     except api.NotFound as error:
         if generation is None:
             raise
-        raise RemoteError(f"it was changed or removed since it was looked up. Received: path={location!r}") from error
+        raise RemoteError(f"it was changed or removed after it was listed. Received: path={location!r}") from error
 
 
 def _reason(error: object) -> str:
     if isinstance(error, api.RetryError):
         response = getattr(error.cause, "response", None)
-        lasting = f"the server answers {response.status_code}" if response is not None else first_line(error.cause)
-        return f"{lasting}, for {PATIENCE:g} s"
+        cause = f"the server answers {response.status_code}" if response is not None else first_line(error.cause)
+        return f"{cause}, for {TIMEOUT:g} s"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on this machine's disk"
     return first_line(error)
 
 
-def _patience(timeout: float | None = None) -> dict[str, Any]:
-    """Returns how long each call tries, and how long one try may be silent."""
-    retry = storage.retry.DEFAULT_RETRY.with_timeout(PATIENCE).with_delay(initial=FIRST_PAUSE, maximum=8.0)
-    return {"retry": retry, "timeout": timeout or SILENCE}
+def _retry_options(timeout: float | None = None) -> dict[str, Any]:
+    """Returns the options for how long a call is repeated, and for the timeout of each attempt."""
+    retry = storage.retry.DEFAULT_RETRY.with_timeout(TIMEOUT).with_delay(initial=FIRST_PAUSE, maximum=8.0)
+    return {"retry": retry, "timeout": timeout or READ_TIMEOUT}
 
 
-def _object(blob: storage.Blob) -> Object:
+def _to_object(blob: storage.Blob) -> Object:
     modified = round(blob.time_created.timestamp() * 10**6) * 1000
     return Object(blob.name, blob.size, modified, blob.crc32c, blob.generation)
 
 
 @contextlib.contextmanager
-def _reading(source: Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
+def _open_source(source: Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
     if isinstance(source, Path):
         with source.open("rb") as file:
             yield file

@@ -1,14 +1,14 @@
-"""A folder that is kept in a bucket as a whole, so that a process on another machine can go on with it.
+"""A consistent copy of a folder in a bucket, from which a process on another machine can resume.
 
-Below the location lie `objects/<sha256>`, each file's content under its hash, and `snapshot.json`, which says which
-files there are. An object never changes, and the snapshot is written last, on the condition that it is still the one
-that this writer left or found there. So a killed push leaves the old snapshot with all its objects, and of two writers
-the first one learns of the second.
+Below the location are `objects/<sha256>`, with the content of each file under its hash, and `snapshot.json`, with the
+list of files. Objects never change. The snapshot is written last, on the condition that it is still the one that this
+writer wrote or read before. So a killed push leaves the old snapshot with all its objects, and of two concurrent
+writers, the first one fails at its next push.
 
-Which objects may go? A push removes those that neither its own snapshot nor the one before names, and that are older
-than the one before, by the server's clock. A reader that is overtaken by one push keeps its objects; one overtaken by
-two begins anew with the later snapshot. A second writer that began after the one before loses nothing it has uploaded;
-and it uploads again what lies there unnamed and older than the snapshot it began from.
+A push removes the objects that are neither in its snapshot nor in the previous one, and that are older than the
+previous one by the server's clock. So a reader can finish if one push happens meanwhile; after two, it starts again
+with the newer snapshot. A second writer that started after the previous snapshot loses none of its uploads. It uploads
+again any object that is in no snapshot and older than the snapshot that it started from.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from typing import BinaryIO
 
 from ganlib.files import sha256
 from ganlib.remote import gs
-from ganlib.remote.file import TRIES, RemoteError, check_room, checksum, checksums
-from ganlib.remote.folder import bring
-from ganlib.remote.gs import Bucket, Object, TakenOver
-from ganlib.remote.names import storable
-from ganlib.remote.snapshot import Snapshot, parsed, written
+from ganlib.remote.file import TRIES, RemoteError, check_free_space, checksum, checksums
+from ganlib.remote.folder import download_object
+from ganlib.remote.gs import Bucket, Object, WriteConflict
+from ganlib.remote.names import object_name
+from ganlib.remote.snapshot import Snapshot, parse_snapshot, serialize_snapshot
 
 SNAPSHOT = "snapshot.json"
 MAX_SNAPSHOT = 64 * 2**20  # bytes
-ARRIVING = ".pull"  # folder of what is not in its place yet; a later pull goes on with it
+PULL_FOLDER = ".pull"  # folder of downloads that are not in their final place yet; a later pull reuses them
 
 
 class Mirror:
-    """A folder and its copy in a bucket. Hidden files, and those in hidden folders, have no part in it.
+    """A folder and its copy in a bucket. Hidden files, and files in hidden folders, are not copied.
 
-    Files may be replaced, or grow, at any time: a push takes of each what it holds when its turn comes, and names it by
-    the hash of what is sent. It fails where bytes that have been hashed are changed in place before they are sent. A
-    file whose inode, size and time are those of the last push is not read again.
+    Files may be replaced, or grow, at any time. A push uploads the content that a file has when its turn comes, under
+    the hash of that content. It fails if bytes change in place after they were hashed and before they are uploaded. A
+    file whose inode, size and time have not changed since the last push is not read again.
 
     Args:
-        location: `gs://` address below which the copy lies.
-        folder: The folder of this machine.
+        location: `gs://` address of the copy.
+        folder: The local folder.
     """
 
     def __init__(self, location: str, folder: Path) -> None:
@@ -56,62 +56,63 @@ class Mirror:
         self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     def pull(self) -> bool:
-        """Makes the folder equal to the last snapshot; other files are removed, and every file is verified.
+        """Makes the folder equal to the last snapshot. Other files are removed, and every file is verified.
 
         Returns:
-            Whether there is a snapshot; if not, the folder is left alone.
+            Whether a snapshot exists; if not, the folder stays as it is.
 
         Raises:
-            ValueError: No such bucket, no permission, or what is there is no snapshot.
-            OSError: It could not be read, or the disk is too small. The folder is then as it was, what has arrived
-                waits in it for the next pull, and a push is refused as that of a second writer.
+            ValueError: The bucket does not exist, permission is missing, or the snapshot is malformed.
+            OSError: The copy could not be read, or the disk is too small. The folder then stays as it is, the next
+                pull reuses the files downloaded so far, and a push is refused like that of a second writer.
         """
-        with self._place() as (bucket, prefix):
+        with self._open() as (bucket, prefix):
             for _ in range(TRIES):
                 snapshot = self._read(bucket, prefix)
                 if snapshot is None:
-                    next(bucket.below(prefix, most=1), None)  # raises where there is no bucket
-                elif self._collect(bucket, prefix, snapshot):
-                    self._arrange(snapshot)
+                    next(bucket.list_objects(prefix, most=1), None)  # raises if the bucket does not exist
+                elif self._download(bucket, prefix, snapshot):
+                    self._move_into_place(snapshot)
                 else:
                     continue
                 self._last, self._lost = snapshot, False
                 return snapshot is not None
-        raise RemoteError(f"the copy is changed faster than it can be read. Received: path={self.location!r}")
+        raise RemoteError(f"the copy changes faster than it can be read. Received: path={self.location!r}")
 
     def push(self) -> None:
         """Uploads what changed, and then the snapshot.
 
         Raises:
-            TakenOver: Another process has written a snapshot since this one read or wrote the last. Then, and at every
-                later push, nothing is uploaded.
-            ValueError: No such bucket, no permission, no such folder, or a file's name cannot be an object's.
-            OSError: It could not be written; the snapshot is the old one, and another push may succeed.
+            WriteConflict: Another process has written a snapshot since this one read or wrote the last one. Then
+                nothing is uploaded, now or by any later push.
+            ValueError: The bucket or the folder does not exist, permission is missing, or a file's name is not valid
+                for an object.
+            OSError: The copy could not be written. The snapshot is still the old one, and another push may succeed.
         """
         if not self.folder.is_dir():
             raise ValueError(f"no such folder. Received: path={str(self.folder)!r}")
-        with self._place() as (bucket, prefix):
-            self._check_alone(bucket, prefix)
-            paths = {storable(name): path for name, path in self._visible()}
+        with self._open() as (bucket, prefix):
+            self._check_conflict(bucket, prefix)
+            paths = {object_name(name): path for name, path in self._visible()}
             before = self._last
             known = before.digests if before else set()
             files: dict[str, tuple[str, int]] = {}
 
-            def take(name: str) -> None:
-                with paths[name].open("rb") as file:  # of a file that is replaced meanwhile, still the old content
-                    files[name] = self._take(bucket, f"{prefix}objects/", paths[name], file, known)
+            def store(name: str) -> None:
+                with paths[name].open("rb") as file:  # if the file is replaced meanwhile, this is still the old content
+                    files[name] = self._store(bucket, f"{prefix}objects/", paths[name], file, known)
 
-            bucket.parallel(take, paths)
+            bucket.for_each(store, paths)
             if before and before.files == files:
                 return
             self._last = self._write(bucket, prefix, files)
             if before:
-                self._tidy(bucket, prefix, before)
+                self._remove_old_objects(bucket, prefix, before)
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[tuple[Bucket, str]]:
-        with gs.bucket(self.location) as (bucket, name):
-            yield bucket, gs.prefix(name)
+    def _open(self) -> Iterator[tuple[Bucket, str]]:
+        with gs.open_bucket(self.location) as (bucket, name):
+            yield bucket, gs.folder_prefix(name)
 
     def _visible(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self.folder.rglob("*")):
@@ -123,71 +124,71 @@ class Mirror:
 
     def _digest(self, path: Path) -> str:
         with path.open("rb") as file:
-            state = _state(file)
+            state = _file_state(file)
             if self._known.get(path, ((), ""))[0] != state:
                 self._known[path] = (state, checksums(file, size=state[1])[1])
             return self._known[path][1]
 
     # Writing.
 
-    def _check_alone(self, bucket: Bucket, prefix: str) -> None:
-        there = None if self._lost else bucket.find(prefix + SNAPSHOT)
+    def _check_conflict(self, bucket: Bucket, prefix: str) -> None:
+        existing = None if self._lost else bucket.find(prefix + SNAPSHOT)
         expected = self._last.generation if self._last else None
-        if not self._lost and (there.generation if there else None) != expected:
+        if not self._lost and (existing.generation if existing else None) != expected:
             snapshot = self._read(bucket, prefix)
             self._lost = snapshot is None or snapshot.writer != self._writer
-            self._last = self._last if self._lost else snapshot  # a push of this process whose answer was lost
+            self._last = self._last if self._lost else snapshot  # from a push of this process whose answer was lost
         if self._lost:
-            raise TakenOver(f"another process has written there meanwhile. Received: path={self.location!r}")
+            raise WriteConflict(f"another process has written there meanwhile. Received: path={self.location!r}")
 
-    def _take(self, bucket: Bucket, prefix: str, path: Path, file: BinaryIO, known: set[str]) -> tuple[str, int]:
-        """Sees to it that an object has what an open file holds now; returns the SHA-256 and the bytes of that."""
-        state = _state(file)
-        noted, digest = self._known.get(path, ((), ""))
-        if noted == state and digest in known:
+    def _store(self, bucket: Bucket, prefix: str, path: Path, file: BinaryIO, known: set[str]) -> tuple[str, int]:
+        """Ensures that an object has the current content of an open file; returns its SHA-256 and size."""
+        state = _file_state(file)
+        last_state, digest = self._known.get(path, ((), ""))
+        if last_state == state and digest in known:
             return digest, state[1]
         size, digest, crc32c = checksums(file, size=state[1])
         self._known[path] = (state, digest)
         if digest not in known:
-            known.add(digest)  # another file may hold the same
+            known.add(digest)  # another file may have the same content
             self._upload(bucket, prefix + digest, file, size=size, crc32c=crc32c)
         return digest, size
 
     def _upload(self, bucket: Bucket, name: str, file: BinaryIO, *, size: int, crc32c: str) -> None:
         for _ in range(TRIES):
-            there = bucket.find(name)
-            safe = there and (not self._last or there.modified >= self._last.modified)
-            if there and safe and (there.size, there.crc32c) == (size, crc32c):
-                return  # of a push that was killed
-            with contextlib.suppress(TakenOver):  # or removed
-                bucket.upload(file, name, replaces=there, crc32c=crc32c, size=size)
+            existing = bucket.find(name)
+            safe = existing and (not self._last or existing.modified >= self._last.modified)
+            if existing and safe and (existing.size, existing.crc32c) == (size, crc32c):
+                return  # uploaded by a push that was killed
+            with contextlib.suppress(WriteConflict):  # another process has written or removed it
+                bucket.upload(file, name, replaces=existing, crc32c=crc32c, size=size)
                 return
-        raise RemoteError(f"others change this object all the time. Received: path={bucket.address(name)!r}")
+        raise RemoteError(f"other processes keep changing this object. Received: path={bucket.address(name)!r}")
 
     def _write(self, bucket: Bucket, prefix: str, files: dict[str, tuple[str, int]]) -> Snapshot:
         name, before = prefix + SNAPSHOT, None
         if self._last:
             before = Object(name, 0, generation=self._last.generation)
-        data = written(files, writer=self._writer, after=self._last.generation if self._last else 0)
+        data = serialize_snapshot(files, writer=self._writer, after=self._last.generation if self._last else 0)
         try:
             item = bucket.upload(data, name, replaces=before, crc32c=checksum(io.BytesIO(data)))
-        except TakenOver:
+        except WriteConflict:
             self._lost = True
             raise
         return Snapshot(files, self._writer, item.generation or 0, item.modified)
 
-    def _tidy(self, bucket: Bucket, prefix: str, before: Snapshot) -> None:
-        kept = {f"{prefix}objects/{digest}" for digest in before.digests | (self._last or before).digests}
+    def _remove_old_objects(self, bucket: Bucket, prefix: str, before: Snapshot) -> None:
+        used = {f"{prefix}objects/{digest}" for digest in before.digests | (self._last or before).digests}
 
         def remove(item: Object) -> None:
-            with contextlib.suppress(TakenOver):  # a second writer has uploaded it again
+            with contextlib.suppress(WriteConflict):  # a second writer has uploaded it again
                 bucket.delete(item)
 
         try:
-            objects = bucket.below(f"{prefix}objects/")
-            bucket.parallel(remove, [o for o in objects if o.name not in kept and o.modified < before.modified])
-        except (OSError, ValueError) as error:  # the snapshot is written; the next push tries again
-            print(f"mirror: old objects stay: {error}", flush=True)
+            objects = bucket.list_objects(f"{prefix}objects/")
+            bucket.for_each(remove, [o for o in objects if o.name not in used and o.modified < before.modified])
+        except (OSError, ValueError) as error:  # the snapshot is complete, and the next push tries again
+            print(f"mirror: old objects were not removed: {error}", flush=True)
 
     # Reading.
 
@@ -200,28 +201,28 @@ class Mirror:
         except RemoteError:
             if bucket.find(item.name) == item:
                 raise
-            return self._read(bucket, prefix)  # another one was written at this moment
+            return self._read(bucket, prefix)  # a new one was written meanwhile
         try:
-            return parsed(data, generation=item.generation or 0, modified=item.modified)
+            return parse_snapshot(data, generation=item.generation or 0, modified=item.modified)
         except ValueError as error:
             raise ValueError(
                 f"expected a snapshot that this program wrote: {error}. Received: path={bucket.address(item.name)!r}"
             ) from error
 
-    def _collect(self, bucket: Bucket, prefix: str, snapshot: Snapshot) -> bool:
-        """Downloads what the folder lacks; returns False if a later push has removed some of it."""
-        arriving = self.folder / ARRIVING
-        arriving.mkdir(parents=True, exist_ok=True)
-        missing = {d: size for name, (d, size) in snapshot.files.items() if not self._is_here(name, d)}
-        waiting = sum(path.stat().st_size for path in arriving.iterdir())
-        check_room(self.folder, sum(missing.values()) - waiting, location=self.location)
+    def _download(self, bucket: Bucket, prefix: str, snapshot: Snapshot) -> bool:
+        """Downloads the missing files; returns False if a later push has removed some of their objects."""
+        downloads = self.folder / PULL_FOLDER
+        downloads.mkdir(parents=True, exist_ok=True)
+        missing = {d: size for name, (d, size) in snapshot.files.items() if not self._is_current(name, d)}
+        downloaded = sum(path.stat().st_size for path in downloads.iterdir())
+        check_free_space(self.folder, sum(missing.values()) - downloaded, location=self.location)
 
-        def arrive(digest: str) -> None:
+        def download(digest: str) -> None:
             item = Object(f"{prefix}objects/{digest}", missing[digest])
-            bring(bucket, item, arriving / digest, sound=lambda path: sha256(path) == digest)
+            download_object(bucket, item, downloads / digest, is_valid=lambda path: sha256(path) == digest)
 
         try:
-            bucket.parallel(arrive, missing)
+            bucket.for_each(download, missing)
         except ValueError:
             now = bucket.find(prefix + SNAPSHOT)
             if now is None or now.generation == snapshot.generation:
@@ -229,32 +230,32 @@ class Mirror:
             return False
         return True
 
-    def _is_here(self, name: str, digest: str) -> bool:
+    def _is_current(self, name: str, digest: str) -> bool:
         path = self.folder / name
         return path.is_file() and not path.is_symlink() and self._digest(path) == digest
 
-    def _arrange(self, snapshot: Snapshot) -> None:
-        """Removes what is not in the snapshot, and moves what has arrived to its place."""
-        waiting: dict[str, list[str]] = defaultdict(list)
+    def _move_into_place(self, snapshot: Snapshot) -> None:
+        """Removes files that are not in the snapshot, and moves the downloads to their final places."""
+        targets: dict[str, list[str]] = defaultdict(list)
         for name, (digest, _) in snapshot.files.items():
-            if not self._is_here(name, digest):
-                waiting[digest].append(name)
+            if not self._is_current(name, digest):
+                targets[digest].append(name)
         for name, path in list(self._visible()):
-            if name not in snapshot.files or name in waiting[snapshot.files[name][0]]:
+            if name not in snapshot.files or name in targets[snapshot.files[name][0]]:
                 path.unlink()
         for path in sorted(self.folder.rglob("*"), reverse=True):
             if path.is_dir() and not (path.is_symlink() or self._is_hidden(path) or any(path.iterdir())):
                 path.rmdir()
-        for digest, (first, *others) in ((d, names) for d, names in waiting.items() if names):
+        for digest, (first, *others) in ((d, names) for d, names in targets.items() if names):
             for name in (first, *others):
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             for name in others:
-                shutil.copyfile(self.folder / ARRIVING / digest, self.folder / name)
-            os.replace(self.folder / ARRIVING / digest, self.folder / first)
-        shutil.rmtree(self.folder / ARRIVING)
+                shutil.copyfile(self.folder / PULL_FOLDER / digest, self.folder / name)
+            os.replace(self.folder / PULL_FOLDER / digest, self.folder / first)
+        shutil.rmtree(self.folder / PULL_FOLDER)
 
 
-def _state(file: BinaryIO) -> tuple[int, int, int]:
-    """Returns the inode, the bytes and the time of an open file."""
+def _file_state(file: BinaryIO) -> tuple[int, int, int]:
+    """Returns the inode, the size and the time of an open file."""
     stat = os.fstat(file.fileno())
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

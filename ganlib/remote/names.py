@@ -1,19 +1,19 @@
-"""Which names of files can be those of objects, and which names of objects can be those of files."""
+"""Checks which file names are valid for objects, and which object names are valid for files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable
 
-LONGEST_OBJECT = 900  # bytes; Google takes 1,024, the location included
-LONGEST_PART = 255  # bytes between two `/`, as most file systems take
+LONGEST_OBJECT = 900  # bytes; Google's limit is 1,024 including the location
+LONGEST_PART = 255  # bytes between two `/`, the limit of most file systems
 
 
-def storable(name: str) -> str:
-    """Returns a file's name that an object can bear.
+def object_name(name: str) -> str:
+    """Returns a file's name as the name of an object.
 
     Raises:
-        ValueError: It cannot.
+        ValueError: It is not valid for an object.
     """
     try:
         length = len(name.encode())
@@ -24,12 +24,12 @@ def storable(name: str) -> str:
     return name
 
 
-def misplaced(names: Iterable[str], taken: Container[str]) -> str | None:
-    """Returns the first name that is not that of a file below a folder, or None.
+def find_invalid_name(names: Iterable[str], taken: Container[str]) -> str | None:
+    """Returns the first name that is not valid for a file below a folder, or None.
 
     Args:
         names: Names of objects below a folder.
-        taken: The same names; none may be the folder that another one lies in.
+        taken: The same names, to check that none is at the same time the folder of another.
     """
     for name in names:
         parts = name.split("/")

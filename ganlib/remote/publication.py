@@ -1,14 +1,14 @@
-"""Files and folders put into a bucket for others to read, under plain names.
+"""Publishes files and folders in a bucket under plain names, for others to read.
 
-A file is one object, which the storage keeps whole by itself. Beside the objects of a folder stands `.published.json`:
+A file is one object, whose upload is atomic. A folder has one more object, `.published.json`:
 
     {"format": 1, "whole": true, "files": {"saved_model/saved_model.pb": {"size": 1, "crc32c": "..."}}, ...}
 
-While a publication runs, and after one that broke off, it says `"whole": false`. So a reader takes the folder for
-whole if `whole` is true and every file that it names is there with its size and checksum. It is written first and
-last, on the condition that nobody else has written it, and every file on the condition that it is what was there at
-the start: of two writers at least one fails, and what the other leaves is its own. What an earlier publication left,
-and the new one lacks, is removed; objects that none of them wrote stay.
+While a publication runs, and after one that was interrupted, it has `"whole": false`. A reader considers the folder
+complete if `whole` is true and every listed file exists with its size and checksum. It is written first and last, on
+the condition that no other process has written it. Every file is written on the condition that it has not changed since
+the start. So of two concurrent writers, at least one fails, and the other publishes only its own files. Files of an
+earlier publication that are not in the new one are removed. Objects from other sources stay.
 """
 
 from __future__ import annotations
@@ -23,74 +23,74 @@ from pathlib import Path
 from ganlib.progress import Progress
 from ganlib.remote import gs
 from ganlib.remote.file import RemoteError, checksum, crc32c
-from ganlib.remote.gs import Bucket, Object, TakenOver
-from ganlib.remote.names import storable
+from ganlib.remote.gs import Bucket, Object, WriteConflict
+from ganlib.remote.names import object_name
 
 MANIFEST = ".published.json"
 FORMAT = 1
 MAX_MANIFEST = 256 * 2**20
 
 
-class NotWhole(RemoteError):  # noqa: N818  # it says what is there
-    """A published folder that is being written, or whose writing broke off, or that others have changed."""
+class IncompleteFolder(RemoteError):  # noqa: N818  # the name says what was found
+    """A published folder is still being written, or was interrupted, or was changed by others."""
 
 
 def publish(source: Path, location: str) -> None:
-    """Puts a file or a folder into a bucket, in the place of what an earlier publication put there.
+    """Publishes a local file or folder in a bucket, replacing an earlier publication.
 
     Args:
-        source: File or folder of this machine.
+        source: Local file or folder.
         location: `gs://` address of the object, or of the folder.
 
     Raises:
-        ValueError: No such bucket, no permission, or a file's name cannot be an object's.
-        TakenOver: Another process publishes there at the same time.
-        RemoteError: It could not be written. What is there is not taken for whole, and can be published again.
+        ValueError: The bucket does not exist, permission is missing, or a file's name is not valid for an object.
+        WriteConflict: Another process publishes there at the same time.
+        RemoteError: It could not be written. The folder is then marked as incomplete, and can be published again.
     """
-    with gs.bucket(location) as (bucket, path):
+    with gs.open_bucket(location) as (bucket, path):
         if source.is_dir():
-            _Publication(bucket, gs.prefix(path), source).run()
+            _Publication(bucket, gs.folder_prefix(path), source).run()
             return
         if not path or path.endswith("/"):
             raise ValueError(f"expected the address of an object, gs://bucket/name. Received: path={location!r}")
-        there = bucket.find(path)
-        bucket.upload(source, path, replaces=there, crc32c=crc32c(source))
+        existing = bucket.find(path)
+        bucket.upload(source, path, replaces=existing, crc32c=crc32c(source))
 
 
-def is_foreign(location: str) -> bool:
-    """Says whether something lies below an address of a bucket that no publication has put there.
+def has_foreign_objects(location: str) -> bool:
+    """Returns whether there are objects below an address, but no publication.
 
     Raises:
-        ValueError: No such bucket, or no permission.
-        RemoteError: It could not be looked up.
+        ValueError: The bucket does not exist, or permission is missing.
+        RemoteError: The objects could not be listed.
     """
-    with gs.bucket(location) as (bucket, path):
-        prefix = gs.prefix(path)
-        return any(bucket.below(prefix, most=1)) and bucket.find(prefix + MANIFEST) is None
+    with gs.open_bucket(location) as (bucket, path):
+        prefix = gs.folder_prefix(path)
+        return any(bucket.list_objects(prefix, most=1)) and bucket.find(prefix + MANIFEST) is None
 
 
-def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> Mapping[str, Object]:
-    """Returns those of a folder's files that were published, or all if none were.
+def published_files(bucket: Bucket, location: str, files: Mapping[str, Object]) -> Mapping[str, Object]:
+    """Returns the published files of a folder, or all its files if it is not a publication.
 
     Args:
-        bucket: Where they lie.
-        location: The folder's address.
-        files: All its objects by their names below it.
+        bucket: Bucket of the folder.
+        location: Address of the folder.
+        files: All its objects by name, relative to the folder.
 
     Raises:
-        NotWhole: They are not there as a whole.
-        RemoteError: It could not be read what was published.
+        IncompleteFolder: The publication is not complete.
+        RemoteError: Its `.published.json` could not be read.
     """
     if MANIFEST not in files:
         return files
     manifest = _Manifest.read(bucket, files[MANIFEST])
-    sound = manifest.whole and all(
+    complete = manifest.whole and all(
         name in files and (files[name].size, files[name].crc32c) == expected
         for name, expected in manifest.files.items()
     )
-    if not sound:
-        raise NotWhole(
-            f"expected a folder that was published as a whole; it is being written, or that broke off. "
+    if not complete:
+        raise IncompleteFolder(
+            f"expected a completely published folder; it is still being written, or that was interrupted. "
             f"Received: path={location!r}"
         )
     return {name: files[name] for name in manifest.files}
@@ -98,12 +98,12 @@ def of_the_whole(bucket: Bucket, location: str, files: Mapping[str, Object]) -> 
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What stands in `.published.json`.
+    """The content of `.published.json`.
 
     Attributes:
-        whole: Whether the publication has come to its end.
+        whole: Whether the publication is complete.
         files: Size and checksum of each file.
-        earlier: Names of files that other publications may have left.
+        earlier: Names of files that earlier publications may have left.
     """
 
     whole: bool
@@ -127,7 +127,7 @@ class _Manifest:
     def write(self, bucket: Bucket, name: str, *, replaces: Object | None) -> Object:
         files = {name: {"size": size, "crc32c": crc32c} for name, (size, crc32c) in self.files.items()}
         value = {"format": FORMAT, "whole": self.whole, "files": files, "earlier": self.earlier}
-        data = json.dumps(value | {"written": uuid.uuid4().hex}, indent=1).encode()  # no two are equal
+        data = json.dumps(value | {"written": uuid.uuid4().hex}, indent=1).encode()  # makes each upload unique
         return bucket.upload(data, name, replaces=replaces, crc32c=checksum(io.BytesIO(data)))
 
 
@@ -136,37 +136,37 @@ class _Publication:
 
     def __init__(self, bucket: Bucket, prefix: str, source: Path) -> None:
         self.bucket, self.prefix = bucket, prefix
-        self.paths = {storable(p.relative_to(source).as_posix()): p for p in source.rglob("*") if p.is_file()}
-        self.paths.pop(MANIFEST, None)  # of the folder that this one was fetched from
+        self.paths = {object_name(p.relative_to(source).as_posix()): p for p in source.rglob("*") if p.is_file()}
+        self.paths.pop(MANIFEST, None)  # left if this folder was itself fetched from a publication
 
     def run(self) -> None:
         self.files = {name: (path.stat().st_size, crc32c(path)) for name, path in sorted(self.paths.items())}
-        self.there = self._listed()
-        known = self.there.get(MANIFEST)
+        self.existing = self._list()
+        known = self.existing.get(MANIFEST)
         before = _Manifest.read(self.bucket, known) if known else _Manifest(whole=False, files={}, earlier=[])
         earlier = sorted({*before.files, *before.earlier})
         begun = self._write(known, whole=False, earlier=earlier)
-        changed = [name for name in self.files if not self._stands(name)]
-        self.bucket.parallel(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
-        self.there = self._listed()
-        leftovers = [self.there[name] for name in earlier if name not in self.files and name in self.there]
-        self.bucket.parallel(self.bucket.delete, leftovers)
-        if not all(map(self._stands, self.files)):
-            raise TakenOver(f"another process publishes there. Received: path={self.bucket.address(self.prefix)!r}")
+        changed = [name for name in self.files if not self._is_current(name)]
+        self.bucket.for_each(self._upload, changed, progress=Progress("publish", total=len(changed), unit="files"))
+        self.existing = self._list()
+        leftovers = [self.existing[name] for name in earlier if name not in self.files and name in self.existing]
+        self.bucket.for_each(self.bucket.delete, leftovers)
+        if not all(map(self._is_current, self.files)):
+            raise WriteConflict(f"another process publishes there. Received: path={self.bucket.address(self.prefix)!r}")
         self._write(begun, whole=True, earlier=[])
 
     def _write(self, replaces: Object | None, *, whole: bool, earlier: list[str]) -> Object:
         manifest = _Manifest(whole, self.files, earlier)
         return manifest.write(self.bucket, self.prefix + MANIFEST, replaces=replaces)
 
-    def _listed(self) -> dict[str, Object]:
-        return {item.name.removeprefix(self.prefix): item for item in self.bucket.below(self.prefix)}
+    def _list(self) -> dict[str, Object]:
+        return {item.name.removeprefix(self.prefix): item for item in self.bucket.list_objects(self.prefix)}
 
-    def _stands(self, name: str) -> bool:
-        item = self.there.get(name)
+    def _is_current(self, name: str) -> bool:
+        item = self.existing.get(name)
         return item is not None and (item.size, item.crc32c) == self.files[name]
 
     def _upload(self, name: str) -> None:
         self.bucket.upload(
-            self.paths[name], self.prefix + name, replaces=self.there.get(name), crc32c=self.files[name][1]
+            self.paths[name], self.prefix + name, replaces=self.existing.get(name), crc32c=self.files[name][1]
         )

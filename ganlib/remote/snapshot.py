@@ -1,4 +1,4 @@
-"""What the snapshot of a mirror says, as JSON; its names lead nowhere but below a folder."""
+"""The snapshot of a mirror, as JSON. All names in it are checked to stay below a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from ganlib.remote.names import misplaced
+from ganlib.remote.names import find_invalid_name
 
 FORMAT = 1
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -17,10 +17,10 @@ class Snapshot:
     """The files of one push.
 
     Attributes:
-        files: SHA-256 and bytes of each, by its name below the folder.
-        writer: Word that only the process knows that wrote it.
-        generation: The object's generation.
-        modified: When it was written, by the server's clock, in nanoseconds.
+        files: SHA-256 and size of each file, by its name relative to the folder.
+        writer: Random identifier of the process that wrote it.
+        generation: Generation of the snapshot's object.
+        modified: Time when it was written, by the server's clock, in nanoseconds.
     """
 
     files: dict[str, tuple[str, int]]
@@ -30,21 +30,21 @@ class Snapshot:
 
     @property
     def digests(self) -> set[str]:
-        """The contents."""
+        """The SHA-256 of all contents."""
         return {digest for digest, _ in self.files.values()}
 
 
-def written(files: dict[str, tuple[str, int]], *, writer: str, after: int) -> bytes:
-    """Returns the JSON text of a snapshot that follows on the generation `after`; no two are equal."""
+def serialize_snapshot(files: dict[str, tuple[str, int]], *, writer: str, after: int) -> bytes:
+    """Returns the JSON text of a snapshot that follows generation `after`. Each text is unique."""
     named = {name: {"sha256": digest, "size": size} for name, (digest, size) in files.items()}
     return json.dumps({"format": FORMAT, "writer": writer, "after": after, "files": named}, indent=1).encode()
 
 
-def parsed(data: bytes, *, generation: int, modified: int) -> Snapshot:
+def parse_snapshot(data: bytes, *, generation: int, modified: int) -> Snapshot:
     """Reads a snapshot.
 
     Raises:
-        ValueError: It is none, or a name in it does not stay below a folder.
+        ValueError: It is malformed, or a name in it does not stay below a folder.
     """
     try:
         value = json.loads(data)
@@ -54,9 +54,9 @@ def parsed(data: bytes, *, generation: int, modified: int) -> Snapshot:
         raise ValueError(f"{type(error).__name__} {error}") from error
     if value["format"] != FORMAT:
         raise ValueError(f"format {value['format']}")
-    bad = misplaced(files, files)
-    if bad is not None:
-        raise ValueError(f"file {bad!r}")
+    invalid = find_invalid_name(files, files)
+    if invalid is not None:
+        raise ValueError(f"file {invalid!r}")
     for name, (digest, size) in files.items():
         if any(part.startswith(".") for part in name.split("/")) or not DIGEST.fullmatch(digest) or size < 0:
             raise ValueError(f"file {name!r}")

@@ -1,31 +1,31 @@
-"""What is worth remembering of a run: JSON lines on disk always, MLflow whenever it can be reached.
+"""Records runs, always as JSON lines on disk, and in MLflow whenever it can be reached.
 
-A tracked folder holds `history.jsonl` (one row of metrics a step), `tracking.jsonl` (everything else)
-and `tracking.json` (which MLflow run it belongs to). These files are the source of truth. A courier
-thread brings them to MLflow; it asks the server what is there already, so nothing is logged twice
-however often a run is killed, resumed, or delivered again. A server that is away costs training
-nothing: the courier says so once, tries again now and then, and once more at the end.
+A tracked folder contains `history.jsonl` (a row of metrics per step), `tracking.jsonl` (everything else) and
+`tracking.json` (which MLflow run it belongs to). These files are the source of truth. A background thread uploads them
+to MLflow. It first asks the server what it already has, so nothing is logged twice, even if a run is killed, resumed or
+delivered again. A server that cannot be reached does not affect training: the thread reports it once, tries again from
+time to time, and once more at the end.
 
-MLflow's asynchronous logging would take the place of the thread alone: what waits there is in memory, where a killed
-process loses it, and what a resumed run repeats would be logged twice.
+MLflow's asynchronous logging would replace only the thread. It keeps waiting records in memory, where a killed process
+loses them, and logs what a resumed run repeats twice.
 """
 
-from ganlib.tracking.address import Blocked, check_address, store_file, store_uri
-from ganlib.tracking.courier import sync_command
+from ganlib.tracking.address import DeliveryBlocked, check_address, store_file, store_uri
+from ganlib.tracking.background import sync_command
 from ganlib.tracking.delivery import deliver
 from ganlib.tracking.folder import (
     DEFAULT_EXPERIMENT,
     HISTORY,
     IDENTITY,
     JOURNAL,
-    flattened,
-    pending,
-    reason,
-    redacted,
+    error_summary,
+    flatten,
+    has_pending,
+    redact,
     run_id,
     tracked_folders,
 )
-from ganlib.tracking.store import initialise
+from ganlib.tracking.store import create_store
 from ganlib.tracking.tracker import Tracker
 
 __all__ = [
@@ -33,15 +33,15 @@ __all__ = [
     "HISTORY",
     "IDENTITY",
     "JOURNAL",
-    "Blocked",
+    "DeliveryBlocked",
     "Tracker",
     "check_address",
+    "create_store",
     "deliver",
-    "flattened",
-    "initialise",
-    "pending",
-    "reason",
-    "redacted",
+    "error_summary",
+    "flatten",
+    "has_pending",
+    "redact",
     "run_id",
     "store_file",
     "store_uri",

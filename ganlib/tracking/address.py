@@ -1,4 +1,4 @@
-"""Addresses of tracking stores: that of a database file, and which ones MLflow can log to at all."""
+"""Addresses of tracking stores: conversion from and to database files, and a check that MLflow can log to them."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ with epy.lazy_imports():
 ARTIFACTS = "mlflow-artifacts"  # folder beside a database file
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-WANTED = "expected http://HOST, https://HOST, sqlite:////PATH or another of MLflow's databases as tracking address"
-MAX_PATH = 504  # bytes; SQLite opens no longer path, since its journal's name has eight more
+EXPECTED = "expected http://HOST, https://HOST, sqlite:////PATH or another of MLflow's databases as tracking address"
+MAX_PATH = 504  # bytes; the limit of SQLite, whose journal's name is eight bytes longer
 
 
-class Blocked(ValueError):  # noqa: N818  # a state, which a server reports in many ways
-    """MLflow takes nothing until somebody changes something: the address, or a run or experiment that was deleted."""
+class DeliveryBlocked(ValueError):  # noqa: N818  # a state, which a server reports in many ways
+    """MLflow refuses everything until the user acts: the address is wrong, or the run or experiment was deleted."""
 
 
 def store_uri(file: Path) -> str:
     """Returns the tracking address of a database file.
 
     Args:
-        file: Absolute path, whatever its parts are called.
+        file: Absolute path; any characters are allowed in it.
 
     Raises:
-        ValueError: No address says this path, or SQLite does not open it.
+        ValueError: The path cannot be written as an address, or is too long for SQLite.
     """
     path = str(file)
     if len(os.fsencode(path)) > MAX_PATH:
-        raise ValueError(f"expected a path of at most {MAX_PATH} bytes, as SQLite does. Received: path={path!r}")
+        raise ValueError(f"expected a path of at most {MAX_PATH} bytes, SQLite's limit. Received: path={path!r}")
     try:
-        # MLflow makes the folder above what follows `sqlite:///` as it is written there, without decoding it: that
-        # would be another folder. An address that names the driver is left alone.
-        driver = "sqlite" if path == _quoted(path) else "sqlite+pysqlite"
+        # MLflow creates the parent folder of the path after `sqlite:///` without decoding it, which would be another
+        # folder. It does not do so if the address names the driver.
+        driver = "sqlite" if path == _quote(path) else "sqlite+pysqlite"
         uri = sqlalchemy.URL.create(driver, database=path).render_as_string()
-        said = sqlalchemy.make_url(uri).database
+        decoded = sqlalchemy.make_url(uri).database
     except UnicodeEncodeError:
-        said = None
-    if said != path:
+        decoded = None
+    if decoded != path:
         raise ValueError(f"expected a path that can be written as an address. Received: path={path!r}")
     return uri
 
 
-def _quoted(path: str) -> str:
+def _quote(path: str) -> str:
     return str(sqlalchemy.URL.create("sqlite", database=path).render_as_string()).removeprefix("sqlite:///")
 
 
 def store_file(uri: str) -> Path | None:
-    """Returns the database file of a tracking address, if it is the address of one."""
+    """Returns the database file of a tracking address, or None if the address is not that of a file."""
     if not uri.startswith(("sqlite:", "sqlite+")):
         return None
     database = sqlalchemy.make_url(uri).database
@@ -61,18 +61,18 @@ def store_file(uri: str) -> Path | None:
 
 
 def check_address(uri: str) -> None:
-    """Refuses an address that MLflow could never log to, whoever answers there.
+    """Checks that an address is one that MLflow can log to. Does not contact the server.
 
     Raises:
-        Blocked: It has no scheme, another one than MLflow knows, no host, or is that of a folder.
+        DeliveryBlocked: The address has no scheme, an unknown scheme or no host, or is that of a folder.
     """
-    shown = repr(uri.rpartition("@")[2].partition("?")[0])  # a password may stand before, or behind
+    shown = repr(uri.rpartition("@")[2].partition("?")[0])  # the rest may contain a password
     received = f"Received: MLFLOW_TRACKING_URI={shown}"
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise Blocked(f"{WANTED}: {error}. {received}") from None
+        raise DeliveryBlocked(f"{EXPECTED}: {error}. {received}") from None
     scheme = parts.scheme.partition("+")[0]
     if (scheme in SERVERS and host) or uri == "databricks":
         return
@@ -80,11 +80,11 @@ def check_address(uri: str) -> None:
         _check_database(uri, received)
     elif scheme in ("", "file"):
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
-            raise Blocked(
-                f"{WANTED}: without a scheme, or with file:, it is a folder, and MLflow logs to none. {received}"
+            raise DeliveryBlocked(
+                f"{EXPECTED}: without a scheme, or with file:, it is a folder, which MLflow cannot use. {received}"
             )
     elif scheme not in {"databricks", *_plugins()}:
-        raise Blocked(f"{WANTED}. {received}")
+        raise DeliveryBlocked(f"{EXPECTED}. {received}")
 
 
 def _plugins() -> set[str]:
@@ -96,11 +96,11 @@ def _check_database(uri: str, received: str) -> None:
         url = sqlalchemy.make_url(uri)
         sqlalchemy.create_engine(url)
     except ModuleNotFoundError as error:
-        # An installation without the steps: the command says what to install.
+        # An installation without the extra for steps: the command reports what to install.
         if error.name == "sqlalchemy":
             raise
-        raise Blocked(f"{error.name} is missing, which this database needs. {received}") from None
+        raise DeliveryBlocked(f"this database needs the module {error.name}, which is missing. {received}") from None
     except (sqlalchemy.exc.ArgumentError, ValueError, TypeError):
-        raise Blocked(f"{WANTED}. {received}") from None
+        raise DeliveryBlocked(f"{EXPECTED}. {received}") from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise Blocked(f"{WANTED}: a database in memory ends with each step. {received}")
+        raise DeliveryBlocked(f"{EXPECTED}: a database in memory is lost at the end of each step. {received}")

@@ -1,4 +1,4 @@
-"""The one place that speaks to MLflow: what of a folder the server has, and bringing the rest."""
+"""Uploads a folder's lines to MLflow, except those that the server already has."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
-from ganlib.tracking.address import ARTIFACTS, Blocked, check_address, store_file
+from ganlib.tracking.address import ARTIFACTS, DeliveryBlocked, check_address, store_file
 from ganlib.tracking.folder import (
     IDENTITY,
     JOURNAL,
     Line,
-    digest_of,
-    fingerprint,
+    digest_lines,
+    error_summary,
+    line_key,
     read,
-    reason,
     server_key,
 )
-from ganlib.tracking.runs import check_run, forget_events, run_of
-from ganlib.tracking.store import make
+from ganlib.tracking.runs import check_run, find_or_create_run, remove_event_tags
+from ganlib.tracking.store import create_database
 
 with epy.lazy_imports():
     import mlflow
@@ -36,55 +36,55 @@ if TYPE_CHECKING:
 
 MODEL_TAG = "gan_pipelines.model_sha256"
 FAILURE_TAG = "failure"
-NO_METRICS = ("step", "time", "event", "reaction", "text")  # what else a line of the history holds
-POINTS_A_CALL = 1000
-PARAMS_A_CALL = 100
+NON_METRICS = ("step", "time", "event", "reaction", "text")  # the other keys in a line of the history
+POINTS_PER_CALL = 1000
+PARAMS_PER_CALL = 100
 THUMBNAIL = (256, 256)
 LOCK_SECONDS = 15.0
-REFUSED = "INVALID_PARAMETER_VALUE"  # what MLflow answers to lines for a deleted run
-# The client must not repeat a request by itself: a slow `create_run` would make a second run, whereas the courier
-# asks first what is there. It must not print a run's address either, since that may hold a password.
+REFUSED = "INVALID_PARAMETER_VALUE"  # MLflow's error for lines of a deleted run
+# The client must not repeat requests: if `create_run` is slow, that would create a second run, while `Delivery` first
+# asks what exists. It must not print a run's address either, because it may contain a password.
 CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# How MLflow's page expects the files of a picture to be called; the thumbnail comes second.
+# The file names that MLflow's user interface expects for an image; the thumbnail is uploaded second.
 PICTURE = re.compile(r"images/((?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+?)(?P<thumbnail>\+compressed)?\.\w+")
 
 
 def deliver(folder: Path) -> int:
-    """Brings everything in a tracked folder to MLflow that is not there yet.
+    """Uploads all lines of a tracked folder that MLflow does not have yet.
 
     Returns:
         The number of lines in the folder.
 
     Raises:
-        Blocked: The run was deleted in MLflow, or the server's address is none.
+        DeliveryBlocked: The run was deleted in MLflow, or the server's address is invalid.
         RuntimeError: The server cannot be reached, or refuses a line.
     """
     lines = read(folder)
     try:
-        Delivery(folder).bring(lines)
-    except Blocked:
+        Delivery(folder).upload(lines)
+    except DeliveryBlocked:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it was, its text may hold a password
-        raise RuntimeError(reason(error)) from None
+    except Exception as error:  # noqa: BLE001  # the text of any error may contain a password
+        raise RuntimeError(error_summary(error)) from None
     return len(lines)
 
 
 class Delivery:
-    """Knows what of a folder the server has, and brings the rest."""
+    """Remembers which lines of a folder the server has, and uploads the rest."""
 
     def __init__(self, folder: Path) -> None:
-        self.calls = 0  # that the server answered
+        self.calls = 0  # number of requests that the server has answered
         self._folder = folder
         self._attached: MlflowClient | None = None
         self._run: Any = None  # mlflow.entities.Run, once attached
         self._points: dict[tuple[str, int], float] = {}
         self._pictures: dict[tuple[str, int], str] = {}
         self._done: set[str] = set()
-        self._judges = False
+        self._belongs = False
 
     @property
     def _client(self) -> MlflowClient:
@@ -96,24 +96,24 @@ class Delivery:
     def _run_id(self) -> str:
         return str(self._run.info.run_id)
 
-    def bring(self, lines: list[Line]) -> None:
-        """Logs the lines that the server does not have, in their order."""
-        # The courier of a run and `gan-pipelines sync` may come at the same time.
-        with storage.sole_user(self._folder / ".delivery", patience=LOCK_SECONDS):
+    def upload(self, lines: list[Line]) -> None:
+        """Logs the lines that the server does not have, in order."""
+        # The thread of a run and `gan-pipelines sync` may upload at the same time.
+        with storage.lock_folder(self._folder / ".delivery", timeout=LOCK_SECONDS):
             try:
-                self._bring_metrics([line for line in lines if "do" not in line])
+                self._upload_metrics([line for line in lines if "do" not in line])
                 for line in lines:
-                    if "do" in line and fingerprint(line) not in self._done:
-                        self._bring_line(line)
-                        self._done.add(fingerprint(line))
+                    if "do" in line and line_key(line) not in self._done:
+                        self._upload_line(line)
+                        self._done.add(line_key(line))
                         self.calls += 1
             except Exception as error:
-                client, self._attached = self._attached, None  # what the server has is asked before the next attempt
+                client, self._attached = self._attached, None  # the next attempt asks again what the server has
                 if client is not None and getattr(error, "error_code", "") == REFUSED:
-                    check_run(client, client.get_run(self._run_id))  # that may be because it was deleted meanwhile
+                    check_run(client, client.get_run(self._run_id))  # perhaps it was deleted meanwhile
                 raise
             before = storage.read_json(self._folder / IDENTITY)
-            identity = {**before, "delivered": digest_of(lines), "server": server_key(), "run_id": self._run_id}
+            identity = {**before, "delivered": digest_lines(lines), "server": server_key(), "run_id": self._run_id}
             if identity != before:
                 storage.write_json(self._folder / IDENTITY, identity)
 
@@ -124,53 +124,53 @@ class Delivery:
         check_address(uri)
         file = store_file(uri)
         if file is not None:
-            make(file, artifacts=file.with_name(ARTIFACTS))
+            create_database(file, artifacts=file.with_name(ARTIFACTS))
         client = mlflow.MlflowClient(uri)
         identity = storage.read_json(self._folder / IDENTITY)
-        self._judges = bool(identity.get("belongs"))
-        self._run = run = run_of(client, identity)
+        self._belongs = bool(identity.get("belongs"))
+        self._run = run = find_or_create_run(client, identity)
         self._points = {
             (name, point.step): point.value
             for name in run.data.metrics
             for point in client.get_metric_history(self._run_id, name)
         }
-        found = [PICTURE.fullmatch(item.path) for item in client.list_artifacts(self._run_id, "images")]
-        named = {(match["key"], int(match["step"])): match for match in found if match}
+        matches = [PICTURE.fullmatch(item.path) for item in client.list_artifacts(self._run_id, "images")]
+        named = {(match["key"], int(match["step"])): match for match in matches if match}
         self._pictures = {name: match[1] for name, match in named.items()}
-        whole = {(match["key"], int(match["step"])) for match in found if match and match["thumbnail"]}
+        complete = {(match["key"], int(match["step"])) for match in matches if match and match["thumbnail"]}
         journal = storage.read_lines(self._folder / JOURNAL)
-        if not self._judges:
-            forget_events(client, run, journal)
-        self._done = {fingerprint(line) for line in journal if line["do"] == "image" and _picture(line) in whole}
+        if not self._belongs:
+            remove_event_tags(client, run, journal)
+        self._done = {line_key(line) for line in journal if line["do"] == "image" and _picture(line) in complete}
         self.calls += 1
         return client
 
-    def _bring_metrics(self, rows: list[Line]) -> None:
+    def _upload_metrics(self, rows: list[Line]) -> None:
         client = self._client
         points = [
             entities.Metric(name, float(value), int(row["time"] * 1000), row["step"])
             for row in rows
             for name, value in row.items()
-            if name not in NO_METRICS and self._is_new(name, row["step"], float(value))
+            if name not in NON_METRICS and self._is_new(name, row["step"], float(value))
         ]
-        for start in range(0, len(points), POINTS_A_CALL):
-            chunk = points[start : start + POINTS_A_CALL]
+        for start in range(0, len(points), POINTS_PER_CALL):
+            chunk = points[start : start + POINTS_PER_CALL]
             client.log_batch(self._run_id, metrics=chunk, synchronous=True)
             self._points.update({(point.key, point.step): point.value for point in chunk})
             self.calls += 1
 
     def _is_new(self, name: str, step: int, value: float) -> bool:
-        """Says whether the server lacks a point.
+        """Returns whether the server does not have a point.
 
-        A training step that is made again after a resume is the same point, though its speed may differ. A
-        score of a folder that belongs to another is new if its value is: the model was judged another way.
+        A training step that is repeated after a resume is the same point, although its speed may differ. In a folder
+        that belongs to the run of another, a point with another value is new: the model was evaluated in another way.
         """
         known = self._points.get((name, step))
-        return known is None or (self._judges and known != value)
+        return known is None or (self._belongs and known != value)
 
-    def _bring_line(self, line: Line) -> None:
+    def _upload_line(self, line: Line) -> None:
         if "file" in line and not (self._folder / line["file"]).exists():
-            print(f"tracking: {self._folder / line['file']} is gone and cannot be delivered", flush=True)
+            print(f"tracking: {self._folder / line['file']} no longer exists and cannot be delivered", flush=True)
             return
         match line["do"]:
             case "params":
@@ -189,11 +189,11 @@ class Delivery:
                 self._log_status(line)
 
     def _log_params(self, values: dict[str, str]) -> None:
-        """Logs settings; where a resumed run changed one, which MLflow forbids, a tag tells its present value."""
+        """Logs settings. MLflow does not allow changes, so a setting that a resumed run changed is logged as a tag."""
         known = self._client.get_run(self._run_id).data.params
         params = [entities.Param(name, value) for name, value in values.items() if name not in known]
-        for start in range(0, len(params), PARAMS_A_CALL):
-            self._client.log_batch(self._run_id, params=params[start : start + PARAMS_A_CALL], synchronous=True)
+        for start in range(0, len(params), PARAMS_PER_CALL):
+            self._client.log_batch(self._run_id, params=params[start : start + PARAMS_PER_CALL], synchronous=True)
         self._log_tags({f"changed.{name}": value for name, value in values.items() if known.get(name, value) != value})
 
     def _log_tags(self, values: dict[str, str]) -> None:
@@ -201,13 +201,15 @@ class Delivery:
         self._client.log_batch(self._run_id, tags=tags, synchronous=True)
 
     def _log_image(self, line: Line) -> None:
-        """Logs a picture as `log_image` does, yet under one name however often, so that it never stands there twice."""
+        """Logs a picture like `log_image`, but always under the same name, so that repeating it adds no duplicate."""
         from PIL import Image
 
         key, step = _picture(line)
         path = self._folder / line["file"]
-        fresh = f"{key}+step+{step}+timestamp+{int(path.stat().st_mtime * 1000)}+{uuid.uuid5(uuid.NAMESPACE_OID, key)}"
-        name = self._pictures.setdefault((key, step), fresh)
+        new_name = (
+            f"{key}+step+{step}+timestamp+{int(path.stat().st_mtime * 1000)}+{uuid.uuid5(uuid.NAMESPACE_OID, key)}"
+        )
+        name = self._pictures.setdefault((key, step), new_name)
         with tempfile.TemporaryDirectory() as place, Image.open(path) as file:
             picture = file.convert("RGB")
             picture.save(Path(place, f"{name}.png"))
@@ -218,16 +220,16 @@ class Delivery:
         self._log_tags({"mlflow.loggedImages": "True"})
 
     def _log_dataset(self, line: Line) -> None:
-        profile = storage.as_text(line["profile"])
-        source = storage.as_text({"uri": line["source"]})
+        profile = storage.canonical_json(line["profile"])
+        source = storage.canonical_json({"uri": line["source"]})
         dataset = entities.Dataset(line["name"], line["digest"], "local", source, profile=profile)
         tags = [entities.InputTag("mlflow.data.context", "training")]
         inputs = [entities.DatasetInput(dataset, tags)]
         try:
             self._client.log_inputs(self._run_id, inputs)
         except mlflow.MlflowException as error:
-            # So MLflow calls a broken constraint: between its look for the data and its entry another run may have
-            # entered the same, which a second look finds.
+            # MLflow reports a violated constraint like this. Another run may have inserted the same data set between
+            # its query and its insertion, and a second call then finds it.
             if error.error_code != "BAD_REQUEST":
                 raise
             self._client.log_inputs(self._run_id, inputs)
@@ -244,11 +246,11 @@ class Delivery:
             if model.tags.get(MODEL_TAG) == digest:
                 if model.status == entities.LoggedModelStatus.READY:
                     return
-                client.delete_logged_model(model.model_id)  # a killed process left it half-way
+                client.delete_logged_model(model.model_id)  # left incomplete by a killed process
         network = keras.models.load_model(path, compile=False)
         inputs = [TensorSpec(np.dtype(x.dtype), (-1, *x.shape[1:]), x.name) for x in network.inputs]
         outputs = TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]), "images")
-        # Made first, and not by `log_model`: that needs an active run, and would end it as FINISHED.
+        # Created explicitly, because `log_model` would need an active run, and would end it as FINISHED.
         model = client.create_logged_model(*experiments, "generator", self._run_id, tags={MODEL_TAG: digest})
         mlflow.tensorflow.log_model(
             network,
@@ -271,5 +273,5 @@ class Delivery:
 
 
 def _picture(line: Line) -> tuple[str, int]:
-    """The key and step of a picture, as they stand in the names of its files."""
+    """Returns the key and step of a picture in the form used in its file names."""
     return line["key"].replace("/", "~"), line["step"]

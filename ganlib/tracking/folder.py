@@ -1,4 +1,4 @@
-"""A tracked folder: its files, what they say, and what of it must stay secret."""
+"""The files of a tracked folder, and functions to remove secrets from texts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Line = dict[str, Any]
 HISTORY = "history.jsonl"
 JOURNAL = "tracking.jsonl"
 IDENTITY = "tracking.json"
-EVENT_TAG = "health."  # what the name of an event's tag begins with
+EVENT_TAG = "health."  # prefix of the tags of events
 DEFAULT_EXPERIMENT = "gan-pipelines"
 
 
-def fresh_identity(run_name: str) -> dict[str, str]:
-    """What a folder remembers of its run from the first moment, so that it can be delivered from anywhere."""
+def new_identity(run_name: str) -> dict[str, str]:
+    """Returns the identity of a new folder's run, stored from the start, so that any machine can deliver it."""
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
     given = os.environ.get("MLFLOW_RUN_ID")
     return {
@@ -34,22 +34,22 @@ def fresh_identity(run_name: str) -> dict[str, str]:
 
 
 def read(folder: Path) -> list[Line]:
-    """All lines of a folder: the journal without its endings, the history, then how the run ended."""
+    """Returns all lines of a folder: the journal without status lines, the history, then the last status."""
     journal = storage.read_lines(folder / JOURNAL)
     endings = [line for line in journal if line["do"] == "status"]
     others = [line for line in journal if line["do"] != "status"]
     return [*others, *storage.read_lines(folder / HISTORY), *endings[-1:]]
 
 
-def pending(folder: Path) -> bool:
-    """Says whether lines of a tracked folder are undelivered, or went to another server than the present one."""
+def has_pending(folder: Path) -> bool:
+    """Returns whether some lines of a tracked folder are undelivered, or were delivered to another server."""
     lines, identity = read(folder), storage.read_json(folder / IDENTITY)
     elsewhere = server_key() is not None and identity.get("server") != server_key()
-    return bool(lines) and (elsewhere or identity["delivered"] != digest_of(lines))
+    return bool(lines) and (elsewhere or identity["delivered"] != digest_lines(lines))
 
 
 def server_key() -> str | None:
-    """Returns what tells the present tracking server from others, if there is one; its address may hold a secret."""
+    """Returns a hash that identifies the current tracking server, if any, since its address may contain a secret."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     return hashlib.sha256(uri.encode()).hexdigest()[:16] if uri else None
 
@@ -61,36 +61,36 @@ def run_id(folder: Path) -> str | None:
 
 
 def tracked_folders(root: Path) -> list[Path]:
-    """Returns the tracked folders at or below a folder, the oldest first; hidden ones are half-made."""
-    found = sorted(path.relative_to(root).parent for path in root.rglob(IDENTITY))
-    folders = [root / path for path in found if not any(part.startswith(".") for part in path.parts)]
+    """Returns the tracked folders at or below a folder, oldest first. Hidden folders are incomplete and ignored."""
+    paths = sorted(path.relative_to(root).parent for path in root.rglob(IDENTITY))
+    folders = [root / path for path in paths if not any(part.startswith(".") for part in path.parts)]
     return sorted(folders, key=lambda folder: float(storage.read_json(folder / IDENTITY)["began"]))
 
 
-def flattened(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Turns nested settings into dotted names."""
+def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Flattens nested settings to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         path = f"{prefix}{name}"
-        flat.update(flattened(value, prefix=f"{path}.") if isinstance(value, Mapping) else {path: value})
+        flat.update(flatten(value, prefix=f"{path}.") if isinstance(value, Mapping) else {path: value})
     return flat
 
 
-def fingerprint(line: Line) -> str:
-    """Returns what tells a line from others."""
-    return storage.as_text(line)
+def line_key(line: Line) -> str:
+    """Returns a text that identifies a line."""
+    return storage.canonical_json(line)
 
 
-def digest_of(lines: list[Line]) -> str:
-    """Returns what tells a folder's lines from what they were before."""
-    return hashlib.sha256(storage.as_text(lines).encode()).hexdigest()
+def digest_lines(lines: list[Line]) -> str:
+    """Returns a hash of a folder's lines, which changes whenever they do."""
+    return hashlib.sha256(storage.canonical_json(lines).encode()).hexdigest()
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error, without what must stay secret."""
-    return redacted((str(error).splitlines() or [""])[0] or type(error).__name__)[:300]
+def error_summary(error: Exception) -> str:
+    """Returns the first line of an error without secrets."""
+    return redact((str(error).splitlines() or [""])[0] or type(error).__name__)[:300]
 
 
-def redacted(text: str) -> str:
-    """Removes user, password and query, where secrets may stand, from every address in a text."""
+def redact(text: str) -> str:
+    """Removes user, password and query, which may be secret, from every address in a text."""
     return re.sub(r"(\w://\S*?)\?\S*", r"\1", re.sub(r"//[^@\s]*@", "//", text))

@@ -1,4 +1,4 @@
-"""The MLflow run of a tracked folder: found by what the folder remembers, or created."""
+"""Finds or creates the MLflow run of a tracked folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from ganlib.tracking.address import ARTIFACTS, Blocked, store_file
-from ganlib.tracking.folder import EVENT_TAG, Line, redacted
+from ganlib.tracking.address import ARTIFACTS, DeliveryBlocked, store_file
+from ganlib.tracking.folder import EVENT_TAG, Line, redact
 
 with epy.lazy_imports():
     import mlflow
@@ -21,94 +21,96 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY_TAG = "gan_pipelines.key"
-DELETED = "deleted"  # as MLflow calls this stage of a life
+DELETED = "deleted"  # MLflow's name of this lifecycle stage
 OTHER_NAME = "take another run name"
 
 
-def forget_events(client: MlflowClient, run: entities.Run, journal: list[Line]) -> None:
-    """Removes tags of events that a resumed run has taken back and not met again."""
-    told = {name for line in journal if line["do"] == "tags" for name in line["values"]}
+def remove_event_tags(client: MlflowClient, run: entities.Run, journal: list[Line]) -> None:
+    """Removes tags of events that are no longer in the journal, because the run resumed from an earlier step."""
+    tags = {name for line in journal if line["do"] == "tags" for name in line["values"]}
     for name in run.data.tags:
-        if name.startswith(EVENT_TAG) and name not in told:
+        if name.startswith(EVENT_TAG) and name not in tags:
             client.delete_tag(run.info.run_id, name)
 
 
-def run_of(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
-    """Returns the run of a folder, created if the server has none.
+def find_or_create_run(client: MlflowClient, identity: Mapping[str, Any]) -> entities.Run:
+    """Returns the run of a folder, and creates it if the server does not have it.
 
     Raises:
-        Blocked: It was deleted, or its experiment was.
+        DeliveryBlocked: The run or its experiment was deleted.
     """
     known = identity.get("run_id")
     if known:
         try:
             return check_run(client, client.get_run(known))
         except mlflow.MlflowException as error:
-            # Another server than last time gets a run of its own; a run that was given must be there.
+            # A different server than last time gets a new run, but a run given by the user must exist.
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" or known == os.environ.get("MLFLOW_RUN_ID"):
                 raise
-    experiment = experiment_of(client, identity["experiment"])
-    mine, all_runs = f"tags.`{KEY_TAG}` = '{identity['key']}'", entities.ViewType.ALL
-    found = client.search_runs([experiment], mine, run_view_type=all_runs)
-    if found:
-        first = min(found, key=lambda run: bool(run.info.lifecycle_stage == DELETED))
+    experiment = find_or_create_experiment(client, identity["experiment"])
+    query, all_runs = f"tags.`{KEY_TAG}` = '{identity['key']}'", entities.ViewType.ALL
+    runs = client.search_runs([experiment], query, run_view_type=all_runs)
+    if runs:
+        first = min(runs, key=lambda run: bool(run.info.lifecycle_stage == DELETED))
         return check_run(client, client.get_run(first.info.run_id))
     tags, began = {KEY_TAG: identity["key"]}, int(identity["began"] * 1000)
     return client.create_run(experiment, run_name=identity["run_name"], tags=tags, start_time=began)
 
 
 def check_run(client: MlflowClient, run: entities.Run) -> entities.Run:
-    """Refuses a run that was deleted.
+    """Returns a run after checking that it was not deleted.
 
     Raises:
-        Blocked: It was, or its experiment was.
+        DeliveryBlocked: The run or its experiment was deleted.
     """
     if run.info.lifecycle_stage != DELETED:
         return run
     _check_experiment(client, client.get_experiment(run.info.experiment_id))
-    restoring = _restoring(client, f"mlflow runs restore --run-id {run.info.run_id}")
+    advice = _restore_advice(client, f"mlflow runs restore --run-id {run.info.run_id}")
     other = "give another in MLFLOW_RUN_ID" if run.info.run_id == os.environ.get("MLFLOW_RUN_ID") else OTHER_NAME
-    raise Blocked(f"the MLflow run {run.info.run_name!r} was deleted. {restoring}, or {other}")
+    raise DeliveryBlocked(f"the MLflow run {run.info.run_name!r} was deleted. {advice}, or {other}")
 
 
-def experiment_of(client: MlflowClient, name: str, *, artifacts: Path | None = None) -> str:
-    """Returns the id of an experiment, created if the store has none of that name.
+def find_or_create_experiment(client: MlflowClient, name: str, *, artifacts: Path | None = None) -> str:
+    """Returns the id of an experiment, and creates it if the store does not have it.
 
     Args:
         client: Client of the store.
         name: Name of the experiment.
-        artifacts: Folder of a new experiment's artifacts; absent means beside a database file, and on a server
-            where that puts them.
+        artifacts: Folder for the artifacts of a new experiment. Default: beside a database file; for a server, the
+            server's own default.
 
     Raises:
-        Blocked: It was deleted.
+        DeliveryBlocked: The experiment was deleted.
     """
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         file = store_file(client.tracking_uri)
-        if artifacts is None and file is not None:  # MLflow's own choice is the working directory
+        if artifacts is None and file is not None:  # MLflow's default is the working directory
             artifacts = file.with_name(ARTIFACTS)
         place = None if artifacts is None else artifacts.absolute().as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=place))
         except mlflow.MlflowException:
-            found = client.get_experiment_by_name(name)  # another process may have been faster
-            if found is None:
+            experiment = client.get_experiment_by_name(name)  # another process may have been faster
+            if experiment is None:
                 raise
-    _check_experiment(client, found)
-    return str(found.experiment_id)
+    _check_experiment(client, experiment)
+    return str(experiment.experiment_id)
 
 
 def _check_experiment(client: MlflowClient, experiment: entities.Experiment) -> None:
     if experiment.lifecycle_stage == DELETED:
-        restoring = _restoring(client, f"mlflow experiments restore --experiment-id {experiment.experiment_id}")
-        raise Blocked(
-            f"the MLflow experiment {experiment.name!r} was deleted. {restoring}, or {OTHER_NAME} and another "
+        advice = _restore_advice(client, f"mlflow experiments restore --experiment-id {experiment.experiment_id}")
+        raise DeliveryBlocked(
+            f"the MLflow experiment {experiment.name!r} was deleted. {advice}, or {OTHER_NAME} and another "
             "experiment in MLFLOW_EXPERIMENT_NAME"
         )
 
 
-def _restoring(client: MlflowClient, command: str) -> str:
+def _restore_advice(client: MlflowClient, command: str) -> str:
     uri = client.tracking_uri
-    address = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} " if uri == redacted(uri) else ""  # else it holds a password
+    address = (
+        f"MLFLOW_TRACKING_URI={shlex.quote(uri)} " if uri == redact(uri) else ""
+    )  # otherwise it contains a password
     return f"Restore it: {address}{command}"

@@ -1,4 +1,4 @@
-"""Recording a run into a folder."""
+"""The class that records a run in a folder."""
 
 from __future__ import annotations
 
@@ -10,66 +10,66 @@ from types import TracebackType
 from typing import Any, Self
 
 from ganlib import storage
-from ganlib.tracking.courier import Courier
-from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, fingerprint, fresh_identity, redacted
+from ganlib.tracking.background import BackgroundDelivery
+from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, line_key, new_identity, redact
 
 
 class Tracker:
-    """Records a run into a folder, and has it delivered to MLflow in the background.
+    """Records a run in a folder, and delivers it to MLflow in the background.
 
-    MLflow is used if `MLFLOW_TRACKING_URI` is set. A new folder's run is `MLFLOW_RUN_ID`, as KFP's own plugin
-    sets it, or else one is created in the experiment `MLFLOW_EXPERIMENT_NAME`; a folder never changes its run.
+    MLflow is used if `MLFLOW_TRACKING_URI` is set. The run of a new folder is `MLFLOW_RUN_ID`, which KFP's own plugin
+    sets. Otherwise a run is created in the experiment `MLFLOW_EXPERIMENT_NAME`. A folder never changes its run.
 
     Args:
-        folder: Where the lines go; what is there already is kept, and delivered if it was not.
+        folder: Folder of the lines. Existing lines stay, and are delivered if they were not.
         run_name: Name of the MLflow run, if it must be created.
-        belongs_to: A tracked folder whose MLflow run this folder's lines go to.
-        delivers: Whether MLflow gets the lines; of several workers one delivers.
+        belongs_to: A tracked folder whose MLflow run also receives this folder's lines.
+        deliver: Whether to upload the lines to MLflow; of several workers, only one does.
     """
 
     def __init__(
-        self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None, delivers: bool = True
+        self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None, deliver: bool = True
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         if not (folder / IDENTITY).exists():
-            identity = storage.read_json(belongs_to / IDENTITY) if belongs_to is not None else fresh_identity(run_name)
+            identity = storage.read_json(belongs_to / IDENTITY) if belongs_to is not None else new_identity(run_name)
             own = {"began": time.time(), "delivered": "", "belongs": belongs_to is not None}
             storage.write_json(folder / IDENTITY, {**identity, **own})
-        self._seen = {fingerprint(line) for line in storage.read_lines(folder / JOURNAL)}
-        self._courier: Courier | None = None
-        self._delivers = delivers
+        self._written = {line_key(line) for line in storage.read_lines(folder / JOURNAL)}
+        self._background: BackgroundDelivery | None = None
+        self._deliver = deliver
 
     def __enter__(self) -> Self:
-        """Starts the courier, if there is a server to deliver to."""
-        if self._delivers and os.environ.get("MLFLOW_TRACKING_URI"):
-            self._courier = Courier(self.folder)
-            self._courier.start()
+        """Starts the background delivery, if a server is set."""
+        if self._deliver and os.environ.get("MLFLOW_TRACKING_URI"):
+            self._background = BackgroundDelivery(self.folder)
+            self._background.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Notes a failure in the run and delivers what is left."""
+        """Records a failure of the run and delivers the remaining lines."""
         try:
             if error is not None:
-                self.status("FAILED", reason=redacted(f"{type(error).__name__}: {error}")[:500])
+                self.status("FAILED", reason=redact(f"{type(error).__name__}: {error}")[:500])
         finally:
-            if self._courier is not None:
-                self._courier.finish()
+            if self._background is not None:
+                self._background.finish()
 
     def rewind(self, step: int) -> None:
-        """Forgets everything after a step and how the run ended, since it goes on from there."""
+        """Removes all lines after a step, and the final status, because the run resumes from that step."""
         history, journal = (storage.read_lines(self.folder / name) for name in (HISTORY, JOURNAL))
-        kept = [line for line in journal if line.get("step", 0) <= step and line["do"] != "status"]
+        remaining = [line for line in journal if line.get("step", 0) <= step and line["do"] != "status"]
         storage.write_lines(self.folder / HISTORY, [row for row in history if row["step"] <= step])
-        storage.write_lines(self.folder / JOURNAL, kept)
-        self._seen = {fingerprint(line) for line in kept}
+        storage.write_lines(self.folder / JOURNAL, remaining)
+        self._written = {line_key(line) for line in remaining}
         if any(line["do"] == "status" for line in journal):
             self.status("RUNNING")
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Records settings by dotted name; values are shown as text."""
+        """Records settings by dotted name, with their values as text."""
         self._write({"do": "params", "values": {name: str(value) for name, value in values.items()}})
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -82,19 +82,19 @@ class Tracker:
         self._wake()
 
     def event(self, step: int, *, problem: str, reaction: str, text: str) -> None:
-        """Records what happened at a step as a line of the history, and as a tag that holds the last of its kind."""
-        told = {"event": problem, "reaction": reaction, "text": text}
-        storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **told})
+        """Records an event as a line of the history, and as a tag, which the next event of its kind replaces."""
+        event = {"event": problem, "reaction": reaction, "text": text}
+        storage.append_line(self.folder / HISTORY, {"step": step, "time": round(time.time(), 3), **event})
         self._write(
             {"do": "tags", "values": {f"{EVENT_TAG}{problem}": f"step {step}, {reaction}: {text}"}, "step": step}
         )
 
     def image(self, file: Path, *, key: str, step: int) -> None:
-        """Records a picture inside the folder, as the picture of a key at a step."""
+        """Records a picture in the folder under a key and a step."""
         self._write({"do": "image", "file": str(file.relative_to(self.folder)), "key": key, "step": step})
 
     def artifact(self, file: Path, *, place: str = "") -> None:
-        """Records a file inside the folder, to be shown below a place among the run's artifacts."""
+        """Records a file in the folder as an artifact of the run, in the artifact folder `place`."""
         self._write({"do": "artifact", "file": str(file.relative_to(self.folder)), "place": place})
 
     def dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
@@ -102,19 +102,19 @@ class Tracker:
         self._write({"do": "dataset", "name": name, "digest": digest[:32], "source": source, "profile": dict(profile)})
 
     def model(self, file: Path, *, requirements: list[str]) -> None:
-        """Records a Keras file inside the folder as the run's model."""
+        """Records a Keras file in the folder as the run's model."""
         self._write({"do": "model", "file": str(file.relative_to(self.folder)), "requirements": requirements})
 
     def status(self, status: str, *, reason: str = "") -> None:
-        """Records how the run ended, `FINISHED`, `FAILED` or `KILLED`, or that it goes on, `RUNNING`."""
+        """Records the final status of the run, `FINISHED`, `FAILED` or `KILLED`, or that it runs again, `RUNNING`."""
         self._write({"do": "status", "status": status, "reason": reason, "time": time.time()})
 
     def _write(self, line: Line) -> None:
-        if fingerprint(line) not in self._seen:
-            self._seen.add(fingerprint(line))
+        if line_key(line) not in self._written:
+            self._written.add(line_key(line))
             storage.append_line(self.folder / JOURNAL, line)
         self._wake()
 
     def _wake(self) -> None:
-        if self._courier is not None:
-            self._courier.wake()
+        if self._background is not None:
+            self._background.wake()

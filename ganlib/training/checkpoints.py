@@ -117,7 +117,7 @@ def _arrays(trained: Trained) -> Arrays:
 def _write(path: Path, facts: dict[str, Any], arrays: Arrays) -> None:
     """Writes one npz file that is whole or absent."""
     told = np.frombuffer(json.dumps({"format": FORMAT, **facts}).encode(), np.uint8)
-    with storage.whole_file(path) as temporary, temporary.open("wb") as file:
+    with storage.atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays, **{FACTS: told})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ganlib.tracking import flattened
+from ganlib.tracking import flatten
 
 if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
@@ -20,7 +20,7 @@ def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: Prepare
         facts: What `model.json` will hold.
         dataset: The training images.
     """
-    tracker.params(flattened(facts["config"]))
+    tracker.params(flatten(facts["config"]))
     tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
     counts = {split: dataset.count(split) for split in ("train", "test")}
     tracker.dataset(

@@ -38,7 +38,7 @@ def write_model(
         facts: What else to record.
     """
     shipped = {"best": task.shipped(state.best_averaged()), "last": task.shipped(state.trained.averaged)}
-    with storage.whole_folder(output) as folder:
+    with storage.atomic_folder(output) as folder:
         for which, networks in shipped.items():
             for name, network in networks.items():
                 sampler = Sampler(

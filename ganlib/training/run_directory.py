@@ -60,7 +60,7 @@ class RunDirectory:
         """Waits until no other process has the lock, and downloads what the bucket has."""
         with contextlib.ExitStack() as lock:
             if self._chief:
-                lock.enter_context(storage.sole_user(self.folder, patience=LOCK_SECONDS))
+                lock.enter_context(storage.lock_folder(self.folder, timeout=LOCK_SECONDS))
             if self._mirror is not None:
                 self._mirror.pull()
             elif not self._chief and (self._local / CHECKPOINTS).is_dir():
@@ -75,7 +75,7 @@ class RunDirectory:
     ) -> None:
         """Uploads how the run ended."""
         with self._lock:
-            if self._begun and not isinstance(error, storage.TakenOver):
+            if self._begun and not isinstance(error, storage.WriteConflict):
                 self.upload()
 
     def begin(self) -> None:
@@ -93,11 +93,11 @@ class RunDirectory:
         """Uploads what is new, if the run directory is in a bucket; training continues where that fails.
 
         Raises:
-            storage.TakenOver: Another process has resumed this run.
+            storage.WriteConflict: Another process has resumed this run.
         """
         try:
             self.begin()
-        except storage.TakenOver:
+        except storage.WriteConflict:
             raise
         except (OSError, ValueError) as error:
             print(f"train: checkpoints are not uploaded for now: {error}", flush=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import __version__, runtime, storage
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import check_reference
-from ganlib.surroundings import own_keras, printable
 from ganlib.tasks import Sampler
-from ganlib.tracking import Tracker, flattened
+from ganlib.tracking import Tracker, flatten
 from ganlib.trained import SAMPLES_FOLDER, TrainedModel
 from ganlib.training.callbacks import (
     MeasureScore,
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 SCORE_SAMPLES = 1000  # in a score during training, or as many as there are test images if they are fewer
 
 
-@printable()
-@own_keras()
+@escape_output()
+@standard_keras()
 @runtime.without_autograph
 def train(
     dataset: PreparedDataset,
@@ -82,7 +82,7 @@ def train(
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
         TrainingDiverged: Training failed, and the reaction to that is to fail.
         RuntimeError: SIGTERM was received.
-        storage.TakenOver: Another process has resumed this run.
+        storage.WriteConflict: Another process has resumed this run.
     """
     architecture.check(dataset.image_shape)
     task.check_architecture(architecture)
@@ -136,14 +136,14 @@ class _Run:
 
     def train(self, output: Path) -> TrainedModel:
         """Trains from the newest checkpoint, or from the beginning, to the last step."""
-        settings = flattened({**self.settings, "resolved": self.resolved, **self.origin})
+        settings = flatten({**self.settings, "resolved": self.resolved, **self.origin})
         present = identifying_settings(settings, steps_are_free=self.config.schedule == "constant")
         check_owner(self.home, present)
         keep = self.config.keep_checkpoints if self.chief else 0
         checkpoints = Checkpoints(self.home / CHECKPOINTS, keep=keep)
         state, resumed = self._state(checkpoints)
         write_settings(self.home, present)
-        tracker = Tracker(self.home, run_name=self.config.run_name, delivers=self.chief)
+        tracker = Tracker(self.home, run_name=self.config.run_name, deliver=self.chief)
         self.directory.begin()  # the id of the MLflow run must be stored before there is one
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
@@ -194,7 +194,7 @@ class _Run:
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
         """Returns the state to start from, and whether it came from a checkpoint."""
         for folder in (checkpoints.folder, self.home / SAMPLES_FOLDER):
-            storage.sweep(folder)
+            storage.remove_partial_files(folder)
         state = build_state(
             self.strategy,
             task=self.task,

@@ -140,9 +140,9 @@ def sync(folder: Path, uri: str | None) -> None:
         folders = tracking.tracked_folders(folder)
         for tracked in folders:
             click.echo(f"{tracked}: {tracking.deliver(tracked)} records are in MLflow")
-    except tracking.Blocked as error:
+    except tracking.DeliveryBlocked as error:
         raise Stop(f"not synced: {error}", FAILURE) from error
     except Exception as error:  # any error of a server becomes one line
-        raise Stop(f"not synced: {tracking.reason(error)}", FAILURE) from error
+        raise Stop(f"not synced: {tracking.error_summary(error)}", FAILURE) from error
     if not folders:
         raise Stop(f"expected the folder of a run. Received: folder={str(folder)!r}", MISTAKE)

@@ -17,9 +17,9 @@ from kfp import local
 
 from ganlib import progress, steps, storage, tracking
 from ganlib.config import RunConfig
-from ganlib.data import describe, say, survey
+from ganlib.data import describe, print_description, survey
+from ganlib.environment import OUTPUT_ERRORS, escape_output, report_ignored_settings
 from ganlib.evaluation import Evaluation
-from ganlib.surroundings import ESCAPES, printable, say_what_is_ignored
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.kubeflow.package import to_arguments
 from pipelines.local import containers
@@ -52,7 +52,7 @@ class StepFailed(RuntimeError):  # noqa: N818  # not a bug of the program
         self.code = code
 
 
-@printable()
+@escape_output()
 def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -> Result:
     """Runs the pipeline on this machine, or resumes an interrupted run of the same name.
 
@@ -83,7 +83,7 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
         environment |= _subprocess_environment()
         with step_log(folder / "log.txt"):
-            say_what_is_ignored()
+            report_ignored_settings()
     else:
         _check_target(config.export.target, root)
         writes = [Path(home) for home in [config.training.home] if home and not storage.is_remote(home)]
@@ -121,7 +121,7 @@ def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     paths = {name: _locate(name, path) for name, path in locations.items() if path is not None}
     source = source.model_copy(update=paths)
     listing = source.listing()
-    say(describe(listing, survey(listing, config.data.value_range)))
+    print_description(describe(listing, survey(listing, config.data.value_range)))
     listing.check_splits()
     config.task.check_data(classes=len(listing.classes))
     fingerprint = listing.checksum(with_times=True)
@@ -190,7 +190,7 @@ def _tracking(root: Path) -> str:
     if file is None:
         return str(uri)
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", tracking.DEFAULT_EXPERIMENT)
-    local_uri = tracking.initialise(file, experiment=experiment)
+    local_uri = tracking.create_store(file, experiment=experiment)
     return uri or local_uri
 
 
@@ -210,7 +210,7 @@ def _subprocess_environment() -> dict[str, str]:
     """Returns environment variables for steps in subprocesses, which share the home of the user."""
     return {
         # KFP decodes the output of steps with this encoding, and fails on invalid bytes.
-        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{ESCAPES}",
+        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{OUTPUT_ERRORS}",
         "KERAS_HOME": os.devnull,  # Keras neither reads nor writes settings
     }
 
@@ -246,10 +246,10 @@ def _created_at(artifact: Any) -> float:
 def _upload_pending(folder: Path) -> None:
     """Tries once more to upload records that MLflow did not get while the steps ran."""
     for tracked in tracking.tracked_folders(folder / "steps"):
-        if tracking.pending(tracked):
+        if tracking.has_pending(tracked):
             try:
                 tracking.deliver(tracked)
-            except tracking.Blocked as error:
+            except tracking.DeliveryBlocked as error:
                 print(f"tracking: {error}. Then upload the rest with: {tracking.sync_command(folder)}", flush=True)
                 return
             except Exception:  # noqa: BLE001  # the steps have printed the reason; the records stay on disk
@@ -292,6 +292,6 @@ def _result(name: str, folder: Path, outputs: dict[str, Any], cached: tuple[str,
         seconds={step: float(artifact.metadata["seconds"]) for step, artifact in artifacts.items()},
         cached=cached,
         mlflow_run_id=tracking.run_id(places["trained"]),
-        mlflow_tracking_uri=tracking.redacted(uri),
+        mlflow_tracking_uri=tracking.redact(uri),
         published=outputs["exported"].metadata.get("published"),
     )

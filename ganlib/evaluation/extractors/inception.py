@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ganlib.environment import standard_keras
 from ganlib.evaluation.extractors import inception_network, inception_weights
 from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
 from ganlib.evaluation.extractors.resizing import ResizeMode
-from ganlib.surroundings import own_keras
 
 BATCH = 32
 
@@ -21,7 +21,7 @@ class Inception(FixedExtractor):
     """How images are resized to 299x299: `legacy`, bilinear without antialiasing as in the original graph, or `clean`,
     bicubic with antialiasing. Most published values were measured with legacy."""
 
-    @own_keras()
+    @standard_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
         """Builds the network with the weights of a file, or with the canonical weights."""
         loaded = inception_weights.canonical() if weights is None else inception_weights.read(weights)

@@ -127,7 +127,7 @@ def canonical() -> Weights:
         ValueError: The file in the cache is not the canonical one.
         storage.RemoteError: The weights are not in the cache and cannot be downloaded.
     """
-    path = storage.cached(ADDRESS)
+    path = storage.cache_path(ADDRESS)
     if not path.exists():
         try:
             storage.fetch(ADDRESS, check=_check_download)

@@ -8,9 +8,9 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import pixels, runtime, streams
+from ganlib.environment import standard_keras
 from ganlib.progress import Progress
 from ganlib.schema import Config
-from ganlib.surroundings import own_keras
 
 with epy.lazy_imports():
     import keras
@@ -65,7 +65,7 @@ class NetworkSettings(Config):
         Returns:
             Network from images in 0..255 to (features float32 [N, D], logits float32 [N, classes]).
         """
-        with own_keras(), runtime.keras_seed(streams.key("extractor weights", seed)):
+        with standard_keras(), runtime.keras_seed(streams.key("extractor weights", seed)):
             network = self._build(images.shape[1:], classes)
         batch = min(self.batch_size, len(images))
         steps = steps or self.steps(len(images))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from etils import epy
 
 from ganlib import pixels
+from ganlib.environment import standard_keras
 from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
-from ganlib.surroundings import own_keras
 
 with epy.lazy_imports():
     import keras
@@ -35,7 +35,7 @@ class Random(FixedExtractor):
 
     kind: Literal["random"] = "random"
 
-    @own_keras()
+    @standard_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
         """Builds the network with random weights, which are the same everywhere."""
         if weights is not None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from etils import epy
 
 from ganlib import storage
+from ganlib.environment import standard_keras
 from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
-from ganlib.surroundings import own_keras
 
 with epy.lazy_imports():
     import h5py
@@ -37,7 +37,7 @@ class SqueezeNet(FixedExtractor):
     """HDF5 file with the weights of the network without its top layer,
     squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5: a path, gs:// or https:// address."""
 
-    @own_keras()
+    @standard_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
         """Builds the network with the weights of a file."""
         if weights is None and self.weights is None:

@@ -1,4 +1,4 @@
-"""Settings that a user keeps for other programs: they change no result here, are named once, and are left as found."""
+"""Settings that a user has for other programs do not change results, are reported once, and are restored."""
 
 import contextlib
 import json
@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import pytest
 
-from ganlib import surroundings
+from ganlib import environment
+from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
-from ganlib.surroundings import own_keras, printable
 from ganlib.tasks import Generation
 from ganlib.training import TrainConfig, train
 
@@ -37,8 +37,8 @@ def put(values, policy):
 
 @pytest.fixture
 def foreign(monkeypatch):
-    """Keras as a user has set it for other networks, in this process."""
-    monkeypatch.setattr(surroundings, "_said", set())
+    """Settings of Keras for other networks, in this process."""
+    monkeypatch.setattr(environment, "_reported", set())
     before, policy = {name: getattr(keras.config, name)() for name in FOREIGN}, keras.config.dtype_policy()
     put(FOREIGN, POLICY)
     yield
@@ -46,28 +46,30 @@ def foreign(monkeypatch):
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """The same in Keras' file, for processes."""
+def keras_file(tmp_path, monkeypatch):
+    """The same settings in Keras' file, for other processes."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "keras.json").write_text(json.dumps({"backend": "torch", **FOREIGN}))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
 
 
 def made(digits, folder):
-    """What measuring and training make of the digits."""
+    """Returns the results of measuring and training on the digits."""
     reference = measure_reference(digits, MEASURING, folder / "reference")
     choices = {"task": Generation(latent_dim=8), "architecture": Dcgan(width=4), "objective": NonSaturating()}
     model = train(digits, reference, **choices, config=TRAINING, output=folder / "model")
     return model, reference
 
 
-def test_the_verbs_give_the_same_and_leave_kerass_settings_as_they_were(digits, foreign, kept, tmp_path, capsys):
+def test_the_steps_give_the_same_results_and_restore_the_settings_of_keras(
+    digits, foreign, keras_file, tmp_path, capsys
+):
     model, reference = made(digits, tmp_path / "foreign")
     evaluation = evaluate(model, digits, reference, MEASURING, tmp_path / "scores")
     exported = export(model, evaluation, ExportConfig(), tmp_path / "exported")
     assert settings() == {**FOREIGN, "policy": POLICY}
     assert exported.parity["keras"] < 1e-6
-    [note] = [line for line in capsys.readouterr().out.splitlines() if line.endswith("whole float32")]
+    [note] = [line for line in capsys.readouterr().out.splitlines() if line.endswith("full float32")]
     values = {"backend": "torch", **FOREIGN, "dtype_policy": POLICY}
     named = ", ".join(sorted(f"Keras' {name}={value}" for name, value in values.items()))
     assert note.startswith(f"note: {named} is ignored: ")
@@ -78,8 +80,8 @@ def test_the_verbs_give_the_same_and_leave_kerass_settings_as_they_were(digits, 
     assert reference.floor(50) == usual_reference.floor(50)
 
 
-def test_settings_are_left_as_they_were_by_what_fails_too(foreign):
-    with contextlib.suppress(KeyError), own_keras():
+def test_settings_are_restored_after_a_failure_too(foreign):
+    with contextlib.suppress(KeyError), standard_keras():
         assert settings()["policy"] == "float32"
         raise KeyError
     assert settings() == {**FOREIGN, "policy": POLICY}
@@ -94,8 +96,8 @@ def python(script, **environment):
 
 def test_variables_that_would_stop_keras_or_shorten_float32_are_replaced_and_named_once():
     script = (
-        "from ganlib.surroundings import own_keras\nimport os\n"
-        "for _ in range(2):\n    with own_keras():\n        pass\n"
+        "from ganlib.environment import standard_keras\nimport os\n"
+        "for _ in range(2):\n    with standard_keras():\n        pass\n"
         "print(os.environ['KERAS_BACKEND'], os.environ['ONEDNN_DEFAULT_FPMATH_MODE'])"
     )
     done = python(script, KERAS_BACKEND="torch", ONEDNN_DEFAULT_FPMATH_MODE="BF16")
@@ -107,20 +109,20 @@ def test_variables_that_would_stop_keras_or_shorten_float32_are_replaced_and_nam
 
 def test_keras_imports_what_is_used_of_it_and_the_rest_is_found_afterwards():
     script = (
-        "import sys\nfrom ganlib import surroundings\nbefore = len(sys.meta_path)\n"
-        "for _ in range(2):\n    surroundings.import_keras_alone()\n"
+        "import sys\nfrom ganlib import environment\nbefore = len(sys.meta_path)\n"
+        "for _ in range(2):\n    environment.hide_unused_libraries()\n"
         "print(len(sys.meta_path) - before)\nimport keras\n"
-        "print([name for name in surroundings.UNUSED_BY_KERAS if name in sys.modules])\n"
+        "print([name for name in environment.UNUSED_BY_KERAS if name in sys.modules])\n"
         "import matplotlib, pandas, sklearn\nprint('found')"
     )
     assert python(script).stdout.splitlines() == ["1", "[]", "found"]
 
 
-def test_settings_that_keras_refuses_are_told_in_one_error(tmp_path):
+def test_settings_that_keras_refuses_are_reported_in_one_error(tmp_path):
     (tmp_path / "keras.json").write_text('{"floatx": "bfloat16"}')
     script = (
-        "from ganlib.surroundings import own_keras\n"
-        "try:\n    with own_keras():\n        pass\nexcept ValueError as error:\n    print(error)"
+        "from ganlib.environment import standard_keras\n"
+        "try:\n    with standard_keras():\n        pass\nexcept ValueError as error:\n    print(error)"
     )
     [line] = python(script, KERAS_HOME=str(tmp_path)).stdout.splitlines()
     assert line.startswith("Keras cannot use its settings: Invalid `floatx` configuration.")
@@ -128,21 +130,21 @@ def test_settings_that_keras_refuses_are_told_in_one_error(tmp_path):
 
 
 def test_a_keras_that_was_imported_with_another_backend_is_refused(monkeypatch):
-    monkeypatch.setattr(keras.config, "backend", lambda: "torch")  # no other one is installed
+    monkeypatch.setattr(keras.config, "backend", lambda: "torch")  # no other backend is installed
     with pytest.raises(ValueError, match=r"imported with another backend before ganlib.* Received: backend='torch'"):
-        own_keras().__enter__()
+        standard_keras().__enter__()
 
 
-def test_a_letter_that_output_cannot_show_is_escaped_while_a_verb_works_and_no_longer():
+def test_a_character_that_output_cannot_show_is_escaped_only_while_a_step_runs():
     script = (
-        "from ganlib.surroundings import printable\nwith printable():\n    print('1 \\xb1 2 \\u65e5 \\udcff')\n"
+        "from ganlib.environment import escape_output\nwith escape_output():\n    print('1 \\xb1 2 \\u65e5 \\udcff')\n"
         "try:\n    print('\\xb1')\nexcept UnicodeEncodeError:\n    print('as before')"
     )
     done = python(script, PYTHONIOENCODING="ascii")
     assert done.stdout.splitlines() == [r"1 \xb1 2 \u65e5 \udcff", "as before"]
 
 
-def test_a_step_prints_every_letter_to_its_end():
+def test_a_step_escapes_characters_to_its_end():
     script = (
         "import types\nfrom ganlib.steps import step\n"
         "with step('evaluate_gan', types.SimpleNamespace(metadata={})):\n    print('85 \xb1 45')\nprint('\u65e5')"
@@ -151,7 +153,7 @@ def test_a_step_prints_every_letter_to_its_end():
     assert (done.returncode, done.stdout.splitlines()) == (0, [r"85 \xb1 45", r"\u65e5"])
 
 
-def test_output_that_is_no_stream_of_bytes_takes_every_letter(capsys, monkeypatch):
+def test_output_that_is_not_a_byte_stream_is_left_alone(capsys, monkeypatch):
     class Notebook:
         def __init__(self):
             self.text = ""
@@ -160,6 +162,6 @@ def test_output_that_is_no_stream_of_bytes_takes_every_letter(capsys, monkeypatc
             self.text += text
 
     monkeypatch.setattr(sys, "stdout", Notebook())
-    with printable():
+    with escape_output():
         print("±")
     assert sys.stdout.text == "±\n"

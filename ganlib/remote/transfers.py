@@ -1,4 +1,4 @@
-"""Bytes on their way, and work that is done several times at once; all of it stops soon where one part fails."""
+"""Transfers that can be stopped, and parallel work that stops as soon as one item fails."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ganlib.remote.file import Sink
 T = TypeVar("T")
 
 
-class Arrival:
-    """Passes the bytes of an object on, counts them, and takes no more than there are.
+class DownloadSink:
+    """Passes the bytes of an object on and counts them. Refuses more bytes than the object has.
 
     Attributes:
-        done: Bytes that have arrived.
+        done: Number of bytes so far.
     """
 
     def __init__(self, sink: Sink, *, start: int, size: int, stop: threading.Event) -> None:
@@ -25,18 +25,18 @@ class Arrival:
         self._sink, self._size, self._stop = sink, size, stop
 
     def write(self, data: bytes, /) -> int:
-        """Takes some bytes and returns how many."""
+        """Writes some bytes and returns their number."""
         if self._stop.is_set():
             raise OSError("stopped")
         if self.done + len(data) > self._size:
-            raise OSError(f"more than {self._size} bytes arrived")
+            raise OSError(f"received more than {self._size} bytes")
         self._sink.write(data)
         self.done += len(data)
         return len(data)
 
 
-class Departure:
-    """A file that can be read until the work is stopped."""
+class UploadSource:
+    """A file that can be read until the transfer is stopped."""
 
     def __init__(self, file: BinaryIO, *, stop: threading.Event) -> None:
         self.seek, self.tell = file.seek, file.tell
@@ -49,7 +49,7 @@ class Departure:
         return self._file.read(size)
 
 
-def parallel(
+def run_parallel(
     work: Callable[[T], object],
     items: Iterable[T],
     *,
@@ -57,27 +57,29 @@ def parallel(
     stop: threading.Event,
     progress: Progress | None = None,
 ) -> None:
-    """Does the work for every item, several at once.
+    """Calls a function for every item in several threads.
+
+    The first exception stops the other calls, and is raised.
 
     Args:
-        work: What is done; it ends soon once `stop` is set.
-        items: What it is done for; each is taken when its turn has come.
-        threads: How many at once.
-        stop: Is set when the work for one item has failed, which is then raised, or is interrupted.
-        progress: Is told how many are done.
+        work: The function; it should end soon after `stop` is set.
+        items: The items; each is taken from the iterable when a thread is free.
+        threads: Number of threads.
+        stop: Set when a call has failed or this call is interrupted.
+        progress: Updated with the number of finished items.
     """
-    turns, lock, done = iter(items), threading.Lock(), 0
+    remaining, lock, done = iter(items), threading.Lock(), 0
     failures: list[BaseException] = []
 
-    def take_turns() -> None:
+    def run() -> None:
         nonlocal done
         while not stop.is_set():
             with lock:
-                item = next(turns, turns)
-            if item is turns:
+                item = next(remaining, remaining)
+            if item is remaining:
                 return
             try:
-                work(item)  # type: ignore[arg-type]  # it is no item only where there are no more
+                work(item)  # type: ignore[arg-type]  # the default of `next` was excluded above
             except BaseException as error:  # noqa: BLE001  # raised below, in the thread that waits
                 failures.append(error)
                 stop.set()
@@ -88,7 +90,7 @@ def parallel(
                     progress.update(done)
 
     with ThreadPoolExecutor(threads) as pool:
-        workers = [pool.submit(take_turns) for _ in range(threads)]
+        workers = [pool.submit(run) for _ in range(threads)]
         try:
             wait(workers)
         except BaseException:
@@ -97,4 +99,4 @@ def parallel(
     if failures:
         raise failures[0]
     for worker in workers:
-        worker.result()  # taking an item may have failed too
+        worker.result()  # raises if iterating over the items failed

@@ -1,4 +1,4 @@
-"""Where one image lies: so little that another process can be told, which then opens the image itself."""
+"""Locations of images. A location is small, so that it can be sent to a process that opens the image itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from etils import epy
 
-from ganlib.data.kinds import unread
+from ganlib.data.kinds import unsupported_format
 
 with epy.lazy_imports():
     from PIL import Image
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
     from ganlib.remote import Object
 
 MAX_IMAGE_BYTES = 256 * 2**20  # no image of a data set is larger: a bomb, or not an image
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip file's member: magic, lengths of its name and of what is extra
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: magic, length of the name, length of the extra field
 LOCAL_MAGIC = b"PK\3\4"
 RAW_DEFLATE = -15
-PACKED_START = 2048  # bytes that hold the tables of a deflated block, and so its first bytes
+PACKED_START = 2048  # compressed bytes that are enough to decode the first bytes of a deflated block
 
 
-class Stored(Protocol):
-    """A place of an image. It can be pickled, and be opened by each process that shares the listing's open files."""
+class ImageLocation(Protocol):
+    """The location of an image. It can be pickled, and opened by any process that shares the listing's open files."""
 
     def open(self) -> Image.Image | NDArray[np.generic]:
-        """Opens the image, or gives its numbers; raises what Pillow raises on a damaged file."""
+        """Opens the image, or returns its array. A damaged file raises whatever Pillow raises."""
 
 
-class StoredFile(Stored, Protocol):
-    """A place of a file, which may be an image."""
+class FileLocation(ImageLocation, Protocol):
+    """The location of a file, which may be an image."""
 
     def content(self) -> bytes:
-        """Returns all bytes of the file; raises ValueError, OSError or what the archive's format raises on damage."""
+        """Returns all bytes of the file. Raises ValueError, OSError, or the archive format's own errors on damage."""
 
     def start(self, count: int) -> bytes:
-        """Returns the first bytes, as many as are asked for; fewer, or none, where they cannot be read."""
+        """Returns the first `count` bytes; fewer, or none, if they cannot be read."""
 
 
 class Pixels(NamedTuple):
-    """Pixels themselves: numbers [H, W] or [H, W, C]."""
+    """An image in memory: an array [H, W] or [H, W, C]."""
 
     array: NDArray[np.generic]
 
     def open(self) -> Image.Image | NDArray[np.generic]:
-        """Returns the picture of uint8 pixels; numbers of other types as they are, since Pillow has no mode for all."""
+        """Returns uint8 pixels as an image, and other types as an array, because Pillow does not support them all."""
         array = self.array
         if array.dtype != "uint8":
             return array
@@ -63,7 +63,7 @@ class Pixels(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file by its path."""
+    """A file on disk."""
 
     path: str
 
@@ -72,17 +72,17 @@ class File(NamedTuple):
         return _image(self.content())
 
     def content(self) -> bytes:
-        """Reads a regular file, or one that a link leads to."""
-        file, size = self._opened()
+        """Reads a regular file, or the target of a link."""
+        file, size = self._open()
         try:
             return _bytes(file, 0, size)
         finally:
             os.close(file)
 
     def start(self, count: int) -> bytes:
-        """Reads the beginning; of what is no regular file, nothing."""
+        """Reads the first bytes; none if this is not a regular file."""
         try:
-            file, _ = self._opened()
+            file, _ = self._open()
         except (OSError, ValueError):
             return b""
         try:
@@ -92,13 +92,13 @@ class File(NamedTuple):
         finally:
             os.close(file)
 
-    def _opened(self) -> tuple[int, int]:
-        """Opens a regular file, and tells its size; never waits for a pipe that bears an image's name."""
+    def _open(self) -> tuple[int, int]:
+        """Opens a regular file and returns its descriptor and size. Never blocks on a pipe."""
         file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             os.close(file)
-            raise ValueError("no regular file")
+            raise ValueError("not a regular file")
         return file, status.st_size
 
 
@@ -110,7 +110,7 @@ class Range(NamedTuple):
     size: int
 
     def open(self) -> Image.Image:
-        """Opens the image that the bytes are."""
+        """Opens the image."""
         return _image(self.content())
 
     def content(self) -> bytes:
@@ -118,20 +118,20 @@ class Range(NamedTuple):
         return _bytes(self.file, self.offset, self.size)
 
     def start(self, count: int) -> bytes:
-        """Reads the first of them."""
+        """Reads the first bytes."""
         return os.pread(self.file, min(count, self.size), self.offset)
 
 
 class ZipMember(NamedTuple):
-    """A member of an open zip file; nothing that the archive says of it is believed.
+    """A member of an open zip file. Everything that the archive states about it is verified.
 
     Attributes:
         file: Descriptor of the zip file.
-        header: Where the member begins.
-        method: How it is packed.
-        packed: Its bytes in the file.
-        size: Its bytes unpacked.
-        checksum: Their CRC-32.
+        header: Offset of the member's header.
+        method: Compression method.
+        packed: Compressed size in bytes.
+        size: Uncompressed size in bytes.
+        checksum: CRC-32 of the uncompressed bytes.
     """
 
     file: int
@@ -146,10 +146,10 @@ class ZipMember(NamedTuple):
         return _image(self.content())
 
     def content(self) -> bytes:
-        """Unpacks the file; no more than the size that the archive tells."""
+        """Unpacks the file, at most up to the stated size."""
         self._check_method()
         check_size(self.size)
-        data = _bytes(self.file, self._place(), self.packed)
+        data = _bytes(self.file, self._offset(), self.packed)
         if self.method == zipfile.ZIP_DEFLATED:
             data = zlib.decompressobj(RAW_DEFLATE).decompress(data, self.size + 1)
         if len(data) != self.size or zlib.crc32(data) != self.checksum:
@@ -157,10 +157,10 @@ class ZipMember(NamedTuple):
         return data
 
     def start(self, count: int) -> bytes:
-        """Unpacks the first bytes alone; of what is damaged, nothing."""
+        """Unpacks only the first bytes; none if the member is damaged."""
         try:
             self._check_method()
-            data = os.pread(self.file, min(self.packed, count + PACKED_START), self._place())
+            data = os.pread(self.file, min(self.packed, count + PACKED_START), self._offset())
             if self.method == zipfile.ZIP_DEFLATED:
                 return zlib.decompressobj(RAW_DEFLATE).decompress(data, count)
         except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
@@ -169,39 +169,39 @@ class ZipMember(NamedTuple):
 
     def _check_method(self) -> None:
         if self.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError("packed by another method than deflate, which alone is unpacked within bounds")
+            raise ValueError("expected the compression method deflate, the only one that can be unpacked within limits")
 
-    def _place(self) -> int:
-        """Returns where the packed bytes begin."""
+    def _offset(self) -> int:
+        """Returns the offset of the compressed bytes."""
         header = os.pread(self.file, LOCAL_HEADER.size, self.header)
         if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL_MAGIC):
-            raise zipfile.BadZipFile("damaged: no file begins where the archive says")
+            raise zipfile.BadZipFile("damaged: no file at the offset that the archive states")
         _, name, extra = LOCAL_HEADER.unpack(header)
         return self.header + LOCAL_HEADER.size + int(name) + int(extra)
 
 
-class InBucket(NamedTuple):
-    """An object of a bucket, as its listing told: other content is not read."""
+class BucketObject(NamedTuple):
+    """An object of a bucket, as it was when it was listed. If it has changed, it cannot be read."""
 
     bucket: str
     item: Object
 
     def open(self) -> Image.Image:
-        """Brings the bytes to memory and opens the image; raises RemoteError where that says nothing of the image."""
+        """Downloads the image to memory and opens it. Raises RemoteError for failures not caused by the image."""
         return _image(self.content())
 
     def content(self) -> bytes:
-        """Brings the bytes to memory."""
+        """Downloads the bytes to memory."""
         check_size(self.item.size)
-        return remote.content(self.bucket, self.item, limit=MAX_IMAGE_BYTES)
+        return remote.read_content(self.bucket, self.item, limit=MAX_IMAGE_BYTES)
 
     def start(self, count: int) -> bytes:
-        """Asks for the first bytes alone; raises RemoteError where the bucket cannot be read."""
-        return remote.start(self.bucket, self.item, count) if self.item.size else b""
+        """Downloads only the first bytes. Raises RemoteError if the bucket cannot be read."""
+        return remote.read_start(self.bucket, self.item, count) if self.item.size else b""
 
 
 class Unreadable(NamedTuple):
-    """Something with the name of a file that is not to be read."""
+    """Something that has the name of a file but must not be read."""
 
     reason: str
 
@@ -220,10 +220,10 @@ class Unreadable(NamedTuple):
 
 
 def check_size(size: int) -> None:
-    """Refuses what is larger than any image.
+    """Checks the size of a file before it is read.
 
     Raises:
-        ValueError: More than `MAX_IMAGE_BYTES`.
+        ValueError: It has more than `MAX_IMAGE_BYTES`.
     """
     if size > MAX_IMAGE_BYTES:
         raise ValueError(f"larger than any image, {size} bytes")
@@ -238,7 +238,7 @@ def _image(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data))
     except OSError as error:
-        name = unread(data)
+        name = unsupported_format(data)
         if name is None:
             raise
-        raise ValueError(f"{name}, a format that is not read here; convert it to PNG or JPEG") from error
+        raise ValueError(f"{name}, an unsupported format; convert it to PNG or JPEG") from error
