@@ -236,7 +236,7 @@ def verdict(steps: np.ndarray) -> str:
     """
     right = (np.diff(steps, axis=0) > 0).mean()
     seen = [step for step in range(1, len(steps)) if steps[step].min() > steps[0].max()]
-    return f"{right:.0%} from {seen[0]}" if seen else f"{right:.0%} unseen"
+    return f"{right:.0%} from {seen[0]}" if seen else f"{right:.0%} not separated"
 
 
 if __name__ == "__main__":
