@@ -4,7 +4,8 @@
 
 Trains on random colour images, twice for each line: a few steps, then more. The difference is the time of the
 additional steps alone, without tracing, scores and checkpoints. Two times are printed: what the clock shows, and the
-processors' time divided by their number, which is what the clock would show if no other program ran.
+processors' time divided by their number. The second one is a lower bound of the first one, and hardly depends on other
+programs that run.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[32, 64, 128], help="sides of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=64, help="images in a step")
     options = parser.parse_args()
-    print(f"| preset | size | clock, min per 1,000 steps | {os.cpu_count()} free cores, min per 1,000 steps |")
+    print("| preset | size | clock, min per 1,000 steps | processors, min per 1,000 steps |")
     print("|---|---|---|---|")
     for preset in options.presets:
         for size in options.sizes:
