@@ -243,7 +243,7 @@ def verdict(steps: np.ndarray) -> str:
     """
     right = (np.diff(steps, axis=0) > 0).mean()
     detected = [step for step in range(1, len(steps)) if steps[step].min() > steps[0].max()]
-    return f"{right:.0%} from {detected[0]}" if detected else f"{right:.0%}, none detected"
+    return f"{right:.0%} from {detected[0]}" if detected else f"{right:.0%} not separated"
 
 
 if __name__ == "__main__":

@@ -236,14 +236,14 @@ def test_a_loss_preset_names_its_command_its_time_and_its_score(call):
     losses = {
         name: text for name, text in settings.presets().items() if settings.preset_kind(yaml.safe_load(text)) == "loss"
     }
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "losses.md").read_text()
     assert "dcgan" in losses
     for name, text in losses.items():
         head = "\n".join(text.splitlines()[1:3])
         match = re.fullmatch(r"# `gan-pipelines (.+)`\n# .+: \d+ s of training, distance (.+) \(three seeds\).*", head)
         command, distance = match.groups()
         assert f"--preset {name} " in command
-        assert re.search(rf"^\| `{name}` \|.*\| {distance}[ ,;]", readme, re.MULTILINE)
+        assert re.search(rf"^\| `{name}` \|.*\| {distance}[ ,;]", page, re.MULTILINE)
         printed = json.loads(call(*shlex.split(command), "--dry-run", "--json").stdout)
         objective, training = printed["objective"], printed["training"]
         seen = training["steps"] * training["batch_size"] * objective.get("discriminator_steps", 1)
