@@ -33,7 +33,14 @@ from ganlib.training.interruption import Interruption
 from ganlib.training.introduction import data_settings, introduce
 from ganlib.training.output import write_model
 from ganlib.training.state import TrainState, build_state
-from ganlib.training.strategy import agree, is_chief, lost_workers_told, resolve_precision, resolve_strategy
+from ganlib.training.strategy import (
+    agree,
+    is_chief,
+    lost_workers_told,
+    resolve_compilation,
+    resolve_precision,
+    resolve_strategy,
+)
 from ganlib.training.trainer import Callback, Trainer
 
 with epy.lazy_imports():
@@ -262,8 +269,9 @@ class _Run:
     def resolved(self) -> dict[str, Any]:
         """What this machine makes of settings such as `auto`."""
         return {
-            "precision": resolve_precision(self.config.precision),
+            "precision": resolve_precision(self.config.precision, self.strategy.num_replicas_in_sync),
             "replicas": self.strategy.num_replicas_in_sync,
+            "compiled": resolve_compilation(self.config.compile, self.strategy.num_replicas_in_sync),
             "tensorflow": tf.__version__,
         }
 
