@@ -1,4 +1,4 @@
-"""What training leaves behind, as a folder that scoring and export read."""
+"""The folder that training writes, for evaluation, export and people."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 Which = Literal["best", "last"]
 BEST_AND_LAST: tuple[Which, ...] = get_args(Which)
-SAMPLES_FOLDER = "samples"  # where its pictures lie
+SAMPLES_FOLDER = "samples"  # of sheets
 
 
 class TrainedModel:
     """A trained generator in a folder, the best and the last. Use `TrainedModel.open(folder)`.
 
     Attributes:
-        folder: Where it lies.
+        folder: The folder.
         facts: Config, steps, score and devices of the run.
         task: What the generator does.
     """
@@ -85,7 +85,7 @@ class TrainedModel:
         return {"which": which, "averaged": True, "step": self.step(which), "sha256": sha256}
 
     def step(self, which: Which) -> int:
-        """Returns the step at which a kept generator stood."""
+        """Returns the step of the best or the last generator."""
         return int(self.facts[f"{which}_step"])
 
     def sampler(self, which: Which, held_out: PreparedDataset | None = None) -> Sampler:
@@ -111,7 +111,7 @@ class TrainedModel:
 
     @property
     def sheet_classes(self) -> tuple[str, ...]:
-        """Names of the classes that a sheet of samples shows, where they can be asked for."""
+        """Names of the classes that a sheet of samples shows, where a class can be asked for."""
         labels = sheet_labels(len(self.classes), side=sheet_side(self.image_shape))
         return tuple(dict.fromkeys(self.classes[label] for label in labels))
 
@@ -122,7 +122,7 @@ class TrainedModel:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What health noticed and did, in the order of the steps."""
+        """Health events of the run, in the order of the steps."""
         return [row for row in storage.read_lines(self.folder / tracking.HISTORY) if "event" in row]
 
     def witness(self, which: Which, name: str | None = None) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
@@ -132,7 +132,7 @@ class TrainedModel:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a KFP artifact of this model says of it."""
+        """Metadata of a KFP artifact of this model."""
         names = ("dataset", "precision", "replicas", "best_step", "best_score", "last_step", "rollbacks", "stopped")
         known = {name: self.facts[name] for name in names if self.facts[name] is not None}
         return {**known, "mlflow_run_id": tracking.run_id(self.folder) or "", "image_shape": self.facts["image_shape"]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ganlib.training.augmentation import NUMBERS, augmented
+from ganlib.training.augmentation import NUMBERS, augment
 
 ALL = ("colour", "translation", "cutout")
 CHOICES = [chosen for count in range(4) for chosen in itertools.combinations(ALL, count)]
@@ -61,7 +61,7 @@ def adjoint(images, numbers, directions, transforms):
     images = tf.convert_to_tensor(images)
     with tf.GradientTape() as tape:
         tape.watch(images)
-        product = tf.reduce_sum(augmented(images, numbers, transforms=transforms) * directions)
+        product = tf.reduce_sum(augment(images, numbers, transforms=transforms) * directions)
     return tape.gradient(product, images, unconnected_gradients="zero")
 
 
@@ -69,7 +69,7 @@ def adjoint(images, numbers, directions, transforms):
 @pytest.mark.parametrize("transforms", CHOICES, ids="+".join)
 def test_each_image_changes_as_the_paper_says(transforms, shape):
     images, numbers = drawn(shape)
-    found = augmented(images, numbers, transforms=transforms)
+    found = augment(images, numbers, transforms=transforms)
     wanted = np.stack([expected(image, own, transforms) for image, own in zip(images, numbers, strict=True)])
     assert found.shape == images.shape
     assert found.dtype == tf.float32
@@ -81,7 +81,7 @@ def test_numbers_at_their_extremes(shape):
     numbers = np.array(list(itertools.product([0, ALMOST_ONE], repeat=NUMBERS)), np.float32)
     images = np.repeat(drawn(shape, count=1)[0], len(numbers), axis=0)
     wanted = np.stack([expected(image, own, ALL) for image, own in zip(images, numbers, strict=True)])
-    np.testing.assert_allclose(augmented(images, numbers, transforms=ALL), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(augment(images, numbers, transforms=ALL), wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [8, 9, 28, 32, 64])
@@ -90,13 +90,13 @@ def test_every_shift_and_every_hole_is_as_likely_as_another(side):
     numbers = np.tile(MIDDLE, (steps, 1))
     numbers[:, 3] = (np.arange(steps) + 0.5) / steps
     rows = np.broadcast_to(np.arange(1, side + 1, dtype=np.float32)[:, None, None], (steps, side, side, 1))
-    middle = augmented(rows, numbers, transforms=["translation"])[:, side // 2, side // 2, 0]
+    middle = augment(rows, numbers, transforms=["translation"])[:, side // 2, side // 2, 0]
     np.testing.assert_array_equal(side // 2 + 1 - middle, np.arange(steps) - steps // 2)
     hole = (side + 1) // 2
     places = side + 1 - hole % 2
     numbers = np.tile(MIDDLE, (places, 1))
     numbers[:, 5] = (np.arange(places) + 0.5) / places
-    kept = augmented(np.ones((places, side, side, 1), np.float32), numbers, transforms=["cutout"])[:, :, side // 2, 0]
+    kept = augment(np.ones((places, side, side, 1), np.float32), numbers, transforms=["cutout"])[:, :, side // 2, 0]
     holes = side - np.sum(kept, axis=1)
     assert holes.max() == hole
     assert holes.min() == hole // 2 + hole % 2
@@ -109,7 +109,7 @@ def test_translation_moves_every_bit_and_touches_no_other_pixel(value):
     images[0, 8, 8, 0] = value
     numbers = MIDDLE.copy()[None]
     numbers[0, 3:5] = 0, ALMOST_ONE
-    moved = augmented(images, numbers, transforms=["translation"]).numpy()
+    moved = augment(images, numbers, transforms=["translation"]).numpy()
     wanted = np.zeros_like(images)
     wanted[:, :14, 2:] = images[:, 2:, :14]
     np.testing.assert_array_equal(moved.view(np.uint32), wanted.view(np.uint32))
@@ -117,16 +117,16 @@ def test_translation_moves_every_bit_and_touches_no_other_pixel(value):
 
 def test_grey_images_keep_their_colour():
     images, numbers = drawn((28, 28, 1))
-    np.testing.assert_array_equal(augmented(images, numbers, transforms=["colour"]), images)
+    np.testing.assert_array_equal(augment(images, numbers, transforms=["colour"]), images)
     np.testing.assert_array_equal(
-        augmented(images, numbers, transforms=ALL), augmented(images, numbers, transforms=["translation", "cutout"])
+        augment(images, numbers, transforms=ALL), augment(images, numbers, transforms=["translation", "cutout"])
     )
 
 
 def test_the_order_in_which_transforms_are_named_has_no_say():
     images, numbers = drawn((8, 8, 3))
     np.testing.assert_array_equal(
-        augmented(images, numbers, transforms=ALL), augmented(images, numbers, transforms=ALL[::-1])
+        augment(images, numbers, transforms=ALL), augment(images, numbers, transforms=ALL[::-1])
     )
 
 
@@ -135,8 +135,8 @@ def test_the_order_in_which_transforms_are_named_has_no_say():
 def test_the_gradient_is_the_adjoint(transforms, shape):
     images, numbers = drawn(shape)
     directions = np.random.default_rng(1).normal(size=images.shape).astype(np.float32)
-    constant = augmented(np.zeros_like(images), numbers, transforms=transforms)  # what brightness adds
-    linear = augmented(images, numbers, transforms=transforms) - constant
+    constant = augment(np.zeros_like(images), numbers, transforms=transforms)  # what brightness adds
+    linear = augment(images, numbers, transforms=transforms) - constant
     back = adjoint(images, numbers, directions, transforms)
     one = np.sum(np.float64(linear) * directions, axis=(1, 2, 3))
     other = np.sum(images * np.float64(back), axis=(1, 2, 3))
@@ -150,8 +150,8 @@ def test_a_gradient_can_be_differentiated_again():
     directions = tf.Variable(np.random.default_rng(1).normal(size=images.shape).astype(np.float32))
     with tf.GradientTape() as tape:
         product = tf.reduce_sum(adjoint(images, numbers, directions, ALL) * images)
-    constant = augmented(np.zeros_like(images), numbers, transforms=ALL)
-    linear = augmented(images, numbers, transforms=ALL) - constant
+    constant = augment(np.zeros_like(images), numbers, transforms=ALL)
+    linear = augment(images, numbers, transforms=ALL) - constant
     np.testing.assert_allclose(tape.gradient(product, directions), linear, rtol=0, atol=1e-5)
 
 
@@ -160,7 +160,7 @@ def test_equal_numbers_change_alike_and_other_numbers_otherwise(transform):
     images = np.repeat(drawn((16, 16, 3), count=1)[0], 8, axis=0)
     numbers = drawn((1, 1, 1), count=8)[1]
     numbers[1] = numbers[0]
-    found = augmented(images, numbers, transforms=[transform]).numpy()
+    found = augment(images, numbers, transforms=[transform]).numpy()
     assert len({image.tobytes() for image in found}) == 7
     np.testing.assert_array_equal(found[0], found[1])
 
@@ -168,8 +168,8 @@ def test_equal_numbers_change_alike_and_other_numbers_otherwise(transform):
 @pytest.mark.parametrize("transforms", CHOICES, ids="+".join)
 def test_a_replicas_share_is_that_part_of_the_whole(transforms):
     images, numbers = drawn((16, 16, 3))
-    whole = augmented(images, numbers, transforms=transforms)
-    shares = [augmented(images[part], numbers[part], transforms=transforms) for part in (slice(8), slice(8, 16))]
+    whole = augment(images, numbers, transforms=transforms)
+    shares = [augment(images[part], numbers[part], transforms=transforms) for part in (slice(8), slice(8, 16))]
     np.testing.assert_allclose(tf.concat(shares, axis=0), whole, rtol=0, atol=0 if transforms in EXACT else 1e-6)
 
 
@@ -181,17 +181,17 @@ def test_a_graph_gives_the_same_values_and_gradients(transforms, jit):
 
     @tf.function(autograph=False, jit_compile=jit)
     def compiled(images, numbers, directions):
-        values = augmented(images, numbers, transforms=transforms)
+        values = augment(images, numbers, transforms=transforms)
         return values, adjoint(images, numbers, directions, transforms)
 
     values, back = compiled(*map(tf.constant, (images, numbers, directions)))
     atol = 0 if transforms in EXACT else 1e-5
-    np.testing.assert_allclose(values, augmented(images, numbers, transforms=transforms), rtol=0, atol=atol)
+    np.testing.assert_allclose(values, augment(images, numbers, transforms=transforms), rtol=0, atol=atol)
     np.testing.assert_allclose(back, adjoint(images, numbers, directions, transforms), rtol=0, atol=atol)
 
 
 def test_a_batch_of_unknown_size_is_possible():
     images, numbers = drawn((16, 16, 3))
     specs = tf.TensorSpec([None, 16, 16, 3]), tf.TensorSpec([None, NUMBERS])
-    found = tf.function(lambda *given: augmented(*given, transforms=ALL), input_signature=specs)
-    np.testing.assert_allclose(found(images, numbers), augmented(images, numbers, transforms=ALL), rtol=0, atol=1e-6)
+    found = tf.function(lambda *given: augment(*given, transforms=ALL), input_signature=specs)
+    np.testing.assert_allclose(found(images, numbers), augment(images, numbers, transforms=ALL), rtol=0, atol=1e-6)

@@ -394,7 +394,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused(mistake, name):
         (["--set", "training.steps=many"], "training.steps: Input should be a valid integer"),
         (["--set", "training.steps"], "expected section.field=value. Received: --set 'training.steps'"),
         (["--set", "training.steps=["], "the value is not YAML. Received: --set 'training.steps=['"),
-        (["--set", "data.size=30"], "dcgan serves square images of 16 to 128 pixels a side in steps of 4"),
+        (["--set", "data.size=30"], "dcgan serves images of 16 to 1024 pixels a side in steps of 4"),
         (
             ["--set", "training.replicas=3"],
             "training: expected a batch size that the replicas share evenly. Received: ",

@@ -24,12 +24,12 @@ def test_there_is_one_parameter_a_section_and_it_holds_only_plain_values():
     assert RunConfig.model_validate(parameters) == RunConfig()
 
 
-@pytest.mark.parametrize("size", [8, 30, 132])
+@pytest.mark.parametrize("size", [8, 30, 133])
 def test_a_size_that_the_network_cannot_reach_is_refused_before_anything_is_built(size):
     with pytest.raises(ValidationError) as caught:
         RunConfig.model_validate({"data": {"size": size}})
     [line] = problems(caught.value)
-    assert "dcgan serves square images of 16 to 128 pixels a side in steps of 4" in line
+    assert "dcgan serves images of 16 to 1024 pixels a side in steps of 4" in line
     assert line.endswith(f"Received: size={size}x{size}")
 
 

@@ -227,7 +227,7 @@ def test_a_resumed_run_ends_with_the_same_bits(digits, reference, tmp_path, caps
     shutil.copytree(tmp_path / "home of whole", tmp_path / "home of rest")
     (tmp_path / "home of rest" / "checkpoints" / "step-000000004.npz").unlink()
     rest = run("rest")
-    assert "goes on from step 2" in capsys.readouterr().out
+    assert "resumes from step 2" in capsys.readouterr().out
     for kept in ("best", "last"):
         pairs = zip(whole.network(kept).get_weights(), rest.network(kept).get_weights(), strict=True)
         assert all((a == b).all() for a, b in pairs)

@@ -143,7 +143,7 @@ def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_
     last = start(tmp_path / "last" / "model", {"MLFLOW_TRACKING_URI": uri}, **often)
     whole = trained(digits, reference, tmp_path / "whole")
     assert last.wait() == 0, log_of(tmp_path / "last" / "model")
-    assert f"goes on from step {reached}" in log_of(tmp_path / "last" / "model")
+    assert f"resumes from step {reached}" in log_of(tmp_path / "last" / "model")
     model = TrainedModel.open(tmp_path / "last" / "model")
     assert_equal_bits(whole, model)
     assert [row["step"] for row in model.history] == list(range(2, 49, 2))
@@ -187,17 +187,17 @@ def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_t
     first[1].send_signal(signal.SIGTERM)  # not the chief
     assert [process.wait(60) for process in first] == [1, 1]
     assert storage.read_lines(home / "tracking.jsonl")[-1]["status"] == "KILLED"
-    assert "asked to end (SIGTERM)" in log_of(outputs[1])
+    assert "SIGTERM received" in log_of(outputs[1])
     (reached,) = {line for output in outputs for line in log_of(output).splitlines() if "interrupted at" in line}
     step = int(reached.partition("at step ")[2].split()[0])
     assert 18 <= step < 48
     assert (home / "checkpoints" / f"step-{step:09d}.npz").exists()
     apart = both((home, tmp_path / "elsewhere"))
     assert [process.wait(120) for process in apart] == [2, 2]
-    assert "error: train_gan: expected a home that all workers reach" in log_of(outputs[0])
+    assert "error: train_gan: expected a training.home that all workers can reach" in log_of(outputs[0])
     last = both()
     assert [process.wait(120) for process in last] == [0, 0], log_of(outputs[0])
-    assert f"goes on from step {step}" in log_of(outputs[0])
+    assert f"resumes from step {step}" in log_of(outputs[0])
     assert "images/s" not in log_of(outputs[1])  # one tells of progress
     assert_equal_bits(whole, TrainedModel.open(outputs[0]))
     assert not outputs[1].exists()
@@ -264,7 +264,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_the_run_nothing(
     often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6, "steps": 12}
     model = trained(digits, reference, tmp_path / "model", **often)
     assert fault.met >= 2
-    assert capsys.readouterr().out.count("what is new is not kept for now: access is denied (403)") == 2
+    assert capsys.readouterr().out.count("checkpoints are not uploaded for now: access is denied (403)") == 2
     assert model.facts["last_step"] == max(kept_steps(bucket)) == 12
 
 

@@ -231,7 +231,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(digits, reference, tmp
     resumed = run(digits, reference, tmp_path / "b", home=str(home))
     printed = capsys.readouterr().out
     assert "damaged checkpoint" in printed
-    assert "goes on from step 9" in printed
+    assert "resumes from step 9" in printed
     assert all((a == b).all() for a, b in zip(weights(plain[0]), weights(resumed), strict=True))
     for path in (home / "checkpoints").glob("*.npz"):
         damage(path)

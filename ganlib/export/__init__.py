@@ -1,4 +1,4 @@
-"""Export: a generator that anybody can load without this project, proved to be the trained one."""
+"""Export: files that anybody can load without this project, checked against the trained networks."""
 
 from ganlib.export.config import ExportConfig
 from ganlib.export.model import ExportedModel, export

@@ -9,12 +9,12 @@ from ganlib.schema import Config
 
 
 class ExportConfig(Config):
-    """What the exported generator must satisfy, and where it goes."""
+    """How closely exported files must agree with the trained networks, and where they are published."""
 
     tolerance: float = Field(default=1e-4, gt=0.0)
-    """Largest difference, on the range -1..1, between an exported image and the one made in training."""
+    """Largest difference, in the range -1..1, between an exported image and the same image in training."""
     target: str | None = Field(default=None, min_length=1)
-    """gs:// address or folder to which the exported model is published too; a later export replaces it there."""
+    """gs:// address or folder where the exported model is also published. A later export replaces it."""
 
     @field_validator("target")
     @classmethod

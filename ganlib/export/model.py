@@ -1,4 +1,4 @@
-"""The verb `export`: a generator that anybody can load without this project, proved to be the trained one."""
+"""Export: files that anybody can load without this project, checked against the trained networks."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ExportedModel:
     """An exported model in a folder: `saved_model/`, a Keras file of each network, `README.md`, `samples.png`.
 
     Attributes:
-        folder: Where it lies.
+        folder: The folder.
         parity: Differences that the check in a fresh process found.
-        target: Where it was published too, if anywhere.
+        target: Where it was also published, if anywhere.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class ExportedModel:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a KFP artifact of this model says of it."""
+        """Metadata of a KFP artifact of this model."""
         largest = max(self.parity["saved_model"], self.parity["keras"])
         published = {} if self.target is None else {"published": self.target}
         return {"largest_difference": largest, "framework": "tensorflow", **published}
@@ -61,21 +61,20 @@ class ExportedModel:
 @own_keras()
 @without_autograph
 def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, output: Path) -> ExportedModel:
-    """Writes the scored generator for shipping.
+    """Writes the scored networks as files that need nothing of this project.
 
     Args:
         model: What `training.train` left behind.
-        evaluation: Its scores; they say which of the kept generators was scored, and that one is shipped.
-        config: Tolerance of the check, and where the model is published.
+        evaluation: Its scores. The generator that was scored, best or last, is shipped.
+        config: Tolerance of the check, and where to publish the model.
         output: Folder to create; it appears whole or not at all.
 
     Returns:
         The exported model in `output`.
 
     Raises:
-        RuntimeError: The exported files do not give the images that training saw, or cannot be loaded.
-        ValueError: The scores are not those of a generator of this model; or the target cannot be written to, or is a
-            folder that no export wrote.
+        RuntimeError: The exported files do not give the images of training, or cannot be loaded.
+        ValueError: The scores are not of this model, or the target cannot be written, or no export wrote it.
         OSError: It could not be published; then `output` does not appear either.
     """
     _check_target(config.target)
@@ -110,7 +109,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
 
 
 def _scored(model: TrainedModel, evaluation: Evaluation) -> Which:
-    """Returns which of the kept generators was scored; refuses the scores of another one."""
+    """Returns which generator was scored; refuses the scores of another model."""
     scored = evaluation.generator or {}
     which: Which | None = next((name for name in BEST_AND_LAST if name == scored.get("which")), None)
     where = f"scores={str(evaluation.folder)!r}"
@@ -125,7 +124,7 @@ def _scored(model: TrainedModel, evaluation: Evaluation) -> Which:
 
 
 def _check_target(target: str | None) -> None:
-    """Refuses to replace a folder of somebody else."""
+    """Refuses to replace a folder that no export wrote."""
     if target is None:
         return
     if storage.is_remote(target):
@@ -138,5 +137,5 @@ def _check_target(target: str | None) -> None:
 
 
 def _requirements() -> list[str]:
-    """What the exported model needs, and nothing of this project."""
+    """Returns what the exported model needs; nothing of this project."""
     return [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}", f"numpy=={np.__version__}"]

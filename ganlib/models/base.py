@@ -1,4 +1,4 @@
-"""What an architecture is: networks for an image shape."""
+"""The base classes of architectures, which build networks for an image shape."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Architecture(Config):
 
     @abstractmethod
     def check(self, image_shape: ImageShape) -> None:
-        """Says whether the networks can serve an image shape, before anything is built.
+        """Checks whether the networks can be built for an image shape.
 
         Raises:
-            ValueError: They cannot; the message says what they can.
+            ValueError: They cannot; the message says for which shapes they can.
         """
 
     @property
     def judges_batches(self) -> bool:
-        """Whether the discriminator's answer to an image depends on the others of its batch, as batch norm makes it."""
+        """Whether the logit of an image depends on the others of its batch, as with batch norm in a discriminator."""
         return False
 
     @abstractmethod
@@ -37,9 +37,9 @@ class Architecture(Config):
 
         Args:
             image_shape: Height, width, channels.
-            classes: Number of classes that images are judged to be of, 0 for none.
+            classes: Number of classes that a label chooses from, 0 for none.
             dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
-            seed: Seed of whatever is random inside, such as dropout.
+            seed: Seed of random layers, such as dropout.
 
         Returns:
             Network from a dict with `images`, float32 [N, H, W, C] in -1..1, and where there are classes

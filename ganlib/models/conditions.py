@@ -1,7 +1,7 @@
-"""How networks take a class. Stock Keras layers alone, for generators are shipped without this project.
+"""Class conditions in networks, of stock Keras layers only, since generators are shipped without this project.
 
-A class enters as its one-hot vector, and what it says is a dense layer of that: an embedding whose gradients are
-dense, so they sum over replicas like all others. Without classes the vector is None and nothing is added.
+A class enters as a one-hot vector, followed by a dense layer. That is an embedding with dense gradients, which sum over
+replicas like all others. Without classes the vector is None and nothing is added.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ with epy.lazy_imports():
     import keras
     import tensorflow as tf
 
-MOMENTUM = 0.9  # of batch norm's statistics: their average over ten steps, since a generator's change fast
+MOMENTUM = 0.9  # of batch norm's statistics: they average over ten steps, since those of a generator change fast
 
 
 def network_inputs(
     name: str, shape: tuple[int, ...], classes: int
 ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor, keras.KerasTensor | None]:
-    """Begins a network that takes an array and, where there are classes, a label.
+    """Returns the inputs of a network that takes an array and, where there are classes, a label.
 
     Args:
-        name: Of the array's input.
+        name: Name of the input for the array.
         shape: Of the array, without the batch.
         classes: Number of classes; 0 leaves the label out.
 
@@ -41,7 +41,7 @@ def network_inputs(
 
 
 def join_class(latent: keras.KerasTensor, known: keras.KerasTensor | None) -> keras.KerasTensor:
-    """Appends the class's embedding to the latent, as wide and at first as loud: both are standard normal."""
+    """Appends an embedding of the class to the latent, with the same width and, at first, the same distribution."""
     if known is None:
         return latent
     normal = keras.initializers.RandomNormal(stddev=1.0)
@@ -50,8 +50,8 @@ def join_class(latent: keras.KerasTensor, known: keras.KerasTensor | None) -> ke
 
 
 def batch_norm(x: keras.KerasTensor, *, affine: bool = True, dtype: str) -> keras.KerasTensor:
-    """Normalises a batch; `affine` adds gain and bias, which conditional networks take from the class instead."""
-    # Under replicas the statistics are those of the global batch, so their number changes no result.
+    """Normalises a batch. `affine` adds gain and bias, which conditional networks take from the class instead."""
+    # Replicas use the statistics of the global batch, so their number changes no result.
     shared = tf.distribute.get_strategy().num_replicas_in_sync > 1
     layer = keras.layers.BatchNormalization(
         momentum=MOMENTUM, center=affine, scale=affine, synchronized=shared, dtype=dtype
@@ -60,7 +60,7 @@ def batch_norm(x: keras.KerasTensor, *, affine: bool = True, dtype: str) -> kera
 
 
 def modulate(x: keras.KerasTensor, known: keras.KerasTensor | None, *, dtype: str) -> keras.KerasTensor:
-    """Gives each channel of [N, H, W, C] its class's gain and bias, at first one and zero.
+    """Applies to each channel of [N, H, W, C] a gain and a bias of the class, initially one and zero.
 
     After `batch_norm` this is the conditional batch norm of de Vries et al. 2017, https://arxiv.org/abs/1707.00683.
     """
@@ -74,15 +74,15 @@ def modulate(x: keras.KerasTensor, known: keras.KerasTensor | None, *, dtype: st
 
 
 def projection_logits(features: keras.KerasTensor, known: keras.KerasTensor | None, *, dense: Any, initial: Any) -> Any:
-    """Returns logits: a linear layer of the features, and their projection on the class's embedding.
+    """Returns logits: a linear layer of the features plus their projection on the embedding of the class.
 
-    The projection is of Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637. In float32 whatever came before.
+    The projection is from Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637. Both are computed in float32.
 
     Args:
         features: [N, C].
         known: One-hot class or None.
         dense: Class of the linear layers, `Dense` or its like.
-        initial: Returns a new initializer, for one object used twice would give equal weights.
+        initial: Returns a new initializer, since one object used twice gives equal weights.
     """
     logits = dense(1, kernel_initializer=initial(), dtype="float32")(features)
     if known is None:

@@ -29,9 +29,9 @@ class Dcgan(Pyramid):
 
     kind: Literal["dcgan"] = "dcgan"
     discriminator_norm: Literal["none", "batch", "spectral"] = "none"
-    """The discriminator's: none, batch norm as in the paper, or spectral norm, which keeps training stable longest."""
+    """Normalisation of the discriminator: none, batch norm as in the paper, or spectral norm, the most stable one."""
     dropout: float = Field(default=0.3, ge=0.0, le=0.99)
-    """Share of activations that the discriminator drops after each convolution."""
+    """Dropout rate of the discriminator, after each convolution."""
     negative_slope: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Slope of LeakyReLU for negative values."""
 
@@ -41,7 +41,7 @@ class Dcgan(Pyramid):
         return self.discriminator_norm == "batch"
 
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
-        """Builds the generator; see the base class."""
+        """Builds the generator."""
         self.check(image_shape)
         stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         start = self.channels(stages)
@@ -57,12 +57,12 @@ class Dcgan(Pyramid):
             x = batch_norm(x, affine=known is None, dtype=dtype)
             x = keras.layers.LeakyReLU(negative_slope=self.negative_slope, dtype=dtype)(modulate(x, known, dtype=dtype))
         x = _up(image_shape[2], strides=2, dtype=dtype)(x)
-        # In float32 under mixed precision too: the last rounding of a picture is to 8 bits, not to 7.
+        # In float32 also under mixed precision: images are rounded to 8 bits, and bfloat16 has 7.
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
         return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
-        """Builds the discriminator; see the base class."""
+        """Builds the discriminator."""
         from ganlib.models.layers import ReplicaDropout
         from ganlib.models.spectral import weight_layers
 
@@ -90,7 +90,7 @@ class Dcgan(Pyramid):
 
 
 def _initial() -> keras.initializers.Initializer:
-    """A new initializer for each layer: one object used twice would give equal weights."""
+    """Returns a new initializer, since one object used twice gives equal weights."""
     return keras.initializers.RandomNormal(stddev=0.02)
 
 

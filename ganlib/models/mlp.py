@@ -21,9 +21,9 @@ LARGEST = 64
 class Mlp(LatentToImage):
     """Two layers of ReLU against two layers of maxout with dropout, the paper's networks for MNIST.
 
-    The paper's output is a sigmoid, here tanh, for images are in -1..1. Weights start as Glorot's uniform: at the
-    paper's widths nearly its +-0.05 in the generator, and right at other widths; its +-0.005 in the discriminator goes
-    with a learning rate of 0.1. A class is appended to the latent and projected in the discriminator.
+    The output is tanh, since images are in -1..1; the paper has a sigmoid. Weights start as Glorot's uniform, which at
+    the paper's widths is nearly its +-0.05 in the generator. Its +-0.005 in the discriminator needs a learning rate of
+    0.1. A class is appended to the latent and projected in the discriminator.
     """
 
     kind: Literal["mlp"] = "mlp"
@@ -32,14 +32,14 @@ class Mlp(LatentToImage):
     discriminator_width: int = Field(default=240, ge=1)
     """Maxout units of each of the discriminator's two hidden layers."""
     maxout_pieces: int = Field(default=5, ge=2)
-    """Linear functions of which a maxout unit takes the largest."""
+    """Linear functions of each maxout unit, which returns the largest."""
     input_dropout: float = Field(default=0.2, ge=0.0, le=0.99)
-    """Share of pixels that the discriminator does not see."""
+    """Dropout rate of the discriminator's pixels."""
     dropout: float = Field(default=0.5, ge=0.0, le=0.99)
-    """Share of units that the discriminator drops after each hidden layer."""
+    """Dropout rate of the discriminator, after each hidden layer."""
 
     def check(self, image_shape: ImageShape) -> None:
-        """Refuses sizes at which a weight for each pixel is too many; see the base class."""
+        """Refuses sizes at which a weight for each pixel is too many."""
         height, width, _ = image_shape
         if not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
             raise ValueError(
@@ -48,7 +48,7 @@ class Mlp(LatentToImage):
             )
 
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
-        """Builds the generator; see the base class."""
+        """Builds the generator."""
         self.check(image_shape)
         inputs, latent, known = network_inputs("latent", (latent_dim,), classes)
         x = join_class(latent, known)
@@ -60,7 +60,7 @@ class Mlp(LatentToImage):
         return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
-        """Builds the discriminator; see the base class."""
+        """Builds the discriminator."""
         from ganlib.models.layers import ReplicaDropout
 
         self.check(image_shape)

@@ -1,4 +1,4 @@
-"""What networks share that halve and double images in stages."""
+"""The base class of networks that halve and double images in stages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pyramid(LatentToImage, ABC):
 
     @model_validator(mode="after")
     def _check_bound(self) -> Pyramid:
-        # A default below a width that was asked for gives way, since nobody asked for it.
+        # A default below a width that the user has set gives way.
         if self.max_width < self.width and self.max_width != type(self).model_fields["max_width"].default:
             raise ValueError(
                 "expected max_width, the upper bound of the channels, to be at least width. "
@@ -32,7 +32,7 @@ class Pyramid(LatentToImage, ABC):
         return self
 
     def check(self, image_shape: ImageShape) -> None:
-        """Refuses shapes that stages of factor two cannot reach; see the base class."""
+        """Refuses shapes that stages of factor two cannot reach."""
         height, width, _ = image_shape
         if any(not SMALLEST <= side <= LARGEST or side % 4 for side in (height, width)):
             raise ValueError(

@@ -54,7 +54,7 @@ class R3gan(Pyramid):
         return self
 
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
-        """Builds the generator; see the base class."""
+        """Builds the generator."""
         self.check(image_shape)
         stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         start = self.channels(stages)
@@ -67,7 +67,7 @@ class R3gan(Pyramid):
         basis = keras.layers.EinsumDense("nc,hwc->nhwc", (height, width, start), kernel_initializer=normal, dtype=dtype)
         x = self._blocks(basis(x), stages, dtype)
         for stage in reversed(range(stages)):
-            x = _matched(x, self.channels(stage), dtype)
+            x = _match_channels(x, self.channels(stage), dtype)
             x = keras.layers.UpSampling2D(interpolation="bilinear", dtype=dtype)(x)
             x = self._blocks(x, stages, dtype)
         x = _convolution(image_shape[2], POINTWISE, dtype=dtype)(x)
@@ -75,7 +75,7 @@ class R3gan(Pyramid):
         return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
-        """Builds the discriminator; see the base class."""
+        """Builds the discriminator."""
         del seed  # nothing inside is random
         self.check(image_shape)
         stages, (height, width) = self.stages(image_shape), self.base(image_shape)
@@ -84,7 +84,7 @@ class R3gan(Pyramid):
         x = self._blocks(x, stages, dtype)
         for stage in range(stages):
             x = keras.layers.AveragePooling2D(2, dtype=dtype)(x)
-            x = _matched(x, self.channels(stage + 1), dtype)
+            x = _match_channels(x, self.channels(stage + 1), dtype)
             x = self._blocks(x, stages, dtype)
         mean = keras.initializers.RandomNormal(
             stddev=1.0 / math.sqrt(height * width)
@@ -130,6 +130,6 @@ def _convolution(
     )
 
 
-def _matched(x: Tensor, channels: int, dtype: str) -> Tensor:
+def _match_channels(x: Tensor, channels: int, dtype: str) -> Tensor:
     """Changes the channels where they differ, at the smaller of two maps for it commutes with resampling."""
     return x if x.shape[-1] == channels else _convolution(channels, POINTWISE, dtype=dtype)(x)

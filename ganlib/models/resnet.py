@@ -35,7 +35,7 @@ class Resnet(Pyramid):
     """Normalisation in the discriminator: `spectral` on every weight; `none` for gradient penalties."""
 
     def generator(self, *, latent_dim: int, image_shape: ImageShape, classes: int, dtype: str) -> keras.Model:
-        """Builds the generator; see the base class."""
+        """Builds the generator."""
         self.check(image_shape)
         stages, (height, width) = self.stages(image_shape), self.base(image_shape)
         start = self.channels(stages)
@@ -43,14 +43,14 @@ class Resnet(Pyramid):
         x = keras.layers.Dense(height * width * start, dtype=dtype)(latent)
         x = keras.layers.Reshape((height, width, start), dtype=dtype)(x)
         for stage in reversed(range(stages)):
-            x = _doubled(x, self.channels(stage), known, dtype)
-        x = _normalised(x, known, dtype)
+            x = _up_block(x, self.channels(stage), known, dtype)
+        x = _normalise(x, known, dtype)
         x = keras.layers.Conv2D(image_shape[2], 3, padding="same", dtype=dtype)(x)
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
         return keras.Model(inputs, images, name="generator")
 
     def discriminator(self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int) -> keras.Model:
-        """Builds the discriminator; see the base class."""
+        """Builds the discriminator."""
         from ganlib.models.spectral import weight_layers
 
         del seed  # nothing inside is random
@@ -62,8 +62,8 @@ class Resnet(Pyramid):
         x = images
         for stage in range(halvings + 2):
             channels = self.channels(min(stage, halvings))
-            x = _judging(x, channels, convolution, first=stage == 0, halve=stage < halvings, dtype=dtype)
-        # The sum of many places needs float32.
+            x = _down_block(x, channels, convolution, first=stage == 0, halve=stage < halvings, dtype=dtype)
+        # A sum over many places needs float32.
         x = keras.ops.sum(keras.layers.ReLU(dtype="float32")(x), axis=(1, 2))
         logits = projection_logits(x, known, dense=dense, initial=keras.initializers.GlorotUniform)
         return keras.Model(inputs, logits, name="discriminator")
@@ -74,27 +74,27 @@ def _initial(gain: float = 2.0) -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(gain, mode="fan_avg", distribution="uniform")
 
 
-def _normalised(x: Tensor, known: Tensor | None, dtype: str) -> Tensor:
+def _normalise(x: Tensor, known: Tensor | None, dtype: str) -> Tensor:
     x = batch_norm(x, affine=known is None, dtype=dtype)
     return keras.layers.ReLU(dtype=dtype)(modulate(x, known, dtype=dtype))
 
 
-def _doubled(x: Tensor, channels: int, known: Tensor | None, dtype: str) -> Tensor:
-    """A block of the generator: the map doubles before the first convolution."""
-    # No convolution here has a bias: the batch norms that follow would take it away again.
-    # A 1x1 convolution and the repetition of pixels commute: this order takes a quarter of the work.
+def _up_block(x: Tensor, channels: int, known: Tensor | None, dtype: str) -> Tensor:
+    """A block of the generator, which doubles the map before its first convolution."""
+    # No convolution here has a bias, since the batch norm that follows would remove it.
+    # A 1x1 convolution and the repetition of pixels commute; this order needs a quarter of the work.
     shortcut = keras.layers.Conv2D(channels, 1, use_bias=False, kernel_initializer=_initial(1.0), dtype=dtype)(x)
     shortcut = keras.layers.UpSampling2D(dtype=dtype)(shortcut)
     common = {"padding": "same", "use_bias": False, "dtype": dtype}
-    x = keras.layers.UpSampling2D(dtype=dtype)(_normalised(x, known, dtype))
+    x = keras.layers.UpSampling2D(dtype=dtype)(_normalise(x, known, dtype))
     x = keras.layers.Conv2D(channels, 3, kernel_initializer=_initial(), **common)(x)
-    x = _normalised(x, known, dtype)
+    x = _normalise(x, known, dtype)
     x = keras.layers.Conv2D(channels, 3, kernel_initializer=_initial(), **common)(x)
     return keras.layers.Add(dtype=dtype)([x, shortcut])
 
 
-def _judging(x: Tensor, channels: int, convolution: Any, *, first: bool, halve: bool, dtype: str) -> Tensor:
-    """A block of the discriminator; the first one has no ReLU before its image."""
+def _down_block(x: Tensor, channels: int, convolution: Any, *, first: bool, halve: bool, dtype: str) -> Tensor:
+    """A block of the discriminator. The first one has no ReLU before the image."""
     shortcut = x
     if not first:
         x = keras.layers.ReLU(dtype=dtype)(x)
@@ -102,7 +102,7 @@ def _judging(x: Tensor, channels: int, convolution: Any, *, first: bool, halve: 
     x = keras.layers.ReLU(dtype=dtype)(x)
     x = convolution(channels, 3, padding="same", kernel_initializer=_initial(), dtype=dtype)(x)
     if halve:
-        # Means and 1x1 convolutions commute: the shortcut shrinks first.
+        # Means and 1x1 convolutions commute, so the shortcut shrinks first.
         x = keras.layers.AveragePooling2D(2, dtype=dtype)(x)
         shortcut = keras.layers.AveragePooling2D(2, dtype=dtype)(shortcut)
     if halve or shortcut.shape[-1] != channels:

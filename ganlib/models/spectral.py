@@ -21,8 +21,8 @@ def weight_layers(*, spectral: bool) -> tuple[Any, Any]:
 class _Spectral(keras.layers.Layer):
     """A kernel that is divided by its largest singular value wherever it is used.
 
-    A pass makes one power iteration from `u`, the stored result of an earlier one; a pass in training stores its own.
-    Replicas hold equal kernels, so their iterations are equal. All of this is computed in float32.
+    Each pass makes one power iteration from the stored vector `u`, and stores the result in training. Replicas have
+    equal kernels, so their iterations are equal. All of this is computed in float32.
     """
 
     def __init__(self, units: int, *, use_bias: bool, kernel_initializer: Any, dtype: Any) -> None:
@@ -47,7 +47,7 @@ class _Spectral(keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def normalised_kernel(self, *, training: bool) -> tf.Tensor:
-        """Returns W / sigma(W) in the dtype in which the layer computes."""
+        """Returns W / sigma(W) in the compute dtype of the layer."""
         kernel = tf.convert_to_tensor(self.kernel)
         matrix = tf.reshape(kernel, [-1, self.units])
         constant = tf.stop_gradient(matrix)
@@ -55,11 +55,11 @@ class _Spectral(keras.layers.Layer):
         u = tf.math.l2_normalize(tf.matmul(constant, v, transpose_a=True))
         if training:
             self.u.assign(u)
-        # d sigma = v' dW u: the singular vectors count as constants, and W alone carries the gradient.
+        # d sigma = v' dW u: the singular vectors are constants, and only W has a gradient.
         sigma = tf.reduce_sum(v * (matrix @ u))
         return tf.cast(kernel / sigma, self.compute_dtype)
 
-    def _biased(self, outputs: tf.Tensor) -> tf.Tensor:
+    def _add_bias(self, outputs: tf.Tensor) -> tf.Tensor:
         return outputs if self.bias is None else tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
 
 
@@ -84,7 +84,7 @@ class SpectralDense(_Spectral):
 
     def call(self, inputs: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """Maps [N, C] to [N, units]."""
-        return self._biased(inputs @ self.normalised_kernel(training=training))
+        return self._add_bias(inputs @ self.normalised_kernel(training=training))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """[N, C] becomes [N, units]."""
@@ -125,7 +125,7 @@ class SpectralConv2D(_Spectral):
     def call(self, inputs: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """Maps [N, H, W, C] to [N, H', W', filters]."""
         kernel = self.normalised_kernel(training=training)
-        return self._biased(tf.nn.conv2d(inputs, kernel, strides=self._strides, padding=self._padding))
+        return self._add_bias(tf.nn.conv2d(inputs, kernel, strides=self._strides, padding=self._padding))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The sides shrink by the stride, and without padding by the kernel."""

@@ -1,4 +1,4 @@
-"""DiffAugment: discriminators see each image changed at random, so that they cannot learn little data by heart.
+"""DiffAugment: discriminators see each image changed at random, so that they cannot memorise few images.
 
 Zhao, Liu, Lin, Zhu and Han 2020, "Differentiable Augmentation for Data-Efficient GAN Training" (arXiv:2006.10738).
 """
@@ -15,32 +15,32 @@ with epy.lazy_imports():
 
 Transform = Literal["colour", "translation", "cutout"]
 NUMBERS = 7
-"""Random numbers an image: brightness, saturation, contrast, shift y, shift x, hole y, hole x."""
+"""Random numbers for each image: brightness, saturation, contrast, shift y, shift x, hole y, hole x."""
 
 
-def augmented(images: tf.Tensor, numbers: tf.Tensor, *, transforms: Collection[Transform]) -> tf.Tensor:
-    """Changes each image by its own random numbers, in the paper's order; gradients flow through to the images.
+def augment(images: tf.Tensor, numbers: tf.Tensor, *, transforms: Collection[Transform]) -> tf.Tensor:
+    """Changes each image by its own random numbers, in the order of the paper. Gradients flow to the images.
 
     Args:
         images: float32 [N, H, W, C], about -1..1. Grey ones (C = 1) keep their colour.
-        numbers: float32 [N, 7] in [0, 1), see `NUMBERS`; drawn with the global batch, so that replicas have no say,
-            and always all of them, so that one transform does not move the draws of another.
-        transforms: Which changes are made.
+        numbers: float32 [N, 7] in [0, 1), see `NUMBERS`. They are drawn with the global batch, so that they do not
+            depend on replicas, and always all seven, so that adding a transform does not change the draws of another.
+        transforms: Changes to make.
 
     Returns:
         float32 [N, H, W, C]; colour may leave -1..1.
     """
     brightness, saturation, contrast, *places = tf.unstack(numbers, NUMBERS, axis=1)
     if "colour" in transforms and images.shape[-1] > 1:
-        images = _coloured(images, brightness, saturation, contrast)
+        images = _change_colour(images, brightness, saturation, contrast)
     if "translation" in transforms:
-        images = _translated(images, *_shifts(images, *places[:2]))
+        images = _translate(images, *_shifts(images, *places[:2]))
     if "cutout" in transforms:
         images = _cut_out(images, *places[2:])
     return images
 
 
-def _coloured(images: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor, contrast: tf.Tensor) -> tf.Tensor:
+def _change_colour(images: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor, contrast: tf.Tensor) -> tf.Tensor:
     """Adds -0.5..0.5; scales distances from each pixel's mean by 0..2, from the image's mean by 0.5..1.5."""
     images += _per_image(brightness - 0.5)
     pixel_mean = tf.reduce_mean(images, axis=3, keepdims=True)
@@ -58,11 +58,11 @@ def _shifts(images: tf.Tensor, *numbers: tf.Tensor) -> list[tf.Tensor]:
     return shifts
 
 
-def _translated(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Moves each image by int32 [N] pixels, zeros following.
+def _translate(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Moves each image by int32 [N] pixels and fills up with zeros.
 
-    Pixels are gathered, since a product with shift matrices would round them where float32 is multiplied as TF32.
-    The gradient is the move back: gathered too, where TensorFlow's own would scatter.
+    It gathers pixels, since a product with shift matrices would round them under TF32. The gradient is the move back.
+    It gathers too, where TensorFlow's own gradient would scatter.
     """
 
     def move(images: tf.Tensor) -> tuple[tf.Tensor, object]:
@@ -70,20 +70,20 @@ def _translated(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tens
             side = images.shape[axis]
             source = tf.range(side) - shift[:, None]  # int32 [N, side]
             inside = tf.logical_and(source >= 0, source < side)
-            found = tf.gather(images, tf.clip_by_value(source, 0, side - 1), axis=axis, batch_dims=1)
+            moved = tf.gather(images, tf.clip_by_value(source, 0, side - 1), axis=axis, batch_dims=1)
             inside = tf.expand_dims(inside[..., None], 3 - axis)
-            images = tf.where(inside, found, 0.0)
-        return images, lambda gradient: _translated(gradient, -down, -right)
+            images = tf.where(inside, moved, 0.0)
+        return images, lambda gradient: _translate(gradient, -down, -right)
 
     return tf.custom_gradient(move)(images)
 
 
 def _cut_out(images: tf.Tensor, *numbers: tf.Tensor) -> tf.Tensor:
-    """Sets a hole of half the side to zero; its centre lies anywhere in the image, so that it may stick out."""
+    """Sets a hole of half the side to zero; its centre is anywhere in the image, so part of it may be outside."""
     within = []
     for side, number in zip(images.shape[1:3], numbers, strict=True):
         hole = (side + 1) // 2
-        # The centre of an even hole lies between two pixels: one place more than there are pixels.
+        # The centre of an even hole is between two pixels, so there is one place more than there are pixels.
         begin = _whole(number, side + 1 - hole % 2) - hole // 2
         offset = tf.range(side) - begin[:, None]  # int32 [N, side]
         within.append(tf.logical_and(offset >= 0, offset < hole))

@@ -1,4 +1,4 @@
-"""What happens while the networks train: measuring, picturing, recording, saving."""
+"""Callbacks of the training loop: scores, pictures, records and checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ganlib.tasks import Sampler
     from ganlib.tracking import Tracker
     from ganlib.training.checkpoints import Checkpoints
-    from ganlib.training.home import Home
+    from ganlib.training.run_directory import RunDirectory
     from ganlib.training.state import TrainState
     from ganlib.training.trainer import Callback, Row
 
@@ -30,16 +30,16 @@ TOLD = ("discriminator/", "generator/", "training/")  # what of a row a line of 
 
 
 class MeasureScore:
-    """Measures the averaged generator's distance to the real images, and keeps the best.
+    """Scores the averaged generator, and remembers the best.
 
     Args:
-        reference: Yardstick.
+        reference: What samples are compared with.
         sampler: Draws from the averaged generator.
-        checkpoints: Where the state at the best score is kept.
-        strategy: Of its workers the chief measures for all.
+        checkpoints: Saves the state of the best score.
+        strategy: The chief of its workers scores for all.
         every: Steps between two scores.
-        count: SaveSamples of a score.
-        seed: Seed of the run; every score is of the same samples.
+        count: Samples in a score.
+        seed: Seed of the run; every score uses the same inputs.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class MeasureScore:
 
     @property
     def measure(self) -> str:
-        """Name of the distance in the history."""
+        """Name of the score in the history."""
         return f"training/{self._reference.measure}"
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Adds the distance and the diversity to the row."""
         del step
-        measured = self._measured() if is_chief(self._strategy) else (0.0, 0.0, 0.0)
+        measured = self._measure() if is_chief(self._strategy) else (0.0, 0.0, 0.0)
         row[self.measure], row[VARIANCE], row[NEAREST] = summed(self._strategy, measured)
         state.clock.scores += 1
         if state.keep_best(row[self.measure]):
             self._checkpoints.save_best(state)
 
-    def _measured(self) -> tuple[float, float, float]:
+    def _measure(self) -> tuple[float, float, float]:
         images = (samples.images for samples in self._sampler.batches(self._count, seed=self._seed))
         features = self._reference.features(images)
         variance, nearest = self._reference.diversity(features)
@@ -79,11 +79,11 @@ class MeasureScore:
 
 
 class SaveSamples:
-    """Pictures samples of the averaged generator, always from the same inputs.
+    """Saves a sheet of samples of the averaged generator, always from the same inputs.
 
     Args:
         sampler: Draws from the averaged generator.
-        tracker: Records the pictures; they lie in its folder.
+        tracker: Records the pictures, in its folder.
         every: Steps between two pictures.
     """
 
@@ -92,7 +92,7 @@ class SaveSamples:
         self._sampler, self._tracker = sampler, tracker
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Writes one picture."""
+        """Writes one sheet."""
         del row, state
         path = sample_path(self._tracker.folder, step)
         sheet = self._sampler.sheet(seed=streams.key("training sheet"))
@@ -101,17 +101,17 @@ class SaveSamples:
 
 
 def sample_path(folder: Path, step: int) -> Path:
-    """Returns where the picture of a step lies."""
+    """Returns the path of the sheet of a step."""
     return folder / SAMPLES_FOLDER / f"step-{step:09d}.png"
 
 
-def later_pictures(folder: Path, step: int) -> list[Path]:
-    """Returns the pictures of steps after one, which a run that goes on from there will make anew, if at all."""
+def pictures_after(folder: Path, step: int) -> list[Path]:
+    """Returns the sheets of later steps, which a run that resumes from `step` makes again."""
     return [path for path in (folder / SAMPLES_FOLDER).glob("*.png") if path > sample_path(folder, step)]
 
 
 class RecordHistory:
-    """Writes every row into the history."""
+    """Writes every row to the history."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.every: int | None = None
@@ -147,7 +147,10 @@ class ReportProgress:
 
 
 class SaveCheckpoint:
-    """Writes a checkpoint. Comes first: a run that resumes from it looks at the step again, by whatever settings."""
+    """Writes a checkpoint.
+
+    It comes before the other callbacks: a run that resumes from it calls them again, with its own settings.
+    """
 
     def __init__(self, checkpoints: Checkpoints, *, every: int) -> None:
         self.every: int | None = every
@@ -163,35 +166,35 @@ class SaveOnTimer:
     """Writes a checkpoint and uploads the run on a timer. Comes first, as `SaveCheckpoint` does.
 
     Args:
-        checkpoints: Where the checkpoint goes.
-        home: What is kept.
-        minutes: Minutes of training between two times.
-        seconds: Those that training has taken already.
+        checkpoints: Where the checkpoint is written.
+        home: The run directory, which is uploaded.
+        minutes: Minutes of training between two checkpoints.
+        seconds: Seconds that training has taken already.
     """
 
-    def __init__(self, checkpoints: Checkpoints, home: Home, *, minutes: float, seconds: float) -> None:
+    def __init__(self, checkpoints: Checkpoints, home: RunDirectory, *, minutes: float, seconds: float) -> None:
         self.every: int | None = None
         self._checkpoints, self._home = checkpoints, home
-        self._seconds, self._kept = 60.0 * minutes, seconds
+        self._interval, self._last = 60.0 * minutes, seconds
         self._before: TrainState | None = None
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Keeps the run if it is time."""
+        """Saves and uploads if it is time."""
         del step, row
         self._before = state.snapshot()
-        if state.clock.seconds - self._kept >= self._seconds:
+        if state.clock.seconds - self._last >= self._interval:
             self._checkpoints.save(state)
-            self._home.keep()
-            self._kept = state.clock.seconds
+            self._home.upload()
+            self._last = state.clock.seconds
 
     def save_before_stop(self) -> None:
-        """Writes the state from before the look that stopped the run, so that a later start decides again."""
+        """Writes the state from before the callbacks that stopped the run, so that a restart decides again."""
         if self._before is not None:
             self._checkpoints.save(self._before)
 
 
 class SkippedOnWorker:
-    """Does nothing when a callback would be due that the chief alone calls; all workers look at the same steps."""
+    """Stands for a callback that only the chief calls, so that all workers stop the loop at the same steps."""
 
     def __init__(self, callback: Callback) -> None:
         self.every: int | None = callback.every

@@ -1,4 +1,4 @@
-"""Training that watches itself: finds problem, reacts as configured, records both, and ends when it is time."""
+"""Callbacks that react to problems of the training, and that end it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ganlib.training.state import TrainState
     from ganlib.training.trainer import Row
 
-DONE = {"note": "noted", "roll_back": "rolled back", "stop": "stopped", "fail": "failed"}
+PAST = {"note": "noted", "roll_back": "rolled back", "stop": "stopped", "fail": "failed"}
 
 
 class Guard:
@@ -23,9 +23,9 @@ class Guard:
 
     Args:
         config: Reactions and thresholds.
-        checkpoints: Where the state at the best score lies.
+        checkpoints: Holds the state of the best score.
         tracker: Records the events.
-        last_step: The run's last step, after which a rollback would be of no use.
+        last_step: The last step of the run, where a rollback would be useless.
     """
 
     def __init__(
@@ -35,19 +35,19 @@ class Guard:
         self._checkpoints, self._tracker = checkpoints, tracker
 
     def react(self, finding: Finding, row: Row, state: TrainState) -> None:
-        """Does what the config says, and records it.
+        """Does what the config says about a problem, and records it.
 
         Raises:
             TrainingDiverged: The reaction is to fail.
         """
         step, reaction, record = state.clock.step, self._reaction(finding, state), state.health
-        done = DONE[reaction]
+        done = PAST[reaction]
         if reaction == "roll_back" or (reaction == "stop" and finding.problem == "non_finite"):
             done += f" to the state of step {self._checkpoints.roll_back(state)}"
         if reaction == "roll_back":
             record.rollbacks += 1
             record.learning_rate_scale *= self.config.rollback_learning_rate_factor
-            record.signs.clear()  # they and the terms are of what was taken back
+            record.signs.clear()  # they describe the state before the rollback, and so do the terms
             record.told.clear()
             state.recent = Recent()
             done += f", learning rates now {record.learning_rate_scale:g} of those configured"
@@ -56,40 +56,40 @@ class Guard:
         print(f"health: step {step}: {finding.problem}, {done}: {finding.text}", flush=True)
         self._tracker.event(step, problem=finding.problem, reaction=done, text=finding.text)
         if reaction == "fail":
-            self._tracker.metrics(step, row)  # nothing after this one will record what was measured
+            self._tracker.metrics(step, row)  # no later callback will record them
             after = f", after {record.rollbacks} rollbacks" if record.rollbacks else ""
             raise TrainingDiverged(
-                f"step {step}{after}: {finding.problem}: {finding.text}; the checkpoints before are kept"
+                f"step {step}{after}: {finding.problem}: {finding.text}; earlier checkpoints are kept"
             )
         if reaction == "stop":
             state.stop(finding.problem, f"step {step}: {finding.problem}: {finding.text}")
 
     def _reaction(self, finding: Finding, state: TrainState) -> str:
-        wanted: str = getattr(self.config, finding.problem)
-        if wanted != "roll_back":
-            return wanted
+        reaction: str = getattr(self.config, finding.problem)
+        if reaction != "roll_back":
+            return reaction
         if finding.problem != "non_finite" and self._useless(finding, state):
             return "note"
         if state.health.rollbacks >= self.config.max_rollbacks:
             return "fail" if finding.problem == "non_finite" else "stop"
-        return wanted
+        return reaction
 
     def _useless(self, finding: Finding, state: TrainState) -> bool:
-        """Says whether a rollback would change nothing: from the best state, to one as bad, or with no step left."""
+        """Returns whether a rollback would change nothing: at the best state, to one as bad, or at the last step."""
         never_diverse = finding.problem == "collapsed" and not state.health.diverse
         step = state.clock.step
         return state.best.step == step or never_diverse or step == self._last_step
 
 
 class CheckTerms:
-    """Looks at every row of terms, before anything else does."""
+    """Checks every row of terms, before all other callbacks."""
 
     def __init__(self, guard: Guard) -> None:
         self.every: int | None = None
         self._guard = guard
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Takes what is not finite out of the row and reacts."""
+        """Removes values that are not finite from the row, and reacts."""
         first = state.clock.looked + 1
         broken = health.broken_terms(row)
         if broken:
@@ -103,33 +103,33 @@ class CheckTerms:
 
 
 class CheckScores:
-    """Looks at every score, and at how unlike each other the samples are."""
+    """Checks every score and the diversity of the samples."""
 
     def __init__(self, guard: Guard, *, measure: str, every: int) -> None:
         self.every: int | None = every
         self._guard, self._measure = guard, measure
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Reacts to the problems that it finds."""
+        """Reacts to what it finds."""
         del step
         config, rollbacks = self._guard.config, state.health.rollbacks
-        found = [
+        findings = [
             health.collapsed(row, state, config),
             health.degraded(row[self._measure], state, config),
             health.plateau(state, config),
         ]
-        for finding in found:
-            # What was found of a state that was taken back, or of a run that ends, is of no account any more.
+        for finding in findings:
+            # After a rollback, or once the run ends, the other findings no longer describe the state.
             if finding and state.health.rollbacks == rollbacks and state.ending is None:
                 self._guard.react(finding, row, state)
 
 
 class StopAtLimit:
-    """Ends training where it is good enough, or has taken its time.
+    """Ends training at a score or after a time.
 
     Args:
         reason: Name of the limit in `LIMITS` and in the section `training`.
-        config: Says where it lies.
+        config: Holds the limit.
     """
 
     def __init__(self, reason: str, config: TrainConfig) -> None:
@@ -137,7 +137,7 @@ class StopAtLimit:
         self._reason, self._config = reason, config
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Sets why training ends, if it does."""
+        """Stops the run if the limit is reached."""
         del row
         reached = LIMITS[self._reason](self._config, state)
         if state.ending is None and reached:
@@ -145,13 +145,13 @@ class StopAtLimit:
 
 
 def time_is_over(config: TrainConfig, state: TrainState) -> str | None:
-    """Returns a sentence if the run has used its minutes."""
+    """Returns a sentence if the run has used up its minutes."""
     minutes = config.max_minutes
     return f"training.max_minutes={minutes:g} is over" if minutes and state.clock.seconds >= 60.0 * minutes else None
 
 
 def target_is_reached(config: TrainConfig, state: TrainState) -> str | None:
-    """Returns a sentence if the best score is as good as was asked for."""
+    """Returns a sentence if the best score has reached the target."""
     target, best = config.target_score, state.best.score
     if target is None or best is None or best > target:
         return None

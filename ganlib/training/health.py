@@ -1,4 +1,4 @@
-"""Signs that training has failed, and the thresholds that tell them. What is done about them stands in `guard`."""
+"""Signs of a failing training. `guard` reacts to them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from ganlib.training.state import TrainState
 
 
-class TrainingDiverged(RuntimeError):  # noqa: N818  # names a state of the training, as the field speaks of it
-    """Training cannot go on: the message says what happened, when, and what to try."""
+class TrainingDiverged(RuntimeError):  # noqa: N818  # the field's word for this state of a training
+    """Training cannot continue. The message says what happened, when, and what to try."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem that was found.
+    """A problem of the training.
 
     Attributes:
-        problem: Which one; the name of its reaction in `HealthConfig`.
+        problem: Its kind, which is the name of the reaction in `HealthConfig`.
         text: What was measured, and what to try.
     """
 
@@ -37,7 +37,7 @@ def broken_terms(row: Mapping[str, float]) -> list[str]:
 
 
 def non_finite(broken: list[str], *, first_step: int, last_step: int) -> Finding:
-    """Returns the finding that terms became infinite or NaN within these steps."""
+    """Returns the finding that terms became infinite or NaN between two steps."""
     return Finding(
         "non_finite",
         f"{', '.join(broken)} became infinite or NaN somewhere within steps [{first_step}, {last_step}]. Try a "
@@ -46,20 +46,20 @@ def non_finite(broken: list[str], *, first_step: int, last_step: int) -> Finding
 
 
 def saturated(row: Mapping[str, float], state: TrainState, config: HealthConfig, *, steps: int) -> Finding | None:
-    """Looks at a stretch of `steps` steps for a discriminator from which the generator can learn nothing."""
+    """Checks the last `steps` steps for a discriminator from which the generator can learn nothing."""
     sure = row[ACCURACY] >= config.saturation_accuracy and 0.0 <= row[LOSS] < config.saturation_loss
     if not _lasting(state, config, "saturated", sure, by=steps, limit=config.saturation_steps):
         return None
     return Finding(
         "saturated",
-        f"the discriminator told {row[ACCURACY]:.1%} of the images rightly, its loss {row[LOSS]:.4f}, over "
+        f"the discriminator classified {row[ACCURACY]:.1%} of the images correctly, with loss {row[LOSS]:.4f}, for "
         f"{config.saturation_steps} steps. Try a penalty (objective.r1, objective=wgan_gp), "
         "model.discriminator_norm=spectral, or a lower training.discriminator_optimizer.learning_rate",
     )
 
 
 def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig) -> Finding | None:
-    """Looks at a measurement for samples without variance, or with many near duplicates."""
+    """Checks the samples of a score for lack of variance, and for near duplicates."""
     alike = row[VARIANCE] < config.min_variance_ratio or row[NEAREST] < config.min_distance_ratio
     state.health.diverse = state.health.diverse or not alike
     if not state.health.diverse and state.clock.scores <= config.warmup_scores:
@@ -68,14 +68,14 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
         return None
     return Finding(
         "collapsed",
-        f"the samples' features vary by {row[VARIANCE]:.3f} of what real images' do, and the nearest other sample is "
-        f"at {row[NEAREST]:.3f} of the distance of real images. Try lower learning rates, objective=relativistic or "
+        f"the variance of the samples' features is {row[VARIANCE]:.3f} times that of real images, and the distance "
+        f"to the nearest other sample {row[NEAREST]:.3f} times. Try lower learning rates, objective=relativistic or "
         "wgan_gp, or model.discriminator_norm=spectral",
     )
 
 
 def degraded(score: float, state: TrainState, config: HealthConfig) -> Finding | None:
-    """Looks at a score for a run that leaves its best behind."""
+    """Checks a score for a run that got much worse than its best."""
     best = score if state.best.score is None else state.best.score
     if not _lasting(state, config, "degraded", score > config.degraded_factor * best, limit=config.degraded_scores):
         return None
@@ -88,7 +88,7 @@ def degraded(score: float, state: TrainState, config: HealthConfig) -> Finding |
 
 
 def plateau(state: TrainState, config: HealthConfig) -> Finding | None:
-    """Looks for a run that has been without a better score for long."""
+    """Checks for a run without a better score for long."""
     if not _lasting(state, config, "plateau", state.best.step != state.clock.step, limit=config.patience):
         return None
     return Finding(
@@ -101,9 +101,9 @@ def plateau(state: TrainState, config: HealthConfig) -> Finding | None:
 def _lasting(
     state: TrainState, config: HealthConfig, problem: Problem, present: bool, *, limit: int, by: int = 1
 ) -> bool:
-    """Counts how long a sign has lasted; says whether it has lasted long enough, once for each time it lasts.
+    """Counts how long a sign has lasted. Returns whether it has lasted long enough, once for each time.
 
-    It says so again where the run goes on with another limit or another reaction.
+    It returns so again where the run resumes with another limit or another reaction.
     """
     record, settings = state.health, f"{getattr(config, problem)} at {limit}"
     if not present:

@@ -1,4 +1,4 @@
-"""What a process notices that is asked to end, as a pod is before its node is taken away."""
+"""SIGTERM, which a pod gets before its node is taken away."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Self
 
 
 class Interruption:
-    """Notes SIGTERM while it is entered, instead of ending at once; true once it came.
+    """A context that remembers SIGTERM instead of ending the process; it is true once the signal came.
 
-    Python hears signals in its main thread only: in another one, nothing is changed.
+    Python handles signals in its main thread only. In another thread nothing is changed.
     """
 
     def __init__(self) -> None:
-        self._came = False
-        self._listens = threading.current_thread() is threading.main_thread()
+        self._received = False
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
         self._before: signal._HANDLER = None
 
     def __enter__(self) -> Self:
-        """Begins to listen."""
-        if self._listens:
-            self._before = signal.signal(signal.SIGTERM, self._note)
+        """Replaces the handler of SIGTERM."""
+        if self._in_main_thread:
+            self._before = signal.signal(signal.SIGTERM, self._remember)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Gives the signal back to whoever had it."""
-        if self._listens:
-            signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)  # none: it was not Python's
+        """Restores the handler."""
+        if self._in_main_thread:
+            signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)  # None: the handler was not one of Python
 
     def __bool__(self) -> bool:
-        return self._came
+        return self._received
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self._came = True
-        print("train: asked to end (SIGTERM), which it does after a checkpoint", flush=True)
+        self._received = True
+        print("train: SIGTERM received; training ends after a checkpoint", flush=True)

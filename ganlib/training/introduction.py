@@ -1,4 +1,4 @@
-"""What is recorded of a run before its first step."""
+"""What MLflow gets to know of a run before its first step."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from ganlib.tracking import Tracker
 
 
-def introduce(tracker: Tracker, facts: Mapping[str, Any], dataset: PreparedDataset) -> None:
-    """Records what the run is made of.
+def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: PreparedDataset) -> None:
+    """Records the settings, the data set and the devices of a run.
 
     Args:
         tracker: Where it is recorded.
-        facts: What the trained model will say of itself.
-        dataset: The images that it is trained on.
+        facts: What `model.json` will hold.
+        dataset: The training images.
     """
     tracker.params(flattened(facts["config"]))
     tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
@@ -32,6 +32,6 @@ def introduce(tracker: Tracker, facts: Mapping[str, Any], dataset: PreparedDatas
 
 
 def data_settings(dataset: PreparedDataset) -> dict[str, Any]:
-    """Returns what the manifest has of the section `data`, without the place where the images were."""
+    """Returns the settings of the section `data` that the manifest holds, without the paths of the images."""
     source = {name: value for name, value in dataset.manifest["source"].items() if name not in ("path", "labels")}
     return {"name": dataset.name, "source": source, **dataset.manifest["preparation"]}

@@ -1,4 +1,4 @@
-"""How learning rates and the average of the generator change while training goes on."""
+"""Schedules of the learning rates and of the averaged generators."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ EMA_RAMP = 10.0
 def learning_rate_factor(
     step: tf.Tensor, *, schedule: Schedule, steps: int, decay_start_fraction: float = 0.0
 ) -> tf.Tensor:
-    """Returns what the learning rates are multiplied with, float32 in 0..1.
+    """Returns the factor on the learning rates, float32 in 0..1.
 
-    It is one up to the share `decay_start_fraction` of the run and falls from there, to zero at the run's last step.
+    It is 1 until the fraction `decay_start_fraction` of the run, and then falls to 0 at the last step.
 
     Args:
-        step: Updates that were made, int64.
+        step: Number of updates so far, int64.
         schedule: How it falls.
-        steps: Those of the whole run.
-        decay_start_fraction: Share of them after which it begins to fall.
+        steps: Updates of the whole run.
+        decay_start_fraction: Fraction of the steps after which it begins to fall.
     """
     if schedule == "constant":
         return tf.ones([])
@@ -38,11 +38,11 @@ def learning_rate_factor(
 def ema_decay(step: tf.Tensor, *, decay: float) -> tf.Tensor:
     """Returns the decay of the averaged generators, float32.
 
-    Ramped up as (1 + step) / (10 + step): an average that remembers its random beginning is of no use for long.
+    Early on it is (1 + step) / (10 + step), so that the average forgets its random start.
 
     Args:
-        step: Updates that were made, int64.
-        decay: What it is in the end.
+        step: Number of updates so far, int64.
+        decay: Its final value.
     """
     exact = tf.cast(step, tf.float64)
     return tf.cast(tf.minimum(tf.constant(decay, tf.float64), (1.0 + exact) / (EMA_RAMP + exact)), tf.float32)

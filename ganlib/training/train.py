@@ -23,15 +23,15 @@ from ganlib.training.callbacks import (
     SaveOnTimer,
     SaveSamples,
     SkippedOnWorker,
-    later_pictures,
+    pictures_after,
 )
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
 from ganlib.training.guard import CheckScores, CheckTerms, Guard, StopAtLimit
-from ganlib.training.home import CHECKPOINTS, Home, check_owner, claim, identifying
 from ganlib.training.interruption import Interruption
-from ganlib.training.introduction import data_settings, introduce
+from ganlib.training.introduction import data_settings, record_settings
 from ganlib.training.output import write_model
+from ganlib.training.run_directory import CHECKPOINTS, RunDirectory, check_owner, identifying_settings, write_settings
 from ganlib.training.state import TrainState, build_state
 from ganlib.training.strategy import (
     agree,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from ganlib.objectives import Objective
     from ganlib.tasks import Task
 
-SCORE_SAMPLES = 1000  # of a score on the way, where there are so many test images
+SCORE_SAMPLES = 1000  # in a score during training, or as many as there are test images if they are fewer
 
 
 @printable()
@@ -69,18 +69,17 @@ def train(
     config: TrainConfig,
     output: Path,
 ) -> TrainedModel:
-    """Trains a GAN, or goes on with it where `config.home` holds checkpoints.
+    """Trains a GAN, or resumes training where `config.home` holds checkpoints.
 
-    Asked to end by SIGTERM, it writes a checkpoint first. Of several workers each returns the same model; the chief's
-    lies in `output`.
+    On SIGTERM it writes a checkpoint and ends. All workers return the same model; only the chief writes `output`.
 
     Args:
         dataset: Prepared real images.
-        reference: Yardstick that the best generator is chosen by.
+        reference: What samples are compared with, to choose the best generator.
         task: What the generator is asked to do.
-        architecture: Which networks.
-        objective: Which game they play.
-        config: How long, how fast, what to keep.
+        architecture: The family of networks.
+        objective: The losses.
+        config: Settings of the training.
         output: Folder to create; it appears whole or not at all.
 
     Returns:
@@ -88,9 +87,9 @@ def train(
 
     Raises:
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
-        TrainingDiverged: The game failed, and the reaction to that is to fail.
-        RuntimeError: The process was asked to end.
-        storage.TakenOver: Another process goes on with this run.
+        TrainingDiverged: Training failed, and the reaction to that is to fail.
+        RuntimeError: SIGTERM was received.
+        storage.TakenOver: Another process has resumed this run.
     """
     architecture.check(dataset.image_shape)
     task.check_architecture(architecture)
@@ -102,7 +101,7 @@ def train(
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
     with (
-        Home(config.home, output, chief=is_chief(strategy)) as home,
+        RunDirectory(config.home, output, chief=is_chief(strategy)) as directory,
         runtime.deterministic(enabled=config.deterministic),
         runtime.without_remapper(),
     ):
@@ -114,14 +113,14 @@ def train(
             objective=objective,
             config=config,
             strategy=strategy,
-            kept=home,
+            directory=directory,
         )
-        return run.to_end(output if run.chief else home.folder / output.name)
+        return run.train(output if run.chief else directory.folder / output.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """Everything that one run is made of."""
+    """One run and everything it needs."""
 
     dataset: PreparedDataset
     reference: Reference
@@ -130,32 +129,32 @@ class _Run:
     objective: Objective
     config: TrainConfig
     strategy: tf.distribute.Strategy
-    kept: Home
+    directory: RunDirectory
 
     @property
     def home(self) -> Path:
-        """Folder of the run on this machine."""
-        return self.kept.folder
+        """The local folder of the run."""
+        return self.directory.folder
 
     @functools.cached_property
     def chief(self) -> bool:
         """Whether this process scores, records and saves."""
         return is_chief(self.strategy)
 
-    def to_end(self, output: Path) -> TrainedModel:
-        """Trains from wherever the home's checkpoints stand to the last step."""
+    def train(self, output: Path) -> TrainedModel:
+        """Trains from the newest checkpoint, or from the beginning, to the last step."""
         settings = flattened({**self.settings, "resolved": self.resolved, **self.origin})
-        present = identifying(settings, steps_are_free=self.config.schedule == "constant")
+        present = identifying_settings(settings, steps_are_free=self.config.schedule == "constant")
         check_owner(self.home, present)
         keep = self.config.keep_checkpoints if self.chief else 0
         checkpoints = Checkpoints(self.home / CHECKPOINTS, keep=keep)
         state, resumed = self._state(checkpoints)
-        claim(self.home, present)
+        write_settings(self.home, present)
         tracker = Tracker(self.home, run_name=self.config.run_name, delivers=self.chief)
-        self.kept.begin()  # whose MLflow run it is must outlive this machine before there is one
+        self.directory.begin()  # the id of the MLflow run must be stored before there is one
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
-            introduce(tracker, self.facts, self.dataset)
+            record_settings(tracker, self.facts, self.dataset)
             sampler = Sampler(
                 self.task,
                 next(iter(self.task.shipped(state.trained.averaged).values())),
@@ -164,13 +163,13 @@ class _Run:
                 held_out=self.dataset,
             )
             pictures = SaveSamples(sampler, tracker, every=self.config.sample_every)
-            for picture in later_pictures(self.home, state.clock.looked):
+            for picture in pictures_after(self.home, state.clock.looked):
                 picture.unlink()
             if resumed:
-                print(f"train: goes on from step {state.clock.step}", flush=True)
+                print(f"train: resumes from step {state.clock.step}", flush=True)
             else:
-                pictures(0, {}, state)  # growth is seen from its beginning, and MLflow's slider begins there
-                checkpoints.save_best(state)  # where a run without any score rolls back to
+                pictures(0, {}, state)  # samples before the first step, for the report and MLflow's slider
+                checkpoints.save_best(state)  # what a run without a score rolls back to
             trainer = Trainer(
                 state,
                 task=self.task,
@@ -180,7 +179,7 @@ class _Run:
                 asked_to_end=lambda: bool(interruption),
             )
             minutes, seconds = self.config.checkpoint_minutes, state.clock.seconds
-            timer = SaveOnTimer(checkpoints, self.kept, minutes=minutes, seconds=seconds)
+            timer = SaveOnTimer(checkpoints, self.directory, minutes=minutes, seconds=seconds)
             with lost_workers_told(self.strategy):
                 ended = trainer.run(
                     lambda start: self.task.batches(
@@ -196,12 +195,11 @@ class _Run:
                 print(f"train: stopped at {state.ending.text}", flush=True)
             tracker.status("FINISHED" if ended else "KILLED")
         if not ended:
-            reached = f"interrupted at step {state.clock.step} (SIGTERM)"
-            raise RuntimeError(f"{reached}; started again, it goes on from there")
+            raise RuntimeError(f"interrupted at step {state.clock.step} (SIGTERM); the same command resumes from there")
         return write_model(output, state, self.task, dataset=self.dataset, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
-        """Returns the state to go on from, and whether it came from a checkpoint."""
+        """Returns the state to start from, and whether it came from a checkpoint."""
         for folder in (checkpoints.folder, self.home / SAMPLES_FOLDER):
             storage.sweep(folder)
         state = build_state(
@@ -216,13 +214,13 @@ class _Run:
         resumed = checkpoints.restore(state)
         if not agree(self.strategy, lambda: (float(state.clock.step), float(state.trained.checksum()))):
             raise ValueError(
-                "expected a home that all workers reach, for they begin from different states. "
+                "expected a training.home that all workers can reach; they start from different states. "
                 f"Received: training.home={self.config.home}, step={state.clock.step}"
             )
         if state.clock.step > self.config.steps:
             raise ValueError(
-                f"the run in {self.home} already made {state.clock.step} steps. Take another run name, or at least as "
-                f"many. Received: training.steps={self.config.steps}"
+                f"the run in {self.home} already made {state.clock.step} steps; expected no fewer, or another name. "
+                f"Received: training.steps={self.config.steps}"
             )
         return state, resumed
 
@@ -235,7 +233,7 @@ class _Run:
         timer: SaveOnTimer,
         tracker: Tracker,
     ) -> list[Callback]:
-        """What happens on the way, in this order."""
+        """Returns the callbacks, in the order of their calls."""
         config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
         seed, every, count = config.seed, config.score_every, self.score_count
         score = MeasureScore(
@@ -245,7 +243,7 @@ class _Run:
         saves: list[Callback] = [SaveCheckpoint(checkpoints, every=config.checkpoint_every), timer]
         decisions: list[Callback] = [
             CheckTerms(guard),
-            StopAtLimit("max_minutes", config),  # before the score, so that the last generator has one
+            StopAtLimit("max_minutes", config),  # before the score, so that the last generator is scored
             score,
             CheckScores(guard, measure=score.measure, every=every),
             StopAtLimit("target_score", config),
@@ -261,13 +259,13 @@ class _Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The config's sections that training reads."""
+        """The sections of the config that training reads."""
         sections = {"task": self.task, "model": self.architecture, "objective": self.objective, "training": self.config}
         return {name: section.to_parameter() for name, section in sections.items()}
 
     @functools.cached_property
     def resolved(self) -> dict[str, Any]:
-        """What this machine makes of settings such as `auto`."""
+        """The choices made on this machine for settings such as `auto`."""
         return {
             "precision": resolve_precision(self.config.precision, self.strategy.num_replicas_in_sync),
             "replicas": self.strategy.num_replicas_in_sync,
@@ -277,7 +275,7 @@ class _Run:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """The code, the images and the yardstick."""
+        """Version of the code, and checksums of the images and the reference."""
         checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
         checksums["reference_images"] = self.reference.facts["dataset_sha256"]
         split = {"evaluation.reference_split": self.reference.split}
@@ -285,15 +283,15 @@ class _Run:
 
     @property
     def score_count(self) -> int:
-        """Samples of a score on the way."""
+        """Samples in a score during training."""
         count = self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
         return count if self.task.samples_from == "seed" else min(count, self.dataset.count("test"))
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
-        """What the trained model says of itself."""
+        """What `model.json` holds."""
         settings = self.settings
-        settings["training"].pop("home", None)  # a place on this machine, no property of the model
+        settings["training"].pop("home", None)  # a path on this machine, not a property of the model
         return {
             "config": {"data": data_settings(self.dataset), **settings},
             "dataset": self.dataset.name,

@@ -212,10 +212,10 @@ class TrainStep:
             if images:  # one condition stands beside both images, so both move as it does
                 fake = real
             changed[name] = Match(
-                real=augmentation.augmented(match.real, real, transforms=transforms),
-                fake=augmentation.augmented(match.fake, fake, transforms=transforms),
+                real=augmentation.augment(match.real, real, transforms=transforms),
+                fake=augmentation.augment(match.fake, fake, transforms=transforms),
                 condition={
-                    key: augmentation.augmented(value, real, transforms=transforms) if key in images else value
+                    key: augmentation.augment(value, real, transforms=transforms) if key in images else value
                     for key, value in match.condition.items()
                 },
                 weight=match.weight,

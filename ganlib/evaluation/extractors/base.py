@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Uint8Batches = Iterable[NDArray[np.uint8]]
 
-BATCH = 250
+BATCH, BATCH_PIXELS = 250, 250 * 128 * 128  # most images and pixels that a network sees at once
 # Names reserved for one network.
 CANONICAL = {"fd": "fid", "fd_infinity": "fid_infinity", "kd": "kid", "class_score": "inception_score"}
 
@@ -151,6 +151,11 @@ class FixedExtractor(Extractor):
         """Makes the feature space, whatever the dataset; see the base class."""
         del dataset, seed
         return self.load(weights)
+
+
+def batch_size(image_shape: tuple[int, ...]) -> int:
+    """Returns how many images [H, W, C] a network sees at once, so that large images do not fill the memory."""
+    return max(1, min(BATCH, BATCH_PIXELS // (image_shape[0] * image_shape[1])))
 
 
 def _rebatched(batches: Uint8Batches, size: int) -> Iterator[NDArray[np.uint8]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ganlib.evaluation.extractors.base import Extractor, FittedExtractor
+from ganlib.evaluation.extractors.base import Extractor, FittedExtractor, batch_size
 from ganlib.evaluation.extractors.network import NetworkSettings, facts_on_test_images
 
 if TYPE_CHECKING:
@@ -30,4 +30,5 @@ class Classifier(Extractor):
         images, labels = dataset.load("train")
         network = self.network.train(images, labels, classes=len(dataset.classes), seed=seed)
         facts = facts_on_test_images(network, *dataset.load("test"))
-        return FittedExtractor(f"{dataset.name}_classifier", network, dataset.classes, facts)
+        name, batch = f"{dataset.name}_classifier", batch_size(dataset.image_shape)
+        return FittedExtractor(name, network, dataset.classes, facts, batch=batch)

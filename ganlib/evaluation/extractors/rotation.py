@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 
-from ganlib.evaluation.extractors.base import Extractor, FittedExtractor
+from ganlib.evaluation.extractors.base import Extractor, FittedExtractor, batch_size
 from ganlib.evaluation.extractors.network import NetworkSettings, facts_on_test_images
 
 with epy.lazy_imports():
@@ -31,11 +31,17 @@ class Rotation(Extractor):
     def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
         """Trains the network on every image in four positions; see the base class."""
         del weights
+        height, width, _ = dataset.image_shape
+        if height != width:
+            raise ValueError(
+                "rotation needs square images, since it learns from quarter turns; use evaluation.extractor=random. "
+                f"Received: size={height}x{width}"
+            )
         images, turns = _turned(dataset.load("train")[0])
         network = self.network.train(images, turns, classes=len(TURNS), seed=seed)
         facts = facts_on_test_images(network, *_turned(dataset.load("test")[0]))
         # Turns are not classes of the data, so none are named.
-        return FittedExtractor(f"{dataset.name}_rotation", network, (), facts)
+        return FittedExtractor(f"{dataset.name}_rotation", network, (), facts, batch=batch_size(dataset.image_shape))
 
 
 def _turned(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

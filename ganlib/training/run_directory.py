@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, which settings a later start may change, and how it outlives a machine."""
+"""The directory of a run: which run it holds, which settings a restart may change, and its copy in a bucket."""
 
 from __future__ import annotations
 
@@ -30,111 +30,111 @@ CHECKPOINTS = "checkpoints"
 LOCK_SECONDS = 60.0  # a killed command may leave its training step alive until that prints its next line
 
 
-class Home:
-    """Where a run lives between two starts. Entered, it is held for this process alone.
+class RunDirectory:
+    """Where a run is stored between two starts. As a context, it is locked for this process.
 
-    A home in a bucket is worked on in a folder of this machine: what the bucket has is fetched first, `begin` and
-    `keep` take what is new there, and the last of it goes when the home is left. Workers beside the chief begin from
-    the same checkpoints in folders of their own, and keep nothing.
+    For a run directory in a bucket a local folder stands in: entering downloads what the bucket has, `begin` and
+    `upload` upload what is new, and leaving uploads the rest. Workers other than the chief start from copies of
+    the same checkpoints in folders of their own, and upload nothing.
 
     Args:
         location: Folder or `gs://` address; None means a folder beside `output`.
-        output: Where the result will lie.
+        output: Where the result will be written.
         chief: Whether this process saves for all workers.
 
     Attributes:
-        folder: Where the run lies on this machine.
+        folder: The local folder.
     """
 
     def __init__(self, location: str | None, output: Path, *, chief: bool) -> None:
         beside = output.with_name(f"{output.name}.home")
         remote = location is not None and storage.is_remote(location)
-        self._kept = Path(location) if location and not remote else beside
+        self._local = Path(location) if location and not remote else beside
         self._chief = chief
-        self.folder = self._kept if chief else _scratch()
+        self.folder = self._local if chief else _scratch()
         self._mirror = storage.Mirror(location, self.folder) if location and remote else None
-        self._held = contextlib.ExitStack()
+        self._lock = contextlib.ExitStack()
         self._begun = False
 
     def __enter__(self) -> Self:
-        """Waits until no other process holds the home, and fetches what is kept."""
-        with contextlib.ExitStack() as held:
+        """Waits until no other process has the lock, and downloads what the bucket has."""
+        with contextlib.ExitStack() as lock:
             if self._chief:
-                held.enter_context(storage.sole_user(self.folder, patience=LOCK_SECONDS))
+                lock.enter_context(storage.sole_user(self.folder, patience=LOCK_SECONDS))
             if self._mirror is not None:
                 self._mirror.pull()
-            elif not self._chief and (self._kept / CHECKPOINTS).is_dir():
+            elif not self._chief and (self._local / CHECKPOINTS).is_dir():
                 (self.folder / CHECKPOINTS).mkdir()
-                for path in (self._kept / CHECKPOINTS).glob("*.npz"):
+                for path in (self._local / CHECKPOINTS).glob("*.npz"):
                     shutil.copy(path, self.folder / CHECKPOINTS)
-            self._held = held.pop_all()
+            self._lock = lock.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Keeps how the run ended."""
-        with self._held:
+        """Uploads how the run ended."""
+        with self._lock:
             if self._begun and not isinstance(error, storage.TakenOver):
-                self.keep()
+                self.upload()
 
     def begin(self) -> None:
-        """Takes a home in a bucket, before anything is done that must not be done twice.
+        """Takes over a run directory in a bucket, before anything that must not happen twice.
 
         Raises:
-            ValueError: The bucket may not be written to.
-            OSError: It cannot be, or another process has begun meanwhile.
+            ValueError: This user may not write to the bucket.
+            OSError: The bucket cannot be written, or another process has taken over meanwhile.
         """
         self._begun = True
         if self._mirror is not None and self._chief:
             self._mirror.push()
 
-    def keep(self) -> None:
-        """Takes what is new to the bucket, if the home is in one; where that fails, training goes on all the same.
+    def upload(self) -> None:
+        """Uploads what is new, if the run directory is in a bucket; training continues where that fails.
 
         Raises:
-            storage.TakenOver: Another process has gone on with this run.
+            storage.TakenOver: Another process has resumed this run.
         """
         try:
             self.begin()
         except storage.TakenOver:
             raise
         except (OSError, ValueError) as error:
-            print(f"train: what is new is not kept for now: {error}", flush=True)
+            print(f"train: checkpoints are not uploaded for now: {error}", flush=True)
 
 
 def _scratch() -> Path:
-    """Returns a folder that lasts as long as this process."""
+    """Returns a folder that is removed when this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="gan-worker-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def identifying(settings: dict[str, Any], *, steps_are_free: bool) -> dict[str, Any]:
-    """Returns those settings, by dotted name, that make a run what it is.
+def identifying_settings(settings: dict[str, Any], *, steps_are_free: bool) -> dict[str, Any]:
+    """Returns the settings, by dotted name, that a restart may not change.
 
     Args:
-        settings: All of them.
-        steps_are_free: Whether the number of steps may change: a falling learning rate depends on where it ends.
+        settings: All settings.
+        steps_are_free: Whether the number of steps may change. It may not where the rate falls towards the end.
     """
     free = FREE | ({"training.steps"} if steps_are_free else set())
     return {name: value for name, value in settings.items() if name not in free and not name.startswith(HEALTH)}
 
 
-def claim(home: Path, present: dict[str, Any]) -> None:
-    """Makes a home this run's."""
+def write_settings(home: Path, present: dict[str, Any]) -> None:
+    """Records which run a run directory holds."""
     storage.write_json(home / SETTINGS, present)
 
 
 def check_owner(home: Path, present: dict[str, Any]) -> None:
-    """Refuses a home that holds another run.
+    """Refuses a run directory that holds another run.
 
     Args:
-        home: Folder of the run.
-        present: What identifies this one.
+        home: The run directory.
+        present: What identifies this run.
 
     Raises:
-        ValueError: It is another run's; the message names what differs.
+        ValueError: It holds another run; the message names what differs.
     """
     path = home / SETTINGS
     if not path.exists():
