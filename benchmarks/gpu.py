@@ -416,10 +416,11 @@ def model(bench: Bench) -> None:
         architecture=Dcgan(width=16),
         objective=NonSaturating(),
         config=TrainConfig(steps=steps, score_every=steps // 2, sample_every=steps, score_samples=200),
-        output=folder / "model",
+        output=bench.folder / "model",
     )
     facts = {name: trained.facts[name] for name in ("precision", "compiled", "replicas", "best_score", "best_step")}
     bench.result("model", f"{steps} steps in {time.perf_counter() - began:.0f} s: {facts}", facts)
+    shutil.copytree(trained.folder, folder / "model")  # without the checkpoints beside it
     shutil.make_archive(str(bench.output / "model"), "zip", folder)
     print(f"model: {(bench.output / 'model.zip').stat().st_size / 2**20:.1f} MiB", flush=True)
 
