@@ -11,7 +11,7 @@ from ganlib.training import strategy
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.strategy import resolve_compilation, resolve_precision
 
-SCALE = "discriminator_optimizer/001"  # the loss scale among the variables of Keras' optimizer
+SCALE = "discriminator_optimizer/003"  # the loss scale among the variables of Keras' optimizer
 
 
 @pytest.mark.parametrize("objective", [NonSaturating(r1=1.0), Wasserstein(discriminator_steps=2)])
