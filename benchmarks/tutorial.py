@@ -55,15 +55,23 @@ class Tutorial:
     """Networks, optimizers and the training step.
 
     Args:
-        images: uint8 [N, 28, 28, 1].
+        images: uint8 [N, H, W, C]; 28x28 grey ones for the networks of the tutorial.
         seed: Seed of the weights and of the order of images.
         batch: Batch size.
+        networks: Generator and discriminator; absent means those of the tutorial.
     """
 
-    def __init__(self, images: np.ndarray, *, seed: int, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        images: np.ndarray,
+        *,
+        seed: int,
+        batch: int = BATCH,
+        networks: tuple[keras.Model, keras.Model] | None = None,
+    ) -> None:
         keras.utils.set_random_seed(seed)
         self.batch = batch
-        self.generator, self.discriminator = generator(), discriminator()
+        self.generator, self.discriminator = networks or (generator(), discriminator())
         self._optimizers = keras.optimizers.Adam(1e-4), keras.optimizers.Adam(1e-4)
         pictures = (images.astype("float32") - 127.5) / 127.5
         dataset = tf.data.Dataset.from_tensor_slices(pictures).shuffle(len(pictures), seed=seed).repeat()
@@ -77,7 +85,7 @@ class Tutorial:
         losses[0].numpy()  # waits for the last step
 
     def samples(self, count: int, *, seed: int) -> np.ndarray:
-        """Returns uint8 images [count, 28, 28, 1]."""
+        """Returns uint8 images [count, H, W, C]."""
         latents = tf.random.stateless_normal([count, LATENT_DIM], [seed, 0])
         parts = [self.generator(latents[start : start + 250], training=False) for start in range(0, count, 250)]
         pictures = np.concatenate([part.numpy() for part in parts])

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 PHILOX = 1
+SCRAMBLING_KEY = 0x02461E293EC8F720  # TensorFlow's, by which a seed becomes a key and a counter
 NUMBERS_PER_BLOCK = 8  # Philox gives 128 bits for each value of its counter: here eight numbers of 16 bits
 LEVELS = 2**16
 
@@ -63,7 +64,7 @@ class ReplicaDropout(keras.layers.Layer):
         """Uniform uint16 numbers of the given shape, a slice of the global batch's stream."""
         per_image = tf.reduce_prod(shape[1:])
         blocks = -(-per_image // NUMBERS_PER_BLOCK)
-        key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+        key, counter = _key_and_counter(seed)
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group if context is not None else 0
         offset = tf.cast(tf.cast(replica, tf.int64) * tf.cast(shape[0] * blocks, tf.int64), tf.uint64)
@@ -81,3 +82,18 @@ class ReplicaDropout(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns what rebuilds the layer."""
         return {**super().get_config(), "rate": self._rate, "seed": self._seed}
+
+
+def _key_and_counter(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns what `StatelessRandomGetKeyCounter` makes of a seed, int64 [2]: uint64 [1] and [2].
+
+    XLA's version of that operation drops the upper half of a seed, so a compiled network would drop other activations.
+    """
+    mixed = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[2],
+        key=tf.constant([SCRAMBLING_KEY], tf.uint64),
+        counter=tf.bitcast(seed, tf.uint64),
+        alg=PHILOX,
+        dtype=tf.uint64,
+    )
+    return mixed[:1], tf.concat([tf.zeros([1], tf.uint64), mixed[1:]], axis=0)

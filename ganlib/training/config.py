@@ -11,7 +11,7 @@ from ganlib.schema import Config, from_single
 from ganlib.training.augmentation import Transform
 from ganlib.training.optimizers import Adam, Optimizer
 from ganlib.training.schedules import Schedule
-from ganlib.training.strategy import Distribution, Precision
+from ganlib.training.strategy import Compilation, Distribution, Precision
 
 JOB_VARIABLE = "GAN_PIPELINES_JOB"
 JOB_DIGITS = 8  # of its identifier, which tell jobs apart
@@ -107,8 +107,13 @@ class TrainConfig(Config):
     augmentation: Annotated[tuple[Transform, ...], BeforeValidator(from_single)] = ()
     """DiffAugment for little data: colour, translation, cutout, on real and generated images alike."""
     precision: Precision = "auto"
-    """float32, bfloat16 (mixed), or auto: bfloat16 where the hardware computes in it natively. With float32, a GPU that
-    has TensorFloat-32 trains in that; what is scored, shown or shipped is always computed in true float32."""
+    """float32, bfloat16 or float16 (mixed), or auto: bfloat16 where the hardware computes in it natively, float16 on
+    one GPU whose tensor cores lack it (V100, T4). float16 scales the losses and skips updates that overflow. With
+    float32, a GPU that has TensorFloat-32 trains in that; what is scored, shown or shipped is always computed in true
+    float32."""
+    compile: Compilation = "auto"
+    """Whether XLA compiles the updates: true, false, or auto, which is true for a single GPU. Several replicas cannot
+    be compiled; on a CPU compiled updates are slower. The results differ in the last bits."""
     replicas: int | None = Field(default=None, ge=1, le=64)
     """Replicas in all; null means all GPUs or one CPU. Without GPUs, logical CPU devices."""
     strategy: Distribution = "auto"

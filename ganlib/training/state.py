@@ -242,8 +242,8 @@ def build_state(
                 architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed
             )
             networks = Networks(generators, discriminators, task.frozen(image_shape=image_shape))
-            generator_optimizer = _optimizer(config.generator_optimizer, networks.generators)
-            discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators)
+            generator_optimizer = _optimizer(config.generator_optimizer, networks.generators, dtype=dtype)
+            discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators, dtype=dtype)
         # Outside the scope: the averages are on one device, and are drawn from there without a strategy. In float32,
         # so that what is scored and shipped does not depend on the precision of the training hardware.
         averaged = task.generators(architecture, image_shape=image_shape, classes=classes, dtype="float32")
@@ -252,7 +252,9 @@ def build_state(
     return TrainState(config.seed, Trained(networks, averaged, generator_optimizer, discriminator_optimizer))
 
 
-def _optimizer(config: OptimizerConfig, models: dict[str, keras.Model]) -> keras.optimizers.Optimizer:
+def _optimizer(config: OptimizerConfig, models: dict[str, keras.Model], *, dtype: str) -> keras.optimizers.Optimizer:
     optimizer = config.build()
+    if dtype == "mixed_float16":  # its loss scale is among its variables, and so in every checkpoint
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build([variable for model in models.values() for variable in model.trainable_variables])
     return optimizer

@@ -17,11 +17,13 @@ from etils import epy
 with epy.lazy_imports():
     import tensorflow as tf
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Distribution = Literal["auto", "mirrored"]
+Compilation = Literal["auto"] | bool
 
 NATIVE_BFLOAT16_CPU = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 NATIVE_BFLOAT16_GPU = (8, 0)  # compute capability from which NVIDIA's tensor cores take bfloat16
+NATIVE_FLOAT16_GPU = (7, 0)  # and from which there are tensor cores, for float16: V100, T4
 
 
 CLUSTER = "TF_CONFIG"
@@ -179,17 +181,56 @@ def _set_up_logical_cpus(count: int) -> None:
         ) from error
 
 
-def resolve_precision(precision: Precision) -> str:
-    """Returns the Keras dtype policy, `float32` or `mixed_bfloat16`."""
+def resolve_compilation(compilation: Compilation, replicas: int) -> bool:
+    """Returns whether XLA compiles the updates.
+
+    Args:
+        compilation: The setting.
+        replicas: Replicas in all.
+
+    Raises:
+        ValueError: Several replicas are to be compiled: they exchange their gradients in the middle of an update.
+    """
+    if compilation == "auto":
+        return replicas == 1 and bool(tf.config.list_physical_devices("GPU"))
+    if compilation and replicas > 1:
+        raise ValueError(
+            "several replicas cannot be compiled, expected training.compile=auto or false. "
+            f"Received: training.compile=true, replicas={replicas}"
+        )
+    return compilation
+
+
+def resolve_precision(precision: Precision, replicas: int = 1) -> str:
+    """Returns the Keras dtype policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
+
+    Args:
+        precision: The setting.
+        replicas: Replicas in all.
+
+    Raises:
+        ValueError: Several replicas are to train in float16: Keras skips an update by the gradients of one of them.
+    """
+    if precision == "float16" and replicas > 1:
+        raise ValueError(
+            "float16 trains on one replica, expected training.precision=auto, float32 or bfloat16 for several. "
+            f"Received: training.precision=float16, replicas={replicas}"
+        )
     if precision == "auto":
         precision = "bfloat16" if _computes_bfloat16() else "float32"
-    return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+        if precision == "float32" and replicas == 1 and _least_capability() >= NATIVE_FLOAT16_GPU:
+            precision = "float16"
+    return precision if precision == "float32" else f"mixed_{precision}"
+
+
+def _least_capability() -> tuple[int, int]:
+    """Returns the lowest compute capability of the GPUs; (0, 0) without any, or where one does not say."""
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return min((item.get("compute_capability", (0, 0)) for item in details), default=(0, 0))
 
 
 def _computes_bfloat16() -> bool:
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        return all(item.get("compute_capability", (0, 0)) >= NATIVE_BFLOAT16_GPU for item in details)
+    if tf.config.list_physical_devices("GPU"):
+        return _least_capability() >= NATIVE_BFLOAT16_GPU
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.exists() and not NATIVE_BFLOAT16_CPU.isdisjoint(cpuinfo.read_text(encoding="utf-8").split())

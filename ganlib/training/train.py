@@ -33,7 +33,14 @@ from ganlib.training.introduction import data_settings, record_settings
 from ganlib.training.output import write_model
 from ganlib.training.run_directory import CHECKPOINTS, RunDirectory, check_owner, identifying_settings, write_settings
 from ganlib.training.state import TrainState, build_state
-from ganlib.training.strategy import agree, is_chief, lost_workers_told, resolve_precision, resolve_strategy
+from ganlib.training.strategy import (
+    agree,
+    is_chief,
+    lost_workers_told,
+    resolve_compilation,
+    resolve_precision,
+    resolve_strategy,
+)
 from ganlib.training.trainer import Callback, Trainer
 
 with epy.lazy_imports():
@@ -264,8 +271,9 @@ class _Run:
     def resolved(self) -> dict[str, Any]:
         """The choices made on this machine for settings such as `auto`."""
         return {
-            "precision": resolve_precision(self.config.precision),
+            "precision": resolve_precision(self.config.precision, self.strategy.num_replicas_in_sync),
             "replicas": self.strategy.num_replicas_in_sync,
+            "compiled": resolve_compilation(self.config.compile, self.strategy.num_replicas_in_sync),
             "tensorflow": tf.__version__,
         }
 

@@ -16,13 +16,13 @@ from ganlib.tasks import Match
 from ganlib.training import augmentation
 from ganlib.training.rows import ACCURACY, LOSS
 from ganlib.training.schedules import ema_decay, learning_rate_factor
+from ganlib.training.strategy import resolve_compilation
 
 with epy.lazy_imports():
+    import keras
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    import keras
-
     from ganlib.objectives import Objective
     from ganlib.tasks import Task
     from ganlib.training.config import TrainConfig
@@ -70,6 +70,7 @@ class TrainStep:
             for name, model in state.trained.averaged.items()
             for average, weight in zip(model.weights, networks.generators[name].weights, strict=True)
         ]
+        self._compiled = resolve_compilation(config.compile, strategy.num_replicas_in_sync)
         self.run = tf.function(self._run, autograph=False)
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
@@ -121,7 +122,7 @@ class TrainStep:
                     lambda: self._on_all_replicas(batches, penalised=True),
                     lambda: self._on_all_replicas(batches, penalised=False),
                 )
-            self._update_averages(scheduled[-1])
+            self._compile(self._update_averages)(scheduled[-1])
             names[:] = [*terms, *SCHEDULED]
             return index + 1, rows.write(index, tf.concat([tf.stack(list(terms.values())), scheduled], axis=0))
 
@@ -132,7 +133,7 @@ class TrainStep:
     def _on_all_replicas(self, batches: list[Batch], *, penalised: bool) -> Terms:
         """Makes all updates of one step; returns its terms, the means over the replicas."""
         for batch in batches[:-1]:
-            self._strategy.run(self.discriminator_step, args=(batch, penalised))
+            self._strategy.run(self._compile(self.discriminator_step), args=(batch, penalised))
         names: list[str] = []
 
         def on_a_replica(batch: Batch) -> tf.Tensor:
@@ -140,9 +141,13 @@ class TrainStep:
             names[:] = terms
             return tf.stack(list(terms.values()))  # so that one reduction serves all terms
 
-        values = self._strategy.run(on_a_replica, args=(batches[-1],))
+        values = self._strategy.run(self._compile(on_a_replica), args=(batches[-1],))
         means = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
         return dict(zip(names, tf.unstack(means, len(names)), strict=True))
+
+    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function as XLA compiles it, where the config says so: batches are drawn outside, always."""
+        return tf.function(function, autograph=False, jit_compile=True) if self._compiled else function
 
     def train_step(self, batch: Batch, penalised: bool) -> Terms:
         """Updates the discriminators and then the generators, on the same real and fake images.
@@ -163,25 +168,26 @@ class TrainStep:
             matches = self._augment(play.matches, batch)
             discriminators = self._discriminators(matches)
             terms = self._discriminator_terms(batch, matches, discriminators, penalised=penalised)
-            discriminator_loss = self._loss(terms)
+            discriminator_loss = self._loss(terms, self._trained.discriminator_optimizer)
             with tape.stop_recording():
                 metrics = self._discriminator_metrics(matches, discriminators)
                 if alternating:
-                    discriminator_norm = self._update_discriminators(tape, discriminator_loss)
+                    discriminator_update = self._update_discriminators(tape, discriminator_loss)
             if alternating:
                 discriminators = self._discriminators(matches)
             generator_terms = {**play.terms(), **self._generator_terms(matches, discriminators)}
-            generator_loss = self._loss(generator_terms)
+            generator_loss = self._loss(generator_terms, self._trained.generator_optimizer)
         if not alternating:
-            discriminator_norm = self._update_discriminators(tape, discriminator_loss)
-        gradients = tape.gradient(generator_loss, self._generator_variables)
-        self._trained.generator_optimizer.apply(gradients, self._generator_variables)
+            discriminator_update = self._update_discriminators(tape, discriminator_loss)
+        generator_update = self._update(
+            "generator", tape.gradient(generator_loss, self._generator_variables), self._generator_variables
+        )
         return {
             **terms,
             **{f"generator/{name}": value for name, value in generator_terms.items()},
             **metrics,
-            "gradient/discriminator": discriminator_norm,
-            "gradient/generator": self._norm(gradients),
+            **discriminator_update,
+            **generator_update,
         }
 
     def discriminator_step(self, batch: Batch, penalised: bool) -> None:
@@ -190,7 +196,7 @@ class TrainStep:
         matches = self._augment(play.matches, batch)
         with tf.GradientTape() as tape:
             terms = self._discriminator_terms(batch, matches, self._discriminators(matches), penalised=penalised)
-            loss = self._loss(terms)
+            loss = self._loss(terms, self._trained.discriminator_optimizer)
         self._update_discriminators(tape, loss)
 
     def _augment(self, matches: dict[str, Match], batch: Batch) -> dict[str, Match]:
@@ -254,17 +260,39 @@ class TrainStep:
             losses.extend(self._objective.discriminator_terms(discriminators[name], match.real, match.fake).values())
         return {ACCURACY: tf.add_n(shares) / len(shares), LOSS: tf.add_n(losses) / len(shares)}
 
-    def _loss(self, terms: Terms) -> tf.Tensor:
-        """The one place that accounts for replicas: Keras' optimizers sum gradients over them."""
-        return tf.add_n(list(terms.values())) / self._strategy.num_replicas_in_sync
+    def _loss(self, terms: Terms, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+        """Returns what is differentiated: the sum of the terms, scaled where an optimizer scales losses.
 
-    def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
+        The one place that accounts for replicas: Keras' optimizers sum gradients over them.
+        """
+        return optimizer.scale_loss(tf.add_n(list(terms.values())) / self._strategy.num_replicas_in_sync)
+
+    def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> Terms:
         gradients = tape.gradient(loss, self._discriminator_variables)
-        self._trained.discriminator_optimizer.apply(gradients, self._discriminator_variables)
-        return self._norm(gradients)
+        return self._update("discriminator", gradients, self._discriminator_variables)
+
+    def _update(self, kind: str, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> Terms:
+        """Applies gradients; returns the norm of the gradient, with several replicas that of each one's own batch.
+
+        An optimizer that scales losses skips an update whose gradients overflow and halves its scale. Such a step has
+        the norm 0 and counts as skipped. At a scale of 1 or less the gradients are broken themselves, which the norm
+        then tells.
+        """
+        optimizer = getattr(self._trained, f"{kind}_optimizer")
+        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer.apply(gradients, variables)
+            return {f"gradient/{kind}": self._norm(gradients)}
+        scale = tf.identity(optimizer.dynamic_scale.value)
+        optimizer.apply(gradients, variables)
+        norm = self._norm([gradient / scale for gradient in gradients])
+        skipped = tf.logical_and(scale > 1.0, tf.logical_not(tf.math.is_finite(norm)))
+        return {
+            f"gradient/{kind}": tf.where(skipped, 0.0, norm),
+            f"skipped/{kind}": tf.cast(skipped, tf.float32),
+            f"loss_scale/{kind}": scale,
+        }
 
     def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
-        """Norm of the gradient; with several replicas that of each one's own batch."""
         return tf.linalg.global_norm(gradients) * self._strategy.num_replicas_in_sync
 
     def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> tf.Tensor:
