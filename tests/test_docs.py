@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines.command.main import main
-from pipelines.command.options import resolved
+from pipelines.command.options import resolve_config
 from pipelines.command.stops import Stop
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def words(line):
 
 
 def settings(parameters):
-    return resolved(*(parameters.get(name, ()) for name in ("chosen", "files", "assignments")))
+    return resolve_config(*(parameters.get(name, ()) for name in ("chosen", "files", "assignments")))
 
 
 def mistake(parameters):

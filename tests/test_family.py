@@ -80,7 +80,7 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
     loss, (task, precision) = OBJECTIVES[objective], CONDITIONS[condition]
     # Rates of RMSprop and Adam do not scale with the gradient, so no weight is too small to be seen moving.
     frozen, moving = RmsProp(learning_rate=0.0), Adam(learning_rate=1e-3)
-    config, strategy, state = begun(
+    config, _, state = begun(
         digits,
         architecture=MODELS[model],
         task=task,
@@ -88,7 +88,7 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
         generator_optimizer=moving,
         discriminator_optimizer=moving,
     )
-    step = TrainStep(state, task=task, objective=loss, strategy=strategy, config=config)
+    step = TrainStep(state, task=task, objective=loss, config=config, replicas=1)
     step.train_step(batch_of(digits), True)  # where a block ends in zeros, what lies before it moves from here on
     before = arrays(state)
     step.discriminator_step(batch_of(digits), True)
@@ -110,8 +110,8 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
 def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, objective):
     loss, values = OBJECTIVES[objective], {}
     for kind in ("float32", "bfloat16"):
-        config, strategy, state = begun(digits, architecture=Dcgan(width=8, dropout=0.0), precision=kind)
-        step = TrainStep(state, task=PLAIN, objective=loss, strategy=strategy, config=config)
+        config, _, state = begun(digits, architecture=Dcgan(width=8, dropout=0.0), precision=kind)
+        step = TrainStep(state, task=PLAIN, objective=loss, config=config, replicas=1)
         terms = step.train_step(batch_of(digits), True)
         names = [name for name in terms if name.rpartition("/")[2] in ("r1", "r2", "gradient_penalty")]
         values[kind] = [float(terms[name]) for name in names]

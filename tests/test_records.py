@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ganlib.data import Arrays, DataConfig, PreparedDataset, prepare, records
+from ganlib.data import Arrays, DataConfig, PreparedDataset, prepare, records, shuffling
 
 COUNT = 53
 BATCH = 8
@@ -43,7 +43,7 @@ def flipped(dataset) -> PreparedDataset:
 def batches(request, dataset, monkeypatch):
     """Takes the numbers of the images in some batches."""
     if request.param == "streamed through a small window":
-        monkeypatch.setattr(records, "SHUFFLE_RECORDS", 10)
+        monkeypatch.setattr(shuffling, "SHUFFLE_RECORDS", 10)
     memory = {} if request.param == "in memory" else {"in_memory_bytes": 0}
 
     def take(count, *, seed=1, start=0):

@@ -293,7 +293,7 @@ def test_a_weight_of_a_match_scales_its_terms_alone(pairs):
         state = build_state(
             strategy, task=task, architecture=NETWORKS, config=config, image_shape=SHAPE, classes=0, dtype="float32"
         )
-        step = TrainStep(state, task=task, objective=WganGp(), strategy=strategy, config=config)
+        step = TrainStep(state, task=task, objective=WganGp(), config=config, replicas=1)
         [batch] = pairs.batches(batch_size=4, seed=0).take(1)
         drawn = step.draw(batch, seed=1, number=tf.constant(0, tf.int64))
         frozen = [variable.numpy() for variable in state.trained.networks.frozen["features"].variables]
@@ -314,7 +314,7 @@ def test_an_augmentation_moves_a_condition_with_its_images_and_draws_for_each_ma
     state = build_state(
         strategy, task=TASK, architecture=NETWORKS, config=config, image_shape=SHAPE, classes=0, dtype="float32"
     )
-    step = TrainStep(state, task=TASK, objective=LeastSquares(), strategy=strategy, config=config)
+    step = TrainStep(state, task=TASK, objective=LeastSquares(), config=config, replicas=1)
     [batch] = pairs.batches(batch_size=4, seed=0).take(1)
     drawn = step.draw(batch, seed=1, number=tf.constant(0, tf.int64))
     images = pixels.to_model_range(batch["images"])

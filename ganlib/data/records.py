@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from etils import epy
 
-from ganlib import storage, streams, tracking
+from ganlib import storage, tracking
+from ganlib.data import shuffling
 from ganlib.data.base import Split
 from ganlib.data.notes import notes
 from ganlib.data.value_range import ValueRange
@@ -32,7 +33,6 @@ Shown = Literal["images", "targets"]
 FORMAT = "gan-pipelines/tfrecord@1"
 NEEDED = {"name", "image_shape", "classes", "sha256", "splits", "preparation", "skipped"}  # of a manifest
 IN_MEMORY_BYTES = 2 * 2**30
-SHUFFLE_RECORDS = 16_384
 READ_BATCH = 512
 
 
@@ -209,29 +209,14 @@ class PreparedDataset:
         count = self.count("train")
         if count < batch_size:
             raise ValueError(f"expected at least one batch of training images, {batch_size}. Received: images={count}")
-        if count * int(np.prod(self.image_shape)) * (1 + self.paired) <= in_memory_bytes:
-            batches = self._batches_in_memory(batch_size, seed, start)
+        per_epoch, size = count // batch_size, count * int(np.prod(self.image_shape)) * (1 + self.paired)
+        if size <= in_memory_bytes:
+            found = shuffling.from_memory(self._in_memory(), batch_size, per_epoch, seed=seed, start=start)
         else:
-            batches = self._batches_streamed(batch_size, seed, start)
-        return _mirrored(batches, batch_size, seed, start) if self.flip else batches
-
-    def _batches_in_memory(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        tensors = self._in_memory()
-        count = len(tensors["images"])
-        per_epoch = count // batch_size
-        first_epoch, offset = divmod(start, per_epoch)
-
-        # In the graph: a generator of Python's that is left in the middle is never freed, nor what it knows.
-        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-            key = streams.pair(streams.key("order", seed), epoch)
-            order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), key)
-            chosen = tf.reshape(order[: per_epoch * batch_size], [per_epoch, batch_size])
-            return tf.data.Dataset.from_tensor_slices(chosen)
-
-        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_batches)
-        return epochs.skip(offset).map(
-            lambda index: {name: tf.gather(tensor, index) for name, tensor in tensors.items()}
-        )
+            files = self._files("train")
+            serialized = shuffling.from_files(files, batch_size, per_epoch, seed=seed, start=start)
+            found = serialized.map(lambda records: self._parse(records, batch_size))
+        return shuffling.mirror(found, batch_size, seed=seed, start=start) if self.flip else found
 
     def _in_memory(self) -> dict[str, tf.Tensor]:
         """Returns the training split as tensors, the same ones as long as any pipeline uses them."""
@@ -244,30 +229,6 @@ class PreparedDataset:
                 }
             self._tensors.update(tensors)
         return tensors
-
-    def _batches_streamed(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        per_epoch = self.count("train") // batch_size
-        first_epoch, offset = divmod(start, per_epoch)
-        files = self._files("train")
-
-        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-            tf.random.set_seed(1)  # of this function's graph alone: the program's global seed has no say
-            order_key, window_key = (streams.pair(streams.key(word, seed), epoch) for word in ("order", "window"))
-            order = tf.random.experimental.stateless_shuffle(files, order_key)
-            window_seed = tf.random.stateless_uniform([], window_key, maxval=np.iinfo(np.int32).max, dtype=tf.int64)
-            records = tf.data.Dataset.from_tensor_slices(order).interleave(tf.data.TFRecordDataset, cycle_length=4)
-            shuffled = records.shuffle(SHUFFLE_RECORDS, seed=window_seed)
-            return shuffled.batch(batch_size, drop_remainder=True).take(per_epoch)
-
-        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch_records)
-        parsed = epochs.skip(offset).map(self._parse)
-        shapes = {"labels": [batch_size]}
-        return parsed.map(
-            lambda examples: {
-                name: tf.ensure_shape(values, shapes.get(name, [batch_size, *self.image_shape]))
-                for name, values in examples.items()
-            }
-        )
 
     def _verify(self, split: Split) -> None:
         """Refuses shards of other images, once for each split: of equal images they have one size."""
@@ -285,7 +246,7 @@ class PreparedDataset:
         """Names of what an example has."""
         return ("images", "labels", "targets") if self.paired else ("images", "labels")
 
-    def _parse(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _parse(self, serialized: tf.Tensor, count: int | None = None) -> dict[str, tf.Tensor]:
         features = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
         if self.paired:
             features["target"] = tf.io.FixedLenFeature([], tf.string)
@@ -296,19 +257,5 @@ class PreparedDataset:
             tf.debugging.Assert(known, [f"expected labels in 0..{classes - 1}. Received: label=", labels])
         images = {f"{name}s": parsed[name] for name in parsed if name != "label"}
         decoded = {name: tf.io.decode_raw(raw, tf.uint8, fixed_length=None) for name, raw in images.items()}
-        pixels = {name: tf.reshape(raw, [-1, *self.image_shape]) for name, raw in decoded.items()}
-        return {**pixels, "labels": labels}
-
-
-def _mirrored(batches: tf.data.Dataset, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-    """Mirrors half of the images, and their targets alike, by seed and batch number alone."""
-
-    def mirror(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        key = streams.pair(streams.key("mirroring", seed), number)
-        chosen = tf.random.stateless_uniform([batch_size, 1, 1, 1], key) < 0.5
-        return {
-            name: values if name == "labels" else tf.where(chosen, tf.reverse(values, [2]), values)
-            for name, values in batch.items()
-        }
-
-    return batches.enumerate(start).map(mirror)
+        pixels = {name: tf.reshape(raw, [count or -1, *self.image_shape]) for name, raw in decoded.items()}
+        return {**pixels, "labels": tf.ensure_shape(labels, [count])}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from etils import epy
-
-from ganlib import __version__, runtime, storage
+from ganlib import runtime, storage
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import check_reference
 from ganlib.tasks import Sampler
@@ -29,22 +27,17 @@ from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
 from ganlib.training.guard import CheckScores, CheckTerms, Guard, StopAtLimit
 from ganlib.training.interruption import Interruption
-from ganlib.training.introduction import data_settings, record_settings
 from ganlib.training.output import write_model
 from ganlib.training.run_directory import CHECKPOINTS, RunDirectory, check_owner, identifying_settings, write_settings
+from ganlib.training.run_settings import RunSettings, record_settings
 from ganlib.training.state import TrainState, build_state
 from ganlib.training.strategy import (
     agree,
     is_chief,
     lost_workers_told,
-    resolve_compilation,
-    resolve_precision,
     resolve_strategy,
 )
 from ganlib.training.trainer import Callback, Trainer
-
-with epy.lazy_imports():
-    import tensorflow as tf
 
 if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
@@ -52,8 +45,6 @@ if TYPE_CHECKING:
     from ganlib.models import Architecture
     from ganlib.objectives import Objective
     from ganlib.tasks import Task
-
-SCORE_SAMPLES = 1000  # in a score during training, or as many as there are test images if they are fewer
 
 
 @escape_output()
@@ -119,16 +110,9 @@ def train(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
-    """One run and everything it needs."""
+class _Run(RunSettings):
+    """One run: what it was given, and the directory that it is stored in."""
 
-    dataset: PreparedDataset
-    reference: Reference
-    task: Task
-    architecture: Architecture
-    objective: Objective
-    config: TrainConfig
-    strategy: tf.distribute.Strategy
     directory: RunDirectory
 
     @property
@@ -260,53 +244,3 @@ class _Run:
         if self.chief:
             return [*saves, *decisions, *records]
         return [*map(SkippedOnWorker, saves), *decisions, *map(SkippedOnWorker, records)]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The sections of the config that training reads."""
-        sections = {"task": self.task, "model": self.architecture, "objective": self.objective, "training": self.config}
-        return {name: section.to_parameter() for name, section in sections.items()}
-
-    @functools.cached_property
-    def resolved(self) -> dict[str, Any]:
-        """The choices made on this machine for settings such as `auto`."""
-        return {
-            "precision": resolve_precision(self.config.precision, self.strategy.num_replicas_in_sync),
-            "replicas": self.strategy.num_replicas_in_sync,
-            "compiled": resolve_compilation(self.config.compile, self.strategy.num_replicas_in_sync),
-            "tensorflow": tf.__version__,
-        }
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """Version of the code, and checksums of the images and the reference."""
-        checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
-        checksums["reference_images"] = self.reference.facts["dataset_sha256"]
-        split = {"evaluation.reference_split": self.reference.split}
-        return {"ganlib": __version__, **checksums, **split, "data.flip": self.dataset.flip}
-
-    @property
-    def score_count(self) -> int:
-        """Samples in a score during training."""
-        count = self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
-        return count if self.task.samples_from == "seed" else min(count, self.dataset.count("test"))
-
-    @functools.cached_property
-    def facts(self) -> dict[str, Any]:
-        """What `model.json` holds."""
-        settings = self.settings
-        settings["training"].pop("home", None)  # a path on this machine, not a property of the model
-        return {
-            "config": {"data": data_settings(self.dataset), **settings},
-            "dataset": self.dataset.name,
-            "dataset_sha256": self.dataset.checksum,
-            "image_shape": list(self.dataset.image_shape),
-            "classes": list(self.dataset.classes),
-            "class_shares": self.dataset.class_shares,
-            "score_protocol": self.reference.protocol(
-                count=self.score_count, generator="current", averaged=True, seed=self.config.seed
-            ),
-            "score_floor": self.reference.floor(self.score_count),
-            "score_floor_count": self.reference.floor_count(self.score_count),
-            **self.resolved,
-        }

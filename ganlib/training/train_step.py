@@ -1,13 +1,12 @@
-"""One training step in the graph: batches become matches, matches become terms, terms become gradients.
+"""The updates of a step: batches become matches, matches become terms, terms become gradients.
 
-`TrainStep.run` makes many steps on all replicas; `train_step` and `discriminator_step` are what each replica does with
-its share of a batch.
+`train_step` and `discriminator_step` are what each replica does with its share of a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etils import epy
 
@@ -15,8 +14,6 @@ from ganlib import streams
 from ganlib.tasks import Match
 from ganlib.training import augmentation
 from ganlib.training.rows import ACCURACY, LOSS
-from ganlib.training.schedules import ema_decay, learning_rate_factor
-from ganlib.training.strategy import resolve_compilation
 
 with epy.lazy_imports():
     import keras
@@ -33,45 +30,31 @@ if TYPE_CHECKING:
     Discriminator = Callable[[tf.Tensor], tf.Tensor]
 
 AUGMENTATION, INTERPOLATION = "augmentation", "interpolation"  # what is drawn with a batch, beside the task's draws
-SCHEDULED = ("learning_rate/generator", "learning_rate/discriminator", "ema/decay")
 IMAGE_RANK = 4
 
 
 class TrainStep:
-    """Trains a state's networks on a strategy's replicas.
+    """Updates the networks of a state.
 
     Args:
-        state: What is trained; its variables were created in the strategy's scope.
+        state: What is trained.
         task: Turns batches into matches of real and fake images.
         objective: Turns matches into the terms of the losses.
-        strategy: Where it runs.
         config: How it is trained.
+        replicas: Replicas that share a batch.
     """
 
     def __init__(
-        self,
-        state: TrainState,
-        *,
-        task: Task,
-        objective: Objective,
-        strategy: tf.distribute.Strategy,
-        config: TrainConfig,
+        self, state: TrainState, *, task: Task, objective: Objective, config: TrainConfig, replicas: int
     ) -> None:
         self._trained = state.trained
-        self._task, self._objective, self._strategy, self._config = task, objective, strategy, config
+        self._task, self._objective, self._config, self._replicas = task, objective, config, replicas
         networks = state.trained.networks
         self._matches = list(networks.discriminators)
         self._generator_variables = _trainable(networks.generators)
         self._discriminator_variables = _trainable(networks.discriminators)
         for variable in self._discriminator_variables:
             variable.constraint = objective.constraint  # Keras applies it after each update: WGAN's clipping
-        self._averaged_pairs = [
-            (average, weight)
-            for name, model in state.trained.averaged.items()
-            for average, weight in zip(model.weights, networks.generators[name].weights, strict=True)
-        ]
-        self._compiled = resolve_compilation(config.compile, strategy.num_replicas_in_sync)
-        self.run = tf.function(self._run, autograph=False)
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
         """Adds all that is random to a global batch, before it is split between replicas.
@@ -90,64 +73,6 @@ class TrainStep:
             key = streams.pair(streams.key("penalty", seed), number)
             drawn[INTERPOLATION] = tf.random.stateless_uniform([count], key)
         return drawn
-
-    def _run(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
-        """Makes `count` steps.
-
-        Args:
-            iterator: Gives the batches, those of a step one after the other.
-            count: Number of steps, int32.
-            first: Steps that were made before, int64.
-            learning_rate_scale: What rollbacks made of the learning rates, a factor.
-
-        Returns:
-            The terms of each step, float32 [count] by name.
-        """
-        every = self._objective.penalty_every
-        names: list[str] = []
-
-        def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            with tf.device("CPU:0"):  # what depends on the step alone: a GPU's host would wait for its answer
-                step = first + tf.cast(index, tf.int64)
-                due = tf.equal(tf.math.floormod(step, every), 0)
-                scheduled = self._schedule(step, learning_rate_scale)
-            self._trained.generator_optimizer.learning_rate = scheduled[0]
-            self._trained.discriminator_optimizer.learning_rate = scheduled[1]
-            batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
-            if every == 1:
-                terms = self._on_all_replicas(batches, penalised=True)
-            else:  # two graphs: no branch may be inside what the replicas run
-                terms = tf.cond(
-                    due,
-                    lambda: self._on_all_replicas(batches, penalised=True),
-                    lambda: self._on_all_replicas(batches, penalised=False),
-                )
-            self._compile(self._update_averages)(scheduled[-1])
-            names[:] = [*terms, *SCHEDULED]
-            return index + 1, rows.write(index, tf.concat([tf.stack(list(terms.values())), scheduled], axis=0))
-
-        rows = tf.TensorArray(tf.float32, size=count)
-        rows = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), rows))[1]
-        return dict(zip(names, tf.unstack(tf.transpose(rows.stack()), len(names)), strict=True))
-
-    def _on_all_replicas(self, batches: list[Batch], *, penalised: bool) -> Terms:
-        """Makes all updates of one step; returns its terms, the means over the replicas."""
-        for batch in batches[:-1]:
-            self._strategy.run(self._compile(self.discriminator_step), args=(batch, penalised))
-        names: list[str] = []
-
-        def on_a_replica(batch: Batch) -> tf.Tensor:
-            terms = self.train_step(batch, penalised)
-            names[:] = terms
-            return tf.stack(list(terms.values()))  # so that one reduction serves all terms
-
-        values = self._strategy.run(self._compile(on_a_replica), args=(batches[-1],))
-        means = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
-        return dict(zip(names, tf.unstack(means, len(names)), strict=True))
-
-    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns the function as XLA compiles it, where the config says so: batches are drawn outside, always."""
-        return tf.function(function, autograph=False, jit_compile=True) if self._compiled else function
 
     def train_step(self, batch: Batch, penalised: bool) -> Terms:
         """Updates the discriminators and then the generators, on the same real and fake images.
@@ -265,7 +190,7 @@ class TrainStep:
 
         The one place that accounts for replicas: Keras' optimizers sum gradients over them.
         """
-        return optimizer.scale_loss(tf.add_n(list(terms.values())) / self._strategy.num_replicas_in_sync)
+        return optimizer.scale_loss(tf.add_n(list(terms.values())) / self._replicas)
 
     def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> Terms:
         gradients = tape.gradient(loss, self._discriminator_variables)
@@ -293,22 +218,7 @@ class TrainStep:
         }
 
     def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
-        return tf.linalg.global_norm(gradients) * self._strategy.num_replicas_in_sync
-
-    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> tf.Tensor:
-        """Returns what `SCHEDULED` names, after `step` updates."""
-        config = self._config
-        factor = learning_rate_scale * learning_rate_factor(
-            step, schedule=config.schedule, steps=config.steps, decay_start_fraction=config.decay_start_fraction
-        )
-        optimizers = (config.generator_optimizer, config.discriminator_optimizer)
-        rates = [optimizer.learning_rate * factor for optimizer in optimizers]
-        return tf.stack([*rates, ema_decay(step, decay=config.final_ema_decay)])
-
-    def _update_averages(self, decay: tf.Tensor) -> None:
-        """Moves the averaged generators, batch-norm statistics included, towards the present ones."""
-        for average, weight in self._averaged_pairs:
-            average.assign_sub((1.0 - decay) * (average.value - weight.value))
+        return tf.linalg.global_norm(gradients) * self._replicas
 
 
 def _judge_once(network: keras.Model, condition: Mapping[str, tf.Tensor]) -> Discriminator:

@@ -1,4 +1,7 @@
-"""The loop: many steps inside the graph, then the callbacks."""
+"""The loop: many steps inside the graph, then the callbacks.
+
+`run` is the loop in Python. It calls `_steps`, the loop in the graph, which runs the updates of `TrainStep`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from etils import epy
 
-from ganlib.training.strategy import is_chief, summed
+from ganlib.training.schedules import ema_decay, learning_rate_factor
+from ganlib.training.strategy import is_chief, resolve_compilation, summed
 from ganlib.training.train_step import TrainStep
 
 with epy.lazy_imports():
@@ -21,8 +25,12 @@ if TYPE_CHECKING:
     from ganlib.training.config import TrainConfig
     from ganlib.training.state import TrainState
 
+    Batch = dict[str, tf.Tensor]
+    Terms = dict[str, tf.Tensor]
+
 Row = dict[str, float]
 SPEED = "speed/steps_per_second"
+SCHEDULED = ("learning_rate/generator", "learning_rate/discriminator", "ema/decay")
 
 
 class Callback(Protocol):
@@ -62,9 +70,16 @@ class Trainer:
         asked_to_end: Callable[[], bool] = lambda: False,
     ) -> None:
         self.state = state
-        self._asked_to_end, self._strategy, self._config = asked_to_end, strategy, config
-        self._discriminator_steps = objective.discriminator_steps
-        self._step = TrainStep(state, task=task, objective=objective, strategy=strategy, config=config)
+        self._asked_to_end, self._objective, self._strategy, self._config = asked_to_end, objective, strategy, config
+        replicas = strategy.num_replicas_in_sync
+        self._step = TrainStep(state, task=task, objective=objective, config=config, replicas=replicas)
+        self._compiled = resolve_compilation(config.compile, replicas)
+        self._averaged_pairs = [
+            (average, weight)
+            for name, model in state.trained.averaged.items()
+            for average, weight in zip(model.weights, state.trained.networks.generators[name].weights, strict=True)
+        ]
+        self._loop = tf.function(self._steps, autograph=False)
 
     def run(self, make_batches: Callable[[int], tf.data.Dataset], *, steps: int, callbacks: Sequence[Callback]) -> bool:
         """Trains from the state's step up to another, or until it is stopped or interrupted.
@@ -110,7 +125,7 @@ class Trainer:
         state, clock, began = self.state, self.state.clock, time.perf_counter()
         with tf.device("CPU:0"):
             first, scale = tf.constant(clock.step, tf.int64), tf.constant(state.health.learning_rate_scale)
-        terms = self._step.run(iterator, tf.constant(count), first, scale)
+        terms = self._loop(iterator, tf.constant(count), first, scale)
         values = np.stack([values.numpy() for values in terms.values()], axis=1)
         clock.speed = count / (time.perf_counter() - began)
         clock.step += count
@@ -130,10 +145,83 @@ class Trainer:
 
     def _batches(self, make_batches: Callable[[int], tf.data.Dataset]) -> tf.data.Dataset:
         """Global batches with all that is random about them, from the batch that this step begins with."""
-        start, seed = self.state.clock.step * self._discriminator_steps, self.state.noise_seed
+        start, seed = self.state.clock.step * self._objective.discriminator_steps, self.state.noise_seed
         batches = make_batches(start).enumerate(start)
         drawn = batches.map(lambda number, batch: self._step.draw(batch, seed=seed, number=number))
         return self._strategy.experimental_distribute_dataset(drawn.prefetch(tf.data.AUTOTUNE))
+
+    def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
+        """Makes `count` steps.
+
+        Args:
+            iterator: Gives the batches, those of a step one after the other.
+            count: Number of steps, int32.
+            first: Steps that were made before, int64.
+            learning_rate_scale: What rollbacks made of the learning rates, a factor.
+
+        Returns:
+            The terms of each step, float32 [count] by name.
+        """
+        every = self._objective.penalty_every
+        names: list[str] = []
+
+        def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            with tf.device("CPU:0"):  # what depends on the step alone: a GPU's host would wait for its answer
+                step = first + tf.cast(index, tf.int64)
+                due = tf.equal(tf.math.floormod(step, every), 0)
+                scheduled = self._schedule(step, learning_rate_scale)
+            self.state.trained.generator_optimizer.learning_rate = scheduled[0]
+            self.state.trained.discriminator_optimizer.learning_rate = scheduled[1]
+            batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
+            if every == 1:
+                terms = self._on_all_replicas(batches, penalised=True)
+            else:  # two graphs: no branch may be inside what the replicas run
+                terms = tf.cond(
+                    due,
+                    lambda: self._on_all_replicas(batches, penalised=True),
+                    lambda: self._on_all_replicas(batches, penalised=False),
+                )
+            self._compile(self._update_averages)(scheduled[-1])
+            names[:] = [*terms, *SCHEDULED]
+            return index + 1, rows.write(index, tf.concat([tf.stack(list(terms.values())), scheduled], axis=0))
+
+        rows = tf.TensorArray(tf.float32, size=count)
+        rows = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), rows))[1]
+        return dict(zip(names, tf.unstack(tf.transpose(rows.stack()), len(names)), strict=True))
+
+    def _on_all_replicas(self, batches: list[Batch], *, penalised: bool) -> Terms:
+        """Makes all updates of one step; returns its terms, the means over the replicas."""
+        for batch in batches[:-1]:
+            self._strategy.run(self._compile(self._step.discriminator_step), args=(batch, penalised))
+        names: list[str] = []
+
+        def on_a_replica(batch: Batch) -> tf.Tensor:
+            terms = self._step.train_step(batch, penalised)
+            names[:] = terms
+            return tf.stack(list(terms.values()))  # so that one reduction serves all terms
+
+        values = self._strategy.run(self._compile(on_a_replica), args=(batches[-1],))
+        means = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
+        return dict(zip(names, tf.unstack(means, len(names)), strict=True))
+
+    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function as XLA compiles it, where the config says so: batches are drawn outside, always."""
+        return tf.function(function, autograph=False, jit_compile=True) if self._compiled else function
+
+    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> tf.Tensor:
+        """Returns what `SCHEDULED` names, after `step` updates."""
+        config = self._config
+        factor = learning_rate_scale * learning_rate_factor(
+            step, schedule=config.schedule, steps=config.steps, decay_start_fraction=config.decay_start_fraction
+        )
+        optimizers = (config.generator_optimizer, config.discriminator_optimizer)
+        rates = [optimizer.learning_rate * factor for optimizer in optimizers]
+        return tf.stack([*rates, ema_decay(step, decay=config.final_ema_decay)])
+
+    def _update_averages(self, decay: tf.Tensor) -> None:
+        """Moves the averaged generators, batch-norm statistics included, towards the present ones."""
+        for average, weight in self._averaged_pairs:
+            average.assign_sub((1.0 - decay) * (average.value - weight.value))
 
 
 def _steps_until_callbacks(step: int, rhythms: Sequence[int], *, last: int) -> int:
