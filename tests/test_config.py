@@ -50,7 +50,7 @@ IDLE = {
     ),
     "a decay beside a half-life": (
         {"training": {"ema_decay": 0.99, "ema_half_life": 1000}},
-        r"training: ema_half_life takes the place of ema_decay.*ema_half_life=1000, ema_decay=0\.99",
+        r"training: expected either ema_half_life or ema_decay.*ema_half_life=1000, ema_decay=0\.99",
     ),
     "a fall that never comes": (
         {"training": {"decay_start_fraction": 0.5}},

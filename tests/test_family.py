@@ -42,7 +42,7 @@ PLAIN, LABELLED = Generation(latent_dim=8), Generation(latent_dim=8, conditional
 
 
 def fits(objective, model):
-    return not (objective.penalised and model.judges_batches)
+    return not (objective.has_penalties and model.judges_batches)
 
 
 PAIRS = [(o, m) for o, objective in OBJECTIVES.items() for m, model in MODELS.items() if fits(objective, model)]
@@ -106,7 +106,7 @@ def test_a_step_has_finite_terms_and_each_loss_moves_its_own_network_only(digits
     assert float(terms["gradient/generator"]) > 0.0
 
 
-@pytest.mark.parametrize("objective", [name for name, objective in OBJECTIVES.items() if objective.penalised])
+@pytest.mark.parametrize("objective", [name for name, objective in OBJECTIVES.items() if objective.has_penalties])
 def test_penalties_under_bfloat16_are_float32_and_near_those_of_float32(digits, objective):
     loss, values = OBJECTIVES[objective], {}
     for kind in ("float32", "bfloat16"):

@@ -177,7 +177,7 @@ def test_penalty_terms_names_the_penalties(pictures):
     for objective in OBJECTIVES:
         terms = objective.penalties(linear(weights), tf.constant(real), tf.constant(fake), tf.zeros([6]))
         assert tuple(terms) == objective.penalty_terms
-        assert objective.penalised == bool(terms)
+        assert objective.has_penalties == bool(terms)
         assert objective.penalty_every == (4 if getattr(objective, "r1", None) else 1)
 
 

@@ -395,7 +395,7 @@ def test_an_exported_function_that_gives_something_else_is_refused(evaluation, m
         return {"translate": Signature(translate, {"images": spec}, {"images": np.full((2, *image_shape), 99)})}
 
     monkeypatch.setattr(There, "signatures", signatures)
-    with pytest.raises(RuntimeError, match="does not answer as it must"):
+    with pytest.raises(RuntimeError, match="failed its check"):
         export(model, evaluation, ExportConfig(), tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
 

@@ -321,7 +321,7 @@ def test_whether_a_penalty_is_due_is_known_without_asking_the_device(digits):
     trainer = Trainer(state, task=TASK, objective=objective, strategy=strategy, config=config)
     iterator = iter(trainer._batches(lambda start: digits.batches(batch_size=8, seed=3, start=start)))
     numbers = tf.constant(1), tf.constant(0, tf.int64), tf.constant(1.0)
-    graph = trainer._loop.get_concrete_function(iterator, *numbers).graph.as_graph_def()
+    graph = trainer._run_graph.get_concrete_function(iterator, *numbers).graph.as_graph_def()
     found = 0
     for function in graph.library.function:
         nodes = {node.name: node for node in function.node_def}

@@ -184,7 +184,7 @@ def evaluate(
             protocol=protocol,
             history=model.history,
             growth=model.sample_pictures,
-            growth_share=sheet.left_share(GROWTH_COLUMNS),
+            growth_share=sheet.left_fraction(GROWTH_COLUMNS),
             generated=folder / "generated.png",
             real=folder / "real.png",
             galleries=save_galleries(folder, images, sample.first(most), near, dataset=real, reference=reference),

@@ -64,7 +64,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     """Writes the scored networks as files that need nothing of this project.
 
     Args:
-        model: What `training.train` left behind.
+        model: What `training.train` wrote.
         evaluation: Its scores. The generator that was scored, best or last, is shipped.
         config: Tolerance of the check, and where to publish the model.
         output: Folder to create; it appears whole or not at all.
@@ -91,7 +91,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         (folder / "README.md").write_text(card, encoding="utf-8")
         shipped = [
             Shipped(folder / f"{name}.keras", signature, witness_file(model.folder, which, name))
-            for name, signature in zip(networks, functions, strict=False)  # those of networks come first
+            for name, signature in zip(networks, functions, strict=False)  # `functions` lists those of networks first
         ]
         with true_float32():
             parity = process.check(folder, shipped, functions, tolerance=config.tolerance)
@@ -128,11 +128,11 @@ def _check_target(target: str | None) -> None:
     if target is None:
         return
     if storage.is_remote(target):
-        foreign = storage.has_foreign_objects(target)
+        not_an_export = storage.has_foreign_objects(target)
     else:
         place = Path(target).expanduser()
-        foreign = place.exists() and not (place / PARITY).is_file()
-    if foreign:
+        not_an_export = place.exists() and not (place / PARITY).is_file()
+    if not_an_export:
         raise ValueError(f"expected a new folder, or one that an export wrote. Received: export.target={target!r}")
 
 

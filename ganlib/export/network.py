@@ -1,4 +1,4 @@
-"""What is shipped: the networks behind checks of their inputs, as Keras files and as a SavedModel."""
+"""The exported networks, which check their inputs, as Keras files and as a SavedModel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVING = "serving_default"
 
 
 def save_network(network: keras.Model, path: Path, *, classes: int) -> None:
-    """Writes the Keras file of a network; it refuses a label of no class.
+    """Writes the Keras file of a network; it refuses a label that is out of range.
 
     Args:
         network: The network.
@@ -37,8 +37,8 @@ def save_network(network: keras.Model, path: Path, *, classes: int) -> None:
 def _with_label_check(network: keras.Model, classes: int) -> keras.Model:
     """Puts a layer before the label that raises where it is out of range.
 
-    Without that the one-hot vector of such a label is zero, which gives a picture of no class. A lookup that has no
-    place for unknown values is the one stock layer that raises for them, on each device and in `predict` too.
+    Without it the one-hot vector of such a label is zero, which gives an image of no class. A lookup without an index
+    for unknown values is the only built-in layer that raises for them, on every device and also in `predict`.
     """
     if classes == 0:
         return network
@@ -55,7 +55,7 @@ def signatures(
 ) -> dict[str, Signature]:
     """Returns every function of the SavedModel by name; all of them check what they are given.
 
-    `serving_default` is the first network. Each further one has a function of its own name, and the task adds its own.
+    `serving_default` is the first network. Each further one has its own name, and the task adds functions.
 
     Args:
         networks: The shipped networks by name.

@@ -1,4 +1,4 @@
-"""The proof that exported files give the images of training, in a process that knows nothing of this project."""
+"""Checks that exported files give the images of training, in a process that cannot import this project."""
 
 from __future__ import annotations
 
@@ -100,16 +100,16 @@ class FreshProcess:
     def check(
         self, folder: Path, networks: list[Shipped], signatures: Mapping[str, Signature], *, tolerance: float
     ) -> dict[str, Any]:
-        """Compares what the exported files give with what training and this process gave.
+        """Compares the results of the exported files with those of training and of this process.
 
         Args:
             folder: The exported model.
             networks: Its networks.
-            signatures: Its functions; those that have an example are asked for it.
-            tolerance: Largest difference, of images in -1..1, that is no other image.
+            signatures: Its functions, which are called with their examples.
+            tolerance: Largest difference that is allowed, for images in -1..1.
 
         Returns:
-            What the process found: the differences, and whether the model answers and refuses as it must.
+            The differences, and whether the model accepts and refuses inputs as it should.
 
         Raises:
             RuntimeError: The model cannot be loaded, or gives other images.
@@ -126,7 +126,7 @@ class FreshProcess:
                     for one in networks
                 ],
                 "signatures": [
-                    _written(name, signature, Path(scratch), tolerance)
+                    _write_example(name, signature, Path(scratch), tolerance)
                     for name, signature in signatures.items()
                     if signature.example
                 ],
@@ -139,7 +139,7 @@ class FreshProcess:
                     f"export.tolerance={tolerance}. Received: difference={found[name]}"
                 )
         if not (found["signatures"] and found["free"] and found["refuses"]):
-            raise RuntimeError(f"the exported model does not answer as it must. Received: {found}")
+            raise RuntimeError(f"the exported model failed its check. Received: {found}")
         return found
 
     def _ask(self, plan: dict[str, Any]) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def fresh_process() -> Iterator[FreshProcess]:
             process.kill()
 
 
-def _written(name: str, signature: Signature, scratch: Path, tolerance: float) -> dict[str, Any]:
-    """Writes an example of a function, what it gives in this process, and what it must refuse."""
+def _write_example(name: str, signature: Signature, scratch: Path, tolerance: float) -> dict[str, Any]:
+    """Writes the example of a function, its result in this process, and the arguments that it must refuse."""
     dtypes = {key: spec.dtype.as_numpy_dtype for key, spec in signature.inputs.items()}
 
     def save(word: str, values: Mapping[str, Any]) -> str:
@@ -181,11 +181,11 @@ def _written(name: str, signature: Signature, scratch: Path, tolerance: float) -
     answer = signature.function(**{key: tf.constant(value, dtypes[key]) for key, value in signature.example.items()})
     expected = {key: value.numpy() for key, value in answer.items()}
     # Two values that round to neighbouring integers may differ by less than the tolerance before.
-    levels = {key: 1.0 if value.dtype.kind in "iu" else tolerance for key, value in expected.items()}
+    tolerances = {key: 1.0 if value.dtype.kind in "iu" else tolerance for key, value in expected.items()}
     return {
         "name": name,
         "example": save("example", signature.example),
         "expected": save("expected", expected),
-        "tolerance": levels,
+        "tolerance": tolerances,
         "refused": [save(f"refused-{number}", values) for number, values in enumerate(signature.refused)],
     }

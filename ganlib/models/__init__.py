@@ -12,6 +12,6 @@ from ganlib.models.resnet import Resnet
 from ganlib.schema import from_word
 
 AnyArchitecture = Annotated[Dcgan | Mlp | R3gan | Resnet, Field(discriminator="kind"), BeforeValidator(from_word)]
-"""Every architecture there is: a new one is one file and one word here."""
+"""Any architecture. To add one, write its file and list it here."""
 
 __all__ = ["AnyArchitecture", "Architecture", "Dcgan", "ImageToImage", "LatentToImage", "Mlp", "R3gan", "Resnet"]

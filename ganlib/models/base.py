@@ -38,7 +38,7 @@ class Architecture(Config):
         Args:
             image_shape: Height, width, channels.
             classes: Number of classes that a label chooses from, 0 for none.
-            dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
+            dtype: Keras dtype policy, such as `float32` or `mixed_bfloat16`.
             seed: Seed of random layers, such as dropout.
 
         Returns:
@@ -58,7 +58,7 @@ class LatentToImage(Architecture):
             latent_dim: Width of the latent vector.
             image_shape: Height, width, channels.
             classes: Number of classes that can be asked for, 0 for none.
-            dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
+            dtype: Keras dtype policy, such as `float32` or `mixed_bfloat16`.
 
         Returns:
             Network from a dict with `latent`, float32 [N, latent_dim], and where there are classes `label`,
@@ -76,7 +76,7 @@ class ImageToImage(Architecture):
         Args:
             image_shape: Height, width and channels of what it takes; channels may count a mask too.
             channels: Channels of the images that it makes.
-            dtype: Keras dtype policy, `float32` or `mixed_bfloat16`.
+            dtype: Keras dtype policy, such as `float32` or `mixed_bfloat16`.
 
         Returns:
             Network from a dict with `image`, float32 [N, *image_shape], to images, float32

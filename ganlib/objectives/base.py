@@ -43,7 +43,7 @@ class Objective(Config):
         Raises:
             ValueError: The objective has gradient penalties, and the discriminator mixes the images of a batch.
         """
-        if self.penalised and judges_batches:
+        if self.has_penalties and judges_batches:
             raise ValueError(
                 "a gradient penalty needs a discriminator whose logit for an image does not depend on the rest of "
                 "the batch: set model.discriminator_norm=none or spectral. "
@@ -84,7 +84,7 @@ class Objective(Config):
         return ()
 
     @property
-    def penalised(self) -> bool:
+    def has_penalties(self) -> bool:
         """Whether there are gradient penalties."""
         return bool(self.penalty_terms)
 

@@ -65,4 +65,4 @@ class CrossEntropy(Objective, ABC):
     @property
     def penalty_every(self) -> int:
         """`r1_every`, or 1 without R1."""
-        return self.r1_every if self.penalised else 1
+        return self.r1_every if self.has_penalties else 1

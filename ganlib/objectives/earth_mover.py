@@ -1,4 +1,4 @@
-"""The losses of a Wasserstein GAN, shared by both ways of keeping the critic Lipschitz."""
+"""The losses of a Wasserstein GAN, shared by both ways of keeping the discriminator Lipschitz."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class EarthMover(Objective, ABC):
-    """A critic whose mean difference between real and fake estimates the Wasserstein-1 distance.
+    """A discriminator whose mean difference between real and fake estimates the Wasserstein-1 distance.
 
     (Arjovsky, Chintala, Bottou 2017, https://arxiv.org/abs/1701.07875, equation 2.)
     """
 
     discriminator_steps: int = Field(default=5, ge=1)
-    """Discriminator updates for each generator update; the estimate is only good for a critic near its optimum."""
+    """Discriminator updates for each generator update; the estimate is only good near the discriminator's optimum."""
 
     def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `wasserstein`, E[D(G(z))] - E[D(x)]: the estimated distance with its sign changed."""
@@ -35,5 +35,5 @@ class EarthMover(Objective, ABC):
 
     @property
     def boundary(self) -> float | None:
-        """None, because a constant added to all outputs of the critic does not change the loss."""
+        """None, because a constant added to all outputs of the discriminator does not change the loss."""
         return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Wasserstein(EarthMover):
-    """Keeps the critic Lipschitz by clipping its weights. Of historical interest; `WganGp` gives better images."""
+    """Keeps the discriminator Lipschitz by clipping its weights. `WganGp` gives better images."""
 
     kind: Literal["wasserstein"] = "wasserstein"
     clip: float = Field(default=0.01, gt=0.0)

@@ -20,7 +20,7 @@ EPSILON = 1e-12  # the derivative of the square root is infinite at zero
 
 
 class WganGp(EarthMover):
-    """Keeps the critic Lipschitz: a penalty pulls the norm of its gradient between real and fake images to one."""
+    """Keeps the discriminator Lipschitz: a penalty pulls the norm of its gradient between images to one."""
 
     kind: Literal["wgan_gp"] = "wgan_gp"
     penalty_weight: float = Field(default=10.0, gt=0.0)

@@ -10,7 +10,7 @@ from ganlib.tasks.generation import Generation
 from ganlib.tasks.sampler import Sampler, Samples, Sheet, sheet_labels, sheet_side
 
 AnyTask = Annotated[Generation, Field(), BeforeValidator(from_word)]
-"""Every task there is: a new one is one file and one word here."""
+"""Any task. To add one, write its file and list it here."""
 
 __all__ = [
     "AnyTask",

@@ -1,4 +1,4 @@
-"""What a task is: the answers that training, evaluation and export ask for."""
+"""The base class of tasks: what training, evaluation and export ask of one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Networks:
 
     Attributes:
         generators: Networks that make images. Their averages are scored and shipped.
-        discriminators: Each is named as the match that it judges.
+        discriminators: Networks that classify images as real or fake. Each has the name of its match.
         frozen: Networks that only give features. They are not trained and not part of a checkpoint.
     """
 
@@ -49,7 +49,7 @@ class Match:
         fake: The same shape, generated.
         condition: Further inputs of the discriminator by name, the same for the real and the fake image of an index.
             Those of rank 4 are images, and an augmentation moves them with the images that they belong to.
-        weight: Factor on the loss of both players of this match.
+        weight: Factor on the losses of both networks in this match.
     """
 
     real: tf.Tensor
@@ -60,7 +60,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Play:
-    """What one batch gives.
+    """What a task makes of a batch.
 
     Attributes:
         matches: What each discriminator compares, by the discriminator's name.
@@ -79,8 +79,8 @@ class Signature:
     Attributes:
         function: Takes tensors by name and returns tensors by name.
         inputs: Its arguments, as `tf.TensorSpec` by name.
-        example: Values that it must answer, with the same result in every process.
-        refused: Values that it must refuse.
+        example: Arguments for which every process must return the same result.
+        refused: Arguments that it must refuse.
     """
 
     function: Callable[..., dict[str, tf.Tensor]]
@@ -95,22 +95,22 @@ class Task(Config):
     kind: str
 
     def check_architecture(self, architecture: Architecture) -> None:
-        """Checks whether an architecture can serve the task, before there is any data.
+        """Checks whether the task supports an architecture, before there is any data.
 
         Raises:
-            ValueError: It cannot; the message names what the task needs.
+            ValueError: It does not; the message says what the task needs.
         """
         del architecture
 
     def check_data(self, *, classes: int, paired: bool = False) -> None:
-        """Checks whether data can serve the task.
+        """Checks whether the task supports the data.
 
         Args:
             classes: Number of the data's classes, 0 without labels.
             paired: Whether each image has a target.
 
         Raises:
-            ValueError: It cannot; the message names what the task needs.
+            ValueError: It does not; the message says what the task needs.
         """
         del classes, paired
 
@@ -121,7 +121,7 @@ class Task(Config):
         """Builds the generators.
 
         Args:
-            architecture: The family of networks.
+            architecture: The architecture.
             image_shape: Height, width and channels of the data.
             classes: Number of the data's classes, 0 without labels.
             dtype: Keras dtype policy.
@@ -134,11 +134,11 @@ class Task(Config):
         """Builds the discriminators. Each takes `images`, and by name whatever its match has as condition.
 
         Args:
-            architecture: The family of networks.
+            architecture: The architecture.
             image_shape: Height, width and channels of the data.
             classes: Number of the data's classes, 0 without labels.
             dtype: Keras dtype policy.
-            seed: Seed of whatever is random inside, such as dropout.
+            seed: Seed of random layers, such as dropout.
         """
 
     def frozen(self, *, image_shape: ImageShape) -> dict[str, keras.Model]:
@@ -162,10 +162,10 @@ class Task(Config):
 
     @abstractmethod
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
-        """Adds what is random to a global batch, before it is split between replicas.
+        """Adds random tensors to a global batch, before it is split between replicas.
 
         Args:
-            batch: `images` uint8 [N, H, W, C], `labels` int64 [N], and for pairs `targets` like `images`.
+            batch: `images` uint8 [N, H, W, C], `labels` int64 [N], and for paired data `targets`, like `images`.
             seed: Chooses the draws of the run, from 0 to 2**63 - 1.
             number: Number of the batch, int64; the same number always gives the same draw.
         """
@@ -203,11 +203,11 @@ class Task(Config):
 
         Args:
             count: Number of samples.
-            seed: Chooses them, an int64; a caller with a purpose of its own gives a key of `streams`.
+            seed: Chooses them, an int64. `streams.key` gives one that no other purpose uses.
             shares: Share of each class among the real images, empty without labels.
-            label: Class to ask for, one for all or one each; absent means classes as frequent as the real ones.
-            examples: Where samples are made from images: `count` held-out examples, arrays by name.
-            network: Name of the shipped network; absent means the first one.
+            label: Requested class, one for all samples or one for each. By default classes are drawn as in the data.
+            examples: If samples are made from images, `count` held-out examples, arrays by name.
+            network: Name of the shipped network; by default the first one.
 
         Raises:
             ValueError: A class is asked for and the task takes none.

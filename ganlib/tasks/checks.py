@@ -1,4 +1,4 @@
-"""Checks inside the graph of a shipped function: what would give a picture of nothing is refused.
+"""Checks of inputs inside the graph of a shipped function.
 
 Imports TensorFlow: import this module only where a graph is built.
 """
@@ -13,14 +13,14 @@ from ganlib.tasks.base import LABEL
 
 
 def positive(number: tf.Tensor, *, name: str) -> tf.Tensor:
-    """Returns a number behind a check that it is at least 1."""
+    """Returns a number after a check that it is at least 1."""
     message = [f"expected a {name} of at least 1. Received: {name}=", number]
     with tf.control_dependencies([tf.debugging.Assert(number >= 1, message)]):
         return tf.identity(number)
 
 
 def checked(inputs: Mapping[str, tf.Tensor], *, classes: int) -> dict[str, tf.Tensor]:
-    """Returns the inputs of a network behind checks.
+    """Returns the inputs of a network after checks.
 
     Args:
         inputs: Arrays by name, all with the same first dimension.

@@ -33,7 +33,7 @@ LATENT = "latent"
 class Generation(Task):
     """One generator from Gaussian latents to images, one discriminator against real images.
 
-    With `conditional` both networks know the class: a fake is asked to be of the class of the real image beside it.
+    With `conditional` both networks are class-conditional, and a fake has the class of the real image at its index.
     """
 
     kind: Literal["generation"] = "generation"
@@ -51,11 +51,11 @@ class Generation(Task):
             )
 
     def check_data(self, *, classes: int, paired: bool = False) -> None:
-        """Refuses conditions without labels."""
-        del paired  # the targets of pairs are left alone
+        """Refuses class-conditional networks without labels."""
+        del paired  # targets are ignored
         if self.conditional and classes < 2:
             raise ValueError(
-                "task.conditional needs images with labels of at least 2 classes; take task.conditional=false without. "
+                "task.conditional needs images with labels of 2 classes or more; otherwise set task.conditional=false. "
                 f"Received: classes={classes}, conditional=True"
             )
 
@@ -65,7 +65,7 @@ class Generation(Task):
         """Builds the one generator."""
         self.check_architecture(architecture)
         known = classes if self.conditional else 0
-        build = architecture.generator  # type: ignore[attr-defined]  # `check_architecture` has seen to it
+        build = architecture.generator  # type: ignore[attr-defined]  # checked above
         return {GENERATOR: build(latent_dim=self.latent_dim, image_shape=image_shape, classes=known, dtype=dtype)}
 
     def discriminators(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ganlib.models.base import ImageShape
     from ganlib.tasks.base import Task
 
-BATCH_IMAGES, BATCH_PIXELS = 100, 100 * 128 * 128  # most images and pixels that a network makes at once
-SHEET_SIDE, SHEET_PIXELS = 10, 1280  # most images in a row and a column of a sheet, and its side where it can be kept
+BATCH_IMAGES, BATCH_PIXELS = 100, 100 * 128 * 128  # largest batch, in images and in pixels
+SHEET_SIDE, SHEET_PIXELS = 10, 1280  # most images in a row of a sheet, and the width in pixels that limits them
 FEWEST_IN_A_ROW = 4
 
 
@@ -36,9 +36,9 @@ class Samples:
 
     Attributes:
         images: uint8 [N, H, W, C].
-        labels: int64 [N], the class that each was asked for; None where none can be.
-        truths: uint8 [N, H, W, C], the true image of each; None where there is none.
-        pictures: What a sheet shows of each side by side, uint8 [N, H, W, C] each.
+        labels: int64 [N], the requested classes; None without classes.
+        truths: uint8 [N, H, W, C], the true image of each; None without true images.
+        pictures: What a sheet shows side by side for each sample, uint8 [N, H, W, C] each.
     """
 
     images: NDArray[np.uint8]
@@ -54,30 +54,30 @@ class Sheet:
     Attributes:
         images: uint8 [N, H, W, C], row by row.
         columns: Images in a row.
-        beside: Images that the task shows side by side for each sample.
+        per_sample: Images that the task shows side by side for each sample.
         labels: int64 [N], the class of each, where one class a row was asked for.
     """
 
     images: NDArray[np.uint8]
     columns: int
-    beside: int
+    per_sample: int
     labels: NDArray[np.int64] | None
 
-    def left_share(self, columns: int) -> float:
-        """Returns the share of the width that the left samples take, at least so many columns of whole samples."""
-        return min(1.0, -(-columns // self.beside) * self.beside / self.columns)
+    def left_fraction(self, columns: int) -> float:
+        """Returns the fraction of the width that `columns` columns take, rounded up to complete samples."""
+        return min(1.0, -(-columns // self.per_sample) * self.per_sample / self.columns)
 
 
 class Sampler:
-    """Draws uint8 images from a network in true float32, always through one graph of one batch size.
+    """Draws uint8 images from a network in full float32 (no TF32), with one graph and one batch size.
 
     Args:
         task: Knows the network's inputs.
         network: One of those that `Task.shipped` returned.
         shares: Share of each class among the real images, empty without labels.
         image_shape: Height, width and channels of the images.
-        held_out: Data whose test images samples are made from, where the task makes them from images.
-        name: Name of the network; absent means the first of those that are shipped.
+        held_out: Data with the test images that samples are made from, if the task makes them from images.
+        name: Name of the network; by default the first one that is shipped.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Sampler:
 
     @property
     def available(self) -> int | None:
-        """Number of samples that there can be, None where there is no end."""
+        """Largest number of samples, None if there is no limit."""
         if self._task.samples_from == "seed" or self._held_out is None:
             return None
         return self._held_out.count("test")
@@ -116,17 +116,17 @@ class Sampler:
         Args:
             count: Number of images; equal seeds give equal ones.
             seed: Chooses them.
-            labels: A class for each; absent means classes as frequent as the real ones, where the task knows any.
+            labels: A class for each. By default classes are as frequent as in the data, if the task has classes.
 
         Raises:
-            ValueError: There is no image to draw, not so many, or no class that a label names.
+            ValueError: The count is not possible, or a label is invalid.
         """
         self._check(labels, count)
-        whole = -(-count // self._batch) * self._batch
-        label = None if labels is None else np.pad(labels, (0, whole - count))
+        padded = -(-count // self._batch) * self._batch
+        label = None if labels is None else np.pad(labels, (0, padded - count))
         inputs: Mapping[str, Any] = {}
         if self._task.samples_from == "seed":
-            inputs = self._task.inputs(whole, seed=seed, shares=self._shares, label=label, network=self._name)
+            inputs = self._task.inputs(padded, seed=seed, shares=self._shares, label=label, network=self._name)
         for number, examples in enumerate(self._examples(count, self._batch)):
             start = number * self._batch
             if examples:
@@ -149,7 +149,7 @@ class Sampler:
             )
 
     def _examples(self, count: int, size: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yields held-out examples in batches of one size, the last one filled up; empty dicts without examples."""
+        """Yields held-out examples in batches of one size, the last one padded; empty dicts without examples."""
         if self._task.samples_from == "seed" or self._held_out is None:
             yield from ({} for _ in range(0, count, size))
             return
@@ -160,14 +160,14 @@ class Sampler:
                 name: np.concatenate([waiting[name], part]) if waiting else part for name, part in examples.items()
             }
             while yielded < count and len(next(iter(waiting.values()))) >= min(size, count - yielded):
-                yield {name: _filled(part[:size], size) for name, part in waiting.items()}
+                yield {name: _pad(part[:size], size) for name, part in waiting.items()}
                 waiting = {name: part[size:] for name, part in waiting.items()}
                 yielded += size
             if yielded >= count:
                 return
 
     def _check(self, labels: NDArray[np.int64] | None, count: int) -> None:
-        """Refuses counts that cannot be had, and labels that would give pictures of no class."""
+        """Refuses counts that are not possible, and labels of no class."""
         if count < 1:
             raise ValueError(f"expected at least one image. Received: count={count}")
         if self.available is not None and count > self.available:
@@ -192,14 +192,14 @@ class Sampler:
         labels = sheet_labels(len(self._shares), side=self._side) if self._task.takes_label else None
         count = min(self._side**2, self.available or SHEET_SIDE**2)
         groups = zip(*(samples.pictures for samples in self.batches(count, seed=seed, labels=labels)), strict=True)
-        beside = np.stack([np.concatenate(parts) for parts in groups], axis=1)  # [N, pictures, H, W, C]
-        in_a_row = max(1, self._side // beside.shape[1])
-        shown = beside[: in_a_row * self._side]
-        return Sheet(shown.reshape(-1, *shown.shape[2:]), in_a_row * beside.shape[1], beside.shape[1], labels)
+        columns = np.stack([np.concatenate(parts) for parts in groups], axis=1)  # [N, pictures, H, W, C]
+        in_a_row = max(1, self._side // columns.shape[1])
+        shown = columns[: in_a_row * self._side]
+        return Sheet(shown.reshape(-1, *shown.shape[2:]), in_a_row * columns.shape[1], columns.shape[1], labels)
 
 
-def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:
-    """Fills a batch up by repeating its last row."""
+def _pad(part: NDArray[Any], size: int) -> NDArray[Any]:
+    """Pads a batch by repeating its last row."""
     return part if len(part) == size else np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
 
 

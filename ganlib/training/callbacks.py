@@ -11,7 +11,7 @@ from ganlib import pixels, streams
 from ganlib.progress import Progress, number
 from ganlib.trained import SAMPLES_FOLDER
 from ganlib.training.rows import NEAREST, VARIANCE
-from ganlib.training.strategy import is_chief, summed
+from ganlib.training.strategy import is_chief, sum_over_workers
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -35,7 +35,7 @@ class MeasureScore:
         reference: What samples are compared with.
         sampler: Draws from the averaged generator.
         checkpoints: Saves the state of the best score.
-        strategy: The chief of its workers scores for all.
+        strategy: Only the chief of its workers computes scores.
         every: Steps between two scores.
         count: Samples in a score.
         seed: Seed of the run; every score uses the same inputs.
@@ -65,9 +65,9 @@ class MeasureScore:
         """Adds the distance and the diversity to the row."""
         del step
         measured = self._measure() if is_chief(self._strategy) else (0.0, 0.0, 0.0)
-        row[self.measure], row[VARIANCE], row[NEAREST] = summed(self._strategy, measured)
+        row[self.measure], row[VARIANCE], row[NEAREST] = sum_over_workers(self._strategy, measured)
         state.clock.scores += 1
-        if state.keep_best(row[self.measure]):
+        if state.update_best(row[self.measure]):
             self._checkpoints.save_best(state)
 
     def _measure(self) -> tuple[float, float, float]:
@@ -204,7 +204,7 @@ class SaveOnTimer:
 
 
 class SkippedOnWorker:
-    """Stands for a callback that only the chief calls, so that all workers stop the loop at the same steps."""
+    """Takes the place of a chief-only callback on a worker, so that all workers pause the loop at the same steps."""
 
     def __init__(self, callback: Callback) -> None:
         self.every: int | None = callback.every

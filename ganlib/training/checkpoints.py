@@ -1,4 +1,4 @@
-"""The folder of checkpoints, and what a checkpoint file holds."""
+"""Checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class DamagedCheckpointError(ValueError):
 class Checkpoints:
     """The newest checkpoints of a run in a folder, and the one of its best score.
 
-    A checkpoint is of the moment before Python looks at a step: a run that resumes from it looks again, by whatever
-    the settings are then.
+    A checkpoint is written before the callbacks of a step are called. A run that resumes from it calls them again, with
+    its own settings.
 
     Args:
-        folder: Where they are.
-        keep: How many of the newest are kept; with 0, of a worker whose chief keeps them, no more than the best one is.
+        folder: Their folder.
+        keep: Number of checkpoints to keep. 0 on workers, which keep only the best one.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         self.folder, self._keep = folder, keep
 
     def save(self, state: TrainState) -> None:
-        """Adds a checkpoint and removes those that are too old; a state with broken terms is not worth one."""
+        """Adds a checkpoint and removes the oldest. A state with terms that are infinite or NaN is not saved."""
         if not np.isfinite(state.recent.values).all():
             return
         facts = {
@@ -60,14 +60,14 @@ class Checkpoints:
         _write(path, facts, {**_arrays(state.trained), **best, RECENT: state.recent.values})
         for old in self._all()[: -self._keep]:
             old.unlink()
-        # A run that resumes from any of the rest may roll back to the best state that it knew then.
-        self._forget_bests({_best_step(path) for path in self._all()})
+        # A run that resumes from one of the others may roll back to its best state at that time.
+        self._remove_bests({_best_step(path) for path in self._all()})
 
     def save_best(self, state: TrainState) -> None:
-        """Keeps what is trained, whose score is the best so far, for a rollback."""
+        """Saves what is trained, at the best score so far, for a rollback."""
         _write(self._best(state.best.step), {}, _arrays(state.trained))
         if not self._keep:
-            self._forget_bests({state.best.step})
+            self._remove_bests({state.best.step})
 
     def roll_back(self, state: TrainState) -> int:
         """Restores what was trained at the best score, and nothing else; returns its step, 0 before any score.
@@ -80,29 +80,29 @@ class Checkpoints:
         return state.best.step or 0
 
     def restore(self, state: TrainState) -> bool:
-        """Restores the newest checkpoint that is whole, if there is any; says which ones are not.
+        """Restores the newest checkpoint that is not damaged, if there is one, and prints which are damaged.
 
         Raises:
-            ValueError: There are checkpoints and all are damaged, or they are of other networks or another version.
+            ValueError: All checkpoints are damaged, or they belong to other networks or another version.
         """
-        found = self._all()
-        for path in reversed(found):
+        paths = self._all()
+        for path in reversed(paths):
             try:
                 _restore(state, path)
                 return True
             except DamagedCheckpointError as error:
                 print(f"train: {error}", flush=True)
-        if found:
-            raise ValueError(f"every checkpoint is damaged. Remove them to begin anew. Received: {self.folder}")
+        if paths:
+            raise ValueError(f"every checkpoint is damaged. Remove them to start again. Received: {self.folder}")
         return False
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.npz"))
 
-    def _forget_bests(self, kept: set[int | None]) -> None:
+    def _remove_bests(self, except_steps: set[int | None]) -> None:
         """Removes the best states of all steps but some."""
         for path in self.folder.glob("best-*.npz"):
-            if path not in {self._best(step) for step in kept}:
+            if path not in {self._best(step) for step in except_steps}:
                 path.unlink()
 
     def _best(self, step: int | None) -> Path:
@@ -115,10 +115,10 @@ def _arrays(trained: Trained) -> Arrays:
 
 
 def _write(path: Path, facts: dict[str, Any], arrays: Arrays) -> None:
-    """Writes one npz file that is whole or absent."""
-    told = np.frombuffer(json.dumps({"format": FORMAT, **facts}).encode(), np.uint8)
+    """Writes an npz file atomically."""
+    metadata = np.frombuffer(json.dumps({"format": FORMAT, **facts}).encode(), np.uint8)
     with storage.atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays, **{FACTS: told})
+        np.savez(file, allow_pickle=False, **arrays, **{FACTS: metadata})
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
@@ -138,7 +138,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
 
 
 def _restore(state: TrainState, path: Path) -> None:
-    """Takes everything over from a checkpoint; where that is refused, nothing was changed."""
+    """Restores a state from a checkpoint. If that fails, nothing has changed."""
     facts, arrays = _read(path)
     weights = {name.removeprefix(BEST): arrays.pop(name) for name in list(arrays) if name.startswith(BEST)}
     recent = Recent(tuple(facts["terms"]), arrays.pop(RECENT))
@@ -148,16 +148,16 @@ def _restore(state: TrainState, path: Path) -> None:
 
 
 def _assign(trained: Trained, arrays: Arrays, path: Path) -> None:
-    """Sets the variables, if the arrays are of the same networks."""
+    """Sets the variables, if the arrays belong to the same networks."""
     variables = trained.variables()
-    unlike = sorted(
+    mismatched = sorted(
         name
         for name in variables.keys() | arrays.keys()
         if name not in arrays or name not in variables or tuple(variables[name].shape) != arrays[name].shape
     )
-    if unlike:
+    if mismatched:
         raise ValueError(
-            f"the checkpoint is of other networks: {len(unlike)} variables differ, such as {unlike[0]}. "
+            f"the checkpoint belongs to other networks: {len(mismatched)} variables differ, such as {mismatched[0]}. "
             f"Received: path={str(path)!r}"
         )
     for name, variable in variables.items():

@@ -22,47 +22,47 @@ Problem = Literal["non_finite", "saturated", "collapsed", "degraded", "plateau"]
 
 
 class HealthConfig(Config):
-    """What counts as problem, and the reaction to each: note, roll_back, stop or fail.
+    """Problems of a training, and the reaction to each: note, roll_back, stop or fail.
 
-    A rollback takes the state at the best score back, lowers the learning rates and draws other latents; the count of
-    steps goes on. After `max_rollbacks` the next one stops instead, or fails where the terms are not finite. Where it
-    would change nothing (the present state is the best one, no state was any better, no step is left) it is noted.
+    A rollback restores the networks of the best score, lowers the learning rates and draws other latents; steps are
+    counted on. After `max_rollbacks` the reaction is to stop, or to fail where terms are not finite. A rollback that
+    would change nothing is only noted: at the best state, without a better state, or at the last step.
     """
 
     non_finite: Literal["roll_back", "stop", "fail"] = "roll_back"
     """Reaction to a term or gradient that is infinite or NaN."""
     saturated: Reaction = "note"
-    """Reaction to a discriminator that tells all images rightly, its loss near zero, for `saturation_steps`."""
+    """Reaction to a discriminator that classifies all images correctly, with little loss, for `saturation_steps`."""
     collapsed: Reaction = "roll_back"
-    """Reaction to samples that lost their variance or became alike."""
+    """Reaction to samples without variance, or to near duplicates."""
     degraded: Reaction = "note"
     """Reaction to scores that stay above `degraded_factor` times the best one."""
     plateau: Reaction = "note"
-    """Reaction to no better score within `patience` measurements."""
+    """Reaction to no better score for `patience` scores."""
     max_rollbacks: int = Field(default=3, ge=0)
-    """Rollbacks of a run."""
+    """Most rollbacks of a run."""
     rollback_learning_rate_factor: float = Field(default=0.5, gt=0.0, le=1.0)
     """Factor on the learning rates at each rollback."""
     saturation_accuracy: float = Field(default=0.99, gt=0.5, le=1.0)
-    """Share of images told rightly from which a discriminator may be saturated."""
+    """Accuracy of the discriminator from which it may be saturated."""
     saturation_loss: float = Field(default=0.05, gt=0.0)
-    """Loss of the discriminator below which it may be; games without a lower bound are never saturated."""
+    """Loss of the discriminator below which it may be saturated. Losses without a lower bound never are."""
     saturation_steps: int = Field(default=500, ge=1)
-    """Steps in a row that make it so."""
+    """Consecutive steps until it counts as saturated."""
     min_variance_ratio: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Variance of the samples' features, as a share of real images', below which they have collapsed."""
+    """Variance of the samples' features, relative to real images, below which they have collapsed."""
     min_distance_ratio: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Median distance to the nearest other sample, as a share of real images', below which they are alike."""
+    """Median distance to the nearest other sample, relative to real images, below which they are duplicates."""
     collapse_scores: int = Field(default=3, ge=1)
-    """Measurements in a row that make a collapse."""
+    """Consecutive scores until samples count as collapsed."""
     warmup_scores: int = Field(default=4, ge=0)
-    """Measurements after which samples that never were diverse count as collapsed too: beginnings are all alike."""
+    """Scores during which samples that were never diverse do not count as collapsed, since early ones are all alike."""
     degraded_factor: float = Field(default=1.5, gt=1.0)
-    """Multiple of the best score above which a score counts as worse."""
+    """Multiple of the best score above which a score counts as degraded."""
     degraded_scores: int = Field(default=3, ge=1)
-    """Such scores in a row that make training degraded."""
+    """Consecutive degraded scores until training counts as degraded."""
     patience: int = Field(default=20, ge=1)
-    """Measurements without a better score that make training plateau."""
+    """Scores without a better one until training is at a plateau."""
 
     @model_validator(mode="after")
     def _check_rollbacks(self) -> HealthConfig:
@@ -70,24 +70,24 @@ class HealthConfig(Config):
         for name in ("max_rollbacks", "rollback_learning_rate_factor"):
             value = getattr(self, name)
             if "roll_back" not in reactions.values() and value != HealthConfig.model_fields[name].default:
-                told = ", ".join(f"{problem}={reaction}" for problem, reaction in reactions.items())
+                received = ", ".join(f"{problem}={reaction}" for problem, reaction in reactions.items())
                 raise ValueError(
-                    f"{name} is of no use where no reaction is roll_back. Received: {name}={value:g}, {told}"
+                    f"{name} is of no use where no reaction is roll_back. Received: {name}={value:g}, {received}"
                 )
         return self
 
 
 class TrainConfig(Config):
-    """How long and how the networks are trained, and what is kept on the way. A step is one generator update."""
+    """Settings of the training. A step is one generator update."""
 
     steps: int = Field(default=2000, ge=1)
-    """Generator updates in all."""
+    """Total number of generator updates."""
     target_score: float | None = Field(default=None, gt=0.0)
-    """Distance to the real images at which training is content and ends."""
+    """Early-stop score: training ends at this distance to the real images."""
     max_minutes: float | None = Field(default=None, gt=0.0)
-    """Minutes of training, resumed ones included, after which it ends."""
+    """Minutes of training, across restarts, after which it ends."""
     batch_size: int = Field(default=64, ge=2)
-    """Images in a step, over all replicas together."""
+    """Images in an update, over all replicas."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of weights, order, noise and dropout."""
     generator_optimizer: Optimizer = Adam()
@@ -95,51 +95,50 @@ class TrainConfig(Config):
     discriminator_optimizer: Optimizer = Adam()
     """Optimizer of the discriminators."""
     updates: Updates = "alternating"
-    """alternating: generators learn from updated discriminators; simultaneous: faster by a few percent, and worse."""
+    """alternating: generators learn from updated discriminators; simultaneous: a few percent faster, worse results."""
     schedule: Schedule = "constant"
-    """How the learning rates go on: constant, or falling to zero at the last step, linear or along a cosine."""
+    """Schedule of the learning rates: constant, or a linear or cosine decay to zero at the last step."""
     decay_start_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the steps after which a schedule begins to fall."""
+    """Fraction of the steps after which the decay starts."""
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
-    """Decay of the averaged generator that is scored and shipped; ramped up as (1 + step) / (10 + step)."""
+    """EMA decay of the averaged generator, which is scored and exported; early on it is (1 + step) / (10 + step)."""
     ema_half_life: int | None = Field(default=None, ge=1)
-    """Images after which a generator counts half in that average; takes the place of ema_decay."""
+    """EMA half-life in images, an alternative to ema_decay."""
     augmentation: Annotated[tuple[Transform, ...], BeforeValidator(from_single)] = ()
     """DiffAugment for little data: colour, translation, cutout, on real and generated images alike."""
     precision: Precision = "auto"
-    """float32, bfloat16 or float16 (mixed), or auto: bfloat16 where the hardware computes in it natively, float16 on
-    one GPU whose tensor cores lack it (V100, T4). float16 scales the losses and skips updates that overflow. With
-    float32, a GPU that has TensorFloat-32 trains in that; what is scored, shown or shipped is always computed in true
-    float32."""
+    """float32, bfloat16 or float16 (mixed), or auto: bfloat16 if the hardware supports it natively, float16 on one GPU
+    whose tensor cores do not (V100, T4). float16 scales the losses and skips updates that overflow. With float32, a GPU
+    may train in TensorFloat-32; scores, pictures and exports are always computed in full float32."""
     compile: Compilation = "auto"
-    """Whether XLA compiles the updates: true, false, or auto, which is true for a single GPU. Several replicas cannot
-    be compiled; on a CPU compiled updates are slower. The results differ in the last bits."""
+    """Whether XLA compiles the updates: true, false, or auto, which means on a single GPU. Several replicas cannot be
+    compiled. The results differ in the last bits."""
     replicas: int | None = Field(default=None, ge=1, le=64)
-    """Replicas in all; null means all GPUs or one CPU. Without GPUs, logical CPU devices."""
+    """Total number of replicas; null means all GPUs, or one CPU. Without GPUs they are logical CPU devices."""
     strategy: Distribution = "auto"
-    """auto: several workers where TF_CONFIG names them, else mirrored; mirrored: the replicas of one machine."""
+    """auto: several workers if TF_CONFIG names them, otherwise mirrored; mirrored: the replicas of one machine."""
     deterministic: bool = True
-    """Whether equal seeds give equal bits (float32, one replica); GPUs may be slower for it."""
+    """Whether equal seeds give equal bits (float32, one replica). GPUs may be slower."""
     steps_per_loop: int = Field(default=50, ge=1)
-    """Most steps that run inside the graph before Python looks at the terms."""
+    """Most steps per call of the graph, after which callbacks may be called."""
     sample_every: int = Field(default=200, ge=1)
     """Steps between two pictures of samples from fixed latents."""
     score_every: int = Field(default=200, ge=1)
-    """Steps between two measurements of the distance to the real images."""
+    """Steps between two scores, distances to the real images."""
     score_samples: int | None = Field(default=None, ge=2)
-    """Samples of such a measurement; null means 1,000, or as many as there are real test images if they are fewer."""
+    """Samples in such a score; null means 1,000, or the number of test images if there are fewer."""
     health: HealthConfig = HealthConfig()
-    """Which problems training looks out for, and what it does about them."""
+    """Problems to detect, and the reactions to them."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
     checkpoint_minutes: float = Field(default=10.0, gt=0.0)
-    """Minutes of training after which a checkpoint is written, too, and what is new is taken to a home in a bucket."""
+    """Minutes of training between two further checkpoints, which are uploaded if training.home is in a bucket."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Newest checkpoints that are kept."""
+    """Number of checkpoints to keep."""
     run_name: str = Field(default="gan", min_length=1, max_length=120)
     """Name of the run in MLflow."""
     home: str | None = None
-    """Folder or gs:// address that outlives the step and holds the checkpoints; {job} stands for the pipeline job."""
+    """Run directory, a folder or gs:// address that keeps checkpoints across restarts; {job} is the pipeline job."""
 
     @model_validator(mode="after")
     def _check_replicas(self) -> TrainConfig:
@@ -160,20 +159,20 @@ class TrainConfig(Config):
     def _check_average(self) -> TrainConfig:
         if self.ema_half_life is not None and self.ema_decay != TrainConfig.model_fields["ema_decay"].default:
             raise ValueError(
-                "ema_half_life takes the place of ema_decay, expected one of them. "
+                "expected either ema_half_life or ema_decay. "
                 f"Received: ema_half_life={self.ema_half_life}, ema_decay={self.ema_decay:g}"
             )
         return self
 
     @property
     def final_ema_decay(self) -> float:
-        """Decay a step of the averaged generators once it is ramped up, whichever way it was given."""
+        """EMA decay per step after the first steps, from either setting."""
         if self.ema_half_life is None:
             return self.ema_decay
         return float(0.5 ** (self.batch_size / self.ema_half_life))
 
     def check_channels(self, channels: int) -> None:
-        """Refuses a change of colour for images that have none.
+        """Refuses augmentation of colour for grey images.
 
         Raises:
             ValueError: The images are grey.

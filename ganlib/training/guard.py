@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from ganlib.training.state import TrainState
     from ganlib.training.trainer import Row
 
-PAST = {"note": "noted", "roll_back": "rolled back", "stop": "stopped", "fail": "failed"}
+PAST_TENSE = {"note": "noted", "roll_back": "rolled back", "stop": "stopped", "fail": "failed"}
 
 
 class Guard:
-    """Reacts to findings.
+    """Reacts to problems.
 
     Args:
         config: Reactions and thresholds.
@@ -41,16 +41,16 @@ class Guard:
             TrainingDiverged: The reaction is to fail.
         """
         step, reaction, record = state.clock.step, self._reaction(finding, state), state.health
-        done = PAST[reaction]
+        done = PAST_TENSE[reaction]
         if reaction == "roll_back" or (reaction == "stop" and finding.problem == "non_finite"):
             done += f" to the state of step {self._checkpoints.roll_back(state)}"
         if reaction == "roll_back":
             record.rollbacks += 1
             record.learning_rate_scale *= self.config.rollback_learning_rate_factor
             record.signs.clear()  # they describe the state before the rollback, and so do the terms
-            record.told.clear()
+            record.reported.clear()
             state.recent = Recent()
-            done += f", learning rates now {record.learning_rate_scale:g} of those configured"
+            done += f", learning rates now {record.learning_rate_scale:g} times the configured ones"
         number = record.events[finding.problem] = record.events.get(finding.problem, 0) + 1
         row[f"health/{finding.problem}"] = float(number)
         print(f"health: step {step}: {finding.problem}, {done}: {finding.text}", flush=True)
@@ -75,14 +75,14 @@ class Guard:
         return reaction
 
     def _useless(self, finding: Finding, state: TrainState) -> bool:
-        """Returns whether a rollback would change nothing: at the best state, to one as bad, or at the last step."""
+        """Returns whether a rollback is useless: at the best state, without a better one, or at the last step."""
         never_diverse = finding.problem == "collapsed" and not state.health.diverse
         step = state.clock.step
         return state.best.step == step or never_diverse or step == self._last_step
 
 
 class CheckTerms:
-    """Checks every row of terms, before all other callbacks."""
+    """Checks every row of terms, before scores are taken."""
 
     def __init__(self, guard: Guard) -> None:
         self.every: int | None = None
@@ -91,7 +91,7 @@ class CheckTerms:
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Removes values that are not finite from the row, and reacts."""
         first = state.clock.looked + 1
-        broken = health.broken_terms(row)
+        broken = health.non_finite_terms(row)
         if broken:
             for name in broken:
                 del row[name]
@@ -144,18 +144,18 @@ class StopAtLimit:
             state.stop(self._reason, f"step {step}: {reached}")
 
 
-def time_is_over(config: TrainConfig, state: TrainState) -> str | None:
-    """Returns a sentence if the run has used up its minutes."""
+def time_limit_message(config: TrainConfig, state: TrainState) -> str | None:
+    """Returns a message if the time limit is reached."""
     minutes = config.max_minutes
     return f"training.max_minutes={minutes:g} is over" if minutes and state.clock.seconds >= 60.0 * minutes else None
 
 
-def target_is_reached(config: TrainConfig, state: TrainState) -> str | None:
-    """Returns a sentence if the best score has reached the target."""
+def target_score_message(config: TrainConfig, state: TrainState) -> str | None:
+    """Returns a message if the best score has reached the target."""
     target, best = config.target_score, state.best.score
     if target is None or best is None or best > target:
         return None
     return f"the score {best:.4g} reached training.target_score={target:g}"
 
 
-LIMITS = {"max_minutes": time_is_over, "target_score": target_is_reached}
+LIMITS = {"max_minutes": time_limit_message, "target_score": target_score_message}

@@ -1,4 +1,4 @@
-"""Signs of a failing training. `guard` reacts to them."""
+"""Signs of failing training. `guard` reacts to them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Finding:
     text: str
 
 
-def broken_terms(row: Mapping[str, float]) -> list[str]:
+def non_finite_terms(row: Mapping[str, float]) -> list[str]:
     """Returns the names of values that are not finite."""
     return sorted(name for name, value in row.items() if not math.isfinite(value))
 
@@ -46,9 +46,9 @@ def non_finite(broken: list[str], *, first_step: int, last_step: int) -> Finding
 
 
 def saturated(row: Mapping[str, float], state: TrainState, config: HealthConfig, *, steps: int) -> Finding | None:
-    """Checks the last `steps` steps for a discriminator from which the generator can learn nothing."""
-    sure = row[ACCURACY] >= config.saturation_accuracy and 0.0 <= row[LOSS] < config.saturation_loss
-    if not _lasting(state, config, "saturated", sure, by=steps, limit=config.saturation_steps):
+    """Checks a row, `steps` steps after the one before, for a discriminator that teaches the generator nothing."""
+    too_good = row[ACCURACY] >= config.saturation_accuracy and 0.0 <= row[LOSS] < config.saturation_loss
+    if not _persists(state, config, "saturated", too_good, by=steps, limit=config.saturation_steps):
         return None
     return Finding(
         "saturated",
@@ -64,7 +64,7 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
     state.health.diverse = state.health.diverse or not alike
     if not state.health.diverse and state.clock.scores <= config.warmup_scores:
         return None
-    if not _lasting(state, config, "collapsed", alike, limit=config.collapse_scores):
+    if not _persists(state, config, "collapsed", alike, limit=config.collapse_scores):
         return None
     return Finding(
         "collapsed",
@@ -77,7 +77,7 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
 def degraded(score: float, state: TrainState, config: HealthConfig) -> Finding | None:
     """Checks a score for a run that got much worse than its best."""
     best = score if state.best.score is None else state.best.score
-    if not _lasting(state, config, "degraded", score > config.degraded_factor * best, limit=config.degraded_scores):
+    if not _persists(state, config, "degraded", score > config.degraded_factor * best, limit=config.degraded_scores):
         return None
     return Finding(
         "degraded",
@@ -89,29 +89,29 @@ def degraded(score: float, state: TrainState, config: HealthConfig) -> Finding |
 
 def plateau(state: TrainState, config: HealthConfig) -> Finding | None:
     """Checks for a run without a better score for long."""
-    if not _lasting(state, config, "plateau", state.best.step != state.clock.step, limit=config.patience):
+    if not _persists(state, config, "plateau", state.best.step != state.clock.step, limit=config.patience):
         return None
     return Finding(
         "plateau",
         f"no better score than {state.best.score:.4g} of step {state.best.step} in {config.patience} measurements. Try "
-        "a falling training.schedule, or end here: training.health.plateau=stop",
+        "a decaying training.schedule, or stop early: training.health.plateau=stop",
     )
 
 
-def _lasting(
+def _persists(
     state: TrainState, config: HealthConfig, problem: Problem, present: bool, *, limit: int, by: int = 1
 ) -> bool:
-    """Counts how long a sign has lasted. Returns whether it has lasted long enough, once for each time.
+    """Counts how long a sign has lasted. Returns whether it has lasted long enough, once per occurrence.
 
-    It returns so again where the run resumes with another limit or another reaction.
+    It returns so again if the run resumes with another limit or reaction.
     """
     record, settings = state.health, f"{getattr(config, problem)} at {limit}"
     if not present:
         record.signs[problem] = 0
-        record.told.pop(problem, None)
+        record.reported.pop(problem, None)
         return False
     record.signs[problem] = record.signs.get(problem, 0) + by
-    if record.signs[problem] < limit or record.told.get(problem) == settings:
+    if record.signs[problem] < limit or record.reported.get(problem) == settings:
         return False
-    record.told[problem] = settings
+    record.reported[problem] = settings
     return True

@@ -35,7 +35,7 @@ class Adam(OptimizerConfig):
     """Decay of the second moment."""
 
     def build(self) -> keras.optimizers.Optimizer:
-        """See the base class."""
+        """Returns Keras' Adam."""
         return keras.optimizers.Adam(self.learning_rate, beta_1=self.beta_1, beta_2=self.beta_2)
 
 
@@ -47,12 +47,12 @@ class RmsProp(OptimizerConfig):
     """Decay of the mean square."""
 
     def build(self) -> keras.optimizers.Optimizer:
-        """See the base class."""
+        """Returns Keras' RMSprop."""
         return keras.optimizers.RMSprop(self.learning_rate, rho=self.rho)
 
 
 def _adam_unless_named(value: object) -> object:
-    """Lets settings without a kind be Adam's, as they are in most papers."""
+    """Reads settings without a kind as those of Adam, as in most papers."""
     return {"kind": "adam", **value} if isinstance(value, dict) and "kind" not in value else from_word(value)
 
 

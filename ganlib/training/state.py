@@ -1,4 +1,4 @@
-"""Everything that decides how training goes on, in parts that are named for what happens to them."""
+"""The state of a training, in parts that are named for what a rollback does to them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Best:
     Attributes:
         score: Lowest distance, or None before any.
         step: Step at which it was measured.
-        weights: Of the averaged generators at that step, by variable name.
+        weights: Weights of the averaged generators at that step, by variable name.
     """
 
     score: float | None = None
@@ -87,20 +87,20 @@ class Best:
 
 @dataclass
 class HealthRecord:
-    """What was noticed so far, and what was done about it.
+    """Problems so far, and the reactions to them.
 
     Attributes:
-        diverse: Whether samples ever were unlike each other.
-        signs: How long each sign of problem has lasted.
-        told: By which settings one that still lasts was found to be problem.
-        events: How often each problem was reacted to.
-        rollbacks: How often the run went back to its best; chooses the noise.
-        learning_rate_scale: What rollbacks made of the learning rates, a factor.
+        diverse: Whether samples were ever diverse.
+        signs: How long each sign has lasted, in steps or scores.
+        reported: Signs that still last and were reported, with the settings of that time.
+        events: Number of reactions to each problem.
+        rollbacks: Number of rollbacks; chooses the noise.
+        learning_rate_scale: Factor on the learning rates after rollbacks.
     """
 
     diverse: bool = False
     signs: dict[str, int] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     rollbacks: int = 0
     learning_rate_scale: float = 1.0
@@ -108,14 +108,14 @@ class HealthRecord:
 
 @dataclass
 class Clock:
-    """How far the run is.
+    """Progress of the run.
 
     Attributes:
-        step: Generator updates that were made.
-        looked: Step at which Python last looked at the terms.
-        scores: Measurements so far.
-        seconds: Time spent in the loop so far.
-        speed: Steps a second since the last look.
+        step: Number of generator updates so far.
+        looked: Step at which callbacks were last called.
+        scores: Number of scores so far.
+        seconds: Seconds spent in the loop so far.
+        speed: Steps per second since the last call.
     """
 
     step: int = 0
@@ -127,11 +127,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Recent:
-    """The terms of the last steps, from which rows are made.
+    """The terms of the last steps, of which rows of the history are means.
 
     Attributes:
-        names: Of the terms.
-        values: float32 [n, terms], a row a step, the newest last.
+        names: Names of the terms.
+        values: float32 [n, terms], one row per step, the newest last.
     """
 
     names: tuple[str, ...] = ()
@@ -141,10 +141,10 @@ class Recent:
         """Returns the mean of each term."""
         return dict(zip(self.names, self.values.mean(axis=0, dtype=np.float64).tolist(), strict=True))
 
-    def followed_by(self, names: tuple[str, ...], values: NDArray[np.float32], *, keep: int) -> Recent:
-        """Returns the last `keep` steps of these and of those after them."""
-        joined = np.concatenate([self.values, values]) if self.names else values
-        return Recent(names, joined[-keep:])
+    def append(self, names: tuple[str, ...], values: NDArray[np.float32], *, keep: int) -> Recent:
+        """Returns the last `keep` steps after adding later ones."""
+        values = np.concatenate([self.values, values]) if self.names else values
+        return Recent(names, values[-keep:])
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ class Ending:
     """Why a run ends before its last step.
 
     Attributes:
-        reason: In a word.
-        text: In a sentence.
+        reason: One word.
+        text: One sentence.
     """
 
     reason: str
@@ -162,19 +162,18 @@ class Ending:
 
 @dataclass
 class TrainState:
-    """Everything that decides how training goes on.
+    """Everything that determines the rest of a training.
 
-    The position in the data and the state of all noise are functions of the seed, the rollbacks and the step, so
-    they need no place of their own.
+    The position in the data and all noise are functions of the seed, the rollbacks and the step, so they need no state.
 
     Attributes:
         seed: Seed of the run.
         trained: Networks, averages and optimizers.
         best: The best so far.
-        health: What was noticed and done.
-        clock: How far the run is.
+        health: Problems and reactions.
+        clock: Progress of the run.
         recent: Terms of the last steps.
-        ending: Why this process ends training early. No part of a checkpoint, so that every start judges again.
+        ending: Why this process ends training early. It is not part of a checkpoint, so every start decides again.
     """
 
     seed: int
@@ -187,15 +186,15 @@ class TrainState:
 
     @property
     def noise_seed(self) -> int:
-        """Seed of everything that is drawn with a batch: another one after each rollback."""
+        """Seed of everything that is drawn with a batch, which changes with each rollback."""
         return streams.key("noise", self.seed, self.health.rollbacks)
 
     def stop(self, reason: str, text: str) -> None:
         """Ends training after the present step."""
         self.ending = Ending(reason, text)
 
-    def keep_best(self, score: float) -> bool:
-        """Keeps the averaged generators if the score is the lowest so far; says whether it was."""
+    def update_best(self, score: float) -> bool:
+        """Remembers the averaged generators if the score is the lowest so far; returns whether it is."""
         if self.best.score is not None and score >= self.best.score:
             return False
         weights = {name: np.array(variable) for name, variable in _named(self.trained.averaged)}
@@ -203,7 +202,7 @@ class TrainState:
         return True
 
     def snapshot(self) -> TrainState:
-        """Returns the state as it is before a look, which changes everything but what is trained."""
+        """Returns the state before callbacks are called, which may change all of it but what is trained."""
         return dataclasses.replace(self, health=copy.deepcopy(self.health), clock=copy.copy(self.clock))
 
     def best_averaged(self) -> dict[str, keras.Model]:

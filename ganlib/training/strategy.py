@@ -1,4 +1,4 @@
-"""Which devices train, and in which precision. Decided once a process."""
+"""The devices and the precision of a training, chosen once per process."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ TRAINERS = ("chief", "worker")  # the tasks of a cluster that train
 def resolve_strategy(replicas: int | None, distribution: Distribution = "auto") -> tf.distribute.Strategy:
     """Returns the strategy for a number of replicas; None means all GPUs, or one CPU.
 
-    Where `TF_CONFIG` names several workers, as TFJob and Vertex AI set it, it is that of all of them together
-    (MultiWorkerMirroredStrategy), and this call waits for the others.
+    If `TF_CONFIG` names several workers, as set by TFJob and Vertex AI, it is a MultiWorkerMirroredStrategy of all of
+    them, and this call waits for the others.
 
-    Several replicas without GPUs run on logical CPU devices, which must be set up before TensorFlow
-    touches a device: the first call in a process decides how many there are.
+    Several replicas without GPUs run on logical CPU devices. These must be set up before TensorFlow uses a device, so
+    the first call in a process fixes their number.
 
     Args:
-        replicas: Replicas in all.
-        distribution: `mirrored` leaves `TF_CONFIG` unread.
+        replicas: Total number of replicas.
+        distribution: `mirrored` ignores `TF_CONFIG`.
 
     Raises:
-        ValueError: More replicas are asked for than there are GPUs, than this process set up, or other than the
-            workers have; or `TF_CONFIG` cannot be used.
+        ValueError: There are fewer GPUs or logical devices than replicas, the workers have another number, or
+            `TF_CONFIG` is invalid.
     """
-    if distribution == "auto" and _workers_named() > 1:
+    if distribution == "auto" and _count_workers() > 1:
         strategy = _of_workers()
         if replicas not in (None, strategy.num_replicas_in_sync):
             raise ValueError(
@@ -62,19 +62,19 @@ def resolve_strategy(replicas: int | None, distribution: Distribution = "auto") 
             raise ValueError(f"expected at most one replica a GPU, {len(gpus)}. Received: training.replicas={count}")
     elif count > 1:
         _set_up_logical_cpus(count)
-    # One device needs no MirroredStrategy: the default strategy runs the same code without its copies.
+    # One device needs no MirroredStrategy. The default strategy runs the same code without copies.
     return tf.distribute.get_strategy() if count == 1 else _mirrored(count, "GPU" if gpus else "CPU")
 
 
-def _workers_named() -> int:
-    """Returns how many processes `TF_CONFIG` names that train together with this one; 0 without it."""
+def _count_workers() -> int:
+    """Returns the number of training processes in `TF_CONFIG`, 0 without it."""
     text = os.environ.get(CLUSTER)
     if not text:
         return 0
     try:
-        told = json.loads(text)
-        kind, index = told["task"]["type"], int(told["task"]["index"])
-        trainers = {name: told["cluster"].get(name, []) for name in TRAINERS}
+        cluster = json.loads(text)
+        kind, index = cluster["task"]["type"], int(cluster["task"]["index"])
+        trainers = {name: cluster["cluster"].get(name, []) for name in TRAINERS}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"expected JSON with `cluster` and `task` in the variable {CLUSTER}. Received: {text[:200]!r}"
@@ -94,16 +94,16 @@ def _workers_named() -> int:
 
 @functools.cache
 def _of_workers() -> tf.distribute.Strategy:
-    """The one strategy of all workers; it must be made before TensorFlow computes anything."""
+    """Returns the strategy of all workers, which must be created before TensorFlow computes anything."""
     print(f"train: waits for the other workers that {CLUSTER} names", flush=True)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has taken the signal, and does nothing with it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow handles the signal, and does nothing
     return strategy
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Says whether this process is the one that scores, records and saves; alone, it is."""
+    """Returns whether this process scores, records and saves: the chief of several workers, or the only process."""
     cluster = strategy.cluster_resolver
     if cluster is None:
         return True
@@ -111,14 +111,14 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return bool(cluster.task_type == leader and cluster.task_id == 0)
 
 
-def summed(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[float]:
-    """Returns the sums of values over all workers, so that every worker decides alike; alone, the values.
+def sum_over_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[float]:
+    """Returns the sums of values over all workers, so that all of them decide the same; the values without workers.
 
-    What only the chief shall say is zero on the others.
+    Values that only the chief knows are zero on the others.
     """
     if strategy.cluster_resolver is None:
         return list(values)
-    own_replicas = strategy.num_replicas_in_sync // _workers_named()
+    own_replicas = strategy.num_replicas_in_sync // _count_workers()
 
     def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
         first = context.replica_id_in_sync_group % own_replicas == 0
@@ -130,17 +130,17 @@ def summed(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[fl
 
 
 def agree(strategy: tf.distribute.Strategy, value: Callable[[], Sequence[float]]) -> bool:
-    """Says whether values are the same on all workers; alone, nobody asks for them."""
+    """Returns whether values are equal on all workers. Without workers they are not computed."""
     if strategy.cluster_resolver is None:
         return True
     own = list(value())
-    chiefs = summed(strategy, own if is_chief(strategy) else [0.0] * len(own))
-    return summed(strategy, [float(chiefs != own)]) == [0.0]
+    chiefs = sum_over_workers(strategy, own if is_chief(strategy) else [0.0] * len(own))
+    return sum_over_workers(strategy, [float(chiefs != own)]) == [0.0]
 
 
 @contextmanager
-def lost_workers_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns what TensorFlow says when another worker is gone into one line.
+def report_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Replaces TensorFlow's errors about a lost worker by one line.
 
     Raises:
         RuntimeError: Another worker was lost.
@@ -153,16 +153,16 @@ def lost_workers_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
         if strategy.cluster_resolver is None:
             raise
         raise RuntimeError(
-            "another worker was lost: start them all again, and they go on from their last checkpoint"
+            "another worker was lost; start all workers again to resume from the last checkpoint"
         ) from error
 
 
 @functools.cache
 def _mirrored(count: int, kind: str) -> tf.distribute.Strategy:
-    """The one MirroredStrategy of a process and device set: a second one aborts in its collectives."""
+    """Returns the only MirroredStrategy of these devices, since a second one aborts in its collectives."""
     devices = [f"{kind}:{index}" for index in range(count)]
-    # Collectives let CPU threads wait for each other: with them a step of two replicas took 1.24 times that of one
-    # (benchmarks/training_speed.py), with sums on one device 1.04 times. GPUs keep NCCL.
+    # With collectives CPU threads wait for each other: a step of two replicas took 1.24 times that of one, with sums on
+    # one device 1.04 times (benchmarks/training_speed.py). GPUs use NCCL.
     sums = tf.distribute.ReductionToOneDevice() if kind == "CPU" else None
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=sums)
 
@@ -176,7 +176,7 @@ def _set_up_logical_cpus(count: int) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:
         raise ValueError(
-            "the number of logical CPU devices is fixed once TensorFlow runs: ask for the replicas first in a process. "
+            "the number of logical CPU devices is fixed once TensorFlow runs; resolve the replicas first in a process. "
             f"Received: training.replicas={count}"
         ) from error
 
@@ -189,7 +189,7 @@ def resolve_compilation(compilation: Compilation, replicas: int) -> bool:
         replicas: Replicas in all.
 
     Raises:
-        ValueError: Several replicas are to be compiled: they exchange their gradients in the middle of an update.
+        ValueError: There are several replicas, which exchange gradients within an update.
     """
     if compilation == "auto":
         return replicas == 1 and bool(tf.config.list_physical_devices("GPU"))
@@ -209,7 +209,7 @@ def resolve_precision(precision: Precision, replicas: int = 1) -> str:
         replicas: Replicas in all.
 
     Raises:
-        ValueError: Several replicas are to train in float16: Keras skips an update by the gradients of one of them.
+        ValueError: float16 with several replicas, since Keras skips an update by the gradients of one of them.
     """
     if precision == "float16" and replicas > 1:
         raise ValueError(
@@ -224,7 +224,7 @@ def resolve_precision(precision: Precision, replicas: int = 1) -> str:
 
 
 def _least_capability() -> tuple[int, int]:
-    """Returns the lowest compute capability of the GPUs; (0, 0) without any, or where one does not say."""
+    """Returns the lowest compute capability of the GPUs; (0, 0) without GPUs or where it is unknown."""
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     return min((item.get("compute_capability", (0, 0)) for item in details), default=(0, 0))
 

@@ -1,4 +1,4 @@
-"""The verb `train`: from prepared images and a reference to a trained generator."""
+"""The function `train`, from prepared images and a reference to a trained model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ganlib.training.state import TrainState, build_state
 from ganlib.training.strategy import (
     agree,
     is_chief,
-    lost_workers_told,
+    report_lost_workers,
     resolve_strategy,
 )
 from ganlib.training.trainer import Callback, Trainer
@@ -78,8 +78,8 @@ def train(
 
     Raises:
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
-        TrainingDiverged: Training failed, and the reaction to that is to fail.
-        RuntimeError: SIGTERM was received.
+        TrainingDiverged: Training failed, and `config.health` says to fail.
+        RuntimeError: SIGTERM was received, or another worker was lost.
         storage.WriteConflict: Another process has resumed this run.
     """
     architecture.check(dataset.image_shape)
@@ -160,11 +160,11 @@ class _Run(RunSettings):
                 objective=self.objective,
                 strategy=self.strategy,
                 config=self.config,
-                asked_to_end=lambda: bool(interruption),
+                stop_requested=lambda: bool(interruption),
             )
             minutes, seconds = self.config.checkpoint_minutes, state.clock.seconds
             timer = SaveOnTimer(checkpoints, self.directory, minutes=minutes, seconds=seconds)
-            with lost_workers_told(self.strategy):
+            with report_lost_workers(self.strategy):
                 ended = trainer.run(
                     lambda start: self.task.batches(
                         self.dataset, batch_size=self.config.batch_size, seed=self.config.seed, start=start

@@ -1,6 +1,7 @@
-"""The updates of a step: batches become matches, matches become terms, terms become gradients.
+"""The updates of a step: what each replica does with its part of a batch.
 
-`train_step` and `discriminator_step` are what each replica does with its share of a batch.
+A step with n updates of the discriminators is n - 1 calls of `discriminator_step` and one of `train_step`, which
+updates the discriminators and the generators on the same generated images.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     Terms = dict[str, tf.Tensor]
     Discriminator = Callable[[tf.Tensor], tf.Tensor]
 
-AUGMENTATION, INTERPOLATION = "augmentation", "interpolation"  # what is drawn with a batch, beside the task's draws
+AUGMENTATION, INTERPOLATION = "augmentation", "interpolation"  # random tensors of a batch besides those of the task
 IMAGE_RANK = 4
 
 
@@ -50,14 +51,14 @@ class TrainStep:
         self._trained = state.trained
         self._task, self._objective, self._config, self._replicas = task, objective, config, replicas
         networks = state.trained.networks
-        self._matches = list(networks.discriminators)
+        self._match_names = list(networks.discriminators)
         self._generator_variables = _trainable(networks.generators)
         self._discriminator_variables = _trainable(networks.discriminators)
         for variable in self._discriminator_variables:
             variable.constraint = objective.constraint  # Keras applies it after each update: WGAN's clipping
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
-        """Adds all that is random to a global batch, before it is split between replicas.
+        """Adds random tensors to a global batch, before it is split between replicas.
 
         Args:
             batch: What the task's batches hold.
@@ -65,34 +66,34 @@ class TrainStep:
             number: Number of the batch, int64.
         """
         drawn, count = self._task.draw(batch, seed=seed, number=number), self._config.batch_size
-        if self._config.augmentation:  # of each match for the real image and for the fake one
-            shape = [count, 2 * len(self._matches), augmentation.NUMBERS]
+        if self._config.augmentation:  # other numbers for each match, and for its real and its fake image
+            shape = [count, 2 * len(self._match_names), augmentation.NUMBERS]
             key = streams.pair(streams.key("augmentation", seed), number)
             drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, key)
-        if self._objective.penalised:
+        if self._objective.has_penalties:
             key = streams.pair(streams.key("penalty", seed), number)
             drawn[INTERPOLATION] = tf.random.stateless_uniform([count], key)
         return drawn
 
-    def train_step(self, batch: Batch, penalised: bool) -> Terms:
+    def train_step(self, batch: Batch, penalise: bool) -> Terms:
         """Updates the discriminators and then the generators, on the same real and fake images.
 
-        Alternating updates let the discriminators, once updated, judge the fakes again. Simultaneous ones let
-        the logits of one pass serve both losses, which saves that pass and costs quality.
+        With alternating updates the updated discriminators evaluate the fakes again. With simultaneous ones the logits
+        of one pass serve both losses, which is faster but gives worse results.
 
         Args:
-            batch: This replica's share.
-            penalised: Whether the objective's penalties are due.
+            batch: This replica's part.
+            penalise: Whether the penalties of the objective are due.
 
         Returns:
-            The terms by name, and how well the discriminators did before their update.
+            The terms by name, and metrics of the discriminators before their update.
         """
         alternating = self._config.updates == "alternating"
         with tf.GradientTape(persistent=True) as tape:
             play = self._task.play(self._trained.networks, batch, training=True)
             matches = self._augment(play.matches, batch)
             discriminators = self._discriminators(matches)
-            terms = self._discriminator_terms(batch, matches, discriminators, penalised=penalised)
+            terms = self._discriminator_terms(batch, matches, discriminators, penalise=penalise)
             discriminator_loss = self._loss(terms, self._trained.discriminator_optimizer)
             with tape.stop_recording():
                 metrics = self._discriminator_metrics(matches, discriminators)
@@ -115,26 +116,32 @@ class TrainStep:
             **generator_update,
         }
 
-    def discriminator_step(self, batch: Batch, penalised: bool) -> None:
-        """Updates the discriminators alone, with this replica's share of a batch."""
+    def discriminator_step(self, batch: Batch, penalise: bool) -> None:
+        """Updates the discriminators alone. Its terms are not recorded.
+
+        Args:
+            batch: This replica's part.
+            penalise: Whether the penalties of the objective are due.
+        """
+        # Outside of the tape, since no gradient reaches the generators here.
         play = self._task.play(self._trained.networks, batch, training=True)
         matches = self._augment(play.matches, batch)
         with tf.GradientTape() as tape:
-            terms = self._discriminator_terms(batch, matches, self._discriminators(matches), penalised=penalised)
+            terms = self._discriminator_terms(batch, matches, self._discriminators(matches), penalise=penalise)
             loss = self._loss(terms, self._trained.discriminator_optimizer)
         self._update_discriminators(tape, loss)
 
     def _augment(self, matches: dict[str, Match], batch: Batch) -> dict[str, Match]:
-        """Returns the matches as the discriminators see them."""
+        """Applies the augmentation."""
         transforms = self._config.augmentation
         if not transforms:
             return matches
-        numbers = tf.unstack(batch[AUGMENTATION], 2 * len(self._matches), axis=1)
+        numbers = tf.unstack(batch[AUGMENTATION], 2 * len(self._match_names), axis=1)
         changed = {}
-        for place, name in enumerate(self._matches):
+        for place, name in enumerate(self._match_names):
             match, (real, fake) = matches[name], numbers[2 * place : 2 * place + 2]
             images = {key for key, value in match.condition.items() if value.shape.rank == IMAGE_RANK}
-            if images:  # one condition stands beside both images, so both move as it does
+            if images:  # the condition belongs to both images, so all three are changed by the same numbers
                 fake = real
             changed[name] = Match(
                 real=augmentation.augment(match.real, real, transforms=transforms),
@@ -148,47 +155,47 @@ class TrainStep:
         return changed
 
     def _discriminators(self, matches: dict[str, Match]) -> dict[str, Discriminator]:
-        """Returns the discriminators in their present state, each as a function that judges an image once."""
+        """Returns the discriminators as functions from images to logits, with the conditions of their matches."""
         networks = self._trained.networks.discriminators
-        return {name: _judge_once(networks[name], match.condition) for name, match in matches.items()}
+        return {name: _evaluate_once(networks[name], match.condition) for name, match in matches.items()}
 
     def _discriminator_terms(
-        self, batch: Batch, matches: dict[str, Match], discriminators: dict[str, Discriminator], *, penalised: bool
+        self, batch: Batch, matches: dict[str, Match], discriminators: dict[str, Discriminator], *, penalise: bool
     ) -> Terms:
         terms: Terms = {}
         for name, match in matches.items():
             objective, discriminator = self._objective, discriminators[name]
             penalties = dict.fromkeys(objective.penalty_terms, tf.zeros([]))
-            if penalised and objective.penalised:
-                # Before the other terms: a penalty needs the pass recorded for its own gradient, and the others then
-                # take the logits of that pass.
-                due = objective.penalties(discriminator, match.real, match.fake, batch[INTERPOLATION])
-                penalties = {term: value * objective.penalty_every for term, value in due.items()}
-            own = {**objective.discriminator_terms(discriminator, match.real, match.fake), **penalties}
-            terms.update({f"{name}/{term}": _weighted(value, match.weight) for term, value in own.items()})
+            if penalise and objective.has_penalties:
+                # Before the other terms, because of the cache in `_evaluate_once`: a penalty on real or fake images
+                # needs a pass that its own tape records, and the other terms then use the logits of that pass.
+                values = objective.penalties(discriminator, match.real, match.fake, batch[INTERPOLATION])
+                penalties = {term: value * objective.penalty_every for term, value in values.items()}
+            terms_of_match = {**objective.discriminator_terms(discriminator, match.real, match.fake), **penalties}
+            terms.update({f"{name}/{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})
         return terms
 
     def _generator_terms(self, matches: dict[str, Match], discriminators: dict[str, Discriminator]) -> Terms:
         terms: Terms = {}
         for name, match in matches.items():
-            own = self._objective.generator_terms(discriminators[name], match.real, match.fake)
+            terms_of_match = self._objective.generator_terms(discriminators[name], match.real, match.fake)
             prefix = "" if len(matches) == 1 else f"{name}/"
-            terms.update({f"{prefix}{term}": _weighted(value, match.weight) for term, value in own.items()})
+            terms.update({f"{prefix}{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})
         return terms
 
     def _discriminator_metrics(self, matches: dict[str, Match], discriminators: dict[str, Discriminator]) -> Terms:
-        """Returns the share of images classified correctly and the loss without penalties, means over the matches."""
-        shares: list[tf.Tensor] = []
+        """Returns the accuracy and the loss without penalties, means over the matches."""
+        accuracies: list[tf.Tensor] = []
         losses: list[tf.Tensor] = []
         for name, match in matches.items():
-            shares.append(self._objective.accuracy(discriminators[name], match.real, match.fake))
+            accuracies.append(self._objective.accuracy(discriminators[name], match.real, match.fake))
             losses.extend(self._objective.discriminator_terms(discriminators[name], match.real, match.fake).values())
-        return {ACCURACY: tf.add_n(shares) / len(shares), LOSS: tf.add_n(losses) / len(shares)}
+        return {ACCURACY: tf.add_n(accuracies) / len(matches), LOSS: tf.add_n(losses) / len(matches)}
 
     def _loss(self, terms: Terms, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
-        """Returns what is differentiated: the sum of the terms, scaled where an optimizer scales losses.
+        """Returns the loss: the sum of the terms, scaled if the optimizer scales losses.
 
-        The one place that accounts for replicas: Keras' optimizers sum gradients over them.
+        This is the only place that accounts for replicas, over which Keras' optimizers sum gradients.
         """
         return optimizer.scale_loss(tf.add_n(list(terms.values())) / self._replicas)
 
@@ -199,9 +206,9 @@ class TrainStep:
     def _update(self, kind: str, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> Terms:
         """Applies gradients; returns the norm of the gradient, with several replicas that of each one's own batch.
 
-        An optimizer that scales losses skips an update whose gradients overflow and halves its scale. Such a step has
-        the norm 0 and counts as skipped. At a scale of 1 or less the gradients are broken themselves, which the norm
-        then tells.
+        An optimizer that scales losses skips an update whose gradients overflow, and halves its scale. Such a step has
+        norm 0 and counts as skipped. At a scale of 1 or less the gradients themselves are invalid, so the norm stays
+        infinite or NaN.
         """
         optimizer = getattr(self._trained, f"{kind}_optimizer")
         if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -221,15 +228,15 @@ class TrainStep:
         return tf.linalg.global_norm(gradients) * self._replicas
 
 
-def _judge_once(network: keras.Model, condition: Mapping[str, tf.Tensor]) -> Discriminator:
-    """Returns the network as a function that judges each tensor once: the terms of a loss share one pass."""
-    answers: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+def _evaluate_once(network: keras.Model, condition: Mapping[str, tf.Tensor]) -> Discriminator:
+    """Returns the network as a function that evaluates each tensor once, so that the terms of a loss share one pass."""
+    logits: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
 
     def discriminator(images: tf.Tensor) -> tf.Tensor:
-        if id(images) not in answers:
-            answer = network({"images": images, **condition}, training=True)
-            answers[id(images)] = images, answer  # keeps the tensor, and so its id, alive
-        return answers[id(images)][1]
+        if id(images) not in logits:
+            output = network({"images": images, **condition}, training=True)
+            logits[id(images)] = images, output  # keeps the tensor, and so its id, alive
+        return logits[id(images)][1]
 
     return discriminator
 

@@ -1,6 +1,7 @@
-"""The loop: many steps inside the graph, then the callbacks.
+"""The training loop.
 
-`run` is the loop in Python. It calls `_steps`, the loop in the graph, which runs the updates of `TrainStep`.
+The way of one update: `Trainer.run` calls `_run_steps`, a loop over steps in one graph. Each step calls
+`_update_replicas`, which runs `TrainStep.discriminator_step` and `TrainStep.train_step` on every replica.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from etils import epy
 
 from ganlib.training.schedules import ema_decay, learning_rate_factor
-from ganlib.training.strategy import is_chief, resolve_compilation, summed
+from ganlib.training.strategy import is_chief, resolve_compilation, sum_over_workers
 from ganlib.training.train_step import TrainStep
 
 with epy.lazy_imports():
@@ -30,33 +31,33 @@ if TYPE_CHECKING:
 
 Row = dict[str, float]
 SPEED = "speed/steps_per_second"
-SCHEDULED = ("learning_rate/generator", "learning_rate/discriminator", "ema/decay")
+GENERATOR_RATE, DISCRIMINATOR_RATE, EMA_DECAY = "learning_rate/generator", "learning_rate/discriminator", "ema/decay"
 
 
 class Callback(Protocol):
-    """Something that happens at fixed steps.
+    """Called every `every` steps, and at the last step of the run.
 
     Attributes:
-        every: Steps between two calls, the last step of the run always being one; None means whenever Python looks.
+        every: Steps between two calls; None means at each pause of the loop, after at most `steps_per_loop` steps.
     """
 
     every: int | None
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Sees, and may add to, the row of values that is recorded for this step."""
+        """Receives the values of this step that will be recorded, and may add to them."""
         ...
 
 
 class Trainer:
-    """Trains a state, and calls callbacks on the way.
+    """Trains a state, and calls callbacks during training.
 
     Args:
         state: What is trained; its variables were created in the strategy's scope.
         task: Turns batches into matches of real and fake images.
-        objective: Turns matches into the terms of the losses.
+        objective: Computes the terms of the losses from matches.
         strategy: Where it runs.
         config: How it is trained.
-        asked_to_end: Whether this process was asked to end before training does.
+        stop_requested: Returns whether this process should end before training does.
     """
 
     def __init__(
@@ -67,163 +68,175 @@ class Trainer:
         objective: Objective,
         strategy: tf.distribute.Strategy,
         config: TrainConfig,
-        asked_to_end: Callable[[], bool] = lambda: False,
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         self.state = state
-        self._asked_to_end, self._objective, self._strategy, self._config = asked_to_end, objective, strategy, config
+        self._stop_requested, self._objective, self._strategy, self._config = (
+            stop_requested,
+            objective,
+            strategy,
+            config,
+        )
         replicas = strategy.num_replicas_in_sync
-        self._step = TrainStep(state, task=task, objective=objective, config=config, replicas=replicas)
+        self._train_step = TrainStep(state, task=task, objective=objective, config=config, replicas=replicas)
         self._compiled = resolve_compilation(config.compile, replicas)
         self._averaged_pairs = [
             (average, weight)
             for name, model in state.trained.averaged.items()
             for average, weight in zip(model.weights, state.trained.networks.generators[name].weights, strict=True)
         ]
-        self._loop = tf.function(self._steps, autograph=False)
+        self._run_graph = tf.function(self._run_steps, autograph=False)
 
     def run(self, make_batches: Callable[[int], tf.data.Dataset], *, steps: int, callbacks: Sequence[Callback]) -> bool:
-        """Trains from the state's step up to another, or until it is stopped or interrupted.
+        """Trains until a step, until a callback stops the run, or until a stop is requested.
 
-        A state that comes from a checkpoint is looked at first, if it would have been by the present settings.
+        At a step that was restored from a checkpoint, the callbacks that are due are called first.
 
         Args:
-            make_batches: Returns the task's batches from a batch number on.
-            steps: The step to end at.
-            callbacks: Called in this order wherever they are due; they see values that are not finite.
+            make_batches: Returns the batches of the task, starting at a batch number.
+            steps: The last step.
+            callbacks: Called in this order when they are due. Their rows may have values that are infinite or NaN.
 
         Returns:
-            Whether training came to its end; False where it was interrupted, and the callbacks have not seen the state.
+            Whether the run is over; False where a stop was requested before, without a call of the callbacks.
         """
         state, clock, iterator, noise_seed = self.state, self.state.clock, None, None
-        rhythms = [self._config.steps_per_loop, *(each.every for each in callbacks if each.every is not None)]
+        intervals = [self._config.steps_per_loop, *(callback.every for callback in callbacks if callback.every)]
         counted = time.perf_counter()
         while True:
-            due = clock.step == steps or any(clock.step % every == 0 for every in rhythms)
+            due = clock.step == steps or any(clock.step % every == 0 for every in intervals)
             if clock.looked < clock.step and due:
                 self._call(callbacks, steps=steps)
             if clock.step == steps or state.ending is not None:
                 return True
             if noise_seed != state.noise_seed:  # at the beginning and after each rollback
                 iterator, noise_seed = iter(self._batches(make_batches)), state.noise_seed
-            self._advance(iterator, _steps_until_callbacks(clock.step, rhythms, last=steps))
+            count, began = _steps_until_callbacks(clock.step, intervals, last=steps), time.perf_counter()
+            with tf.device("CPU:0"):
+                start, scale = tf.constant(clock.step, tf.int64), tf.constant(state.health.learning_rate_scale)
+            terms = self._run_graph(iterator, tf.constant(count), start, scale)
+            values = np.stack([values.numpy() for values in terms.values()], axis=1)
+            clock.speed = count / (time.perf_counter() - began)
+            clock.step += count
+            state.recent = state.recent.append(tuple(terms), values, keep=self._config.steps_per_loop)
             counted, interrupted = self._count_time(counted)
             if interrupted and clock.step < steps:
                 return False
 
     def _call(self, callbacks: Sequence[Callback], *, steps: int) -> None:
-        """Calls what is due with the means of the terms over the last `steps_per_loop` steps."""
+        """Calls the callbacks that are due, with the means of the terms over the last `steps_per_loop` steps."""
         state, clock = self.state, self.state.clock
         row: Row = {**state.recent.means(), SPEED: clock.speed}
         for callback in callbacks:
-            ends = clock.step == steps or state.ending is not None
-            if callback.every is None or clock.step % callback.every == 0 or ends:
+            is_last = clock.step == steps or state.ending is not None
+            if callback.every is None or clock.step % callback.every == 0 or is_last:
                 callback(clock.step, row, state)
         clock.looked = clock.step
 
-    def _advance(self, iterator: Any, count: int) -> None:
-        """Makes some steps inside the graph."""
-        state, clock, began = self.state, self.state.clock, time.perf_counter()
-        with tf.device("CPU:0"):
-            first, scale = tf.constant(clock.step, tf.int64), tf.constant(state.health.learning_rate_scale)
-        terms = self._loop(iterator, tf.constant(count), first, scale)
-        values = np.stack([values.numpy() for values in terms.values()], axis=1)
-        clock.speed = count / (time.perf_counter() - began)
-        clock.step += count
-        state.recent = state.recent.followed_by(tuple(terms), values, keep=self._config.steps_per_loop)
-
     def _count_time(self, before: float) -> tuple[float, bool]:
-        """Counts the time since a moment, by the chief's clock.
+        """Adds the time since `before`, measured by the chief.
 
         Returns:
-            The present moment, and whether any worker shall end.
+            The present time.
+            Whether a stop was requested of any worker.
         """
         now = time.perf_counter()
         spent = now - before if is_chief(self._strategy) else 0.0
-        seconds, asked = summed(self._strategy, [spent, float(self._asked_to_end())])
+        seconds, requests = sum_over_workers(self._strategy, [spent, float(self._stop_requested())])
         self.state.clock.seconds += seconds
-        return now, asked > 0.0
+        return now, requests > 0.0
 
     def _batches(self, make_batches: Callable[[int], tf.data.Dataset]) -> tf.data.Dataset:
-        """Global batches with all that is random about them, from the batch that this step begins with."""
+        """Returns global batches with their random tensors, starting at the first batch of the present step."""
         start, seed = self.state.clock.step * self._objective.discriminator_steps, self.state.noise_seed
         batches = make_batches(start).enumerate(start)
-        drawn = batches.map(lambda number, batch: self._step.draw(batch, seed=seed, number=number))
+        drawn = batches.map(lambda number, batch: self._train_step.draw(batch, seed=seed, number=number))
         return self._strategy.experimental_distribute_dataset(drawn.prefetch(tf.data.AUTOTUNE))
 
-    def _steps(self, iterator: Any, count: tf.Tensor, first: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
-        """Makes `count` steps.
+    def _run_steps(self, iterator: Any, count: tf.Tensor, start: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
+        """Makes `count` steps in the graph.
 
         Args:
-            iterator: Gives the batches, those of a step one after the other.
+            iterator: Yields the batches in order, `discriminator_steps` of them for each step.
             count: Number of steps, int32.
-            first: Steps that were made before, int64.
-            learning_rate_scale: What rollbacks made of the learning rates, a factor.
+            start: Number of steps before, int64.
+            learning_rate_scale: Factor on the learning rates after rollbacks.
 
         Returns:
             The terms of each step, float32 [count] by name.
         """
-        every = self._objective.penalty_every
-        names: list[str] = []
+        every, trained = self._objective.penalty_every, self.state.trained
+        names: list[str] = []  # filled in when the loop's body is traced, which is once
 
-        def body(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            with tf.device("CPU:0"):  # what depends on the step alone: a GPU's host would wait for its answer
-                step = first + tf.cast(index, tf.int64)
-                due = tf.equal(tf.math.floormod(step, every), 0)
-                scheduled = self._schedule(step, learning_rate_scale)
-            self.state.trained.generator_optimizer.learning_rate = scheduled[0]
-            self.state.trained.discriminator_optimizer.learning_rate = scheduled[1]
+        def step(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            with tf.device("CPU:0"):  # on a GPU, the host would wait for what depends on the step alone
+                number = start + tf.cast(index, tf.int64)
+                due = tf.equal(tf.math.floormod(number, every), 0)
+                scheduled = self._schedule(number, learning_rate_scale)
+            trained.generator_optimizer.learning_rate = scheduled[GENERATOR_RATE]
+            trained.discriminator_optimizer.learning_rate = scheduled[DISCRIMINATOR_RATE]
             batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
             if every == 1:
-                terms = self._on_all_replicas(batches, penalised=True)
-            else:  # two graphs: no branch may be inside what the replicas run
+                terms = self._update_replicas(batches, penalise=True)
+            else:  # two graphs, since `strategy.run` does not support a branch within
                 terms = tf.cond(
                     due,
-                    lambda: self._on_all_replicas(batches, penalised=True),
-                    lambda: self._on_all_replicas(batches, penalised=False),
+                    lambda: self._update_replicas(batches, penalise=True),
+                    lambda: self._update_replicas(batches, penalise=False),
                 )
-            self._compile(self._update_averages)(scheduled[-1])
-            names[:] = [*terms, *SCHEDULED]
-            return index + 1, rows.write(index, tf.concat([tf.stack(list(terms.values())), scheduled], axis=0))
+            self._compile(self._update_averages)(scheduled[EMA_DECAY])
+            terms = {**terms, **scheduled}
+            names[:] = terms
+            return index + 1, rows.write(index, tf.stack(list(terms.values())))
 
         rows = tf.TensorArray(tf.float32, size=count)
-        rows = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), rows))[1]
+        rows = tf.while_loop(lambda index, _: index < count, step, (tf.constant(0), rows))[1]
         return dict(zip(names, tf.unstack(tf.transpose(rows.stack()), len(names)), strict=True))
 
-    def _on_all_replicas(self, batches: list[Batch], *, penalised: bool) -> Terms:
-        """Makes all updates of one step; returns its terms, the means over the replicas."""
+    def _update_replicas(self, batches: list[Batch], *, penalise: bool) -> Terms:
+        """Makes the updates of one step on all replicas.
+
+        All batches but the last serve an update of the discriminators alone. The last one serves an update of the
+        discriminators and one of the generators.
+
+        Returns:
+            The terms of the last batch, means over the replicas.
+        """
         for batch in batches[:-1]:
-            self._strategy.run(self._compile(self._step.discriminator_step), args=(batch, penalised))
+            self._strategy.run(self._compile(self._train_step.discriminator_step), args=(batch, penalise))
         names: list[str] = []
 
-        def on_a_replica(batch: Batch) -> tf.Tensor:
-            terms = self._step.train_step(batch, penalised)
+        def train_step(batch: Batch) -> tf.Tensor:
+            terms = self._train_step.train_step(batch, penalise)
             names[:] = terms
             return tf.stack(list(terms.values()))  # so that one reduction serves all terms
 
-        values = self._strategy.run(self._compile(on_a_replica), args=(batches[-1],))
+        values = self._strategy.run(self._compile(train_step), args=(batches[-1],))
         means = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
         return dict(zip(names, tf.unstack(means, len(names)), strict=True))
 
     def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns the function as XLA compiles it, where the config says so: batches are drawn outside, always."""
+        """Returns the function compiled by XLA, if the config says so. Batches are always drawn outside of it."""
         return tf.function(function, autograph=False, jit_compile=True) if self._compiled else function
 
-    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> tf.Tensor:
-        """Returns what `SCHEDULED` names, after `step` updates."""
+    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
+        """Returns the learning rates and the decay of the averages after `step` updates."""
         config = self._config
         factor = learning_rate_scale * learning_rate_factor(
             step, schedule=config.schedule, steps=config.steps, decay_start_fraction=config.decay_start_fraction
         )
-        optimizers = (config.generator_optimizer, config.discriminator_optimizer)
-        rates = [optimizer.learning_rate * factor for optimizer in optimizers]
-        return tf.stack([*rates, ema_decay(step, decay=config.final_ema_decay)])
+        return {
+            GENERATOR_RATE: config.generator_optimizer.learning_rate * factor,
+            DISCRIMINATOR_RATE: config.discriminator_optimizer.learning_rate * factor,
+            EMA_DECAY: ema_decay(step, decay=config.final_ema_decay),
+        }
 
     def _update_averages(self, decay: tf.Tensor) -> None:
-        """Moves the averaged generators, batch-norm statistics included, towards the present ones."""
+        """Updates the averaged generators (EMA), batch-norm statistics included."""
         for average, weight in self._averaged_pairs:
             average.assign_sub((1.0 - decay) * (average.value - weight.value))
 
 
-def _steps_until_callbacks(step: int, rhythms: Sequence[int], *, last: int) -> int:
-    """Returns the steps to the next call; it depends on the step alone, so a resumed run makes the same calls."""
-    return min(last - step, *(every - step % every for every in rhythms))
+def _steps_until_callbacks(step: int, intervals: Sequence[int], *, last: int) -> int:
+    """Returns the steps to the next call. It depends on the step alone, so a resumed run makes the same calls."""
+    return min(last - step, *(every - step % every for every in intervals))
