@@ -69,7 +69,7 @@ def test_fewer_real_images_than_features_are_told_whatever_the_samples(reference
 
 def test_no_more_pictures_are_kept_than_are_looked_at(trained, digits, reference, tmp_path, monkeypatch):
     """Of many samples only the features are kept; copies are looked for among the first ones."""
-    monkeypatch.setattr("ganlib.evaluation.measures.PAIRWISE_LIMIT", 40)
+    monkeypatch.setattr("ganlib.evaluation.measures.catalogue.PAIRWISE_LIMIT", 40)
     few = replace(reference, test=reference.test.first(40))
     found = evaluate(trained, digits, few, EvaluationConfig(samples=200), tmp_path / "scores")
     scores = {score.name: score for score in found.scores}
@@ -124,7 +124,7 @@ def test_a_floor_is_never_of_images_beside_themselves(digits, reference):
 
 
 def test_more_training_images_are_kept_where_more_floors_are_asked_for(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("ganlib.evaluation.measures.PAIRWISE_LIMIT", 300)
+    monkeypatch.setattr("ganlib.evaluation.measures.catalogue.PAIRWISE_LIMIT", 300)
     for samples, kept in ((None, 300), (600, 600)):
         config = EvaluationConfig(extractor=SPACE, reference_split="test", samples=samples)
         measured = measure_reference(digits, config, tmp_path / f"{samples}")

@@ -11,6 +11,7 @@ from ganlib.evaluation.galleries import save_sheets
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.reference import versions
 from ganlib.evaluation.sample import Sample
+from ganlib.tasks import Sheet
 
 
 def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tmp_path):
@@ -229,12 +230,12 @@ def test_guessing_is_the_most_frequent_answer(digits, reference):
 def test_real_images_are_shown_in_the_same_order_of_classes_as_generated_ones(digits, tmp_path):
     images, labels = digits.load("test")
     asked = np.repeat([7, 2, 9], [10, 10, 50])  # of nine there are not so many
-    save_sheets(tmp_path, images[: len(asked)], dataset=digits, labels=asked)
+    save_sheets(tmp_path, Sheet(images[: len(asked)], 10, 1, asked), dataset=digits)
     chosen = [images[labels == label][:count] for label, count in ((7, 10), (2, 10), (9, 50))]
     missing = np.full((len(asked) - sum(map(len, chosen)), *digits.image_shape), 255, np.uint8)
     assert len(missing)
     pixels.save_grid(np.concatenate([*chosen, missing]), tmp_path / "expected.png", columns=10)
     assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
-    save_sheets(tmp_path, images[:20], dataset=digits, labels=None)
+    save_sheets(tmp_path, Sheet(images[:20], 10, 1, None), dataset=digits)
     pixels.save_grid(images[:20], tmp_path / "expected.png", columns=10)
     assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()

@@ -277,7 +277,7 @@ def test_a_sampler_refuses_what_it_cannot_draw(labelled, trained):
             asked.images(3, seed=1, labels=np.array([0, label, 1]))
     with pytest.raises(ValueError, match=r"^expected a label for each of 3 images\. Received: shape=\(2,\)$"):
         asked.images(3, seed=1, labels=np.array([0, 1]))
-    with pytest.raises(ValueError, match=r"^expected no labels, for this generator takes none\. Received: labels="):
+    with pytest.raises(ValueError, match=r"^expected no labels, since this generator takes none\. Received: labels="):
         free.images(3, seed=1, labels=np.array([0, 1, 2]))
     for count in (0, -1):
         with pytest.raises(ValueError, match=rf"^expected at least one image\. Received: count={count}$"):
@@ -361,7 +361,8 @@ def test_card_report_and_registered_model_say_what_a_label_is(labelled, monkeypa
     _, scores, exported, uri = labelled
     card = exported.card.read_text()
     assert "`label` chooses the class: 0 = `0`, 1 = `1`, " in card
-    assert "`label`, int64 [N], and `latent`, float32 [N, 8], to `images`" in card
+    assert "- `serving_default` takes `label` int64 [N], `latent` float32 [N, 8]." in card
+    assert "- `generate` takes `seed` int64, `count` int32, `label` int64." in card
     code = card.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(exported.folder)
     made = {}
@@ -397,7 +398,7 @@ def test_a_label_is_refused_where_the_data_has_none(digits, reference, copy, tmp
 @pytest.fixture
 def proved(monkeypatch):
     """Takes the exported model for proved, as other tests show that it is, to save the time of a fresh process."""
-    monkeypatch.setattr("ganlib.export.model.check", lambda *_: {"saved_model": 0.0, "keras": 0.0})
+    monkeypatch.setattr("ganlib.export.parity.FreshProcess.check", lambda *_, **__: {"saved_model": 0.0, "keras": 0.0})
 
 
 def test_the_model_is_published_in_a_bucket_as_it_lies_here(trained, evaluation, proved, tmp_path, bucket, monkeypatch):

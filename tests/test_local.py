@@ -291,7 +291,7 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
     assignments += [f"platform.{assignment}" for assignment in [*pods, f"checkpoints={tmp_path / 'home'}"]]
     config = settings.resolve(chosen=["digits"], assignments=assignments)
-    config = config.model_copy(update={"data": runner._bound(config, name="x", home=tmp_path).data})
+    config = config.model_copy(update={"data": runner._complete_config(config, name="x", home=tmp_path).data})
     compile_pipeline(config, tmp_path / "pipeline.yaml", platform=config.platform)
     [cache] = (finished.root / ".cache").iterdir()
     empty = tmp_path / "empty"
@@ -317,7 +317,7 @@ def test_a_run_keeps_its_settings_out_of_this_process(finished, tmp_path, monkey
     """A notebook that starts two runs gets two stores."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
-    with runner._environment(runner._inherited(tmp_path / "failure.json", "sqlite:///there.db")):
+    with runner._environment(runner._step_environment(tmp_path / "failure.json", "sqlite:///there.db")):
         assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///there.db"
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert dict(os.environ) == before
@@ -367,13 +367,13 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
         chosen=[],
         assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}", "data.size=16"],
     )
-    first = runner._bound(config, name="first", home=tmp_path / "home")
+    first = runner._complete_config(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())
     assert first.data.source.test_fraction == 0.5
     assert (first.training.run_name, first.training.home) == ("first", str(tmp_path / "home"))
-    assert runner._bound(config, name="second", home=tmp_path).data == first.data
+    assert runner._complete_config(config, name="second", home=tmp_path).data == first.data
     Image.new("L", (16, 16), 9).save(folder / "4.png")
-    assert runner._bound(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
+    assert runner._complete_config(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
 
 
 def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
@@ -382,7 +382,7 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
     def home(given):
         config = settings.resolve(chosen=["digits"], assignments=[f"training.home={given}"])
-        return runner._bound(config, name="tiny", home=tmp_path / "runs" / "tiny" / "training").training.home
+        return runner._complete_config(config, name="tiny", home=tmp_path / "runs" / "tiny" / "training").training.home
 
     assert home("kept/here") == str(tmp_path / "kept" / "here")
     assert home("~/kept") == str(tmp_path / "user" / "kept")
@@ -392,4 +392,4 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
 def test_an_address_of_a_source_stays_as_it_is(address):
-    assert runner._found("path", address) == address
+    assert runner._locate("path", address) == address

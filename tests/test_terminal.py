@@ -254,7 +254,7 @@ def test_steps_write_values_only_where_a_terminal_shows_them(tmp_path, monkeypat
     from pipelines.local import runner
 
     monkeypatch.setattr("sys.stdout", of())
-    inherited = runner._inherited(tmp_path / "failure.json", "sqlite:///here.db")
+    inherited = runner._step_environment(tmp_path / "failure.json", "sqlite:///here.db")
     assert inherited.get(progress.FORMAT) == ("json" if of is not io.StringIO else None)
 
 

@@ -81,7 +81,7 @@ def save_sheets(folder: Path, sheet: Sheet, *, dataset: PreparedDataset) -> None
     """
     pixels.save_grid(sheet.images, folder / "generated.png", columns=sheet.columns)
     columns = sheet_side(dataset.image_shape)
-    first = next(dataset.read("test"))[0][: columns**2]
+    first = next(dataset.read("test"))[0][: len(sheet.images) // sheet.per_sample]
     real = first if sheet.labels is None else _held_out_images(dataset, sheet.labels)
     pixels.save_grid(real, folder / "real.png", columns=columns)
 

@@ -37,8 +37,8 @@ def checked(inputs: Mapping[str, tf.Tensor], *, classes: int) -> dict[str, tf.Te
         known = tf.reduce_all((label >= 0) & (label < classes))
         message = [f"expected labels in 0..{classes - 1}. Received: label=", label]
         asserts.append(tf.debugging.Assert(known, message, summarize=-1))
-    first = next(iter(inputs))
-    for name in [name for name in inputs if name != first]:
+    first, *others = [*arrays, *(name for name in inputs if name not in arrays)]
+    for name in others:
         sizes = tf.shape(inputs[name])[0], tf.shape(inputs[first])[0]
         message = [f"expected as many {name}s as {first}s. Received:", *sizes]
         asserts.append(tf.debugging.Assert(tf.equal(*sizes), message))
