@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Which = Literal["best", "last"]
 BEST_AND_LAST: tuple[Which, ...] = get_args(Which)
 SAMPLES_FOLDER = "samples"  # of sheets
+INPUT, OUTPUT = "input/", "output"  # names in the file of a witness
 
 
 class TrainedModel:
@@ -35,11 +37,13 @@ class TrainedModel:
         folder: The folder.
         facts: Config, steps, score and devices of the run.
         task: What the generator does.
+        networks: Names of the networks that are scored or shipped, the scored one first.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder, self.facts = folder, facts
         self.task: Task = parse(AnyTask, facts["config"]["task"])
+        self.networks: tuple[str, ...] = tuple(facts["networks"])
 
     @classmethod
     def open(cls, folder: str | Path) -> TrainedModel:
@@ -54,11 +58,6 @@ class TrainedModel:
             return cls(folder, facts)
         except (LookupError, TypeError) as error:
             raise ValueError(f"expected what `train` leaves behind. Received: folder={str(folder)!r}") from error
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """Names of the networks that are scored or shipped, the scored one first."""
-        return tuple(self.facts["networks"])
 
     @standard_keras()
     def network(self, which: Which, name: str | None = None) -> keras.Model:
@@ -128,7 +127,8 @@ class TrainedModel:
     def witness(self, which: Which, name: str | None = None) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
         """Returns inputs by name and the images that training itself made of them, in -1..1."""
         with np.load(witness_file(self.folder, which, name or self.networks[0]), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name != "images"}, file["images"]
+            inputs = {key.removeprefix(INPUT): file[key] for key in file.files if key != OUTPUT}
+            return inputs, file[OUTPUT]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -161,3 +161,9 @@ def network_file(folder: Path, which: Which | str, name: str) -> Path:
 def witness_file(folder: Path, which: Which | str, name: str) -> Path:
     """Returns the file of inputs of a network and the images that training made of them."""
     return folder / which / f"{name}.npz"
+
+
+def save_witness(path: Path, inputs: Mapping[str, NDArray[Any]], images: NDArray[np.float32]) -> None:
+    """Writes inputs of a network and the images that it makes of them."""
+    arrays = {OUTPUT: images, **{f"{INPUT}{name}": values for name, values in inputs.items()}}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # names of arrays

@@ -21,9 +21,10 @@ from ganlib import pixels, storage, streams, trained
 from ganlib.data import PreparedDataset, tfrecord
 from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.export import ExportConfig, export
+from ganlib.export.network import save_network, signatures
 from ganlib.models import Dcgan, ImageToImage
 from ganlib.objectives import LeastSquares, WganGp
-from ganlib.tasks import Generation, Match, Play, Signature, Task
+from ganlib.tasks import Generation, Match, Play, Sampler, Signature, Task
 from ganlib.training import TrainConfig, train
 from ganlib.training.state import build_state
 from ganlib.training.strategy import resolve_strategy
@@ -66,7 +67,7 @@ class There(Task):
                 f"task=there needs networks from images to images. Received: model={architecture.kind}"
             )
 
-    def check_data(self, *, classes, paired=False):
+    def check_data(self, *, classes, paired):
         if not paired:
             raise ValueError("task=there needs pairs of images. Received: paired=False")
 
@@ -168,7 +169,7 @@ def pairs(digits, tmp_path_factory) -> PreparedDataset:
         with path.open("wb") as file:
             for sheet, label in zip(sheets, labels, strict=True):
                 target = (255 - sheet) // 2
-                file.write(tfrecord.framed(tfrecord.example(sheet.tobytes(), int(label), target.tobytes())))
+                file.write(tfrecord.frame(tfrecord.example(sheet.tobytes(), int(label), target.tobytes())))
         manifest["splits"][split]["shards"] = [
             {
                 "file": path.name,
@@ -255,7 +256,7 @@ def test_data_without_targets_have_none(digits):
         digits.of("targets")
 
 
-def test_a_run_that_was_killed_ends_with_the_same_bits(model, run):
+def test_a_run_that_resumes_ends_with_the_same_bits(model, run):
     run("rest", "half", steps=2)
     rest = run("rest", "rest output")
     for which in ("best", "last"):
@@ -279,7 +280,8 @@ def test_every_term_of_both_matches_is_in_the_history(model):
 
 def test_a_weight_of_a_match_scales_its_terms_alone(pairs):
     strategy = resolve_strategy(1)
-    config = TrainConfig(batch_size=4, precision="float32")
+    still = {"kind": "rmsprop", "learning_rate": 0.0}  # so that the generators' terms are of equal discriminators
+    config = TrainConfig(batch_size=4, precision="float32", discriminator_optimizer=still)
 
     def terms(weight):
         class Weighted(There):
@@ -304,7 +306,7 @@ def test_a_weight_of_a_match_scales_its_terms_alone(pairs):
         return found
 
     whole, half = terms(1.0), terms(0.5)
-    for name in ("images/wasserstein", "images/gradient_penalty"):
+    for name in ("images/wasserstein", "images/gradient_penalty", "generator/images/wasserstein"):
         assert half[name] == pytest.approx(whole[name] / 2)
     assert half["targets/gradient_penalty"] == whole["targets/gradient_penalty"] != whole["images/gradient_penalty"]
 
@@ -427,3 +429,61 @@ def test_two_replicas_make_the_steps_that_one_makes(pairs):
         rows[replicas] = state.recent.means()
     same = {name: value for name, value in rows[1].items() if not name.startswith("gradient/")}
     assert {name: rows[2][name] for name in same} == pytest.approx(same, rel=1e-4, abs=1e-6)
+
+
+class Colliding(There):
+    """Calls a term of its own as one of the objective's."""
+
+    def play(self, networks, batch, *, training):
+        play = super().play(networks, batch, training=training)
+        return Play(play.matches, lambda: {"targets/least_squares": tf.constant(1000.0)})
+
+
+def test_a_term_that_would_take_the_place_of_another_is_refused(pairs):
+    config, task = TrainConfig(batch_size=4, precision="float32"), Colliding()
+    state = build_state(
+        resolve_strategy(1),
+        task=task,
+        architecture=NETWORKS,
+        config=config,
+        image_shape=SHAPE,
+        classes=0,
+        dtype="float32",
+    )
+    step = TrainStep(state, task=task, objective=LeastSquares(), config=config, replicas=1)
+    [batch] = pairs.batches(batch_size=4, seed=0).take(1)
+    with pytest.raises(ValueError, match=r"a name of its own.*Received: terms=\['targets/least_squares'\]"):
+        step.train_step(step.draw(batch, seed=1, number=tf.constant(0, tf.int64)), True)
+
+
+class Asked(There):
+    """Takes a class beside its image."""
+
+    @property
+    def takes_label(self):
+        return True
+
+    def inputs(self, count, *, seed, shares, label=None, examples=None, network=None):
+        labels = examples["labels"] if label is None else label
+        return {"image": pixels.to_model_range(examples["images"]), "label": tf.constant(labels, tf.int64)}
+
+
+def test_a_class_can_be_asked_for_where_samples_come_from_images(pairs):
+    shares = [0.1] * 10
+    sampler = Sampler(
+        Asked(), lambda inputs, training: inputs["image"], shares=shares, image_shape=SHAPE, held_out=pairs
+    )
+    asked = np.arange(150) % 10
+    drawn = list(sampler.batches(150, seed=1, labels=asked))
+    np.testing.assert_array_equal(np.concatenate([samples.labels for samples in drawn]), asked)
+    sheet = sampler.sheet(seed=1)
+    assert (len(sheet.images), sheet.columns) == (90, 9)
+    np.testing.assert_array_equal(sheet.labels, np.repeat(np.arange(10), 3))  # three samples, one class a row
+
+
+def test_a_network_without_labels_is_exported_beside_classes(tmp_path):
+    network = Tiny().generator(image_shape=SHAPE, channels=1, dtype="float32")
+    save_network(network, tmp_path / "plain.keras", classes=10)
+    assert keras.models.load_model(tmp_path / "plain.keras").input["image"].shape == (None, *SHAPE)
+    served = signatures({"there": network}, TASK, image_shape=SHAPE, classes=10)
+    assert list(served["serving_default"].inputs) == ["image"]

@@ -26,7 +26,7 @@ from ganlib.objectives import NonSaturating
 from ganlib.tasks import Generation
 from ganlib.tracking import Tracker
 from ganlib.training import TrainConfig, TrainedModel, train
-from ganlib.training.strategy import lost_workers_told, resolve_strategy
+from ganlib.training.strategy import report_lost_workers, resolve_strategy
 from pipelines.command.main import main
 
 SETTINGS = {
@@ -224,9 +224,9 @@ def test_a_cluster_that_cannot_be_used_is_refused(monkeypatch, text, complaint):
 
 def test_a_worker_that_is_gone_is_told_in_one_line():
     error = tf.errors.UnavailableError(None, None, "Connection reset by peer")
-    with pytest.raises(RuntimeError, match="another worker was lost"), lost_workers_told(Several()):
+    with pytest.raises(RuntimeError, match="another worker was lost"), report_lost_workers(Several()):
         raise error
-    with pytest.raises(tf.errors.UnavailableError), lost_workers_told(resolve_strategy(1)):
+    with pytest.raises(tf.errors.UnavailableError), report_lost_workers(resolve_strategy(1)):
         raise error
 
 

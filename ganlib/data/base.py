@@ -70,6 +70,7 @@ class Listing:
             listing exists.
         ignored: Visible files that are not used.
         notes: Other remarks for the user, such as why there are no classes.
+        paired: Whether each image has a target.
         drawn: Whether the test images were drawn from all images, because the source has no test split.
     """
 
@@ -80,6 +81,7 @@ class Listing:
     ignored: tuple[IgnoredFiles, ...] = ()
     notes: tuple[str, ...] = ()
     drawn: bool = False
+    paired: bool = False
 
     @property
     def ignored_count(self) -> int:

@@ -223,9 +223,9 @@ class PreparedDataset:
         tensors = {name: self._tensors.get(name) for name in self._names}
         if None in tensors.values():
             batches = list(self.examples("train"))
-            with tf.device("CPU:0"):
+            with tf.device("CPU:0"):  # one name after the other, so that no more than one is in memory twice
                 tensors = {
-                    name: tf.constant(np.concatenate([batch[name] for batch in batches])) for name in self._names
+                    name: tf.constant(np.concatenate([batch.pop(name) for batch in batches])) for name in self._names
                 }
             self._tensors.update(tensors)
         return tensors

@@ -301,7 +301,7 @@ def _notes(model: TrainedModel, dataset: PreparedDataset, reference: Reference, 
     if met:
         told = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in met]
         rest = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-        notes.append(f"Training met problem: {'; '.join(told[:NAMED])}{rest}; history.jsonl tells more.")
+        notes.append(f"Problems during training: {'; '.join(told[:NAMED])}{rest}; see history.jsonl.")
     if model.facts["stopped"]:
         notes.append(f"Training stopped at {model.facts['stopped']}.")
     for split, told in dataset.manifest["splits"].items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.tasks import Signature
+from ganlib.tasks import LABEL, Signature
 
 with epy.lazy_imports():
     import keras
@@ -19,7 +19,6 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from ganlib.tasks import Task
 
-LABEL = "label"
 SERVING = "serving_default"
 
 
@@ -40,7 +39,7 @@ def _with_label_check(network: keras.Model, classes: int) -> keras.Model:
     Without it the one-hot vector of such a label is zero, which gives an image of no class. A lookup without an index
     for unknown values is the only built-in layer that raises for them, on every device and also in `predict`.
     """
-    if classes == 0:
+    if not _takes_label(network, classes):
         return network
     inputs = {
         tensor.name: keras.Input(tensor.shape[1:], name=tensor.name, dtype=tensor.dtype) for tensor in network.inputs
@@ -66,15 +65,25 @@ def signatures(
     functions = {
         name if place else SERVING: _served(network, classes) for place, (name, network) in enumerate(networks.items())
     }
-    return {**functions, **task.signatures(networks, image_shape=image_shape, classes=classes)}
+    own = task.signatures(networks, image_shape=image_shape, classes=classes)
+    if wrong := sorted(own.keys() & functions.keys()) or [name for name, one in own.items() if not one.example]:
+        raise ValueError(
+            f"expected functions of task={task.kind} with names of their own and an example each. Received: {wrong}"
+        )
+    return {**functions, **own}
+
+
+def _takes_label(network: keras.Model, classes: int) -> bool:
+    return classes > 0 and any(tensor.name == LABEL for tensor in network.inputs)
 
 
 def _served(network: keras.Model, classes: int) -> Signature:
     """Returns a network as a function; the check in a fresh process compares it with the images of training."""
 
     def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"images": network(checks.checked(inputs, classes=classes), training=False)}
+        return {"images": network(checks.checked(inputs, classes=known), training=False)}
 
+    known = classes if _takes_label(network, classes) else 0
     specs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in network.inputs}
     return Signature(serve, specs, example={})
 

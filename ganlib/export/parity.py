@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
+from ganlib import pixels
 from ganlib.environment import UNUSED_BY_KERAS
 
 with epy.lazy_imports():
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ganlib.tasks import Signature
 
 SECONDS = 300
+VALUE = "value/"  # before names of arrays in files, which may be any
 
 # Runs in a fresh interpreter that knows nothing of this project. It imports its libraries while the files are written,
 # and then reads from its standard input what to check.
@@ -36,7 +38,7 @@ plan = json.loads(sys.stdin.readline())
 
 def read(path):
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return {name.removeprefix("value/"): file[name] for name in file.files}
 
 def refused(function, inputs):
     try:
@@ -49,7 +51,8 @@ model = tf.saved_model.load(plan["saved_model"])
 found = {"saved_model": 0.0, "keras": 0.0, "signatures": True, "refuses": True}
 for network in plan["networks"]:
     inputs = read(network["witness"])
-    expected = inputs.pop("images")
+    expected = inputs.pop("output")
+    inputs = {name.removeprefix("input/"): values for name, values in inputs.items()}
     loaded = keras.models.load_model(network["file"], compile=False)
     serve = lambda inputs: model.signatures[network["signature"]](
         **{name: tf.constant(values) for name, values in inputs.items()})["images"].numpy()
@@ -147,8 +150,10 @@ class FreshProcess:
             output, errors = self._process.communicate(json.dumps(plan) + "\n", timeout=SECONDS)
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"the exported model could not be checked within {SECONDS} s") from error
-        if self._process.returncode:
-            reason = errors.strip().splitlines()[-1:] or ["no message"]
+        code = self._process.returncode
+        if code or not output.strip():
+            ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}, no message"
+            reason = errors.strip().splitlines()[-1:] or [ending]
             raise RuntimeError(f"the exported model cannot be loaded in a fresh process: {reason[0]}")
         found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
         return found
@@ -174,14 +179,17 @@ def _write_example(name: str, signature: Signature, scratch: Path, tolerance: fl
 
     def save(word: str, values: Mapping[str, Any]) -> str:
         path = scratch / f"{name}-{word}.npz"
-        arrays: dict[str, Any] = {key: np.asarray(value, dtypes.get(key)) for key, value in values.items()}
+        arrays: dict[str, Any] = {f"{VALUE}{key}": np.asarray(value, dtypes.get(key)) for key, value in values.items()}
         np.savez(path, **arrays)
         return str(path)
 
     answer = signature.function(**{key: tf.constant(value, dtypes[key]) for key, value in signature.example.items()})
     expected = {key: value.numpy() for key, value in answer.items()}
     # Two values that round to neighbouring integers may differ by less than the tolerance before.
-    tolerances = {key: 1.0 if value.dtype.kind in "iu" else tolerance for key, value in expected.items()}
+    tolerances = {
+        key: max(1.0, tolerance * pixels.HALF_RANGE) if value.dtype.kind in "iu" else tolerance
+        for key, value in expected.items()
+    }
     return {
         "name": name,
         "example": save("example", signature.example),

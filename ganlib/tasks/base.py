@@ -102,7 +102,7 @@ class Task(Config):
         """
         del architecture
 
-    def check_data(self, *, classes: int, paired: bool = False) -> None:
+    def check_data(self, *, classes: int, paired: bool) -> None:
         """Checks whether the task supports the data.
 
         Args:
@@ -220,6 +220,10 @@ class Task(Config):
 
     def real(self, dataset: PreparedDataset) -> PreparedDataset:
         """Returns the real images that samples are compared with: all, or a part of the data set."""
+        return dataset
+
+    def held_out(self, dataset: PreparedDataset) -> PreparedDataset:
+        """Returns the data whose test images samples are made from, if they are made from images."""
         return dataset
 
     def truth(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:

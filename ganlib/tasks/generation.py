@@ -50,7 +50,7 @@ class Generation(Task):
                 f"Received: model={architecture.kind}"
             )
 
-    def check_data(self, *, classes: int, paired: bool = False) -> None:
+    def check_data(self, *, classes: int, paired: bool) -> None:
         """Refuses class-conditional networks without labels."""
         del paired  # targets are ignored
         if self.conditional and classes < 2:

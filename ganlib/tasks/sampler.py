@@ -92,7 +92,8 @@ class Sampler:
     ) -> None:
         if task.samples_from == "images" and held_out is None:
             raise ValueError(f"expected a data set, since task={task.kind} makes samples from images. Received: none")
-        self._task, self._shares, self._held_out, self._name = task, shares, held_out, name
+        self._task, self._shares, self._name = task, shares, name
+        self._held_out = None if held_out is None else task.held_out(held_out)
         self._batch = batch_size(image_shape)
         self._side = sheet_side(image_shape)
         self._draw = tf.function(lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True)
@@ -132,7 +133,12 @@ class Sampler:
             if examples:
                 key = streams.key("sample inputs", seed, number)
                 chosen = self._task.inputs(
-                    self._batch, seed=key, shares=self._shares, examples=examples, network=self._name
+                    self._batch,
+                    seed=key,
+                    shares=self._shares,
+                    label=None if label is None else label[start : start + self._batch],
+                    examples=examples,
+                    network=self._name,
                 )
             else:
                 chosen = {name: values[start : start + self._batch] for name, values in inputs.items()}
@@ -189,13 +195,15 @@ class Sampler:
 
         One class a row where classes can be asked for.
         """
-        labels = sheet_labels(len(self._shares), side=self._side) if self._task.takes_label else None
-        count = min(self._side**2, self.available or SHEET_SIDE**2)
+        pictures = len(next(self.batches(1, seed=seed)).pictures) if self._task.samples_from == "images" else 1
+        per_row = max(1, self._side // pictures)
+        count = min(per_row * self._side, self.available or SHEET_SIDE**2)
+        labels = None
+        if self._task.takes_label:
+            labels = sheet_labels(len(self._shares), side=self._side, per_row=per_row)[:count]
         groups = zip(*(samples.pictures for samples in self.batches(count, seed=seed, labels=labels)), strict=True)
         columns = np.stack([np.concatenate(parts) for parts in groups], axis=1)  # [N, pictures, H, W, C]
-        in_a_row = max(1, self._side // columns.shape[1])
-        shown = columns[: in_a_row * self._side]
-        return Sheet(shown.reshape(-1, *shown.shape[2:]), in_a_row * columns.shape[1], columns.shape[1], labels)
+        return Sheet(columns.reshape(-1, *columns.shape[2:]), per_row * pictures, pictures, labels)
 
 
 def _pad(part: NDArray[Any], size: int) -> NDArray[Any]:
@@ -213,15 +221,16 @@ def sheet_side(image_shape: ImageShape) -> int:
     return min(SHEET_SIDE, max(FEWEST_IN_A_ROW, SHEET_PIXELS // max(image_shape[:2])))
 
 
-def sheet_labels(classes: int, *, side: int = SHEET_SIDE) -> NDArray[np.int64]:
-    """Returns the classes of a sheet's images, one a row: each in turn, or as many as there are rows, evenly spread.
+def sheet_labels(classes: int, *, side: int = SHEET_SIDE, per_row: int | None = None) -> NDArray[np.int64]:
+    """Returns the classes of the samples of a sheet, one class a row: each in turn, or evenly spread ones.
 
     Args:
         classes: Number of classes.
-        side: Images in a row, and rows.
+        side: Number of rows.
+        per_row: Samples in a row; absent means as many as rows.
 
     Returns:
-        int64 [side * side].
+        int64 [side * per_row].
     """
-    rows = np.arange(side * side) // side
+    rows = np.arange(side * (per_row or side)) // (per_row or side)
     return rows * classes // side

@@ -10,8 +10,8 @@ from etils import epy
 
 from ganlib import storage, streams, tracking
 from ganlib.runtime import true_float32
-from ganlib.tasks import Sampler
-from ganlib.trained import SAMPLES_FOLDER, TrainedModel, network_file, witness_file
+from ganlib.tasks import Sampler, batch_size
+from ganlib.trained import SAMPLES_FOLDER, TrainedModel, network_file, save_witness, witness_file
 
 with epy.lazy_imports():
     import numpy as np
@@ -49,13 +49,14 @@ def write_model(
                     held_out=dataset,
                     name=name,
                 )
-                inputs = sampler.inputs(min(WITNESSES, sampler.available or WITNESSES), seed=streams.key("witness"))
+                count = min(WITNESSES, batch_size(dataset.image_shape), sampler.available or WITNESSES)
+                inputs = sampler.inputs(count, seed=streams.key("witness"))
                 file = network_file(folder, which, name)
                 file.parent.mkdir(exist_ok=True)
                 network.save(file)
                 with true_float32():
                     images = network(inputs, training=False)
-                np.savez(witness_file(folder, which, name), images=images, **inputs)  # type: ignore[arg-type]  # names of arrays
+                save_witness(witness_file(folder, which, name), inputs, np.asarray(images))
         for name in (tracking.HISTORY, tracking.JOURNAL, tracking.IDENTITY, SAMPLES_FOLDER):
             if (home / name).exists():
                 storage.publish(home / name, folder / name)

@@ -16,6 +16,7 @@ FREE = {
     f"training.{name}"
     for name in (
         "checkpoint_minutes",
+        "compile",  # what it resolves to identifies a run
         "home",
         "keep_checkpoints",
         "max_minutes",

@@ -64,11 +64,16 @@ class RunSettings:
         split = {"evaluation.reference_split": self.reference.split}
         return {"ganlib": __version__, **checksums, **split, "data.flip": self.dataset.flip}
 
-    @property
+    @functools.cached_property
     def score_count(self) -> int:
         """Samples in a score during training."""
-        count = self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
-        return count if self.task.samples_from == "seed" else min(count, self.dataset.count("test"))
+        requested = self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
+        if self.task.samples_from == "seed":
+            return requested
+        count = min(requested, self.task.held_out(self.dataset).count("test"))
+        if count < requested and self.config.score_samples:
+            print(f"note: samples are made from {count} held-out images, so a score has no more of them", flush=True)
+        return count
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:

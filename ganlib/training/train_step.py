@@ -101,20 +101,15 @@ class TrainStep:
                     discriminator_update = self._update_discriminators(tape, discriminator_loss)
             if alternating:
                 discriminators = self._discriminators(matches)
-            generator_terms = {**play.terms(), **self._generator_terms(matches, discriminators)}
+            generator_terms = _merge(play.terms(), self._generator_terms(matches, discriminators))
             generator_loss = self._loss(generator_terms, self._trained.generator_optimizer)
         if not alternating:
             discriminator_update = self._update_discriminators(tape, discriminator_loss)
         generator_update = self._update(
             "generator", tape.gradient(generator_loss, self._generator_variables), self._generator_variables
         )
-        return {
-            **terms,
-            **{f"generator/{name}": value for name, value in generator_terms.items()},
-            **metrics,
-            **discriminator_update,
-            **generator_update,
-        }
+        generators = {f"generator/{name}": value for name, value in generator_terms.items()}
+        return _merge(terms, generators, metrics, discriminator_update, generator_update)
 
     def discriminator_step(self, batch: Batch, penalise: bool) -> None:
         """Updates the discriminators alone. Its terms are not recorded.
@@ -216,7 +211,7 @@ class TrainStep:
             return {f"gradient/{kind}": self._norm(gradients)}
         scale = tf.identity(optimizer.dynamic_scale.value)
         optimizer.apply(gradients, variables)
-        norm = self._norm([gradient / scale for gradient in gradients])
+        norm = self._norm([None if gradient is None else gradient / scale for gradient in gradients])
         skipped = tf.logical_and(scale > 1.0, tf.logical_not(tf.math.is_finite(norm)))
         return {
             f"gradient/{kind}": tf.where(skipped, 0.0, norm),
@@ -239,6 +234,18 @@ def _evaluate_once(network: keras.Model, condition: Mapping[str, tf.Tensor]) -> 
         return logits[id(images)][1]
 
     return discriminator
+
+
+def _merge(*groups: Terms) -> Terms:
+    """Returns all terms. A term that took the place of another would be missing in a loss or in the history."""
+    merged: Terms = {}
+    for group in groups:
+        if repeated := sorted(merged.keys() & group.keys()):
+            raise ValueError(
+                f"expected a name of its own for each term and match of a task. Received: terms={repeated}"
+            )
+        merged |= group
+    return merged
 
 
 def _weighted(value: tf.Tensor, weight: float) -> tf.Tensor:

@@ -202,8 +202,9 @@ class Trainer:
         Returns:
             The terms of the last batch, means over the replicas.
         """
+        discriminator_step = self._compile(self._train_step.discriminator_step)  # one program for all of them
         for batch in batches[:-1]:
-            self._strategy.run(self._compile(self._train_step.discriminator_step), args=(batch, penalise))
+            self._strategy.run(discriminator_step, args=(batch, penalise))
         names: list[str] = []
 
         def train_step(batch: Batch) -> tf.Tensor:
