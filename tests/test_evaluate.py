@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ganlib import streams
 from ganlib.evaluation import EvaluationConfig, Reference, Statistics, evaluate, measure_reference
+from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import frechet_distance
 from ganlib.evaluation.measures.per_class import per_class
 from ganlib.evaluation.sample import Sample
@@ -47,7 +48,7 @@ def test_a_floor_of_another_number_of_images_says_of_how_many(many):
     assert all(score.floor_text in page for score in add_floors)
     [note] = [note for note in many.notes if "floors" in note]
     assert note.startswith(
-        "The floors are of 360 real images beside 1100 generated ones, for the reference has no more"
+        "The floors use 360 real images, all that the reference has, but the scores use 1100 generated ones."
     )
     saved = json.loads((many.folder / "scores.json").read_text())["scores"]
     assert [row["floor_count"] for row in saved] == [score.floor_count for score in many.scores]
@@ -61,15 +62,15 @@ def test_a_floor_of_as_many_images_needs_no_number(reference):
 
 def test_fewer_real_images_than_features_are_told_whatever_the_samples(reference):
     few = replace(reference, test=reference.test.first(10))  # of 16 features
-    assert [remark for remark in few.remarks(100) if remark.startswith("Only 10 real images in 16 features")]
+    assert [note for note in few.notes(100) if note.startswith("With only 10 real images and 16 features")]
     few = replace(reference, statistics=replace(reference.statistics, count=12))
-    assert [remark for remark in few.remarks(100) if remark.startswith("Only 12 real images in 16 features")]
-    assert not [remark for remark in reference.remarks(100) if "features" in remark]
+    assert [note for note in few.notes(100) if note.startswith("With only 12 real images and 16 features")]
+    assert not [note for note in reference.notes(100) if "features" in note]
 
 
 def test_no_more_pictures_are_kept_than_are_looked_at(trained, digits, reference, tmp_path, monkeypatch):
     """Of many samples only the features are kept; copies are looked for among the first ones."""
-    monkeypatch.setattr("ganlib.evaluation.measures.PAIRWISE_LIMIT", 40)
+    monkeypatch.setattr(catalogue, "PAIRWISE_LIMIT", 40)
     few = replace(reference, test=reference.test.first(40))
     found = evaluate(trained, digits, few, EvaluationConfig(samples=200), tmp_path / "scores")
     scores = {score.name: score for score in found.scores}
@@ -101,8 +102,8 @@ def test_the_reference_split_is_a_choice(digits, tmp_path, split):
         assert 0.0 < floors["precision_digits_classifier"].value < 1.0
         scores = {score.name: score for score in found.score(Sample(other[:100]))}
         assert scores["fd_digits_classifier"].floor == floors["fd_digits_classifier"].value
-    said = measured.remarks(100)
-    assert [("beside" in remark) for remark in said if "floors" in remark] == ([] if split == "train" else [True])
+    notes = [note for note in measured.notes(100) if "floors" in note]
+    assert [note.startswith("The reference consists of") for note in notes] == ([] if split == "train" else [True])
 
 
 def test_a_floor_is_never_of_images_beside_themselves(digits, reference):
@@ -112,7 +113,7 @@ def test_a_floor_is_never_of_images_beside_themselves(digits, reference):
         statistics=reference.statistics.merge(Statistics.of([reference.test.features])),
         facts={**reference.facts, "reference_split": "all"},
         known_floors={},
-        apart=reference.statistics,
+        train_statistics=reference.statistics,
     )
     assert whole.statistics.count == digits.count("train") + digits.count("test")
     assert whole.floor(200) == reference.floor(200)
@@ -124,7 +125,7 @@ def test_a_floor_is_never_of_images_beside_themselves(digits, reference):
 
 
 def test_more_training_images_are_kept_where_more_floors_are_asked_for(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("ganlib.evaluation.measures.PAIRWISE_LIMIT", 300)
+    monkeypatch.setattr(catalogue, "PAIRWISE_LIMIT", 300)
     for samples, kept in ((None, 300), (600, 600)):
         config = EvaluationConfig(extractor=SPACE, reference_split="test", samples=samples)
         measured = measure_reference(digits, config, tmp_path / f"{samples}")

@@ -11,6 +11,7 @@ from ganlib.evaluation.galleries import save_sheets
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.reference import versions
 from ganlib.evaluation.sample import Sample
+from ganlib.tasks import Sheet
 
 
 def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tmp_path):
@@ -113,7 +114,9 @@ FILES = ("extractor.json", "extractor.keras", "statistics.npz", "train.npz", "te
 def test_a_damaged_reference_is_measured_anew(reference, tmp_path, name, harm):
     reference.save(tmp_path)
     harm(tmp_path / name)
-    with pytest.raises(ValueError, match=r"^expected a whole reference; measure it anew\. Received: folder=") as raised:
+    with pytest.raises(
+        ValueError, match=r"^expected a complete reference; measure it again\. Received: folder="
+    ) as raised:
         Reference.open(tmp_path)
     assert len(str(raised.value).splitlines()) == 1
 
@@ -140,14 +143,16 @@ def test_a_reference_whose_parts_do_not_belong_together_is_measured_anew(referen
         np.savez(tmp_path / name, **change)
     else:
         storage.write_json(tmp_path / name, storage.read_json(tmp_path / name) | change)
-    with pytest.raises(ValueError, match=r"^expected a whole reference; measure it anew\. Received: folder="):
+    with pytest.raises(ValueError, match=r"^expected a complete reference; measure it again\. Received: folder="):
         Reference.open(tmp_path)
 
 
 @pytest.mark.parametrize("saved", [[], {"dataset": "digits"}])
 def test_what_is_no_reference_is_reported(saved, tmp_path):
     storage.write_json(tmp_path / "reference.json", saved)
-    with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@3; measure it anew"):
+    with pytest.raises(
+        ValueError, match=r"^expected a reference of format gan-pipelines/reference@3; measure it again"
+    ):
         Reference.open(tmp_path)
 
 
@@ -204,21 +209,21 @@ def test_floors_of_classes_are_of_as_many_real_images(reference):
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "chance", "count", "said"),
+    ("accuracy", "chance", "count", "expected"),
     [
         (0.9, 0.1, 16, []),
         (0.3, 0.1, 16, ["has hardly learned"]),
         (0.9, 0.9, 16, ["has hardly learned"]),
         (1.0, 1.0, 16, ["has hardly learned"]),
-        (0.1, 0.1, 15, ["A score of 15 images in 16 features", "has hardly learned"]),
+        (0.1, 0.1, 15, ["With 15 images and 16 features", "has hardly learned"]),
     ],
 )
-def test_a_doubtful_reference_has_a_note(accuracy, chance, count, said):
+def test_a_doubtful_reference_has_a_note(accuracy, chance, count, expected):
     extractor = FittedExtractor("toy", None, (), {"test_accuracy": accuracy, "chance": chance})
     sample, statistics = Sample(np.zeros((100, 16), np.float32)), Statistics(np.zeros(16), np.eye(16), 100)
-    remarks = Reference(extractor, statistics, sample, sample, {}).remarks(count)
-    assert len(remarks) == len(said)
-    assert all(words in remark for words, remark in zip(said, remarks, strict=True))
+    notes = Reference(extractor, statistics, sample, sample, {}).notes(count)
+    assert len(notes) == len(expected)
+    assert all(words in note for words, note in zip(expected, notes, strict=True))
 
 
 def test_guessing_is_the_most_frequent_answer(digits, reference):
@@ -228,13 +233,13 @@ def test_guessing_is_the_most_frequent_answer(digits, reference):
 
 def test_real_images_are_shown_in_the_same_order_of_classes_as_generated_ones(digits, tmp_path):
     images, labels = digits.load("test")
-    asked = np.repeat([7, 2, 9], [10, 10, 50])  # of nine there are not so many
-    save_sheets(tmp_path, images[: len(asked)], dataset=digits, labels=asked)
+    requested = np.repeat([7, 2, 9], [10, 10, 50])  # more nines than there are
+    save_sheets(tmp_path, Sheet(images[: len(requested)], 10, 1, requested), dataset=digits)
     chosen = [images[labels == label][:count] for label, count in ((7, 10), (2, 10), (9, 50))]
-    missing = np.full((len(asked) - sum(map(len, chosen)), *digits.image_shape), 255, np.uint8)
+    missing = np.full((len(requested) - sum(map(len, chosen)), *digits.image_shape), 255, np.uint8)
     assert len(missing)
     pixels.save_grid(np.concatenate([*chosen, missing]), tmp_path / "expected.png", columns=10)
     assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
-    save_sheets(tmp_path, images[:20], dataset=digits, labels=None)
-    pixels.save_grid(images[:20], tmp_path / "expected.png", columns=10)
+    save_sheets(tmp_path, Sheet(images[:20], 10, 1, None), dataset=digits)
+    pixels.save_grid(images[:100], tmp_path / "expected.png", columns=10)
     assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()

@@ -112,7 +112,8 @@ def test_measures_of_neighbours_are_those_of_plain_loops(monkeypatch, block):
     monkeypatch.setattr(neighbours, "BLOCK", block)
     generated, real = draws(3, 17, 23, width=2, shift=0.8)
     apart = distances(generated, real)
-    np.testing.assert_allclose(np.sqrt(squared_radii(real, neighbour=3)), radii(real, 3), rtol=1e-12)
+    for neighbour, squares in zip((3, 5), squared_radii(real, 3, 5), strict=True):
+        np.testing.assert_allclose(np.sqrt(squares), radii(real, neighbour), rtol=1e-12)
     precision = np.mean([any(row <= radii(real, 3)) for row in apart])
     recall = np.mean([any(column <= radii(generated, 3)) for column in apart.T])
     assert precision_recall(generated, real) == (pytest.approx(precision), pytest.approx(recall))
@@ -182,8 +183,8 @@ def test_images_that_are_all_alike_have_measures_that_are_finite():
     ("measure", "given", "message"),
     [
         (kernel_distance, {"blocks": 1}, "at least 2 blocks. Received: blocks=1"),
-        (precision_recall, {"neighbour": 0}, "from 1 on. Received: neighbour=0"),
-        (density_coverage, {"neighbour": -1}, "from 1 on. Received: neighbour=-1"),
+        (precision_recall, {"neighbour": 0}, "of at least 1. Received: neighbour=0"),
+        (density_coverage, {"neighbour": -1}, "of at least 1. Received: neighbour=-1"),
     ],
 )
 def test_parameters_without_a_meaning_are_refused(measure, given, message):
@@ -204,7 +205,7 @@ def test_the_class_score_is_that_of_its_closed_forms():
     value, error = class_score(drawn, splits=3)
     assert value == pytest.approx(np.mean(plain))
     assert error == pytest.approx(np.std(plain, ddof=1) / np.sqrt(3))
-    with pytest.raises(ValueError, match=r"at least 10 images, one a split\. Received: images=9"):
+    with pytest.raises(ValueError, match=r"at least 10 images, one per split\. Received: images=9"):
         class_score(drawn[:9])
 
 

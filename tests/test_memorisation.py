@@ -10,7 +10,7 @@ from ganlib.data import PreparedDataset
 from ganlib.evaluation import EvaluationConfig, evaluate
 from ganlib.evaluation.measures import memorisation
 from ganlib.evaluation.measures.catalogue import memorisation as memorisation_score
-from ganlib.evaluation.measures.memorisation import closeness, closeness_to_training, memorised
+from ganlib.evaluation.measures.memorisation import closeness, closeness_to_training, memorised_share
 from ganlib.training import TrainedModel
 
 
@@ -33,7 +33,7 @@ def test_a_generator_that_copies_is_exposed_even_with_noise(digits, held_out):
     copies = digits.load("train")[0][:200]
     for images in (copies, noisy(copies, 10), noisy(copies, 25)):
         near, places = closeness_to_training(images, digits)
-        share, error = memorised(near, held_out[1])
+        share, error = memorised_share(near, held_out[1])
         assert share - 0.05 > 10 * error
         np.testing.assert_array_equal(places, np.arange(200))
 
@@ -41,15 +41,15 @@ def test_a_generator_that_copies_is_exposed_even_with_noise(digits, held_out):
 def test_a_generator_that_copies_a_tenth_of_the_time_is_exposed(digits, held_out):
     near = held_out[1]
     mixed = np.concatenate([near[:270], closeness_to_training(digits.load("train")[0][:30], digits)[0]])
-    share, error = memorised(mixed, near)
+    share, error = memorised_share(mixed, near)
     assert share - 0.05 > 3 * error
 
 
 def test_images_that_were_not_seen_are_no_copies_and_blur_makes_none(digits, held_out):
     images, near = held_out
-    share, error = memorised(near[:180], near[180:])
+    share, error = memorised_share(near[:180], near[180:])
     assert abs(share - 0.05) < 3 * error
-    assert memorised(closeness_to_training(blurred(images, 1.0), digits)[0], near)[0] <= 0.05
+    assert memorised_share(closeness_to_training(blurred(images, 1.0), digits)[0], near)[0] <= 0.05
 
 
 def test_a_run_whose_generator_has_its_images_by_heart_is_exposed(trained, digits, reference, copy, tmp_path):
@@ -75,7 +75,7 @@ def test_copies_are_exposed_where_real_images_occur_more_than_once():
     held_out = closeness(np.concatenate([random.normal(size=(180, 60)), once[:20]]).astype("f4"), [training])[0]
     assert np.quantile(held_out, 0.05) == 0.0  # a tenth of these are training images
     copies = closeness(np.concatenate([once[100:150], np.repeat(often, 50, axis=0)]), [training])[0]
-    assert memorised(copies, held_out)[0] == 1.0
+    assert memorised_share(copies, held_out)[0] == 1.0
 
 
 def test_mirrored_copies_are_copies_where_training_mirrors(digits, copy):
