@@ -111,6 +111,7 @@ class _Nearest:
         # With a large common part, its rounding errors would exceed small distances.
         self._centre = images.mean(axis=0)
         self._images = images - self._centre
+        self._scaled = -2.0 * self._images
         self._lengths = (self._images**2).sum(axis=1)
         self._squares = np.full((len(images), OTHERS + 1), np.inf, np.float32)  # of the nearest, in any order
         self._indices = np.zeros(self._squares.shape, np.int64)
@@ -122,8 +123,7 @@ class _Nearest:
         lengths = (others**2).sum(axis=1)
         for row in range(0, len(self._images), ROWS):
             rows = slice(row, row + ROWS)
-            distances = self._images[rows] @ others.T
-            distances *= -2.0
+            distances = self._scaled[rows] @ others.T
             distances += self._lengths[rows, None]
             distances += lengths
             np.maximum(distances, 0.0, out=distances)

@@ -38,8 +38,7 @@ def squared_distances(
     step = max(1, BLOCK // len(others))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
-        distances = block @ others.T
-        distances *= -2.0
+        distances = (-2.0 * block) @ others.T
         distances += (block**2).sum(axis=1)[:, None]
         distances += squares
         yield start, np.maximum(distances, 0.0, out=distances)
