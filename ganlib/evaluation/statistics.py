@@ -112,7 +112,7 @@ class Statistics:
         except np.linalg.LinAlgError:  # singular: some features are constant, or depend on others
             eigenvalues, vectors = np.linalg.eigh(self.covariance)
             if eigenvalues[0] < -ROUNDING * eigenvalues[-1]:
-                received = f"{eigenvalues[0]:.3g} beside {eigenvalues[-1]:.3g}"
+                received = f"{eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}"
                 raise ValueError(f"expected a covariance without negative eigenvalues. Received: {received}") from None
             scales: NDArray[np.float64] = np.sqrt(np.clip(eigenvalues, 0.0, None))
             return scales[:, None] * vectors.T

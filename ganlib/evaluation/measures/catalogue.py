@@ -74,7 +74,7 @@ def pairwise(features: NDArray[np.float32], real: NDArray[np.float32], space: Fi
     """
     count, name = pairwise_count(len(features), len(real)), space.measure
     features, real = (rows[draw_rows(len(rows), count)] for rows in (features, real))
-    counts = f"{count} images beside {count} real ones"
+    counts = f"{count} generated and {count} real images"
     scores = []
     if count >= jackknife.FEWEST:
         value, error = kernel_distance(features, real)

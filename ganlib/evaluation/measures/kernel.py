@@ -51,9 +51,9 @@ def kernel_distance(
         own = [sums[pairs].sum() / (count * (count - 1)) for sums, count in zip(within, counts, strict=True)]
         return float(sum(own) - 2.0 * between[pairs].sum() / (counts[0] * counts[1]))
 
-    whole = np.arange(blocks)
-    partial = np.array([discrepancy(np.delete(whole, block)) for block in whole])
-    return discrepancy(whole), jackknife.error(partial)
+    numbers = np.arange(blocks)
+    partial = np.array([discrepancy(np.delete(numbers, block)) for block in numbers])
+    return discrepancy(numbers), jackknife.error(partial)
 
 
 def _sums(first: list[NDArray[np.float64]], second: list[NDArray[np.float64]]) -> NDArray[np.float64]:
