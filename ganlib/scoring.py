@@ -134,7 +134,7 @@ def _score_against_reference(first: str, reference: Reference) -> Scoring:
         scores = [of_all, *(score for score in scores[1:] if score.name != infinity)]
     protocol = reference.protocol(count=count, generator="images", averaged="unknown", seed="unknown")
     protocol |= {"generated_size": images.facts["size"], "truncation": "unknown"}
-    notes = [*images.notes, *reference.remarks(count)]
+    notes = [*images.notes, *reference.notes(count)]
     if reference.facts.get("size") != images.facts["size"]:
         notes.append(size_note(images.facts["size"], str(reference.facts.get("size"))))
     return Scoring(scores, protocol, notes, reference.statistics)

@@ -21,7 +21,7 @@ def evaluation(folder, *scores, **protocol):
 
 
 @pytest.mark.parametrize("saved", [[1], {}, {"scores": 3}, {"scores": [{"a": 1}], "protocol": {}, "notes": []}])
-def test_what_holds_no_scores_is_one_line(saved, tmp_path):
+def test_a_folder_without_valid_scores_is_reported_in_one_line(saved, tmp_path):
     storage.write_json(tmp_path / "scores.json", saved)
     result = CliRunner().invoke(main, ["compare", str(tmp_path)])
     assert result.exit_code == 2
@@ -40,7 +40,7 @@ def test_a_score_that_is_no_number_is_a_failure(name, number):
         Score("fd_x", meaning="", **fields)
 
 
-def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
+def test_scores_of_one_protocol_are_compared(tmp_path):
     first = evaluation(tmp_path / "a", Score("fd_x", 12.0, 1.0, ""), Score("only", 1.0, None, ""))
     second = evaluation(tmp_path / "b", Score("kd_x", 0.5, 0.0, "", 0.1), Score("fd_x", 9.0, 1.0, ""), seed=2)
     shared = compare(first, second)
@@ -56,7 +56,7 @@ def test_scores_of_one_protocol_stand_beside_each_other(tmp_path):
     ],
     ids=["space", "counts", "further"],
 )
-def test_unlike_protocols_are_refused_and_each_difference_is_named(tmp_path, changed, message):
+def test_different_protocols_are_refused_and_each_difference_is_named(tmp_path, changed, message):
     first, second = evaluation(tmp_path / "a"), evaluation(tmp_path / "b", **changed)
     for pair in ((first, second), (second, first)):
         with pytest.raises(ValueError, match=r"^expected scores of one protocol\."):

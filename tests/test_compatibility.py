@@ -84,7 +84,7 @@ def test_scores_that_name_no_generator_ship_none(evaluation, trained, tmp_path, 
         export(trained, replace(evaluation, generator=generator), ExportConfig(), tmp_path / "model")
 
 
-def test_a_model_is_not_scored_beside_images_that_it_was_not_trained_on(trained, others, reference, tmp_path):
+def test_a_model_is_not_scored_with_a_dataset_that_it_was_not_trained_on(trained, others, reference, tmp_path):
     message = (
         r"^expected the images that the model was trained on, digits\. Received: dataset='noise' \(sha256 \w+, not "
     )

@@ -14,7 +14,7 @@ from ganlib.evaluation.sample import Sample
 from ganlib.tasks import Sheet
 
 
-def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tmp_path):
+def test_a_saved_reference_is_read_back_and_names_its_space(reference, digits, tmp_path):
     reference.save(tmp_path)
     opened = Reference.open(tmp_path)
     images = digits.load("test")[0]
@@ -44,7 +44,7 @@ def test_a_reference_survives_the_disk_and_names_its_space(reference, digits, tm
     assert "keras 3" in versions()
 
 
-def test_the_classifier_has_learned_and_says_how_well(reference):
+def test_the_classifier_has_learned_and_records_its_accuracy(reference):
     assert 0.6 < reference.extractor.facts["test_accuracy"] <= 1.0
 
 
@@ -58,7 +58,7 @@ def test_noise_and_blank_images_score_far_worse_than_real_ones(reference, digits
     assert reference.distance([one_class]) > 2 * floor
 
 
-def test_a_reference_keeps_the_first_training_images_and_all_test_images(reference, digits, monkeypatch, tmp_path):
+def test_a_reference_stores_the_first_training_images_and_all_test_images(reference, digits, monkeypatch, tmp_path):
     images, labels = digits.load("train")
     assert (len(reference.train), len(reference.test)) == (1437, 360)
     np.testing.assert_allclose(reference.train.features, reference.features([images]), rtol=1e-5, atol=1e-5)
@@ -71,8 +71,8 @@ def test_a_reference_keeps_the_first_training_images_and_all_test_images(referen
     assert few.protocol(count=360, generator="best", averaged=True, seed=1)["pairwise_count"] == 300
 
 
-def test_floors_are_taken_once(reference, digits):
-    """As `measure_reference` kept them; of another number of images they are taken anew."""
+def test_floors_are_measured_once(reference, digits):
+    """By `measure_reference`; for another number of images they are measured again."""
     features, probabilities = reference.extractor.all_outputs([digits.load("test")[0]])
     scores = {score.name: score for score in reference.score(Sample(features, probabilities))}
     assert list(reference.known_floors) == [360]
@@ -96,7 +96,7 @@ def noise(path):
 
 
 def flipped(path):
-    """A zip file keeps its form, and its content does not meet its checksum."""
+    """The zip file stays readable, but its content does not match its checksum."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
     path.write_bytes(data)
@@ -111,10 +111,12 @@ FILES = ("extractor.json", "extractor.keras", "statistics.npz", "train.npz", "te
     + [(name, flipped) for name in FILES[1:]]
     + [("test_closeness.npy", cut), ("test_closeness.npy", noise)],
 )
-def test_a_damaged_reference_is_measured_anew(reference, tmp_path, name, harm):
+def test_a_damaged_reference_is_reported(reference, tmp_path, name, harm):
     reference.save(tmp_path)
     harm(tmp_path / name)
-    with pytest.raises(ValueError, match=r"^expected a whole reference; measure it anew\. Received: folder=") as raised:
+    with pytest.raises(
+        ValueError, match=r"^expected a complete reference; measure it again\. Received: folder="
+    ) as raised:
         Reference.open(tmp_path)
     assert len(str(raised.value).splitlines()) == 1
 
@@ -135,20 +137,22 @@ def test_a_damaged_reference_is_measured_anew(reference, tmp_path, name, harm):
         ("statistics.npz", {"mu": np.zeros(5), "sigma": np.eye(5)}),
     ],
 )
-def test_a_reference_whose_parts_do_not_belong_together_is_measured_anew(reference, tmp_path, name, change):
+def test_a_reference_whose_parts_do_not_match_is_reported(reference, tmp_path, name, change):
     reference.save(tmp_path)
     if name.endswith(".npz"):
         np.savez(tmp_path / name, **change)
     else:
         storage.write_json(tmp_path / name, storage.read_json(tmp_path / name) | change)
-    with pytest.raises(ValueError, match=r"^expected a whole reference; measure it anew\. Received: folder="):
+    with pytest.raises(ValueError, match=r"^expected a complete reference; measure it again\. Received: folder="):
         Reference.open(tmp_path)
 
 
 @pytest.mark.parametrize("saved", [[], {"dataset": "digits"}])
-def test_what_is_no_reference_is_reported(saved, tmp_path):
+def test_other_folders_are_reported(saved, tmp_path):
     storage.write_json(tmp_path / "reference.json", saved)
-    with pytest.raises(ValueError, match=r"^expected a reference of format gan-pipelines/reference@3; measure it anew"):
+    with pytest.raises(
+        ValueError, match=r"^expected a reference of format gan-pipelines/reference@3; measure it again"
+    ):
         Reference.open(tmp_path)
 
 
@@ -158,7 +162,7 @@ def test_the_distance_does_not_depend_on_the_batches(reference, digits):
     assert reference.distance(np.array_split(images, 7)) == pytest.approx(whole, rel=1e-5)
 
 
-def test_changed_weights_are_noticed(reference, tmp_path):
+def test_changed_weights_are_reported(reference, tmp_path):
     reference.save(tmp_path)
     changed = FittedExtractor.load(tmp_path)
     weights = changed.network.get_weights()
@@ -170,12 +174,12 @@ def test_changed_weights_are_noticed(reference, tmp_path):
 
 
 def test_equal_seeds_give_the_same_extractor(digits):
-    recipe = Classifier(network={"width": 4, "feature_dim": 4, "epochs": 1})
-    hashes = [recipe.fit(digits, seed=seed).sha256 for seed in (1, 1, 2)]
+    settings = Classifier(network={"width": 4, "feature_dim": 4, "epochs": 1})
+    hashes = [settings.fit(digits, seed=seed).sha256 for seed in (1, 1, 2)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_without_labels_features_are_random_or_learned_from_turns(tmp_path):
+def test_without_labels_features_are_random_or_learned_from_rotations(tmp_path):
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -195,7 +199,7 @@ def test_without_labels_features_are_random_or_learned_from_turns(tmp_path):
     assert measured.extractor.facts["test_accuracy"] > 0.9
 
 
-def test_floors_of_classes_are_of_as_many_real_images(reference):
+def test_class_scores_have_floors_of_the_same_number_of_real_images(reference):
     half = reference.class_scores(reference.test.first(180))
     assert all(score.floor == score.value for score in half)
     twice = reference.test.take(np.tile(np.arange(360), 2))
@@ -205,34 +209,34 @@ def test_floors_of_classes_are_of_as_many_real_images(reference):
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "chance", "count", "said"),
+    ("accuracy", "chance", "count", "expected"),
     [
         (0.9, 0.1, 16, []),
         (0.3, 0.1, 16, ["has hardly learned"]),
         (0.9, 0.9, 16, ["has hardly learned"]),
         (1.0, 1.0, 16, ["has hardly learned"]),
-        (0.1, 0.1, 15, ["A score of 15 images in 16 features", "has hardly learned"]),
+        (0.1, 0.1, 15, ["With 15 images and 16 features", "has hardly learned"]),
     ],
 )
-def test_a_doubtful_reference_has_a_note(accuracy, chance, count, said):
+def test_a_doubtful_reference_has_a_note(accuracy, chance, count, expected):
     extractor = FittedExtractor("toy", None, (), {"test_accuracy": accuracy, "chance": chance})
     sample, statistics = Sample(np.zeros((100, 16), np.float32)), Statistics(np.zeros(16), np.eye(16), 100)
-    remarks = Reference(extractor, statistics, sample, sample, {}).remarks(count)
-    assert len(remarks) == len(said)
-    assert all(words in remark for words, remark in zip(said, remarks, strict=True))
+    notes = Reference(extractor, statistics, sample, sample, {}).notes(count)
+    assert len(notes) == len(expected)
+    assert all(words in note for words, note in zip(expected, notes, strict=True))
 
 
-def test_guessing_is_the_most_frequent_answer(digits, reference):
+def test_chance_is_the_share_of_the_most_frequent_class(digits, reference):
     labels = digits.load("test")[1]
     assert reference.extractor.facts["chance"] == np.bincount(labels).max() / len(labels)
 
 
-def test_real_images_are_shown_in_the_same_order_of_classes_as_generated_ones(digits, tmp_path):
+def test_sheets_of_real_and_generated_images_have_the_same_order_of_classes(digits, tmp_path):
     images, labels = digits.load("test")
-    asked = np.repeat([7, 2, 9], [10, 10, 50])  # of nine there are not so many
-    save_sheets(tmp_path, Sheet(images[: len(asked)], 10, 1, asked), dataset=digits)
+    requested = np.repeat([7, 2, 9], [10, 10, 50])  # more nines than there are
+    save_sheets(tmp_path, Sheet(images[: len(requested)], 10, 1, requested), dataset=digits)
     chosen = [images[labels == label][:count] for label, count in ((7, 10), (2, 10), (9, 50))]
-    missing = np.full((len(asked) - sum(map(len, chosen)), *digits.image_shape), 255, np.uint8)
+    missing = np.full((len(requested) - sum(map(len, chosen)), *digits.image_shape), 255, np.uint8)
     assert len(missing)
     pixels.save_grid(np.concatenate([*chosen, missing]), tmp_path / "expected.png", columns=10)
     assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()

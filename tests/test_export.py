@@ -141,7 +141,7 @@ def test_the_report_shows_scores_pictures_and_times(evaluation):
     assert page.count("data:image/png;base64,") == 10
     assert "the closest pairs: generated above, the nearest training image below" in page
     assert "Scores of each class" in page
-    assert "seen as asked" not in page  # nothing was asked for
+    assert "predicted as requested" not in page  # no class was requested
     assert page.count("<svg") == 8  # distance, diversity, accuracy, terms, gradients, rates, average, speed
     colour = re.search(r'background: (#\w{6})"></i>generator/non_saturating</span>', page)
     assert f"stroke: {colour[1]}" in page.partition("generator/non_saturating</span>")[2].partition("</svg>")[0]
@@ -286,7 +286,7 @@ def test_a_sampler_refuses_what_it_cannot_draw(labelled, trained):
 
 def test_the_report_tells_how_often_each_class_is_seen_as_asked(labelled):
     page = labelled[1].report.read_text()
-    assert "<th>seen as asked</th>" in page
+    assert "<th>predicted as requested</th>" in page
     assert all(row.count("<td") == 9 for row in re.findall(r"<tr><td>\d</td>.*</tr>", page))
 
 

@@ -115,7 +115,7 @@ def test_fashion_mnist_in_pixel_space_gives_the_known_values(fashion_mnist):
 
 @pytest.mark.parametrize(("first", "second"), [(30, 40), (30, 400), (99, 101), (150, 400)])
 def test_fewer_images_than_features_give_the_distance_of_the_matrix_root(random, first, second):
-    """The images themselves stand in for the covariance, which has no root by Cholesky's method."""
+    """The images themselves replace the covariance, which has no Cholesky decomposition."""
     draws = [random.normal(size=(count, 100)) @ random.normal(size=(100, 100)) / 10 for count in (first, second)]
     one, other = (Statistics.of(np.array_split(draw, 7)) for draw in draws)
     assert (one.factor is not None) == (first < 100)
@@ -128,7 +128,7 @@ def test_fewer_images_than_features_give_the_distance_of_the_matrix_root(random,
         assert frechet_distance(*swapped) == pytest.approx(expected, rel=1e-6)
 
 
-def test_features_that_hang_on_each_other_have_a_distance(random):
+def test_dependent_features_have_a_distance(random):
     rows = random.normal(size=(200, 3)) @ random.normal(size=(3, 12))
     still = np.concatenate([rows, np.full((200, 1), 4.0)], axis=1)
     moved = Statistics.of([still + 1.0])
@@ -138,9 +138,9 @@ def test_features_that_hang_on_each_other_have_a_distance(random):
 @pytest.mark.parametrize("width", [6, 19, 40], ids=["many", "just enough", "few"])
 def test_statistics_without_a_block_are_those_of_the_others(random, width):
     blocks = [random.normal(size=(count, width)) for count in (5, 9, 5, 7)]
-    found = list(Statistics.without_each(blocks))
-    assert len(found) == 4
-    for index, statistics in enumerate(found):
+    partial = list(Statistics.without_each(blocks))
+    assert len(partial) == 4
+    for index, statistics in enumerate(partial):
         rest = np.concatenate([block for number, block in enumerate(blocks) if number != index])
         np.testing.assert_allclose(statistics.covariance, np.cov(rest.T), rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(statistics.mean, rest.mean(axis=0), rtol=1e-10)
@@ -164,13 +164,13 @@ def test_directions_that_hardly_vary_leave_the_distance_exact(random, decades):
 def test_the_estimate_has_an_error_that_covers_and_no_bias(shift, fixed):
     """Two Gaussians in eight dimensions: the distance of endless samples is the shift's square."""
     truth = Statistics(np.zeros(8), np.eye(8))
-    found = []
+    estimates = []
     for seed in range(150):
         random = np.random.default_rng([seed, fixed])
         sample, other = random.normal(size=(200, 8)), random.normal(size=(300, 8))
         sample[:, 0] += shift
-        found.append(frechet_estimate(sample, truth if fixed else other))
-    values, errors, infinities = np.array([[item.value, item.error, item.infinity] for item in found]).T
+        estimates.append(frechet_estimate(sample, truth if fixed else other))
+    values, errors, infinities = np.array([[item.value, item.error, item.infinity] for item in estimates]).T
     mean_error = values.std() / np.sqrt(len(values))
     expected = expected_distance(truth, first=200, second=300) if not fixed else 36 / 200 / 2 + 8 / 200
     assert abs(infinities.mean() - shift**2) < 4 * infinities.std() / np.sqrt(len(values)) + 0.02 * expected
@@ -192,9 +192,9 @@ def test_no_more_images_than_features_have_no_distance_without_bias(random):
     one, other = (random.normal(size=(60, 20)) for _ in range(2))
     assert frechet_estimate(one, other).infinity == pytest.approx(0.0, abs=4 * frechet_estimate(one, other).error)
     for count in (10, 20, 22):  # of 22, ten blocks leave 19 or 20
-        found = frechet_estimate(one[:count], other)
-        assert found.infinity is None
-        assert found.error > 0
+        estimate = frechet_estimate(one[:count], other)
+        assert estimate.infinity is None
+        assert estimate.error > 0
         assert frechet_estimate(one, other[:count]).infinity is None
     assert frechet_estimate(one[:22], Statistics.of([other[:10]])).infinity is None
     assert frechet_estimate(one[:24], Statistics.of([other])).infinity is not None
@@ -231,18 +231,18 @@ def test_statistics_are_exchanged_with_other_tools(random, tmp_path):
         ({"mu": np.zeros(3), "sigma": np.eye(3) + 1j}, "expected real numbers as sigma. Received: dtype=complex128"),
         ({"mu": np.array(["a", "b", "c"]), "sigma": np.eye(3)}, "expected real numbers as mu. Received: dtype=<U1"),
         ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "symmetric sigma. Received: values that differ by 1 "),
-        ({"mu": np.zeros(3), "sigma": np.ones((3, 3)) - np.eye(3)}, "negative eigenvalues. Received: -1 beside 2 "),
-        ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "negative eigenvalues. Received: -1 beside -1 "),
-        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": 1}, "expected a count from 2 on. Received: count=1 in"),
-        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": np.nan}, "a count from 2 on. Received: count=nan"),
-        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": [4, 4]}, r"a count from 2 on. Received: count=\[4 4\]"),
+        ({"mu": np.zeros(3), "sigma": np.ones((3, 3)) - np.eye(3)}, "negative eigenvalues. Received: -1 to 2 "),
+        ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "negative eigenvalues. Received: -1 to -1 "),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": 1}, "expected a count of at least 2. Received: count=1 in"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": np.nan}, "a count of at least 2. Received: count=nan"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": [4, 4]}, r"a count of at least 2. Received: count=\[4 4\]"),
         ({"mu": np.zeros(3), "sigma": np.eye(3), "factor": np.eye(4)}, r"factor of shape \[R, 3\]"),
         ({"mu": np.zeros(3), "sigma": np.eye(3), "factor": 2 * np.eye(3)}, "expected a factor of sigma"),
         ({"mu": np.zeros(3), "sigma": np.array([{}], object)}, "not a readable npz file"),
         (None, "not a readable npz file"),
     ],
 )
-def test_files_that_hold_no_statistics_are_refused(arrays, message, tmp_path):
+def test_files_without_valid_statistics_are_refused(arrays, message, tmp_path):
     path = tmp_path / "s.npz"
     path.write_bytes(b"nothing") if arrays is None else np.savez(path, **arrays)
     with pytest.raises(ValueError, match=message) as raised:

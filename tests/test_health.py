@@ -410,7 +410,7 @@ def test_events_stand_in_mlflow_as_tag_and_metric_and_in_the_report(digits, refe
     assert 0.0 < found.data.metrics["ema/decay"] < 1.0
     scores = evaluate(model, digits, reference, EvaluationConfig(samples=60), tmp_path / "scores")
     page = scores.report.read_text()
-    assert "Health: what was noticed and done" in page
+    assert "<h2>Health events</h2>" in page
     assert "rolled back to the state of step" in page
     assert page.count("Diversity of the samples") == 1
 

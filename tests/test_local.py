@@ -219,7 +219,7 @@ def test_the_report_is_one_file_that_loads_nothing(finished):
     assert SCORE in page
     assert all(step in page for step in [*STEPS[:3], "scoring, without imports"])
     assert "360 test images of digits, 16x16x1 pixels." in page
-    assert "Pictures show one class a row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
+    assert "The pictures show one class per row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
 
 
 def test_the_exported_model_loads_where_nothing_of_this_project_is(finished, tmp_path):

@@ -32,7 +32,7 @@ def test_the_kernel_distance_of_fashion_mnists_pixels_is_the_known_one(fashion_m
 
 
 def test_two_draws_of_one_gaussian_in_many_dimensions_score_as_published():
-    """Density and precision in 1,000 dimensions hang on a few rows to which all are near, so they differ by draw."""
+    """In 1,000 dimensions, density and precision depend on a few rows that are near to all others, so they vary."""
     first, second = draws(0, 10_000, 10_000, width=1000)
     assert precision_recall(first, second, neighbour=5) == pytest.approx((0.4772, 0.4705), abs=0.02)
     density, coverage = density_coverage(first, second)
@@ -73,9 +73,9 @@ def test_the_error_of_the_kernel_distance_is_the_jackknifes():
 
 @pytest.mark.parametrize("shift", [0.0, 0.5], ids=["alike", "unlike"])
 def test_the_error_of_the_kernel_distance_covers(shift):
-    """The mean over many draws stands for the truth, which is zero where both samples are of one distribution."""
-    found = [kernel_distance(*draws(seed, 100, 150, width=4, shift=shift)) for seed in range(300)]
-    values, errors = np.array(found).T
+    """The mean over many draws replaces the true value, which is zero for samples of the same distribution."""
+    pairs = [kernel_distance(*draws(seed, 100, 150, width=4, shift=shift)) for seed in range(300)]
+    values, errors = np.array(pairs).T
     assert np.mean(np.abs(values - values.mean()) < 2 * errors) > 0.88
     ratio = np.sqrt((errors**2).mean()) / values.std()
     assert (1.1 if shift == 0 else 0.85) < ratio < (1.7 if shift == 0 else 1.3)
@@ -87,13 +87,13 @@ def test_the_error_of_the_kernel_distance_covers(shift):
 def test_the_error_of_the_kernel_distance_holds_for_classes_in_any_order(order):
     centres = np.random.default_rng(9).normal(size=(10, 6)) * 2
 
-    def drawn(random):
+    def draw(random):
         labels = random.integers(0, 10, 200)
         labels = np.sort(labels) if order == "sorted" else np.arange(200) % 10
         return centres[labels] + random.normal(size=(200, 6))
 
-    found = [kernel_distance(*(drawn(np.random.default_rng([seed, side])) for side in (0, 1))) for seed in range(100)]
-    values, errors = np.array(found).T
+    pairs = [kernel_distance(*(draw(np.random.default_rng([seed, side])) for side in (0, 1))) for seed in range(100)]
+    values, errors = np.array(pairs).T
     ratio = np.sqrt((errors**2).mean()) / values.std()
     # Classes in turn vary less from draw to draw than rows that are left out at random do.
     assert 1.0 < ratio < (2.0 if order == "sorted" else 12.0)
@@ -111,12 +111,13 @@ def radii(sample, neighbour):
 def test_measures_of_neighbours_are_those_of_plain_loops(monkeypatch, block):
     monkeypatch.setattr(neighbours, "BLOCK", block)
     generated, real = draws(3, 17, 23, width=2, shift=0.8)
-    apart = distances(generated, real)
-    np.testing.assert_allclose(np.sqrt(squared_radii(real, neighbour=3)), radii(real, 3), rtol=1e-12)
-    precision = np.mean([any(row <= radii(real, 3)) for row in apart])
-    recall = np.mean([any(column <= radii(generated, 3)) for column in apart.T])
+    between = distances(generated, real)
+    for neighbour, squares in zip((3, 5), squared_radii(real, 3, 5), strict=True):
+        np.testing.assert_allclose(np.sqrt(squares), radii(real, neighbour), rtol=1e-12)
+    precision = np.mean([any(row <= radii(real, 3)) for row in between])
+    recall = np.mean([any(column <= radii(generated, 3)) for column in between.T])
     assert precision_recall(generated, real) == (pytest.approx(precision), pytest.approx(recall))
-    inside = apart < radii(real, 5)
+    inside = between < radii(real, 5)
     assert density_coverage(generated, real) == (
         pytest.approx(inside.sum() / (5 * 17)),
         pytest.approx(inside.any(axis=0).mean()),
@@ -126,12 +127,12 @@ def test_measures_of_neighbours_are_those_of_plain_loops(monkeypatch, block):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
-def test_duplicates_are_at_no_distance_whatever_the_images_have_in_common(offset):
+def test_duplicates_have_no_distance_for_any_common_offset(offset):
     rows = np.repeat(draws(4, 10, width=50)[0] + offset, 2, axis=0)
     assert median_nearest(rows) < INDISTINCT
 
 
-def test_what_all_images_have_in_common_changes_nothing():
+def test_a_common_offset_of_all_images_changes_nothing():
     generated, real = draws(6, 200, 200, width=20, shift=0.3)
     for measure in (precision_recall, density_coverage):
         assert measure(generated + 1e6, real + 1e6) == measure(generated, real)
@@ -164,29 +165,29 @@ def test_missing_modes_lower_recall_and_coverage_and_bad_images_precision_and_de
     ],
     ids=["widths", "few", "flat", "nan"],
 )
-def test_features_that_cannot_be_compared_are_refused(measure, first, second, message):
+def test_incompatible_features_are_refused(measure, first, second, message):
     with pytest.raises(ValueError, match=message):
         measure(first, second)
 
 
-def test_images_that_are_all_alike_have_measures_that_are_finite():
+def test_identical_images_have_finite_measures():
     alike = np.tile(np.linspace(0.03, 0.11, 64), (20, 1))
     other = alike + 1.7
     assert kernel_distance(alike, alike) == (pytest.approx(0.0), pytest.approx(0.0))
     assert precision_recall(alike, alike) == (1.0, 1.0)
     assert precision_recall(alike, other) == (0.0, 0.0)
-    assert density_coverage(alike, alike) == (0.0, 0.0)  # nothing is nearer than no distance
+    assert density_coverage(alike, alike) == (0.0, 0.0)  # no distance is less than zero
 
 
 @pytest.mark.parametrize(
     ("measure", "given", "message"),
     [
         (kernel_distance, {"blocks": 1}, "at least 2 blocks. Received: blocks=1"),
-        (precision_recall, {"neighbour": 0}, "from 1 on. Received: neighbour=0"),
-        (density_coverage, {"neighbour": -1}, "from 1 on. Received: neighbour=-1"),
+        (precision_recall, {"neighbour": 0}, "of at least 1. Received: neighbour=0"),
+        (density_coverage, {"neighbour": -1}, "of at least 1. Received: neighbour=-1"),
     ],
 )
-def test_parameters_without_a_meaning_are_refused(measure, given, message):
+def test_invalid_parameters_are_refused(measure, given, message):
     with pytest.raises(ValueError, match=message):
         measure(*draws(7, 9, 9), **given)
 
@@ -195,24 +196,24 @@ def test_the_class_score_is_that_of_its_closed_forms():
     sure = np.tile(np.eye(5), (40, 1))
     assert class_score(np.full((100, 5), 0.2)) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-9))
     assert class_score(sure, splits=1 + 1)[0] == pytest.approx(5.0, rel=0.05)
-    assert class_score(np.tile(np.eye(5)[:1], (50, 1)))[0] == pytest.approx(1.0)  # sure, but always of the same
+    assert class_score(np.tile(np.eye(5)[:1], (50, 1)))[0] == pytest.approx(1.0)  # confident, but without variety
     random = np.random.default_rng(8)
-    drawn = random.dirichlet(np.ones(4), 60)
+    rows = random.dirichlet(np.ones(4), 60)
     order = np.random.default_rng(streams.key("jackknife", 0)).permutation(60)
-    parts = [drawn[rows] for rows in np.array_split(order, 3)]
+    parts = [rows[part] for part in np.array_split(order, 3)]
     plain = [np.exp(np.mean([(p * np.log(p / part.mean(axis=0))).sum() for p in part])) for part in parts]
-    value, error = class_score(drawn, splits=3)
+    value, error = class_score(rows, splits=3)
     assert value == pytest.approx(np.mean(plain))
     assert error == pytest.approx(np.std(plain, ddof=1) / np.sqrt(3))
-    with pytest.raises(ValueError, match=r"at least 10 images, one a split\. Received: images=9"):
-        class_score(drawn[:9])
+    with pytest.raises(ValueError, match=r"at least 10 images, one per split\. Received: images=9"):
+        class_score(rows[:9])
 
 
 def test_realism_is_the_largest_ratio_of_radius_to_distance():
     generated, real = draws(11, 12, 31, width=3, shift=1.0)
-    own, apart = radii(real, 3), distances(generated, real)
-    kept = own <= np.median(own)
-    np.testing.assert_allclose(realism(generated, real), (own[kept] / apart[:, kept]).max(axis=1), rtol=1e-9)
-    assert np.isinf(realism(real[kept][:1], real))[0]
+    own, between = radii(real, 3), distances(generated, real)
+    chosen = own <= np.median(own)
+    np.testing.assert_allclose(realism(generated, real), (own[chosen] / between[:, chosen]).max(axis=1), rtol=1e-9)
+    assert np.isinf(realism(real[chosen][:1], real))[0]
     inside = realism(generated, real) >= 1
-    assert inside.sum() <= precision_recall(generated, real)[0] * len(generated)  # fewer real images take part
+    assert inside.sum() <= precision_recall(generated, real)[0] * len(generated)  # uses fewer real images

@@ -1,4 +1,4 @@
-"""Copies of training images are exposed; blur, and real images that were not seen, are no copies."""
+"""Copies of training images are detected; blurred images, and real images not used for training, are no copies."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from ganlib.data import PreparedDataset
 from ganlib.evaluation import EvaluationConfig, evaluate
 from ganlib.evaluation.measures import memorisation
 from ganlib.evaluation.measures.catalogue import memorisation as memorisation_score
-from ganlib.evaluation.measures.memorisation import closeness, closeness_to_training, memorised
+from ganlib.evaluation.measures.memorisation import closeness, closeness_to_training, memorised_share
 from ganlib.training import TrainedModel
 
 
@@ -29,30 +29,30 @@ def noisy(images, spread):
     return np.clip(images + np.random.default_rng(0).normal(0, spread, images.shape), 0, 255).astype(np.uint8)
 
 
-def test_a_generator_that_copies_is_exposed_even_with_noise(digits, held_out):
+def test_a_generator_that_copies_is_detected_even_with_noise(digits, held_out):
     copies = digits.load("train")[0][:200]
     for images in (copies, noisy(copies, 10), noisy(copies, 25)):
         near, places = closeness_to_training(images, digits)
-        share, error = memorised(near, held_out[1])
+        share, error = memorised_share(near, held_out[1])
         assert share - 0.05 > 10 * error
         np.testing.assert_array_equal(places, np.arange(200))
 
 
-def test_a_generator_that_copies_a_tenth_of_the_time_is_exposed(digits, held_out):
+def test_a_generator_that_copies_a_tenth_of_the_time_is_detected(digits, held_out):
     near = held_out[1]
     mixed = np.concatenate([near[:270], closeness_to_training(digits.load("train")[0][:30], digits)[0]])
-    share, error = memorised(mixed, near)
+    share, error = memorised_share(mixed, near)
     assert share - 0.05 > 3 * error
 
 
-def test_images_that_were_not_seen_are_no_copies_and_blur_makes_none(digits, held_out):
+def test_held_out_and_blurred_images_are_no_copies(digits, held_out):
     images, near = held_out
-    share, error = memorised(near[:180], near[180:])
+    share, error = memorised_share(near[:180], near[180:])
     assert abs(share - 0.05) < 3 * error
-    assert memorised(closeness_to_training(blurred(images, 1.0), digits)[0], near)[0] <= 0.05
+    assert memorised_share(closeness_to_training(blurred(images, 1.0), digits)[0], near)[0] <= 0.05
 
 
-def test_a_run_whose_generator_has_its_images_by_heart_is_exposed(trained, digits, reference, copy, tmp_path):
+def test_a_run_with_a_memorising_generator_is_detected(trained, digits, reference, copy, tmp_path):
     model = TrainedModel.open(copy(trained.folder))
     known = pixels.to_model_range(digits.load("train")[0][:200]).numpy()
     latent = keras.Input((8,), name="latent")
@@ -62,20 +62,20 @@ def test_a_run_whose_generator_has_its_images_by_heart_is_exposed(trained, digit
     pictures.set_weights([known.reshape(200, -1)])
     keras.Model({"latent": latent}, images).save(model.file("last"))
     for generator, copied in (("last", True), ("best", False)):
-        found = evaluate(model, digits, reference, EvaluationConfig(generator=generator), tmp_path / generator)
-        score = next(score for score in found.scores if score.name == "memorised_pixels")
+        evaluation = evaluate(model, digits, reference, EvaluationConfig(generator=generator), tmp_path / generator)
+        score = next(score for score in evaluation.scores if score.name == "memorised_pixels")
         assert (score.value > 0.95) is copied
         assert (score.value < score.floor + 3 * score.floor_error) is not copied
 
 
-def test_copies_are_exposed_where_real_images_occur_more_than_once():
+def test_copies_are_detected_where_real_images_occur_more_than_once():
     random = np.random.default_rng(0)
     once, often = random.normal(size=(300, 60)).astype("f4"), random.normal(size=(1, 60)).astype("f4")
     training = np.concatenate([once, np.repeat(often, 40, axis=0)])
     held_out = closeness(np.concatenate([random.normal(size=(180, 60)), once[:20]]).astype("f4"), [training])[0]
     assert np.quantile(held_out, 0.05) == 0.0  # a tenth of these are training images
     copies = closeness(np.concatenate([once[100:150], np.repeat(often, 50, axis=0)]), [training])[0]
-    assert memorised(copies, held_out)[0] == 1.0
+    assert memorised_share(copies, held_out)[0] == 1.0
 
 
 def test_mirrored_copies_are_copies_where_training_mirrors(digits, copy):
@@ -90,7 +90,7 @@ def test_mirrored_copies_are_copies_where_training_mirrors(digits, copy):
     assert np.median(closeness_to_training(images[:, :, ::-1], digits)[0]) > 0.3
 
 
-def test_the_floor_is_that_of_images_which_the_threshold_does_not_know(held_out):
+def test_the_floor_uses_other_images_than_the_threshold(held_out):
     score = memorisation_score(held_out[1], held_out[1])
     assert score.floor != 0.05
     assert abs(score.floor - 0.05) < 3 * score.floor_error
@@ -99,13 +99,13 @@ def test_the_floor_is_that_of_images_which_the_threshold_does_not_know(held_out)
 def test_closeness_is_that_of_plain_loops_whatever_the_blocks(monkeypatch):
     random = np.random.default_rng(1)
     images, training = random.normal(size=(7, 5)).astype("f4"), random.normal(size=(40, 5)).astype("f4")
-    apart = np.sort(np.linalg.norm(images[:, None] - training, axis=2), axis=1)
+    distances = np.sort(np.linalg.norm(images[:, None] - training, axis=2), axis=1)
     nearest = np.linalg.norm(images[:, None] - training, axis=2).argmin(axis=1)
     for rows, block in ((2048, 4096), (2, 5), (3, 1)):
         monkeypatch.setattr(memorisation, "ROWS", rows)
         monkeypatch.setattr(memorisation, "TRAINING_BLOCK", block)
         ratios, places = closeness(images, np.array_split(training, 9))
-        np.testing.assert_allclose(ratios, apart[:, 0] / apart[:, 1:11].mean(axis=1), rtol=1e-4)
+        np.testing.assert_allclose(ratios, distances[:, 0] / distances[:, 1:11].mean(axis=1), rtol=1e-4)
         np.testing.assert_array_equal(places, nearest)
 
 

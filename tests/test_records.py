@@ -3,12 +3,13 @@
 import itertools
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ganlib.data import Arrays, DataConfig, PreparedDataset, prepare, records, shuffling
+from ganlib.data import Arrays, DataConfig, PreparedDataset, decoded, prepare, records, shuffling
 
 COUNT = 53
 BATCH = 8
@@ -318,3 +319,28 @@ def test_a_dataset_can_be_moved(dataset, copy):
     moved = PreparedDataset.open(str(copy(dataset.folder)))
     np.testing.assert_array_equal(moved.load("train")[0], dataset.load("train")[0])
     assert moved.checksum == dataset.checksum
+
+
+def test_a_small_split_is_decoded_once(dataset, copy):
+    opened = PreparedDataset.open(copy(dataset.folder))
+    images, labels = dataset.load("train")
+    decoded_dataset = decoded.DecodedDataset(opened)
+    for again in (False, True):
+        batches = list(decoded_dataset.read("train"))
+        assert [len(batch) for batch, _ in batches] == [len(batch) for batch, _ in dataset.read("train")]
+        np.testing.assert_array_equal(np.concatenate([batch for batch, _ in batches]), images)
+        np.testing.assert_array_equal(np.concatenate([batch for _, batch in batches]), labels)
+        if not again:
+            shutil.rmtree(opened.folder)
+    with pytest.raises(ValueError, match="read-only"):
+        batches[0][0][:] = 0
+
+
+def test_a_large_split_is_decoded_each_time(dataset, copy, monkeypatch):
+    monkeypatch.setattr(decoded, "DECODED_BYTES", 8)
+    opened = PreparedDataset.open(copy(dataset.folder))
+    decoded_dataset = decoded.DecodedDataset(opened)
+    np.testing.assert_array_equal(decoded_dataset.load("test")[0], dataset.load("test")[0])
+    shutil.rmtree(opened.folder)
+    with pytest.raises(tf.errors.NotFoundError):
+        decoded_dataset.load("test")

@@ -122,7 +122,9 @@ def test_all_images_are_scored_against_a_runs_reference(digits, reference, tmp_p
     """Even if there are fewer real images for the floors. The distance also uses all of very many images."""
     reference.save(tmp_path / "reference")
     more = scoring.score(f"{digits.folder}#train", str(tmp_path / "reference"), space=Mean())
-    assert more.notes[-1].startswith("The floors are of 360 real images beside 1437 generated ones")
+    assert more.notes[-1].startswith(
+        "The floors use 360 real images, all that the reference has, but the scores use 1437"
+    )
     assert (more.protocol["generated_count"], more.protocol["floor_count"]) == (1437, 360)
     first = more.scores[0]
     assert first.value == pytest.approx(0.0, abs=1e-3)  # they are the reference's own

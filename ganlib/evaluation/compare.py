@@ -36,7 +36,7 @@ def _check_same_protocol(first: Evaluation, second: Evaluation) -> None:
 
 
 def comparison(names: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
-    """Returns a table of scores with a column for each evaluation, and one for real images. A dash is a missing score.
+    """Returns a table of scores with one column per evaluation and one for real images. A dash marks a missing score.
 
     Args:
         names: Titles of the columns.

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
-    from ganlib.evaluation.scores import Score
     from ganlib.trained import TrainedModel
 
 
@@ -59,16 +58,3 @@ def check_model(
         other = f"{protocol['measure']} of {protocol['dataset']}"
         notes.append(f"The best generator was chosen with another reference, {other}.")
     return notes
-
-
-def note_better_than_real(distance: Score, reference: Reference) -> list[str]:
-    """Warns if generated images score better than real ones in a feature space that was trained on the training images.
-
-    Returns:
-        Notes for the report.
-    """
-    if distance.floor is None or distance.value >= distance.floor or "test_accuracy" not in reference.extractor.facts:
-        return []
-    reason = "the feature space was trained on the training images and favours images like them"
-    advice = "See recall and coverage for what is missing"
-    return [f"Generated images score better than held-out real ones: {reason}. {advice}."]

@@ -1,4 +1,4 @@
-"""Pictures that explain scores: the most and the least realistic samples, and samples beside training images."""
+"""Pictures that explain scores: the most and least realistic samples, and samples with similar training images."""
 
 from __future__ import annotations
 
@@ -32,50 +32,57 @@ def save_galleries(
     folder: Path,
     images: NDArray[np.uint8],
     sample: Sample,
-    nearest: Closeness | None,
+    closeness: Closeness | None,
     *,
     dataset: PreparedDataset,
     reference: Reference,
 ) -> dict[Path, str]:
-    """Writes the pictures that there are enough images for.
+    """Saves the pictures, if there are enough images for them.
 
     Args:
-        folder: Where they go.
+        folder: Folder to write to.
         images: uint8 [N, H, W, C], the generated images.
         sample: Their features.
-        nearest: How close each is to its nearest training image, and which that is.
+        closeness: Their closeness to the nearest training image, and the index of that image.
         dataset: The real images.
-        reference: Their features.
+        reference: The reference.
 
     Returns:
-        A caption for each file that was written.
+        The caption of each saved file.
     """
     captions, columns = {}, sheet_side(dataset.image_shape)
     count = pairwise_count(len(sample), len(reference.real))
     if count > NEIGHBOUR:
         order = np.argsort(-realism(sample.features, reference.real.features[:count]), kind="stable")
-        shown = min(ROWS * columns, len(order) // 2)
-        for name, rows, which in (("best", order[:shown], "deepest among"), ("worst", order[-shown:], "farthest from")):
+        number = min(ROWS * columns, len(order) // 2)
+        for name, rows, where in (
+            ("best", order[:number], "deepest among"),
+            ("worst", order[-number:], "farthest from"),
+        ):
             path = folder / f"{name}.png"
             pixels.save_grid(images[rows], path, columns=columns)
-            captions[path] = f"the {name} by precision: generated images {which} the real ones"
-    if nearest is not None:
-        ratios, places = nearest
+            captions[path] = f"the {name} by precision: generated images {where} the real ones"
+    if closeness is not None:
+        ratios, indices = closeness
         closest = np.argsort(ratios, kind="stable")[:columns]
-        for name, rows in (("closest", closest), ("neighbours", np.arange(min(columns, len(images))))):
+        first = np.arange(min(columns, len(images)))
+        training = _training_images(dataset, indices[np.concatenate([closest, first])])
+        for name, rows, title in (
+            ("closest", closest, "the closest pairs"),
+            ("neighbours", first, "the first samples"),
+        ):
             path = folder / f"{name}.png"
-            training = _training_images(dataset, places[rows])
-            pixels.save_grid(np.concatenate([images[rows], training]), path, columns=len(rows))
-            shown_as = "the closest pairs" if name == "closest" else "the first samples"
-            captions[path] = f"{shown_as}: generated above, the nearest training image below"
+            neighbours = np.stack([training[index] for index in indices[rows]])
+            pixels.save_grid(np.concatenate([images[rows], neighbours]), path, columns=len(rows))
+            captions[path] = f"{title}: generated above, the nearest training image below"
     return captions
 
 
 def save_sheets(folder: Path, sheet: Sheet, *, dataset: PreparedDataset) -> None:
-    """Writes `generated.png`, and `real.png` of held-out images in the same order of classes.
+    """Saves `generated.png`, and `real.png` of held-out images in the same order of classes.
 
     Args:
-        folder: Where they go.
+        folder: Folder to write to.
         sheet: Samples.
         dataset: The real images.
     """
@@ -87,25 +94,25 @@ def save_sheets(folder: Path, sheet: Sheet, *, dataset: PreparedDataset) -> None
 
 
 def _held_out_images(dataset: PreparedDataset, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Reads a held-out image [n, H, W, C] for each label; white where there are not so many of its class."""
+    """Returns a held-out image [n, H, W, C] for each label; white if there are too few images of its class."""
     chosen = np.full((len(labels), *dataset.image_shape), 255, np.uint8)
-    wanted = {int(label): list(np.flatnonzero(labels == label)) for label in labels}
+    places = {int(label): list(np.flatnonzero(labels == label)) for label in labels}  # still empty, by class
     for images, classes in dataset.read("test"):
         for image, label in zip(images, classes, strict=True):
-            if wanted.get(int(label)):
-                chosen[wanted[int(label)].pop(0)] = image
-        if not any(wanted.values()):
+            if places.get(int(label)):
+                chosen[places[int(label)].pop(0)] = image
+        if not any(places.values()):
             break
     return chosen
 
 
-def _training_images(dataset: PreparedDataset, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Reads single training images [n, H, W, C] by their place."""
-    found: dict[int, NDArray[np.uint8]] = {}
+def _training_images(dataset: PreparedDataset, indices: NDArray[np.int64]) -> dict[int, NDArray[np.uint8]]:
+    """Returns single training images [H, W, C] by their index."""
+    chosen: dict[int, NDArray[np.uint8]] = {}
     start = 0
     for images, _ in dataset.read("train"):
-        found |= {int(row): images[row - start] for row in rows if start <= row < start + len(images)}
+        chosen |= {int(index): images[index - start] for index in indices if start <= index < start + len(images)}
         start += len(images)
-        if start > rows.max():
+        if start > indices.max():
             break
-    return np.stack([found[int(row)] for row in rows])
+    return chosen

@@ -1,4 +1,4 @@
-"""The verb `measure_reference`: the feature space of a data set, and its real images in it."""
+"""The pipeline step `measure_reference`: the feature space of a dataset, and the features of its images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
+from ganlib.data.decoded import DecodedDataset
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor
@@ -27,7 +28,6 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganlib.data.base import Split
     from ganlib.data.records import PreparedDataset
     from ganlib.tasks import Task
 
@@ -38,23 +38,24 @@ if TYPE_CHECKING:
 def measure_reference(
     dataset: PreparedDataset, config: EvaluationConfig, output: Path, *, task: Task | None = None
 ) -> Reference:
-    """Makes the feature space of a dataset and measures its real images in it.
+    """Builds the feature space of a dataset and computes the features of its images.
 
     Args:
         dataset: Prepared real images.
-        config: Which space.
-        output: Folder to create; it appears whole or not at all.
-        task: Chooses the real images that samples are compared with; absent means all of the data set.
+        config: Feature space and other settings.
+        output: Folder to create; it is written atomically.
+        task: Chooses the real images that samples are compared with; None means all images.
 
     Returns:
-        The reference, as `Reference.open(output)` would give it.
+        The reference, as `Reference.open(output)` would return it.
     """
-    dataset = dataset if task is None else task.real(dataset)
+    dataset = DecodedDataset(dataset if task is None else task.real(dataset))
     weights = None if config.inception_weights is None else storage.fetch(config.inception_weights)
-    chosen = config.space(labelled=len(dataset.classes) > 1)
-    extractor = chosen.fit(dataset, seed=config.seed, weights=weights)
-    test = Sample(*extractor.all_outputs(images for images, _ in dataset.read("test")), _labels(dataset, "test"))
-    statistics, train, apart = _real_images(extractor, dataset, test, config)
+    settings = config.space(labelled=len(dataset.classes) > 1)
+    extractor = settings.fit(dataset, seed=config.seed, weights=weights)
+    test_images, test_labels = dataset.load("test")
+    test = Sample(*extractor.all_outputs([test_images]), test_labels if dataset.classes else None)
+    statistics, train, train_statistics = _measure_real(extractor, dataset, test, config)
     facts = {
         "dataset": dataset.name,
         "dataset_sha256": dataset.checksum,
@@ -63,56 +64,64 @@ def measure_reference(
         "resize": dataset.manifest["preparation"]["resize"],
         "size": "x".join(map(str, dataset.image_shape[:2])),
     }
-    enough = dataset.count("train") > OTHERS
-    near = closeness_to_training(dataset.load("test")[0], dataset)[0] if enough else None
-    reference = Reference(extractor, statistics, train, test, facts, near, apart=apart)
+    closeness = closeness_to_training(test_images, dataset)[0] if dataset.count("train") > OTHERS else None
+    reference = Reference(extractor, statistics, train, test, facts, closeness, train_statistics=train_statistics)
     count = reference.sample_count(config.samples)
-    few = reference.floor_count(count)
-    reference.known_floors[few] = reference.floors(few)
+    floor_count = reference.floor_count(count)
+    reference.known_floors[floor_count] = reference.floors(floor_count)
     with storage.atomic_folder(output) as folder:
         reference.save(folder)
     accuracy = extractor.facts.get("test_accuracy")
-    told = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "
-    print(f"{reference.measure}: {told}floor {reference.floor(few):.4f} ({few} real images)", flush=True)
-    for remark in reference.remarks(count):
-        print(f"note: {remark}", flush=True)
+    learned = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "
+    floor = f"floor {reference.floor(floor_count):.4f} ({floor_count} real images)"
+    print(f"{reference.measure}: {learned}{floor}", flush=True)
+    for note in reference.notes(count):
+        print(f"note: {note}", flush=True)
     return reference
 
 
-def _real_images(
+def _measure_real(
     extractor: FittedExtractor, dataset: PreparedDataset, test: Sample, config: EvaluationConfig
 ) -> tuple[Statistics, Sample, Statistics | None]:
-    """Returns what `Reference` has as `statistics`, `train` and `apart`."""
+    """Returns the attributes `statistics`, `train` and `train_statistics` of a reference."""
     space = catalogue.identity(extractor)
-    if config.reference_split == "test":  # the training images are only for the floors
-        most = max(catalogue.PAIRWISE_LIMIT, config.samples or 0)
-        batches = itertools.islice(_training_features(extractor, dataset), -(-most // extractor.batch))
-        train = _first(list(batches), most, dataset)
+    labels: list[NDArray[np.int64]] = []
+    if config.reference_split == "test":  # the training images are needed only for the floors
+        limit = max(catalogue.PAIRWISE_LIMIT, config.samples or 0)
+        batches = itertools.islice(_training_features(extractor, dataset, labels), -(-limit // extractor.batch))
+        train = _first(list(batches), labels, limit=limit, labelled=bool(dataset.classes))
         return replace(Statistics.of([test.features]), space=space), train, None
-    kept: list[NDArray[np.float32]] = []
+    first: list[NDArray[np.float32]] = []
 
-    def seen() -> Iterator[NDArray[np.float32]]:
-        for features in _training_features(extractor, dataset):
-            if sum(map(len, kept)) < catalogue.PAIRWISE_LIMIT:
-                kept.append(features)
-            yield features
+    def features() -> Iterator[NDArray[np.float32]]:
+        for batch in _training_features(extractor, dataset, labels):
+            if sum(map(len, first)) < catalogue.PAIRWISE_LIMIT:
+                first.append(batch)
+            yield batch
 
-    statistics = replace(Statistics.of(seen()), space=space)
-    train = _first(kept, catalogue.PAIRWISE_LIMIT, dataset)
+    statistics = replace(Statistics.of(features()), space=space)
+    train = _first(first, labels, limit=catalogue.PAIRWISE_LIMIT, labelled=bool(dataset.classes))
     if config.reference_split == "train":
         return statistics, train, None
     return statistics.merge(Statistics.of([test.features])), train, statistics
 
 
-def _training_features(extractor: FittedExtractor, dataset: PreparedDataset) -> Iterator[NDArray[np.float32]]:
-    return (features for features, _ in extractor.outputs(images for images, _ in dataset.read("train")))
+def _training_features(
+    extractor: FittedExtractor, dataset: PreparedDataset, labels: list[NDArray[np.int64]]
+) -> Iterator[NDArray[np.float32]]:
+    """Yields features [n, D] of the training images, and appends the labels of all images that were read."""
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for batch, batch_labels in dataset.read("train"):
+            labels.append(batch_labels)
+            yield batch
+
+    return (features for features, _ in extractor.outputs(images()))
 
 
-def _first(kept: list[NDArray[np.float32]], most: int, dataset: PreparedDataset) -> Sample:
-    """Returns the first training images, which the preparation has shuffled."""
-    features, labels = np.concatenate(kept)[:most], _labels(dataset, "train")
-    return Sample(features, None, None if labels is None else labels[: len(features)])
-
-
-def _labels(dataset: PreparedDataset, split: Split) -> NDArray[np.int64] | None:
-    return np.concatenate([labels for _, labels in dataset.read(split)]) if dataset.classes else None
+def _first(
+    features: list[NDArray[np.float32]], labels: list[NDArray[np.int64]], *, limit: int, labelled: bool
+) -> Sample:
+    """Returns at most `limit` training images; the preparation has shuffled them."""
+    rows = np.concatenate(features)[:limit]
+    return Sample(rows, None, np.concatenate(labels)[: len(rows)] if labelled else None)

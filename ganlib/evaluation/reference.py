@@ -1,4 +1,4 @@
-"""The reference of a dataset: its feature space, the real images' statistics in it, and the floor."""
+"""The reference of a dataset: a feature space, and features of the real images in it."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
 
 FORMAT = "gan-pipelines/reference@3"
 CLOSENESS = "test_closeness.npy"
-APART = "apart.npz"
+TRAIN_STATISTICS = "train_statistics.npz"
 REFERENCES = {"test": "the test images", "all": "all real images"}
-NEIGHBOURS = 500  # images whose distances to each other tell whether they are alike
-INDISTINCT = 1e-5  # a distance or variance of features that is rounding
-HARDLY_LEARNED = 0.25  # share of the way from guessing to perfection below which a feature space is doubtful
-DAMAGES = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+NEIGHBOURS = 500  # images whose distances to each other show whether they are similar
+INDISTINCT = 1e-5  # a smaller distance or variance of features is rounding
+MIN_LEARNED = 0.25  # minimum test accuracy of a feature extractor, as a share of the range from chance to 1
+DAMAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Everything a generated image is measured against.
+    """Everything that generated images are compared with.
 
     Attributes:
         extractor: The feature space.
-        statistics: Of all real images of the reference split.
-        train: The first real training images, which the preparation has shuffled: `catalogue.PAIRWISE_LIMIT` of them.
-        test: The real test images.
-        facts: Dataset and protocol facts that each score repeats.
-        test_closeness: How much nearer than others the nearest training image of each test image is, float64 [N]; None
-            where there are too few training images to tell.
-        known_floors: Scores of the first so many held-out images, by their number.
-        apart: Statistics of the training images alone, where `statistics` are of the test images too.
+        statistics: Mean and covariance of all real images of the reference split.
+        train: Features of the first `catalogue.PAIRWISE_LIMIT` training images, in the shuffled order of the dataset.
+        test: Features of the test images.
+        facts: Facts about the dataset for the protocol of every score.
+        test_closeness: Closeness of each test image to the training images, float64 [N]; None if there are too few
+            training images.
+        known_floors: Scores of the first held-out images, by their number.
+        train_statistics: Mean and covariance of the training images, if `statistics` include the test images.
     """
 
     extractor: FittedExtractor
@@ -61,36 +61,36 @@ class Reference:
     facts: dict[str, Any]
     test_closeness: NDArray[np.float64] | None = None
     known_floors: dict[int, list[Score]] = field(default_factory=dict)
-    apart: Statistics | None = None
+    train_statistics: Statistics | None = None
 
     @property
     def measure(self) -> str:
-        """Name of the distance in this space; `fid` is reserved for the canonical Inception network."""
+        """Name of the Frechet distance in this space; `fid` is reserved for the canonical Inception network."""
         return self.extractor.measure("fd")
 
     @property
     def split(self) -> ReferenceSplit:
-        """Which real images generated ones are held against."""
+        """The real images that generated ones are compared with."""
         split: ReferenceSplit = self.facts.get("reference_split", "train")
         return split
 
     @functools.cached_property
     def real(self) -> Sample:
-        """Single images of the reference split, for the measures that compare such."""
-        return self._of_all() if self.split == "all" else self.test if self.split == "test" else self.train
+        """Features of images of the reference split, for the measures that compare single images."""
+        return self._draw_from_all() if self.split == "all" else self.test if self.split == "test" else self.train
 
     @property
     def held_out(self) -> Sample:
-        """Real images that stand for generated ones in the floors; what they are held against has none of them."""
+        """Real images that replace the generated ones in the floors."""
         return self.train if self.split == "test" else self.test
 
     @property
-    def beside(self) -> Sample:
-        """Single real images that the floors are held against: `real` without those of `held_out`."""
+    def floor_real(self) -> Sample:
+        """Real images that `held_out` is compared with in the floors: `real` without any of `held_out`."""
         return self.train if self.split == "all" else self.real
 
-    def _of_all(self) -> Sample:
-        """Draws from both splits, from each in proportion to its size."""
+    def _draw_from_all(self) -> Sample:
+        """Draws images from both splits in proportion to their sizes."""
         total = self.statistics.count or 0
         count = min(total, catalogue.PAIRWISE_LIMIT)
         tests = round(count * len(self.test) / total)
@@ -100,39 +100,39 @@ class Reference:
         both = Sample(features, None, np.concatenate(labels) if len(labels) == len(parts) else None)
         return both.take(np.random.default_rng(streams.key("reference order")).permutation(len(both)))
 
-    def remarks(self, count: int) -> list[str]:
-        """Sentences that people must know before they trust a score of `count` images, if any."""
-        said, beside = [], self.floor_count(count)
+    def notes(self, count: int) -> list[str]:
+        """Returns sentences to consider before a score of `count` images is trusted, if any."""
+        notes, floor_count = [], self.floor_count(count)
         width = self.test.features.shape[1]
         if self.split != "train":
-            others = "training images beside test" if self.split == "test" else "test images beside training"
-            said.append(f"The reference is of {REFERENCES[self.split]}: the floors are of {others} images.")
-        if beside < count:
-            said.append(
-                f"The floors are of {beside} real images beside {count} generated ones, for the reference has no more: "
-                "as many real images as generated ones would have a smaller distance."
+            pair = "training images with test" if self.split == "test" else "test images with training"
+            notes.append(f"The reference consists of {REFERENCES[self.split]}. The floors compare {pair} images.")
+        if floor_count < count:
+            notes.append(
+                f"The floors use {floor_count} real images, all that the reference has, but the scores use {count} "
+                "generated ones. With the same number of real images, the floor of the distance would be lower."
             )
         if count < width:
-            said.append(
-                f"A score of {count} images in {width} features: the distance and its floor are mostly bias, and "
-                "compare only at equal counts."
+            notes.append(
+                f"With {count} images and {width} features, the distance and its floor are mostly bias, so compare "
+                "them only at equal counts."
             )
-        elif (few := min(beside, self.statistics.count or beside)) < width:
-            said.append(
-                f"Only {few} real images in {width} features: the distance or its floor is mostly bias, and compares "
-                "only at equal counts."
+        elif (few := min(floor_count, self.statistics.count or floor_count)) < width:
+            notes.append(
+                f"With only {few} real images and {width} features, the distance or its floor is mostly bias, so "
+                "compare them only at equal counts."
             )
         accuracy, chance = self.extractor.facts.get("test_accuracy", 1.0), self.extractor.facts.get("chance", 0.0)
-        if accuracy <= chance + HARDLY_LEARNED * (1.0 - chance):
-            said.append(
-                f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}): its "
-                "distances say little. More training images or epochs may help."
+        if accuracy <= chance + MIN_LEARNED * (1.0 - chance):
+            notes.append(
+                f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}), so its "
+                "distances mean little. More training images or epochs may help."
             )
-        return said
+        return notes
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a KFP artifact of this reference says of it."""
+        """Metadata of a KFP artifact of this reference."""
         count, accuracy = len(self.test), self.extractor.facts.get("test_accuracy")
         return {
             "measure": self.measure,
@@ -157,48 +157,50 @@ class Reference:
         return frechet_distance(Statistics.of([features]), self.statistics)
 
     def diversity(self, features: NDArray[np.float32]) -> tuple[float, float]:
-        """Returns how much images vary, and how far apart neighbours are, as shares of what real ones do.
+        """Returns the variance of images and the distance between neighbours, relative to those of real images.
 
         Args:
-            features: Of the images, [N, D].
+            features: Features of the images, [N, D].
 
         Returns:
-            The trace of the covariance over that of the real images of the reference; the median distance to the
-            nearest other image over that of as many real test images.
+            The trace of the covariance, divided by that of the real images of the reference; the median distance to
+            the nearest other image, divided by that of the same number of real test images.
         """
         count = min(len(features), len(self.test), NEIGHBOURS)
-        variance = _share(Statistics.of([features]).covariance.trace(), self.statistics.covariance.trace())
-        nearest = _share(median_nearest(features[:count]), median_nearest(self.test.features[:count]))
+        variance = _ratio(Statistics.of([features]).covariance.trace(), self.statistics.covariance.trace())
+        nearest = _ratio(median_nearest(features[:count]), median_nearest(self.test.features[:count]))
         return variance, nearest
 
-    def sample_count(self, wanted: int | None) -> int:
-        """Returns how many samples to score: as many as wanted, or else as there are test images."""
-        return len(self.test) if wanted is None else wanted
+    def sample_count(self, requested: int | None) -> int:
+        """Returns the number of samples to score: the requested one, or the number of test images for None."""
+        return len(self.test) if requested is None else requested
 
     def floor_count(self, count: int) -> int:
-        """Returns how many real images the floors of `count` generated ones are of: as many, or all that there are."""
+        """Returns the number of real images in the floors of `count` generated ones: as many, or all there are."""
         return min(count, len(self.held_out))
 
     def floor(self, count: int) -> float:
         """Returns the distance of `floor_count(count)` held-out real images to the others."""
         held_out = Statistics.of([self.held_out.features[:count]])
-        return frechet_distance(held_out, self.apart or self.statistics)
+        return frechet_distance(held_out, self.train_statistics or self.statistics)
 
     def score(self, sample: Sample) -> list[Score]:
-        """Returns every measure of generated images, with those of `floor_count` held-out real images as floors."""
+        """Returns all scores of generated images, with those of `floor_count` held-out real images as floors."""
         count = self.floor_count(len(sample))
         floors = self.known_floors.get(count) or self.floors(count)
-        return add_floors(_measured(sample, self.statistics, self.real, self.extractor), floors)
+        return add_floors(_measure(sample, self.statistics, self.real, self.extractor), floors)
 
     def floors(self, count: int) -> list[Score]:
-        """Returns every measure of the first `count` held-out real images beside the others."""
-        return _measured(self.held_out.first(count), self.apart or self.statistics, self.beside, self.extractor)
+        """Returns all scores of the first `count` held-out real images, compared with the other real images."""
+        return _measure(
+            self.held_out.first(count), self.train_statistics or self.statistics, self.floor_real, self.extractor
+        )
 
     def class_scores(self, sample: Sample) -> list[Score]:
-        """Returns what the network's answers say of generated images, with those of as many test images as floors.
+        """Returns the scores of the network's predictions, with those of the same number of test images as floors.
 
-        The training images may have taught the network, so they are no floor. Where there are fewer test images, the
-        class score has none, for it grows with the count.
+        Training images would make no fair floor, because the network may have been trained on them. If there are fewer
+        test images than generated ones, the class score has no floor, because it grows with the number of images.
         """
         floors = catalogue.classes(self.test.first(len(sample)), self.extractor)
         if len(self.test) < len(sample):
@@ -206,10 +208,13 @@ class Reference:
         return add_floors(catalogue.classes(sample, self.extractor), floors)
 
     def protocol(self, *, count: int, generator: str, averaged: bool | str, seed: int | str) -> dict[str, Any]:
-        """Returns what must be equal for two scores to be comparable, and where they came from.
+        """Returns the facts that must be equal before two scores are compared.
 
-        `generator`: `best`, `last`, `current` while it trains, or `images` where none is known; `averaged`: whether its
-        weights are averages (EMA), or `unknown`.
+        Args:
+            count: Number of generated images.
+            generator: `best`, `last`, `current` during training, or `images` if no generator is known.
+            averaged: Whether its weights are averages (EMA), or `unknown`.
+            seed: Seed of the samples, or `unknown`.
         """
         return {
             "measure": self.measure,
@@ -227,13 +232,13 @@ class Reference:
         }
 
     def save(self, folder: Path) -> None:
-        """Writes the reference into a folder."""
+        """Saves the reference to a folder."""
         self.extractor.save(folder)
         self.statistics.save(folder / "statistics.npz")
         self.train.save(folder / "train.npz")
         self.test.save(folder / "test.npz")
-        if self.apart is not None:
-            self.apart.save(folder / APART)
+        if self.train_statistics is not None:
+            self.train_statistics.save(folder / TRAIN_STATISTICS)
         if self.test_closeness is not None:
             with storage.atomic_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
                 np.save(file, self.test_closeness, allow_pickle=False)
@@ -245,18 +250,18 @@ class Reference:
         """Opens a folder that `measure_reference` wrote.
 
         Raises:
-            ValueError: The folder holds no reference, a damaged one, or one of an older version.
+            ValueError: The folder contains no reference, a damaged one, or one of an older version.
         """
         folder = Path(folder)
         saved = storage.read_json(folder / "reference.json")
         if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-            raise ValueError(f"expected a reference of format {FORMAT}; measure it anew. Received: {str(folder)!r}")
+            raise ValueError(f"expected a reference of format {FORMAT}; measure it again. Received: {str(folder)!r}")
         try:
             return cls._read(folder, saved)
-        except DAMAGES as error:  # Keras and NumPy raise almost anything on damaged files
-            told = tracking.error_summary(error) if isinstance(error, ValueError) else repr(error)
+        except DAMAGE_ERRORS as error:  # Keras and NumPy raise almost anything on damaged files
+            reason = tracking.error_summary(error) if isinstance(error, ValueError) else repr(error)
             raise ValueError(
-                f"expected a whole reference; measure it anew. Received: folder={str(folder)!r} ({told})"
+                f"expected a complete reference; measure it again. Received: folder={str(folder)!r} ({reason})"
             ) from error
 
     @classmethod
@@ -267,24 +272,27 @@ class Reference:
         width = extractor.network.output_shape[0][-1]
         if {(width,), statistics.mean.shape} | {part.features.shape[1:] for part in (train, test)} != {(width,)}:
             raise ValueError(f"expected features of one width, {width}")
-        apart = Statistics.load(folder / APART) if saved["facts"].get("reference_split") == "all" else None
-        for part in (statistics, apart):
+        both_splits = saved["facts"].get("reference_split") == "all"
+        train_statistics = Statistics.load(folder / TRAIN_STATISTICS) if both_splits else None
+        for part in (statistics, train_statistics):
             if part is not None and part.space != catalogue.identity(extractor):
-                raise ValueError(f"expected statistics of {catalogue.identity(extractor)}, found {part.space}")
+                raise ValueError(f"expected statistics of {catalogue.identity(extractor)}. Received: {part.space}")
         floors = {
             int(count): [Score(**row) for row in rows]
             for count, rows in saved["floors"].items()
-            if all("count" in row for row in rows)  # else they are of an older version, and measured again when needed
+            if all(
+                "count" in row for row in rows
+            )  # older versions saved no count; their floors are measured again when needed
         }
         closeness = np.load(folder / CLOSENESS, allow_pickle=False) if (folder / CLOSENESS).exists() else None
-        return cls(extractor, statistics, train, test, dict(saved["facts"]), closeness, floors, apart)
+        return cls(extractor, statistics, train, test, dict(saved["facts"]), closeness, floors, train_statistics)
 
 
-def _measured(sample: Sample, statistics: Statistics, real: Sample, extractor: FittedExtractor) -> list[Score]:
+def _measure(sample: Sample, statistics: Statistics, real: Sample, extractor: FittedExtractor) -> list[Score]:
     distances = catalogue.distances(sample.features, statistics, extractor)
     return distances + catalogue.pairwise(sample.features, real.features, extractor)
 
 
-def _share(generated: float, real: float) -> float:
-    """Returns generated / real; 1 where real images themselves do not differ, and nothing can be told."""
+def _ratio(generated: float, real: float) -> float:
+    """Returns generated / real, or 1 if the real images do not differ from each other."""
     return float(generated / real) if real > INDISTINCT else 1.0

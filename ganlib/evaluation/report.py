@@ -1,4 +1,4 @@
-"""One page that shows a run: it holds its pictures and curves, and loads nothing."""
+"""The report: one HTML page that contains its pictures and curves and loads nothing else."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ if TYPE_CHECKING:
 
     Rows = Sequence[Mapping[str, float]]
 
-GROWTH_PICTURES = 6
-GROWTH_COLUMNS = 3  # of a sheet; every row of it, since each may show a class of its own
+MAX_SHEETS = 6
+SHEET_COLUMNS = 3  # of each sheet; with all its rows, because each may show another class
 PANELS = {
     "Distance to the real images": ("training/",),
-    "Diversity of the samples, real images having 1": ("diversity/",),
-    "Share of images that the discriminator tells rightly": ("discriminator/accuracy",),
-    "Terms of the losses": ("discriminator/", "generator/"),
-    "Norms of the gradients": ("gradient/",),
+    "Diversity of the samples relative to real images": ("diversity/",),
+    "Accuracy of the discriminator": ("discriminator/accuracy",),
+    "Loss terms": ("discriminator/", "generator/"),
+    "Gradient norms": ("gradient/",),
     "Learning rates": ("learning_rate/",),
-    "Decay of the averaged generator": ("ema/",),
+    "Decay of the generator's averaged weights": ("ema/",),
     "Speed": ("speed/",),
 }
-HEALTH_COLOUR = "#333333"  # of no line
-ROUNDING = 1e-4  # share of a curve's values within which it is drawn flat
+HEALTH_COLOUR = "#333333"  # different from all curves
+ROUNDING = 1e-4  # relative range of a curve's values below which it is drawn as constant
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What the page shows.
+    """Contents of the page.
 
     Attributes:
         title: Name of the run.
-        scores: What was measured.
-        classes: The same of each class, where there are any.
-        protocol: What makes the scores comparable.
+        scores: The scores, the main one first.
+        classes: Scores of each class, if there are classes.
+        protocol: Facts that must be equal before two scores are compared.
         history: Rows of the training history.
-        growth: Pictures of samples from fixed inputs, the earliest first.
-        growth_share: Share of their width that the page shows, from the left.
-        generated: Picture of samples.
-        real: Picture of as many real images.
-        galleries: Pictures that explain scores, with a caption each.
+        sheets: Sheets of samples from fixed inputs during training, the earliest first.
+        sheets_share: Share of their width to show, from the left.
+        generated: Sheet of samples.
+        real: Sheet of real images.
+        galleries: Pictures that explain scores, with their captions.
         preview: Picture of the prepared data.
-        data: Sentences on what was recognised of the data.
+        data: Description of the data.
         config: Settings by dotted name.
         seconds: Wall time by step.
         notes: Sentences about the data and the run.
-        events: What health noticed on the way, and did.
+        events: Health events of the training.
     """
 
     title: str
@@ -68,8 +68,8 @@ class Contents:
     classes: Sequence[ClassScores]
     protocol: Mapping[str, Any]
     history: Rows
-    growth: Sequence[Path]
-    growth_share: float
+    sheets: Sequence[Path]
+    sheets_share: float
     generated: Path
     real: Path
     galleries: Mapping[Path, str]
@@ -83,25 +83,25 @@ class Contents:
 
 def write_report(contents: Contents, path: Path) -> None:
     """Writes the page."""
-    chosen = _spread(contents.growth, GROWTH_PICTURES)
+    chosen = _pick_evenly(contents.sheets, MAX_SHEETS)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         c=contents,
-        growth=[(_step(picture), _embedded(picture, share=contents.growth_share)) for picture in chosen],
-        generated=_embedded(contents.generated),
-        real=_embedded(contents.real),
-        galleries=[(_embedded(path), caption) for path, caption in contents.galleries.items()],
-        preview=_embedded(contents.preview),
+        sheets=[(_step(picture), _data_url(picture, share=contents.sheets_share)) for picture in chosen],
+        generated=_data_url(contents.generated),
+        real=_data_url(contents.real),
+        galleries=[(_data_url(path), caption) for path, caption in contents.galleries.items()],
+        preview=_data_url(contents.preview),
         curves=[
-            (title, *_curve(contents.history, names, events=[event["step"] for event in contents.events]))
+            (title, *_draw_curves(contents.history, names, events=[event["step"] for event in contents.events]))
             for title, names in _panels(contents.history)
         ],
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _spread(pictures: Sequence[Path], count: int) -> list[Path]:
-    """Picks pictures evenly, the first and the last among them."""
+def _pick_evenly(pictures: Sequence[Path], count: int) -> list[Path]:
+    """Picks pictures at equal distances, including the first and the last."""
     if len(pictures) <= count:
         return list(pictures)
     return [pictures[round(index * (len(pictures) - 1) / (count - 1))] for index in range(count)]
@@ -111,30 +111,30 @@ def _step(picture: Path) -> int:
     return int(picture.stem.removeprefix("step-"))
 
 
-def _embedded(path: Path, *, share: float = 1.0) -> str:
-    """Returns a picture as a data address, or a share of its width, from the left."""
+def _data_url(path: Path, *, share: float = 1.0) -> str:
+    """Returns a picture, or its left part, as a data URL."""
     with Image.open(path) as picture:
-        shown = picture.crop((0, 0, int(picture.width * share), picture.height))
+        part = picture.crop((0, 0, int(picture.width * share), picture.height))
         buffer = io.BytesIO()
-        shown.save(buffer, format="PNG", optimize=True)
+        part.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _panels(history: Rows) -> list[tuple[str, list[str]]]:
     names = list(dict.fromkeys(name for row in history for name in row if name not in ("step", "time")))
-    left, panels = [name for name in names if not name.startswith("health/")], []
+    others, panels = [name for name in names if not name.startswith("health/")], []
     for title, prefixes in PANELS.items():
-        chosen = [name for name in left if name.startswith(prefixes)]
-        left = [name for name in left if name not in chosen]
+        chosen = [name for name in others if name.startswith(prefixes)]
+        others = [name for name in others if name not in chosen]
         panels.append((title, chosen))
-    return [(title, chosen) for title, chosen in [*panels, ("Others", left)] if chosen]
+    return [(title, chosen) for title, chosen in [*panels, ("Others", others)] if chosen]
 
 
-def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> tuple[str, list[tuple[str, str]]]:
-    """Returns a line chart as SVG text, a dashed line wherever health noticed something, and its lines' colours.
+def _draw_curves(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> tuple[str, list[tuple[str, str]]]:
+    """Returns a line chart as SVG text, with dashed lines at health events, and the colour of each line by name.
 
-    The page shows the names: Matplotlib would measure them to make room, which takes longer than everything else, and
-    they would shrink with the picture.
+    The page itself shows the names. In Matplotlib's legend, they would shrink with the picture, and their layout would
+    take longer than everything else.
     """
     figure = matplotlib.figure.Figure(figsize=(6.4, 3.2))
     figure.subplots_adjust(left=0.12, right=0.97, bottom=0.15, top=0.97)
@@ -155,7 +155,7 @@ def _curve(history: Rows, names: Sequence[str], *, events: Sequence[int]) -> tup
     axes.set_xlabel("step")
     axes.grid(visible=True, alpha=0.3)
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text, not its outlines
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text instead of outlines
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode()
     return text[text.index("<svg") :], list(colours.items())

@@ -1,4 +1,4 @@
-"""Mean and covariance of features, streamed in float64 and merged without loss."""
+"""Mean and covariance of features, accumulated in float64."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ with epy.lazy_imports():
     import numpy as np
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from numpy.typing import NDArray
 
-ROWS = 1024  # features that are multiplied at once, at the least
-ROUNDING = 1e-4  # of a covariance, relative to its largest value: other tools store shorter numbers too
-LARGEST = 3e38  # of float32, in which features are made
+    Float = TypeVar("Float", bound=np.floating)
+
+ROWS = 1024  # minimum number of features that are multiplied at the same time
+ROUNDING = 1e-4  # of a covariance, relative to its largest value: some tools store less precise numbers
+LARGEST = 3e38  # of float32, the type of features
 ARRAYS = ("mu", "sigma", "count", "factor", "space")
 
 
@@ -32,12 +36,12 @@ class Statistics:
     Attributes:
         mean: float64 [D].
         covariance: float64 [D, D], unbiased.
-        count: Number of feature vectors; None where a file of another tool does not tell.
-        factor: float64 [R, D] with R < D and `factor.T @ factor` the covariance, where there are so few features.
-        space: What tells the feature space from others, where it is known.
+        count: Number of feature vectors; None if it is unknown, as in files of some tools.
+        factor: float64 [R, D] with R < D and `factor.T @ factor` equal to the covariance, if there are so few features.
+        space: Identity of the feature space, if it is known.
 
     Raises:
-        ValueError: The shapes do not belong together, or there are infinite or NaN values.
+        ValueError: The shapes do not match, or there are infinite or NaN values.
     """
 
     mean: NDArray[np.float64]
@@ -59,13 +63,13 @@ class Statistics:
 
     @classmethod
     def of(cls, batches: Iterable[NDArray[np.floating]]) -> Statistics:
-        """Accumulates batches of features [n, D], in any float type.
+        """Accumulates batches of features [n, D] of any float type.
 
         Raises:
             ValueError: The features are not finite, not two-dimensional, or fewer than two.
         """
         total: _Sums | None = None
-        for rows in _gathered(batches):
+        for rows in join_batches(map(_check, batches), least=ROWS):
             part = _Sums.of(rows)
             total = part if total is None else total.merge(part)
         if total is None or total.count < 2:
@@ -74,28 +78,28 @@ class Statistics:
 
     @classmethod
     def without_each(cls, blocks: Sequence[NDArray[np.floating]]) -> Iterator[Statistics]:
-        """Yields the statistics of some blocks of features [n, D] without each of them in turn.
+        """Yields the statistics of all blocks of features [n, D] but one, for each block in turn.
 
-        One block at a time, because the matrices of them all would fill the memory. A block is taken back from the
-        whole; where few features are left, they are summed anew, for they serve as the factor.
+        They come one at a time, because all their matrices together would need too much memory. Each block is
+        subtracted from the total. Only if few features remain, they are summed again, because they form the factor.
         """
-        parts = [_checked(block) for block in blocks]
-        whole = functools.reduce(_Sums.merge, map(_Sums.of, parts))
+        parts = [_check(block) for block in blocks]
+        total = functools.reduce(_Sums.merge, map(_Sums.of, parts))
         for number, block in enumerate(parts):
-            if whole.count - len(block) < len(whole.mean):
+            if total.count - len(block) < len(total.mean):
                 yield cls.of(parts[:number] + parts[number + 1 :])
             else:
-                yield whole.without(_Sums.of(block)).statistics()
+                yield total.without(_Sums.of(block)).statistics()
 
     def merge(self, other: Statistics) -> Statistics:
         """Returns the statistics of both sets of features together.
 
         Raises:
-            ValueError: It is not known how many features one of them is of.
+            ValueError: The number of features of one of them is unknown.
         """
         if self.count is None or other.count is None:
             raise ValueError(f"expected statistics with their counts. Received: {self.count} and {other.count}")
-        merged = _Sums.behind(self, self.count).merge(_Sums.behind(other, other.count)).statistics()
+        merged = _Sums.from_statistics(self, self.count).merge(_Sums.from_statistics(other, other.count)).statistics()
         return replace(merged, space=self.space)
 
     @functools.cached_property
@@ -105,16 +109,16 @@ class Statistics:
             return self.factor
         try:
             return np.asarray(np.linalg.cholesky(self.covariance), np.float64).T
-        except np.linalg.LinAlgError:  # singular: features that do not vary, or that hang on others
+        except np.linalg.LinAlgError:  # singular: some features are constant, or depend on others
             eigenvalues, vectors = np.linalg.eigh(self.covariance)
             if eigenvalues[0] < -ROUNDING * eigenvalues[-1]:
-                told = f"{eigenvalues[0]:.3g} beside {eigenvalues[-1]:.3g}"
-                raise ValueError(f"expected a covariance without negative eigenvalues. Received: {told}") from None
+                received = f"{eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}"
+                raise ValueError(f"expected a covariance without negative eigenvalues. Received: {received}") from None
             scales: NDArray[np.float64] = np.sqrt(np.clip(eigenvalues, 0.0, None))
             return scales[:, None] * vectors.T
 
     def save(self, path: Path) -> None:
-        """Writes an npz file that is whole or absent: `mu` and `sigma` as other tools read them, and the rest."""
+        """Writes an npz file atomically, with `mu` and `sigma` as other tools expect them."""
         count = {} if self.count is None else {"count": np.array(self.count)}
         factor = {} if self.factor is None else {"factor": self.factor}
         space = {} if self.space is None else {"space": np.array(self.space)}
@@ -126,20 +130,20 @@ class Statistics:
         """Reads what `save` wrote, or another tool's npz file with `mu` [D] and `sigma` [D, D].
 
         Raises:
-            ValueError: The file holds no such statistics.
+            ValueError: The file contains no such statistics.
         """
         arrays = npz.read(path, ARRAYS)
         if not {"mu", "sigma"} <= arrays.keys():
             raise ValueError(f"expected the arrays mu and sigma. Received: path={str(path)!r} without them")
         try:
-            return _statistics(**arrays)
+            return _from_arrays(**arrays)
         except ValueError as error:
             raise ValueError(f"{error} in path={str(path)!r}") from error
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Statistics on the way: the sum of outer products of the centred features, and these while they are few."""
+    """Unscaled statistics: the sum of outer products of the centred features, and these themselves if they are few."""
 
     count: int
     mean: NDArray[np.float64]
@@ -153,8 +157,8 @@ class _Sums:
         return cls(len(rows), mean, centred.T @ centred, centred if len(rows) < rows.shape[1] else None)
 
     @classmethod
-    def behind(cls, statistics: Statistics, count: int) -> _Sums:
-        """Undoes `statistics`."""
+    def from_statistics(cls, statistics: Statistics, count: int) -> _Sums:
+        """The inverse of `statistics`."""
         degrees, factor = count - 1, statistics.factor
         scaled = None if factor is None else factor * np.sqrt(degrees)
         return cls(count, statistics.mean, statistics.covariance * degrees, scaled)
@@ -173,7 +177,7 @@ class _Sums:
         return _Sums(count, mean, scatter, factor)
 
     def without(self, part: _Sums) -> _Sums:
-        """Undoes a merge, but for the factor."""
+        """The inverse of `merge`, but without a factor."""
         count = self.count - part.count
         shift = part.mean - self.mean
         mean = self.mean - shift * (part.count / count)
@@ -187,19 +191,19 @@ class _Sums:
         return Statistics(self.mean, self.scatter / degrees, self.count, factor)
 
 
-def _statistics(
+def _from_arrays(
     mu: NDArray[Any],
     sigma: NDArray[Any],
     count: NDArray[Any] | None = None,
     factor: NDArray[Any] | None = None,
     space: NDArray[Any] | None = None,
 ) -> Statistics:
-    """Checks and brings together what a file holds."""
+    """Checks the arrays of a file and builds the statistics."""
     for name, array in {"mu": mu, "sigma": sigma, "factor": factor}.items():
         if array is not None and array.dtype.kind not in "fiu":
             raise ValueError(f"expected real numbers as {name}. Received: dtype={array.dtype}")
     if count is not None and (count.shape or count.dtype.kind not in "iu" or count < 2):
-        raise ValueError(f"expected a count from 2 on. Received: count={count}")
+        raise ValueError(f"expected a count of at least 2. Received: count={count}")
     statistics = Statistics(
         mu.astype(np.float64),
         sigma.astype(np.float64),
@@ -208,25 +212,30 @@ def _statistics(
         None if space is None else str(space),
     )
     covariance = statistics.covariance
-    apart = np.abs(covariance - covariance.T).max()
-    if apart > ROUNDING * np.abs(covariance).max():
-        raise ValueError(f"expected a symmetric sigma. Received: values that differ by {apart:.3g}")
-    root = statistics.root  # refuses what is no covariance, now rather than when all images have been read
+    asymmetry = np.abs(covariance - covariance.T).max()
+    if asymmetry > ROUNDING * np.abs(covariance).max():
+        raise ValueError(f"expected a symmetric sigma. Received: values that differ by {asymmetry:.3g}")
+    root = statistics.root  # raises an error if this is no covariance, before all images are read
     if factor is not None and not np.isclose((root**2).sum(), covariance.trace(), rtol=ROUNDING):
-        raise ValueError("expected a factor of sigma. Received: one of another matrix")
+        raise ValueError("expected a factor of sigma. Received: a factor of another matrix")
     return statistics
 
 
-def _gathered(batches: Iterable[NDArray[np.floating]]) -> Iterator[NDArray[np.float64]]:
-    """Yields the features in larger batches: one sum over many rows costs less than many over a few."""
-    waiting: list[NDArray[np.float64]] = []
+def join_batches(batches: Iterable[NDArray[Float]], *, least: int) -> Iterator[NDArray[Float]]:
+    """Joins batches [n, D] into larger ones, because one large matrix product is faster than many small ones.
+
+    Args:
+        batches: The batches.
+        least: Minimum number of rows of a joined batch, except for the last one; at least D are joined in any case.
+    """
+    pending: list[NDArray[Float]] = []
     for batch in batches:
-        waiting.append(_checked(batch))
-        if sum(map(len, waiting)) >= max(ROWS, waiting[0].shape[1]):
-            yield np.concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
+        pending.append(batch)
+        if sum(map(len, pending)) >= max(least, batch.shape[1]):
+            yield np.concatenate(pending)
+            pending = []
+    if pending:
+        yield np.concatenate(pending)
 
 
 def comparable(
@@ -235,14 +244,14 @@ def comparable(
     """Returns two samples of features, [N, D] and [M, D], in float64.
 
     Args:
-        first: Features, in any float type.
-        second: Others of the same space.
-        least: Fewest of each that the measure can do with.
+        first: Features of any float type.
+        second: Other features of the same space.
+        least: Minimum number of each.
 
     Raises:
-        ValueError: Features are not finite or not two-dimensional, of two widths, or fewer than `least`.
+        ValueError: Features are not finite or not two-dimensional, differ in width, or are fewer than `least`.
     """
-    first, second = _checked(first), _checked(second)
+    first, second = _check(first), _check(second)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"expected features of one width. Received: {first.shape[1]} and {second.shape[1]}")
     if min(len(first), len(second)) < least:
@@ -250,7 +259,7 @@ def comparable(
     return first, second
 
 
-def _checked(features: NDArray[np.floating]) -> NDArray[np.float64]:
+def _check(features: NDArray[np.floating]) -> NDArray[np.float64]:
     if features.ndim != 2:
         raise ValueError(f"expected features of shape [n, D]. Received: shape={features.shape}")
     if not np.isfinite(features).all():

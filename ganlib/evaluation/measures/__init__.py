@@ -1,1 +1,1 @@
-"""Measures of generated images against real ones, one file each; `catalogue` applies them all."""
+"""Measures that compare generated images with real ones, one file each; `catalogue` applies all of them."""

@@ -1,7 +1,7 @@
-"""How sure and how varied a classifier's answers are: the inception score in the canonical network.
+"""Confidence and variety of a classifier's predictions; with the canonical network, this is the inception score.
 
-Salimans et al. 2016, https://arxiv.org/abs/1606.03498; read with Barratt and Sharma 2018,
-https://arxiv.org/abs/1801.01973: it compares with no real image, so one perfect image a class is enough for it.
+Salimans et al. 2016, https://arxiv.org/abs/1606.03498. See also the criticism of Barratt and Sharma 2018,
+https://arxiv.org/abs/1801.01973: no real image is involved, so one perfect image per class gets the best score.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ SPLITS = 10
 
 
 def class_score(probabilities: NDArray[np.floating], *, splits: int = SPLITS) -> tuple[float, float]:
-    """Returns exp(mean KL(p(y|x), p(y))), the mean over disjoint splits as published, and the standard error.
+    """Returns exp(mean KL(p(y|x), p(y))), the mean over disjoint splits as in the paper, and its standard error.
 
     Args:
-        probabilities: Of the classes, [N, K], a row an image.
-        splits: Disjoint random parts of the images, each scored by itself; fewer images in each lower the score.
+        probabilities: Class probabilities [N, K], one row per image.
+        splits: Number of disjoint random parts of the images, each scored separately; smaller parts lower the score.
 
     Returns:
         The score, from 1 to K, and the standard error of its mean.
@@ -35,7 +35,7 @@ def class_score(probabilities: NDArray[np.floating], *, splits: int = SPLITS) ->
         ValueError: There are fewer images than splits.
     """
     if len(probabilities) < splits:
-        raise ValueError(f"expected at least {splits} images, one a split. Received: images={len(probabilities)}")
+        raise ValueError(f"expected at least {splits} images, one per split. Received: images={len(probabilities)}")
     scores = [_score(part.astype(np.float64)) for part in jackknife.blocks(probabilities, splits)]
     return float(np.mean(scores)), float(np.std(scores, ddof=1) / np.sqrt(splits))
 

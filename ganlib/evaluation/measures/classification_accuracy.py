@@ -1,4 +1,4 @@
-"""Whether generated images can stand in for real ones: a classifier learns from them and is tested on real ones.
+"""Whether generated images can replace real ones: a classifier is trained on them and tested on real ones.
 
 The classification accuracy score of Ravuri and Vinyals 2019, https://arxiv.org/abs/1905.10887.
 """
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from ganlib.data import PreparedDataset
 
-LIMIT = 50_000  # images of each kind that a classifier learns from
+LIMIT = 50_000  # maximum number of images of each kind to train on
 
 
 def training_count(dataset: PreparedDataset) -> int:
-    """Returns how many generated images to learn from: as many as there are real ones, up to `LIMIT`."""
+    """Returns how many generated images to train on: the number of real ones, up to `LIMIT`."""
     return min(dataset.count("train"), LIMIT)
 
 
@@ -36,19 +36,19 @@ def classification_accuracy(
     network: NetworkSettings,
     seed: int,
 ) -> list[Score]:
-    """Trains one classifier on generated images, one on as many real ones and one on both; tests each on real ones.
+    """Trains classifiers on generated images, on the same number of real ones, and on both; tests each on real ones.
 
-    All three make equally many steps.
+    All three are trained for the same number of steps.
 
     Args:
         images: uint8 [N, H, W, C], generated.
-        labels: int64 [N], the class that each was asked for.
+        labels: int64 [N], the requested class of each.
         dataset: Real images with labels.
-        network: The classifier.
-        seed: Of its weights and the order of the images.
+        network: Settings of the classifier.
+        seed: Seed of its weights and of the order of the images.
 
     Returns:
-        The accuracies on the test images, with the one by real images as floor.
+        The accuracies on the test images, with that of the classifier trained on real images as floor.
 
     Raises:
         ValueError: The real images have no labels.
@@ -66,22 +66,22 @@ def classification_accuracy(
         "generated": (images, labels),
         "both": (np.concatenate([real, images]), np.concatenate([real_labels, labels])),
     }
-    found = {}
+    accuracies = {}
     for kind, (pictures, targets) in kinds.items():
-        print(f"classification accuracy: a classifier of {len(pictures)} images, {kind}", flush=True)
+        print(f"classification accuracy: training on {len(pictures)} images ({kind})", flush=True)
         trained = network.train(pictures, targets, classes=len(dataset.classes), seed=seed, steps=steps)
-        found[kind] = accuracy(trained, test, test_labels)
-    error = {kind: fraction_error(share * len(test), len(test)) for kind, share in found.items()}
+        accuracies[kind] = accuracy(trained, test, test_labels)
+    error = {kind: fraction_error(share * len(test), len(test)) for kind, share in accuracies.items()}
     meanings = {
-        "cas": ("generated", f"accuracy on real test images of a classifier that learned from {len(images)} generated"),
-        "cas_with_real": ("both", f"the same of one that learned from {len(real)} real and these generated"),
+        "cas": ("generated", f"accuracy on real test images of a classifier trained on {len(images)} generated"),
+        "cas_with_real": ("both", f"the same for {len(real)} real and these generated"),
     }
     return [
         Score(
             f"{name}_{dataset.name}",
-            found[kind],
-            found["real"],
-            f"{meaning} images; the floor is that of {len(real)} real images alone",
+            accuracies[kind],
+            accuracies["real"],
+            f"{meaning} images; the floor is the accuracy for {len(real)} real images alone",
             error[kind],
             error["real"],
         )

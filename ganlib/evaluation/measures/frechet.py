@@ -17,19 +17,19 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROUNDING = 1e-6  # relative to the traces: a distance below zero by more than this is an error, not rounding
-NEGLIGIBLE = 1e-9  # relative to the traces: the most that rounding may come to, were all of it of one sign
+ROUNDING = 1e-6  # relative to the traces: a distance further below zero is an error, not rounding
+NEGLIGIBLE = 1e-9  # relative to the traces: limit for the sum of all rounding errors
 
 
 @dataclass(frozen=True)
 class FrechetEstimate:
-    """What a sample tells of a Frechet distance.
+    """An estimate of a Frechet distance from a sample.
 
     Attributes:
-        value: The distance of the sample's own statistics; larger where images are fewer.
-        error: Its standard error over samples of this size, or None for fewer images than can be left out.
-        infinity: The distance that endless samples would have; it may come out below zero. None likewise, and where
-            no more images than features would be left: then the bias does not fall with one over the count.
+        value: The distance of the sample's own statistics; the fewer images, the larger.
+        error: Its standard error over samples of this size; None if there are too few images for the jackknife.
+        infinity: Estimate for infinitely many images; it may be below zero. None if there are too few images for the
+            jackknife, or if it leaves no more images than features: then the bias is not proportional to 1/count.
     """
 
     value: float
@@ -41,7 +41,7 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     """Returns |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
     Raises:
-        ValueError: The statistics are of different feature spaces, or the result is negative beyond rounding.
+        ValueError: The feature spaces differ, or the result is more negative than rounding explains.
     """
     if first.mean.shape != second.mean.shape:
         raise ValueError(f"expected features of one width. Received: {first.mean.size} and {second.mean.size}")
@@ -51,36 +51,36 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     shift = first.mean - second.mean
     distance = float(shift @ shift) + traces - 2.0 * _root_trace(first, second, rounding=NEGLIGIBLE * traces)
     if distance < -ROUNDING * traces:
-        raise ValueError(f"the Frechet distance came out negative beyond rounding. Received: distance={distance}")
+        raise ValueError(f"the Frechet distance is more negative than rounding explains. Received: distance={distance}")
     return max(distance, 0.0)
 
 
 def frechet_estimate(
     sample: NDArray[np.floating], reference: Statistics | NDArray[np.floating], *, blocks: int = jackknife.BLOCKS
 ) -> FrechetEstimate:
-    """Returns a sample's distance to a reference with its error, and without the bias of few images.
+    """Returns a sample's distance to a reference with its error, and an estimate without the bias of few images.
 
-    The bias falls with one over the count. As in FID-infinity (Chong and Forsyth 2020,
-    https://arxiv.org/abs/1911.07023) distances of fewer images tell how large it is; here these are the jackknife's,
-    which leave a tenth of the images out in turn, and serve the error too.
+    The bias is proportional to 1/count. As in FID-infinity (Chong and Forsyth 2020,
+    https://arxiv.org/abs/1911.07023), it is estimated from the distances of fewer images. Here, these are the distances
+    of the jackknife, which leaves out a tenth of the images at a time and also gives the error.
 
     Args:
         sample: Features [N, D], in any order.
-        reference: Statistics, whose own bias stays in, or features [M, D] of which as large a share is left out.
-        blocks: Disjoint parts of the sample, at least two.
+        reference: Statistics, whose own bias remains, or features [M, D], of which the same share is left out.
+        blocks: Number of disjoint parts of the sample, at least two.
 
     Raises:
-        ValueError: Features are not finite or not two-dimensional, fewer than two, or of another width.
+        ValueError: Features are not finite or not two-dimensional, fewer than two, or of a different width.
     """
     if isinstance(reference, Statistics):
-        whole, blocks = reference, min(blocks, len(sample))
+        total, blocks = reference, min(blocks, len(sample))
     else:
-        whole, blocks = Statistics.of([reference]), min(blocks, len(sample), len(reference))
-    value = frechet_distance(Statistics.of([sample]), whole)
+        total, blocks = Statistics.of([reference]), min(blocks, len(sample), len(reference))
+    value = frechet_distance(Statistics.of([sample]), total)
     if blocks < jackknife.FEWEST:
         return FrechetEstimate(value)
     samples = Statistics.without_each(jackknife.blocks(sample, blocks))
-    others: Iterable[Statistics] = [whole] * blocks
+    others: Iterable[Statistics] = [total] * blocks
     if not isinstance(reference, Statistics):
         others = Statistics.without_each(jackknife.blocks(reference, blocks, sample=1))
     partial = np.array([frechet_distance(one, other) for one, other in zip(samples, others, strict=True)])
@@ -90,11 +90,11 @@ def frechet_estimate(
 
 
 def _root_trace(first: Statistics, second: Statistics, *, rounding: float) -> float:
-    """Returns tr (S1 S2)^(1/2), with S = R' R the sum of the singular values of R1 R2', to about a rounding.
+    """Returns tr (S1 S2)^(1/2). With S = R' R, this is the sum of the singular values of R1 R2'.
 
-    Their squares, the eigenvalues of R2 S1 R2', cost a third. But to take roots magnifies the rounding of those that
-    are nearly zero (6e-8 in place of 1e-10 on Fashion-MNIST's pixels), so it is reckoned what that may come to. Where
-    there are fewer images than features, most are zero, and R is small.
+    Their squares are the eigenvalues of R2 S1 R2', which take a third of the time. But the square root magnifies the
+    rounding errors of those near zero (6e-8 instead of 1e-10 for the pixels of Fashion-MNIST), so they are used only
+    if a bound on these errors is small enough. With fewer images than features, most are zero, and R is small.
     """
     if first.factor is None and second.factor is None:
         squares = np.linalg.eigvalsh(second.root @ first.covariance @ second.root.T)
@@ -106,15 +106,15 @@ def _root_trace(first: Statistics, second: Statistics, *, rounding: float) -> fl
 
 
 def expected_distance(statistics: Statistics, *, first: int, second: int) -> float:
-    """Returns the distance to be expected of two samples of one Gaussian, which is not zero.
+    """Returns the expected distance of two samples from the same Gaussian, which is not zero.
 
-    To first order in one over the counts, so for counts well above the number of features. With the eigenvalues l of
-    the covariance S it is (1/n1 + 1/n2) (tr S + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)).
+    This is the first order in 1/count, for counts well above the number of features. With the eigenvalues l of the
+    covariance S, it is (1/n1 + 1/n2) (tr S + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)).
 
     Args:
-        statistics: Of the distribution, from as many images as there are.
-        first: Images in the one sample.
-        second: Images in the other.
+        statistics: Statistics of the distribution, from all images.
+        first: Number of images in the first sample.
+        second: Number of images in the second sample.
     """
     eigenvalues = np.clip(np.linalg.eigvalsh(statistics.covariance), 0.0, None)
     sums = eigenvalues[:, None] + eigenvalues

@@ -1,4 +1,4 @@
-"""The jackknife over disjoint blocks of random rows (Quenouille 1949, Tukey 1958): errors, and bias removed."""
+"""The jackknife over disjoint blocks of random rows (Quenouille 1949, Tukey 1958): standard error and bias."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     Float = TypeVar("Float", bound=np.floating)
 
 BLOCKS = 10
-FEWEST = 3  # rows of a sample, of which one may be left out
+FEWEST = 3  # minimum number of rows: a sample without one of them still needs two
 
 
 def blocks(rows: NDArray[Float], count: int, *, sample: int = 0) -> list[NDArray[Float]]:
     """Returns disjoint blocks of the rows.
 
-    Neither classes in order nor classes in turn may make blocks unlike each other, or more alike than chance does, so
-    the rows are drawn at random.
+    The rows are drawn at random: if they are sorted by class, or alternate between classes, consecutive blocks would
+    differ more, or less, than random ones.
 
     Args:
         rows: Features [N, D].
         count: Number of blocks.
-        sample: Number of the sample, so that two samples are not cut alike.
+        sample: Number of the sample, so that two samples are divided differently.
     """
     order = np.random.default_rng(streams.key("jackknife", sample)).permutation(len(rows))
     return [rows[part] for part in np.array_split(order, count)]
@@ -44,6 +44,6 @@ def error(partial: NDArray[np.float64]) -> float:
 
 
 def without_bias(value: float, partial: NDArray[np.float64]) -> float:
-    """Returns a value freed of a bias that falls with one over the count, from the values [B] without each block."""
+    """Returns a value without its bias of order 1/count, from the values [B] without each block."""
     blocks = len(partial)
     return float(blocks * value - (blocks - 1) * partial.mean())

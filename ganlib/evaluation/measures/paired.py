@@ -1,4 +1,4 @@
-"""Measures of samples against the true image of each, for tasks that have one."""
+"""Measures that compare each sample with its true image, for tasks that have one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PEAK = 255.0
-HIGHEST = 100.0  # dB, of images that are equal: theirs would be infinite, and so would the mean
+HIGHEST = 100.0  # dB, for equal images: theirs would be infinite, and so would the mean
 
 
-def differences(samples: NDArray[np.uint8], truths: NDArray[np.uint8]) -> NDArray[np.float64]:
+def pixel_differences(samples: NDArray[np.uint8], truths: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Returns the mean absolute and the mean squared difference of each sample and its true image.
 
     Args:
@@ -29,19 +29,19 @@ def differences(samples: NDArray[np.uint8], truths: NDArray[np.uint8]) -> NDArra
     Returns:
         float64 [N, 2], in units of the largest pixel value, 255, and of its square.
     """
-    apart = (samples.astype(np.float64) - truths) / PEAK
-    return np.stack([np.abs(apart).mean(axis=(1, 2, 3)), np.square(apart).mean(axis=(1, 2, 3))], axis=1)
+    difference = (samples.astype(np.float64) - truths) / PEAK
+    return np.stack([np.abs(difference).mean(axis=(1, 2, 3)), np.square(difference).mean(axis=(1, 2, 3))], axis=1)
 
 
-def paired_scores(found: Sequence[NDArray[np.float64]]) -> list[Score]:
-    """Returns `l1` and `psnr`, the means over images, from what `differences` returned.
+def paired_scores(batches: Sequence[NDArray[np.float64]]) -> list[Score]:
+    """Returns the scores `l1` and `psnr`, means over all images, from the results of `pixel_differences`.
 
-    The peak signal-to-noise ratio is taken of each image by itself, with peak 255, and then averaged.
-    Without true images there are no scores.
+    The peak signal-to-noise ratio is computed for each image, with a peak of 255, and then averaged. Without true
+    images, there are no scores.
     """
-    if not found:
+    if not batches:
         return []
-    rows = np.concatenate(found)
+    rows = np.concatenate(batches)
     absolute, squared = rows[:, 0], rows[:, 1]
     ratios = np.minimum(HIGHEST, -10.0 * np.log10(np.maximum(squared, 10.0 ** (-HIGHEST / 10.0))))
     meanings = {

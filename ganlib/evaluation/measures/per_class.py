@@ -1,4 +1,4 @@
-"""Scores of each class by itself."""
+"""Scores of each class."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FEWEST = NEIGHBOUR + 1
 
 @dataclass(frozen=True)
 class ClassScores:
-    """What the measures say of the images of one class; None where there are too few images.
+    """Scores of the images of one class; None if there are too few images.
 
     Attributes:
         name: The class.
-        count: Generated images of it.
-        real: Real images of it that these are measured against, of the reference split: of all classes together the
-            first 10,000 training images are kept, so of a large data set not all.
-        measured: Generated images that the distance is of: no more than there are held-out real images for the floor.
-        agreement: Share of all generated images of it in which the classifier sees it, if it was asked for.
-        distance: Frechet distance of the measured ones to these real images.
-        floor: That of as many held-out real images of the class to others.
-        precision: Share of generated images among the real ones, of as many of each.
-        recall: Share of real images among the generated ones, likewise.
+        count: Number of generated images of the class.
+        real: Number of real images of the class, from the reference split, that they are compared with. The reference
+            stores 10,000 training images of all classes together, so for a large dataset these are not all.
+        measured: Number of generated images used for the distance: at most the number of held-out images of the class.
+        agreement: Share of the generated images for which the classifier predicts the class, if it was requested.
+        distance: Frechet distance of the `measured` generated images to the real ones.
+        floor: Frechet distance of the same number of held-out real images to other real images of the class.
+        precision: Share of generated images among the real ones, for the same number of each.
+        recall: Share of real images among the generated ones, for the same number of each.
     """
 
     name: str
@@ -52,29 +52,32 @@ class ClassScores:
 
 
 def per_class(sample: Sample, reference: Reference, names: tuple[str, ...]) -> list[ClassScores]:
-    """Returns the scores of each class, where images have labels.
+    """Returns the scores of each class; none without labels.
 
-    Generated images count for the class that was asked for, or else for the one that the classifier sees.
+    A generated image belongs to the class that was requested, or else to the one that the classifier predicts.
 
     Args:
         sample: Generated images.
         reference: Real images with labels.
         names: Names of the classes; empty without labels.
     """
-    seen = None if sample.probabilities is None or not reference.extractor.classes else sample.probabilities.argmax(1)
-    labels = seen if sample.labels is None else sample.labels
+    predicted = None
+    if sample.probabilities is not None and reference.extractor.classes:
+        predicted = sample.probabilities.argmax(axis=1)
+    labels = predicted if sample.labels is None else sample.labels
     if labels is None or reference.real.labels is None or reference.held_out.labels is None:
         return []
     rows = []
     for label, name in enumerate(names):
         chosen = labels == label
-        asked_and_seen = sample.labels is not None and seen is not None and chosen.any()
-        agreement = float((seen[chosen] == label).mean()) if asked_and_seen and seen is not None else None
-        real, held_out, beside = (
+        agreement = None
+        if sample.labels is not None and predicted is not None and chosen.any():
+            agreement = float((predicted[chosen] == label).mean())
+        real, held_out, others = (
             part.take(part.labels == label).features  # type: ignore[arg-type]  # all have labels
-            for part in (reference.real, reference.held_out, reference.beside)
+            for part in (reference.real, reference.held_out, reference.floor_real)
         )
-        rows.append(_scores(name, agreement, sample.features[chosen], real, (held_out, beside)))
+        rows.append(_scores(name, agreement, sample.features[chosen], real, (held_out, others)))
     return rows
 
 
@@ -83,15 +86,15 @@ def _scores(
     agreement: float | None,
     generated: NDArray[np.float32],
     real: NDArray[np.float32],
-    floor_of: tuple[NDArray[np.float32], NDArray[np.float32]],
+    floor_sets: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> ClassScores:
-    count, (held_out, beside) = len(generated), floor_of
-    if min(count, len(real), len(held_out), len(beside)) < FEWEST:
+    count, (held_out, others) = len(generated), floor_sets
+    if min(count, len(real), len(held_out), len(others)) < FEWEST:
         return ClassScores(name, count, len(real), agreement=agreement)
     measured = min(count, len(held_out))
     distance, floor = (
-        frechet_distance(Statistics.of([rows[:measured]]), Statistics.of([others]))
-        for rows, others in ((generated, real), (held_out, beside))
+        frechet_distance(Statistics.of([rows[:measured]]), Statistics.of([real_rows]))
+        for rows, real_rows in ((generated, real), (held_out, others))
     )
     pairs = min(measured, len(real))
     precision, recall = precision_recall(generated[:pairs], real[:pairs])

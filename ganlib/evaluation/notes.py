@@ -1,0 +1,88 @@
+"""Sentences of the report: what was scored, and what to consider before the scores are trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ganlib.tasks import sheet_side
+
+if TYPE_CHECKING:
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation.config import EvaluationConfig
+    from ganlib.evaluation.reference import Reference
+    from ganlib.evaluation.scores import Score
+    from ganlib.tasks import Sampler
+    from ganlib.trained import TrainedModel
+
+EXAMPLES = 5  # maximum number of events or skipped images in a sentence
+
+
+def describe_run(
+    model: TrainedModel, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig
+) -> list[str]:
+    """Describes the data, the generator and the feature space."""
+    facts, generator = model.facts, config.generator
+    shape = "x".join(map(str, dataset.image_shape))
+    steps = f"from step {model.step(generator)} of {facts['last_step']}"
+    sentences = [
+        f"{dataset.count('train')} training and {dataset.count('test')} test images of {dataset.name}, {shape} pixels.",
+        f"The {generator} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
+    ]
+    extractor = reference.extractor
+    if "test_accuracy" in extractor.facts:
+        accuracy, chance = extractor.facts["test_accuracy"], extractor.facts["chance"]
+        sentences.append(
+            f"The feature extractor, {extractor.name}, classifies {accuracy:.1%} of test images correctly "
+            f"(chance {chance:.1%})."
+        )
+    if model.task.takes_label:
+        all_classes = len(model.sheet_classes) == sheet_side(model.image_shape)  # the number of rows
+        rows = "one class per row" if all_classes else "these classes from the top"
+        sentences.append(f"The pictures show {rows}: {', '.join(model.sheet_classes)}.")
+    return sentences
+
+
+def note_problems(model: TrainedModel, dataset: PreparedDataset, reference: Reference, count: int) -> list[str]:
+    """Notes problems of the reference, the training and the data.
+
+    Args:
+        model: The trained model.
+        dataset: The images it was trained on.
+        reference: The real images it is compared with.
+        count: Number of generated images.
+    """
+    notes, skipped = reference.notes(count), dataset.manifest["skipped"]
+    events = [event for event in model.events if not event["reaction"].startswith("stopped")]
+    if events:
+        texts = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in events]
+        rest = f" and {len(texts) - EXAMPLES} more" if len(texts) > EXAMPLES else ""
+        notes.append(f"Problems during training: {'; '.join(texts[:EXAMPLES])}{rest}. See history.jsonl for details.")
+    if model.facts["stopped"]:
+        notes.append(f"Training stopped at {model.facts['stopped']}.")
+    for split, counts in dataset.manifest["splits"].items():
+        empty = [name for name, images in counts["classes"].items() if not images]
+        if empty:
+            classes = f"{len(empty)} of {len(dataset.classes)}, such as {empty[0]}"
+            notes.append(f"Classes without {split} images: {classes}.")
+    notes += dataset.notes
+    if skipped:
+        examples = "; ".join(f"{item['name']} ({item['reason']})" for item in skipped[:EXAMPLES])
+        rest = "; for the others, see manifest.json of the dataset" if len(skipped) > EXAMPLES else ""
+        notes.append(f"Skipped because unusable: {len(skipped)} images, {examples}{rest}.")
+    return notes
+
+
+def note_fewer_samples(count: int, sampler: Sampler) -> list[str]:
+    """Notes that fewer than `count` samples can be generated, if that is so."""
+    if sampler.available is None or count <= sampler.available:
+        return []
+    return [f"Samples are generated from the held-out images: {sampler.available} are scored, not {count}."]
+
+
+def note_better_than_real(distance: Score, reference: Reference) -> list[str]:
+    """Notes that generated images score better than real ones, if the extractor was trained on the training images."""
+    if distance.floor is None or distance.value >= distance.floor or "test_accuracy" not in reference.extractor.facts:
+        return []
+    reason = "the feature space was trained on the training images and favours images like them"
+    advice = "See recall and coverage for what is missing"
+    return [f"Generated images score better than held-out real ones: {reason}. {advice}."]
