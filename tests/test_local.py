@@ -39,6 +39,19 @@ SCORE = "fd_digits_classifier"
 # that takes it for one of them fails at once.
 TRAP = "raise RuntimeError('a process imported what is not ours')\n"
 
+# Notes which packages each step imports after its process was forked, if it was.
+WATCHING = """
+import atexit, json, os, sys
+before = set()
+os.register_at_fork(after_in_child=lambda: before.update(sys.modules))
+def note():
+    if "ganlib.steps" in sys.modules and "--function_to_execute" in sys.argv:
+        old, new = ({name.partition(".")[0] for name in names} for names in (before, sys.modules))
+        with open(os.path.join(os.path.dirname(__file__), "imported.jsonl"), "a") as file:
+            file.write(json.dumps([sys.argv[-1], sorted(new - old)]) + chr(10))
+atexit.register(note)
+"""
+
 LOADING = """
 import json, sys
 import tensorflow as tf
@@ -76,6 +89,7 @@ class Run:
         for name in ("components", "pipelines"):
             (place / "own" / name).mkdir(parents=True, exist_ok=True)
             (place / "own" / name / "__init__.py").write_text(TRAP)
+        (place / "own" / "sitecustomize.py").write_text(WATCHING)
         options = [word for assignment in TINY for word in ("--set", assignment)]
         self.command = [str(Path(sys.executable).with_name("gan-pipelines")), "run", "--json", "--name", "tiny"]
         self.command += ["--root", f"../{ROOT}", *options]
@@ -272,6 +286,16 @@ def test_mlflow_shows_samples_by_step_the_report_and_the_generator(client, track
     assert model.source_run_id == run_id
 
 
+def test_no_step_imports_again_what_another_process_has(finished):
+    lines = (finished.place / "own" / "imported.jsonl").read_text().splitlines()
+    imported = dict(json.loads(line) for line in lines)
+    assert list(imported) == STEPS
+    heavy = {"tensorflow", "keras", "mlflow", "matplotlib", "sqlalchemy", "alembic"}
+    assert heavy.isdisjoint(imported.pop("prepare_data"))
+    heavy |= {"numpy", "scipy", "pandas", "sklearn", "kfp", "ganlib", "pydantic", "google"}
+    assert not [step for step, packages in imported.items() if heavy.intersection(packages)], imported
+
+
 def test_the_same_command_again_takes_every_step_from_the_cache(finished):
     first = finished.said
     again = Run(finished.place).start()
@@ -291,7 +315,7 @@ def test_the_compiled_file_loaded_back_runs_too(finished, tmp_path):
     assignments = [*TINY, "training.steps=2", "training.score_every=2", "training.sample_every=2"]
     assignments += [f"platform.{assignment}" for assignment in [*pods, f"checkpoints={tmp_path / 'home'}"]]
     config = settings.resolve(chosen=["digits"], assignments=assignments)
-    config = config.model_copy(update={"data": runner._bound(config, name="x", home=tmp_path).data})
+    config = config.model_copy(update={"data": runner._complete_config(config, name="x", home=tmp_path).data})
     compile_pipeline(config, tmp_path / "pipeline.yaml", platform=config.platform)
     [cache] = (finished.root / ".cache").iterdir()
     empty = tmp_path / "empty"
@@ -317,7 +341,7 @@ def test_a_run_keeps_its_settings_out_of_this_process(finished, tmp_path, monkey
     """A notebook that starts two runs gets two stores."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)
-    with runner._environment(runner._inherited(tmp_path / "failure.json", "sqlite:///there.db")):
+    with runner._environment(runner._step_environment(tmp_path / "failure.json", "sqlite:///there.db")):
         assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///there.db"
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert dict(os.environ) == before
@@ -367,13 +391,13 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
         chosen=[],
         assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}", "data.size=16"],
     )
-    first = runner._bound(config, name="first", home=tmp_path / "home")
+    first = runner._complete_config(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())
     assert first.data.source.test_fraction == 0.5
     assert (first.training.run_name, first.training.home) == ("first", str(tmp_path / "home"))
-    assert runner._bound(config, name="second", home=tmp_path).data == first.data
+    assert runner._complete_config(config, name="second", home=tmp_path).data == first.data
     Image.new("L", (16, 16), 9).save(folder / "4.png")
-    assert runner._bound(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
+    assert runner._complete_config(config, name="first", home=tmp_path).data.fingerprint != first.data.fingerprint
 
 
 def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
@@ -382,7 +406,7 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
     def home(given):
         config = settings.resolve(chosen=["digits"], assignments=[f"training.home={given}"])
-        return runner._bound(config, name="tiny", home=tmp_path / "runs" / "tiny" / "training").training.home
+        return runner._complete_config(config, name="tiny", home=tmp_path / "runs" / "tiny" / "training").training.home
 
     assert home("kept/here") == str(tmp_path / "kept" / "here")
     assert home("~/kept") == str(tmp_path / "user" / "kept")
@@ -392,4 +416,4 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
 def test_an_address_of_a_source_stays_as_it_is(address):
-    assert runner._found("path", address) == address
+    assert runner._locate("path", address) == address

@@ -23,6 +23,7 @@ from ganlib.evaluation import Evaluation
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.kubeflow.package import to_arguments
 from pipelines.local import containers
+from pipelines.local.forked import forked_steps
 from pipelines.local.summary import Result
 from pipelines.local.terminal import step_log
 from pipelines.local.writable import check_writable
@@ -67,10 +68,17 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
         ValueError: The images cannot be used, or a folder is not writable.
     """
     root = root.resolve()
-    folder = root / name
     check_writable(root, name, home=config.training.home, target=config.export.target)
-    if image is None:
-        _check_scratch()
+    if image is not None:
+        return _run(config, name=name, root=root, image=image)
+    _check_scratch()
+    environment = _python_environment() | _subprocess_environment()
+    with forked_steps(environment, at_once=not (root / name).exists()):
+        return _run(config, name=name, root=root, image=None)
+
+
+def _run(config: RunConfig, *, name: str, root: Path, image: str | None) -> Result:
+    folder = root / name
     config = _complete_config(config, name=name, home=folder / "training")
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
@@ -196,13 +204,19 @@ def _tracking(root: Path) -> str:
 
 def _step_environment(failure: Path, uri: str) -> dict[str, str]:
     """Returns environment variables for the steps. They print without buffering and write failures to a file."""
-    environment = {steps.FAILURE_FILE: str(failure), "PYTHONUNBUFFERED": "1", "MLFLOW_TRACKING_URI": uri}
+    environment = {steps.FAILURE_FILE: str(failure), "MLFLOW_TRACKING_URI": uri, **_python_environment()}
+    if isinstance(sys.stdout, progress.Screen):  # only this process knows whether there is a terminal
+        environment[progress.FORMAT] = "json"
+    return environment
+
+
+def _python_environment() -> dict[str, str]:
+    """Returns environment variables for Python in all steps."""
+    environment = {"PYTHONUNBUFFERED": "1"}
     # KFP starts a step with `python -m`, which imports from the current directory first. Files there must not
     # replace a library, unless the command itself was imported from there.
     if Path.cwd() != Path(storage.__file__).parent.parent:
         environment["PYTHONSAFEPATH"] = "1"
-    if isinstance(sys.stdout, progress.Screen):  # only this process knows whether there is a terminal
-        environment[progress.FORMAT] = "json"
     return environment
 
 
