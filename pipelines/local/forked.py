@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import locale
 import os
 import socket
 import subprocess
@@ -18,6 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kfp.local import subprocess_task_handler
+
+from ganlib import storage
+from ganlib.environment import OUTPUT_ERRORS
 
 PROGRAM = "kfp.dsl.executor_main"
 MODULES = (
@@ -35,6 +39,25 @@ MODULES = (
 )
 LIGHT_STEPS = ("prepare_data",)  # they need none of these libraries, so they do not wait for them
 Run = Callable[..., int]
+
+
+def python_environment() -> dict[str, str]:
+    """Returns environment variables for Python in all steps."""
+    environment = {"PYTHONUNBUFFERED": "1"}
+    # KFP starts a step with `python -m`, which imports from the current directory first. Files there must not
+    # replace a library, unless the command itself was imported from there.
+    if Path.cwd() != Path(storage.__file__).parent.parent:
+        environment["PYTHONSAFEPATH"] = "1"
+    return environment
+
+
+def subprocess_environment() -> dict[str, str]:
+    """Returns environment variables for steps in subprocesses, which share the home of the user."""
+    return {
+        # KFP decodes the output of steps with this encoding, and fails on invalid bytes.
+        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{OUTPUT_ERRORS}",
+        "KERAS_HOME": os.devnull,  # Keras neither reads nor writes settings
+    }
 
 
 @contextmanager
