@@ -33,6 +33,7 @@ FAMILIES = {"data", "tasks", "models", "objectives", "evaluation"}
 STACK = (BOTTOM, {"data", "models", "objectives"}, {"tasks"}, {"trained"}, {"evaluation"}, {"training"}, {"export"})
 MAY_IMPORT = {name: set().union(*STACK[: max(1, level)]) for level, layer in enumerate(STACK) for name in layer} | {
     "steps": BOTTOM,
+    "step_server": BOTTOM | {"steps"},
     "scoring": set().union(*STACK[:5]),
     "config": set().union(*STACK),
     "__init__": set(),

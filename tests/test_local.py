@@ -39,6 +39,19 @@ SCORE = "fd_digits_classifier"
 # that takes it for one of them fails at once.
 TRAP = "raise RuntimeError('a process imported what is not ours')\n"
 
+# Notes which packages each step imports after its process was forked, if it was.
+WATCHING = """
+import atexit, json, os, sys
+before = set()
+os.register_at_fork(after_in_child=lambda: before.update(sys.modules))
+def note():
+    if "ganlib.steps" in sys.modules and "--function_to_execute" in sys.argv:
+        old, new = ({name.partition(".")[0] for name in names} for names in (before, sys.modules))
+        with open(os.path.join(os.path.dirname(__file__), "imported.jsonl"), "a") as file:
+            file.write(json.dumps([sys.argv[-1], sorted(new - old)]) + chr(10))
+atexit.register(note)
+"""
+
 LOADING = """
 import json, sys
 import tensorflow as tf
@@ -76,6 +89,7 @@ class Run:
         for name in ("components", "pipelines"):
             (place / "own" / name).mkdir(parents=True, exist_ok=True)
             (place / "own" / name / "__init__.py").write_text(TRAP)
+        (place / "own" / "sitecustomize.py").write_text(WATCHING)
         options = [word for assignment in TINY for word in ("--set", assignment)]
         self.command = [str(Path(sys.executable).with_name("gan-pipelines")), "run", "--json", "--name", "tiny"]
         self.command += ["--root", f"../{ROOT}", *options]
@@ -270,6 +284,16 @@ def test_mlflow_shows_samples_by_step_the_report_and_the_generator(client, track
     [model] = client.search_logged_models([tracked.info.experiment_id])
     assert model.name == "generator"
     assert model.source_run_id == run_id
+
+
+def test_no_step_imports_again_what_another_process_has(finished):
+    lines = (finished.place / "own" / "imported.jsonl").read_text().splitlines()
+    imported = dict(json.loads(line) for line in lines)
+    assert list(imported) == STEPS
+    heavy = {"tensorflow", "keras", "mlflow", "matplotlib", "sqlalchemy", "alembic"}
+    assert heavy.isdisjoint(imported.pop("prepare_data"))
+    heavy |= {"numpy", "scipy", "pandas", "sklearn", "kfp", "ganlib", "pydantic", "google"}
+    assert not [step for step, packages in imported.items() if heavy.intersection(packages)], imported
 
 
 def test_the_same_command_again_takes_every_step_from_the_cache(finished):

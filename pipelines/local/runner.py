@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import locale
 import os
 import sys
 import tempfile
@@ -18,11 +17,12 @@ from kfp import local
 from ganlib import progress, steps, storage, tracking
 from ganlib.config import RunConfig
 from ganlib.data import describe, print_description, survey
-from ganlib.environment import OUTPUT_ERRORS, escape_output, report_ignored_settings
+from ganlib.environment import escape_output, report_ignored_settings
 from ganlib.evaluation import Evaluation
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.kubeflow.package import to_arguments
 from pipelines.local import containers
+from pipelines.local.forked import forked_steps, python_environment, subprocess_environment
 from pipelines.local.summary import Result
 from pipelines.local.terminal import step_log
 from pipelines.local.writable import check_writable
@@ -67,10 +67,17 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
         ValueError: The images cannot be used, or a folder is not writable.
     """
     root = root.resolve()
-    folder = root / name
     check_writable(root, name, home=config.training.home, target=config.export.target)
-    if image is None:
-        _check_scratch()
+    if image is not None:
+        return _run(config, name=name, root=root, image=image)
+    _check_scratch()
+    environment = python_environment() | subprocess_environment()
+    with forked_steps(environment, at_once=not (root / name).exists()):
+        return _run(config, name=name, root=root, image=None)
+
+
+def _run(config: RunConfig, *, name: str, root: Path, image: str | None) -> Result:
+    folder = root / name
     config = _complete_config(config, name=name, home=folder / "training")
     root.mkdir(parents=True, exist_ok=True)
     uri = _tracking(root)
@@ -81,7 +88,7 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
     environment = _step_environment(failure, uri)
     if image is None:
         runner, code = local.SubprocessRunner(use_venv=False), _code_digest()
-        environment |= _subprocess_environment()
+        environment |= subprocess_environment()
         with step_log(folder / "log.txt"):
             report_ignored_settings()
     else:
@@ -196,23 +203,10 @@ def _tracking(root: Path) -> str:
 
 def _step_environment(failure: Path, uri: str) -> dict[str, str]:
     """Returns environment variables for the steps. They print without buffering and write failures to a file."""
-    environment = {steps.FAILURE_FILE: str(failure), "PYTHONUNBUFFERED": "1", "MLFLOW_TRACKING_URI": uri}
-    # KFP starts a step with `python -m`, which imports from the current directory first. Files there must not
-    # replace a library, unless the command itself was imported from there.
-    if Path.cwd() != Path(storage.__file__).parent.parent:
-        environment["PYTHONSAFEPATH"] = "1"
+    environment = {steps.FAILURE_FILE: str(failure), "MLFLOW_TRACKING_URI": uri, **python_environment()}
     if isinstance(sys.stdout, progress.Screen):  # only this process knows whether there is a terminal
         environment[progress.FORMAT] = "json"
     return environment
-
-
-def _subprocess_environment() -> dict[str, str]:
-    """Returns environment variables for steps in subprocesses, which share the home of the user."""
-    return {
-        # KFP decodes the output of steps with this encoding, and fails on invalid bytes.
-        "PYTHONIOENCODING": f"{locale.getpreferredencoding(do_setlocale=False)}:{OUTPUT_ERRORS}",
-        "KERAS_HOME": os.devnull,  # Keras neither reads nor writes settings
-    }
 
 
 @contextmanager
