@@ -369,7 +369,7 @@ def test_card_report_and_registered_model_say_what_a_label_is(labelled, monkeypa
     exec(code, made)  # our own; in a process of its own the other card's is run
     assert (made["images"].shape, made["images"].dtype) == ((16, 16, 16, 1), tf.uint8)
     page = scores.report.read_text()
-    assert "one class a row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
+    assert "one class per row: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
     [first, *_] = re.findall('<img src="data:image/png;base64,([^"]+)" alt="samples at step', page)
     with Image.open(io.BytesIO(base64.b64decode(first))) as growth, Image.open(scores.samples) as sheet:
         assert growth.height == sheet.height  # all rows, for each is another class

@@ -193,7 +193,7 @@ def assert_moments_agree(one, two, *, within):
 
 
 def test_two_replicas_in_bfloat16_stay_near_one(digits):
-    common = {"objective": Relativistic(), "model": MODELS["dcgan"], "task": LABELLED, "steps": 1}
+    common = {"objective": Relativistic(), "architecture": MODELS["dcgan"], "task": LABELLED, "steps": 1}
     one, two = (stepped(digits, replicas=replicas, precision="bfloat16", **common)[0] for replicas in (1, 2))
     assert_moments_agree(one, two, within=0.1)
 

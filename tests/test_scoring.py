@@ -168,7 +168,7 @@ def test_of_very_many_images_a_sample_is_used_except_for_the_distance(places, pi
     assert [score.name for score in some.scores] == [
         score.name for score in whole.scores if not score.name.startswith("fd_infinity")
     ]
-    assert "40 images beside 40 real ones" in some.scores[1].meaning
+    assert "40 generated and 40 real images" in some.scores[1].meaning
     assert some.notes[0].endswith("a random sample of 40 images is used, except for the distance.")
 
 
