@@ -118,7 +118,11 @@ def test_no_process_is_left_over(number):
         [sys.executable, "-c", HOLDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         process.stdout.readline()
-        [server] = servers(psutil.Process(process.pid))
+        deadline = time.monotonic() + 60
+        while not (found := servers(psutil.Process(process.pid))):  # it may not have its command line yet
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        [server] = found
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:
