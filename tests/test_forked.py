@@ -72,6 +72,16 @@ def servers(process=None):
     return [child for child in children if "ganlib.step_server" in child.cmdline()]
 
 
+def only_server(process=None):
+    """Waits for the server, which has its command line only a moment after its start."""
+    deadline = time.monotonic() + 60
+    while not (found := servers(process)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    [server] = found
+    return server
+
+
 def line_of(word, capsys):
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{word} ")]
     return line.split()[1:]
@@ -83,7 +93,7 @@ def test_each_step_is_a_process_of_its_own_with_the_environment_of_now(steps, mo
         monkeypatch.setenv("WORD", word)
         assert run(told, tmp_path) == 0
         found.append(line_of("here", capsys))
-    [server] = servers()
+    server = only_server()
     assert [(word, int(parent), libraries) for word, _, parent, libraries in found] == [
         ("first", server.pid, "True"),
         ("second", server.pid, "True"),
@@ -98,7 +108,7 @@ def test_a_step_that_ends_badly_has_its_exit_code_and_the_next_one_runs(steps, t
 
 def test_steps_run_as_usual_when_the_process_is_gone(steps, tmp_path, capsys):
     assert run(told, tmp_path) == 0
-    [server] = servers()
+    server = only_server()
     server.kill()
     server.wait()
     capsys.readouterr()
@@ -118,11 +128,7 @@ def test_no_process_is_left_over(number):
         [sys.executable, "-c", HOLDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         process.stdout.readline()
-        deadline = time.monotonic() + 60
-        while not (found := servers(psutil.Process(process.pid))):  # it may not have its command line yet
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        [server] = found
+        server = only_server(psutil.Process(process.pid))
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:
