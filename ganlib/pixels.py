@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HALF_RANGE = 127.5
+FULL_BATCH_PIXELS = 128 * 128  # of an image up to which batches are full
+
+
+def batch_size(image_shape: tuple[int, ...], *, limit: int) -> int:
+    """Returns how many images a network takes at once, so that large images do not fill the memory.
+
+    Args:
+        image_shape: Height, width and channels.
+        limit: The number for images of up to 128x128 pixels. Of larger ones there are fewer, with as many pixels.
+    """
+    return max(1, min(limit, limit * FULL_BATCH_PIXELS // (image_shape[0] * image_shape[1])))
 
 
 def to_model_range(images: Any) -> Any:

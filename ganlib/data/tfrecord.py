@@ -36,7 +36,7 @@ def example(image: bytes, label: int, target: bytes | None = None) -> tuple[byte
     if target is None:
         before, after = _around(len(image), label)
         return before, image, after
-    numbers = _field(1, _field(1, b"label") + _field(2, _field(INT64_LIST, _field(1, _varint(label % 2**64)))))
+    numbers = _label_entry(label)
     heads = _image_head(len(image)), _image_head(len(target), name=b"target")
     entries = [_head(1, len(head) + len(values)) + head for head, values in zip(heads, (image, target), strict=True)]
     length = sum(map(len, (*entries, image, target, numbers)))
@@ -59,9 +59,14 @@ def _around(size: int, label: int) -> tuple[bytes, bytes]:
     """Returns the bytes before and after an image in its example; they depend only on its size and label."""
     before = _image_head(size)
     before = _head(1, len(before) + size) + before
-    numbers = _field(INT64_LIST, _field(1, _varint(label % 2**64)))
-    after = _field(1, _field(1, b"label") + _field(2, numbers))
+    after = _label_entry(label)
     return _head(1, len(before) + size + len(after)) + before, after
+
+
+def _label_entry(label: int) -> bytes:
+    """Returns the entry of the label in the map from names to features."""
+    numbers = _field(INT64_LIST, _field(1, _varint(label % 2**64)))
+    return _field(1, _field(1, b"label") + _field(2, numbers))
 
 
 def _image_head(size: int, name: bytes = b"image") -> bytes:

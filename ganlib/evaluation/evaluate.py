@@ -166,7 +166,7 @@ def evaluate(
             held_out = closeness_to_training(real.load("test")[0], real)[0]
         scores.append(memorisation(closeness[0], held_out))
     if config.classification_accuracy:
-        scores += _measure_accuracy(model, dataset, config)
+        scores += _measure_accuracy(sampler, real, config)
     protocol = reference.protocol(count=count, generator=config.generator, averaged=True, seed=config.seed)
     protocol |= {"class_samples": len(class_sample)}
     by_class = per_class(class_sample, reference, real.classes)
@@ -208,16 +208,16 @@ def _rows(scores: Sequence[Score | ClassScores]) -> list[dict[str, Any]]:
     return [asdict(score) for score in scores]
 
 
-def _measure_accuracy(model: TrainedModel, dataset: PreparedDataset, config: EvaluationConfig) -> list[Score]:
+def _measure_accuracy(sampler: Sampler, real: PreparedDataset, config: EvaluationConfig) -> list[Score]:
     """Returns the classification accuracy scores, from images that no other score uses."""
-    if not model.task.takes_label:
+    if not sampler.takes_label:
         raise ValueError(
             "the classification accuracy score needs a generator with classes: expected "
             "task.conditional=true. Received: evaluation.classification_accuracy=True"
         )
     seed = streams.key("classification accuracy", config.seed)
-    real, sampler = model.task.real(dataset), model.sampler(config.generator, dataset)
-    count = min(training_count(real), sampler.available or training_count(real))
+    count = training_count(real)
+    count = min(count, sampler.available or count)
     images, labels = _generate(sampler, count, seed=seed)
     if labels is None:
         raise ValueError("expected samples with the requested classes. Received: none")

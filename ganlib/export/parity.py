@@ -72,7 +72,7 @@ for signature in plan["signatures"]:
         first, second = (answer[name].numpy() for answer in answers)
         alike = first.dtype == values.dtype and first.shape == values.shape and (first == second).all()
         near = alike and np.abs(first.astype(float) - values.astype(float)).max() <= signature["tolerance"][name]
-        found["signatures"] &= bool(alike and near)
+        found["signatures"] &= bool(near)
     found["refuses"] &= all(refused(ask, read(path)) for path in signature["refused"])
 found["free"] = not any(name.partition(".")[0] in ("ganlib", "components", "pipelines") for name in sys.modules)
 print(json.dumps(found))

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from ganlib.schema import from_word
 from ganlib.tasks.base import LABEL, Match, Networks, Play, Signature, Task
 from ganlib.tasks.generation import Generation
-from ganlib.tasks.sampler import Sampler, Samples, Sheet, batch_size, sheet_labels, sheet_side
+from ganlib.tasks.sampler import Sampler, Samples, Sheet, sheet_labels, sheet_side
 
 AnyTask = Annotated[Generation, Field(), BeforeValidator(from_word)]
 """Any task. To add one, write its file and list it here."""
@@ -24,7 +24,6 @@ __all__ = [
     "Sheet",
     "Signature",
     "Task",
-    "batch_size",
     "sheet_labels",
     "sheet_side",
 ]

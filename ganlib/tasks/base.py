@@ -226,6 +226,10 @@ class Task(Config):
         """Returns the data whose test images samples are made from, if they are made from images."""
         return dataset
 
+    def sample_limit(self, dataset: PreparedDataset) -> int | None:
+        """Returns the largest number of samples, None if there is no limit."""
+        return None if self.samples_from == "seed" else self.held_out(dataset).count("test")
+
     def truth(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
         """Returns the true image of each sample, uint8 [N, H, W, C], or None where samples have none."""
         del examples

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ganlib.models.base import ImageShape
     from ganlib.tasks.base import Task
 
-BATCH_IMAGES, BATCH_PIXELS = 100, 100 * 128 * 128  # largest batch, in images and in pixels
+BATCH = 100  # images that a network makes at once, fewer of large ones
 SHEET_SIDE, SHEET_PIXELS = 10, 1280  # most images in a row of a sheet, and the width in pixels that limits them
 FEWEST_IN_A_ROW = 4
 
@@ -78,6 +78,9 @@ class Sampler:
         image_shape: Height, width and channels of the images.
         held_out: Data with the test images that samples are made from, if the task makes them from images.
         name: Name of the network; by default the first one that is shipped.
+
+    Attributes:
+        batch_size: Images that the network makes at once.
     """
 
     def __init__(
@@ -93,17 +96,20 @@ class Sampler:
         if task.samples_from == "images" and held_out is None:
             raise ValueError(f"expected a data set, since task={task.kind} makes samples from images. Received: none")
         self._task, self._shares, self._name = task, shares, name
-        self._held_out = None if held_out is None else task.held_out(held_out)
-        self._batch = batch_size(image_shape)
+        self._held_out = held_out
+        self.batch_size = pixels.batch_size(image_shape, limit=BATCH)
         self._side = sheet_side(image_shape)
         self._draw = tf.function(lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True)
 
     @property
+    def takes_label(self) -> bool:
+        """Whether a class can be asked for."""
+        return self._task.takes_label
+
+    @property
     def available(self) -> int | None:
         """Largest number of samples, None if there is no limit."""
-        if self._task.samples_from == "seed" or self._held_out is None:
-            return None
-        return self._held_out.count("test")
+        return None if self._held_out is None else self._task.sample_limit(self._held_out)
 
     def inputs(self, count: int, *, seed: int) -> dict[str, NDArray[Any]]:
         """Returns the network's inputs for the first `count` samples."""
@@ -123,25 +129,25 @@ class Sampler:
             ValueError: The count is not possible, or a label is invalid.
         """
         self._check(labels, count)
-        padded = -(-count // self._batch) * self._batch
+        padded = -(-count // self.batch_size) * self.batch_size
         label = None if labels is None else np.pad(labels, (0, padded - count))
         inputs: Mapping[str, Any] = {}
         if self._task.samples_from == "seed":
             inputs = self._task.inputs(padded, seed=seed, shares=self._shares, label=label, network=self._name)
-        for number, examples in enumerate(self._examples(count, self._batch)):
-            start = number * self._batch
+        for number, examples in enumerate(self._examples(count, self.batch_size)):
+            start = number * self.batch_size
             if examples:
                 key = streams.key("sample inputs", seed, number)
                 chosen = self._task.inputs(
-                    self._batch,
+                    self.batch_size,
                     seed=key,
                     shares=self._shares,
-                    label=None if label is None else label[start : start + self._batch],
+                    label=None if label is None else label[start : start + self.batch_size],
                     examples=examples,
                     network=self._name,
                 )
             else:
-                chosen = {name: values[start : start + self._batch] for name, values in inputs.items()}
+                chosen = {name: values[start : start + self.batch_size] for name, values in inputs.items()}
             with true_float32():
                 images = self._draw(chosen).numpy()
             truths, requested = self._task.truth(examples), chosen.get(LABEL)
@@ -161,7 +167,7 @@ class Sampler:
             return
         waiting: dict[str, NDArray[Any]] = {}
         yielded = 0
-        for examples in self._held_out.examples("test"):
+        for examples in self._task.held_out(self._held_out).examples("test"):
             waiting = {
                 name: np.concatenate([waiting[name], part]) if waiting else part for name, part in examples.items()
             }
@@ -209,11 +215,6 @@ class Sampler:
 def _pad(part: NDArray[Any], size: int) -> NDArray[Any]:
     """Pads a batch by repeating its last row."""
     return part if len(part) == size else np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-
-
-def batch_size(image_shape: ImageShape) -> int:
-    """Returns how many images a network makes at once, so that large images do not fill the memory."""
-    return max(1, min(BATCH_IMAGES, BATCH_PIXELS // (image_shape[0] * image_shape[1])))
 
 
 def sheet_side(image_shape: ImageShape) -> int:

@@ -10,7 +10,7 @@ from etils import epy
 
 from ganlib import storage, streams, tracking
 from ganlib.runtime import true_float32
-from ganlib.tasks import Sampler, batch_size
+from ganlib.tasks import Sampler
 from ganlib.trained import SAMPLES_FOLDER, TrainedModel, network_file, save_witness, witness_file
 
 with epy.lazy_imports():
@@ -49,7 +49,7 @@ def write_model(
                     held_out=dataset,
                     name=name,
                 )
-                count = min(WITNESSES, batch_size(dataset.image_shape), sampler.available or WITNESSES)
+                count = min(WITNESSES, sampler.batch_size, sampler.available or WITNESSES)
                 inputs = sampler.inputs(count, seed=streams.key("witness"))
                 file = network_file(folder, which, name)
                 file.parent.mkdir(exist_ok=True)

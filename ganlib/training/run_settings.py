@@ -68,9 +68,7 @@ class RunSettings:
     def score_count(self) -> int:
         """Samples in a score during training."""
         requested = self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
-        if self.task.samples_from == "seed":
-            return requested
-        count = min(requested, self.task.held_out(self.dataset).count("test"))
+        count = min(requested, self.task.sample_limit(self.dataset) or requested)
         if count < requested and self.config.score_samples:
             print(f"note: samples are made from {count} held-out images, so a score has no more of them", flush=True)
         return count

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Uint8Batches = Iterable[NDArray[np.uint8]]
 
-BATCH, BATCH_PIXELS = 250, 250 * 128 * 128  # maximum images and pixels in a batch
+BATCH = 250  # images that a network sees at once, fewer of large ones
 # Names that only scores of the canonical Inception network may have.
 CANONICAL = {"fd": "fid", "fd_infinity": "fid_infinity", "kd": "kid", "class_score": "inception_score"}
 
@@ -151,11 +151,6 @@ class FixedExtractor(Extractor):
         """Builds the extractor; `dataset` and `seed` are not used."""
         del dataset, seed
         return self.load(weights)
-
-
-def batch_size(image_shape: tuple[int, ...]) -> int:
-    """Returns the batch size for images [H, W, C]; it is smaller for large images, to limit the memory."""
-    return max(1, min(BATCH, BATCH_PIXELS // (image_shape[0] * image_shape[1])))
 
 
 def _rebatch(batches: Uint8Batches, size: int) -> Iterator[NDArray[np.uint8]]:

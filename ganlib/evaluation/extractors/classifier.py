@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ganlib.evaluation.extractors.base import Extractor, FittedExtractor, batch_size
+from ganlib import pixels
+from ganlib.evaluation.extractors.base import BATCH, Extractor, FittedExtractor
 from ganlib.evaluation.extractors.network import NetworkSettings, facts_on_test_images
 
 if TYPE_CHECKING:
@@ -30,5 +31,5 @@ class Classifier(Extractor):
         images, labels = dataset.load("train")
         network = self.network.train(images, labels, classes=len(dataset.classes), seed=seed)
         facts = facts_on_test_images(network, *dataset.load("test"))
-        name, batch = f"{dataset.name}_classifier", batch_size(dataset.image_shape)
+        name, batch = f"{dataset.name}_classifier", pixels.batch_size(dataset.image_shape, limit=BATCH)
         return FittedExtractor(name, network, dataset.classes, facts, batch=batch)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 
-from ganlib.evaluation.extractors.base import Extractor, FittedExtractor, batch_size
+from ganlib import pixels
+from ganlib.evaluation.extractors.base import BATCH, Extractor, FittedExtractor
 from ganlib.evaluation.extractors.network import NetworkSettings, facts_on_test_images
 
 with epy.lazy_imports():
@@ -41,7 +42,8 @@ class Rotation(Extractor):
         network = self.network.train(images, rotations, classes=len(ROTATIONS), seed=seed)
         facts = facts_on_test_images(network, *_rotate(dataset.load("test")[0]))
         # Rotations are not classes of the data, so `classes` is empty.
-        return FittedExtractor(f"{dataset.name}_rotation", network, (), facts, batch=batch_size(dataset.image_shape))
+        batch = pixels.batch_size(dataset.image_shape, limit=BATCH)
+        return FittedExtractor(f"{dataset.name}_rotation", network, (), facts, batch=batch)
 
 
 def _rotate(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
