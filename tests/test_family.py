@@ -18,7 +18,7 @@ from ganlib.objectives import Hinge, LeastSquares, Minimax, NonSaturating, Relat
 from ganlib.schema import parse
 from ganlib.tasks import AnyTask, Generation
 from ganlib.training import Adam, RmsProp, TrainConfig, train
-from ganlib.training.train_step import AUGMENTATION, INTERPOLATION, TrainStep
+from ganlib.training.train_step import AUGMENTATION, EPSILON, TrainStep
 
 OBJECTIVES = {
     "minimax": Minimax(),
@@ -62,7 +62,7 @@ def batch_of(dataset):
     """One batch with everything that any objective or task may need."""
     batch = LABELLED.draw(next(iter(dataset.batches(batch_size=8, seed=3))), seed=3, number=tf.constant(0, tf.int64))
     numbers = tf.random.stateless_uniform([8, 2, 7], [1, 2])
-    return {**batch, INTERPOLATION: tf.random.stateless_uniform([8], [3, 4]), AUGMENTATION: numbers}
+    return {**batch, EPSILON: tf.random.stateless_uniform([8], [3, 4]), AUGMENTATION: numbers}
 
 
 def changed(state, before):

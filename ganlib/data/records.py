@@ -61,9 +61,9 @@ class PreparedDataset:
         """
         folder = Path(folder)
         manifest = storage.read_json(folder / "manifest.json")
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"expected prepared data of format {FORMAT}. Received: format={found!r}")
+        stored_format = manifest.get("format") if isinstance(manifest, dict) else None
+        if stored_format != FORMAT:
+            raise ValueError(f"expected prepared data of format {FORMAT}. Received: format={stored_format!r}")
         if not manifest.keys() >= NEEDED:
             raise ValueError(f"expected a whole manifest.json; prepare the data anew. Received: folder={str(folder)!r}")
         for split in manifest["splits"].values():
@@ -174,8 +174,8 @@ class PreparedDataset:
             for examples in records:
                 yield {name: values.numpy() for name, values in examples.items()}
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            told = f"folder={str(self.folder)!r} ({tracking.error_summary(error)})"
-            raise ValueError(f"damaged images; prepare them anew. Received: {told}") from error
+            details = f"folder={str(self.folder)!r} ({tracking.error_summary(error)})"
+            raise ValueError(f"damaged images; prepare them anew. Received: {details}") from error
 
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Returns a whole split: uint8 [N, H, W, C] and int64 [N]."""
@@ -211,12 +211,12 @@ class PreparedDataset:
             raise ValueError(f"expected at least one batch of training images, {batch_size}. Received: images={count}")
         per_epoch, size = count // batch_size, count * int(np.prod(self.image_shape)) * (1 + self.paired)
         if size <= in_memory_bytes:
-            found = shuffling.from_memory(self._in_memory(), batch_size, per_epoch, seed=seed, start=start)
+            batches = shuffling.from_memory(self._in_memory(), batch_size, per_epoch, seed=seed, start=start)
         else:
             files = self._files("train")
             serialized = shuffling.from_files(files, batch_size, per_epoch, seed=seed, start=start)
-            found = serialized.map(lambda records: self._parse(records, batch_size))
-        return shuffling.mirror(found, batch_size, seed=seed, start=start) if self.flip else found
+            batches = serialized.map(lambda records: self._parse(records, batch_size))
+        return shuffling.mirror(batches, batch_size, seed=seed, start=start) if self.flip else batches
 
     def _in_memory(self) -> dict[str, tf.Tensor]:
         """Returns the training split as tensors, the same ones as long as any pipeline uses them."""
@@ -231,11 +231,11 @@ class PreparedDataset:
         return tensors
 
     def _verify(self, split: Split) -> None:
-        """Refuses shards of other images, once for each split: of equal images they have one size."""
+        """Verifies the SHA-256 of the shards, once per split: their size alone cannot tell two data sets apart."""
         for shard in [] if split in self._verified else self.manifest["splits"][split]["shards"]:
             if storage.sha256(self.folder / shard["file"]) != shard["sha256"]:
-                told = f"folder={str(self.folder)!r} ({shard['file']} is not that of the manifest)"
-                raise ValueError(f"damaged images; prepare them anew. Received: {told}")
+                details = f"folder={str(self.folder)!r} ({shard['file']} is not that of the manifest)"
+                raise ValueError(f"damaged images; prepare them anew. Received: {details}")
         self._verified.add(split)
 
     def _files(self, split: Split) -> list[str]:

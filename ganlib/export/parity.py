@@ -48,7 +48,7 @@ def refused(function, inputs):
     return False
 
 model = tf.saved_model.load(plan["saved_model"])
-found = {"saved_model": 0.0, "keras": 0.0, "signatures": True, "refuses": True}
+results = {"saved_model": 0.0, "keras": 0.0, "signatures": True, "refuses": True}
 for network in plan["networks"]:
     inputs = read(network["witness"])
     expected = inputs.pop("output")
@@ -57,11 +57,11 @@ for network in plan["networks"]:
     serve = lambda inputs: model.signatures[network["signature"]](
         **{name: tf.constant(values) for name, values in inputs.items()})["images"].numpy()
     call = lambda inputs: np.asarray(loaded(inputs, training=False))
-    found["saved_model"] = max(found["saved_model"], float(np.abs(serve(inputs) - expected).max()))
-    found["keras"] = max(found["keras"], float(np.abs(call(inputs) - expected).max()))
+    results["saved_model"] = max(results["saved_model"], float(np.abs(serve(inputs) - expected).max()))
+    results["keras"] = max(results["keras"], float(np.abs(call(inputs) - expected).max()))
     if "label" in inputs:
         unknown = dict(inputs, label=inputs["label"] * 0 - 1)
-        found["refuses"] &= refused(serve, unknown) and refused(call, unknown)
+        results["refuses"] &= refused(serve, unknown) and refused(call, unknown)
 for signature in plan["signatures"]:
     function = model.signatures[signature["name"]]
     ask = lambda inputs: function(**{name: tf.constant(values, function.structured_input_signature[1][name].dtype)
@@ -72,10 +72,10 @@ for signature in plan["signatures"]:
         first, second = (answer[name].numpy() for answer in answers)
         alike = first.dtype == values.dtype and first.shape == values.shape and (first == second).all()
         near = alike and np.abs(first.astype(float) - values.astype(float)).max() <= signature["tolerance"][name]
-        found["signatures"] &= bool(near)
-    found["refuses"] &= all(refused(ask, read(path)) for path in signature["refused"])
-found["free"] = not any(name.partition(".")[0] in ("ganlib", "components", "pipelines") for name in sys.modules)
-print(json.dumps(found))
+        results["signatures"] &= bool(near)
+    results["refuses"] &= all(refused(ask, read(path)) for path in signature["refused"])
+results["free"] = not any(name.partition(".")[0] in ("ganlib", "components", "pipelines") for name in sys.modules)
+print(json.dumps(results))
 """
 
 
@@ -134,18 +134,18 @@ class FreshProcess:
                     if signature.example
                 ],
             }
-            found = self._ask(plan)
+            results = self._run_check(plan)
         for name in ("saved_model", "keras"):
-            if not found[name] <= tolerance:
+            if not results[name] <= tolerance:
                 raise RuntimeError(
                     f"the exported {name} gives other images than training did, expected a difference of at most "
-                    f"export.tolerance={tolerance}. Received: difference={found[name]}"
+                    f"export.tolerance={tolerance}. Received: difference={results[name]}"
                 )
-        if not (found["signatures"] and found["free"] and found["refuses"]):
-            raise RuntimeError(f"the exported model failed its check. Received: {found}")
-        return found
+        if not (results["signatures"] and results["free"] and results["refuses"]):
+            raise RuntimeError(f"the exported model failed its check. Received: {results}")
+        return results
 
-    def _ask(self, plan: dict[str, Any]) -> dict[str, Any]:
+    def _run_check(self, plan: dict[str, Any]) -> dict[str, Any]:
         try:
             output, errors = self._process.communicate(json.dumps(plan) + "\n", timeout=SECONDS)
         except subprocess.TimeoutExpired as error:
@@ -155,8 +155,8 @@ class FreshProcess:
             ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}, no message"
             reason = errors.strip().splitlines()[-1:] or [ending]
             raise RuntimeError(f"the exported model cannot be loaded in a fresh process: {reason[0]}")
-        found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
-        return found
+        results: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+        return results
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ ImageShape = tuple[int, int, int]
 
 
 class Architecture(Config):
-    """A family of networks. Final classes add `kind` and their settings."""
+    """A family of networks. Concrete classes add `kind` and their settings."""
 
     kind: str
 

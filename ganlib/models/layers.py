@@ -57,8 +57,8 @@ class ReplicaDropout(keras.layers.Layer):
             return inputs
         # 16 bits decide an activation: half the random numbers of 32, and the rate is met to 1 in 65,536.
         threshold = round(self._rate * LEVELS)
-        kept = tf.cast(self._random(tf.shape(inputs), self._counter.next()) >= threshold, inputs.dtype)
-        return inputs * (kept * (LEVELS / (LEVELS - threshold)))
+        mask = tf.cast(self._random(tf.shape(inputs), self._counter.next()) >= threshold, inputs.dtype)
+        return inputs * (mask * (LEVELS / (LEVELS - threshold)))
 
     def _random(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Uniform uint16 numbers of the given shape, a slice of the global batch's stream."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from etils import epy
@@ -15,18 +15,17 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    Discriminator = Callable[[tf.Tensor], tf.Tensor]
     Terms = dict[str, tf.Tensor]
 
 
 class Objective(Config):
-    """The losses of generator and discriminator. Final classes add `kind`, settings and terms.
+    """The losses of generator and discriminator. Concrete classes add `kind`, settings and terms.
 
-    Images are float32 [N, H, W, C] in -1..1. The `discriminator` argument maps them to float32 logits [N, 1]. For
-    conditional tasks it already knows the condition. Within one update it runs once per image tensor and returns
-    the same logits for later calls; simultaneous updates of both networks share these logits.
+    `real` and `fake` are the discriminator's logits of real and of generated images, [N, 1] or one for each patch,
+    [N, h, w, 1]. Each term is a float32 scalar: the mean over the logits. The trainer accounts for replicas.
 
-    Each term is a float32 scalar: the mean over the given images. The trainer accounts for replicas.
+    A gradient penalty has two parts, so that the trainer alone differentiates: `penalty_points` returns the images at
+    which the gradient of the discriminator is penalised, and `penalties` turns the norms of the gradients into terms.
     """
 
     kind: str
@@ -51,31 +50,43 @@ class Objective(Config):
             )
 
     @abstractmethod
-    def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the terms of the discriminator's loss, by name. Only the discriminator is updated."""
 
     @abstractmethod
-    def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the terms of the generator's loss, by name. Gradients reach the generator through `fake`."""
 
-    def penalties(
-        self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, interpolation: tf.Tensor
-    ) -> Terms:
-        """Returns the gradient penalties: further terms of the discriminator's loss, by name.
+    @property
+    def generator_uses_real(self) -> bool:
+        """Whether `generator_terms` uses the logits of real images."""
+        return False
 
-        Call it before `discriminator_terms`, so that one forward pass gives both gradients and logits.
+    def penalty_points(self, real: tf.Tensor, fake: tf.Tensor, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the images at which the gradient of the discriminator is penalised.
 
         Args:
-            discriminator: Discriminator to penalise.
             real: Real images [N, H, W, C].
             fake: Generated images [N, H, W, C].
-            interpolation: float32 [N], uniform in 0..1, newly drawn for every update. A penalty at points between
-                real and generated images uses it to choose the points.
+            epsilon: float32 [N], uniform in 0..1, newly drawn for every update, for points between real and generated
+                images.
+
+        Returns:
+            Images [N, H, W, C] for each name in `penalty_terms`.
+        """
+        del real, fake, epsilon
+        return {}
+
+    def penalties(self, squared_norms: Mapping[str, tf.Tensor]) -> Terms:
+        """Returns the gradient penalties: further terms of the discriminator's loss, by name.
+
+        Args:
+            squared_norms: The squared norm of the gradient for each of the `penalty_points`, float32 [N] by name.
 
         Returns:
             One term for each name in `penalty_terms`.
         """
-        del discriminator, real, fake, interpolation
+        del squared_norms
         return {}
 
     @property
@@ -90,7 +101,7 @@ class Objective(Config):
 
     @property
     def penalty_every(self) -> int:
-        """Generator steps from one update with penalties to the next; the trainer scales penalties by it."""
+        """Lazy regularisation: generator steps from one update with penalties to the next, and the factor on them."""
         return 1
 
     @property
@@ -103,17 +114,21 @@ class Objective(Config):
         """Logit above which an image counts as real; None if only differences of logits have a meaning."""
         return 0.0
 
-    def accuracy(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-        """Returns the fraction of correctly classified images or, without `boundary`, of correctly ranked pairs."""
-        real_logits, fake_logits = discriminator(real), discriminator(fake)
+    def accuracy(self, real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+        """Returns the fraction of correctly classified logits or, without `boundary`, of correctly ranked pairs."""
         if self.boundary is None:
-            return fraction(real_logits > fake_logits)
-        return (fraction(real_logits > self.boundary) + fraction(fake_logits < self.boundary)) / 2.0
+            return fraction(real > fake)
+        return (fraction(real > self.boundary) + fraction(fake < self.boundary)) / 2.0
 
 
 def fraction(values: tf.Tensor) -> tf.Tensor:
     """Returns the fraction of boolean values that are true, as a float32 scalar."""
     return tf.reduce_mean(tf.cast(values, tf.float32))
+
+
+def zero_centred_penalty(squared_norms: tf.Tensor, *, weight: float) -> tf.Tensor:
+    """Returns weight/2 E[|grad D|^2] (Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, equation 9)."""
+    return 0.5 * weight * tf.reduce_mean(squared_norms)
 
 
 def mean(values: tf.Tensor) -> tf.Tensor:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from etils import epy
 from pydantic import Field, model_validator
 
-from ganlib.objectives.base import Objective
-from ganlib.objectives.gradients import zero_centred_penalty
+from ganlib.objectives.base import Objective, zero_centred_penalty
 
 with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    from ganlib.objectives.base import Discriminator, Terms
+    from ganlib.objectives.base import Terms
 
 
 def mean_log_sigmoid(logits: tf.Tensor) -> tf.Tensor:
@@ -43,19 +43,18 @@ class CrossEntropy(Objective, ABC):
             raise ValueError(f"r1_every needs r1. Received: r1_every={self.r1_every}")
         return self
 
-    def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the terms `real` and `fake`."""
-        return {
-            "real": -mean_log_sigmoid(discriminator(real)),
-            "fake": -mean_log_sigmoid(-discriminator(fake)),
-        }
+        return {"real": -mean_log_sigmoid(real), "fake": -mean_log_sigmoid(-fake)}
 
-    def penalties(
-        self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, interpolation: tf.Tensor
-    ) -> Terms:
+    def penalty_points(self, real: tf.Tensor, fake: tf.Tensor, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the real images for the term `r1`, if it has a weight."""
+        del fake, epsilon
+        return {} if self.r1 is None else {"r1": real}
+
+    def penalties(self, squared_norms: Mapping[str, tf.Tensor]) -> Terms:
         """Returns the term `r1`, r1/2 E[|grad D(x)|^2], if it has a weight."""
-        del fake, interpolation
-        return {} if self.r1 is None else {"r1": zero_centred_penalty(discriminator, real, weight=self.r1)}
+        return {} if self.r1 is None else {"r1": zero_centred_penalty(squared_norms["r1"], weight=self.r1)}
 
     @property
     def penalty_terms(self) -> tuple[str, ...]:

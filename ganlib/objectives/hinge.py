@@ -12,7 +12,7 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    from ganlib.objectives.base import Discriminator, Terms
+    from ganlib.objectives.base import Terms
 
 
 class Hinge(Objective):
@@ -20,14 +20,11 @@ class Hinge(Objective):
 
     kind: Literal["hinge"] = "hinge"
 
-    def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the terms `real`, E[max(0, 1 - D(x))], and `fake`, E[max(0, 1 + D(G(z)))]."""
-        return {
-            "real": mean(tf.nn.relu(1.0 - discriminator(real))),
-            "fake": mean(tf.nn.relu(1.0 + discriminator(fake))),
-        }
+        return {"real": mean(tf.nn.relu(1.0 - real)), "fake": mean(tf.nn.relu(1.0 + fake))}
 
-    def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `hinge`, -E[D(G(z))]."""
         del real
-        return {"hinge": -mean(discriminator(fake))}
+        return {"hinge": -mean(fake)}

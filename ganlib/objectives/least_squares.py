@@ -12,7 +12,7 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    from ganlib.objectives.base import Discriminator, Terms
+    from ganlib.objectives.base import Terms
 
 
 class LeastSquares(Objective):
@@ -20,17 +20,14 @@ class LeastSquares(Objective):
 
     kind: Literal["least_squares"] = "least_squares"
 
-    def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the terms `real`, E[(D(x) - 1)^2] / 2, and `fake`, E[D(G(z))^2] / 2."""
-        return {
-            "real": mean(tf.square(discriminator(real) - 1.0)) / 2.0,
-            "fake": mean(tf.square(discriminator(fake))) / 2.0,
-        }
+        return {"real": mean(tf.square(real - 1.0)) / 2.0, "fake": mean(tf.square(fake)) / 2.0}
 
-    def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `least_squares`, E[(D(G(z)) - 1)^2] / 2."""
         del real
-        return {"least_squares": mean(tf.square(discriminator(fake) - 1.0)) / 2.0}
+        return {"least_squares": mean(tf.square(fake - 1.0)) / 2.0}
 
     @property
     def boundary(self) -> float | None:

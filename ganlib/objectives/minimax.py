@@ -9,7 +9,7 @@ from ganlib.objectives.cross_entropy import CrossEntropy, mean_log_sigmoid
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from ganlib.objectives.base import Discriminator, Terms
+    from ganlib.objectives.base import Terms
 
 
 class Minimax(CrossEntropy):
@@ -21,7 +21,7 @@ class Minimax(CrossEntropy):
 
     kind: Literal["minimax"] = "minimax"
 
-    def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `minimax`, -log 2 for a discriminator that cannot tell real from fake."""
         del real
-        return {"minimax": mean_log_sigmoid(-discriminator(fake))}
+        return {"minimax": mean_log_sigmoid(-fake)}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ganlib.objectives.base import Objective
+from ganlib.objectives.base import Objective, zero_centred_penalty
 from ganlib.objectives.cross_entropy import mean_log_sigmoid
-from ganlib.objectives.gradients import zero_centred_penalty
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from ganlib.objectives.base import Discriminator, Terms
+    from ganlib.objectives.base import Terms
 
 
 class Relativistic(Objective):
@@ -27,28 +27,32 @@ class Relativistic(Objective):
     gamma: float = Field(default=0.1, gt=0.0)
     """Weight of the penalties R1 on real and R2 on generated images; try values that differ by a factor of four."""
 
-    def discriminator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `relativistic`, -E[log sigmoid(D(x) - D(G(z)))]."""
-        return {"relativistic": -mean_log_sigmoid(discriminator(real) - discriminator(fake))}
+        return {"relativistic": -mean_log_sigmoid(real - fake)}
 
-    def generator_terms(self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `relativistic`, -E[log sigmoid(D(G(z)) - D(x))]."""
-        return {"relativistic": -mean_log_sigmoid(discriminator(fake) - discriminator(real))}
+        return {"relativistic": -mean_log_sigmoid(fake - real)}
 
-    def penalties(
-        self, discriminator: Discriminator, real: tf.Tensor, fake: tf.Tensor, interpolation: tf.Tensor
-    ) -> Terms:
+    def penalty_points(self, real: tf.Tensor, fake: tf.Tensor, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the real images for the term `r1` and the generated ones for `r2`."""
+        del epsilon
+        return {"r1": real, "r2": fake}
+
+    def penalties(self, squared_norms: Mapping[str, tf.Tensor]) -> Terms:
         """Returns the terms `r1` and `r2`, gamma/2 E[|grad D|^2] at the real and at the generated images."""
-        del interpolation
-        return {
-            "r1": zero_centred_penalty(discriminator, real, weight=self.gamma),
-            "r2": zero_centred_penalty(discriminator, fake, weight=self.gamma),
-        }
+        return {name: zero_centred_penalty(squared_norms[name], weight=self.gamma) for name in self.penalty_terms}
 
     @property
     def penalty_terms(self) -> tuple[str, ...]:
         """`r1` and `r2`."""
         return "r1", "r2"
+
+    @property
+    def generator_uses_real(self) -> bool:
+        """True: each generated image is compared with a real one."""
+        return True
 
     @property
     def boundary(self) -> float | None:

@@ -47,20 +47,27 @@ class Match:
     Attributes:
         real: float32 [N, H, W, C] in -1..1.
         fake: The same shape, generated.
-        condition: Further inputs of the discriminator by name, the same for the real and the fake image of an index.
+        condition: Further inputs of the discriminator by name, shared by the real and the fake image at each index.
             Those of rank 4 are images, and an augmentation moves them with the images that they belong to.
         weight: Factor on the losses of both networks in this match.
+        pooled: What updates of the discriminator use in place of `fake`, such as images from earlier steps.
     """
 
     real: tf.Tensor
     fake: tf.Tensor
     condition: Mapping[str, tf.Tensor] = field(default_factory=dict)
     weight: float = 1.0
+    pooled: tf.Tensor | None = None
+
+    @property
+    def shown(self) -> tf.Tensor:
+        """The generated images that an update of the discriminator uses."""
+        return self.fake if self.pooled is None else self.pooled
 
 
 @dataclass(frozen=True)
 class Play:
-    """What a task makes of a batch.
+    """The generators' forward pass: images for each discriminator, and further terms of the generators' loss.
 
     Attributes:
         matches: What each discriminator compares, by the discriminator's name.
@@ -90,7 +97,7 @@ class Signature:
 
 
 class Task(Config):
-    """What the generators are asked to do. Final classes add `kind` and their settings."""
+    """What the generators are asked to do. Concrete classes add `kind` and their settings."""
 
     kind: str
 
@@ -142,7 +149,7 @@ class Task(Config):
         """
 
     def frozen(self, *, image_shape: ImageShape) -> dict[str, keras.Model]:
-        """Returns networks that only give features, the same ones at each call."""
+        """Returns networks that only give features, as for a perceptual loss; each call returns the same ones."""
         del image_shape
         return {}
 

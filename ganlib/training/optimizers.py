@@ -15,7 +15,7 @@ with epy.lazy_imports():
 
 
 class OptimizerConfig(Config):
-    """A rule that turns gradients into updates. Final classes add `kind` and their settings."""
+    """A rule that turns gradients into updates. Concrete classes add `kind` and their settings."""
 
     learning_rate: float = Field(default=2e-4, ge=0.0)
     """Step size, before any schedule; 0 keeps the networks as they are."""

@@ -6,8 +6,9 @@ updates the discriminators and the generators on the same generated images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from etils import epy
 
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
     from ganlib.training.state import TrainState
 
     Batch = dict[str, tf.Tensor]
-    Terms = dict[str, tf.Tensor]
-    Discriminator = Callable[[tf.Tensor], tf.Tensor]
+    Terms = dict[str, tf.Tensor]  # of a loss, which is their sum
+    Metrics = dict[str, tf.Tensor]
 
-AUGMENTATION, INTERPOLATION = "augmentation", "interpolation"  # random tensors of a batch besides those of the task
+AUGMENTATION, EPSILON = "augmentation", "epsilon"  # random tensors of a batch besides those of the task
 IMAGE_RANK = 4
+
+
+class Logits(NamedTuple):
+    """Logits of the discriminator of a match, for its real and its fake images: float32 [N, ...] each."""
+
+    real: tf.Tensor
+    fake: tf.Tensor
 
 
 class TrainStep:
@@ -72,10 +80,10 @@ class TrainStep:
             drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, key)
         if self._objective.has_penalties:
             key = streams.pair(streams.key("penalty", seed), number)
-            drawn[INTERPOLATION] = tf.random.stateless_uniform([count], key)
+            drawn[EPSILON] = tf.random.stateless_uniform([count], key)
         return drawn
 
-    def train_step(self, batch: Batch, penalise: bool) -> Terms:
+    def train_step(self, batch: Batch, with_penalties: bool) -> Metrics:
         """Updates the discriminators and then the generators, on the same real and fake images.
 
         With alternating updates the updated discriminators evaluate the fakes again. With simultaneous ones the logits
@@ -83,46 +91,42 @@ class TrainStep:
 
         Args:
             batch: This replica's part.
-            penalise: Whether the penalties of the objective are due.
+            with_penalties: Whether the penalties of the objective are due.
 
         Returns:
-            The terms by name, and metrics of the discriminators before their update.
+            The terms of the losses by name, and metrics of the discriminators before their update.
         """
         alternating = self._config.updates == "alternating"
         with tf.GradientTape(persistent=True) as tape:
             play = self._task.play(self._trained.networks, batch, training=True)
             matches = self._augment(play.matches, batch)
-            discriminators = self._discriminators(matches)
-            terms = self._discriminator_terms(batch, matches, discriminators, penalise=penalise)
+            logits, terms = self._discriminator_terms(batch, matches, with_penalties=with_penalties)
             discriminator_loss = self._loss(terms, self._trained.discriminator_optimizer)
             with tape.stop_recording():
-                metrics = self._discriminator_metrics(matches, discriminators)
+                metrics = self._discriminator_metrics(logits)
                 if alternating:
-                    discriminator_update = self._update_discriminators(tape, discriminator_loss)
-            if alternating:
-                discriminators = self._discriminators(matches)
-            generator_terms = _merge(play.terms(), self._generator_terms(matches, discriminators))
+                    update = self._update_discriminators(tape, discriminator_loss)
+            generator_terms = _merge(play.terms(), self._generator_terms(matches, logits, updated=alternating))
             generator_loss = self._loss(generator_terms, self._trained.generator_optimizer)
         if not alternating:
-            discriminator_update = self._update_discriminators(tape, discriminator_loss)
-        generator_update = self._update(
-            "generator", tape.gradient(generator_loss, self._generator_variables), self._generator_variables
-        )
+            update = self._update_discriminators(tape, discriminator_loss)
+        gradients = tape.gradient(generator_loss, self._generator_variables)
+        generator_update = self._update("generator", gradients, self._generator_variables)
         generators = {f"generator/{name}": value for name, value in generator_terms.items()}
-        return _merge(terms, generators, metrics, discriminator_update, generator_update)
+        return _merge(terms, generators, metrics, update, generator_update)
 
-    def discriminator_step(self, batch: Batch, penalise: bool) -> None:
+    def discriminator_step(self, batch: Batch, with_penalties: bool) -> None:
         """Updates the discriminators alone. Its terms are not recorded.
 
         Args:
             batch: This replica's part.
-            penalise: Whether the penalties of the objective are due.
+            with_penalties: Whether the penalties of the objective are due.
         """
         # Outside of the tape, since no gradient reaches the generators here.
         play = self._task.play(self._trained.networks, batch, training=True)
         matches = self._augment(play.matches, batch)
         with tf.GradientTape() as tape:
-            terms = self._discriminator_terms(batch, matches, self._discriminators(matches), penalise=penalise)
+            _, terms = self._discriminator_terms(batch, matches, with_penalties=with_penalties)
             loss = self._loss(terms, self._trained.discriminator_optimizer)
         self._update_discriminators(tape, loss)
 
@@ -132,60 +136,94 @@ class TrainStep:
         if not transforms:
             return matches
         numbers = tf.unstack(batch[AUGMENTATION], 2 * len(self._match_names), axis=1)
-        changed = {}
-        for place, name in enumerate(self._match_names):
-            match, (real, fake) = matches[name], numbers[2 * place : 2 * place + 2]
+        augmented = {}
+        for index, name in enumerate(self._match_names):
+            match, (real_numbers, fake_numbers) = matches[name], numbers[2 * index : 2 * index + 2]
             images = {key for key, value in match.condition.items() if value.shape.rank == IMAGE_RANK}
             if images:  # the condition belongs to both images, so all three are changed by the same numbers
-                fake = real
-            changed[name] = Match(
-                real=augmentation.augment(match.real, real, transforms=transforms),
-                fake=augmentation.augment(match.fake, fake, transforms=transforms),
+                fake_numbers = real_numbers
+            real_images = functools.partial(augmentation.augment, numbers=real_numbers, transforms=transforms)
+            fake_images = functools.partial(augmentation.augment, numbers=fake_numbers, transforms=transforms)
+            augmented[name] = Match(
+                real=real_images(match.real),
+                fake=fake_images(match.fake),
                 condition={
-                    key: augmentation.augment(value, real, transforms=transforms) if key in images else value
-                    for key, value in match.condition.items()
+                    key: real_images(value) if key in images else value for key, value in match.condition.items()
                 },
                 weight=match.weight,
+                pooled=None if match.pooled is None else fake_images(match.pooled),
             )
-        return changed
-
-    def _discriminators(self, matches: dict[str, Match]) -> dict[str, Discriminator]:
-        """Returns the discriminators as functions from images to logits, with the conditions of their matches."""
-        networks = self._trained.networks.discriminators
-        return {name: _evaluate_once(networks[name], match.condition) for name, match in matches.items()}
+        return augmented
 
     def _discriminator_terms(
-        self, batch: Batch, matches: dict[str, Match], discriminators: dict[str, Discriminator], *, penalise: bool
-    ) -> Terms:
-        terms: Terms = {}
+        self, batch: Batch, matches: dict[str, Match], *, with_penalties: bool
+    ) -> tuple[dict[str, Logits], Terms]:
+        """Returns the logits of each match, and the terms of the discriminators' loss."""
+        objective, logits, terms = self._objective, dict[str, Logits](), dict[str, tf.Tensor]()
+        with_penalties = with_penalties and objective.has_penalties
         for name, match in matches.items():
-            objective, discriminator = self._objective, discriminators[name]
+            # Every step returns the same terms, since steps with and without penalties are branches of one graph.
             penalties = dict.fromkeys(objective.penalty_terms, tf.zeros([]))
-            if penalise and objective.has_penalties:
-                # Before the other terms, because of the cache in `_evaluate_once`: a penalty on real or fake images
-                # needs a pass that its own tape records, and the other terms then use the logits of that pass.
-                values = objective.penalties(discriminator, match.real, match.fake, batch[INTERPOLATION])
+            points = objective.penalty_points(match.real, match.shown, batch[EPSILON]) if with_penalties else {}
+            logits[name], norms = self._evaluate(name, match, points)
+            if with_penalties:
+                values = objective.penalties(norms)
                 penalties = {term: value * objective.penalty_every for term, value in values.items()}
-            terms_of_match = {**objective.discriminator_terms(discriminator, match.real, match.fake), **penalties}
+            terms_of_match = {**objective.discriminator_terms(*logits[name]), **penalties}
             terms.update({f"{name}/{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})
-        return terms
+        return logits, terms
 
-    def _generator_terms(self, matches: dict[str, Match], discriminators: dict[str, Discriminator]) -> Terms:
+    def _evaluate(
+        self, name: str, match: Match, points: Mapping[str, tf.Tensor]
+    ) -> tuple[Logits, dict[str, tf.Tensor]]:
+        """Runs a discriminator once on the real images, the fake ones, and those at which its gradient is penalised.
+
+        Returns:
+            The logits of the real and of the fake images.
+            The squared norm of the gradient with respect to each image of `points`, float32 [N] by name.
+        """
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(points)
+            at_points = {term: self._discriminate(name, match, images) for term, images in points.items()}
+            # The logit of an image must not depend on the others: this is the gradient of the sum of all logits.
+            sums = {term: tf.reduce_sum(tf.cast(values, tf.float32)) for term, values in at_points.items()}
+        norms = {term: _squared_norms(tape.gradient(sums[term], images)) for term, images in points.items()}
+        evaluated = {images.ref(): at_points[term] for term, images in points.items()}
+        real, fake = (
+            evaluated[images.ref()] if images.ref() in evaluated else self._discriminate(name, match, images)
+            for images in (match.real, match.shown)
+        )
+        return Logits(real, fake), norms
+
+    def _discriminate(self, name: str, match: Match, images: tf.Tensor) -> tf.Tensor:
+        """Returns the logits of a discriminator."""
+        return self._trained.networks.discriminators[name]({"images": images, **match.condition}, training=True)
+
+    def _generator_terms(self, matches: dict[str, Match], before: dict[str, Logits], *, updated: bool) -> Terms:
+        """Returns the terms of the generators' loss.
+
+        Args:
+            matches: The matches.
+            before: Logits from before the update of the discriminators.
+            updated: Whether the discriminators were updated since.
+        """
         terms: Terms = {}
         for name, match in matches.items():
-            terms_of_match = self._objective.generator_terms(discriminators[name], match.real, match.fake)
+            real, fake = before[name]
+            if updated or match.pooled is not None:
+                fake = self._discriminate(name, match, match.fake)
+            if updated and self._objective.generator_uses_real:
+                real = self._discriminate(name, match, match.real)
             prefix = "" if len(matches) == 1 else f"{name}/"
+            terms_of_match = self._objective.generator_terms(real, fake)
             terms.update({f"{prefix}{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})
         return terms
 
-    def _discriminator_metrics(self, matches: dict[str, Match], discriminators: dict[str, Discriminator]) -> Terms:
+    def _discriminator_metrics(self, logits: dict[str, Logits]) -> Metrics:
         """Returns the accuracy and the loss without penalties, means over the matches."""
-        accuracies: list[tf.Tensor] = []
-        losses: list[tf.Tensor] = []
-        for name, match in matches.items():
-            accuracies.append(self._objective.accuracy(discriminators[name], match.real, match.fake))
-            losses.extend(self._objective.discriminator_terms(discriminators[name], match.real, match.fake).values())
-        return {ACCURACY: tf.add_n(accuracies) / len(matches), LOSS: tf.add_n(losses) / len(matches)}
+        accuracies = [self._objective.accuracy(*pair) for pair in logits.values()]
+        losses = [loss for pair in logits.values() for loss in self._objective.discriminator_terms(*pair).values()]
+        return {ACCURACY: tf.add_n(accuracies) / len(logits), LOSS: tf.add_n(losses) / len(logits)}
 
     def _loss(self, terms: Terms, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
         """Returns the loss: the sum of the terms, scaled if the optimizer scales losses.
@@ -194,50 +232,46 @@ class TrainStep:
         """
         return optimizer.scale_loss(tf.add_n(list(terms.values())) / self._replicas)
 
-    def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> Terms:
+    def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> Metrics:
         gradients = tape.gradient(loss, self._discriminator_variables)
         return self._update("discriminator", gradients, self._discriminator_variables)
 
-    def _update(self, kind: str, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> Terms:
-        """Applies gradients; returns the norm of the gradient, with several replicas that of each one's own batch.
+    def _update(self, which: str, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> Metrics:
+        """Applies gradients, and returns their global norm: with several replicas, that of each one's own gradients.
 
         An optimizer that scales losses skips an update whose gradients overflow, and halves its scale. Such a step has
         norm 0 and counts as skipped. At a scale of 1 or less the gradients themselves are invalid, so the norm stays
         infinite or NaN.
         """
-        optimizer = getattr(self._trained, f"{kind}_optimizer")
+        optimizers = {
+            "generator": self._trained.generator_optimizer,
+            "discriminator": self._trained.discriminator_optimizer,
+        }
+        optimizer = optimizers[which]
         if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer.apply(gradients, variables)
-            return {f"gradient/{kind}": self._norm(gradients)}
+            return {f"gradient/{which}": self._norm(gradients)}
         scale = tf.identity(optimizer.dynamic_scale.value)
         optimizer.apply(gradients, variables)
         norm = self._norm([None if gradient is None else gradient / scale for gradient in gradients])
         skipped = tf.logical_and(scale > 1.0, tf.logical_not(tf.math.is_finite(norm)))
         return {
-            f"gradient/{kind}": tf.where(skipped, 0.0, norm),
-            f"skipped/{kind}": tf.cast(skipped, tf.float32),
-            f"loss_scale/{kind}": scale,
+            f"gradient/{which}": tf.where(skipped, 0.0, norm),
+            f"skipped/{which}": tf.cast(skipped, tf.float32),
+            f"loss_scale/{which}": scale,
         }
 
     def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         return tf.linalg.global_norm(gradients) * self._replicas
 
 
-def _evaluate_once(network: keras.Model, condition: Mapping[str, tf.Tensor]) -> Discriminator:
-    """Returns the network as a function that evaluates each tensor once, so that the terms of a loss share one pass."""
-    logits: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
-
-    def discriminator(images: tf.Tensor) -> tf.Tensor:
-        if id(images) not in logits:
-            output = network({"images": images, **condition}, training=True)
-            logits[id(images)] = images, output  # keeps the tensor, and so its id, alive
-        return logits[id(images)][1]
-
-    return discriminator
+def _squared_norms(gradients: tf.Tensor) -> tf.Tensor:
+    """Returns the squared norm of each image's gradient, float32 [N], also if the network has lower precision."""
+    return tf.reduce_sum(tf.square(tf.cast(gradients, tf.float32)), axis=[1, 2, 3])
 
 
-def _merge(*groups: Terms) -> Terms:
-    """Returns all terms. A term that took the place of another would be missing in a loss or in the history."""
+def _merge(*groups: Metrics) -> Metrics:
+    """Merges dicts, and refuses two values of one name, since one of them would be lost without a word."""
     merged: Terms = {}
     for group in groups:
         if repeated := sorted(merged.keys() & group.keys()):

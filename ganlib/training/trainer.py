@@ -1,7 +1,7 @@
 """The training loop.
 
-The way of one update: `Trainer.run` calls `_run_steps`, a loop over steps in one graph. Each step calls
-`_update_replicas`, which runs `TrainStep.discriminator_step` and `TrainStep.train_step` on every replica.
+The calls of one update: `Trainer.run` calls the graph `_run_steps`, whose loop body `step` calls `_update_replicas`,
+which runs `TrainStep.discriminator_step` and `TrainStep.train_step` on every replica.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ganlib.training.state import TrainState
 
     Batch = dict[str, tf.Tensor]
-    Terms = dict[str, tf.Tensor]
+    Metrics = dict[str, tf.Tensor]
 
 Row = dict[str, float]
 SPEED = "speed/steps_per_second"
@@ -98,7 +98,7 @@ class Trainer:
             callbacks: Called in this order when they are due. Their rows may have values that are infinite or NaN.
 
         Returns:
-            Whether the run is over; False where a stop was requested before, without a call of the callbacks.
+            True if the run has ended; False if a stop was requested first, and then the callbacks were not called.
         """
         state, clock, iterator, noise_seed = self.state, self.state.clock, None, None
         intervals = [self._config.steps_per_loop, *(callback.every for callback in callbacks if callback.every)]
@@ -153,7 +153,7 @@ class Trainer:
         drawn = batches.map(lambda number, batch: self._train_step.draw(batch, seed=seed, number=number))
         return self._strategy.experimental_distribute_dataset(drawn.prefetch(tf.data.AUTOTUNE))
 
-    def _run_steps(self, iterator: Any, count: tf.Tensor, start: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
+    def _run_steps(self, iterator: Any, count: tf.Tensor, start: tf.Tensor, learning_rate_scale: tf.Tensor) -> Metrics:
         """Makes `count` steps in the graph.
 
         Args:
@@ -171,18 +171,18 @@ class Trainer:
         def step(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             with tf.device("CPU:0"):  # on a GPU, the host would wait for what depends on the step alone
                 number = start + tf.cast(index, tf.int64)
-                due = tf.equal(tf.math.floormod(number, every), 0)
+                penalties_due = tf.equal(tf.math.floormod(number, every), 0)
                 scheduled = self._schedule(number, learning_rate_scale)
             trained.generator_optimizer.learning_rate = scheduled[GENERATOR_RATE]
             trained.discriminator_optimizer.learning_rate = scheduled[DISCRIMINATOR_RATE]
             batches = [iterator.get_next() for _ in range(self._objective.discriminator_steps)]
             if every == 1:
-                terms = self._update_replicas(batches, penalise=True)
+                terms = self._update_replicas(batches, with_penalties=True)
             else:  # two graphs, since `strategy.run` does not support a branch within
                 terms = tf.cond(
-                    due,
-                    lambda: self._update_replicas(batches, penalise=True),
-                    lambda: self._update_replicas(batches, penalise=False),
+                    penalties_due,
+                    lambda: self._update_replicas(batches, with_penalties=True),
+                    lambda: self._update_replicas(batches, with_penalties=False),
                 )
             self._compile(self._update_averages)(scheduled[EMA_DECAY])
             terms = {**terms, **scheduled}
@@ -193,7 +193,7 @@ class Trainer:
         rows = tf.while_loop(lambda index, _: index < count, step, (tf.constant(0), rows))[1]
         return dict(zip(names, tf.unstack(tf.transpose(rows.stack()), len(names)), strict=True))
 
-    def _update_replicas(self, batches: list[Batch], *, penalise: bool) -> Terms:
+    def _update_replicas(self, batches: list[Batch], *, with_penalties: bool) -> Metrics:
         """Makes the updates of one step on all replicas.
 
         All batches but the last serve an update of the discriminators alone. The last one serves an update of the
@@ -204,11 +204,11 @@ class Trainer:
         """
         discriminator_step = self._compile(self._train_step.discriminator_step)  # one program for all of them
         for batch in batches[:-1]:
-            self._strategy.run(discriminator_step, args=(batch, penalise))
+            self._strategy.run(discriminator_step, args=(batch, with_penalties))
         names: list[str] = []
 
         def train_step(batch: Batch) -> tf.Tensor:
-            terms = self._train_step.train_step(batch, penalise)
+            terms = self._train_step.train_step(batch, with_penalties)
             names[:] = terms
             return tf.stack(list(terms.values()))  # so that one reduction serves all terms
 
@@ -217,10 +217,10 @@ class Trainer:
         return dict(zip(names, tf.unstack(means, len(names)), strict=True))
 
     def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns the function compiled by XLA, if the config says so. Batches are always drawn outside of it."""
+        """Returns the function, compiled by XLA if that is enabled. The input pipeline is never part of it."""
         return tf.function(function, autograph=False, jit_compile=True) if self._compiled else function
 
-    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> Terms:
+    def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> Metrics:
         """Returns the learning rates and the decay of the averages after `step` updates."""
         config = self._config
         factor = learning_rate_scale * learning_rate_factor(

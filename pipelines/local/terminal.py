@@ -75,10 +75,10 @@ class StepLog(io.TextIOBase):
             line = text  # of another thread
         plain = COLOUR.sub("", line)
         self._file.write(plain + "\n")
-        found = KFP_LINE.match(line)
-        if found:
-            self._take_kfp(line, found["time"], found["text"])
-        elif self._wanted(line):
+        kfp_match = KFP_LINE.match(line)
+        if kfp_match:
+            self._take_kfp(line, kfp_match["time"], kfp_match["text"])
+        elif self._is_shown(line):
             self._print(line.removeprefix(INDENT))
 
     def _take_progress(self, values: str) -> bool:
@@ -115,7 +115,7 @@ class StepLog(io.TextIOBase):
         self._gap = self._heading = False
         self._terminal.write((line if self._terminal.isatty() else COLOUR.sub("", line)) + "\n")
 
-    def _wanted(self, line: str) -> bool:
+    def _is_shown(self, line: str) -> bool:
         """Drops noise and what KFP says of a step's inputs and outputs; blank lines wait for the next line."""
         if self._dumping and DUMPED.match(line):
             self._dumping = line.rstrip() != DUMP_ENDS

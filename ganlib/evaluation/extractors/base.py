@@ -117,7 +117,7 @@ class FittedExtractor:
 
 
 class Extractor(Config):
-    """Settings of a feature extractor. Final classes add `kind` and their settings."""
+    """Settings of a feature extractor. Concrete classes add `kind` and their settings."""
 
     @abstractmethod
     def fit(self, dataset: PreparedDataset, *, seed: int, weights: Path | None = None) -> FittedExtractor:
