@@ -28,6 +28,8 @@ Purpose = Literal[
     "latents",
     "augmentation",
     "penalty",
+    "domain",
+    "pool",
     # samples
     "sample latents",
     "sample classes",

@@ -37,7 +37,7 @@ class TrainedModel:
         folder: The folder.
         facts: Config, steps, score and devices of the run.
         task: What the generator does.
-        networks: Names of the networks that are scored or shipped, the scored one first.
+        networks: Names of the networks that are shipped, the scored ones first.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
@@ -87,15 +87,18 @@ class TrainedModel:
         """Returns the step of the best or the last generator."""
         return int(self.facts[f"{which}_step"])
 
-    def sampler(self, which: Which, held_out: PreparedDataset | None = None) -> Sampler:
-        """Returns what draws images from the first network.
+    def sampler(self, which: Which, held_out: PreparedDataset | None = None, name: str | None = None) -> Sampler:
+        """Returns what draws images from a network.
 
         Args:
             which: The best generator, or the last one.
             held_out: Data whose test images samples are made from, where the task makes them from images.
+            name: Name of the network; by default the first one.
         """
-        network = self.network(which)
-        return Sampler(self.task, network, shares=self.shares, image_shape=self.image_shape, held_out=held_out)
+        network = self.network(which, name)
+        return Sampler(
+            self.task, network, shares=self.shares, image_shape=self.image_shape, held_out=held_out, name=name
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

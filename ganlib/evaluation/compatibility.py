@@ -51,7 +51,11 @@ def check_model(
             f"expected the images that the model was trained on, {model.facts['dataset']}. Received: "
             f"dataset={dataset.name!r} (sha256 {dataset.checksum}, not {trained_on})"
         )
-    notes = check_reference(reference, model.task.real(dataset))
+    notes = [
+        note
+        for name in model.task.scored
+        for note in check_reference(reference.of(name), model.task.real(dataset, name))
+    ]
     expected = {"measure": reference.measure, "extractor_sha256": reference.extractor.sha256}
     expected["dataset_sha256"] = reference.facts["dataset_sha256"]
     if any(protocol[name] != value for name, value in expected.items()):

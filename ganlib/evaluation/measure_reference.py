@@ -44,12 +44,24 @@ def measure_reference(
         dataset: Prepared real images.
         config: Feature space and other settings.
         output: Folder to create; it is written atomically.
-        task: Chooses the real images that samples are compared with; None means all images.
+        task: Chooses the real images that samples are compared with; None means all images. If it scores several
+            networks, each has a reference of its own.
 
     Returns:
         The reference, as `Reference.open(output)` would return it.
     """
-    dataset = DecodedDataset(dataset if task is None else task.real(dataset))
+    names = () if task is None else task.scored
+    real = [dataset] if task is None else [task.real(dataset, name) for name in names]
+    reference, *others = (_measure(part, config) for part in real)
+    reference.others.update(zip(names[1:], others, strict=True))
+    with storage.atomic_folder(output) as folder:
+        reference.save(folder)
+    return reference
+
+
+def _measure(dataset: PreparedDataset, config: EvaluationConfig) -> Reference:
+    """Returns the reference of the images that one network is compared with."""
+    dataset = DecodedDataset(dataset)
     weights = None if config.inception_weights is None else storage.fetch(config.inception_weights)
     settings = config.space(labelled=len(dataset.classes) > 1)
     extractor = settings.fit(dataset, seed=config.seed, weights=weights)
@@ -69,8 +81,6 @@ def measure_reference(
     count = reference.sample_count(config.samples)
     floor_count = reference.floor_count(count)
     reference.known_floors[floor_count] = reference.floors(floor_count)
-    with storage.atomic_folder(output) as folder:
-        reference.save(folder)
     accuracy = extractor.facts.get("test_accuracy")
     learned = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "
     floor = f"floor {reference.floor(floor_count):.4f} ({floor_count} real images)"

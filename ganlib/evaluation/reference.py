@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = "gan-pipelines/reference@3"
 CLOSENESS = "test_closeness.npy"
+OTHERS = "others"  # folder of the references of other networks
 TRAIN_STATISTICS = "train_statistics.npz"
 REFERENCES = {"test": "the test images", "all": "all real images"}
 NEIGHBOURS = 500  # images whose distances to each other show whether they are similar
@@ -52,6 +53,7 @@ class Reference:
             training images.
         known_floors: Scores of the first held-out images, by their number.
         train_statistics: Mean and covariance of the training images, if `statistics` include the test images.
+        others: References of the other networks of a task by name, if it scores several.
     """
 
     extractor: FittedExtractor
@@ -62,6 +64,11 @@ class Reference:
     test_closeness: NDArray[np.float64] | None = None
     known_floors: dict[int, list[Score]] = field(default_factory=dict)
     train_statistics: Statistics | None = None
+    others: dict[str, Reference] = field(default_factory=dict)
+
+    def of(self, network: str) -> Reference:
+        """Returns the reference of a network: its own one, or this one."""
+        return self.others.get(network, self)
 
     @property
     def measure(self) -> str:
@@ -242,6 +249,8 @@ class Reference:
         if self.test_closeness is not None:
             with storage.atomic_file(folder / CLOSENESS) as temporary, temporary.open("wb") as file:
                 np.save(file, self.test_closeness, allow_pickle=False)
+        for name, other in self.others.items():
+            other.save(folder / OTHERS / name)
         floors = {count: [asdict(score) for score in scores] for count, scores in self.known_floors.items()}
         storage.write_json(folder / "reference.json", {"format": FORMAT, "facts": self.facts, "floors": floors})
 
@@ -285,7 +294,9 @@ class Reference:
             )  # older versions saved no count; their floors are measured again when needed
         }
         closeness = np.load(folder / CLOSENESS, allow_pickle=False) if (folder / CLOSENESS).exists() else None
-        return cls(extractor, statistics, train, test, dict(saved["facts"]), closeness, floors, train_statistics)
+        others = {path.name: cls.open(path) for path in sorted((folder / OTHERS).glob("*"))}
+        facts = dict(saved["facts"])
+        return cls(extractor, statistics, train, test, facts, closeness, floors, train_statistics, others)
 
 
 def _measure(sample: Sample, statistics: Statistics, real: Sample, extractor: FittedExtractor) -> list[Score]:

@@ -7,23 +7,31 @@ from pydantic import BeforeValidator, Field
 from ganlib.schema import from_word
 from ganlib.tasks.base import LABEL, Match, Networks, Play, Signature, Task
 from ganlib.tasks.generation import Generation
+from ganlib.tasks.image_to_image import ImageToImageTask
+from ganlib.tasks.paired_translation import PairedTranslation
 from ganlib.tasks.sampler import Sampler, Samples, Sheet, sheet_labels, sheet_side
+from ganlib.tasks.unpaired_translation import UnpairedTranslation
 
-AnyTask = Annotated[Generation, Field(), BeforeValidator(from_word)]
+AnyTask = Annotated[
+    Generation | PairedTranslation | UnpairedTranslation, Field(discriminator="kind"), BeforeValidator(from_word)
+]
 """Any task. To add one, write its file and list it here."""
 
 __all__ = [
     "LABEL",
     "AnyTask",
     "Generation",
+    "ImageToImageTask",
     "Match",
     "Networks",
+    "PairedTranslation",
     "Play",
     "Sampler",
     "Samples",
     "Sheet",
     "Signature",
     "Task",
+    "UnpairedTranslation",
     "sheet_labels",
     "sheet_side",
 ]

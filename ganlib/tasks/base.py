@@ -33,11 +33,13 @@ class Networks:
         generators: Networks that make images. Their averages are scored and shipped.
         discriminators: Networks that classify images as real or fake. Each has the name of its match.
         frozen: Networks that only give features. They are not trained and not part of a checkpoint.
+        memory: Variables that a task changes while it plays, such as a pool of images. They are part of a checkpoint.
     """
 
     generators: dict[str, keras.Model]
     discriminators: dict[str, keras.Model]
     frozen: dict[str, keras.Model] = field(default_factory=dict)
+    memory: dict[str, keras.Variable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,11 @@ class Task(Config):
         """
         del architecture
 
-    def check_data(self, *, classes: int, paired: bool) -> None:
+    def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
         """Checks whether the task supports the data.
 
         Args:
-            classes: Number of the data's classes, 0 without labels.
+            classes: Names of the data's classes, empty without labels.
             paired: Whether each image has a target.
 
         Raises:
@@ -123,7 +125,7 @@ class Task(Config):
 
     @abstractmethod
     def generators(
-        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:
         """Builds the generators.
 
@@ -132,6 +134,8 @@ class Task(Config):
             image_shape: Height, width and channels of the data.
             classes: Number of the data's classes, 0 without labels.
             dtype: Keras dtype policy.
+            seed: Seed of random layers, such as dropout. None builds the same weights without random layers: networks
+                that are scored and shipped.
         """
 
     @abstractmethod
@@ -151,6 +155,16 @@ class Task(Config):
     def frozen(self, *, image_shape: ImageShape) -> dict[str, keras.Model]:
         """Returns networks that only give features, as for a perceptual loss; each call returns the same ones."""
         del image_shape
+        return {}
+
+    def memory(self, *, image_shape: ImageShape, batch_size: int) -> dict[str, keras.Variable]:
+        """Returns the variables that the task changes while it plays, by name.
+
+        Args:
+            image_shape: Height, width and channels of the data.
+            batch_size: Images in a global batch.
+        """
+        del image_shape, batch_size
         return {}
 
     def batches(self, dataset: PreparedDataset, *, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
@@ -183,10 +197,15 @@ class Task(Config):
 
     @abstractmethod
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Returns the networks that are saved and shipped, by name; the first one is scored.
+        """Returns the networks that are saved and shipped, by name.
 
         Each takes a dict of named tensors and returns images, float32 [N, H, W, C] in -1..1.
         """
+
+    @property
+    @abstractmethod
+    def scored(self) -> tuple[str, ...]:
+        """Names of the shipped networks that are scored. The best state is the one with the lowest mean distance."""
 
     @property
     def samples_from(self) -> Literal["seed", "images"]:
@@ -214,7 +233,7 @@ class Task(Config):
             shares: Share of each class among the real images, empty without labels.
             label: Requested class, one for all samples or one for each. By default classes are drawn as in the data.
             examples: If samples are made from images, `count` held-out examples, arrays by name.
-            network: Name of the shipped network; by default the first one.
+            network: Name of the shipped network; by default the first one that is scored.
 
         Raises:
             ValueError: A class is asked for and the task takes none.
@@ -225,17 +244,28 @@ class Task(Config):
         """Whether a class can be asked for."""
         return False
 
-    def real(self, dataset: PreparedDataset) -> PreparedDataset:
-        """Returns the real images that samples are compared with: all, or a part of the data set."""
+    def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the real images that samples of a network are compared with: all, or a part of the data set."""
+        del network
         return dataset
 
-    def held_out(self, dataset: PreparedDataset) -> PreparedDataset:
-        """Returns the data whose test images samples are made from, if they are made from images."""
+    def held_out(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the data whose test images samples of a network are made from, if they are made from images."""
+        del network
         return dataset
 
-    def sample_limit(self, dataset: PreparedDataset) -> int | None:
-        """Returns the largest number of samples, None if there is no limit."""
-        return None if self.samples_from == "seed" else self.held_out(dataset).count("test")
+    def sample_limit(self, dataset: PreparedDataset, network: str | None = None) -> int | None:
+        """Returns the largest number of samples of a network, None if there is no limit."""
+        return None if self.samples_from == "seed" else self.held_out(dataset, network).count("test")
+
+    def passes(self, dataset: PreparedDataset, *, images: int) -> dict[str, float]:
+        """Returns how often training goes through each set of images, by the name of the set.
+
+        Args:
+            dataset: Prepared images.
+            images: Images of each set that training shows.
+        """
+        return {dataset.name: images / dataset.count("train")}
 
     def truth(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
         """Returns the true image of each sample, uint8 [N, H, W, C], or None where samples have none."""

@@ -50,19 +50,20 @@ class Generation(Task):
                 f"Received: model={architecture.kind}"
             )
 
-    def check_data(self, *, classes: int, paired: bool) -> None:
+    def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
         """Refuses class-conditional networks without labels."""
         del paired  # targets are ignored
-        if self.conditional and classes < 2:
+        if self.conditional and len(classes) < 2:
             raise ValueError(
                 "task.conditional needs images with labels of 2 classes or more; otherwise set task.conditional=false. "
-                f"Received: classes={classes}, conditional=True"
+                f"Received: classes={len(classes)}, conditional=True"
             )
 
     def generators(
-        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:
         """Builds the one generator."""
+        del seed  # nothing in it is random
         self.check_architecture(architecture)
         known = classes if self.conditional else 0
         build = architecture.generator  # type: ignore[attr-defined]  # checked above
@@ -92,6 +93,11 @@ class Generation(Task):
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
         """Returns the generator."""
         return generators
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The generator."""
+        return (GENERATOR,)
 
     def inputs(
         self,

@@ -63,6 +63,15 @@ class Sheet:
     per_sample: int
     labels: NDArray[np.int64] | None
 
+    @classmethod
+    def join(cls, sheets: Sequence[Sheet]) -> Sheet:
+        """Returns one sheet with the rows of all, which have the same columns; incomplete rows end with white."""
+        first, *others = sheets
+        if not others:
+            return first
+        rows = [np.pad(sheet.images, [(0, -len(sheet.images) % first.columns), *[(0, 0)] * 3], constant_values=255) for sheet in sheets]
+        return cls(np.concatenate(rows), first.columns, first.per_sample, None)
+
     def left_fraction(self, columns: int) -> float:
         """Returns the fraction of the width that `columns` columns take, rounded up to complete samples."""
         return min(1.0, -(-columns // self.per_sample) * self.per_sample / self.columns)
@@ -77,7 +86,7 @@ class Sampler:
         shares: Share of each class among the real images, empty without labels.
         image_shape: Height, width and channels of the images.
         held_out: Data with the test images that samples are made from, if the task makes them from images.
-        name: Name of the network; by default the first one that is shipped.
+        name: Name of the network; by default the first one that is scored.
 
     Attributes:
         batch_size: Images that the network makes at once.
@@ -109,7 +118,7 @@ class Sampler:
     @property
     def available(self) -> int | None:
         """Largest number of samples, None if there is no limit."""
-        return None if self._held_out is None else self._task.sample_limit(self._held_out)
+        return None if self._held_out is None else self._task.sample_limit(self._held_out, self._name)
 
     def inputs(self, count: int, *, seed: int) -> dict[str, NDArray[Any]]:
         """Returns the network's inputs for the first `count` samples."""
@@ -167,7 +176,7 @@ class Sampler:
             return
         waiting: dict[str, NDArray[Any]] = {}
         yielded = 0
-        for examples in self._task.held_out(self._held_out).examples("test"):
+        for examples in self._task.held_out(self._held_out, self._name).examples("test"):
             waiting = {
                 name: np.concatenate([waiting[name], part]) if waiting else part for name, part in examples.items()
             }
@@ -196,17 +205,22 @@ class Sampler:
         """Returns `count` images, uint8 [count, H, W, C]."""
         return np.concatenate([samples.images for samples in self.batches(count, seed=seed, labels=labels)])
 
-    def sheet(self, *, seed: int) -> Sheet:
+    def sheet(self, *, seed: int, share: int = 1) -> Sheet:
         """Returns up to a hundred samples to look at, each with what the task shows beside it.
 
         One class a row where classes can be asked for.
+
+        Args:
+            seed: Chooses the samples.
+            share: Number of networks that share a sheet; each has fewer rows.
         """
+        rows = max(1, self._side // share)
         pictures = len(next(self.batches(1, seed=seed)).pictures) if self._task.samples_from == "images" else 1
         per_row = max(1, self._side // pictures)
-        count = min(per_row * self._side, self.available or SHEET_SIDE**2)
+        count = min(per_row * rows, self.available or SHEET_SIDE**2)
         labels = None
         if self._task.takes_label:
-            labels = sheet_labels(len(self._shares), side=self._side, per_row=per_row)[:count]
+            labels = sheet_labels(len(self._shares), side=rows, per_row=per_row)[:count]
         groups = zip(*(samples.pictures for samples in self.batches(count, seed=seed, labels=labels)), strict=True)
         columns = np.stack([np.concatenate(parts) for parts in groups], axis=1)  # [N, pictures, H, W, C]
         return Sheet(columns.reshape(-1, *columns.shape[2:]), per_row * pictures, pictures, labels)

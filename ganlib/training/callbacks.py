@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from etils import epy
 
 from ganlib import pixels, streams
 from ganlib.progress import Progress, number
+from ganlib.tasks import Sheet
 from ganlib.trained import SAMPLES_FOLDER
 from ganlib.training.rows import NEAREST, VARIANCE
 from ganlib.training.strategy import is_chief, sum_over_workers
@@ -29,11 +31,11 @@ SAMPLES_KEY = "samples"
 
 
 class MeasureScore:
-    """Scores the averaged generator, and remembers the best.
+    """Scores the averaged generators, and remembers the best.
 
     Args:
         reference: What samples are compared with.
-        sampler: Draws from the averaged generator.
+        samplers: Draw from the averaged generators that are scored, by name. The score is their mean distance.
         checkpoints: Saves the state of the best score.
         strategy: Only the chief of its workers computes scores.
         every: Steps between two scores.
@@ -44,7 +46,7 @@ class MeasureScore:
     def __init__(
         self,
         reference: Reference,
-        sampler: Sampler,
+        samplers: Mapping[str, Sampler],
         checkpoints: Checkpoints,
         *,
         strategy: tf.distribute.Strategy,
@@ -53,48 +55,58 @@ class MeasureScore:
         seed: int,
     ) -> None:
         self.every: int | None = every
-        self._reference, self._sampler, self._checkpoints = reference, sampler, checkpoints
+        self._reference, self._samplers, self._checkpoints = reference, samplers, checkpoints
         self._strategy, self._count, self._seed = strategy, count, streams.key("training score", seed)
 
     @property
     def measure(self) -> str:
         """Name of the score in the history."""
-        return f"training/{self._reference.measure}"
+        several = len(self._samplers) > 1
+        return f"training/mean_{self._reference.measure}" if several else f"training/{self._reference.measure}"
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Adds the distance and the diversity to the row."""
+        """Adds the distance and the diversity to the row: of several networks, the mean and the lowest."""
         del step
-        measured = self._measure() if is_chief(self._strategy) else (0.0, 0.0, 0.0)
-        row[self.measure], row[VARIANCE], row[NEAREST] = sum_over_workers(self._strategy, measured)
+        names, chief = list(self._samplers), is_chief(self._strategy)
+        measured = [number for name in names for number in (self._measure(name) if chief else (0.0, 0.0, 0.0))]
+        numbers = sum_over_workers(self._strategy, measured)
+        distances, variances, nearest = numbers[::3], numbers[1::3], numbers[2::3]
+        if len(names) > 1:
+            measures = {name: self._reference.of(name).measure for name in names}
+            row |= {f"training/{name}/{measures[name]}": one for name, one in zip(names, distances, strict=True)}
+        row[self.measure] = sum(distances) / len(distances)
+        row[VARIANCE], row[NEAREST] = min(variances), min(nearest)
         state.clock.scores += 1
         if state.update_best(row[self.measure]):
             self._checkpoints.save_best(state)
 
-    def _measure(self) -> tuple[float, float, float]:
-        images = (samples.images for samples in self._sampler.batches(self._count, seed=self._seed))
-        features = self._reference.features(images)
-        variance, nearest = self._reference.diversity(features)
-        return self._reference.distance_of(features), variance, nearest
+    def _measure(self, name: str) -> tuple[float, float, float]:
+        sampler, reference = self._samplers[name], self._reference.of(name)
+        count = min(self._count, sampler.available or self._count)
+        features = reference.features(samples.images for samples in sampler.batches(count, seed=self._seed))
+        variance, nearest = reference.diversity(features)
+        return reference.distance_of(features), variance, nearest
 
 
 class SaveSamples:
-    """Saves a sheet of samples of the averaged generator, always from the same inputs.
+    """Saves a sheet of samples of the averaged generators, always from the same inputs.
 
     Args:
-        sampler: Draws from the averaged generator.
+        samplers: Draw from the averaged generators that are scored.
         tracker: Records the pictures, in its folder.
         every: Steps between two pictures.
     """
 
-    def __init__(self, sampler: Sampler, tracker: Tracker, *, every: int) -> None:
+    def __init__(self, samplers: Sequence[Sampler], tracker: Tracker, *, every: int) -> None:
         self.every: int | None = every
-        self._sampler, self._tracker = sampler, tracker
+        self._samplers, self._tracker = samplers, tracker
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
         """Writes one sheet."""
         del row, state
         path = sample_path(self._tracker.folder, step)
-        sheet = self._sampler.sheet(seed=streams.key("training sheet"))
+        share, seed = len(self._samplers), streams.key("training sheet")
+        sheet = Sheet.join([sampler.sheet(seed=seed, share=share) for sampler in self._samplers])
         pixels.save_grid(sheet.images, path, columns=sheet.columns)
         self._tracker.image(path, key=SAMPLES_KEY, step=step)
 

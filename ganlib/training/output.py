@@ -38,6 +38,7 @@ def write_model(
         facts: What else to record.
     """
     shipped = {"best": task.shipped(state.best_averaged()), "last": task.shipped(state.trained.averaged)}
+    others = [name for name in shipped["last"] if name not in task.scored]
     with storage.atomic_folder(output) as folder:
         for which, networks in shipped.items():
             for name, network in networks.items():
@@ -64,6 +65,6 @@ def write_model(
         best_step = last_step if best.step is None else best.step
         steps = {"best_step": best_step, "last_step": last_step, "best_score": best.score}
         ending = {"stopped": state.ending and state.ending.text, "rollbacks": state.health.rollbacks}
-        names = {"networks": list(shipped["last"])}
+        names = {"networks": [*task.scored, *others]}
         storage.write_json(folder / "model.json", {**facts, **names, **steps, **ending})
     return TrainedModel.open(output)

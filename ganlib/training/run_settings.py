@@ -68,7 +68,8 @@ class RunSettings:
     def score_count(self) -> int:
         """Samples in a score during training."""
         requested = self.config.score_samples or min(SCORE_SAMPLES, self.reference.sample_count(None))
-        count = min(requested, self.task.sample_limit(self.dataset) or requested)
+        limits = [self.task.sample_limit(self.dataset, name) or requested for name in self.task.scored]
+        count = min(requested, max(limits))
         if count < requested and self.config.score_samples:
             print(f"note: samples are made from {count} held-out images, so a score has no more of them", flush=True)
         return count

@@ -53,6 +53,7 @@ class Trained:
             "discriminator": self.networks.discriminators,
             "averaged": self.averaged,
         }
+        named.update({f"memory/{name}": variable for name, variable in self.networks.memory.items()})
         for group, models in groups.items():
             named.update({f"{group}/{name}": variable for name, variable in _named(models)})
         for group, optimizer in (
@@ -236,16 +237,19 @@ def build_state(
     """Builds networks, averages and optimizers; the same seed gives the same weights."""
     with runtime.keras_seed(streams.key("weights", config.seed)):
         with strategy.scope():
-            generators = task.generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype)
+            generators = task.generators(
+                architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed
+            )
             discriminators = task.discriminators(
                 architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed
             )
-            networks = Networks(generators, discriminators, task.frozen(image_shape=image_shape))
+            memory = task.memory(image_shape=image_shape, batch_size=config.batch_size)
+            networks = Networks(generators, discriminators, task.frozen(image_shape=image_shape), memory)
             generator_optimizer = _optimizer(config.generator_optimizer, networks.generators, dtype=dtype)
             discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators, dtype=dtype)
         # Outside the scope: the averages are on one device, and are drawn from there without a strategy. In float32,
         # so that what is scored and shipped does not depend on the precision of the training hardware.
-        averaged = task.generators(architecture, image_shape=image_shape, classes=classes, dtype="float32")
+        averaged = task.generators(architecture, image_shape=image_shape, classes=classes, dtype="float32", seed=None)
     for name, network in averaged.items():
         network.set_weights(networks.generators[name].get_weights())
     return TrainState(config.seed, Trained(networks, averaged, generator_optimizer, discriminator_optimizer))

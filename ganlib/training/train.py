@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,10 +85,11 @@ def train(
     """
     architecture.check(dataset.image_shape)
     task.check_architecture(architecture)
-    task.check_data(classes=len(dataset.classes), paired=dataset.paired)
+    task.check_data(classes=dataset.classes, paired=dataset.paired)
     config.check_channels(dataset.image_shape[2])
-    for note in check_reference(reference, task.real(dataset)):
-        print(f"note: {note}", flush=True)
+    for name in task.scored:
+        for note in check_reference(reference.of(name), task.real(dataset, name)):
+            print(f"note: {note}", flush=True)
     objective.check(judges_batches=architecture.judges_batches)
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
@@ -139,14 +141,8 @@ class _Run(RunSettings):
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
             record_settings(tracker, self.facts, self.dataset)
-            sampler = Sampler(
-                self.task,
-                next(iter(self.task.shipped(state.trained.averaged).values())),
-                shares=self.facts["class_shares"],
-                image_shape=self.dataset.image_shape,
-                held_out=self.dataset,
-            )
-            pictures = SaveSamples(sampler, tracker, every=self.config.sample_every)
+            samplers = self._samplers(state)
+            pictures = SaveSamples(list(samplers.values()), tracker, every=self.config.sample_every)
             for picture in pictures_after(self.home, state.clock.looked):
                 picture.unlink()
             if resumed:
@@ -170,7 +166,7 @@ class _Run(RunSettings):
                         self.dataset, batch_size=self.config.batch_size, seed=self.config.seed, start=start
                     ),
                     steps=self.config.steps,
-                    callbacks=self._callbacks(state, sampler, pictures, checkpoints, timer, tracker),
+                    callbacks=self._callbacks(state, samplers, pictures, checkpoints, timer, tracker),
                 )
             if self.chief and not ended:
                 checkpoints.save(state)
@@ -208,10 +204,25 @@ class _Run(RunSettings):
             )
         return state, resumed
 
+    def _samplers(self, state: TrainState) -> dict[str, Sampler]:
+        """Returns what draws from the averaged generators that are scored, by name."""
+        shipped = self.task.shipped(state.trained.averaged)
+        return {
+            name: Sampler(
+                self.task,
+                shipped[name],
+                shares=self.facts["class_shares"],
+                image_shape=self.dataset.image_shape,
+                held_out=self.dataset,
+                name=name,
+            )
+            for name in self.task.scored
+        }
+
     def _callbacks(
         self,
         state: TrainState,
-        sampler: Sampler,
+        samplers: Mapping[str, Sampler],
         pictures: SaveSamples,
         checkpoints: Checkpoints,
         timer: SaveOnTimer,
@@ -221,7 +232,7 @@ class _Run(RunSettings):
         config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
         seed, every, count = config.seed, config.score_every, self.score_count
         score = MeasureScore(
-            self.reference, sampler, checkpoints, strategy=self.strategy, every=every, count=count, seed=seed
+            self.reference, samplers, checkpoints, strategy=self.strategy, every=every, count=count, seed=seed
         )
         saves: list[Callback] = [SaveCheckpoint(checkpoints, every=config.checkpoint_every), timer]
         decisions: list[Callback] = [

@@ -1,0 +1,103 @@
+"""Images to target images, learned from pairs (pix2pix: Isola et al. 2017, https://arxiv.org/abs/1611.07004)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from etils import epy
+from pydantic import Field
+
+from ganlib import pixels
+from ganlib.tasks.base import Match, Networks, Play
+from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ganlib.data import PreparedDataset
+    from ganlib.models.base import Architecture, ImageShape
+    from ganlib.tasks.base import Batch
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+CONDITION = "condition"
+
+
+class PairedTranslation(ImageToImageTask):
+    """One generator from images to their targets, and a discriminator that sees an image beside its target.
+
+    The generator's loss has the term `l1`, the mean absolute difference to the target.
+    """
+
+    kind: Literal["paired_translation"] = "paired_translation"
+    l1_weight: float = Field(default=100.0, ge=0.0)
+    """Weight of the mean absolute difference to the target, pixels in -1..1."""
+    adversarial_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the adversarial terms; 0 trains by the difference alone."""
+
+    def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
+        """Refuses images without targets."""
+        del classes  # ignored
+        if not paired:
+            raise ValueError(
+                "task=paired_translation needs pairs of images (data.source.kind=paired_images). Received: single images"
+            )
+
+    def generators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
+    ) -> dict[str, keras.Model]:
+        """Builds the one generator."""
+        self.check_architecture(architecture)
+        build = architecture.generator  # type: ignore[attr-defined]  # checked above
+        return {GENERATOR: build(image_shape=image_shape, channels=image_shape[2], dtype=dtype, seed=seed)}
+
+    def discriminators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> dict[str, keras.Model]:
+        """Builds the one discriminator, which also takes the input as `condition`."""
+        build = architecture.discriminator
+        network = build(image_shape=image_shape, classes=0, dtype=dtype, seed=seed, condition_channels=image_shape[2])  # type: ignore[call-arg]  # of networks from images to images
+        return {DISCRIMINATOR: network}
+
+    def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
+        """Adds nothing."""
+        del seed, number
+        return batch
+
+    def play(self, networks: Networks, batch: Batch, *, training: bool) -> Play:
+        """Compares targets with generated images, each beside its input."""
+        images, targets = (pixels.to_model_range(batch[name]) for name in ("images", "targets"))
+        fake = networks.generators[GENERATOR]({IMAGE: images}, training=training)
+        match = Match(targets, fake, {CONDITION: images}, weight=self.adversarial_weight)
+        return Play({DISCRIMINATOR: match}, lambda: {"l1": self.l1_weight * tf.reduce_mean(tf.abs(fake - targets))})
+
+    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+        """Returns the generator."""
+        return generators
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The generator."""
+        return (GENERATOR,)
+
+    def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the targets."""
+        del network
+        return dataset.of("targets")
+
+    def truth(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
+        """Returns the targets."""
+        return examples["targets"]
+
+    def pictures(
+        self, samples: NDArray[np.uint8], inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.uint8]]:
+        """Returns input, output and target."""
+        del inputs
+        return [examples["images"], samples, examples["targets"]]

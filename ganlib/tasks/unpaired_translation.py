@@ -1,0 +1,197 @@
+"""Images of one domain to another and back, without pairs (CycleGAN: Zhu et al. 2017, arXiv 1703.10593)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from etils import epy
+from pydantic import Field, model_validator
+
+from ganlib import pixels, streams
+from ganlib.tasks.base import Match, Networks, Play
+from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+    from ganlib.tasks import pool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ganlib.data import PreparedDataset
+    from ganlib.models.base import Architecture, ImageShape
+    from ganlib.tasks.base import Batch
+
+FORWARD, BACKWARD = "forward", "backward"  # generators: from the source domain to the target domain, and back
+TARGET, SOURCE = "target", "source"  # discriminators, and the domains whose images they compare
+MATCHES = {TARGET: FORWARD, SOURCE: BACKWARD}  # each discriminator with the generator of its fakes
+DOMAINS = 2
+
+
+class UnpairedTranslation(ImageToImageTask):
+    """A generator for each direction between two domains, and a discriminator for each domain.
+
+    The domains are two classes of the data. Both generators are trained by both cycle terms: an image that is translated
+    and translated back should be the same again.
+    """
+
+    kind: Literal["unpaired_translation"] = "unpaired_translation"
+    source: str | None = None
+    """Class of the source domain; null means the first one of two classes."""
+    target: str | None = None
+    """Class of the target domain; null means the second one of two classes."""
+    cycle_weight: float = Field(default=10.0, ge=0.0)
+    """Weight of the cycle terms: the mean absolute difference to the image that was translated and back, in -1..1."""
+    identity_weight: float = Field(default=0.5, ge=0.0)
+    """Weight of the identity terms relative to cycle_weight: an image of the target domain should not change. It keeps
+    colours from being inverted."""
+    pool_size: int = Field(default=50, ge=0)
+    """Generated images of earlier steps that each discriminator is also shown, rounded down to complete batches; 0 shows
+    it new images only."""
+
+    @model_validator(mode="after")
+    def _check_domains(self) -> UnpairedTranslation:
+        if (self.source is None) != (self.target is None) or (self.source is not None and self.source == self.target):
+            raise ValueError(
+                "expected two different classes as task.source and task.target, or neither. "
+                f"Received: source={self.source}, target={self.target}"
+            )
+        return self
+
+    def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
+        """Refuses data without the two domains."""
+        del paired  # targets are ignored
+        missing = [name for name in (self.source, self.target) if name is not None and name not in classes]
+        if missing:
+            known = ", ".join(classes) or "none"
+            raise ValueError(f"expected a class of the data as a domain ({known}). Received: {missing[0]}")
+        if self.source is None and len(classes) != DOMAINS:
+            raise ValueError(
+                "task=unpaired_translation needs two classes as domains; of more, name two as task.source and "
+                f"task.target. Received: classes={len(classes)}"
+            )
+
+    def domains(self, dataset: PreparedDataset) -> tuple[PreparedDataset, PreparedDataset]:
+        """Returns the images of the source and of the target domain."""
+        source, target = (self.source, self.target) if self.source and self.target else dataset.classes
+        return dataset.of_class(source), dataset.of_class(target)
+
+    def generators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
+    ) -> dict[str, keras.Model]:
+        """Builds a generator for each direction."""
+        self.check_architecture(architecture)
+        build = architecture.generator  # type: ignore[attr-defined]  # checked above
+        return {
+            name: build(
+                image_shape=image_shape,
+                channels=image_shape[2],
+                dtype=dtype,
+                seed=None if seed is None else streams.key("dropout", seed, number),
+            )
+            for number, name in enumerate(MATCHES.values())
+        }
+
+    def discriminators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> dict[str, keras.Model]:
+        """Builds a discriminator for each domain."""
+        return {
+            name: architecture.discriminator(
+                image_shape=image_shape, classes=0, dtype=dtype, seed=streams.key("dropout", seed, DOMAINS + number)
+            )
+            for number, name in enumerate(MATCHES)
+        }
+
+    def memory(self, *, image_shape: ImageShape, batch_size: int) -> dict[str, keras.Variable]:
+        """Returns a pool for each discriminator, if there are any."""
+        names = MATCHES if self.pool_size else ()
+        return {name: pool.build(self.pool_size, image_shape=image_shape, batch_size=batch_size) for name in names}
+
+    def batches(self, dataset: PreparedDataset, *, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+        """Returns batches of `images` and `targets`, uint8 [N, H, W, C], which are not pairs.
+
+        Training goes through each domain at its own pace, in an order of its own.
+        """
+        source, target = (
+            domain.batches(batch_size=batch_size, seed=streams.key("domain", seed, number), start=start)
+            for number, domain in enumerate(self.domains(dataset))
+        )
+        zipped = tf.data.Dataset.zip((source, target))
+        return zipped.map(lambda one, other: {"images": one["images"], "targets": other["images"]})
+
+    def passes(self, dataset: PreparedDataset, *, images: int) -> dict[str, float]:
+        """Returns how often training goes through each domain."""
+        names = (self.source, self.target) if self.source and self.target else dataset.classes
+        domains = self.domains(dataset)
+        return {name: images / domain.count("train") for name, domain in zip(names, domains, strict=True)}
+
+    def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
+        """Adds what happens to the pools."""
+        drawn = dict(batch)
+        for index, name in enumerate(MATCHES if self.pool_size else ()):
+            key = streams.key("pool", seed, index)
+            values = pool.draw(batch["images"].shape[0], self.pool_size, key=key, number=number)
+            drawn.update({f"{name}/{what}": value for what, value in values.items()})
+        return drawn
+
+    def play(self, networks: Networks, batch: Batch, *, training: bool) -> Play:
+        """Translates both ways, and compares each translation with the other domain."""
+        real = {SOURCE: pixels.to_model_range(batch["images"]), TARGET: pixels.to_model_range(batch["targets"])}
+        origin = {TARGET: SOURCE, SOURCE: TARGET}
+        fake = {
+            name: networks.generators[direction]({IMAGE: real[origin[name]]}, training=training)
+            for name, direction in MATCHES.items()
+        }
+
+        def terms() -> dict[str, tf.Tensor]:
+            terms_by_name: dict[str, tf.Tensor] = {}
+            for name, direction in MATCHES.items():
+                generator = networks.generators[direction]
+                back = generator({IMAGE: fake[origin[name]]}, training=training)
+                terms_by_name[f"cycle_{name}"] = self.cycle_weight * tf.reduce_mean(tf.abs(back - real[name]))
+                if self.identity_weight:
+                    same = generator({IMAGE: real[name]}, training=training)
+                    weight = self.cycle_weight * self.identity_weight
+                    terms_by_name[f"identity_{name}"] = weight * tf.reduce_mean(tf.abs(same - real[name]))
+            return terms_by_name
+
+        return Play({name: Match(real[name], fake[name], pooled=self._pooled(networks, batch, name, fake[name])) for name in MATCHES}, terms)
+
+    def _pooled(self, networks: Networks, batch: Batch, name: str, fake: tf.Tensor) -> tf.Tensor | None:
+        """Returns what the discriminator is shown; None means the new images."""
+        if not self.pool_size:
+            return None
+        drawn = {what: batch[f"{name}/{what}"] for what in (pool.SLOT, pool.STORE, pool.SHOW_STORED)}
+        return pool.exchange(networks.memory[name], fake, drawn)
+
+    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+        """Returns both directions."""
+        return generators
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Both directions."""
+        return FORWARD, BACKWARD
+
+    def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the domain that a network translates to."""
+        source, target = self.domains(dataset)
+        return source if network == BACKWARD else target
+
+    def held_out(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the domain that a network translates from."""
+        source, target = self.domains(dataset)
+        return target if network == BACKWARD else source
+
+    def pictures(
+        self, samples: NDArray[np.uint8], inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.uint8]]:
+        """Returns input and output."""
+        del inputs
+        return [examples["images"], samples]
