@@ -42,13 +42,13 @@ class Tiny(ImageToImage):
     def check(self, image_shape):
         """Any shape will do."""
 
-    def generator(self, *, image_shape, channels, dtype):
+    def generator(self, *, image_shape, channels, dtype, seed):
         image = keras.Input(image_shape, name="image", dtype="float32")
         x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", dtype=dtype)(image)
         x = keras.layers.Conv2D(channels, 3, padding="same", activation="tanh", dtype="float32")(x)
         return keras.Model({"image": image}, x, name="generator")
 
-    def discriminator(self, *, image_shape, classes, dtype, seed):
+    def discriminator(self, *, image_shape, classes, dtype, seed, condition_channels=0):
         images = keras.Input(image_shape, name="images", dtype="float32")
         x = keras.layers.Conv2D(8, 4, strides=2, padding="same", activation="relu", dtype=dtype)(images)
         logits = keras.layers.Conv2D(1, 4, strides=2, padding="same", dtype="float32")(x)  # one for each patch
@@ -73,7 +73,7 @@ class There(Task):
 
     def generators(self, architecture, *, image_shape, classes, dtype):
         build = architecture.generator
-        return {name: build(image_shape=image_shape, channels=1, dtype=dtype) for name in ("there", "back")}
+        return {name: build(image_shape=image_shape, channels=1, dtype=dtype, seed=None) for name in ("there", "back")}
 
     def discriminators(self, architecture, *, image_shape, classes, dtype, seed):
         beside = keras.Input(image_shape, name="beside", dtype="float32")
@@ -482,7 +482,7 @@ def test_a_class_can_be_asked_for_where_samples_come_from_images(pairs):
 
 
 def test_a_network_without_labels_is_exported_beside_classes(tmp_path):
-    network = Tiny().generator(image_shape=SHAPE, channels=1, dtype="float32")
+    network = Tiny().generator(image_shape=SHAPE, channels=1, dtype="float32", seed=None)
     save_network(network, tmp_path / "plain.keras", classes=10)
     assert keras.models.load_model(tmp_path / "plain.keras").input["image"].shape == (None, *SHAPE)
     served = signatures({"there": network}, TASK, image_shape=SHAPE, classes=10)

@@ -67,18 +67,56 @@ class LatentToImage(Architecture):
 
 
 class ImageToImage(Architecture):
-    """A family whose generator makes images from images."""
+    """A family whose generator makes images from images.
+
+    Layers whose outputs serve as features are named `feature_0`, `feature_1`, ... in both networks.
+    """
+
+    @property
+    def multiple_of(self) -> int:
+        """Multiple that both sides of an image must be; 1 if any size will do."""
+        return 1
+
+    def multiple_at(self, image_shape: ImageShape) -> int:
+        """Returns the multiple that sides must be for a generator which was built for an image shape.
+
+        A network that is as deep as its image allows needs more than the smallest multiple, `multiple_of`.
+        """
+        del image_shape
+        return self.multiple_of
 
     @abstractmethod
-    def generator(self, *, image_shape: ImageShape, channels: int, dtype: str) -> keras.Model:
-        """Builds the generator of stock Keras layers only, so that its file can be loaded without this project.
+    def generator(self, *, image_shape: ImageShape, channels: int, dtype: str, seed: int | None) -> keras.Model:
+        """Builds the generator.
 
         Args:
             image_shape: Height, width and channels of what it takes; channels may count a mask too.
             channels: Channels of the images that it makes.
             dtype: Keras dtype policy, such as `float32` or `mixed_bfloat16`.
+            seed: Seed of random layers, such as dropout. None leaves them out, and the weights are the same: so the
+                network is scored and shipped, of stock Keras layers only, and its file can be loaded without this
+                project.
 
         Returns:
-            Network from a dict with `image`, float32 [N, *image_shape], to images, float32
-            [N, H, W, channels] in -1..1.
+            Network from a dict with `image`, float32 [N, H, W, C], to images, float32 [N, H, W, channels] in -1..1.
+            A fully convolutional one takes any height and width that are multiples of `multiple_at(image_shape)`.
+        """
+
+    @abstractmethod
+    def discriminator(
+        self, *, image_shape: ImageShape, classes: int, dtype: str, seed: int, condition_channels: int = 0
+    ) -> keras.Model:
+        """Builds the discriminator.
+
+        Args:
+            image_shape: Height, width, channels.
+            classes: Number of classes that a label chooses from, 0 for none.
+            dtype: Keras dtype policy, such as `float32` or `mixed_bfloat16`.
+            seed: Seed of random layers, such as dropout.
+            condition_channels: Channels of images that are judged together with the images, 0 for none.
+
+        Returns:
+            Network from a dict with `images`, float32 [N, H, W, C] in -1..1, and where there are channels of a
+            condition `condition`, float32 [N, H, W, condition_channels], to logits, one for each patch, float32
+            [N, h, w, 1].
         """

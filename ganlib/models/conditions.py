@@ -18,13 +18,13 @@ MOMENTUM = 0.9  # of batch norm's statistics: they average over ten steps, since
 
 
 def network_inputs(
-    name: str, shape: tuple[int, ...], classes: int
+    name: str, shape: tuple[int | None, ...], classes: int
 ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor, keras.KerasTensor | None]:
     """Returns the inputs of a network that takes an array and, where there are classes, a label.
 
     Args:
         name: Name of the input for the array.
-        shape: Of the array, without the batch.
+        shape: Of the array, without the batch. None stands for any length.
         classes: Number of classes; 0 leaves the label out.
 
     Returns:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from ganlib.models.base import ImageShape, LatentToImage
+from ganlib.models.base import Architecture, ImageShape, LatentToImage
 
 SMALLEST, LARGEST = 16, 1024
 BASE = 4  # shorter side of the smallest feature map, at least
 
 
-class Pyramid(LatentToImage, ABC):
+class Doubling(Architecture, ABC):
     """A family whose channels double with each stage away from the image, up to `max_width`."""
 
     kind: str
@@ -22,7 +23,7 @@ class Pyramid(LatentToImage, ABC):
     """Upper bound of the channels."""
 
     @model_validator(mode="after")
-    def _check_bound(self) -> Pyramid:
+    def _check_bound(self) -> Self:
         # A default below a width that the user has set gives way.
         if self.max_width < self.width and self.max_width != type(self).model_fields["max_width"].default:
             raise ValueError(
@@ -30,6 +31,16 @@ class Pyramid(LatentToImage, ABC):
                 f"Received: width={self.width}, max_width={self.max_width}"
             )
         return self
+
+    def channels(self, stage: int) -> int:
+        """Returns the channels of a stage; stage 0 is nearest to the image."""
+        return min(self.width * 2**stage, max(self.max_width, self.width))
+
+
+class Pyramid(Doubling, LatentToImage, ABC):
+    """A family that makes images from latents in stages of factor two."""
+
+    kind: str
 
     def check(self, image_shape: ImageShape) -> None:
         """Refuses shapes that stages of factor two cannot reach."""
@@ -52,7 +63,3 @@ class Pyramid(LatentToImage, ABC):
         """Returns the height and width of the smallest map."""
         scale = 2 ** self.stages(image_shape)
         return image_shape[0] // scale, image_shape[1] // scale
-
-    def channels(self, stage: int) -> int:
-        """Returns the channels of a stage; stage 0 is nearest to the image."""
-        return min(self.width * 2**stage, max(self.max_width, self.width))

@@ -1,0 +1,104 @@
+"""The U-Net of pix2pix (Isola et al. 2017, https://arxiv.org/abs/1611.07004)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from etils import epy
+from pydantic import Field
+
+from ganlib import streams
+from ganlib.models.base import ImageShape
+from ganlib.models.conditions import network_inputs
+from ganlib.models.convolutions import LEAK, Upsampling, normal, normalise, upsample
+from ganlib.models.patch import PatchDiscriminator
+from ganlib.models.pyramid import Doubling
+
+with epy.lazy_imports():
+    import keras
+
+KERNEL = 4
+SHALLOWEST, DEEPEST = 2, 8  # where the image chooses the depth
+DROPPED = 3  # levels of the decoder with dropout, from the smallest map on
+
+Tensor = Any  # keras.KerasTensor, and no types come with it
+
+
+class Unet(Doubling, PatchDiscriminator):
+    """An encoder, and a decoder that sees the encoder's map at each level, so that the details stay in place.
+
+    With `upsampling=transposed` it is, at 256 pixels, `unet_256` of the paper's authors.
+    """
+
+    kind: Literal["unet"] = "unet"
+    depth: int | None = Field(default=None, ge=1, le=10)
+    """How often the image is halved: its sides must be multiples of 2**depth. By default as often as both sides of the
+    image allow, up to 8 times."""
+    norm: Literal["batch", "instance"] = "batch"
+    """Normalisation of the generator: batch norm, or instance norm, which sees each image alone."""
+    dropout: float = Field(default=0.5, ge=0.0, le=0.99)
+    """Dropout rate of the generator in the first three levels of its decoder, in training only."""
+    upsampling: Upsampling = "resize"
+    """How the decoder doubles a map: `resize` (nearest pixels, then a convolution) leaves no checkerboard; `transposed`
+    convolutions are the classic."""
+
+    @property
+    def multiple_of(self) -> int:
+        """Two to the power of the depth, or of the smallest one that an image may choose."""
+        return 2 ** (SHALLOWEST if self.depth is None else self.depth)
+
+    @property
+    def smallest(self) -> int:
+        """At the innermost level one pixel must remain."""
+        return self.multiple_of
+
+    def multiple_at(self, image_shape: ImageShape) -> int:
+        """Two to the power of the depth that the image chooses."""
+        return 2 ** self.levels(image_shape)
+
+    def levels(self, image_shape: ImageShape) -> int:
+        """Returns the depth of the generator for an image shape."""
+        if self.depth is not None:
+            return self.depth
+        height, width, _ = image_shape
+        return max(level for level in range(DEEPEST + 1) if height % 2**level == 0 and width % 2**level == 0)
+
+    def generator(self, *, image_shape: ImageShape, channels: int, dtype: str, seed: int | None) -> keras.Model:
+        """Builds the generator."""
+        self.check(image_shape)
+        depth = self.levels(image_shape)
+        inputs, x, _ = network_inputs("image", (None, None, image_shape[2]), 0)
+        # A norm of a single pixel would be zero in instance norm and is noise at small batches.
+        single = min(image_shape[:2]) == 2**depth
+        maps = []
+        for level in range(depth):
+            x = keras.layers.Conv2D(self.channels(level), KERNEL, strides=2, padding="same", **self._settings(dtype))(x)
+            if level > 0 and not (single and level == depth - 1):
+                x = normalise(x, self.norm, dtype=dtype)
+            maps.append(x)
+            slope = LEAK if level < depth - 1 else 0.0
+            x = keras.layers.LeakyReLU(negative_slope=slope, dtype=dtype, name=f"feature_{level}")(x)
+        for level in reversed(range(1, depth)):
+            x = self._up(x, level, depth, seed, dtype)
+            x = keras.layers.Concatenate(dtype=dtype)([maps[level - 1], x])
+            x = keras.layers.ReLU(dtype=dtype)(x)
+        settings = {**self._settings(dtype), "use_bias": True}
+        x = upsample(x, channels, upsampling=self.upsampling, kernel=KERNEL, settings=settings)
+        images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
+        return keras.Model(inputs, images, name="generator")
+
+    def _up(self, x: Tensor, level: int, depth: int, seed: int | None, dtype: str) -> Tensor:
+        """Doubles the map of a level to the size of the one before."""
+        x = upsample(
+            x, self.channels(level - 1), upsampling=self.upsampling, kernel=KERNEL, settings=self._settings(dtype)
+        )
+        x = normalise(x, self.norm, dtype=dtype)
+        if seed is None or self.dropout == 0.0 or depth - level > DROPPED:
+            return x
+        from ganlib.models.layers import ReplicaDropout
+
+        return ReplicaDropout(self.dropout, seed=streams.key("dropout", seed, level), dtype=dtype)(x)
+
+    def _settings(self, dtype: str) -> dict[str, Any]:
+        # Under batch norm the authors' code has no biases, also in the two convolutions that no norm follows.
+        return {"use_bias": self.norm == "instance", "kernel_initializer": normal(), "dtype": dtype}
