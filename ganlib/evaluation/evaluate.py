@@ -20,7 +20,7 @@ from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.measures.memorisation import closeness_to_training
-from ganlib.evaluation.measures.paired import paired_scores, pixel_differences
+from ganlib.evaluation.measures.paired import PairedMeasures
 from ganlib.evaluation.measures.per_class import ClassScores, per_class
 from ganlib.evaluation.notes import describe_run, note_better_than_real, note_fewer_samples, note_problems
 from ganlib.evaluation.report import SHEET_COLUMNS, Contents, write_report
@@ -155,9 +155,9 @@ def evaluate(
     count, class_count = (min(number, sampler.available or number) for number in (count, max(count, CLASS_SAMPLES)))
     limit = min(count, max(catalogue.PAIRWISE_LIMIT, len(reference.test)))
     seed = streams.key("evaluation", config.seed)
-    class_sample, images, differences = _draw(sampler, class_count, reference, seed=seed, limit=limit)
+    class_sample, images, paired = _draw(sampler, class_count, reference, seed=seed, limit=limit)
     sample = class_sample.first(count)
-    scores = [*reference.score(sample), *paired_scores(differences), *reference.class_scores(class_sample)]
+    scores = [*reference.score(sample), *paired.scores(), *reference.class_scores(class_sample)]
     closeness = None
     if reference.test_closeness is not None:
         closeness = closeness_to_training(images, real)
@@ -238,28 +238,29 @@ def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfi
 
 def _draw(
     sampler: Sampler, count: int, reference: Reference, *, seed: int, limit: int
-) -> tuple[Sample, NDArray[np.uint8], list[NDArray[np.float64]]]:
+) -> tuple[Sample, NDArray[np.uint8], PairedMeasures]:
     """Generates samples, and keeps at most `limit` images in memory.
 
     Returns:
         Features, class probabilities and labels of `count` images.
         The first `limit` images.
-        Differences between the images and their true images, one array per batch; empty without true images.
+        Measures of the images against their true images; without true images, there are no scores.
     """
     first: list[NDArray[np.uint8]] = []
     labels: list[NDArray[np.int64]] = []
-    differences: list[NDArray[np.float64]] = []
+    paired = PairedMeasures()
 
     def images() -> Iterator[NDArray[np.uint8]]:
         for samples in sampler.batches(count, seed=seed):
             missing = limit - sum(map(len, first))
             first.extend([samples.images[:missing]] if missing > 0 else [])
             labels.extend([] if samples.labels is None else [samples.labels])
-            differences.extend([] if samples.truths is None else [pixel_differences(samples.images, samples.truths)])
+            if samples.truths is not None:
+                paired.add(samples.images, samples.truths)
             yield samples.images
 
     outputs = reference.extractor.all_outputs(images())
-    return Sample(*outputs, np.concatenate(labels) if labels else None), np.concatenate(first), differences
+    return Sample(*outputs, np.concatenate(labels) if labels else None), np.concatenate(first), paired
 
 
 def _generate(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:

@@ -7,8 +7,13 @@ import importlib.metadata
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ganlib import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 
@@ -72,6 +77,13 @@ def add_floors(scores: Sequence[Score], real: Sequence[Score]) -> list[Score]:
         else score
         for score in scores
     ]
+
+
+def mean_score(name: str, values: NDArray[np.float64], meaning: str) -> Score:
+    """Returns the mean of the values [N] of single images as a score, with its standard error if there are several."""
+    count = len(values)
+    error = float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else None
+    return Score(name, float(values.mean()), None, meaning, error, count=count)
 
 
 def fraction_error(hits: float, count: int) -> float:

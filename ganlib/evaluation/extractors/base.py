@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 BATCH = 250  # images that a network sees at once, fewer of large ones
 # Names that only scores of the canonical Inception network may have.
-CANONICAL = {"fd": "fid", "fd_infinity": "fid_infinity", "kd": "kid", "class_score": "inception_score"}
+CANONICAL = {
+    "fd": "fid",
+    "fd_infinity": "fid_infinity",
+    "kd": "kid",
+    "class_score": "inception_score",
+    "pds": "p_ids",
+    "uds": "u_ids",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class FittedExtractor:
     batch: int = BATCH
 
     def measure(self, word: str) -> str:
-        """Returns the full name of a measure; `fid`, `kid` and `inception_score` are those of the canonical network."""
+        """Returns the full name of a measure; `fid`, `kid`, `p_ids` and so on are those of the canonical network."""
         if self.canonical and word in CANONICAL:
             return f"{CANONICAL[word]}_{self.resize_mode}"
         return f"{word}_{self.name}"

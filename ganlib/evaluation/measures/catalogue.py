@@ -8,6 +8,7 @@ from etils import epy
 
 from ganlib.evaluation.measures import density_coverage, jackknife, precision_recall
 from ganlib.evaluation.measures.class_score import SPLITS, class_score
+from ganlib.evaluation.measures.discriminative import discriminative_scores, separable
 from ganlib.evaluation.measures.frechet import frechet_estimate
 from ganlib.evaluation.measures.kernel import kernel_distance
 from ganlib.evaluation.measures.memorisation import memorised_share
@@ -104,6 +105,26 @@ def _neighbour_values(generated: NDArray[np.float32], real: NDArray[np.float32])
 def pairwise_count(*counts: int) -> int:
     """Returns the number of images on each side for the measures that compare single images."""
     return min(*counts, PAIRWISE_LIMIT)
+
+
+def discriminative(features: NDArray[np.float32], truths: NDArray[np.float32], space: FittedExtractor) -> list[Score]:
+    """Returns how hard features [N, D] are to tell from those of their true images; nothing if they are too few.
+
+    The scores of the inputs are their floors. Applied to two halves of real images, the second score is also the
+    highest possible one.
+    """
+    count = min(len(features), PAIRWISE_LIMIT)
+    if separable(count, features.shape[1]):
+        return []
+    result = discriminative_scores(features[:count], truths[:count])
+    meanings = {
+        "pds": f"share of {count} images that a linear classifier takes for more real than their true images",
+        "uds": f"error of a linear classifier that tells {count} images from as many real ones",
+    }
+    return [
+        Score(space.measure(word), value, None, f"{meaning}; 0 to about 0.5, higher is better", error, count=count)
+        for (word, meaning), value, error in zip(meanings.items(), result[::2], result[1::2], strict=True)
+    ]
 
 
 def memorisation(closeness: NDArray[np.float64], held_out: NDArray[np.float64]) -> Score:
