@@ -18,6 +18,7 @@ from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import FixedExtractor, Reference, Sample, Score, Statistics, versions
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import expected_distance, frechet_distance
+from ganlib.evaluation.notes import note_reference
 from ganlib.evaluation.sample import draw_rows
 from ganlib.evaluation.scores import add_floors
 from ganlib.progress import Progress
@@ -134,7 +135,7 @@ def _score_against_reference(first: str, reference: Reference) -> Scoring:
         scores = [of_all, *(score for score in scores[1:] if score.name != infinity)]
     protocol = reference.protocol(count=count, generator="images", averaged="unknown", seed="unknown")
     protocol |= {"generated_size": images.facts["size"], "truncation": "unknown"}
-    notes = [*images.notes, *reference.notes(count)]
+    notes = [*images.notes, *note_reference(reference, count)]
     if reference.facts.get("size") != images.facts["size"]:
         notes.append(size_note(images.facts["size"], str(reference.facts.get("size"))))
     return Scoring(scores, protocol, notes, reference.statistics)

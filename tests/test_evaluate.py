@@ -12,6 +12,7 @@ from ganlib.evaluation import EvaluationConfig, Reference, Statistics, evaluate,
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import frechet_distance
 from ganlib.evaluation.measures.per_class import per_class
+from ganlib.evaluation.notes import note_reference
 from ganlib.evaluation.sample import Sample
 
 SPACE = {"kind": "classifier", "network": {"width": 4, "feature_dim": 8, "epochs": 2}}
@@ -62,10 +63,10 @@ def test_a_floor_of_the_same_number_of_images_names_none(reference):
 
 def test_fewer_real_images_than_features_give_a_note_for_any_number_of_samples(reference):
     few = replace(reference, test=reference.test.first(10))  # of 16 features
-    assert [note for note in few.notes(100) if note.startswith("With only 10 real images and 16 features")]
+    assert [note for note in note_reference(few, 100) if note.startswith("With only 10 real images and 16 features")]
     few = replace(reference, statistics=replace(reference.statistics, count=12))
-    assert [note for note in few.notes(100) if note.startswith("With only 12 real images and 16 features")]
-    assert not [note for note in reference.notes(100) if "features" in note]
+    assert [note for note in note_reference(few, 100) if note.startswith("With only 12 real images and 16 features")]
+    assert not [note for note in note_reference(reference, 100) if "features" in note]
 
 
 def test_of_many_samples_only_the_needed_images_stay_in_memory(trained, digits, reference, tmp_path, monkeypatch):
@@ -102,7 +103,7 @@ def test_the_reference_split_is_a_choice(digits, tmp_path, split):
         assert 0.0 < floors["precision_digits_classifier"].value < 1.0
         scores = {score.name: score for score in opened.score(Sample(other[:100]))}
         assert scores["fd_digits_classifier"].floor == floors["fd_digits_classifier"].value
-    notes = [note for note in measured.notes(100) if "floors" in note]
+    notes = [note for note in note_reference(measured, 100) if "floors" in note]
     assert [note.startswith("The reference consists of") for note in notes] == ([] if split == "train" else [True])
 
 

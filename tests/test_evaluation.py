@@ -9,6 +9,7 @@ from ganlib.evaluation import EvaluationConfig, Reference, Statistics, measure_r
 from ganlib.evaluation.extractors import Classifier, FittedExtractor
 from ganlib.evaluation.galleries import save_sheets
 from ganlib.evaluation.measures import catalogue
+from ganlib.evaluation.notes import note_reference
 from ganlib.evaluation.reference import versions
 from ganlib.evaluation.sample import Sample
 from ganlib.tasks import Sheet
@@ -221,7 +222,7 @@ def test_class_scores_have_floors_of_the_same_number_of_real_images(reference):
 def test_a_doubtful_reference_has_a_note(accuracy, chance, count, expected):
     extractor = FittedExtractor("toy", None, (), {"test_accuracy": accuracy, "chance": chance})
     sample, statistics = Sample(np.zeros((100, 16), np.float32)), Statistics(np.zeros(16), np.eye(16), 100)
-    notes = Reference(extractor, statistics, sample, sample, {}).notes(count)
+    notes = note_reference(Reference(extractor, statistics, sample, sample, {}), count)
     assert len(notes) == len(expected)
     assert all(words in note for words, note in zip(expected, notes, strict=True))
 
@@ -234,12 +235,12 @@ def test_chance_is_the_share_of_the_most_frequent_class(digits, reference):
 def test_sheets_of_real_and_generated_images_have_the_same_order_of_classes(digits, tmp_path):
     images, labels = digits.load("test")
     requested = np.repeat([7, 2, 9], [10, 10, 50])  # more nines than there are
-    save_sheets(tmp_path, Sheet(images[: len(requested)], 10, 1, requested), dataset=digits)
+    save_sheets(tmp_path, {"generator": Sheet(images[: len(requested)], 10, 1, requested)}, {"generator": digits})
     chosen = [images[labels == label][:count] for label, count in ((7, 10), (2, 10), (9, 50))]
     missing = np.full((len(requested) - sum(map(len, chosen)), *digits.image_shape), 255, np.uint8)
     assert len(missing)
     pixels.save_grid(np.concatenate([*chosen, missing]), tmp_path / "expected.png", columns=10)
     assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
-    save_sheets(tmp_path, Sheet(images[:20], 10, 1, None), dataset=digits)
+    save_sheets(tmp_path, {"generator": Sheet(images[:20], 10, 1, None)}, {"generator": digits})
     pixels.save_grid(images[:20], tmp_path / "expected.png", columns=10)
     assert (tmp_path / "real.png").read_bytes() == (tmp_path / "expected.png").read_bytes()

@@ -71,7 +71,7 @@ class There(Task):
         if not paired:
             raise ValueError("task=there needs pairs of images. Received: paired=False")
 
-    def generators(self, architecture, *, image_shape, classes, dtype):
+    def generators(self, architecture, *, image_shape, classes, dtype, seed):
         build = architecture.generator
         return {name: build(image_shape=image_shape, channels=1, dtype=dtype, seed=None) for name in ("there", "back")}
 
@@ -121,6 +121,10 @@ class There(Task):
         return generators
 
     @property
+    def scored(self):
+        return ("there",)
+
+    @property
     def samples_from(self):
         return "images"
 
@@ -128,7 +132,7 @@ class There(Task):
         name = "targets" if network == "back" else "images"
         return {"image": pixels.to_model_range(examples[name])}
 
-    def real(self, dataset):
+    def real(self, dataset, network=None):
         return dataset.of("targets")
 
     def truth(self, examples):

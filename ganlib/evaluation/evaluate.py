@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etils import epy
-
 from ganlib import storage, streams
-from ganlib.data.decoded import DecodedDataset
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.compatibility import check_model
-from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.evaluation.galleries import save_galleries, save_sheets
-from ganlib.evaluation.measures import catalogue
-from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
-from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
-from ganlib.evaluation.measures.memorisation import closeness_to_training
-from ganlib.evaluation.measures.paired import PairedMeasures
 from ganlib.evaluation.measures.per_class import ClassScores, per_class
-from ganlib.evaluation.notes import describe_run, note_better_than_real, note_fewer_samples, note_problems
+from ganlib.evaluation.network_scores import rename_for_network, score_network
+from ganlib.evaluation.notes import describe_run, note_problems
 from ganlib.evaluation.report import SHEET_COLUMNS, Contents, write_report
-from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
 from ganlib.runtime import without_autograph
 from ganlib.tracking import Tracker, flatten
 
-with epy.lazy_imports():
-    import numpy as np
-
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ganlib.data import PreparedDataset
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
-    from ganlib.tasks import Sampler
     from ganlib.trained import TrainedModel
 
 
@@ -93,11 +78,12 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Scores, floors, errors and the counts of floors in one flat dict."""
+        """Scores, floors, errors, counts of floors and baselines in one flat dict."""
         floors = {f"{name}_floor": floor for name, floor in self.floors.items()}
         errors = {f"{score.name}_error": score.error for score in self.scores if score.error is not None}
         counts = {f"{name}_floor_count": count for name, count in self.floor_counts.items()}
-        return {**self.values, **floors, **errors, **counts}
+        baselines = {f"{score.name}_baseline": score.baseline for score in self.scores if score.baseline is not None}
+        return {**self.values, **floors, **errors, **counts, **baselines}
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -148,38 +134,34 @@ def evaluate(
     """
     began = time.perf_counter()
     further_notes = check_model(model, dataset, reference, config)
-    real = DecodedDataset(model.task.real(dataset))
-    sampler = model.sampler(config.generator, held_out=dataset)
-    count = reference.sample_count(config.samples)
-    further_notes += note_fewer_samples(count, sampler)
-    count, class_count = (min(number, sampler.available or number) for number in (count, max(count, CLASS_SAMPLES)))
-    limit = min(count, max(catalogue.PAIRWISE_LIMIT, len(reference.test)))
-    seed = streams.key("evaluation", config.seed)
-    class_sample, images, paired = _draw(sampler, class_count, reference, seed=seed, limit=limit)
-    sample = class_sample.first(count)
-    scores = [*reference.score(sample), *paired.scores(), *reference.class_scores(class_sample)]
-    closeness = None
-    if reference.test_closeness is not None:
-        closeness = closeness_to_training(images, real)
-        held_out = reference.test_closeness
-        if reference.facts["dataset_sha256"] != real.checksum:  # both must be compared with the same training images
-            held_out = closeness_to_training(real.load("test")[0], real)[0]
-        scores.append(memorisation(closeness[0], held_out))
-    if config.classification_accuracy:
-        scores += _measure_accuracy(sampler, real, config)
-    protocol = reference.protocol(count=count, generator=config.generator, averaged=True, seed=config.seed)
-    protocol |= {"class_samples": len(class_sample)}
-    by_class = per_class(class_sample, reference, real.classes)
+    names = model.task.scored
+    samplers = {name: model.sampler(config.generator, held_out=dataset, name=name) for name in names}
+    parts = {
+        name: score_network(samplers[name], model.task.real(dataset, name), reference.of(name), config)
+        for name in names
+    }
+    first = parts[names[0]]
+    scores = first.scores
+    if len(names) > 1:
+        scores = [score for name, part in parts.items() for score in rename_for_network(part.scores, name)]
+    protocol = reference.protocol(count=first.count, generator=config.generator, averaged=True, seed=config.seed)
+    protocol |= {"class_samples": len(first.sample)}
+    for name in names[1:]:
+        other = reference.of(name).protocol(count=parts[name].count, generator="", averaged=True, seed=config.seed)
+        different = {key: value for key, value in other.items() if key != "generator" and protocol[key] != value}
+        protocol |= {f"{name}/{key}": value for key, value in different.items()}
+    by_class = per_class(first.sample, reference, first.real.classes)
     with storage.atomic_folder(output) as folder:
         notes = [
-            *note_problems(model, dataset, reference, count),
-            *note_better_than_real(scores[0], reference),
+            *note_problems(model, dataset, reference, first.count),
+            *dict.fromkeys(note for part in parts.values() for note in part.notes),
             *further_notes,
         ]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
-        sheet = sampler.sheet(seed=streams.key("evaluation sheet", config.seed))
-        save_sheets(folder, sheet, dataset=real)
+        seed = streams.key("evaluation sheet", config.seed)
+        sheets = {name: samplers[name].sheet(seed=seed, share=len(names)) for name in names}
+        save_sheets(folder, sheets, {name: part.real for name, part in parts.items()})
         contents = Contents(
             title=model.facts["config"]["training"]["run_name"],
             scores=scores,
@@ -187,10 +169,10 @@ def evaluate(
             protocol=protocol,
             history=model.history,
             sheets=model.sample_pictures,
-            sheets_share=sheet.left_fraction(SHEET_COLUMNS),
+            sheets_share=sheets[names[0]].left_fraction(SHEET_COLUMNS),
             generated=folder / "generated.png",
             real=folder / "real.png",
-            galleries=save_galleries(folder, images, sample.first(limit), closeness, dataset=real, reference=reference),
+            galleries=save_galleries(folder, parts, reference),
             preview=dataset.folder / "preview.png",
             data=dataset.manifest.get("description", []),  # older manifests have none
             config={**model.settings, **flatten({"evaluation": config.to_parameter()})},
@@ -208,63 +190,13 @@ def _rows(scores: Sequence[Score | ClassScores]) -> list[dict[str, Any]]:
     return [asdict(score) for score in scores]
 
 
-def _measure_accuracy(sampler: Sampler, real: PreparedDataset, config: EvaluationConfig) -> list[Score]:
-    """Returns the classification accuracy scores, from images that no other score uses."""
-    if not sampler.takes_label:
-        raise ValueError(
-            "the classification accuracy score needs a generator with classes: expected "
-            "task.conditional=true. Received: evaluation.classification_accuracy=True"
-        )
-    seed = streams.key("classification accuracy", config.seed)
-    count = training_count(real)
-    count = min(count, sampler.available or count)
-    images, labels = _generate(sampler, count, seed=seed)
-    if labels is None:
-        raise ValueError("expected samples with the requested classes. Received: none")
-    network = NetworkSettings()
-    return classification_accuracy(images, labels, real, network=network, seed=seed)
-
-
 def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfig) -> None:
     """Prints the scores and adds them to the run of the model."""
     for score in evaluation.scores:
         floor = "" if score.floor is None else f"  (real images: {score.floor_text})"
-        print(f"{score.name} {score.text}{floor}", flush=True)
+        baseline = "" if score.baseline is None else f"  (doing nothing: {score.baseline_text})"
+        print(f"{score.name} {score.text}{floor}{baseline}", flush=True)
     with Tracker(evaluation.folder, belongs_to=model.folder) as tracker:
         tracker.params(flatten({"evaluation": config.to_parameter()}))
         tracker.metrics(model.step(config.generator), evaluation.metrics)
         tracker.artifact(evaluation.report, place="report")
-
-
-def _draw(
-    sampler: Sampler, count: int, reference: Reference, *, seed: int, limit: int
-) -> tuple[Sample, NDArray[np.uint8], PairedMeasures]:
-    """Generates samples, and keeps at most `limit` images in memory.
-
-    Returns:
-        Features, class probabilities and labels of `count` images.
-        The first `limit` images.
-        Measures of the images against their true images; without true images, there are no scores.
-    """
-    first: list[NDArray[np.uint8]] = []
-    labels: list[NDArray[np.int64]] = []
-    paired = PairedMeasures()
-
-    def images() -> Iterator[NDArray[np.uint8]]:
-        for samples in sampler.batches(count, seed=seed):
-            missing = limit - sum(map(len, first))
-            first.extend([samples.images[:missing]] if missing > 0 else [])
-            labels.extend([] if samples.labels is None else [samples.labels])
-            if samples.truths is not None:
-                paired.add(samples.images, samples.truths)
-            yield samples.images
-
-    outputs = reference.extractor.all_outputs(images())
-    return Sample(*outputs, np.concatenate(labels) if labels else None), np.concatenate(first), paired
-
-
-def _generate(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """Returns images and the requested classes; None if the model takes no labels."""
-    batches = list(sampler.batches(count, seed=seed))
-    labels = [samples.labels for samples in batches if samples.labels is not None]
-    return np.concatenate([samples.images for samples in batches]), np.concatenate(labels) if labels else None

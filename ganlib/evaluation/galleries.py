@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from etils import epy
 from ganlib import pixels
 from ganlib.evaluation.measures.catalogue import pairwise_count
 from ganlib.evaluation.measures.precision_recall import NEIGHBOUR, realism
-from ganlib.tasks import sheet_side
+from ganlib.tasks import Sheet, sheet_side
 
 with epy.lazy_imports():
     import numpy as np
@@ -19,78 +20,82 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganlib.data import PreparedDataset
+    from ganlib.evaluation.network_scores import NetworkScores
     from ganlib.evaluation.reference import Reference
-    from ganlib.evaluation.sample import Sample
-    from ganlib.tasks import Sheet
-
-    Closeness = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 ROWS = 2
 
 
-def save_galleries(
-    folder: Path,
-    images: NDArray[np.uint8],
-    sample: Sample,
-    closeness: Closeness | None,
-    *,
-    dataset: PreparedDataset,
-    reference: Reference,
-) -> dict[Path, str]:
-    """Saves the pictures, if there are enough images for them.
+def save_galleries(folder: Path, parts: Mapping[str, NetworkScores], reference: Reference) -> dict[Path, str]:
+    """Saves the pictures of each network, if there are enough images for them.
 
     Args:
         folder: Folder to write to.
-        images: uint8 [N, H, W, C], the generated images.
-        sample: Their features.
-        closeness: Their closeness to the nearest training image, and the index of that image.
-        dataset: The real images.
+        parts: The scored networks by name.
         reference: The reference.
 
     Returns:
         The caption of each saved file.
     """
-    captions, columns = {}, sheet_side(dataset.image_shape)
+    captions = {}
+    for name, part in parts.items():
+        prefix = f"{name}-" if len(parts) > 1 else ""
+        for path, caption in _save_gallery(folder, prefix, part, reference.of(name)).items():
+            captions[path] = f"{name}: {caption}" if prefix else caption
+    return captions
+
+
+def _save_gallery(folder: Path, prefix: str, part: NetworkScores, reference: Reference) -> dict[Path, str]:
+    """Saves the pictures of one network, and returns their captions."""
+    captions, columns = {}, sheet_side(part.real.image_shape)
+    images, sample = part.images, part.sample.first(len(part.images))
     count = pairwise_count(len(sample), len(reference.real))
     if count > NEIGHBOUR:
         order = np.argsort(-realism(sample.features, reference.real.features[:count]), kind="stable")
         number = min(ROWS * columns, len(order) // 2)
-        for name, rows, where in (
+        for word, rows, where in (
             ("best", order[:number], "deepest among"),
             ("worst", order[-number:], "farthest from"),
         ):
-            path = folder / f"{name}.png"
+            path = folder / f"{prefix}{word}.png"
             pixels.save_grid(images[rows], path, columns=columns)
-            captions[path] = f"the {name} by precision: generated images {where} the real ones"
-    if closeness is not None:
-        ratios, indices = closeness
+            captions[path] = f"the {word} by precision: generated images {where} the real ones"
+    if part.closeness is not None:
+        ratios, indices = part.closeness
         closest = np.argsort(ratios, kind="stable")[:columns]
         first = np.arange(min(columns, len(images)))
-        training = _training_images(dataset, indices[np.concatenate([closest, first])])
-        for name, rows, title in (
+        training = _training_images(part.real, indices[np.concatenate([closest, first])])
+        for word, rows, title in (
             ("closest", closest, "the closest pairs"),
             ("neighbours", first, "the first samples"),
         ):
-            path = folder / f"{name}.png"
+            path = folder / f"{prefix}{word}.png"
             neighbours = np.stack([training[index] for index in indices[rows]])
             pixels.save_grid(np.concatenate([images[rows], neighbours]), path, columns=len(rows))
             captions[path] = f"{title}: generated above, the nearest training image below"
     return captions
 
 
-def save_sheets(folder: Path, sheet: Sheet, *, dataset: PreparedDataset) -> None:
+def save_sheets(folder: Path, sheets: Mapping[str, Sheet], real: Mapping[str, PreparedDataset]) -> None:
     """Saves `generated.png`, and `real.png` of held-out images in the same order of classes.
 
     Args:
         folder: Folder to write to.
-        sheet: Samples.
-        dataset: The real images.
+        sheets: Samples of each network.
+        real: The real images that they are compared with.
     """
-    pixels.save_grid(sheet.images, folder / "generated.png", columns=sheet.columns)
+    joined = Sheet.join(list(sheets.values()))
+    pixels.save_grid(joined.images, folder / "generated.png", columns=joined.columns)
+    parts = [_real_sheet(sheet, real[name]) for name, sheet in sheets.items()]
+    pixels.save_grid(Sheet.join(parts).images, folder / "real.png", columns=parts[0].columns)
+
+
+def _real_sheet(sheet: Sheet, dataset: PreparedDataset) -> Sheet:
+    """Returns held-out images in the order of the classes of a sheet."""
     columns = sheet_side(dataset.image_shape)
     first = next(dataset.read("test"))[0][: len(sheet.images) // sheet.per_sample]
-    real = first if sheet.labels is None else _held_out_images(dataset, sheet.labels)
-    pixels.save_grid(real, folder / "real.png", columns=columns)
+    images = first if sheet.labels is None else _held_out_images(dataset, sheet.labels)
+    return Sheet(images, columns, 1, None)
 
 
 def _held_out_images(dataset: PreparedDataset, labels: NDArray[np.int64]) -> NDArray[np.uint8]:

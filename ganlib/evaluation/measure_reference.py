@@ -17,6 +17,7 @@ from ganlib.evaluation.config import EvaluationConfig
 from ganlib.evaluation.extractors import FittedExtractor
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.memorisation import OTHERS, closeness_to_training
+from ganlib.evaluation.notes import note_reference
 from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.statistics import Statistics
@@ -85,7 +86,7 @@ def _measure(dataset: PreparedDataset, config: EvaluationConfig) -> Reference:
     learned = "" if accuracy is None else f"test accuracy {accuracy:.4f}, "
     floor = f"floor {reference.floor(floor_count):.4f} ({floor_count} real images)"
     print(f"{reference.measure}: {learned}{floor}", flush=True)
-    for note in reference.notes(count):
+    for note in note_reference(reference, count):
         print(f"note: {note}", flush=True)
     return reference
 

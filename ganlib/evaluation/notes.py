@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ganlib.tasks import Sampler
     from ganlib.trained import TrainedModel
 
+REFERENCES = {"test": "the test images", "all": "all real images"}
+MIN_LEARNED = 0.25  # minimum test accuracy of a feature extractor, as a share of the range from chance to 1
 EXAMPLES = 5  # maximum number of events or skipped images in a sentence
 
 
@@ -51,7 +53,7 @@ def note_problems(model: TrainedModel, dataset: PreparedDataset, reference: Refe
         reference: The real images it is compared with.
         count: Number of generated images.
     """
-    notes, skipped = reference.notes(count), dataset.manifest["skipped"]
+    notes, skipped = note_reference(reference, count), dataset.manifest["skipped"]
     events = [event for event in model.events if not event["reaction"].startswith("stopped")]
     if events:
         texts = [f"{event['event']} at step {event['step']} ({event['reaction']})" for event in events]
@@ -69,6 +71,37 @@ def note_problems(model: TrainedModel, dataset: PreparedDataset, reference: Refe
         examples = "; ".join(f"{item['name']} ({item['reason']})" for item in skipped[:EXAMPLES])
         rest = "; for the others, see manifest.json of the dataset" if len(skipped) > EXAMPLES else ""
         notes.append(f"Skipped because unusable: {len(skipped)} images, {examples}{rest}.")
+    return notes
+
+
+def note_reference(reference: Reference, count: int) -> list[str]:
+    """Returns sentences to consider before a score of `count` images is trusted, if any."""
+    notes, floor_count = [], reference.floor_count(count)
+    width = reference.test.features.shape[1]
+    if reference.split != "train":
+        pair = "training images with test" if reference.split == "test" else "test images with training"
+        notes.append(f"The reference consists of {REFERENCES[reference.split]}. The floors compare {pair} images.")
+    if floor_count < count:
+        notes.append(
+            f"The floors use {floor_count} real images, all that the reference has, but the scores use {count} "
+            "generated ones. With the same number of real images, the floor of the distance would be lower."
+        )
+    if count < width:
+        notes.append(
+            f"With {count} images and {width} features, the distance and its floor are mostly bias, so compare "
+            "them only at equal counts."
+        )
+    elif (few := min(floor_count, reference.statistics.count or floor_count)) < width:
+        notes.append(
+            f"With only {few} real images and {width} features, the distance or its floor is mostly bias, so "
+            "compare them only at equal counts."
+        )
+    accuracy, chance = reference.extractor.facts.get("test_accuracy", 1.0), reference.extractor.facts.get("chance", 0.0)
+    if accuracy <= chance + MIN_LEARNED * (1.0 - chance):
+        notes.append(
+            f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}), so its "
+            "distances mean little. More training images or epochs may help."
+        )
     return notes
 
 

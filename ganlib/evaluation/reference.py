@@ -32,10 +32,8 @@ FORMAT = "gan-pipelines/reference@3"
 CLOSENESS = "test_closeness.npy"
 OTHERS = "others"  # folder of the references of other networks
 TRAIN_STATISTICS = "train_statistics.npz"
-REFERENCES = {"test": "the test images", "all": "all real images"}
 NEIGHBOURS = 500  # images whose distances to each other show whether they are similar
 INDISTINCT = 1e-5  # a smaller distance or variance of features is rounding
-MIN_LEARNED = 0.25  # minimum test accuracy of a feature extractor, as a share of the range from chance to 1
 DAMAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
 
@@ -106,36 +104,6 @@ class Reference:
         features = np.concatenate([part.features for part in parts])
         both = Sample(features, None, np.concatenate(labels) if len(labels) == len(parts) else None)
         return both.take(np.random.default_rng(streams.key("reference order")).permutation(len(both)))
-
-    def notes(self, count: int) -> list[str]:
-        """Returns sentences to consider before a score of `count` images is trusted, if any."""
-        notes, floor_count = [], self.floor_count(count)
-        width = self.test.features.shape[1]
-        if self.split != "train":
-            pair = "training images with test" if self.split == "test" else "test images with training"
-            notes.append(f"The reference consists of {REFERENCES[self.split]}. The floors compare {pair} images.")
-        if floor_count < count:
-            notes.append(
-                f"The floors use {floor_count} real images, all that the reference has, but the scores use {count} "
-                "generated ones. With the same number of real images, the floor of the distance would be lower."
-            )
-        if count < width:
-            notes.append(
-                f"With {count} images and {width} features, the distance and its floor are mostly bias, so compare "
-                "them only at equal counts."
-            )
-        elif (few := min(floor_count, self.statistics.count or floor_count)) < width:
-            notes.append(
-                f"With only {few} real images and {width} features, the distance or its floor is mostly bias, so "
-                "compare them only at equal counts."
-            )
-        accuracy, chance = self.extractor.facts.get("test_accuracy", 1.0), self.extractor.facts.get("chance", 0.0)
-        if accuracy <= chance + MIN_LEARNED * (1.0 - chance):
-            notes.append(
-                f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}), so its "
-                "distances mean little. More training images or epochs may help."
-            )
-        return notes
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Score:
         floor_error: Standard error of the floor; None if unknown.
         count: Number of generated images, if known.
         floor_count: Number of real images of the floor, if known.
+        baseline: Score of doing nothing, for tasks that change images: that of their inputs; None for other tasks.
 
     Raises:
         ValueError: A number is not finite: the measure cannot be computed for these images.
@@ -44,10 +45,11 @@ class Score:
     floor_error: float | None = None
     count: int | None = None
     floor_count: int | None = None
+    baseline: float | None = None
 
     def __post_init__(self) -> None:
         """Refuses values that are not finite, before they get into a table."""
-        for name in ("value", "floor", "error", "floor_error"):
+        for name in ("value", "floor", "error", "floor_error", "baseline"):
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
                 raise ValueError(
@@ -66,6 +68,17 @@ class Score:
             return ""
         same_count = self.floor_count in (None, self.count)
         return _text(self.floor, self.floor_error) + ("" if same_count else f" ({self.floor_count} images)")
+
+    @property
+    def baseline_text(self) -> str:
+        """The baseline, rounded; empty without one."""
+        return "" if self.baseline is None else _text(self.baseline, None)
+
+
+def add_baselines(scores: Sequence[Score], unchanged: Sequence[Score]) -> list[Score]:
+    """Returns scores with the scores of unchanged inputs, matched by name, as their baselines."""
+    baselines = {score.name: score.value for score in unchanged}
+    return [replace(score, baseline=baselines.get(score.name)) for score in scores]
 
 
 def add_floors(scores: Sequence[Score], real: Sequence[Score]) -> list[Score]:

@@ -272,6 +272,23 @@ class Task(Config):
         del examples
         return None
 
+    def unchanged(
+        self, inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.uint8] | None:
+        """Returns what doing nothing would give for each sample, uint8 [N, H, W, C], or None if that has no meaning.
+
+        Args:
+            inputs: Inputs of the network, by name.
+            examples: The examples that they come from, empty where samples come from a seed.
+        """
+        del inputs, examples
+        return None
+
+    def holes(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+        """Returns where each sample had to be invented, bool [N, H, W, 1], or None if there are no such places."""
+        del inputs
+        return None
+
     def pictures(
         self, samples: NDArray[np.uint8], inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[np.uint8]]:

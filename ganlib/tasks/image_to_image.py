@@ -62,6 +62,14 @@ class ImageToImageTask(Task, ABC):
             raise ValueError("expected held-out images to make samples from. Received: none")
         return {IMAGE: pixels.to_model_range(examples["images"])}
 
+    def unchanged(
+        self, inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.uint8] | None:
+        """Returns the images of the inputs."""
+        del inputs
+        images: NDArray[np.uint8] = examples["images"]
+        return images
+
     def signatures(
         self, networks: Mapping[str, keras.Model], *, image_shape: ImageShape, classes: int
     ) -> dict[str, Signature]:

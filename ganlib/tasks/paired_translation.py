@@ -46,13 +46,15 @@ class PairedTranslation(ImageToImageTask):
         del classes  # ignored
         if not paired:
             raise ValueError(
-                "task=paired_translation needs pairs of images (data.source.kind=paired_images). Received: single images"
+                "task=paired_translation needs pairs of images, as from data.source.kind=paired_images. "
+                "Received: single images"
             )
 
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:
         """Builds the one generator."""
+        del classes  # of no use here
         self.check_architecture(architecture)
         build = architecture.generator  # type: ignore[attr-defined]  # checked above
         return {GENERATOR: build(image_shape=image_shape, channels=image_shape[2], dtype=dtype, seed=seed)}
@@ -61,6 +63,7 @@ class PairedTranslation(ImageToImageTask):
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
     ) -> dict[str, keras.Model]:
         """Builds the one discriminator, which also takes the input as `condition`."""
+        del classes  # of no use here
         build = architecture.discriminator
         network = build(image_shape=image_shape, classes=0, dtype=dtype, seed=seed, condition_channels=image_shape[2])  # type: ignore[call-arg]  # of networks from images to images
         return {DISCRIMINATOR: network}

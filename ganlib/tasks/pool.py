@@ -1,9 +1,9 @@
 """A pool of generated images from earlier steps (Shrivastava et al. 2017, https://arxiv.org/abs/1612.07828).
 
-A discriminator that sees them forgets less of what it learned. While the pool fills up, new images are shown and stored.
-After that, each new image is shown with probability 1/2; otherwise a stored image is shown, and the new one takes its
-place. All choices are drawn with the global batch, from the seed and the number of the batch, so the images are the only
-state. The choices of a batch have different places, so their order does not matter.
+A discriminator that sees them forgets less of what it learned. While the pool fills up, new images are shown and
+stored. After that, each new image is shown with probability 1/2; otherwise a stored image is shown, and the new one
+takes its place. All choices are drawn with the global batch, from the seed and the number of the batch, so the images
+are the only state. The images of a batch have different places in the pool, so their order does not matter.
 
 Imports TensorFlow: import this module only where a task plays.
 """

@@ -38,12 +38,16 @@ class Samples:
         images: uint8 [N, H, W, C].
         labels: int64 [N], the requested classes; None without classes.
         truths: uint8 [N, H, W, C], the true image of each; None without true images.
+        unchanged: uint8 [N, H, W, C], what doing nothing would give for each; None if that has no meaning.
+        holes: bool [N, H, W, 1], where each had to be invented; None without such places.
         pictures: What a sheet shows side by side for each sample, uint8 [N, H, W, C] each.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
     truths: NDArray[np.uint8] | None
+    unchanged: NDArray[np.uint8] | None
+    holes: NDArray[np.bool_] | None
     pictures: list[NDArray[np.uint8]]
 
 
@@ -69,7 +73,10 @@ class Sheet:
         first, *others = sheets
         if not others:
             return first
-        rows = [np.pad(sheet.images, [(0, -len(sheet.images) % first.columns), *[(0, 0)] * 3], constant_values=255) for sheet in sheets]
+        rows = [
+            np.pad(sheet.images, [(0, -len(sheet.images) % first.columns), *[(0, 0)] * 3], constant_values=255)
+            for sheet in sheets
+        ]
         return cls(np.concatenate(rows), first.columns, first.per_sample, None)
 
     def left_fraction(self, columns: int) -> float:
@@ -159,14 +166,15 @@ class Sampler:
                 chosen = {name: values[start : start + self.batch_size] for name, values in inputs.items()}
             with true_float32():
                 images = self._draw(chosen).numpy()
-            truths, requested = self._task.truth(examples), chosen.get(LABEL)
-            rows = slice(count - start)
-            pictures = self._task.pictures(images, chosen, examples)
+            rows, requested = slice(count - start), chosen.get(LABEL)
+            values = {name: np.asarray(value) for name, value in chosen.items()} if examples else {}
             yield Samples(
                 images[rows],
                 None if requested is None else np.asarray(requested)[rows],
-                None if truths is None else truths[rows],
-                [picture[rows] for picture in pictures],
+                _first(self._task.truth(examples), rows),
+                _first(self._task.unchanged(values, examples), rows),
+                _first(self._task.holes(values), rows),
+                [picture[rows] for picture in self._task.pictures(images, values, examples)],
             )
 
     def _examples(self, count: int, size: int) -> Iterator[dict[str, NDArray[Any]]]:
@@ -224,6 +232,10 @@ class Sampler:
         groups = zip(*(samples.pictures for samples in self.batches(count, seed=seed, labels=labels)), strict=True)
         columns = np.stack([np.concatenate(parts) for parts in groups], axis=1)  # [N, pictures, H, W, C]
         return Sheet(columns.reshape(-1, *columns.shape[2:]), per_row * pictures, pictures, labels)
+
+
+def _first(images: NDArray[Any] | None, rows: slice) -> NDArray[Any] | None:
+    return None if images is None else images[rows]
 
 
 def _pad(part: NDArray[Any], size: int) -> NDArray[Any]:

@@ -36,8 +36,8 @@ DOMAINS = 2
 class UnpairedTranslation(ImageToImageTask):
     """A generator for each direction between two domains, and a discriminator for each domain.
 
-    The domains are two classes of the data. Both generators are trained by both cycle terms: an image that is translated
-    and translated back should be the same again.
+    The domains are two classes of the data. Both generators are trained by both cycle terms: an image that is
+    translated and translated back should be the same again.
     """
 
     kind: Literal["unpaired_translation"] = "unpaired_translation"
@@ -51,8 +51,8 @@ class UnpairedTranslation(ImageToImageTask):
     """Weight of the identity terms relative to cycle_weight: an image of the target domain should not change. It keeps
     colours from being inverted."""
     pool_size: int = Field(default=50, ge=0)
-    """Generated images of earlier steps that each discriminator is also shown, rounded down to complete batches; 0 shows
-    it new images only."""
+    """Generated images of earlier steps that each discriminator is also shown, rounded down to complete batches; with 0
+    it only sees new images."""
 
     @model_validator(mode="after")
     def _check_domains(self) -> UnpairedTranslation:
@@ -85,6 +85,7 @@ class UnpairedTranslation(ImageToImageTask):
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:
         """Builds a generator for each direction."""
+        del classes  # they are the domains
         self.check_architecture(architecture)
         build = architecture.generator  # type: ignore[attr-defined]  # checked above
         return {
@@ -101,6 +102,7 @@ class UnpairedTranslation(ImageToImageTask):
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
     ) -> dict[str, keras.Model]:
         """Builds a discriminator for each domain."""
+        del classes  # they are the domains
         return {
             name: architecture.discriminator(
                 image_shape=image_shape, classes=0, dtype=dtype, seed=streams.key("dropout", seed, DOMAINS + number)
@@ -161,7 +163,13 @@ class UnpairedTranslation(ImageToImageTask):
                     terms_by_name[f"identity_{name}"] = weight * tf.reduce_mean(tf.abs(same - real[name]))
             return terms_by_name
 
-        return Play({name: Match(real[name], fake[name], pooled=self._pooled(networks, batch, name, fake[name])) for name in MATCHES}, terms)
+        return Play(
+            {
+                name: Match(real[name], fake[name], pooled=self._pooled(networks, batch, name, fake[name]))
+                for name in MATCHES
+            },
+            terms,
+        )
 
     def _pooled(self, networks: Networks, batch: Batch, name: str, fake: tf.Tensor) -> tf.Tensor | None:
         """Returns what the discriminator is shown; None means the new images."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib.evaluation.measures import ms_ssim, ssim
-from ganlib.evaluation.scores import Score, add_floors, mean_score
+from ganlib.evaluation.scores import Score, add_baselines, mean_score
 
 with epy.lazy_imports():
     import numpy as np
@@ -69,7 +69,7 @@ class PairedMeasures:
             samples: uint8 [N, H, W, C].
             truths: The same shape.
             holes: bool [N, H, W, 1], True where the input had no image; None if the task has no holes.
-            inputs: Like the samples, what doing nothing gives; None leaves the scores without floors. An input of
+            inputs: Like the samples, what doing nothing gives; None leaves the scores without baselines. An input of
                 another shape must be resized or converted first.
 
         Raises:
@@ -83,15 +83,15 @@ class PairedMeasures:
             self._inputs.add(inputs, truths, holes)
 
     def scores(self) -> list[Score]:
-        """Returns the scores over all images, and those inside the holes; the floors are the scores of the inputs.
+        """Returns the scores over all images, and those inside the holes; the baselines are the scores of the inputs.
 
         Scores that no image has are left out: see `notes`.
         """
-        return _with_floors(self._samples.scores(), self._inputs.scores())
+        return add_baselines(self._samples.scores(), self._inputs.scores())
 
     def scores_by_hole(self) -> list[Score]:
         """Returns the scores by the share of the image that the hole covers, for shares that occur."""
-        return _with_floors(self._samples.scores_by_hole(), self._inputs.scores_by_hole())
+        return add_baselines(self._samples.scores_by_hole(), self._inputs.scores_by_hole())
 
     def notes(self) -> list[str]:
         """Names the scores that are left out because images are too small."""
@@ -171,13 +171,6 @@ def _compare(
 def _ratio(difference: NDArray[np.float64]) -> float:
     """Returns the peak signal-to-noise ratio for differences of pixels in 0..1, in dB."""
     return float(-10.0 * np.log10(max(np.square(difference).mean(), 10.0 ** (-HIGHEST / 10.0))))
-
-
-def _with_floors(scores: list[Score], floors: list[Score]) -> list[Score]:
-    return [
-        score if score.floor is None else replace(score, meaning=f"{score.meaning}; the floor is that of the inputs")
-        for score in add_floors(scores, floors)
-    ]
 
 
 def _check(

@@ -1,0 +1,165 @@
+"""All scores of one network against its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from etils import epy
+
+from ganlib import streams
+from ganlib.data.decoded import DecodedDataset
+from ganlib.evaluation.extractors.network import NetworkSettings
+from ganlib.evaluation.measures import catalogue
+from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
+from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
+from ganlib.evaluation.measures.memorisation import closeness_to_training
+from ganlib.evaluation.measures.paired import PairedMeasures
+from ganlib.evaluation.notes import note_better_than_real, note_fewer_samples
+from ganlib.evaluation.sample import Sample
+from ganlib.evaluation.scores import Score, add_baselines
+
+with epy.lazy_imports():
+    import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation.config import EvaluationConfig
+    from ganlib.evaluation.reference import Reference
+    from ganlib.tasks import Sampler
+
+    Closeness = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class NetworkScores:
+    """The scores of one network, and the samples that they were measured on.
+
+    Attributes:
+        scores: The scores, the main one first.
+        count: Number of samples.
+        images: The first samples, uint8 [N, H, W, C].
+        sample: Features of the samples for the scores of classes; the first `count` are those of all others.
+        closeness: Closeness of the images to the nearest training image, and the index of that image.
+        notes: Notes to consider before the scores are trusted.
+        real: The real images that the samples are compared with.
+    """
+
+    scores: list[Score]
+    count: int
+    images: NDArray[np.uint8]
+    sample: Sample
+    closeness: Closeness | None
+    notes: list[str]
+    real: PreparedDataset
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Samples of a network.
+
+    Attributes:
+        images: The first images.
+        sample: Features, class probabilities and labels of all images.
+        unchanged: Features of what doing nothing would give; None if that has no meaning.
+        paired: Measures of the images against their true images; without true images, there are no scores.
+    """
+
+    images: NDArray[np.uint8]
+    sample: Sample
+    unchanged: Sample | None
+    paired: PairedMeasures
+
+
+def score_network(
+    sampler: Sampler, dataset: PreparedDataset, reference: Reference, config: EvaluationConfig
+) -> NetworkScores:
+    """Scores a network.
+
+    Args:
+        sampler: Draws from the network.
+        dataset: The real images that its samples are compared with.
+        reference: The reference of these images.
+        config: Settings of the scores.
+    """
+    real = DecodedDataset(dataset)
+    count = reference.sample_count(config.samples)
+    notes = note_fewer_samples(count, sampler)
+    count, class_count = (min(number, sampler.available or number) for number in (count, max(count, CLASS_SAMPLES)))
+    limit = min(count, max(catalogue.PAIRWISE_LIMIT, len(reference.test)))
+    drawn = _draw(sampler, class_count, reference, seed=streams.key("evaluation", config.seed), limit=limit)
+    distances = reference.score(drawn.sample.first(count))
+    notes += [*note_better_than_real(distances[0], reference), *drawn.paired.notes()]
+    if drawn.unchanged is not None:
+        distances = add_baselines(distances, reference.score(drawn.unchanged.first(count)))
+    scores = [
+        *distances,
+        *drawn.paired.scores(),
+        *drawn.paired.scores_by_hole(),
+        *reference.class_scores(drawn.sample),
+    ]
+    closeness = None
+    if reference.test_closeness is not None:
+        closeness = closeness_to_training(drawn.images, real)
+        held_out = reference.test_closeness
+        if reference.facts["dataset_sha256"] != real.checksum:  # both must be compared with the same training images
+            held_out = closeness_to_training(real.load("test")[0], real)[0]
+        scores.append(memorisation(closeness[0], held_out))
+    if config.classification_accuracy:
+        scores += _measure_accuracy(sampler, real, config)
+    return NetworkScores(scores, count, drawn.images, drawn.sample, closeness, notes, real)
+
+
+def rename_for_network(scores: list[Score], network: str) -> list[Score]:
+    """Returns scores that have the name of their network in front of their own, for tasks that score several."""
+    return [replace(score, name=f"{network}/{score.name}") for score in scores]
+
+
+def _draw(sampler: Sampler, count: int, reference: Reference, *, seed: int, limit: int) -> _Drawn:
+    """Generates samples, and keeps at most `limit` images in memory."""
+    first: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
+    unchanged: list[NDArray[np.uint8]] = []
+    paired = PairedMeasures()
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for samples in sampler.batches(count, seed=seed):
+            missing = limit - sum(map(len, first))
+            first.extend([samples.images[:missing]] if missing > 0 else [])
+            labels.extend([] if samples.labels is None else [samples.labels])
+            unchanged.extend([] if samples.unchanged is None else [samples.unchanged])
+            if samples.truths is not None:
+                paired.add(samples.images, samples.truths, holes=samples.holes, inputs=samples.unchanged)
+            yield samples.images
+
+    outputs = reference.extractor.all_outputs(images())
+    sample = Sample(*outputs, np.concatenate(labels) if labels else None)
+    inputs = Sample(*reference.extractor.all_outputs(unchanged)) if unchanged else None
+    return _Drawn(np.concatenate(first), sample, inputs, paired)
+
+
+def _measure_accuracy(sampler: Sampler, real: PreparedDataset, config: EvaluationConfig) -> list[Score]:
+    """Returns the classification accuracy scores, from images that no other score uses."""
+    if not sampler.takes_label:
+        raise ValueError(
+            "the classification accuracy score needs a generator with classes: expected "
+            "task.conditional=true. Received: evaluation.classification_accuracy=True"
+        )
+    seed = streams.key("classification accuracy", config.seed)
+    count = training_count(real)
+    count = min(count, sampler.available or count)
+    images, labels = _generate(sampler, count, seed=seed)
+    if labels is None:
+        raise ValueError("expected samples with the requested classes. Received: none")
+    network = NetworkSettings()
+    return classification_accuracy(images, labels, real, network=network, seed=seed)
+
+
+def _generate(sampler: Sampler, count: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Returns images and the requested classes; None if the model takes no labels."""
+    batches = list(sampler.batches(count, seed=seed))
+    labels = [samples.labels for samples in batches if samples.labels is not None]
+    return np.concatenate([samples.images for samples in batches]), np.concatenate(labels) if labels else None
