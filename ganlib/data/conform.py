@@ -1,4 +1,4 @@
-"""Converts any image to a square one of the configured size and colour, or rejects it with a reason."""
+"""Converts any image to one of the configured size and colour, or rejects it with a reason."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ImageStats:
 def conform(
     read: Read,
     *,
-    size: int,
+    size: tuple[int, int],
     colour: Colour,
     fit: Fit,
     resize: Resize,
@@ -72,24 +72,22 @@ def conform(
 
     Args:
         read: Opens the image.
-        size: Side of the result in pixels.
+        size: Height and width of the result in pixels.
         colour: Grey or RGB.
-        fit: Crop the centre square, or pad the short side with black.
+        fit: Crop the centre to the shape of the result, or pad with black.
         resize: Filter; all but `nearest` antialias when they shrink the image.
         min_side: Smallest usable side of the original, in pixels.
         values: Range of values of the set.
         stats: Statistics to add the original to.
 
     Returns:
-        A square image in grey or RGB, and a remark for every lossy conversion.
+        An image in grey or RGB, and a remark for every lossy conversion.
 
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
     """
     image, remarks = open_image(read, colour=colour, min_side=min_side, values=values, stats=stats)
-    if image.size != (size, size):
-        image = _square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()])
-    return image, remarks
+    return fit_size(image, size=size, fit=fit, resize=resize), remarks
 
 
 def open_image(
@@ -195,17 +193,30 @@ def _extrema(image: Image.Image) -> tuple[int, int]:
     return min(ends), max(ends)
 
 
-def _square(image: Image.Image, *, size: int, fit: Fit, resize: Image.Resampling) -> Image.Image:
-    width, height = image.size
+def fit_size(image: Image.Image, *, size: tuple[int, int], fit: Fit, resize: Resize) -> Image.Image:
+    """Returns an image of a size, without distortion; the same image if it already has this size.
+
+    Args:
+        image: The image.
+        size: Height and width of the result in pixels.
+        fit: Crop the centre to the shape of the result, or pad with black.
+        resize: Filter.
+    """
+    (width, height), (new_height, new_width) = image.size, size
+    if image.size == (new_width, new_height):
+        return image
+    resampling = Image.Resampling[resize.upper()]
     if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return _resize(image.crop((left, top, left + side, top + side)), size, size, resize)
+        kept_width = min(width, max(1, round(height * new_width / new_height)))
+        kept_height = min(height, max(1, round(width * new_height / new_width)))
+        left, top = (width - kept_width) // 2, (height - kept_height) // 2
+        centre = image.crop((left, top, left + kept_width, top + kept_height))
+        return _resize(centre, new_width, new_height, resampling)
     # Resize before padding: padding a long, thin image at its own scale could exhaust the memory.
-    scale = size / max(width, height)
-    image = _resize(image, max(1, round(width * scale)), max(1, round(height * scale)), resize)
-    sheet = Image.new(image.mode, (size, size))
-    sheet.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    scale = min(new_width / width, new_height / height)
+    image = _resize(image, max(1, round(width * scale)), max(1, round(height * scale)), resampling)
+    sheet = Image.new(image.mode, (new_width, new_height))
+    sheet.paste(image, ((new_width - image.width) // 2, (new_height - image.height) // 2))
     return sheet
 
 

@@ -36,7 +36,7 @@ def read_error(location: ImageLocation, error: OSError | MemoryError) -> ReadErr
 class ConformOptions(NamedTuple):
     """How images are converted; see `conform` for the fields."""
 
-    size: int
+    size: tuple[int, int]
     colour: Colour
     fit: Fit
     resize: Resize

@@ -6,6 +6,7 @@ the fourth eighth of the test images, as a piece of the only test shard. Skipped
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections import Counter
@@ -193,7 +194,7 @@ def _fill(
     total, done = sum(len(indices) for _, _, indices in work), 0
     progress = Progress(label, total=total, unit="images")
     chunks = ([(listing.locate(index), listing.entries[index].label) for index in indices] for _, _, indices in work)
-    options = ConformOptions(config.size, config.colour, config.fit, config.resize, config.min_side, values)
+    options = ConformOptions(config.image_shape[:2], config.colour, config.fit, config.resize, config.min_side, values)
     with Reader(options, listing.files) as reader:
         for (result, path, indices), chunk in zip(work, reader.prepare_chunks(chunks, total=total), strict=True):
             result.add(listing, indices, chunk)
@@ -207,7 +208,7 @@ def _fill(
 
 def _chunks(config: DataConfig, listing: Listing, indices: Sequence[int]) -> Iterator[list[int]]:
     """Yields the indices in chunks, each the work of one process at a time."""
-    each = config.size**2 * (1 if config.colour == "grey" else 3)
+    each = math.prod(config.image_shape)
     chunk, load = [], 0
     for index in indices:
         chunk.append(index)
