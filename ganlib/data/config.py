@@ -16,7 +16,7 @@ from pydantic import (
 
 from ganlib.data.archive import Archive
 from ganlib.data.arrays import Arrays
-from ganlib.data.conform import Colour, Fit, Resize
+from ganlib.data.conform import Colour, Fit, Resize, height_and_width
 from ganlib.data.digits import Digits
 from ganlib.data.image_folder import ImageFolder
 from ganlib.schema import Config, from_word
@@ -103,13 +103,9 @@ class DataConfig(Config):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of every prepared image."""
-        return (*_height_and_width(self.size), 1 if self.colour == "grey" else 3)
+        return (*height_and_width(self.size), 1 if self.colour == "grey" else 3)
 
     @property
     def batch_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the images in training batches: those of the crops, if any."""
-        return (*_height_and_width(self.crop or self.size), self.image_shape[2])
-
-
-def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
+        return (*height_and_width(self.crop or self.size), self.image_shape[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -23,6 +24,14 @@ Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
 NARROW_RANGE = 64  # of 255: the range of values is no longer tracked once it is at least this wide
+
+
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns height and width of a size from the settings: the side of a square, or both."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
 
 
 @dataclass

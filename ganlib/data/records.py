@@ -18,6 +18,7 @@ from etils import epy
 from ganlib import storage, tracking
 from ganlib.data import shuffling
 from ganlib.data.base import Split
+from ganlib.data.conform import height_and_width
 from ganlib.data.notes import notes
 from ganlib.data.value_range import ValueRange
 
@@ -129,6 +130,17 @@ class PreparedDataset:
         return cast("bool", self.manifest["preparation"].get("flip", False))
 
     @property
+    def jitter(self) -> float:
+        """The factor by which training batches are enlarged and cropped back; 1.0 for none, as in older data."""
+        return cast("float", self.manifest["preparation"].get("jitter", 1.0))
+
+    @property
+    def batch_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images in training batches: those of the crops, if any."""
+        height, width = height_and_width(self.manifest["preparation"].get("crop") or list(self.image_shape[:2]))
+        return height, width, self.image_shape[2]
+
+    @property
     def class_shares(self) -> list[float]:
         """Share of each class among the training images; empty without labels."""
         counts = self.manifest["splits"]["train"]["classes"]
@@ -190,18 +202,19 @@ class PreparedDataset:
         Each epoch has an order of its own and drops the remainder, so after a resume at batch
         `start` exactly those batches follow that would have followed anyway. A split that fits
         into memory is shuffled as a whole; a larger one is streamed, shard order and a window of
-        records being shuffled, and a resume reads up to its place again. With `flip`, each image
-        is mirrored left to right with probability 1/2.
+        records being shuffled, and a resume reads up to its place again. With `jitter` and `crop`,
+        each image is enlarged and cropped at a random place; with `flip`, it is mirrored left to
+        right with probability 1/2.
 
         Args:
             batch_size: Images in a batch.
-            seed: Chooses the order, and what is mirrored.
+            seed: Chooses the order, the places of crops, and what is mirrored.
             start: Number of the first batch.
             in_memory_bytes: Largest size that is held in memory.
 
         Returns:
-            Dataset of dicts: `images` uint8 [batch_size, H, W, C], `labels` int64 [batch_size], and of pairs `targets`
-            like `images`.
+            Dataset of dicts: `images` uint8 [batch_size, *batch_shape], `labels` int64 [batch_size], and of pairs
+            `targets` like `images`.
 
         Raises:
             ValueError: The split is smaller than a batch.
@@ -216,6 +229,11 @@ class PreparedDataset:
             files = self._files("train")
             serialized = shuffling.from_files(files, batch_size, per_epoch, seed=seed, start=start)
             found = serialized.map(lambda records: self._parse(records, batch_size))
+        if self.jitter > 1.0 or self.batch_shape != self.image_shape:
+            resize, crop = self.manifest["preparation"].get("resize", "bicubic"), self.batch_shape[:2]
+            found = shuffling.jitter(
+                found, batch_size, factor=self.jitter, crop=crop, resize=resize, seed=seed, start=start
+            )
         return shuffling.mirror(found, batch_size, seed=seed, start=start) if self.flip else found
 
     def _in_memory(self) -> dict[str, tf.Tensor]:

@@ -7,12 +7,19 @@ from collections.abc import Mapping, Sequence
 from etils import epy
 
 from ganlib import streams
+from ganlib.data.conform import Resize
 
 with epy.lazy_imports():
     import numpy as np
     import tensorflow as tf
 
 SHUFFLE_RECORDS = 16_384
+METHODS: dict[Resize, str] = {
+    "bicubic": "bicubic",
+    "bilinear": "bilinear",
+    "lanczos": "lanczos3",
+    "nearest": "nearest",
+}
 
 
 def from_memory(
@@ -84,3 +91,44 @@ def mirror(examples: tf.data.Dataset, batch_size: int, *, seed: int, start: int)
         }
 
     return examples.enumerate(start).map(mirror_batch)
+
+
+def jitter(
+    examples: tf.data.Dataset,
+    batch_size: int,
+    *,
+    factor: float,
+    crop: tuple[int, int],
+    resize: Resize,
+    seed: int,
+    start: int,
+) -> tf.data.Dataset:
+    """Returns the batches with each image enlarged and cropped at a random place, and its target alike.
+
+    Args:
+        examples: Batches of dicts; all values but `labels` are images, uint8 [N, H, W, C].
+        batch_size: Examples in a batch.
+        factor: The images are enlarged by this factor, 1 or more, to a whole number of pixels.
+        crop: Height and width of the crops, no larger than the images.
+        resize: Filter for enlarging.
+        seed: Chooses the places, together with the batch number.
+        start: Number of the first batch.
+    """
+
+    def jitter_batch(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        height, width = batch["images"].shape[1:3]
+        sides = round(factor * height), round(factor * width)
+        key = streams.pair(streams.key("jitter", seed), number)
+        places = [side - cropped + 1 for side, cropped in zip(sides, crop, strict=True)]  # along each axis
+        drawn = tf.random.stateless_uniform([batch_size, 2], key) * tf.constant(places, tf.float32)
+        rows, columns = (tf.cast(drawn[:, axis, None], tf.int32) + tf.range(crop[axis]) for axis in (0, 1))
+
+        def crop_batch(images: tf.Tensor) -> tf.Tensor:
+            if sides != (height, width):
+                images = tf.round(tf.image.resize(images, sides, METHODS[resize]))
+                images = tf.saturate_cast(images, tf.uint8)  # most filters overshoot at edges
+            return tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+        return {name: values if name == "labels" else crop_batch(values) for name, values in batch.items()}
+
+    return examples.enumerate(start).map(jitter_batch)
