@@ -19,9 +19,12 @@ from ganlib.data.arrays import Arrays
 from ganlib.data.conform import Colour, Fit, Resize, height_and_width
 from ganlib.data.digits import Digits
 from ganlib.data.image_folder import ImageFolder
+from ganlib.data.paired_images import PairedImages
 from ganlib.schema import Config, from_word
 
-AnySource = Annotated[Digits | ImageFolder | Archive | Arrays, Field(discriminator="kind"), BeforeValidator(from_word)]
+AnySource = Annotated[
+    Digits | ImageFolder | Archive | Arrays | PairedImages, Field(discriminator="kind"), BeforeValidator(from_word)
+]
 """All sources. To add one, write its file and add its class here."""
 
 MIN_SIDE, MAX_SIDE = 8, 1024  # pixels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -23,6 +23,7 @@ Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
+TARGET_REMARK = "target: "  # before a remark on a target
 NARROW_RANGE = 64  # of 255: the range of values is no longer tracked once it is at least this wide
 
 
@@ -47,6 +48,11 @@ class ImageStats:
     formats: Counter[str] = field(default_factory=Counter)
     low: int = 255
     high: int = 0
+
+    def add(self, loaded: Loaded, image: Image.Image) -> None:
+        """Adds an original and the image in grey or RGB that it became."""
+        self.formats[loaded.format] += 1
+        self.add_values(image)
 
     def add_values(self, image: Image.Image) -> None:
         """Adds the values of an image in grey or RGB."""
@@ -126,6 +132,16 @@ def open_image(
         MemoryError: There is too little memory at the moment.
     """
     loaded = load(read)
+    image, remarks = _convert_pixels(loaded, colour=colour, min_side=min_side, values=values)
+    if stats is not None:
+        stats.add(loaded, image)
+    return image, remarks
+
+
+def _convert_pixels(
+    loaded: Loaded, *, colour: Colour, min_side: int, values: ValueRange | None
+) -> tuple[Image.Image, list[str]]:
+    """Converts an image to grey or RGB of 8 bits."""
     if loaded.kind is not None:
         image, lost = _scale(loaded, values)
     elif values is not None and values.of is None:
@@ -135,9 +151,6 @@ def open_image(
     if min(image.size) < min_side:
         raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
     image, more = _to_mode(image, MODES[colour])
-    if stats is not None:
-        stats.formats[loaded.format] += 1
-        stats.add_values(image)
     return image, [*loaded.remarks, *lost, *more]
 
 
@@ -200,6 +213,48 @@ def _extrema(image: Image.Image) -> tuple[int, int]:
     bands = image.getextrema()
     ends = [int(end) for band in bands for end in (band if isinstance(band, tuple) else (band,))]
     return min(ends), max(ends)
+
+
+def conform_pair(
+    load_pair: Callable[[], tuple[Loaded, Loaded]],
+    *,
+    size: tuple[int, int],
+    colour: Colour,
+    fit: Fit,
+    resize: Resize,
+    min_side: int,
+    values: tuple[ValueRange | None, ValueRange | None],
+    stats: tuple[ImageStats, ImageStats],
+) -> tuple[list[Image.Image], list[str]]:
+    """Reads an image and its target and converts both alike, as `conform` does.
+
+    Args:
+        load_pair: Reads both.
+        size: Height and width of the results in pixels.
+        colour: Grey or RGB.
+        fit: Crop the centre to the shape of the result, or pad with black.
+        resize: Filter; all but `nearest` antialias when they shrink an image.
+        min_side: Smallest usable side of the originals, in pixels.
+        values: Ranges of values of all images and of all targets.
+        stats: Statistics to add the two originals to.
+
+    Returns:
+        The image and its target, and a remark for every lossy conversion.
+
+    Raises:
+        UnusableImageError: One of them is damaged, too small, or has no known range, or they do not fit together.
+    """
+    both, images, remarks = load_pair(), [], []
+    for name, loaded, values_of_set in zip(("input", "target"), both, values, strict=True):
+        try:
+            image, lost = _convert_pixels(loaded, colour=colour, min_side=min_side, values=values_of_set)
+        except UnusableImageError as error:
+            raise UnusableImageError(f"{name} {error}") from error
+        images.append(image)
+        remarks += lost if name == "input" else [f"{TARGET_REMARK}{remark}" for remark in lost]
+    for loaded, image, stats_of_set in zip(both, images, stats, strict=True):
+        stats_of_set.add(loaded, image)
+    return [fit_size(image, size=size, fit=fit, resize=resize) for image in images], remarks
 
 
 def fit_size(image: Image.Image, *, size: tuple[int, int], fit: Fit, resize: Resize) -> Image.Image:

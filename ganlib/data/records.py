@@ -149,7 +149,7 @@ class PreparedDataset:
     @property
     def values(self) -> ValueRange | None:
         """Numbers of the originals that became 0 and 255, None where all originals had 8 bits."""
-        saved = self.manifest.get("value_range")
+        saved = self.manifest.get("value_range" if self.shown == "images" else "target_value_range")
         return ValueRange(*saved) if saved else None
 
     @property
@@ -159,7 +159,8 @@ class PreparedDataset:
 
     def formats(self, split: Split) -> dict[str, int]:
         """Returns how many originals of a split there are of each file format; earlier versions did not say."""
-        return dict(self.manifest["splits"][split].get("formats", {}))
+        formats = "formats" if self.shown == "images" else "target_formats"
+        return dict(self.manifest["splits"][split].get(formats, {}))
 
     def count(self, split: Split) -> int:
         """Returns the number of images of a split."""
