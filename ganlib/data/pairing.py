@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ganlib.data.base import Entry, IgnoredFiles, Listing
+from ganlib.data.base import Entry, IgnoredFiles, Listing, Split
 from ganlib.data.file_set import FileSet
 from ganlib.data.kinds import FIRST_BYTES, are_images, count_by_suffix
 from ganlib.data.layouts import arrange
@@ -15,6 +15,7 @@ from ganlib.data.pairs import TwoFiles, Unpaired
 from ganlib.data.split_names import folder_role
 
 SIDES = ("A", "B")
+NO_TARGET = "no target of its name"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Side:
     def locate(self, name: str) -> FileLocation:
         """Returns the location of a file."""
         return self.files.locate(self.paths[name])
+
+    def entry(self, name: str, split: Split, label: int | None) -> Entry:
+        """Returns the entry of a file in a listing."""
+        return Entry(self.paths[name], split, label, *self.files.status(self.paths[name]))
 
     def images(self) -> list[str]:
         """Returns the names of the images."""
@@ -114,7 +119,7 @@ def pair_listing(inputs: Side, targets: Side, *, test_fraction: float) -> Listin
     matches, reasons = match(*names)
     if not matches:
         examples = [
-            f"{side}={shorten(own[0])!r}" if own else f"no {side}" for side, own in zip(_NOUNS, names, strict=True)
+            f"{side}={shorten(min(own))!r}" if own else f"no {side}" for side, own in zip(_NOUNS, names, strict=True)
         ]
         raise ValueError(
             "expected images and targets of equal names, but for the suffix. "
@@ -125,35 +130,38 @@ def pair_listing(inputs: Side, targets: Side, *, test_fraction: float) -> Listin
     layout = arrange(
         sides, locate=lambda name: sides[name].locate(name), test_fraction=test_fraction, place=inputs.files.place
     )
-    entries: list[Entry] = []
-    target_entries: list[Entry] = []
-    locations: list[ImageLocation] = []
-    target_locations: list[ImageLocation] = []
-    for below, split, label in zip(layout.names, layout.splits, layout.labels, strict=True):
-        name = layout.top + below
-        side = sides[name]
-        entries.append(Entry(side.paths[name], split, label, *side.files.status(side.paths[name])))
-        if name in matches:
-            target = targets.paths[matches[name]]
-            locations.append(TwoFiles(side.locate(name), targets.files.locate(target)))
-            target_locations.append(targets.files.locate(target))
-            target_entries.append(Entry(target, split, label, *targets.files.status(target)))
-        else:
-            locations.append(Unpaired(reasons[name]))
-            target_locations.append(locations[-1])
-            target_entries.append(Entry("", split, label, 0))
+    listed = [layout.top + name for name in layout.names]
+
+    # Both hold the files, which stay open as long as the listing exists.
+    def locate_target(index: int) -> ImageLocation:
+        name = listed[index]
+        return targets.locate(matches[name]) if name in matches else Unpaired(reasons.get(name, NO_TARGET))
+
+    def locate(index: int) -> ImageLocation:
+        name, target = listed[index], locate_target(index)
+        return TwoFiles(inputs.locate(name), target) if name in matches else target
+
+    entries = [
+        sides[name].entry(name, split, label)
+        for name, split, label in zip(listed, layout.splits, layout.labels, strict=True)
+    ]
+    target_entries = [
+        targets.entry(matches[name], entry.split, entry.label) if name in matches else entry._replace(name="", size=0)
+        for name, entry in zip(listed, entries, strict=True)
+    ]
     images = set(names[1])
     others = [path for name, path in targets.paths.items() if name not in images]
+    without = [entry.name for name, entry in zip(listed, entries, strict=True) if name not in matches]
     return Listing(
         entries,
         layout.classes,
-        locations.__getitem__,
+        locate,
         files=tuple(dict.fromkeys((*inputs.files.descriptors, *targets.files.descriptors))),
         ignored=(*layout.ignored, *inputs.ignored, *targets.ignored, *_ignored(others)),
-        notes=(*layout.notes, *_notes(entries, locations)),
+        notes=(*layout.notes, *_notes(without)),
         drawn=layout.drawn,
         paired=True,
-        targets=Listing(target_entries, layout.classes, target_locations.__getitem__),
+        targets=Listing(target_entries, layout.classes, locate_target),
     )
 
 
@@ -181,7 +189,7 @@ def match(inputs: Sequence[str], targets: Sequence[str]) -> tuple[dict[str, str]
             both = ", ".join(sorted(name.rpartition("/")[2] for name in {*own, *others}))
             reasons.update(dict.fromkeys((*own, *others), f"several images or targets have its name: {both}"))
         else:
-            reasons.update(dict.fromkeys(own, "no target of its name"))
+            reasons.update(dict.fromkeys(own, NO_TARGET))
             reasons.update(dict.fromkeys(others, "a target without an image of its name"))
     return matches, reasons
 
@@ -202,7 +210,6 @@ def _ignored(others: Sequence[str]) -> list[IgnoredFiles]:
     return [IgnoredFiles(len(others), "file", reason, shorten(min(others)))] if others else []
 
 
-def _notes(entries: Sequence[Entry], locations: Sequence[ImageLocation]) -> list[str]:
+def _notes(names: Sequence[str]) -> list[str]:
     """Returns a note on the images without a partner, which the preparation skips."""
-    alone = [entry.name for entry, place in zip(entries, locations, strict=True) if isinstance(place, Unpaired)]
-    return [f"without a partner of the same name: {len(alone)}, such as {shorten(min(alone))}"] if alone else []
+    return [f"without a partner of the same name: {len(names)}, such as {shorten(min(names))}"] if names else []
