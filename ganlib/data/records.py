@@ -19,6 +19,7 @@ from ganlib import storage, tracking
 from ganlib.data import shuffling
 from ganlib.data.base import Split
 from ganlib.data.conform import height_and_width
+from ganlib.data.domains import class_manifest, has_label
 from ganlib.data.notes import notes
 from ganlib.data.value_range import ValueRange
 
@@ -105,6 +106,14 @@ class PreparedDataset:
             raise ValueError(f"expected pairs of images. Received: data={self.name!r} without targets")
         return PreparedDataset(self.folder, self.manifest, shown=shown)
 
+    def of_class(self, name: str) -> PreparedDataset:
+        """Returns the images of one class as a data set, with a checksum of its own. Labels and classes stay.
+
+        Raises:
+            ValueError: There is no such class, or a split has no image of it.
+        """
+        return PreparedDataset(self.folder, class_manifest(self.manifest, name), shown=self.shown)
+
     @property
     def checksum(self) -> str:
         """SHA-256 that identifies the pixels and labels."""
@@ -182,7 +191,7 @@ class PreparedDataset:
             ValueError: A shard is damaged, or not the one that the manifest names.
         """
         self._verify(split)
-        records = tf.data.TFRecordDataset(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
+        records = self._records(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
         try:
             for examples in records:
                 yield {name: values.numpy() for name, values in examples.items()}
@@ -228,7 +237,7 @@ class PreparedDataset:
             found = shuffling.from_memory(self._in_memory(), batch_size, per_epoch, seed=seed, start=start)
         else:
             files = self._files("train")
-            serialized = shuffling.from_files(files, batch_size, per_epoch, seed=seed, start=start)
+            serialized = shuffling.from_files(files, batch_size, per_epoch, read=self._records, seed=seed, start=start)
             found = serialized.map(lambda records: self._parse(records, batch_size))
         if self.jitter > 1.0 or self.batch_shape != self.image_shape:
             resize, crop = self.manifest["preparation"].get("resize", "bicubic"), self.batch_shape[:2]
@@ -259,6 +268,11 @@ class PreparedDataset:
 
     def _files(self, split: Split) -> list[str]:
         return [str(self.folder / shard["file"]) for shard in self.manifest["splits"][split]["shards"]]
+
+    def _records(self, files: tf.Tensor | list[str]) -> tf.data.Dataset:
+        """Returns the serialized records of files: all, or those of the only class."""
+        records, label = tf.data.TFRecordDataset(files), self.manifest.get("only_label")
+        return records if label is None else records.filter(lambda record: has_label(record, label))
 
     @property
     def _names(self) -> tuple[str, ...]:

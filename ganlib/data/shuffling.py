@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from etils import epy
 
@@ -48,13 +48,22 @@ def from_memory(
     return epochs.skip(offset).map(lambda index: {name: tf.gather(tensor, index) for name, tensor in tensors.items()})
 
 
-def from_files(files: Sequence[str], batch_size: int, per_epoch: int, *, seed: int, start: int) -> tf.data.Dataset:
+def from_files(
+    files: Sequence[str],
+    batch_size: int,
+    per_epoch: int,
+    *,
+    read: Callable[[tf.Tensor], tf.data.Dataset],
+    seed: int,
+    start: int,
+) -> tf.data.Dataset:
     """Returns batches of serialized records, of which each epoch shuffles the files and a window of records.
 
     Args:
         files: TFRecord files.
         batch_size: Records in a batch.
         per_epoch: Batches in an epoch.
+        read: Returns the records of a file.
         seed: Chooses the order.
         start: Number of the first batch.
     """
@@ -65,7 +74,7 @@ def from_files(files: Sequence[str], batch_size: int, per_epoch: int, *, seed: i
         order_key, window_key = (streams.pair(streams.key(word, seed), epoch) for word in ("order", "window"))
         order = tf.random.experimental.stateless_shuffle(files, order_key)
         window_seed = tf.random.stateless_uniform([], window_key, maxval=np.iinfo(np.int32).max, dtype=tf.int64)
-        records = tf.data.Dataset.from_tensor_slices(order).interleave(tf.data.TFRecordDataset, cycle_length=4)
+        records = tf.data.Dataset.from_tensor_slices(order).interleave(read, cycle_length=4)
         shuffled = records.shuffle(SHUFFLE_RECORDS, seed=window_seed)
         return shuffled.batch(batch_size, drop_remainder=True).take(per_epoch)
 
