@@ -38,6 +38,8 @@ class RunConfig(Config):
     def _check_across_sections(self) -> RunConfig:
         self.model.check(self.data.image_shape)
         self.task.check_architecture(self.model)
+        if self.data.crop is not None:
+            self._check_crop()
         images, batch = self.data.train_images, self.training.batch_size
         if images is not None and images < batch:
             raise ValueError(
@@ -52,6 +54,15 @@ class RunConfig(Config):
                 "Received: evaluation.classification_accuracy=true"
             )
         return self
+
+    def _check_crop(self) -> None:
+        """Refuses crops for networks that could then not make complete images."""
+        if self.task.samples_from == "seed":
+            raise ValueError(
+                f"data.crop needs a task that makes images from images. Received: task={self.task.kind}, "
+                f"data.crop={self.data.crop}"
+            )
+        self.model.check(self.data.batch_shape)
 
     def to_parameters(self) -> dict[str, dict[str, Any]]:
         """Returns one dict for each section: the parameters of the pipeline."""

@@ -76,7 +76,7 @@ def enlargement(size: int) -> int:
 
 def save_grid(images: NDArray[np.uint8], path: Path, *, columns: int) -> None:
     """Writes images uint8 [N, H, W, C] as one PNG sheet. Small images are enlarged for viewing."""
-    save_picture(grid(images, columns=columns, scale=enlargement(images.shape[1])), path)
+    save_picture(grid(images, columns=columns, scale=enlargement(max(images.shape[1:3]))), path)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

@@ -23,6 +23,7 @@ Purpose = Literal[
     "dropout",
     "order",
     "window",
+    "jitter",
     "mirroring",
     "noise",
     "latents",

@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ HALF_CLEAR = np.where(np.arange(16) < 8, 0, 255).astype(np.uint8)[None, :].repea
 
 def take(image, **changes):
     """Conforms an image, or the bytes of an image file, to 16x16."""
-    settings = {"size": 16, "colour": "grey", "fit": "crop", "resize": "bicubic", "min_side": 8, **changes}
+    settings = {"size": (16, 16), "colour": "grey", "fit": "crop", "resize": "bicubic", "min_side": 8, **changes}
     made, remarks = conform(lambda: Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image, **settings)
     return np.asarray(made, np.uint8).reshape(made.height, made.width, -1), remarks
 
@@ -334,6 +335,33 @@ def test_the_short_side_is_padded_with_black(shape):
     expected = np.zeros((16, 16), np.uint8)
     expected[top : top + shape[0], left : left + shape[1]] = image
     np.testing.assert_array_equal(pixels[..., 0], expected)
+
+
+@pytest.mark.parametrize("size", [(12, 20), (20, 12), (9, 17)])
+@pytest.mark.parametrize("shape", [(12, 20), (20, 12), (31, 40), (40, 31), (9, 170), (170, 9), (1, 1)])
+def test_an_oblong_result_shows_the_centre_in_its_own_proportions(size, shape):
+    image = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    pixels, _ = take(Image.fromarray(image), size=size, min_side=1, resize="nearest")
+    # The largest centred rectangle of the result's proportions, found from the exact ratio.
+    ratio = Fraction(size[1], size[0])
+    width, height = min(shape[1], max(1, round(shape[0] * ratio))), min(shape[0], max(1, round(shape[1] / ratio)))
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    centre = Image.fromarray(image[top : top + height, left : left + width])
+    expected = np.asarray(centre.resize((size[1], size[0]), Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(pixels[..., 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "inner"),
+    [((20, 20), (10, 30), (10, 10)), ((20, 40), (30, 10), (5, 10)), ((7, 21), (10, 30), (10, 30))],
+)
+def test_an_oblong_sheet_holds_the_whole_image_on_black(shape, size, inner):
+    pixels, _ = take(Image.fromarray(np.full(shape, 200, np.uint8)), size=size, fit="pad", min_side=1)
+    rows, columns = np.nonzero(pixels[..., 0])
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    assert pixels.shape == (*size, 1)
+    assert (rows.min(), rows.max() + 1) == (top, top + inner[0])
+    assert (columns.min(), columns.max() + 1) == (left, left + inner[1])
 
 
 def test_a_padded_image_is_scaled_to_its_long_side():

@@ -246,7 +246,7 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
         "no json": r"not a JSON file: .*Received: path='.*part-1/part\.json'",
         "not whole": r"expected a complete part\.json\. Received: folder='.*part-1'",
         "no fingerprints": r"the shard train-00001-of-00002\.fingerprints is missing or cut off\. Received: folder=",
-        "other format": r"a part of format gan-pipelines/part@3\. Received: format='gan-pipelines/part@0'",
+        "other format": r"a part of format gan-pipelines/part@4\. Received: format='gan-pipelines/part@0'",
     }
     missing = r"the shard train-00001-of-00002\.tfrecord is missing or cut off\. Received: folder='.*part-1'"
     refused(config, folders, tmp_path, words.get(damage, missing))

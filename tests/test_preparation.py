@@ -222,7 +222,7 @@ def test_the_manifest_tells_counts_classes_and_shape(tmp_path):
     assert manifest["splits"]["test"]["count"] == 9
     assert manifest["splits"]["test"]["classes"] == {"cat": 6, "dog": 3}
     settings = {"size": 12, "colour": "rgb", "fit": "pad", "resize": "lanczos", "min_side": 9}
-    assert manifest["preparation"] == {**settings, "flip": False}
+    assert manifest["preparation"] == {**settings, "flip": False, "jitter": 1.0}
     assert manifest["source"]["path"] == str(tmp_path / "images")
     assert manifest["source"]["listing_sha256"] == config.source.listing().checksum()
     assert manifest["skipped"] == []
@@ -502,6 +502,13 @@ def test_a_place_that_cannot_be_written_ends_in_one_line(large, tmp_path):
         ("size", 7),
         ("size", 1025),
         ("size", 8.5),
+        ("size", [28]),
+        ("size", [28, 7]),
+        ("size", [28, 28, 3]),
+        ("size", "28x28"),
+        ("jitter", 0.9),
+        ("crop", 4),
+        ("crop", [8, 2000]),
         ("colour", "blue"),
         ("fit", "stretch"),
         ("resize", "magic"),

@@ -78,7 +78,13 @@ def test_the_range_applies_to_each_image_whatever_their_order(bits, data):
     assert result == ValueRange(0, 2 ** (bits if bits % 2 == 0 else bits + 1) - 1, "integers")
     for image in images:
         picture, _ = conform(
-            lambda image=image: image, size=4, colour="grey", fit="crop", resize="nearest", min_side=1, values=result
+            lambda image=image: image,
+            size=(4, 4),
+            colour="grey",
+            fit="crop",
+            resize="nearest",
+            min_side=1,
+            values=result,
         )
         np.testing.assert_array_equal(np.asarray(picture), np.rint(image * (255 / result.high)))
 

@@ -12,6 +12,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.digits import Digits
     from ganlib.data.image_folder import ImageFolder
     from ganlib.data.images import Images
+    from ganlib.data.paired_images import PairedImages
     from ganlib.data.preparation import merge_parts, prepare, prepare_part
     from ganlib.data.records import PreparedDataset
     from ganlib.data.value_survey import survey
@@ -25,6 +26,7 @@ __all__ = [
     "Digits",
     "ImageFolder",
     "Images",
+    "PairedImages",
     "PreparedDataset",
     "describe",
     "merge_parts",

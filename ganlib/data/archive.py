@@ -18,9 +18,9 @@ from typing import BinaryIO, Literal, cast
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, IgnoredFiles, Listing
-from ganlib.data.layouts import arrange
-from ganlib.data.locations import LOCAL_HEADER, FileLocation, ImageLocation, Range, Unreadable, ZipMember
+from ganlib.data.base import DataSource, IgnoredFiles, Listing
+from ganlib.data.file_set import FileSet
+from ganlib.data.locations import LOCAL_HEADER, FileLocation, Range, Unreadable, ZipMember
 from ganlib.data.names import shorten, to_printable
 
 ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
@@ -61,36 +61,31 @@ class Archive(DataSource):
         Raises:
             ValueError: It is not a readable archive, has a password, or has no images.
         """
-        path = storage.fetch(self.path)
-        members = _open(path)
-        files = [name for name in members.sizes if name and not name.endswith("/")]
-        outside = [name for name in files if ".." in name.split("/")]
-        layout = arrange(
-            files,  # `..` makes names that lead outside of the archive hidden, so `arrange` drops them
-            locate=members.locate,
-            test_fraction=self.test_fraction,
-            place=str(path),
-        )
-        modified = path.stat().st_mtime_ns
-        entries = [
-            Entry(name, split, label, members.sizes[layout.top + name], modified)
-            for name, split, label in zip(layout.names, layout.splits, layout.labels, strict=True)
-        ]
+        return archive_files(self.path).listing(test_fraction=self.test_fraction)
 
-        def locate(index: int) -> ImageLocation:
-            return members.locate(layout.top + layout.names[index])
 
-        reason = "with a path outside of the archive"
-        ignored = [IgnoredFiles(len(outside), "file", reason, shorten(min(outside)))] if outside else []
-        return Listing(
-            entries,
-            layout.classes,
-            locate,
-            files=(members.file,),
-            ignored=(*layout.ignored, *ignored),
-            notes=layout.notes,
-            drawn=layout.drawn,
-        )
+def archive_files(location: str) -> FileSet:
+    """Finds the files in an archive.
+
+    Args:
+        location: A local path or an address.
+
+    Raises:
+        ValueError: It is not a readable archive, or has a password.
+    """
+    path = storage.fetch(location)
+    members = _open(path)
+    files = [name for name in members.sizes if name and not name.endswith("/")]
+    # `..` makes names that lead outside of the archive hidden, so they are not images.
+    outside = [name for name in files if ".." in name.split("/")]
+    reason = "with a path outside of the archive"
+    ignored = (IgnoredFiles(len(outside), "file", reason, shorten(min(outside))),) if outside else ()
+    modified = path.stat().st_mtime_ns
+
+    def status(name: str) -> tuple[int, int]:
+        return members.sizes[name], modified
+
+    return FileSet(files, str(path), members.locate, status, ignored, (members.file,))
 
 
 def _open(path: Path) -> _Zip | _Tar:

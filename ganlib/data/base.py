@@ -70,7 +70,8 @@ class Listing:
             listing exists.
         ignored: Visible files that are not used.
         notes: Other remarks for the user, such as why there are no classes.
-        paired: Whether each image has a target.
+        paired: Whether each image has a target. The locations are then those of pairs.
+        targets: A listing of the targets in the same order, if they are files of their own.
         drawn: Whether the test images were drawn from all images, because the source has no test split.
     """
 
@@ -82,6 +83,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     drawn: bool = False
     paired: bool = False
+    targets: Listing | None = None
 
     @property
     def ignored_count(self) -> int:
@@ -98,6 +100,8 @@ class Listing:
         for entry in self.entries:
             time = entry.modified if with_times else 0
             digest.update(f"{entry.name}\t{entry.split}\t{entry.label}\t{entry.size}\t{time}\n".encode())
+        if self.targets is not None:
+            digest.update(self.targets.checksum(with_times=with_times).encode())
         return digest.hexdigest()
 
     def check_splits(self) -> None:
@@ -116,6 +120,12 @@ class Listing:
 
 class DataSource(Config):
     """The base class of image sources. Subclasses add `kind` and their settings."""
+
+    @property
+    def locations(self) -> dict[str, str]:
+        """The paths and addresses that the source reads, by the names of their fields."""
+        values = {name: getattr(self, name, None) for name in ("path", "labels", "target_path")}
+        return {name: value for name, value in values.items() if value is not None}
 
     @abstractmethod
     def listing(self) -> Listing:

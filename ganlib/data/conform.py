@@ -1,8 +1,9 @@
-"""Converts any image to a square one of the configured size and colour, or rejects it with a reason."""
+"""Converts any image to one of the configured size and colour, or rejects it with a reason."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -22,7 +23,16 @@ Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad"]
 Resize = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 MODES = {"grey": "L", "rgb": "RGB"}
+TARGET_REMARK = "target: "  # before a remark on a target
 NARROW_RANGE = 64  # of 255: the range of values is no longer tracked once it is at least this wide
+
+
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns height and width of a size from the settings: the side of a square, or both."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
 
 
 @dataclass
@@ -38,6 +48,11 @@ class ImageStats:
     formats: Counter[str] = field(default_factory=Counter)
     low: int = 255
     high: int = 0
+
+    def add(self, loaded: Loaded, image: Image.Image) -> None:
+        """Adds an original and the image in grey or RGB that it became."""
+        self.formats[loaded.format] += 1
+        self.add_values(image)
 
     def add_values(self, image: Image.Image) -> None:
         """Adds the values of an image in grey or RGB."""
@@ -57,7 +72,7 @@ class ImageStats:
 def conform(
     read: Read,
     *,
-    size: int,
+    size: tuple[int, int],
     colour: Colour,
     fit: Fit,
     resize: Resize,
@@ -72,24 +87,22 @@ def conform(
 
     Args:
         read: Opens the image.
-        size: Side of the result in pixels.
+        size: Height and width of the result in pixels.
         colour: Grey or RGB.
-        fit: Crop the centre square, or pad the short side with black.
+        fit: Crop the centre to the shape of the result, or pad with black.
         resize: Filter; all but `nearest` antialias when they shrink the image.
         min_side: Smallest usable side of the original, in pixels.
         values: Range of values of the set.
         stats: Statistics to add the original to.
 
     Returns:
-        A square image in grey or RGB, and a remark for every lossy conversion.
+        An image in grey or RGB, and a remark for every lossy conversion.
 
     Raises:
         UnusableImageError: The image is damaged, too small, or has no known range.
     """
     image, remarks = open_image(read, colour=colour, min_side=min_side, values=values, stats=stats)
-    if image.size != (size, size):
-        image = _square(image, size=size, fit=fit, resize=Image.Resampling[resize.upper()])
-    return image, remarks
+    return fit_size(image, size=size, fit=fit, resize=resize), remarks
 
 
 def open_image(
@@ -119,6 +132,16 @@ def open_image(
         MemoryError: There is too little memory at the moment.
     """
     loaded = load(read)
+    image, remarks = _convert_pixels(loaded, colour=colour, min_side=min_side, values=values)
+    if stats is not None:
+        stats.add(loaded, image)
+    return image, remarks
+
+
+def _convert_pixels(
+    loaded: Loaded, *, colour: Colour, min_side: int, values: ValueRange | None
+) -> tuple[Image.Image, list[str]]:
+    """Converts an image to grey or RGB of 8 bits."""
     if loaded.kind is not None:
         image, lost = _scale(loaded, values)
     elif values is not None and values.of is None:
@@ -128,9 +151,6 @@ def open_image(
     if min(image.size) < min_side:
         raise UnusableImageError(f"too small: {image.width}x{image.height}, expected sides of {min_side} or more")
     image, more = _to_mode(image, MODES[colour])
-    if stats is not None:
-        stats.formats[loaded.format] += 1
-        stats.add_values(image)
     return image, [*loaded.remarks, *lost, *more]
 
 
@@ -195,17 +215,72 @@ def _extrema(image: Image.Image) -> tuple[int, int]:
     return min(ends), max(ends)
 
 
-def _square(image: Image.Image, *, size: int, fit: Fit, resize: Image.Resampling) -> Image.Image:
-    width, height = image.size
+def conform_pair(
+    load_pair: Callable[[], tuple[Loaded, Loaded]],
+    *,
+    size: tuple[int, int],
+    colour: Colour,
+    fit: Fit,
+    resize: Resize,
+    min_side: int,
+    values: tuple[ValueRange | None, ValueRange | None],
+    stats: tuple[ImageStats, ImageStats],
+) -> tuple[list[Image.Image], list[str]]:
+    """Reads an image and its target and converts both alike, as `conform` does.
+
+    Args:
+        load_pair: Reads both.
+        size: Height and width of the results in pixels.
+        colour: Grey or RGB.
+        fit: Crop the centre to the shape of the result, or pad with black.
+        resize: Filter; all but `nearest` antialias when they shrink an image.
+        min_side: Smallest usable side of the originals, in pixels.
+        values: Ranges of values of all images and of all targets.
+        stats: Statistics to add the two originals to.
+
+    Returns:
+        The image and its target, and a remark for every lossy conversion.
+
+    Raises:
+        UnusableImageError: One of them is damaged, too small, or has no known range, or they do not fit together.
+    """
+    both, images, remarks = load_pair(), [], []
+    for name, loaded, values_of_set in zip(("input", "target"), both, values, strict=True):
+        try:
+            image, lost = _convert_pixels(loaded, colour=colour, min_side=min_side, values=values_of_set)
+        except UnusableImageError as error:
+            raise UnusableImageError(f"{name} {error}") from error
+        images.append(image)
+        remarks += lost if name == "input" else [f"{TARGET_REMARK}{remark}" for remark in lost]
+    for loaded, image, stats_of_set in zip(both, images, stats, strict=True):
+        stats_of_set.add(loaded, image)
+    return [fit_size(image, size=size, fit=fit, resize=resize) for image in images], remarks
+
+
+def fit_size(image: Image.Image, *, size: tuple[int, int], fit: Fit, resize: Resize) -> Image.Image:
+    """Returns an image of a size, without distortion; the same image if it already has this size.
+
+    Args:
+        image: The image.
+        size: Height and width of the result in pixels.
+        fit: Crop the centre to the shape of the result, or pad with black.
+        resize: Filter.
+    """
+    (width, height), (new_height, new_width) = image.size, size
+    if image.size == (new_width, new_height):
+        return image
+    resampling = Image.Resampling[resize.upper()]
     if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return _resize(image.crop((left, top, left + side, top + side)), size, size, resize)
+        kept_width = min(width, max(1, round(height * new_width / new_height)))
+        kept_height = min(height, max(1, round(width * new_height / new_width)))
+        left, top = (width - kept_width) // 2, (height - kept_height) // 2
+        centre = image.crop((left, top, left + kept_width, top + kept_height))
+        return _resize(centre, new_width, new_height, resampling)
     # Resize before padding: padding a long, thin image at its own scale could exhaust the memory.
-    scale = size / max(width, height)
-    image = _resize(image, max(1, round(width * scale)), max(1, round(height * scale)), resize)
-    sheet = Image.new(image.mode, (size, size))
-    sheet.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    scale = min(new_width / width, new_height / height)
+    image = _resize(image, max(1, round(width * scale)), max(1, round(height * scale)), resampling)
+    sheet = Image.new(image.mode, (new_width, new_height))
+    sheet.paste(image, ((new_width - image.width) // 2, (new_height - image.height) // 2))
     return sheet
 
 

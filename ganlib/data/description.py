@@ -38,7 +38,10 @@ def describe(listing: Listing, survey: Survey, *, with_splits: bool = True) -> l
     splits = f": train {counts['train']}, test {counts['test']}{drawn}" if with_splits else ""
     ignored = [f"ignored: {'; '.join(map(str, listing.ignored))}"] if listing.ignored else []
     more = [*ignored, *listing.notes, *_sizes(listing), survey.text]
-    return [f"{len(listing.entries)} images{splits}; {_classes(listing)}", "; ".join(more)]
+    if listing.targets is not None and survey.targets is not None:
+        more += [f"targets: {text}" for text in (*_sizes(listing.targets), survey.targets.text)]
+    noun = "pairs" if listing.paired else "images"
+    return [f"{len(listing.entries)} {noun}{splits}; {_classes(listing)}", "; ".join(more)]
 
 
 def print_description(description: Sequence[str]) -> None:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ganlib.data import tfrecord
-from ganlib.data.conform import Colour, Fit, ImageStats, Resize, conform
+from ganlib.data.conform import Colour, Fit, ImageStats, Resize, conform, conform_pair
 from ganlib.data.fingerprints import fingerprint
 from ganlib.data.loading import UnusableImageError
 from ganlib.data.locations import ImageLocation
+from ganlib.data.pairs import PairLocation
 from ganlib.data.value_range import ValueRange
 from ganlib.remote.file import RemoteError, first_line
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 NO_LABEL = -1
 
 Chunk = Sequence[tuple[ImageLocation, int | None]]
-"""Locations of some images, and their labels."""
+"""Locations of some images, or of pairs, and their labels."""
 
 
 class ReadError(OSError):
@@ -34,14 +38,16 @@ def read_error(location: ImageLocation, error: OSError | MemoryError) -> ReadErr
 
 
 class ConformOptions(NamedTuple):
-    """How images are converted; see `conform` for the fields."""
+    """How images are converted; see `conform` and `conform_pair` for the fields. The locations may be of pairs."""
 
-    size: int
+    size: tuple[int, int]
     colour: Colour
     fit: Fit
     resize: Resize
     min_side: int
     values: ValueRange | None = None
+    paired: bool = False
+    target_values: ValueRange | None = None
 
 
 class ChunkResult(NamedTuple):
@@ -52,7 +58,8 @@ class ChunkResult(NamedTuple):
         skipped: The reasons why the other images are unusable, by position in the chunk.
         remarks: Number of images by lossy conversion.
         stats: Statistics of the usable originals.
-        fingerprints: Fingerprints of the usable images, concatenated.
+        fingerprints: Fingerprints of the usable images or pairs, concatenated.
+        target_stats: Statistics of the usable targets.
     """
 
     records: bytes
@@ -60,6 +67,7 @@ class ChunkResult(NamedTuple):
     remarks: Counter[str]
     stats: ImageStats
     fingerprints: bytes
+    target_stats: ImageStats
 
 
 def prepare_chunk(options: ConformOptions, chunk: Chunk) -> ChunkResult:
@@ -69,19 +77,11 @@ def prepare_chunk(options: ConformOptions, chunk: Chunk) -> ChunkResult:
         RemoteError: A bucket cannot be read.
         ReadError: This machine failed to read an image, or has too little memory.
     """
-    records, skipped, remarks, stats, fingerprints = [], {}, Counter[str](), ImageStats(), []
+    records, skipped, remarks, fingerprints = [], {}, Counter[str](), []
+    stats = ImageStats(), ImageStats()
     for position, (location, label) in enumerate(chunk):
         try:
-            image, lost = conform(
-                location.open,
-                size=options.size,
-                colour=options.colour,
-                fit=options.fit,
-                resize=options.resize,
-                min_side=options.min_side,
-                values=options.values,
-                stats=stats,
-            )
+            images, lost = _conform(options, location, stats)
         except UnusableImageError as error:
             skipped[position] = str(error)
             continue
@@ -90,8 +90,36 @@ def prepare_chunk(options: ConformOptions, chunk: Chunk) -> ChunkResult:
         except (OSError, MemoryError) as error:
             raise read_error(location, error) from error
         remarks.update(lost)
-        pixels = image.tobytes()
-        fingerprints.append(fingerprint(pixels))
-        records.append(tfrecord.frame(tfrecord.example(pixels, NO_LABEL if label is None else label)))
-        del image, pixels  # the next image can then reuse their memory, which is still in the cache
-    return ChunkResult(b"".join(records), skipped, remarks, stats, b"".join(fingerprints))
+        pixels, *target = (image.tobytes() for image in images)
+        fingerprints.append(fingerprint(b"".join((pixels, *target)) if target else pixels))
+        records.append(tfrecord.frame(tfrecord.example(pixels, NO_LABEL if label is None else label, *target)))
+        del images, pixels, target  # the next image can then reuse their memory, which is still in the cache
+    return ChunkResult(b"".join(records), skipped, remarks, stats[0], b"".join(fingerprints), stats[1])
+
+
+def _conform(
+    options: ConformOptions, location: ImageLocation, stats: tuple[ImageStats, ImageStats]
+) -> tuple[list[Image.Image], list[str]]:
+    """Converts an image, or an image and its target, and adds the originals to their statistics."""
+    if options.paired:
+        return conform_pair(
+            cast("PairLocation", location).load,
+            size=options.size,
+            colour=options.colour,
+            fit=options.fit,
+            resize=options.resize,
+            min_side=options.min_side,
+            values=(options.values, options.target_values),
+            stats=stats,
+        )
+    image, lost = conform(
+        location.open,
+        size=options.size,
+        colour=options.colour,
+        fit=options.fit,
+        resize=options.resize,
+        min_side=options.min_side,
+        values=options.values,
+        stats=stats[0],
+    )
+    return [image], lost

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from ganlib import storage
-from ganlib.data.base import DataSource, Entry, IgnoredFiles, Listing
-from ganlib.data.layouts import arrange
+from ganlib.data.base import DataSource, IgnoredFiles, Listing
+from ganlib.data.file_set import FileSet
 from ganlib.data.locations import BucketObject, File
 from ganlib.data.names import shorten, to_printable
 
@@ -37,74 +37,60 @@ class ImageFolder(DataSource):
         Raises:
             ValueError: There is no such folder, or it has no usable images.
         """
-        if self.path.startswith("gs://"):
-            return self._in_bucket()
-        if storage.is_remote(self.path):
-            raise ValueError(f"expected a local folder or a folder of a bucket, gs://. Received: path={self.path!r}")
-        root = storage.fetch(self.path)
-        if not root.is_dir():
-            raise ValueError(
-                "expected a folder of images (a zip or tar file of them is the source `archive`). "
-                f"Received: path={str(root)!r}, which is a file"
-            )
-        files = _FolderFiles(root)
-        layout = arrange(
-            files.paths,
-            locate=lambda name: File(files.paths[name]),
-            test_fraction=self.test_fraction,
-            place=str(root),
-        )
-        paths = [files.paths[layout.top + name] for name in layout.names]
-        entries = []
-        for name, split, label, path in zip(layout.names, layout.splits, layout.labels, paths, strict=True):
-            try:
-                status = os.stat(path)  # noqa: PTH116  # a Path for each of a million names is slow
-            except OSError:  # a dead link: reading it will report the reason
-                entries.append(Entry(name, split, label, 0))
-            else:
-                entries.append(Entry(name, split, label, status.st_size, status.st_mtime_ns))
-        return Listing(
-            entries,
-            layout.classes,
-            lambda index: File(paths[index]),
-            ignored=(*layout.ignored, *files.ignored),
-            notes=layout.notes,
-            drawn=layout.drawn,
-        )
+        return folder_files(self.path).listing(test_fraction=self.test_fraction)
 
-    def _in_bucket(self) -> Listing:
-        """Lists the images below an address. Each is downloaded to memory when it is read, and must be unchanged."""
-        folder = storage.list_folder(self.path)
-        names: dict[str, str] = {}
-        files = sorted(folder.files)
-        duplicates = [name for name in files if names.setdefault(to_printable(name), name) != name]
 
-        def locate(name: str) -> BucketObject:
-            return BucketObject(folder.bucket.name, folder.files[names[name]])
+def folder_files(path: str) -> FileSet:
+    """Finds the files below a folder.
 
-        layout = arrange(names, locate=locate, test_fraction=self.test_fraction, place=self.path)
-        items = [folder.files[names[layout.top + name]] for name in layout.names]
-        entries = [
-            Entry(name, split, label, item.size, item.modified)
-            for name, split, label, item in zip(layout.names, layout.splits, layout.labels, items, strict=True)
-        ]
-        ignored = (
-            [
-                IgnoredFiles(
-                    len(duplicates), "object", "with the name of another one", shorten(to_printable(duplicates[0]))
-                )
-            ]
-            if duplicates
-            else []
+    Args:
+        path: A local folder, or the address of one in a bucket.
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    if path.startswith("gs://"):
+        return _bucket_files(path)
+    if storage.is_remote(path):
+        raise ValueError(f"expected a local folder or a folder of a bucket, gs://. Received: path={path!r}")
+    root = storage.fetch(path)
+    if not root.is_dir():
+        raise ValueError(
+            "expected a folder of images (a zip or tar file of them is the source `archive`). "
+            f"Received: path={str(root)!r}, which is a file"
         )
-        return Listing(
-            entries,
-            layout.classes,
-            lambda index: BucketObject(folder.bucket.name, items[index]),
-            ignored=(*layout.ignored, *ignored),
-            notes=layout.notes,
-            drawn=layout.drawn,
-        )
+    files = _FolderFiles(root)
+
+    def status(name: str) -> tuple[int, int]:
+        try:
+            result = os.stat(files.paths[name])  # noqa: PTH116  # a Path for each of a million names is slow
+        except OSError:  # a dead link: reading it will report the reason
+            return 0, 0
+        return result.st_size, result.st_mtime_ns
+
+    def locate(name: str) -> File:
+        return File(files.paths[name])
+
+    return FileSet(files.paths, str(root), locate, status, tuple(files.ignored))
+
+
+def _bucket_files(address: str) -> FileSet:
+    """Finds the files below an address. Each is downloaded to memory when it is read, and must be unchanged."""
+    folder = storage.list_folder(address)
+    names: dict[str, str] = {}
+    files = sorted(folder.files)
+    duplicates = [name for name in files if names.setdefault(to_printable(name), name) != name]
+    example = shorten(to_printable(duplicates[0])) if duplicates else ""
+    ignored = (IgnoredFiles(len(duplicates), "object", "with the name of another one", example),) if duplicates else ()
+
+    def locate(name: str) -> BucketObject:
+        return BucketObject(folder.bucket.name, folder.files[names[name]])
+
+    def status(name: str) -> tuple[int, int]:
+        item = folder.files[names[name]]
+        return item.size, item.modified
+
+    return FileSet(names, address, locate, status, ignored)
 
 
 class _FolderFiles:

@@ -53,6 +53,21 @@ class Loaded(NamedTuple):
     declared: tuple[float, ...] = ()
     unsigned: bool = False
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        if hasattr(self.source, "mode"):
+            return cast("Image.Image", self.source).size
+        height, width = self.source.shape[:2]
+        return width, height
+
+    def crop(self, box: tuple[int, int, int, int]) -> Loaded:
+        """Returns the part of an image between left, top, right and bottom."""
+        left, top, right, bottom = box
+        if hasattr(self.source, "mode"):
+            return self._replace(source=cast("Image.Image", self.source).crop(box))
+        return self._replace(source=self.source[top:bottom, left:right])
+
     def numbers(self) -> NDArray[np.generic]:
         """Returns the values of an image of more than 8 bits.
 
@@ -94,6 +109,8 @@ def load(read: Read, *, only_deep: bool = False) -> Loaded:
             unsigned = kind is not None and file == "TIFF" and stored in UNSIGNED
             return Loaded(source, kind, file, remarks, full, limits, unsigned)
     except (RemoteError, MemoryError):  # not caused by the image
+        raise
+    except UnusableImageError:  # the location itself has the reason
         raise
     except Image.DecompressionBombError as error:
         raise UnusableImageError("too many pixels to be opened safely") from error

@@ -20,7 +20,7 @@ from ganlib.data.config import DataConfig
 from ganlib.data.conform import NARROW_RANGE
 from ganlib.data.description import describe
 from ganlib.data.notes import notes
-from ganlib.data.parts import SPLITS, SplitResult, shard, top_up
+from ganlib.data.parts import SPLITS, Ranges, SplitResult, shard, top_up
 from ganlib.data.records import FORMAT
 from ganlib.data.value_range import ValueRange
 from ganlib.data.value_survey import Survey
@@ -30,7 +30,7 @@ with epy.lazy_imports():
 
 PREVIEW_IMAGES = 64
 SHOWN_REASONS = 3
-RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip")
+RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip", "jitter", "crop")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Origin:
         ignored: Number of files that are not used.
         description: Lines that describe it for the user.
         values: Its range of values; None if all images have 8 bits.
+        paired: Whether each image has a target.
+        target_values: The range of values of the targets.
     """
 
     sha256: str
@@ -50,12 +52,26 @@ class Origin:
     ignored: int
     description: list[str]
     values: ValueRange | None = None
+    paired: bool = False
+    target_values: ValueRange | None = None
 
     @classmethod
     def of(cls, listing: Listing, survey: Survey) -> Origin:
         """Collects the facts about a listing."""
-        description = describe(listing, survey)
-        return cls(listing.checksum(), list(listing.classes), listing.ignored_count, description, survey.values)
+        return cls(
+            listing.checksum(),
+            list(listing.classes),
+            listing.ignored_count,
+            describe(listing, survey),
+            survey.values,
+            listing.paired,
+            survey.target_values if listing.paired else None,
+        )
+
+    @property
+    def ranges(self) -> Ranges:
+        """The ranges of values of the images and of their targets."""
+        return self.values, self.target_values
 
 
 def finish(
@@ -81,7 +97,7 @@ def finish(
     missing = sum(result.read - result.count for result in train)
     if missing and config.train_images:
         last = max(number for number, result in enumerate(train) if result.read)
-        top_up(config, listing(), missing, train[last], shard(folder, "train", last, config), origin.values)
+        top_up(config, listing(), missing, train[last], shard(folder, "train", last, config), origin.ranges)
     totals = {split: _total([part[split] for part in parts]) for split in SPLITS}
     _check(config, origin, totals)
     repeated = _count_repeated(folder)
@@ -89,7 +105,7 @@ def finish(
         "train": _train_shards(config, train, folder),
         "test": _test_shards(config, totals["test"], folder),
     }
-    _save_preview(config, [folder / item["file"] for item in shards["train"]], folder / "preview.png")
+    _save_preview(config, origin, [folder / item["file"] for item in shards["train"]], folder / "preview.png")
     manifest = _manifest(config, origin, totals, shards) | repeated
     storage.write_json(folder / "manifest.json", manifest)
     for note in notes(manifest):
@@ -107,10 +123,9 @@ def _count_repeated(folder: Path) -> dict[str, int]:
     return {"test_among_train": int(np.isin(test, train).sum()), "train_repeated": len(train) - len(np.unique(train))}
 
 
-def _values_used(results: Sequence[SplitResult]) -> list[int] | None:
+def _values_used(low: int, high: int) -> list[int] | None:
     """Returns the lowest and highest value if they span a small share of 0..255; a wider range is not known exactly."""
-    ends = [min(result.low for result in results), max(result.high for result in results)]
-    return ends if ends[1] - ends[0] < NARROW_RANGE else None
+    return [low, high] if high - low < NARROW_RANGE else None
 
 
 def _total(results: Sequence[SplitResult]) -> SplitResult:
@@ -122,6 +137,9 @@ def _total(results: Sequence[SplitResult]) -> SplitResult:
         formats=_sum([result.formats for result in results]),
         low=min(result.low for result in results),
         high=max(result.high for result in results),
+        target_formats=_sum([result.target_formats for result in results]),
+        target_low=min(result.target_low for result in results),
+        target_high=max(result.target_high for result in results),
     )
 
 
@@ -169,16 +187,13 @@ def _shard_entry(path: Path, result: SplitResult) -> dict[str, Any]:
     return {"file": path.name, "count": result.count, "bytes": path.stat().st_size, "sha256": result.sha256}
 
 
-def _save_preview(config: DataConfig, shards: Sequence[Path], path: Path) -> None:
-    """Saves a picture of the first training images, which are read back from the shards."""
-    shape = config.image_shape
-    first = b"".join(_first(shards, math.prod(shape)))
-    images = np.frombuffer(first, np.uint8).reshape(-1, *shape)
-    pixels.save_grid(images, path, columns=16 if len(images) > 16 else 8)
-
-
-def _first(shards: Sequence[Path], size: int) -> list[bytes]:
-    return list(islice(chain.from_iterable(tfrecord.images(file, size) for file in shards), PREVIEW_IMAGES))
+def _save_preview(config: DataConfig, origin: Origin, shards: Sequence[Path], path: Path) -> None:
+    """Saves a picture of the first training images, each beside its target. They are read back from the shards."""
+    shape, each = config.image_shape, 1 + origin.paired
+    stored = (tfrecord.images(file, math.prod(shape), paired=origin.paired) for file in shards)
+    first = b"".join(islice(chain.from_iterable(stored), PREVIEW_IMAGES))
+    images = np.concatenate(np.frombuffer(first, np.uint8).reshape(-1, each, *shape).swapaxes(0, 1), axis=2)
+    pixels.save_grid(images, path, columns=(16 if len(images) > 16 else 8) // each)
 
 
 def _manifest(
@@ -188,7 +203,7 @@ def _manifest(
     for split in SPLITS:
         for item in shards[split]:
             digest.update(f"{item['file']} {item['sha256']}\n".encode())
-    return {
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": config.name or config.source.kind,
         "image_shape": list(config.image_shape),
@@ -207,8 +222,21 @@ def _manifest(
         "preparation": config.model_dump(mode="json", include=set(RECORDED), exclude_none=True),
         "remarks": _sum([total.remarks for total in totals.values()]),
         "value_range": None if origin.values is None else list(origin.values),
-        "values_used": _values_used(list(totals.values())),
+        "values_used": _values_used(*_ends([(total.low, total.high) for total in totals.values()])),
         "skipped": [item for split in SPLITS for item in totals[split].skipped],
         "ignored_files": origin.ignored,
         "description": origin.description,
     }
+    if origin.paired:
+        manifest["paired"] = True
+        manifest["target_value_range"] = None if origin.target_values is None else list(origin.target_values)
+        ends = _ends([(total.target_low, total.target_high) for total in totals.values()])
+        manifest["target_values_used"] = _values_used(*ends)
+        for split, total in totals.items():
+            manifest["splits"][split]["target_formats"] = total.target_formats
+    return manifest
+
+
+def _ends(ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Returns the lowest and the highest value of some ranges."""
+    return min(low for low, _ in ranges), max(high for _, high in ranges)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ganlib.data.conform import NARROW_RANGE
+from ganlib.data.conform import NARROW_RANGE, TARGET_REMARK
 from ganlib.data.tally import MIN_DIFFERENCE
 from ganlib.data.value_range import ValueRange, number
 
@@ -25,6 +25,8 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     lost = {
         remark: count for remark, count in manifest.get("remarks", {}).items() if not values or remark != values.remark
     }
+    if manifest.get("paired"):
+        texts += _target_notes(manifest, lost)
     texts += [f"{count} images: {remark}." for remark, count in lost.items()]
     if among := manifest.get("test_among_train"):
         texts.append(f"{among} of {splits['test']['count']} test images are also training images, pixel for pixel.")
@@ -32,6 +34,19 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
         texts.append(f"{repeated} of {splits['train']['count']} training images repeat others, pixel for pixel.")
     train, test = (splits[split].get("formats", {}) for split in ("train", "test"))
     return texts + format_differences(train, test, "training images", "test images")
+
+
+def _target_notes(manifest: Mapping[str, Any], lost: dict[str, int]) -> list[str]:
+    """Returns the notes on the range of the targets, and removes the remark on it from the conversions."""
+    texts = []
+    values = ValueRange(*manifest["target_value_range"]) if manifest.get("target_value_range") else None
+    if values is not None:
+        texts.append(f"Of the targets, {scale_note(values)}")
+        lost.pop(f"{TARGET_REMARK}{values.remark}", None)
+    if manifest.get("target_values_used"):
+        low, high = manifest["target_values_used"]
+        texts.append(f"The targets use {(high - low) / 255:.0%} of 0..255, {low}..{high}.")
+    return texts
 
 
 def scale_note(values: ValueRange) -> str:

@@ -6,6 +6,7 @@ the fourth eighth of the test images, as a piece of the only test shard. Skipped
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections import Counter
@@ -26,6 +27,8 @@ from ganlib.progress import Progress
 with epy.lazy_imports():
     import numpy as np
 
+Ranges = tuple[ValueRange | None, ValueRange | None]
+"""Ranges of values of the images and of their targets."""
 SPLITS: tuple[Split, ...] = ("train", "test")
 ORDER_SEED = 0
 CHUNK_IMAGES = 256
@@ -44,6 +47,9 @@ class SplitResult:
         formats: Number of usable images of each file format.
         low: Lowest value of the usable images on the scale 0..255, as in `ImageStats`.
         high: Highest value.
+        target_formats: Number of usable targets of each file format.
+        target_low: Lowest value of the usable targets, likewise.
+        target_high: Highest value of the usable targets.
         bytes: Length of the records.
         sha256: Checksum of their file, if it contains no other records.
     """
@@ -55,6 +61,9 @@ class SplitResult:
     formats: dict[str, int] = field(default_factory=dict)
     low: int = 255
     high: int = 0
+    target_formats: dict[str, int] = field(default_factory=dict)
+    target_low: int = 255
+    target_high: int = 0
     bytes: int = 0
     sha256: str | None = None
 
@@ -74,6 +83,9 @@ class SplitResult:
         self.remarks = dict(Counter(self.remarks) + result.remarks)
         self.formats = dict(Counter(self.formats) + result.stats.formats)
         self.low, self.high = min(self.low, result.stats.low), max(self.high, result.stats.high)
+        targets = result.target_stats
+        self.target_formats = dict(Counter(self.target_formats) + targets.formats)
+        self.target_low, self.target_high = min(self.target_low, targets.low), max(self.target_high, targets.high)
         self.bytes += len(result.records)
         for position, index in enumerate(indices):
             entry = listing.entries[index]
@@ -123,7 +135,7 @@ def fingerprints(shard: Path) -> Path:
 
 
 def write(
-    config: DataConfig, listing: Listing, parts: Sequence[int], folder: Path, values: ValueRange | None
+    config: DataConfig, listing: Listing, parts: Sequence[int], folder: Path, values: Ranges
 ) -> list[dict[Split, SplitResult]]:
     """Writes some parts, one after the other, into the shards of a folder.
 
@@ -132,7 +144,7 @@ def write(
         listing: The listing of the source.
         parts: Numbers of the parts, below `config.shards`.
         folder: Folder of the shards. The test images of each part are appended to the test shard.
-        values: Range of values of the set.
+        values: Ranges of values of the set.
 
     Returns:
         The results for each part.
@@ -151,9 +163,7 @@ def write(
     return results
 
 
-def top_up(
-    config: DataConfig, listing: Listing, missing: int, result: SplitResult, path: Path, values: ValueRange | None
-) -> None:
+def top_up(config: DataConfig, listing: Listing, missing: int, result: SplitResult, path: Path, values: Ranges) -> None:
     """Appends spare training images to replace unusable ones.
 
     Args:
@@ -162,7 +172,7 @@ def top_up(
         missing: Number of usable images to append. There may be fewer. No more images are read than needed.
         result: The result to add them to.
         path: Path of its shard.
-        values: Range of values of the set.
+        values: Ranges of values of the set.
     """
     spare, target = Order(config, listing).spare("train"), result.count + missing
     _break_hard_link(path)
@@ -187,13 +197,22 @@ def _fill(
     config: DataConfig,
     listing: Listing,
     work: Sequence[tuple[SplitResult, Path, list[int]]],
-    values: ValueRange | None,
+    values: Ranges,
 ) -> None:
     """Reads images chunk by chunk. Each chunk is appended to a file and added to a result."""
     total, done = sum(len(indices) for _, _, indices in work), 0
     progress = Progress(label, total=total, unit="images")
     chunks = ([(listing.locate(index), listing.entries[index].label) for index in indices] for _, _, indices in work)
-    options = ConformOptions(config.size, config.colour, config.fit, config.resize, config.min_side, values)
+    options = ConformOptions(
+        config.image_shape[:2],
+        config.colour,
+        config.fit,
+        config.resize,
+        config.min_side,
+        values[0],
+        listing.paired,
+        values[1],
+    )
     with Reader(options, listing.files) as reader:
         for (result, path, indices), chunk in zip(work, reader.prepare_chunks(chunks, total=total), strict=True):
             result.add(listing, indices, chunk)
@@ -207,11 +226,13 @@ def _fill(
 
 def _chunks(config: DataConfig, listing: Listing, indices: Sequence[int]) -> Iterator[list[int]]:
     """Yields the indices in chunks, each the work of one process at a time."""
-    each = config.size**2 * (1 if config.colour == "grey" else 3)
+    each = math.prod(config.image_shape) * (1 + listing.paired)
     chunk, load = [], 0
     for index in indices:
         chunk.append(index)
         load += each + listing.entries[index].size
+        if listing.targets is not None:
+            load += listing.targets.entries[index].size
         if len(chunk) == CHUNK_IMAGES or load >= CHUNK_BYTES:
             yield chunk
             chunk, load = [], 0

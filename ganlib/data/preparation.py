@@ -29,7 +29,7 @@ from ganlib.environment import escape_output
 from ganlib.schema import parse
 
 PART_FILE = "part.json"
-PART_FORMAT = "gan-pipelines/part@3"
+PART_FORMAT = "gan-pipelines/part@4"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
     """
     listing, origin = _listing(config)
     with _output_folder(output) as folder:
-        slices = write(config, listing, range(config.shards), folder, origin.values)
+        slices = write(config, listing, range(config.shards), folder, origin.ranges)
         finish(config, origin, slices, folder, lambda: listing)
     return PreparedDataset.open(output)
 
@@ -112,7 +112,7 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
         raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
     listing, origin = _listing(config)
     with _output_folder(output) as folder:
-        [results] = write(config, listing, [part], folder, origin.values)
+        [results] = write(config, listing, [part], folder, origin.ranges)
         if results["test"].count:
             results["test"].sha256 = storage.sha256(shard(folder, "test", 0, config))
         content = Part(PART_FORMAT, part, config.to_parameter(), origin, results)

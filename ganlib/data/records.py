@@ -18,6 +18,8 @@ from etils import epy
 from ganlib import storage, tracking
 from ganlib.data import shuffling
 from ganlib.data.base import Split
+from ganlib.data.conform import height_and_width
+from ganlib.data.domains import class_manifest, has_label
 from ganlib.data.notes import notes
 from ganlib.data.value_range import ValueRange
 
@@ -104,6 +106,14 @@ class PreparedDataset:
             raise ValueError(f"expected pairs of images. Received: data={self.name!r} without targets")
         return PreparedDataset(self.folder, self.manifest, shown=shown)
 
+    def of_class(self, name: str) -> PreparedDataset:
+        """Returns the images of one class as a data set, with a checksum of its own. Labels and classes stay.
+
+        Raises:
+            ValueError: There is no such class, or a split has no image of it.
+        """
+        return PreparedDataset(self.folder, class_manifest(self.manifest, name), shown=self.shown)
+
     @property
     def checksum(self) -> str:
         """SHA-256 that identifies the pixels and labels."""
@@ -129,6 +139,17 @@ class PreparedDataset:
         return cast("bool", self.manifest["preparation"].get("flip", False))
 
     @property
+    def jitter(self) -> float:
+        """The factor by which training batches are enlarged and cropped back; 1.0 for none, as in older data."""
+        return cast("float", self.manifest["preparation"].get("jitter", 1.0))
+
+    @property
+    def batch_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images in training batches: those of the crops, if any."""
+        height, width = height_and_width(self.manifest["preparation"].get("crop") or list(self.image_shape[:2]))
+        return height, width, self.image_shape[2]
+
+    @property
     def class_shares(self) -> list[float]:
         """Share of each class among the training images; empty without labels."""
         counts = self.manifest["splits"]["train"]["classes"]
@@ -137,7 +158,7 @@ class PreparedDataset:
     @property
     def values(self) -> ValueRange | None:
         """Numbers of the originals that became 0 and 255, None where all originals had 8 bits."""
-        saved = self.manifest.get("value_range")
+        saved = self.manifest.get("value_range" if self.shown == "images" else "target_value_range")
         return ValueRange(*saved) if saved else None
 
     @property
@@ -147,7 +168,8 @@ class PreparedDataset:
 
     def formats(self, split: Split) -> dict[str, int]:
         """Returns how many originals of a split there are of each file format; earlier versions did not say."""
-        return dict(self.manifest["splits"][split].get("formats", {}))
+        formats = "formats" if self.shown == "images" else "target_formats"
+        return dict(self.manifest["splits"][split].get(formats, {}))
 
     def count(self, split: Split) -> int:
         """Returns the number of images of a split."""
@@ -169,7 +191,7 @@ class PreparedDataset:
             ValueError: A shard is damaged, or not the one that the manifest names.
         """
         self._verify(split)
-        records = tf.data.TFRecordDataset(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
+        records = self._records(self._files(split)).batch(READ_BATCH).map(self._parse).prefetch(2)
         try:
             for examples in records:
                 yield {name: values.numpy() for name, values in examples.items()}
@@ -190,18 +212,19 @@ class PreparedDataset:
         Each epoch has an order of its own and drops the remainder, so after a resume at batch
         `start` exactly those batches follow that would have followed anyway. A split that fits
         into memory is shuffled as a whole; a larger one is streamed, shard order and a window of
-        records being shuffled, and a resume reads up to its place again. With `flip`, each image
-        is mirrored left to right with probability 1/2.
+        records being shuffled, and a resume reads up to its place again. With `jitter` and `crop`,
+        each image is enlarged and cropped at a random place; with `flip`, it is mirrored left to
+        right with probability 1/2.
 
         Args:
             batch_size: Images in a batch.
-            seed: Chooses the order, and what is mirrored.
+            seed: Chooses the order, the places of crops, and what is mirrored.
             start: Number of the first batch.
             in_memory_bytes: Largest size that is held in memory.
 
         Returns:
-            Dataset of dicts: `images` uint8 [batch_size, H, W, C], `labels` int64 [batch_size], and of pairs `targets`
-            like `images`.
+            Dataset of dicts: `images` uint8 [batch_size, *batch_shape], `labels` int64 [batch_size], and of pairs
+            `targets` like `images`.
 
         Raises:
             ValueError: The split is smaller than a batch.
@@ -214,8 +237,13 @@ class PreparedDataset:
             batches = shuffling.from_memory(self._in_memory(), batch_size, per_epoch, seed=seed, start=start)
         else:
             files = self._files("train")
-            serialized = shuffling.from_files(files, batch_size, per_epoch, seed=seed, start=start)
+            serialized = shuffling.from_files(files, batch_size, per_epoch, read=self._records, seed=seed, start=start)
             batches = serialized.map(lambda records: self._parse(records, batch_size))
+        if self.jitter > 1.0 or self.batch_shape != self.image_shape:
+            resize, crop = self.manifest["preparation"].get("resize", "bicubic"), self.batch_shape[:2]
+            batches = shuffling.jitter(
+                batches, batch_size, factor=self.jitter, crop=crop, resize=resize, seed=seed, start=start
+            )
         return shuffling.mirror(batches, batch_size, seed=seed, start=start) if self.flip else batches
 
     def _in_memory(self) -> dict[str, tf.Tensor]:
@@ -240,6 +268,11 @@ class PreparedDataset:
 
     def _files(self, split: Split) -> list[str]:
         return [str(self.folder / shard["file"]) for shard in self.manifest["splits"][split]["shards"]]
+
+    def _records(self, files: tf.Tensor | list[str]) -> tf.data.Dataset:
+        """Returns the serialized records of files: all, or those of the only class."""
+        records, label = tf.data.TFRecordDataset(files), self.manifest.get("only_label")
+        return records if label is None else records.filter(lambda record: has_label(record, label))
 
     @property
     def _names(self) -> tuple[str, ...]:

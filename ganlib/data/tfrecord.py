@@ -37,28 +37,36 @@ def example(image: bytes, label: int, target: bytes | None = None) -> tuple[byte
         before, after = _around(len(image), label)
         return before, image, after
     numbers = _label_entry(label)
-    heads = _image_head(len(image)), _image_head(len(target), name=b"target")
-    entries = [_head(1, len(head) + len(values)) + head for head, values in zip(heads, (image, target), strict=True)]
-    length = sum(map(len, (*entries, image, target, numbers)))
-    return _head(1, length) + entries[0], image, entries[1], target, numbers
+    heads = _entry_head(len(image), b"image"), _entry_head(len(target), b"target")
+    length = sum(map(len, (*heads, image, target, numbers)))
+    return _head(1, length) + heads[0], image, heads[1], target, numbers
 
 
-def images(path: Path, size: int) -> Iterator[bytes]:
-    """Yields the images of a file written with `example` and `frame`. Each image has `size` bytes."""
+def images(path: Path, size: int, *, paired: bool = False) -> Iterator[bytes]:
+    """Yields the images of a file written with `example` and `frame`, each followed by its target if they are paired.
+
+    Args:
+        path: The file.
+        size: Bytes of an image.
+        paired: Whether each image has a target, of as many bytes.
+    """
     with path.open("rb") as file:
         while head := file.read(HEAD):
             (length,) = struct.unpack_from("<Q", head)
             record = file.read(length)
             file.seek(TAIL, os.SEEK_CUR)
             start = record.index(_image_head(size)) + len(_image_head(size))
-            yield record[start : start + size]
+            image = record[start : start + size]
+            if paired:
+                target = start + size + len(_entry_head(size, b"target"))
+                image += record[target : target + size]
+            yield image
 
 
 @functools.lru_cache
 def _around(size: int, label: int) -> tuple[bytes, bytes]:
     """Returns the bytes before and after an image in its example; they depend only on its size and label."""
-    before = _image_head(size)
-    before = _head(1, len(before) + size) + before
+    before = _entry_head(size, b"image")
     after = _label_entry(label)
     return _head(1, len(before) + size + len(after)) + before, after
 
@@ -67,6 +75,12 @@ def _label_entry(label: int) -> bytes:
     """Returns the entry of the label in the map from names to features."""
     numbers = _field(INT64_LIST, _field(1, _varint(label % 2**64)))
     return _field(1, _field(1, b"label") + _field(2, numbers))
+
+
+def _entry_head(size: int, name: bytes) -> bytes:
+    """Returns the bytes of an example before those of an image, without the length of the example."""
+    head = _image_head(size, name)
+    return _head(1, len(head) + size) + head
 
 
 def _image_head(size: int, name: bytes = b"image") -> bytes:

@@ -41,6 +41,7 @@ class Survey(NamedTuple):
         most: The range of all sampled images but a few outliers, if it is much smaller.
         beyond: Number of these outliers.
         ends: The lowest and the highest value of the sampled images with more than 8 bits.
+        targets: The survey of the targets, if they are files of their own.
     """
 
     values: ValueRange | None
@@ -49,6 +50,12 @@ class Survey(NamedTuple):
     most: ValueRange | None = None
     beyond: int = 0
     ends: tuple[float, float] = (0.0, 0.0)
+    targets: Survey | None = None
+
+    @property
+    def target_values(self) -> ValueRange | None:
+        """The range of values of the targets, which is that of the images if they are in the same files."""
+        return self.values if self.targets is None else self.targets.values
 
     @property
     def text(self) -> str:
@@ -97,8 +104,9 @@ def survey(
         RemoteError: A bucket cannot be read.
         ReadError: This machine failed to read an image, or has too little memory.
     """
+    targets = None if listing.targets is None else survey(listing.targets, configured, rows=rows)
     if configured is not None:
-        return Survey(ValueRange(*configured), 0, 0)
+        return Survey(ValueRange(*configured), 0, 0, targets=targets)
     chosen = range(len(listing.entries)) if rows is None else rows
     if len(chosen) > SAMPLE_SIZE:
         drawn = np.random.default_rng(streams.key("survey")).choice(len(chosen), SAMPLE_SIZE, replace=False)
@@ -117,7 +125,7 @@ def survey(
 
     with ThreadPoolExecutor(THREADS) as pool:
         ranges = [ends for ends in pool.map(values, chosen) if ends is not None]
-    return _summary(ranges, len(chosen))
+    return _summary(ranges, len(chosen))._replace(targets=targets)
 
 
 def _summary(ranges: Sequence[tuple[Kind, float, float]], sampled: int) -> Survey:

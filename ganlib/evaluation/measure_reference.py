@@ -64,7 +64,7 @@ def _measure(dataset: PreparedDataset, config: EvaluationConfig) -> Reference:
     """Returns the reference of the images that one network is compared with."""
     dataset = DecodedDataset(dataset)
     weights = None if config.inception_weights is None else storage.fetch(config.inception_weights)
-    settings = config.space(labelled=len(dataset.classes) > 1)
+    settings = config.space(labelled=sum(share > 0 for share in dataset.class_shares) > 1)
     extractor = settings.fit(dataset, seed=config.seed, weights=weights)
     test_images, test_labels = dataset.load("test")
     test = Sample(*extractor.all_outputs([test_images]), test_labels if dataset.classes else None)

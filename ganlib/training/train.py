@@ -187,7 +187,7 @@ class _Run(RunSettings):
             task=self.task,
             architecture=self.architecture,
             config=self.config,
-            image_shape=self.dataset.image_shape,
+            image_shape=self.dataset.batch_shape,
             classes=len(self.dataset.classes),
             dtype=self.resolved["precision"],
         )

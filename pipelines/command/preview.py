@@ -18,8 +18,7 @@ def describe_images(config: Any) -> list[str]:
         Stop: The images cannot be used; a run would fail in the same way.
     """
     source = config.data.source
-    options = (getattr(source, "path", None), getattr(source, "labels", None))
-    locations = [location for location in options if location is not None]
+    locations = list(source.locations.values())
     paths = [Path(location).expanduser() for location in locations if "://" not in location]
     if not locations:  # the embedded digits
         return []

@@ -124,8 +124,7 @@ def _run(config: RunConfig, *, name: str, root: Path, image: str | None) -> Resu
 def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     """Fills in absolute paths, the checksum of the list of images, and a home for the run if it has none."""
     source = config.data.source
-    locations = {name: getattr(source, name, None) for name in ("path", "labels")}
-    paths = {name: _locate(name, path) for name, path in locations.items() if path is not None}
+    paths = {name: _locate(name, path) for name, path in source.locations.items()}
     source = source.model_copy(update=paths)
     listing = source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
@@ -175,8 +174,7 @@ def _check_target(target: str | None, root: Path) -> None:
 
 def _input_files(config: RunConfig) -> list[Path]:
     """Returns the local files and folders that the steps read."""
-    source = config.data.source
-    locations = [getattr(source, "path", None), getattr(source, "labels", None), config.evaluation.inception_weights]
+    locations = [*config.data.source.locations.values(), config.evaluation.inception_weights]
     return [Path(path) for path in locations if path is not None and not storage.is_remote(path)]
 
 
