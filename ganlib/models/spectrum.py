@@ -44,7 +44,8 @@ class Waves:
     def of(cls, x: Tensor) -> Waves:
         """Returns the waves for maps of the size of x, [N, H, W, C]."""
         (rows, height), (columns, width) = _count(x[0, :, 0, 0]), _count(x[0, 0, :, 0])
-        half = ops.concatenate([columns, ops.expand_dims(width, 0)])[..., ::2] / 2.0
+        # 0, 1, ..., W // 2: every other one of 0, ..., W, halved. As a row, since converters fail to slice a line.
+        half = ops.expand_dims(ops.concatenate([columns, ops.expand_dims(width, 0)]), 0)[0, ::2] / 2.0
         single = ops.equal(ops.mod(2.0 * half, width), 0.0)
         return cls(
             *_waves(rows, rows, height), *_waves(half, columns, width), repeats=2.0 - ops.cast(single, "float32")
