@@ -135,11 +135,11 @@ class There(Task):
     def real(self, dataset, network=None):
         return dataset.of("targets")
 
-    def truth(self, examples):
+    def truth(self, examples, network=None):
         return examples["targets"]
 
-    def pictures(self, samples, inputs, examples):
-        return [examples["images"], samples, examples["targets"]]
+    def unchanged(self, inputs):
+        return pixels.to_uint8(inputs["image"]).numpy()
 
     def signatures(self, networks, *, image_shape, classes):
         def translate(images):

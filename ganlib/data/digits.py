@@ -8,6 +8,7 @@ from etils import epy
 
 from ganlib.data.base import DataSource, Entry, Listing
 from ganlib.data.locations import Pixels
+from ganlib.data.pairs import TwoFiles
 
 with epy.lazy_imports():
     import numpy as np
@@ -24,6 +25,8 @@ class Digits(DataSource):
     """
 
     kind: Literal["digits"] = "digits"
+    target: Literal["none", "striped_negative"] = "none"
+    """Target of each digit, for translation: none, or its negative, in which every second column is half as bright."""
 
     def listing(self) -> Listing:
         """Lists the digits."""
@@ -38,4 +41,11 @@ class Digits(DataSource):
             )
             for index, label in enumerate(bunch.target)
         ]
-        return Listing(entries, tuple("0123456789"), lambda index: Pixels(pixels[index]))
+        classes = tuple("0123456789")
+        if self.target == "none":
+            return Listing(entries, classes, lambda index: Pixels(pixels[index]))
+        targets = 255 - pixels
+        targets[:, :, 1::2] //= 2
+        return Listing(
+            entries, classes, lambda index: TwoFiles(Pixels(pixels[index]), Pixels(targets[index])), paired=True
+        )

@@ -267,21 +267,18 @@ class Task(Config):
         """
         return {dataset.name: images / dataset.count("train")}
 
-    def truth(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
-        """Returns the true image of each sample, uint8 [N, H, W, C], or None where samples have none."""
-        del examples
+    def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
+        """Returns the true image of each sample of a network, uint8 [N, H, W, C], or None where samples have none."""
+        del examples, network
         return None
 
-    def unchanged(
-        self, inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.uint8] | None:
+    def unchanged(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
         """Returns what doing nothing would give for each sample, uint8 [N, H, W, C], or None if that has no meaning.
 
         Args:
-            inputs: Inputs of the network, by name.
-            examples: The examples that they come from, empty where samples come from a seed.
+            inputs: Inputs of the network by name, empty where samples come from a seed.
         """
-        del inputs, examples
+        del inputs
         return None
 
     def holes(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
@@ -290,17 +287,16 @@ class Task(Config):
         return None
 
     def pictures(
-        self, samples: NDArray[np.uint8], inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
+        self, samples: NDArray[np.uint8], *, unchanged: NDArray[np.uint8] | None, truth: NDArray[np.uint8] | None
     ) -> list[NDArray[np.uint8]]:
-        """Returns what a sheet shows side by side for each sample, such as input, output and truth.
+        """Returns what a sheet shows side by side for each sample: its input, if there is one, and its true image.
 
         Args:
             samples: uint8 [N, H, W, C].
-            inputs: Inputs of the network, by name.
-            examples: The examples that they come from, empty where samples come from a seed.
+            unchanged: What `unchanged` returned.
+            truth: What `truth` returned.
         """
-        del inputs, examples
-        return [samples]
+        return [images for images in (unchanged, samples, truth) if images is not None]
 
     def signatures(
         self, networks: Mapping[str, keras.Model], *, image_shape: ImageShape, classes: int

@@ -62,12 +62,9 @@ class ImageToImageTask(Task, ABC):
             raise ValueError("expected held-out images to make samples from. Received: none")
         return {IMAGE: pixels.to_model_range(examples["images"])}
 
-    def unchanged(
-        self, inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.uint8] | None:
+    def unchanged(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
         """Returns the images of the inputs."""
-        del inputs
-        images: NDArray[np.uint8] = examples["images"]
+        images: NDArray[np.uint8] = pixels.to_uint8(inputs[IMAGE]).numpy()
         return images
 
     def signatures(

@@ -94,13 +94,7 @@ class PairedTranslation(ImageToImageTask):
         del network
         return dataset.of("targets")
 
-    def truth(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
+    def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
         """Returns the targets."""
+        del network
         return examples["targets"]
-
-    def pictures(
-        self, samples: NDArray[np.uint8], inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
-    ) -> list[NDArray[np.uint8]]:
-        """Returns input, output and target."""
-        del inputs
-        return [examples["images"], samples, examples["targets"]]

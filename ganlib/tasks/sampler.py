@@ -168,13 +168,15 @@ class Sampler:
                 images = self._draw(chosen).numpy()
             rows, requested = slice(count - start), chosen.get(LABEL)
             values = {name: np.asarray(value) for name, value in chosen.items()} if examples else {}
+            truths = self._task.truth(examples, self._name) if examples else None
+            unchanged, holes = self._task.unchanged(values), self._task.holes(values)
             yield Samples(
                 images[rows],
                 None if requested is None else np.asarray(requested)[rows],
-                _first(self._task.truth(examples), rows),
-                _first(self._task.unchanged(values, examples), rows),
-                _first(self._task.holes(values), rows),
-                [picture[rows] for picture in self._task.pictures(images, values, examples)],
+                _first(truths, rows),
+                _first(unchanged, rows),
+                _first(holes, rows),
+                [picture[rows] for picture in self._task.pictures(images, unchanged=unchanged, truth=truths)],
             )
 
     def _examples(self, count: int, size: int) -> Iterator[dict[str, NDArray[Any]]]:

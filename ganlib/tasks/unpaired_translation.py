@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ganlib.data import PreparedDataset
     from ganlib.models.base import Architecture, ImageShape
-    from ganlib.tasks.base import Batch
+    from ganlib.tasks.base import Batch, Inputs
 
 FORWARD, BACKWARD = "forward", "backward"  # generators: from the source domain to the target domain, and back
 TARGET, SOURCE = "target", "source"  # discriminators, and the domains whose images they compare
@@ -36,7 +36,8 @@ DOMAINS = 2
 class UnpairedTranslation(ImageToImageTask):
     """A generator for each direction between two domains, and a discriminator for each domain.
 
-    The domains are two classes of the data. Both generators are trained by both cycle terms: an image that is
+    The domains are two classes of the data, or the images and the targets of pairs, which are then drawn
+    independently. Both generators are trained by both cycle terms: an image that is
     translated and translated back should be the same again.
     """
 
@@ -65,21 +66,26 @@ class UnpairedTranslation(ImageToImageTask):
 
     def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
         """Refuses data without the two domains."""
-        del paired  # targets are ignored
         missing = [name for name in (self.source, self.target) if name is not None and name not in classes]
         if missing:
             known = ", ".join(classes) or "none"
             raise ValueError(f"expected a class of the data as a domain ({known}). Received: {missing[0]}")
-        if self.source is None and len(classes) != DOMAINS:
+        if self.source is None and len(classes) != DOMAINS and not paired:
             raise ValueError(
-                "task=unpaired_translation needs two classes as domains; of more, name two as task.source and "
-                f"task.target. Received: classes={len(classes)}"
+                "task=unpaired_translation needs two classes as domains, or pairs of images; of more classes, name two "
+                f"as task.source and task.target. Received: classes={len(classes)}"
             )
 
-    def domains(self, dataset: PreparedDataset) -> tuple[PreparedDataset, PreparedDataset]:
-        """Returns the images of the source and of the target domain."""
-        source, target = (self.source, self.target) if self.source and self.target else dataset.classes
-        return dataset.of_class(source), dataset.of_class(target)
+    def domains(self, dataset: PreparedDataset) -> dict[str, PreparedDataset]:
+        """Returns the images of the two domains, by the names `source` and `target`.
+
+        Pairs of images are two domains too: training draws images and targets independently.
+        """
+        if self.source and self.target:
+            return {SOURCE: dataset.of_class(self.source), TARGET: dataset.of_class(self.target)}
+        if dataset.paired:
+            return {SOURCE: dataset, TARGET: dataset.of("targets")}
+        return dict(zip((SOURCE, TARGET), map(dataset.of_class, dataset.classes), strict=True))
 
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
@@ -116,22 +122,21 @@ class UnpairedTranslation(ImageToImageTask):
         return {name: pool.build(self.pool_size, image_shape=image_shape, batch_size=batch_size) for name in names}
 
     def batches(self, dataset: PreparedDataset, *, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        """Returns batches of `images` and `targets`, uint8 [N, H, W, C], which are not pairs.
+        """Returns batches of `images` of the source domain and `targets` of the target domain, which are not pairs.
 
         Training goes through each domain at its own pace, in an order of its own.
         """
-        source, target = (
+        batches = [
             domain.batches(batch_size=batch_size, seed=streams.key("domain", seed, number), start=start)
-            for number, domain in enumerate(self.domains(dataset))
-        )
-        zipped = tf.data.Dataset.zip((source, target))
-        return zipped.map(lambda one, other: {"images": one["images"], "targets": other["images"]})
+            for number, domain in enumerate(self.domains(dataset).values())
+        ]
+        images = [domain.shown for domain in self.domains(dataset).values()]
+        zipped = tf.data.Dataset.zip(tuple(batches))
+        return zipped.map(lambda one, other: {"images": one[images[0]], "targets": other[images[1]]})
 
     def passes(self, dataset: PreparedDataset, *, images: int) -> dict[str, float]:
         """Returns how often training goes through each domain."""
-        names = (self.source, self.target) if self.source and self.target else dataset.classes
-        domains = self.domains(dataset)
-        return {name: images / domain.count("train") for name, domain in zip(names, domains, strict=True)}
+        return {name: images / domain.count("train") for name, domain in self.domains(dataset).items()}
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
         """Adds what happens to the pools."""
@@ -187,19 +192,29 @@ class UnpairedTranslation(ImageToImageTask):
         """Both directions."""
         return FORWARD, BACKWARD
 
+    def inputs(
+        self,
+        count: int | tf.Tensor,
+        *,
+        seed: int | tf.Tensor,
+        shares: Sequence[float],
+        label: int | tf.Tensor | None = None,
+        examples: Mapping[str, NDArray[Any]] | None = None,
+        network: str | None = None,
+    ) -> Inputs:
+        """Returns `image` float32 [count, H, W, C], held-out images of the domain that the network translates from."""
+        if examples is not None and network == BACKWARD and "targets" in examples:
+            examples = {"images": examples["targets"]}
+        return super().inputs(count, seed=seed, shares=shares, label=label, examples=examples, network=network)
+
     def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the domain that a network translates to."""
-        source, target = self.domains(dataset)
-        return source if network == BACKWARD else target
+        return self.domains(dataset)[SOURCE if network == BACKWARD else TARGET]
 
     def held_out(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the domain that a network translates from."""
-        source, target = self.domains(dataset)
-        return target if network == BACKWARD else source
+        return self.domains(dataset)[TARGET if network == BACKWARD else SOURCE]
 
-    def pictures(
-        self, samples: NDArray[np.uint8], inputs: Mapping[str, NDArray[Any]], examples: Mapping[str, NDArray[Any]]
-    ) -> list[NDArray[np.uint8]]:
-        """Returns input and output."""
-        del inputs
-        return [examples["images"], samples]
+    def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
+        """Returns the true translations if the data are pairs, which training does not know."""
+        return examples.get("images" if network == BACKWARD else "targets") if "targets" in examples else None

@@ -145,6 +145,7 @@ class _Run(RunSettings):
             pictures = SaveSamples(list(samplers.values()), tracker, every=self.config.sample_every)
             for picture in pictures_after(self.home, state.clock.looked):
                 picture.unlink()
+            self._print_passes()
             if resumed:
                 print(f"train: resumes from step {state.clock.step}", flush=True)
             else:
@@ -203,6 +204,14 @@ class _Run(RunSettings):
                 f"Received: training.steps={self.config.steps}"
             )
         return state, resumed
+
+    def _print_passes(self) -> None:
+        """Prints how often training goes through each set of images, if there are several."""
+        images = self.config.steps * self.objective.discriminator_steps * self.config.batch_size
+        passes = self.task.passes(self.dataset, images=images)
+        if len(passes) > 1:
+            text = ", ".join(f"{name} {number:.1f} times" for name, number in passes.items())
+            print(f"train: {self.config.steps:,} steps go through {text}", flush=True)
 
     def _samplers(self, state: TrainState) -> dict[str, Sampler]:
         """Returns what draws from the averaged generators that are scored, by name."""

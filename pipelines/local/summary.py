@@ -63,10 +63,15 @@ class Result:
         """Returns what a person reads at the end."""
         spent = sum(seconds for step, seconds in self.seconds.items() if step not in self.cached)
         lines = [f"\n{self.name}: done in {spent:.0f} s\n"]
-        rows = [("", "generated", "real images")]
-        rows += [(s.name, s.text, "" if s.floor is None else s.floor_text) for s in self.evaluation.scores]
-        names, values, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines += [f"  {name:<{names}}  {value:<{values}}  {floor}".rstrip() for name, value, floor in rows]
+        scores = self.evaluation.scores
+        changes = any(score.baseline is not None for score in scores)
+        rows = [("", "generated", "real images", "doing nothing" if changes else "")]
+        rows += [(score.name, score.text, score.floor_text, score.baseline_text) for score in scores]
+        names, values, floors, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines += [
+            f"  {name:<{names}}  {value:<{values}}  {floor:<{floors}}  {baseline}".rstrip()
+            for name, value, floor, baseline in rows
+        ]
         for note in self.evaluation.notes:
             lines.append(textwrap.fill(f"note: {note}", WIDTH, initial_indent="  ", subsequent_indent="  "))
         lines.append("")
