@@ -25,7 +25,8 @@ class Score:
     Attributes:
         name: Name of the measure and of the feature space, such as `fd_digits_classifier`.
         value: Score of the generated images.
-        floor: Score of real images instead of generated ones; None if it has no meaning for this measure.
+        floor: Score of real images instead of generated ones, or in paired measures of the inputs; None if it has no
+            meaning for this measure.
         meaning: Explanation in one sentence.
         error: Standard error of the value over draws of the images; None if unknown.
         floor_error: Standard error of the floor; None if unknown.

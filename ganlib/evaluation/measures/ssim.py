@@ -5,8 +5,8 @@ K2 = 0.03 with a range of 255; variances weighted by the window, without a corre
 are completely inside the image. The paper has grey images. Here, each channel is compared by itself, and the channels
 are averaged.
 
-`tf.image.ssim` has this definition, but computes in float32: its values are off by 1e-4 where images are flat and
-bright. It takes longer, too, and gives no map.
+`tf.image.ssim` has this definition and takes as long, but computes in float32: its values are off by up to 2e-4 for
+images that are flat and bright in large parts.
 """
 
 from __future__ import annotations
@@ -54,9 +54,15 @@ def similarity_maps(first: NDArray[np.generic], second: NDArray[np.generic]) -> 
     """
     if min(first.shape[:2]) < SIDE:
         raise ValueError(f"expected images of at least {SIDE}x{SIDE} pixels. Received: shape={first.shape}")
-    one, other = (np.moveaxis(image, -1, 0).astype(np.float64) for image in (first, second))
-    planes = np.concatenate([one, other, one * one + other * other, one * other])
-    mean, other_mean, squares, product = np.split(_window_means(planes), 4)
+    channels = [_channel(first[..., number], second[..., number]) for number in range(first.shape[2])]
+    return SimilarityMaps(*map(np.stack, zip(*channels, strict=True)))
+
+
+def _channel(first: NDArray[np.generic], second: NDArray[np.generic]) -> SimilarityMaps:
+    """Compares one channel [H, W]. A channel at a time fits in the processor's cache, which halves the time."""
+    one, other = first.astype(np.float64), second.astype(np.float64)
+    planes = np.stack([one, other, one * one + other * other, one * other])
+    mean, other_mean, squares, product = _window_means(planes)
     means, squared_means = 2.0 * mean * other_mean, mean * mean + other_mean * other_mean
     structure = (2.0 * product - means + STRUCTURE_CONSTANT) / (squares - squared_means + STRUCTURE_CONSTANT)
     luminance = (means + LUMINANCE_CONSTANT) / (squared_means + LUMINANCE_CONSTANT)
