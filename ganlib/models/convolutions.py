@@ -53,7 +53,7 @@ def upsample(x: Tensor, filters: int, *, upsampling: Upsampling, kernel: int, se
         x: [N, H, W, C].
         filters: Channels that come out.
         upsampling: `resize` or `transposed`.
-        kernel: Side of the transposed kernel. That of `resize` is 3, which reaches as far as 4.
+        kernel: Side of the transposed kernel. `resize` has 3, which on repeated pixels reaches as far as 4.
         settings: Of the convolution, `dtype` among them.
 
     Returns:
