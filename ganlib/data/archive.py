@@ -11,6 +11,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -62,7 +63,7 @@ class Archive(DataSource):
             ValueError: It is not a readable archive, has a password, or has no images.
         """
         path = storage.fetch(self.path)
-        members = _open(path)
+        members = open_archive(path)
         files = [name for name in members.sizes if name and not name.endswith("/")]
         outside = [name for name in files if ".." in name.split("/")]
         layout = arrange(
@@ -93,7 +94,21 @@ class Archive(DataSource):
         )
 
 
-def _open(path: Path) -> _Zip | _Tar:
+def is_tar(path: Path) -> bool:
+    """Returns whether a file is a tar file, also a compressed one."""
+    try:
+        return tarfile.is_tarfile(path)
+    except HEADER_ERRORS:
+        return False
+
+
+def open_archive(path: Path) -> Members:
+    """Opens a zip or tar file.
+
+    Raises:
+        ValueError: It is neither, or it is damaged or has a password.
+        OSError: It cannot be read, or there is too little disk space to unpack it.
+    """
     if path.is_dir():
         raise ValueError(f"expected a zip or tar file; a folder is an image_folder. Received: path={str(path)!r}")
     with path.open("rb") as file:
@@ -104,8 +119,11 @@ def _open(path: Path) -> _Zip | _Tar:
         raise ValueError(f"not a readable zip or tar file: {error}. Received: path={str(path)!r}") from error
 
 
-class _Members:
-    """The members of an archive. `sizes` maps names to unpacked bytes; `file` is open as long as this object exists."""
+class Members(ABC):
+    """The members of an archive. `sizes` maps names to unpacked bytes; `file` is open as long as this object exists.
+
+    Names of folders end with `/`.
+    """
 
     def __init__(self, opened: BinaryIO) -> None:
         self._opened = opened
@@ -113,8 +131,12 @@ class _Members:
         self.file = opened.fileno()
         self.sizes: dict[str, int] = {}
 
+    @abstractmethod
+    def locate(self, name: str) -> FileLocation:
+        """Returns the location of a file."""
 
-class _Zip(_Members):
+
+class _Zip(Members):
     """A zip file, read in place."""
 
     def __init__(self, path: Path) -> None:
@@ -149,7 +171,7 @@ def _check_places(members: Sequence[zipfile.ZipInfo], end: int) -> None:
             raise zipfile.BadZipFile(f"files overlap, such as {to_printable(member.filename)!r}")
 
 
-class _Tar(_Members):
+class _Tar(Members):
     """A tar archive, read like a zip file. A compressed one is first unpacked into one unnamed temporary file."""
 
     def __init__(self, path: Path) -> None:

@@ -47,7 +47,7 @@ class ImageFolder(DataSource):
                 "expected a folder of images (a zip or tar file of them is the source `archive`). "
                 f"Received: path={str(root)!r}, which is a file"
             )
-        files = _FolderFiles(root)
+        files = FolderFiles(root)
         layout = arrange(
             files.paths,
             locate=lambda name: File(files.paths[name]),
@@ -107,7 +107,7 @@ class ImageFolder(DataSource):
         )
 
 
-class _FolderFiles:
+class FolderFiles:
     """The files below a folder. `paths` maps their names to paths; `ignored` lists folders that are not searched.
 
     Links to files are followed, wherever they lead, because many data sets consist of such links. Links to folders are
