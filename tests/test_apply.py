@@ -275,8 +275,8 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_made(exported, call, tm
     ]
     assert failed[2].endswith("floating-point values of unknown range; set --value-range")
     assert last == "error: 4 of 6 pictures failed, such as broken.png"
-    done = call(exported / "several", "in/floats.tif", "-o", "floats.png", "--value-range", 0, 2e12)
-    np.testing.assert_array_equal(pixels(tmp_path / "floats.png")[..., 0], [[255, 255 - 128]])
+    done = call(exported / "several", "in/floats.tif", "-o", "floats.png", "--value-range", 0, 4e12)
+    np.testing.assert_array_equal(pixels(tmp_path / "floats.png")[..., 0], [[255, 255 - 64]])
 
 
 def test_what_the_model_refuses_is_reported_in_one_line(exported, call, tmp_path):
@@ -469,6 +469,22 @@ def test_a_disk_that_is_full_ends_the_command(exported, call, tmp_path, monkeypa
     monkeypatch.setattr("ganlib.inference.outputs.storage.atomic_file", full)
     done = call(exported / "several", "in", "-o", "out")
     assert (done.exit_code, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_ctrl_c_leaves_complete_results_only(exported, call, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        save(noise(2, 2), tmp_path / "in" / name)
+    write = Image.Image.save
+
+    def stop(image, place, **options):
+        write(image, place, **options)
+        if "b.png" in Path(place).name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", stop)
+    done = call(exported / "several", "in", "-o", "out")
+    assert (done.exit_code, done.stderr) == (1, "error: interrupted; the results so far are in out\n")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 PEAK = """

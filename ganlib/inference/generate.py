@@ -83,11 +83,7 @@ def generate(
     if frames and count < 2:
         raise ValueError(f"an interpolation needs 2 images or more. Received: count={count}")
     function = ExportedFunctions.open(model).from_latents()
-    labels = _labels(function, count, label)
-    if frames and labels is not None and label is None:
-        raise ValueError(
-            "an interpolation needs one class for all images, since a class is not a number. Received: no label"
-        )
+    labels = _labels(function, count, label, turns=not frames)
     normal = tf.random.stateless_normal(
         [count, function.latent_dim], streams.pair(seed, streams.key("sample latents"))
     ).numpy()
@@ -145,8 +141,8 @@ def interpolate(latents: NDArray[np.float32], frames: int) -> Iterator[NDArray[n
         yield (np.cos(angles) * here + np.sin(angles) * there).astype(np.float32)
 
 
-def _labels(function: LatentFunction, count: int, label: str | None) -> NDArray[np.int64] | None:
-    """Returns the class of each image; None if the function takes none."""
+def _labels(function: LatentFunction, count: int, label: str | None, *, turns: bool) -> NDArray[np.int64] | None:
+    """Returns the class of each image, where no class was asked for in turns; None if the function takes none."""
     classes = function.classes
     if not function.takes_label:
         if label is not None:
@@ -156,6 +152,8 @@ def _labels(function: LatentFunction, count: int, label: str | None) -> NDArray[
         raise ValueError(
             "expected the index of a class, since this export does not name its classes. Received: no label"
         )
+    if label is None and not turns:
+        raise ValueError("an interpolation needs one class for all images. Received: no label")
     if label is None:
         print(f"generate: the {len(classes)} classes take turns: {', '.join(classes)}", flush=True)
         return np.arange(count, dtype=np.int64) % len(classes)
