@@ -93,6 +93,24 @@ def function(exported, model, name=None):
     return ExportedFunctions.open(str(exported / model)).from_images(name)
 
 
+def test_the_first_line_says_what_is_done(exported, call, tmp_path):
+    save(noise(2, 2), tmp_path / "a.png")
+
+    def first(model, *words):
+        done = call(exported / model, "a.png", "-o", "out", "--overwrite", *words)
+        return done.stdout.splitlines()[:2]
+
+    tiles = "apply: translate, 1 picture, larger ones in tiles of"
+    line, note = first("several")
+    assert line == f"{tiles} 512x512 pixels, which overlap by 64"
+    assert note == "note: other functions of the model: translate_back"
+    assert first("fixed")[0] == f"{tiles} 64x64 pixels, which overlap by 32"
+    assert first("coarse", "--tile", 30)[0] == f"{tiles} 32x32 pixels, which overlap by 10"
+    line, note = first("several", "--tile", 0, "--signature", "translate_back")
+    assert line == "apply: translate_back, 1 picture, each as a whole"
+    assert not note.startswith("note")
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("model", ["several", "fixed"])
 def test_a_picture_of_any_size_keeps_its_size(exported, call, tmp_path, size, model):
@@ -255,6 +273,9 @@ def test_archives_and_folders_of_a_bucket_give_what_a_folder_gives(exported, cal
         for seed, name in enumerate(("train/a.png", "val/b.png", "cats/c.png", "d.png")):
             np.testing.assert_array_equal(pixels(tmp_path / f"out{place}" / name), 255 - noise(3, 4, seed=seed))
         assert ("with a path outside of the archive, such as ../outside.png" in done.stdout) == source.endswith("zip")
+    objects.blob("odd//a.png").upload_from_filename(tmp_path / "in/d.png")
+    assert call(exported / "several", "gs://bucket/odd", "-o", "odd").exit_code == 0
+    assert [path.name for path in (tmp_path / "odd").iterdir()] == ["a.png"]
     assert call(exported / "several", "gs://bucket/one.png", "-o", "one").exit_code == 0
     assert (tmp_path / "one/one.png").read_bytes() == (tmp_path / "out0/d.png").read_bytes()
 

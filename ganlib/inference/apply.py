@@ -70,12 +70,14 @@ def apply(
     check_output(output, overwrite=overwrite, inputs=[source, *([masks] if masks else [])])
     pictures = Pictures.at(source, masks=masks, value_range=value_range)
     files = _files(pictures.names, output)
-    made_by = ExportedFunctions.open(model).from_images(function)
+    exported = ExportedFunctions.open(model)
+    made_by = exported.from_images(function)
     if masks is not None and not made_by.takes_masks:
         raise ValueError(f"the function {made_by.name} takes no masks. Received: masks={masks!r}")
     work = _Work(pictures, made_by, _tile(made_by, tile))
     print(work.plan, flush=True)
-    for note in _ignored(pictures):
+    others = [name for name in exported.image_functions if name != made_by.name] if function is None else []
+    for note in [*_ignored(pictures), *([f"other functions of the model: {', '.join(others)}"] if others else [])]:
         print(f"note: {note}", flush=True)
     failed = work.run(files)
     for remark, many in pictures.remarks.items():
@@ -101,7 +103,9 @@ def _tile(function: ImageFunction, tile: int | None) -> int:
             f"the function {function.name} takes images of one size, {width}x{height}, so tiles have that size. "
             f"Received: tile={tile}"
         )
-    return tiling.DEFAULT_TILE if tile is None else tile
+    inputs = function.inputs
+    size = tiling.DEFAULT_TILE if tile is None else tile
+    return size and max(tiling.round_up(size, inputs.multiple_of), tiling.round_up(inputs.minimum, inputs.multiple_of))
 
 
 def _ignored(pictures: Pictures) -> list[str]:
@@ -124,7 +128,9 @@ class _Work:
     def plan(self) -> str:
         """One line about what is done."""
         height, width = (side or self.tile for side in self.function.sides)
-        whole = f"in tiles of {width}x{height} pixels where they are larger" if height else "as a whole"
+        overlap = min(self.function.inputs.overlap, height // 2, width // 2)
+        tiles = f"tiles of {width}x{height} pixels, which overlap by {overlap}"
+        whole = f"larger ones in {tiles}" if height else "each as a whole"
         count = len(self.pictures.names)
         return f"apply: {self.function.name}, {count} picture{'s' * (count != 1)}, {whole}"
 

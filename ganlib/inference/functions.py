@@ -67,6 +67,11 @@ class ExportedFunctions:
             ) from error
         return cls(location, model, inputs)
 
+    @property
+    def image_functions(self) -> list[str]:
+        """Names of the functions from images to images, as far as they have usual names."""
+        return sorted(name for name in self._model.signatures if name.startswith(FROM_IMAGES))
+
     def from_images(self, name: str | None = None) -> ImageFunction:
         """Returns a function from images to images.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Animation = Literal["gif", "webp"]
 BATCH = 100  # images of up to 128x128 pixels that the network makes at once; fewer of larger ones
-SHEET = 100  # most images of a sheet
+SHEET, SHEET_PIXELS = 100, 2**25  # most images of a sheet, and most pixels of all of them
 MILLISECONDS = 40  # of a frame
 
 
@@ -68,7 +68,7 @@ def generate(
         seed: Chooses them, from 0 to 2**63 - 1.
         label: Name or index of the class of all images. Default: the classes take turns, if the model takes any.
         truncation: Limit of the absolute values of the latents; see `truncate`. Default: none.
-        sheet: Whether the first images, at most 100, are also written side by side as `sheet.png`.
+        sheet: Whether the first images, at most 100 or 32 million pixels, are also written side by side as `sheet.png`.
         frames: Frames from one image to the next, and from the last one to the first, in an animation
             `interpolation.gif` or `interpolation.webp`; 0 for no animation. See `interpolate`.
         animation: The format of the animation: GIF has at most 256 colours, WebP is written without losses.
@@ -87,11 +87,13 @@ def generate(
     normal = tf.random.stateless_normal(
         [count, function.latent_dim], streams.pair(seed, streams.key("sample latents"))
     ).numpy()
-    first = []
+    first: list[NDArray[np.uint8]] = []
+    height, width, _ = function.image_shape
+    most = max(1, min(SHEET, SHEET_PIXELS // (height * width))) if sheet else 0
     digits = len(str(count - 1))
     for index, image in enumerate(_images(function, iter([normal]), labels, truncation, "generate", total=count)):
         save_png(image, output / f"{index:0{digits}d}.png")
-        if sheet and index < SHEET:
+        if index < most:
             first.append(image)
     sheet_file = output / "sheet.png" if sheet else None
     if sheet_file is not None:

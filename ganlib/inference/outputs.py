@@ -69,7 +69,8 @@ def result_files(names: Sequence[str], folder: Path) -> list[Path]:
     first: dict[Path, str] = {}
     files = []
     for name, stem in zip(names, unique, strict=True):
-        file = folder / f"{stem}{PNG}"
+        # Without empty parts: the name of an object in a bucket may begin with `/`, which would lead out of the folder.
+        file = folder.joinpath(*filter(None, f"{stem}{PNG}".split("/")))
         if first.setdefault(file, name) != name:
             raise ValueError(
                 f"expected pictures whose results have different names. Received: {shorten(first[file])!r} and "

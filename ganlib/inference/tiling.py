@@ -57,9 +57,9 @@ class Cut:
             minimum: Smallest side that the network takes.
             overlap: Pixels that neighbouring tiles share, at most half a tile.
         """
-        smallest = fixed or _round_up(minimum, multiple_of)
-        length = max(_round_up(side, multiple_of), smallest)
-        largest = fixed or max(_round_up(tile, multiple_of) or length, smallest)
+        smallest = fixed or round_up(minimum, multiple_of)
+        length = max(round_up(side, multiple_of), smallest)
+        largest = fixed or max(round_up(tile, multiple_of) or length, smallest)
         tile = min(length, largest)
         overlap = max(0, min(overlap, tile // 2, tile - multiple_of))
         step = (tile - overlap) // multiple_of * multiple_of
@@ -101,7 +101,8 @@ class Cut:
         return np.sin(share * np.pi / 2) ** 2
 
 
-def _round_up(side: int, multiple_of: int) -> int:
+def round_up(side: int, multiple_of: int) -> int:
+    """Returns the smallest multiple that is at least a side."""
     return -(-side // multiple_of) * multiple_of
 
 

@@ -27,7 +27,7 @@ LARGEST_SEED = 2**63 - 1
     help="Largest absolute value of the latents, such as 0.7, for more typical but less varied images. Values beyond "
     "are distributed within, as if drawn again.",
 )
-@click.option("--sheet", is_flag=True, help="Also write the first images, at most 100, side by side as sheet.png.")
+@click.option("--sheet", is_flag=True, help="Also write up to 100 images side by side as sheet.png.")
 @click.option(
     "--interpolate",
     "frames",
