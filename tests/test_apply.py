@@ -105,6 +105,7 @@ def test_the_first_line_says_what_is_done(exported, call, tmp_path):
     assert note == "note: other functions of the model: translate_back"
     assert first("fixed")[0] == f"{tiles} 64x64 pixels, which overlap by 32"
     assert first("coarse", "--tile", 30)[0] == f"{tiles} 32x32 pixels, which overlap by 10"
+    assert first("several", "--tile", 256, "--overlap", 128)[0] == f"{tiles} 256x256 pixels, which overlap by 128"
     line, note = first("several", "--tile", 0, "--signature", "translate_back")
     assert line == "apply: translate_back, 1 picture, each as a whole"
     assert not note.startswith("note")
@@ -178,6 +179,12 @@ def test_there_is_no_seam_where_each_tile_has_colours_of_its_own(exported):
         borders = [start - 1 for start in cut.starts[1:]] + [start + cut.tile - 1 for start in cut.starts[:-1]]
         at_borders, inside = jumps(made, borders, axis)
         assert at_borders < 1.2 * inside
+    # The more overlap, the slower do colours change.
+    steepest = [
+        np.abs(np.diff(tiling.run(normalise, picture, None, tile=256, overlap=overlap).astype(float), axis=1)).max()
+        for overlap in (0, 16, 64, 128)
+    ]
+    assert steepest == sorted(steepest, reverse=True)
     # Without the overlap, the tiles differ so much that their borders are seen.
     beside = made.copy()
     for top in range(0, 700, 256):
@@ -442,6 +449,10 @@ def test_an_existing_output_is_replaced_only_on_request(exported, call, mistake,
         (["several", "a.png", "-o", "out", "--signature", "no"], "expected an exported model with the function 'no'."),
         (["fixed", "a.png", "-o", "out", "--tile", 128], "takes images of one size, 64x64, so tiles have that size."),
         (["fixed", "a.png", "-o", "out", "--tile", 0], "takes images of one size, 64x64, so tiles have that size."),
+        (
+            ["several", "a.png", "-o", "out", "--overlap", 257],
+            "expected an overlap of at most half a tile, 256. Received",
+        ),
         (["latents", "a.png", "-o", "out"], "expected an exported model with the function translate or restore. Rece"),
         (["latents", "a.png", "-o", "out", "--signature", "generate"], "expected a function from images to images, "),
         (["cut", "a.png", "-o", "out"], "expected a whole exported model. Received: model="),

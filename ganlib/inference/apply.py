@@ -15,6 +15,7 @@ from ganlib.inference import tiling
 from ganlib.inference.functions import ExportedFunctions, FunctionError, ImageFunction
 from ganlib.inference.outputs import PNG, check_output, result_files, save_png
 from ganlib.inference.pictures import Picture, Pictures
+from ganlib.inference.tiling import round_up
 from ganlib.progress import Progress
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def apply(
     function: str | None = None,
     masks: str | None = None,
     tile: int | None = None,
+    overlap: int | None = None,
     value_range: tuple[float, float] | None = None,
     overwrite: bool = False,
 ) -> Applied:
@@ -60,6 +62,8 @@ def apply(
         masks: The same kinds of places as `source`, with a mask for each picture: white where it is to be repaired.
             Default: the transparent parts of the pictures, if the function takes masks.
         tile: Largest side of a tile, 0 for the whole picture. Default: 512, or the size that the network takes.
+        overlap: Pixels that neighbouring tiles share, at most half a tile. Default: what the model asks for. More of
+            them let colours change more gradually between tiles, if the network gives each tile colours of its own.
         value_range: The values that become 0 and 255, for pictures of more than 8 bits.
         overwrite: Whether existing files may be replaced.
 
@@ -74,7 +78,7 @@ def apply(
     made_by = exported.from_images(function)
     if masks is not None and not made_by.takes_masks:
         raise ValueError(f"the function {made_by.name} takes no masks. Received: masks={masks!r}")
-    work = _Work(pictures, made_by, _tile(made_by, tile))
+    work = _Work(pictures, made_by, *_tile(made_by, tile, overlap))
     print(work.plan, flush=True)
     others = [name for name in exported.image_functions if name != made_by.name] if function is None else []
     for note in [*_ignored(pictures), *([f"other functions of the model: {', '.join(others)}"] if others else [])]:
@@ -95,8 +99,8 @@ def _files(names: Sequence[str], output: Path) -> list[Path]:
     return [output]
 
 
-def _tile(function: ImageFunction, tile: int | None) -> int:
-    """Returns the largest side of a tile, where the function leaves a choice."""
+def _tile(function: ImageFunction, tile: int | None, overlap: int | None) -> tuple[int, int]:
+    """Returns the largest side of a tile, where the function leaves a choice, and the overlap."""
     if tile is not None and any(side not in (None, tile) for side in function.sides):
         height, width = function.sides
         raise ValueError(
@@ -105,7 +109,11 @@ def _tile(function: ImageFunction, tile: int | None) -> int:
         )
     inputs = function.inputs
     size = tiling.DEFAULT_TILE if tile is None else tile
-    return size and max(tiling.round_up(size, inputs.multiple_of), tiling.round_up(inputs.minimum, inputs.multiple_of))
+    size = size and max(round_up(size, inputs.multiple_of), round_up(inputs.minimum, inputs.multiple_of))
+    half = min(side or size for side in function.sides) // 2
+    if overlap is not None and overlap > half:
+        raise ValueError(f"expected an overlap of at most half a tile, {half}. Received: overlap={overlap}")
+    return size, min(inputs.overlap, half) if overlap is None else overlap
 
 
 def _ignored(pictures: Pictures) -> list[str]:
@@ -118,18 +126,18 @@ def _ignored(pictures: Pictures) -> list[str]:
 
 @dataclass(frozen=True)
 class _Work:
-    """Pictures, the function that is applied to them, and the largest side of a tile."""
+    """Pictures, the function that is applied to them, the largest side of a tile, and how far tiles overlap."""
 
     pictures: Pictures
     function: ImageFunction
     tile: int
+    overlap: int
 
     @property
     def plan(self) -> str:
         """One line about what is done."""
         height, width = (side or self.tile for side in self.function.sides)
-        overlap = min(self.function.inputs.overlap, height // 2, width // 2)
-        tiles = f"tiles of {width}x{height} pixels, which overlap by {overlap}"
+        tiles = f"tiles of {width}x{height} pixels, which overlap by {self.overlap}"
         whole = f"larger ones in {tiles}" if height else "each as a whole"
         count = len(self.pictures.names)
         return f"apply: {self.function.name}, {count} picture{'s' * (count != 1)}, {whole}"
@@ -161,7 +169,9 @@ class _Work:
 
     def _make(self, row: int, file: Path, report: Callable[[float], None]) -> None:
         picture = self._read(row)
-        made = tiling.run(self.function, picture.pixels, picture.mask, tile=self.tile, report=report)
+        made = tiling.run(
+            self.function, picture.pixels, picture.mask, tile=self.tile, overlap=self.overlap, report=report
+        )
         save_png(made, file, profile=picture.profile if self.function.keeps_channels else None)
 
     def _read(self, row: int) -> Picture:

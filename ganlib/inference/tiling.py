@@ -106,7 +106,7 @@ def round_up(side: int, multiple_of: int) -> int:
     return -(-side // multiple_of) * multiple_of
 
 
-def cuts(function: ImageFunction, height: int, width: int, *, tile: int) -> tuple[Cut, Cut]:
+def cuts(function: ImageFunction, height: int, width: int, *, tile: int, overlap: int | None = None) -> tuple[Cut, Cut]:
     """Returns how the rows and the columns of an image are cut.
 
     Args:
@@ -114,6 +114,7 @@ def cuts(function: ImageFunction, height: int, width: int, *, tile: int) -> tupl
         height: Height of the image.
         width: Its width.
         tile: Largest side of a tile, 0 for the whole image.
+        overlap: Pixels that neighbouring tiles share, at most half a tile. Default: what the model asks for.
     """
     inputs = function.inputs
     rows, columns = (
@@ -123,7 +124,7 @@ def cuts(function: ImageFunction, height: int, width: int, *, tile: int) -> tupl
             tile=tile,
             multiple_of=inputs.multiple_of,
             minimum=inputs.minimum,
-            overlap=inputs.overlap,
+            overlap=inputs.overlap if overlap is None else overlap,
         )
         for side, fixed in zip((height, width), function.sides, strict=True)
     )
@@ -136,6 +137,7 @@ def run(
     mask: NDArray[np.bool_] | None,
     *,
     tile: int,
+    overlap: int | None = None,
     report: Callable[[float], None] = lambda _: None,
 ) -> NDArray[np.uint8]:
     """Runs a function over an image, one row of tiles after the other.
@@ -145,6 +147,7 @@ def run(
         image: uint8 [H, W, C].
         mask: bool [H, W], True where the image is to be repaired. All other pixels stay as they are.
         tile: Largest side of a tile, 0 for the whole image. A function of one size takes tiles of that size.
+        overlap: Pixels that neighbouring tiles share, at most half a tile. Default: what the model asks for.
         report: Called after each row of tiles with the share that is done.
 
     Returns:
@@ -154,7 +157,7 @@ def run(
         FunctionError: The function failed.
     """
     height, width = image.shape[:2]
-    rows, columns = cuts(function, height, width, tile=tile)
+    rows, columns = cuts(function, height, width, tile=tile, overlap=overlap)
     made = np.empty((height, width, function.channels_out), np.uint8)
     band = np.zeros((rows.tile, columns.length, function.channels_out), np.float32)
     tops, weights = rows.starts, rows.weights

@@ -33,6 +33,11 @@ from pipelines.command.stops import FAILURE, Stop, end_on_sigterm, stop_on_error
     "that the model takes.",
 )
 @click.option(
+    "--overlap",
+    type=click.IntRange(min=0),
+    help="Pixels that neighbouring tiles share, at most half a tile. Default: what the model asks for.",
+)
+@click.option(
     "--value-range",
     nargs=2,
     type=float,
@@ -47,6 +52,7 @@ def apply(
     signature: str | None,
     masks: str | None,
     tile: int | None,
+    overlap: int | None,
     value_range: tuple[float, float] | None,
     overwrite: bool,
 ) -> None:
@@ -55,7 +61,8 @@ def apply(
     INPUT is a picture, a folder, a zip or tar file, or an address that begins with gs://. Each result has the size and
     the name of its picture, is a PNG file, which loses nothing, and keeps the colour profile, but no other metadata.
     Large pictures are made from overlapping tiles. A model that normalises over the whole picture, as networks with
-    instance norm do, treats each tile by itself; --tile 0 avoids that if the memory suffices.
+    instance norm do, gives each tile colours of its own, which may show as areas of different colour. Larger tiles with
+    more overlap soften that; --tile 0 avoids it if there is enough memory.
 
     A picture that cannot be read is reported, and the others are made; the exit code is then 1.
     """
@@ -71,6 +78,7 @@ def apply(
                     function=signature,
                     masks=masks,
                     tile=tile,
+                    overlap=overlap,
                     value_range=value_range,
                     overwrite=overwrite,
                 )
