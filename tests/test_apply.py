@@ -1,6 +1,7 @@
 """An exported model is applied to pictures of any size, without seams, and nothing is lost without a word."""
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -342,7 +343,7 @@ def test_known_pixels_stay_as_they_are_and_a_missing_mask_is_reported(exported, 
     for name in ("sub/a.png", "b.png", "c.png"):
         save(picture, tmp_path / "in" / name)
     save(mask, tmp_path / "masks/sub/a.bmp")
-    save(mask > 0, tmp_path / "masks/b.png")
+    save(np.dstack([mask, mask, 255 - mask]), tmp_path / "masks/b.png")  # yellow and blue
     save(mask, tmp_path / "masks/other.png")
     done = call(exported / "restore", "in", "-o", "out", "--masks", "masks", "--tile", 48)
     assert done.exit_code == 1
@@ -351,6 +352,7 @@ def test_known_pixels_stay_as_they_are_and_a_missing_mask_is_reported(exported, 
         "error: 1 of 3 pictures failed, such as c.png",
     ]
     assert "note: 1 masks belong to no picture, such as other.png\n" in done.stdout
+    assert "note: 1 of 3 pictures: mask: colour: reduced to grey\n" in done.stdout
     expected = picture.copy()
     expected[30:70, 60:100] = 200
     for name in ("sub/a.png", "b.png"):
@@ -439,6 +441,12 @@ def test_an_existing_output_is_replaced_only_on_request(exported, call, mistake,
             ["several", "notes.txt", "-o", "out"],
             "expected a picture, a folder of pictures, or a zip or tar file of them",
         ),
+        (["several", "broken.zip", "-o", "out"], "not a readable zip or tar file: "),
+        (
+            ["several", "pipe", "-o", "out"],
+            "expected a picture, a folder of pictures, or a zip or tar file of them. Rec",
+        ),
+        (["several", "in", "-o", "out", "--value-range", 5, 5], "expected a low value and a higher one. Received: val"),
         (["several", "void", "-o", "out"], "found none. Received: path='void', which has no files"),
         (["several", "in", "-o", "in/out"], "expected an output outside of 'in'. Received: output='in/out'"),
         (["several", "a.png", "-o", "a.png", "--overwrite"], "expected an output outside of 'a.png'. Received"),
@@ -465,7 +473,9 @@ def test_each_mistake_is_one_line(exported, mistake, tmp_path, words, line):
     for name in ("a.png", "b.png"):
         save(noise(2, 2), tmp_path / "in" / name)
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "broken.zip").write_bytes(b"PK\3\4and no more")
     (tmp_path / "void").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     if words[0] == "latents":
         models.save(
             tmp_path / "latents", {"generate": (lambda seed: {"images": seed[..., None] * 0}, {"seed": [1, 2]})}

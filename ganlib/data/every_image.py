@@ -79,7 +79,7 @@ def _files(location: str) -> _Files:
     if is_picture(location) or is_image(File(str(path)).start(FIRST_BYTES)):
         name = remote.file_name(location) if storage.is_remote(location) else to_printable(path.name)
         return _Files([name], lambda _: File(str(path)), [])
-    if not _is_archive(path):
+    if not path.is_file() or not _is_archive(path):
         raise ValueError(f"{EXPECTED}. Received: path={location!r}")
     return _in_archive(path)
 

@@ -98,9 +98,7 @@ class ExportedFunctions:
             ValueError: The model makes images from something else.
         """
         function = self._model.signatures.get(FROM_LATENTS)
-        specs = {} if function is None else _specs(function)
-        latent = specs.get(LATENT)
-        if latent is None or specs.keys() - {LATENT, LABEL} or latent.shape.rank != 2 or latent.shape[1] is None:
+        if function is None or not _is_from_latents(function):
             raise ValueError(
                 f"expected an exported model that makes images from latents. Received: model={self.location!r}, whose "
                 f"functions are {', '.join(sorted(self._model.signatures))}"
@@ -229,6 +227,14 @@ def _call(function: Any, arguments: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 def _specs(function: Any) -> dict[str, tf.TensorSpec]:
     specs: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
     return specs
+
+
+def _is_from_latents(function: Any) -> bool:
+    specs, images = _specs(function), function.structured_outputs.get(IMAGES)
+    latent = specs.get(LATENT)
+    if latent is None or images is None or specs.keys() - {LATENT, LABEL}:
+        return False
+    return latent.shape.rank == 2 and latent.shape[1] and images.shape.rank == 4 and all(images.shape[1:])
 
 
 def _is_image(spec: tf.TensorSpec) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -70,13 +71,15 @@ class Pictures:
             location: A picture, a folder, an archive, or a folder of a bucket.
             masks: The same for masks. The mask of a picture has its name, with the suffix of any image. The mask of a
                 single picture may have another name if it is a single one too.
-            value_range: The values that become 0 and 255. Default: the smallest usual range that contains the values
-                of all pictures with more than 8 bits.
+            value_range: The values of all pictures that become 0 and 255. Default: 0 and 255 for 8 bits; the smallest
+                usual range that contains the values of all others.
 
         Raises:
-            ValueError: There are no images, or two masks have the same name.
+            ValueError: There are no images, two masks have the same name, or the range is empty.
             OSError: A place cannot be read.
         """
+        if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
+            raise ValueError(f"expected a low value and a higher one. Received: value_range={value_range}")
         listing = every_image(location)
         found = None if masks is None else every_image(masks)
         values = survey(listing, value_range).values
@@ -133,21 +136,22 @@ class Pictures:
             mask = _transparency(opened[0])
             remarks = [remark for remark in remarks if remark != ON_WHITE]
         elif takes_mask:
-            mask = self._mask(without_suffix(self.listing.entries[row].name), pixels.shape)
+            mask, lost = self._mask(without_suffix(self.listing.entries[row].name), pixels.shape)
+            remarks = [*remarks, *(f"mask: {remark}" for remark in lost)]
         profile = opened[0].info.get("icc_profile")
         if profile and profile[16:20] != PROFILE_SPACES[colour]:
             profile, remarks = None, [*remarks, f"colour profile of other colours than {colour}: left out"]
         self.remarks.update(remarks)
         return Picture(pixels, mask, profile or None)
 
-    def _mask(self, stem: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Reads the mask of a picture of a shape."""
+    def _mask(self, stem: str, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], list[str]]:
+        """Reads the mask of a picture of a shape; also returns a remark for every loss."""
         if self.masks is None or stem not in self._rows:
             raise UnusableImageError("it has no mask")
         row, masks = self._rows[stem], self.masks
         name = masks.entries[row].name
         try:
-            image, _ = open_image(lambda: masks.read(row), colour="grey", values=self.mask_values)
+            image, lost = open_image(lambda: masks.read(row), colour="grey", values=self.mask_values)
         except UnusableImageError as error:
             raise UnusableImageError(f"mask {name}: {error}") from error
         if (image.height, image.width) != shape[:2]:
@@ -161,7 +165,7 @@ class Pictures:
                 f"mask {name}: expected white, 255, where the picture is to be repaired, and its largest value is "
                 f"{values.max()}"
             )
-        return values > WHITE
+        return values > WHITE, lost
 
 
 def _transparency(source: Image.Image) -> NDArray[np.bool_]:

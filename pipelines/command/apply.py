@@ -42,7 +42,8 @@ from pipelines.command.stops import FAILURE, Stop, end_on_sigterm, stop_on_error
     nargs=2,
     type=float,
     metavar="LOW HIGH",
-    help="Values that become 0 and 255. Default for more than 8 bits: the usual range that contains them.",
+    help="Values of all pictures that become 0 and 255. Default: 0 255, and for more than 8 bits the usual range that "
+    "contains them.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files. Other files in the folder stay.")
 def apply(
