@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageCms
 
+from ganlib import storage
 from ganlib.inference import Inputs, tiling
 from ganlib.inference.functions import ExportedFunctions
 from ganlib.inference.tiling import Cut
@@ -287,6 +288,14 @@ def test_archives_and_folders_of_a_bucket_give_what_a_folder_gives(exported, cal
     assert (tmp_path / "one/one.png").read_bytes() == (tmp_path / "out0/d.png").read_bytes()
 
 
+def test_a_model_in_a_bucket_is_used_like_one_here(exported, call, tmp_path, bucket, monkeypatch):
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
+    storage.publish(exported / "restore", f"{bucket}/models/restore")
+    save(np.dstack([noise(9, 9), np.full((9, 9), 200, np.uint8)]), tmp_path / "a.png")
+    assert call(f"{bucket}/models/restore", "a.png", "-o", "out.png").exit_code == 0
+    assert (pixels(tmp_path / "out.png") == 200).all()
+
+
 def test_what_cannot_be_read_is_reported_and_the_rest_is_made(exported, call, tmp_path):
     for name in ("a.png", "z.png"):
         save(noise(8, 8), tmp_path / "in" / name)
@@ -351,7 +360,7 @@ def test_known_pixels_stay_as_they_are_and_a_missing_mask_is_reported(exported, 
         "failed: c.png: it has no mask",
         "error: 1 of 3 pictures failed, such as c.png",
     ]
-    assert "note: 1 masks belong to no picture, such as other.png\n" in done.stdout
+    assert "note: masks of no picture: 1, such as other.png\n" in done.stdout
     assert "note: 1 of 3 pictures: mask: colour: reduced to grey\n" in done.stdout
     expected = picture.copy()
     expected[30:70, 60:100] = 200
@@ -408,10 +417,11 @@ def test_a_colour_profile_is_kept_where_it_suits_the_pixels(exported, call, tmp_
     assert call(exported / "several", "in", "-o", "out").exit_code == 0
     with Image.open(tmp_path / "out/a.png") as made:
         assert made.info["icc_profile"] == profile
-    done = call(exported / "several", "in", "-o", "grey", "--signature", "grey")
-    assert "colour profile of other colours than grey: left out" in done.stdout
-    with Image.open(tmp_path / "grey/a.png") as made:
-        assert "icc_profile" not in made.info
+    for name in ("grey", "to_grey"):
+        done = call(exported / "several", "in", "-o", name, "--signature", name)
+        assert "colour profile of other colours than grey: left out" in done.stdout
+        with Image.open(tmp_path / name / "a.png") as made:
+            assert "icc_profile" not in made.info
 
 
 def test_an_existing_output_is_replaced_only_on_request(exported, call, mistake, tmp_path):

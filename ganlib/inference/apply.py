@@ -21,6 +21,8 @@ from ganlib.progress import Progress
 if TYPE_CHECKING:
     from ganlib.data.conform import Colour
 
+COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -119,8 +121,9 @@ def _tile(function: ImageFunction, tile: int | None, overlap: int | None) -> tup
 def _ignored(pictures: Pictures) -> list[str]:
     """Returns a note for whatever is not used."""
     notes = [f"ignored: {item}" for item in pictures.listing.ignored]
+    notes += [f"ignored among the masks: {item}" for item in (pictures.masks.ignored if pictures.masks else ())]
     if unused := pictures.unused_masks():
-        notes.append(f"{len(unused)} masks belong to no picture, such as {shorten(unused[0])}")
+        notes.append(f"masks of no picture: {len(unused)}, such as {shorten(unused[0])}")
     return notes
 
 
@@ -172,11 +175,11 @@ class _Work:
         made = tiling.run(
             self.function, picture.pixels, picture.mask, tile=self.tile, overlap=self.overlap, report=report
         )
-        save_png(made, file, profile=picture.profile if self.function.keeps_channels else None)
+        save_png(made, file, profile=picture.profile)
 
     def _read(self, row: int) -> Picture:
-        colour: Colour = "grey" if self.function.channels == 1 else "rgb"
+        colour, result = (COLOURS[channels] for channels in (self.function.channels, self.function.channels_out))
         try:
-            return self.pictures.read(row, colour=colour, takes_mask=self.function.takes_masks)
+            return self.pictures.read(row, colour=colour, result=result, takes_mask=self.function.takes_masks)
         except OSError as error:
             raise UnusableImageError(f"unreadable: {error.strerror or error}") from error

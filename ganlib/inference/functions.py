@@ -137,7 +137,7 @@ class ImageFunction:
             or result is None
             or not (_is_image(images) and _is_image(result))
             or specs.keys() - {IMAGES, MASKS}
-            or (self.takes_masks and images.shape[3] != result.shape[3])
+            or (self.takes_masks and (specs[MASKS].dtype != tf.uint8 or images.shape[3] != result.shape[3]))
         ):
             raise ValueError(
                 f"expected a function from images to images, uint8 with 1 or 3 channels. Received: function={name}, "
@@ -146,11 +146,6 @@ class ImageFunction:
         self.channels, self.channels_out = int(images.shape[3]), int(result.shape[3])
         height, width = model.inputs.fixed or (None, None)
         self.sides: tuple[int | None, int | None] = (images.shape[1] or height, images.shape[2] or width)
-
-    @property
-    def keeps_channels(self) -> bool:
-        """Whether its results have as many channels as the images that it takes."""
-        return self.channels_out == self.channels
 
     def __call__(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Makes images from images.

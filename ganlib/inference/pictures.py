@@ -36,7 +36,7 @@ class Picture(NamedTuple):
     Attributes:
         pixels: uint8 [H, W, C].
         mask: bool [H, W], True where it is to be repaired; None if masks are not used.
-        profile: Its colour profile, if it has one that suits the pixels.
+        profile: Its colour profile, if it has one that suits the result.
     """
 
     pixels: NDArray[np.uint8]
@@ -109,12 +109,13 @@ class Pictures:
         used = {self._rows.get(without_suffix(name)) for name in self.names}
         return [entry.name for row, entry in enumerate(self.masks.entries) if row not in used]
 
-    def read(self, row: int, *, colour: Colour, takes_mask: bool) -> Picture:
+    def read(self, row: int, *, colour: Colour, result: Colour, takes_mask: bool) -> Picture:
         """Reads a picture, and its mask.
 
         Args:
             row: Number of the picture.
             colour: Grey or RGB.
+            result: Colours of what is made of it, which its colour profile must suit.
             takes_mask: Whether masks are used.
 
         Raises:
@@ -139,8 +140,8 @@ class Pictures:
             mask, lost = self._mask(without_suffix(self.listing.entries[row].name), pixels.shape)
             remarks = [*remarks, *(f"mask: {remark}" for remark in lost)]
         profile = opened[0].info.get("icc_profile")
-        if profile and profile[16:20] != PROFILE_SPACES[colour]:
-            profile, remarks = None, [*remarks, f"colour profile of other colours than {colour}: left out"]
+        if profile and profile[16:20] != PROFILE_SPACES[result]:
+            profile, remarks = None, [*remarks, f"colour profile of other colours than {result}: left out"]
         self.remarks.update(remarks)
         return Picture(pixels, mask, profile or None)
 
