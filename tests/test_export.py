@@ -19,6 +19,7 @@ from ganlib.data import DataConfig, PreparedDataset, prepare
 from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate, measure_reference
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.export import ExportConfig, export
+from ganlib.inference import Inputs
 from ganlib.models import Dcgan
 from ganlib.objectives import Hinge
 from ganlib.tasks import Generation
@@ -221,6 +222,7 @@ def test_a_class_can_be_asked_for_wherever_images_are_drawn(labelled):
         asked = {"seed": tf.constant(3, tf.int64), "label": tf.constant(label, tf.int64), "count": tf.constant(5)}
         expected = sampler.images(5, seed=3, labels=np.full(5, label))
         np.testing.assert_array_equal(generate(**asked)["images"].numpy(), expected)
+    assert Inputs.read(exported.folder).classes == model.classes
     sheet = sampler.sheet(seed=3)
     np.testing.assert_array_equal(sheet.images, sampler.images(100, seed=3, labels=np.repeat(np.arange(10), 10)))
     assert (sampler.images(5, seed=3, labels=np.full(5, 1)) != sampler.images(5, seed=3, labels=np.full(5, 2))).any()
@@ -412,6 +414,7 @@ def test_the_model_is_published_in_a_bucket_as_it_lies_here(trained, evaluation,
     assert {str(name) for name in names} >= {
         "saved_model/saved_model.pb",
         "generator.keras",
+        "inputs.json",
         "README.md",
         "parity.json",
     }

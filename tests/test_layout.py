@@ -30,11 +30,20 @@ BOTTOM = {
 }
 FAMILIES = {"data", "tasks", "models", "objectives", "evaluation"}
 # Each layer sees those below it; `steps` and `scoring` stand beside the stack.
-STACK = (BOTTOM, {"data", "models", "objectives"}, {"tasks"}, {"trained"}, {"evaluation"}, {"training"}, {"export"})
+STACK = (
+    BOTTOM,
+    {"data", "models", "objectives"},
+    {"inference"},
+    {"tasks"},
+    {"trained"},
+    {"evaluation"},
+    {"training"},
+    {"export"},
+)
 MAY_IMPORT = {name: set().union(*STACK[: max(1, level)]) for level, layer in enumerate(STACK) for name in layer} | {
     "steps": BOTTOM,
     "step_server": BOTTOM | {"steps"},
-    "scoring": set().union(*STACK[:5]),
+    "scoring": set().union(*STACK[:6]),
     "config": set().union(*STACK),
     "__init__": set(),
 }

@@ -11,6 +11,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -74,7 +75,7 @@ def archive_files(location: str) -> FileSet:
         ValueError: It is not a readable archive, or has a password.
     """
     path = storage.fetch(location)
-    members = _open(path)
+    members = _open_archive(path)
     files = [name for name in members.sizes if name and not name.endswith("/")]
     # `..` makes names that lead outside of the archive hidden, so they are not images.
     outside = [name for name in files if ".." in name.split("/")]
@@ -88,7 +89,21 @@ def archive_files(location: str) -> FileSet:
     return FileSet(files, str(path), members.locate, status, ignored, (members.file,))
 
 
-def _open(path: Path) -> _Zip | _Tar:
+def is_tar(path: Path) -> bool:
+    """Returns whether a file is a tar file, also a compressed one."""
+    try:
+        return tarfile.is_tarfile(path)
+    except HEADER_ERRORS:
+        return False
+
+
+def _open_archive(path: Path) -> _Members:
+    """Opens a zip or tar file.
+
+    Raises:
+        ValueError: It is neither, or it is damaged or has a password.
+        OSError: It cannot be read, or there is too little disk space to unpack it.
+    """
     if path.is_dir():
         raise ValueError(f"expected a zip or tar file; a folder is an image_folder. Received: path={str(path)!r}")
     with path.open("rb") as file:
@@ -99,14 +114,21 @@ def _open(path: Path) -> _Zip | _Tar:
         raise ValueError(f"not a readable zip or tar file: {error}. Received: path={str(path)!r}") from error
 
 
-class _Members:
-    """The members of an archive. `sizes` maps names to unpacked bytes; `file` is open as long as this object exists."""
+class _Members(ABC):
+    """The members of an archive. `sizes` maps names to unpacked bytes; `file` is open as long as this object exists.
+
+    Names of folders end with `/`.
+    """
 
     def __init__(self, opened: BinaryIO) -> None:
         self._opened = opened
         weakref.finalize(self, opened.close)
         self.file = opened.fileno()
         self.sizes: dict[str, int] = {}
+
+    @abstractmethod
+    def locate(self, name: str) -> FileLocation:
+        """Returns the location of a file."""
 
 
 class _Zip(_Members):

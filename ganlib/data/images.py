@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import storage
-from ganlib.data.archive import DAMAGE_ERRORS, HEADER_ERRORS, PACKED, Archive
+from ganlib.data.archive import DAMAGE_ERRORS, PACKED, Archive, is_tar
 from ganlib.data.arrays import Arrays
 from ganlib.data.base import DataSource, Listing, Split
 from ganlib.data.conform import Colour, ImageStats, open_image
@@ -186,7 +185,7 @@ def _source(path: Path) -> DataSource:
         magic = opened_file.read(6)
     if magic.startswith(b"\0\0\x08") or "idx" in path.name:
         return Arrays(path=str(path))
-    if not magic.startswith(tuple(PACKED)) and not _is_tar(path):
+    if not magic.startswith(tuple(PACKED)) and not is_tar(path):
         expected = "a folder of images, a zip or tar file of them, or an npz or idx file, undamaged"
         raise ValueError(f"expected {expected}. Received: path={str(path)!r}")
     return Archive(path=str(path))
@@ -199,13 +198,6 @@ def _holds_arrays(path: Path) -> bool:
     except DAMAGE_ERRORS:  # `Archive` reports them
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def _is_tar(path: Path) -> bool:
-    try:
-        return tarfile.is_tarfile(path)
-    except HEADER_ERRORS:
-        return False
 
 
 def _size_mismatch(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:

@@ -14,6 +14,7 @@ from ganlib.export.card import model_card
 from ganlib.export.config import ExportConfig
 from ganlib.export.network import save_network, save_signatures, signatures
 from ganlib.export.parity import Shipped, fresh_process
+from ganlib.inference import Inputs
 from ganlib.runtime import true_float32, without_autograph
 from ganlib.tracking import Tracker, flatten
 from ganlib.trained import BEST_AND_LAST, Which, witness_file
@@ -32,7 +33,9 @@ PARITY = "parity.json"
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported model in a folder: `saved_model/`, a Keras file of each network, `README.md`, `samples.png`.
+    """An exported model in a folder.
+
+    It has `saved_model/`, a Keras file of each network, `inputs.json`, `README.md` and `samples.png`.
 
     Attributes:
         folder: The folder.
@@ -89,6 +92,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         storage.publish(evaluation.samples, folder / "samples.png")
         card = model_card(model, evaluation, which, networks, functions, config=config)
         (folder / "README.md").write_text(card, encoding="utf-8")
+        Inputs(classes=model.classes if classes else ()).write(folder)
         shipped = [
             Shipped(folder / f"{name}.keras", signature, witness_file(model.folder, which, name))
             for name, signature in zip(networks, functions, strict=False)  # `functions` lists those of networks first

@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from ganlib import __version__
+from pipelines.command.apply import apply
+from pipelines.command.generate import generate
 from pipelines.command.options import config_options, resolve_config, run_name
 from pipelines.command.preview import describe_images
 from pipelines.command.results import compare, score, sync
@@ -178,7 +180,7 @@ def presets() -> None:
     click.echo("\n".join(sorted(rows)))
 
 
-for command in (compare, score, submit, sync, train):
+for command in (apply, compare, generate, score, submit, sync, train):
     main.add_command(command)
 
 

@@ -46,6 +46,15 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def local_output(_context: click.Context, _option: click.Parameter, value: str) -> Path:
+    """Returns the path of an option for an output on this machine."""
+    from ganlib import storage
+
+    if storage.is_remote(value):
+        raise Stop(f"expected a place on this machine. Received: output={value!r}", MISTAKE)
+    return Path(value).expanduser()
+
+
 def resolve_config(chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...]) -> Any:
     """Returns the config from presets, files and single fields."""
     from pipelines import settings

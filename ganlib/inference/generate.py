@@ -1,0 +1,216 @@
+"""Generates images with an exported model: PNG files, a sheet, and an animation from one image to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from etils import epy
+
+from ganlib import pixels, storage, streams
+from ganlib.inference.functions import ExportedFunctions, LatentFunction
+from ganlib.inference.outputs import check_output, save_png
+from ganlib.progress import Progress
+
+with epy.lazy_imports():
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Animation = Literal["gif", "webp"]
+BATCH = 100  # images of up to 128x128 pixels that the network makes at once; fewer of larger ones
+SHEET, SHEET_PIXELS = 100, 2**25  # most images of a sheet, and most pixels of all of them
+MILLISECONDS = 40  # of a frame
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The result of `generate`.
+
+    Attributes:
+        count: Number of images.
+        sheet: The sheet, if there is one.
+        animation: The animation, if there is one.
+    """
+
+    count: int
+    sheet: Path | None
+    animation: Path | None
+
+
+def generate(
+    model: str,
+    output: Path,
+    *,
+    count: int,
+    seed: int = 0,
+    label: str | None = None,
+    truncation: float | None = None,
+    sheet: bool = False,
+    frames: int = 0,
+    animation: Animation = "gif",
+    overwrite: bool = False,
+) -> Generated:
+    """Writes images of random latents as PNG files.
+
+    The images of a seed are those of the model's own function `generate`; the first ones do not depend on the count.
+
+    Args:
+        model: The exported model, a folder or gs:// address.
+        output: Folder for the images.
+        count: Number of images.
+        seed: Chooses them, from 0 to 2**63 - 1.
+        label: Name or index of the class of all images. Default: the classes take turns, if the model takes any.
+        truncation: Limit of the absolute values of the latents; see `truncate`. Default: none.
+        sheet: Whether the first images, at most 100 or 32 million pixels, are also written side by side as `sheet.png`.
+        frames: Frames from one image to the next, and from the last one to the first, in an animation
+            `interpolation.gif` or `interpolation.webp`; 0 for no animation. See `interpolate`.
+        animation: The format of the animation: GIF has at most 256 colours, WebP is written without losses.
+        overwrite: Whether existing files may be replaced.
+
+    Raises:
+        ValueError: The model makes images from something else, it has no such class, or the output exists.
+        OSError: A file cannot be written.
+        FunctionError: The model failed.
+    """
+    check_output(output, overwrite=overwrite)
+    if frames and count < 2:
+        raise ValueError(f"an interpolation needs 2 images or more. Received: count={count}")
+    function = ExportedFunctions.open(model).from_latents()
+    labels = _labels(function, count, label, turns=not frames)
+    normal = tf.random.stateless_normal(
+        [count, function.latent_dim], streams.pair(seed, streams.key("sample latents"))
+    ).numpy()
+    first: list[NDArray[np.uint8]] = []
+    height, width, _ = function.image_shape
+    most = max(1, min(SHEET, SHEET_PIXELS // (height * width))) if sheet else 0
+    digits = len(str(count - 1))
+    for index, image in enumerate(_images(function, iter([normal]), labels, truncation, "generate", total=count)):
+        save_png(image, output / f"{index:0{digits}d}.png")
+        if index < most:
+            first.append(image)
+    sheet_file = output / "sheet.png" if sheet else None
+    if sheet_file is not None:
+        pixels.save_grid(np.stack(first), sheet_file, columns=_columns(function, len(first), label))
+    file = output / f"interpolation.{animation}" if frames else None
+    if file is not None:
+        between = interpolate(normal, frames)
+        shown = None if labels is None else np.repeat(labels[:1], count * frames)
+        _save_animation(_images(function, between, shown, truncation, "interpolate", total=count * frames), file)
+    return Generated(count, sheet_file, file)
+
+
+def truncate(latents: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
+    """Maps normal latents to normal latents within limits.
+
+    The result has the distribution of values that are drawn again until their absolute value is at most the limit, the
+    truncation trick of Brock, Donahue and Simonyan, "Large scale GAN training for high fidelity natural image
+    synthesis" (2019). Each value keeps its rank (its quantile), so that the images of a seed stay alike for all limits.
+
+    Args:
+        latents: float32, values of the standard normal distribution.
+        limit: Largest absolute value, greater than 0. A lower one gives more typical, less varied images.
+
+    Returns:
+        float32 of the same shape.
+    """
+    root = math.sqrt(2.0)
+    share = tf.math.erf(tf.constant(latents, tf.float64) / root) * math.erf(limit / root)
+    return np.clip(tf.math.erfinv(share).numpy() * root, -limit, limit).astype(np.float32)
+
+
+def interpolate(latents: NDArray[np.float32], frames: int) -> Iterator[NDArray[np.float32]]:
+    """Yields the latents on the way from each latent to the next, and from the last one back to the first.
+
+    The way is `cos(a) z + sin(a) z'` with an angle from 0 to 90 degrees in equal steps. Each point of it is normally
+    distributed as latents are, which is not so on a straight line.
+
+    Args:
+        latents: float32 [N, latent_dim].
+        frames: Number of points from one latent to the next; the first one is the latent itself.
+
+    Yields:
+        float32 [frames, latent_dim] for each latent.
+    """
+    angles = np.arange(frames)[:, None] * (np.pi / 2 / frames)
+    for here, there in zip(latents, np.roll(latents, -1, axis=0), strict=True):
+        yield (np.cos(angles) * here + np.sin(angles) * there).astype(np.float32)
+
+
+def _labels(function: LatentFunction, count: int, label: str | None, *, turns: bool) -> NDArray[np.int64] | None:
+    """Returns the class of each image, where no class was asked for in turns; None if the function takes none."""
+    classes = function.classes
+    if not function.takes_label:
+        if label is not None:
+            raise ValueError(f"the model takes no class. Received: label={label}")
+        return None
+    if label is None and not classes:
+        raise ValueError(
+            "expected the index of a class, since this export does not name its classes. Received: no label"
+        )
+    if label is None and not turns:
+        raise ValueError("an interpolation needs one class for all images. Received: no label")
+    if label is None:
+        print(f"generate: the {len(classes)} classes take turns: {', '.join(classes)}", flush=True)
+        return np.arange(count, dtype=np.int64) % len(classes)
+    index = classes.index(label) if label in classes else int(label) if label.isdecimal() else -1
+    if index < 0 or (classes and index >= len(classes)):
+        names = ", ".join(f"{number} = {name}" for number, name in enumerate(classes))
+        raise ValueError(
+            f"expected the name or the index of a class{f' ({names})' * bool(names)}. Received: label={label}"
+        )
+    return np.full(count, index, np.int64)
+
+
+def _images(
+    function: LatentFunction,
+    latents: Iterator[NDArray[np.float32]],
+    labels: NDArray[np.int64] | None,
+    truncation: float | None,
+    word: str,
+    *,
+    total: int,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yields the image of each latent, uint8 [H, W, C]."""
+    progress = Progress(word, total=total, unit="images")
+    size = pixels.batch_size(function.image_shape, limit=BATCH)
+    done = 0
+    for group in latents:
+        for start in range(0, len(group), size):
+            batch = group[start : start + size]
+            if truncation is not None:
+                batch = truncate(batch, truncation)
+            yield from function(batch, None if labels is None else labels[done : done + len(batch)])
+            done += len(batch)
+            progress.update(done)
+
+
+def _columns(function: LatentFunction, count: int, label: str | None) -> int:
+    """Returns the images in a row of a sheet: one of each class, if there are a few, otherwise a square."""
+    classes = len(function.classes) if label is None else 0
+    return classes if 2 <= classes <= 20 else math.ceil(math.sqrt(count))
+
+
+def _save_animation(images: Iterator[NDArray[np.uint8]], file: Path) -> None:
+    """Writes an animation that repeats itself. Small images are enlarged for viewing."""
+
+    def frame(image: NDArray[np.uint8]) -> Image.Image:
+        return pixels.grid(image[None], columns=1, scale=pixels.enlargement(image.shape[0]))
+
+    first = frame(next(images))
+    with storage.atomic_file(file) as temporary:
+        first.save(
+            temporary,
+            format=file.suffix[1:],
+            save_all=True,
+            append_images=map(frame, images),
+            duration=MILLISECONDS,
+            loop=0,
+            **({"lossless": True} if file.suffix == ".webp" else {}),
+        )
