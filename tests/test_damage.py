@@ -18,7 +18,8 @@ from ganlib.tasks.damage.mask import RECIPES
 SHAPES = sorted(RECIPES)
 DAMAGES = {
     **{f"mask-{shape}": Mask(shape=shape) for shape in SHAPES},
-    "noise": Noise(sigma=(5.0, 50.0)),
+    "noise": Noise(),
+    "noise-range": Noise(sigma=(5.0, 50.0)),
     "salt": Noise(distribution="salt_and_pepper"),
     "poisson": Noise(distribution="poisson"),
     "downscale": Downscale(factor=2),
@@ -93,7 +94,7 @@ def test_damage_of_an_image_depends_on_the_image_and_its_key_alone(name, shape):
 
 
 @pytest.mark.parametrize(
-    "name", ["mask-thick", "mask-strokes", "noise", "salt", "poisson", "downscale", "grey", "jpeg"]
+    "name", ["mask-thick", "mask-strokes", "noise-range", "salt", "poisson", "downscale", "grey", "jpeg"]
 )
 def test_damage_in_an_input_pipeline_is_the_same(name):
     images, keys = pictures_of(6, (20, 44, 3)), keys_of(6)
@@ -109,6 +110,9 @@ def test_other_keys_damage_otherwise(name):
     keys = tf.concat([keys_of(3), keys_of(3, seed=4)], axis=0)
     found, _ = applied(DAMAGES[name], images, keys)
     assert len(np.unique(found.reshape(6, -1), axis=0)) == 6
+    if name == "noise":
+        errors = found[..., 0].reshape(6, -1) - images[..., 0].numpy().reshape(6, -1).astype(float)
+        assert np.abs(np.corrcoef(errors) - np.eye(6)).max() < 0.15
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -493,6 +497,15 @@ def test_a_damage_is_chosen_by_a_word_and_survives_json(word):
 def test_ranges_survive_json():
     for damage in (Noise(sigma=(0.5, 50)), Jpeg(quality=(5, 5)), Mask(shape="file", masks="x.npz")):
         assert schema.parse(AnyDamage, damage.to_parameter()) == damage
+
+
+def test_files_beside_the_masks_are_named(tmp_path, capsys):
+    folder = write_masks(tmp_path / "masks", {"a.png": half(8, 8)})
+    (tmp_path / "masks" / "readme.txt").write_text("masks")
+    own_masks.load(folder, height=8, width=8)
+    ignored, _ = capsys.readouterr().out.splitlines()
+    assert ignored.startswith(f"{folder}: ignored 1 file")
+    assert ignored.endswith("such as readme.txt")
 
 
 def test_masks_are_read_once_for_each_size(tmp_path, capsys):

@@ -18,6 +18,8 @@ with epy.lazy_imports():
 def read_pictures(location: str, *, colour: Colour) -> Iterator[tuple[str, Image.Image]]:
     """Yields the name of each picture at a location and the picture itself, of any size, in a fixed order.
 
+    Prints which files are ignored. Unlike `Images`, it does not record what a conversion to grey or RGB loses.
+
     Args:
         location: A place as for `Images.at`.
         colour: Mode of the pictures, grey or RGB.
@@ -33,6 +35,8 @@ def read_pictures(location: str, *, colour: Colour) -> Iterator[tuple[str, Image
                     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
                     yield f"an image of {split}", picture.convert(MODES[colour])
         return
+    if images.source.ignored:
+        print(f"{location}: ignored {'; '.join(map(str, images.source.ignored))}", flush=True)
     values = images.values
     for row, entry in enumerate(images.source.entries):
         if entry.split not in images.splits:
