@@ -13,6 +13,7 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.image_folder import ImageFolder
     from ganlib.data.images import Images
     from ganlib.data.paired_images import PairedImages
+    from ganlib.data.pictures import read_pictures
     from ganlib.data.preparation import merge_parts, prepare, prepare_part
     from ganlib.data.records import PreparedDataset
     from ganlib.data.value_survey import survey
@@ -33,5 +34,6 @@ __all__ = [
     "prepare",
     "prepare_part",
     "print_description",
+    "read_pictures",
     "survey",
 ]

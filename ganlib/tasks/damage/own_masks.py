@@ -1,0 +1,65 @@
+"""Masks of a user's own."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from ganlib.data import read_pictures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BITS = np.arange(7, -1, -1, dtype=np.uint8)  # of a byte, as `numpy.packbits` orders them
+
+
+@functools.lru_cache(maxsize=4)
+def load(location: str, *, height: int, width: int) -> NDArray[np.uint8]:
+    """Reads masks of any size and resizes them to the nearest pixel. They are read once for each size.
+
+    A pixel belongs to the hole if it is brighter than half of the brightest pixel of all masks, so 0 and 1 are as good
+    as 0 and 255. A transparent pixel counts as white.
+
+    Args:
+        location: A folder, an archive, an npz file, or prepared images.
+        height: Height of the result.
+        width: Width of the result.
+
+    Returns:
+        uint8 [masks, bytes], eight pixels in a byte, row by row: a large set of masks takes an eighth of its size.
+
+    Raises:
+        ValueError: A mask cannot be read, has no hole, or has nothing else.
+    """
+    names, sizes, resized, brightest = [], set(), [], 0
+    for name, picture in read_pictures(location, colour="grey"):
+        names.append(name)
+        sizes.add(picture.size)
+        brightest = max(brightest, int(np.asarray(picture).max()))
+        resized.append(picture.resize((width, height), Image.Resampling.NEAREST))
+    masks = []
+    for name, picture in zip(names, resized, strict=True):
+        hole = np.asarray(picture) > brightest / 2
+        if hole.all() or not hole.any():
+            what = "nothing but a hole" if hole.any() else "no hole"
+            received = f"masks={location!r}, where {name} has {what} at {width}x{height}"
+            raise ValueError(f"expected masks that are white in the hole and black around it. Received: {received}")
+        masks.append(np.packbits(hole))
+    how = "" if sizes == {(width, height)} else f", resized to {width}x{height}"
+    print(f"damage: {len(masks)} masks from {location}{how}", flush=True)
+    return np.stack(masks)
+
+
+def choose(location: str, keys: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
+    """Returns one of the masks for each key, bool [N, H, W]."""
+    with tf.init_scope():  # outside the graph, which must not grow with the masks
+        masks = tf.constant(load(location, height=height, width=width))
+    count = masks.shape[0]
+    numbers = tf.map_fn(lambda key: tf.random.stateless_uniform([], key, 0, count, tf.int64), keys)
+    bits = tf.bitwise.right_shift(tf.gather(masks, numbers)[:, :, None], BITS) & 1
+    bits = tf.reshape(bits, [-1, masks.shape[1] * 8])[:, : height * width]
+    return tf.reshape(bits, [-1, height, width]) > 0
