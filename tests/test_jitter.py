@@ -1,5 +1,7 @@
 """Training images are enlarged and cropped at random places: a function of seed and batch number, as order is."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -172,6 +174,16 @@ def test_order_and_mirroring_are_those_without_jitter(prepared, memory):
         np.testing.assert_array_equal(one["labels"], other["labels"])
         np.testing.assert_array_equal(one["labels"], jittered["labels"])
         assert (one["images"] != jittered["images"]).any()
+
+
+def test_batches_without_jitter_are_those_of_earlier_versions(tmp_path):
+    """Runs resume with them."""
+    dataset = prepare(DataConfig(size=8, shards=3, flip=True), tmp_path / "digits")
+    digest = hashlib.sha256()
+    for batch in dataset.batches(batch_size=64, seed=7, start=20).take(30):
+        digest.update(batch["images"].numpy().tobytes())
+        digest.update(batch["labels"].numpy().tobytes())
+    assert digest.hexdigest() == "18431db37a1c1b8d09e497a20eabed5ea8b8c6e7ae648430a425a0952c418167"
 
 
 def test_stored_images_stay_whole(prepared):

@@ -13,6 +13,7 @@ with epy.lazy_imports():
 
 OF_ALL = ("test_among_train", "train_repeated", "values_used", "target_values_used")  # counted over all classes
 SHOWN_CLASSES = 10
+FILTER_BATCH = 32  # records whose labels are read at once, which takes a third of the time of one after the other
 
 
 def class_manifest(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -46,7 +47,11 @@ def class_manifest(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def has_label(record: tf.Tensor, label: int) -> tf.Tensor:
-    """Returns whether a serialized record has a label. Its pixels are not decoded."""
-    parsed = tf.io.parse_single_example(record, {"label": tf.io.FixedLenFeature([], tf.int64)})
-    return parsed["label"] == label
+def with_label(records: tf.data.Dataset, label: int) -> tf.data.Dataset:
+    """Returns those of some serialized records that have a label. Their pixels are not decoded."""
+
+    def select(serialized: tf.Tensor) -> tf.Tensor:
+        parsed = tf.io.parse_example(serialized, {"label": tf.io.FixedLenFeature([], tf.int64)})
+        return tf.boolean_mask(serialized, parsed["label"] == label)
+
+    return records.batch(FILTER_BATCH).map(select).unbatch()

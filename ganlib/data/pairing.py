@@ -118,12 +118,10 @@ def pair_listing(inputs: Side, targets: Side, *, test_fraction: float) -> Listin
     names = inputs.images(), targets.images()
     matches, reasons = match(*names)
     if not matches:
-        examples = [
-            f"{side}={shorten(min(own))!r}" if own else f"no {side}" for side, own in zip(_NOUNS, names, strict=True)
-        ]
+        image, target = (repr(shorten(min(own))) if own else "none" for own in names)
         raise ValueError(
             "expected images and targets of equal names, but for the suffix. "
-            f"Received: path={inputs.files.place!r}, with {' and '.join(examples)}"
+            f"Received: path={inputs.files.place!r}, with image={image} and target={target}"
         )
     alone = {name: targets for name in names[1] if name in reasons and name not in inputs.paths}
     sides = {**alone, **dict.fromkeys(inputs.paths, inputs)}
@@ -149,23 +147,18 @@ def pair_listing(inputs: Side, targets: Side, *, test_fraction: float) -> Listin
         targets.entry(matches[name], entry.split, entry.label) if name in matches else entry._replace(name="", size=0)
         for name, entry in zip(listed, entries, strict=True)
     ]
-    images = set(names[1])
-    others = [path for name, path in targets.paths.items() if name not in images]
     without = [entry.name for name, entry in zip(listed, entries, strict=True) if name not in matches]
     return Listing(
         entries,
         layout.classes,
         locate,
         files=tuple(dict.fromkeys((*inputs.files.descriptors, *targets.files.descriptors))),
-        ignored=(*layout.ignored, *inputs.ignored, *targets.ignored, *_ignored(others)),
+        ignored=(*layout.ignored, *inputs.ignored, *targets.ignored, *_others(targets, set(names[1]))),
         notes=(*layout.notes, *_notes(without)),
         drawn=layout.drawn,
         paired=True,
         targets=Listing(target_entries, layout.classes, locate_target),
     )
-
-
-_NOUNS = ("image", "target")
 
 
 def match(inputs: Sequence[str], targets: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -204,8 +197,9 @@ def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _ignored(others: Sequence[str]) -> list[IgnoredFiles]:
-    """Returns the files among the targets that are no images."""
+def _others(targets: Side, images: set[str]) -> list[IgnoredFiles]:
+    """Returns the files among the targets that are not images."""
+    others = [path for name, path in targets.paths.items() if name not in images]
     reason = f"among the targets, other than images ({count_by_suffix(others)})"
     return [IgnoredFiles(len(others), "file", reason, shorten(min(others)))] if others else []
 

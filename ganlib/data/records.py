@@ -19,7 +19,7 @@ from ganlib import storage, tracking
 from ganlib.data import shuffling
 from ganlib.data.base import Split
 from ganlib.data.conform import height_and_width
-from ganlib.data.domains import class_manifest, has_label
+from ganlib.data.domains import class_manifest, with_label
 from ganlib.data.notes import notes
 from ganlib.data.value_range import ValueRange
 
@@ -272,7 +272,7 @@ class PreparedDataset:
     def _records(self, files: tf.Tensor | list[str]) -> tf.data.Dataset:
         """Returns the serialized records of files: all, or those of the only class."""
         records, label = tf.data.TFRecordDataset(files), self.manifest.get("only_label")
-        return records if label is None else records.filter(lambda record: has_label(record, label))
+        return records if label is None else with_label(records, label)
 
     @property
     def _names(self) -> tuple[str, ...]:

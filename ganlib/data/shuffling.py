@@ -140,4 +140,4 @@ def jitter(
 
         return {name: values if name == "labels" else crop_batch(values) for name, values in batch.items()}
 
-    return examples.enumerate(start).map(jitter_batch)
+    return examples.enumerate(start).map(jitter_batch, num_parallel_calls=tf.data.AUTOTUNE)

@@ -24,7 +24,7 @@ def describe_images(config: Any) -> list[str]:
         return []
     if len(paths) < len(locations) or not all(path.exists() for path in paths):
         return ["not checked: the images are not on this machine"]
-    if not _is_quick(paths[0], kind=source.kind):
+    if not all(_is_quick(path, kind=source.kind) for path in paths):
         return [f"not checked: a file of more than {MAX_BYTES} bytes that must be read completely"]
     with stop_on_errors():
         try:
@@ -43,4 +43,4 @@ def _is_quick(path: Path, *, kind: str) -> bool:
     """Returns whether a file is small, or can be listed without reading it completely."""
     if path.is_dir() or path.stat().st_size <= MAX_BYTES:
         return True
-    return kind == "archive" and zipfile.is_zipfile(path)
+    return kind in ("archive", "paired_images") and zipfile.is_zipfile(path)
