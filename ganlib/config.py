@@ -46,7 +46,7 @@ class RunConfig(Config):
                 "expected at least one batch of training images. "
                 f"Received: data.train_images={images}, training.batch_size={batch}"
             )
-        self.objective.check(judges_batches=self.model.judges_batches)
+        self.objective.check(judges_batches=self.model.judges_batches, has_real_patches=self.task.has_real_patches)
         self.training.check_channels(self.data.image_shape[2])
         if self.evaluation.classification_accuracy and not self.task.takes_label:
             raise ValueError(

@@ -31,6 +31,8 @@ Purpose = Literal[
     "penalty",
     "domain",
     "pool",
+    "damage",
+    "sample damage",
     # samples
     "sample latents",
     "sample classes",

@@ -67,7 +67,7 @@ class There(Task):
                 f"task=there needs networks from images to images. Received: model={architecture.kind}"
             )
 
-    def check_data(self, *, classes, paired):
+    def check_data(self, *, image_shape, classes, paired):
         if not paired:
             raise ValueError("task=there needs pairs of images. Received: paired=False")
 

@@ -32,16 +32,23 @@ class Objective(Config):
     discriminator_steps: int = Field(default=1, ge=1)
     """Discriminator updates for each generator update."""
 
-    def check(self, *, judges_batches: bool) -> None:
-        """Checks that the discriminator suits this objective, before any network is built.
+    def check(self, *, judges_batches: bool, has_real_patches: bool = False) -> None:
+        """Checks that the discriminator and the task suit this objective, before any network is built.
 
         Args:
             judges_batches: Whether the logit of an image depends on the rest of the batch, see
                 `Architecture.judges_batches`.
+            has_real_patches: Whether generated images have real patches, see `Task.has_real_patches`.
 
         Raises:
-            ValueError: The objective has gradient penalties, and the discriminator mixes the images of a batch.
+            ValueError: The objective has gradient penalties, and the discriminator mixes the images of a batch; or it
+                compares images as a whole, and generated ones have real patches.
         """
+        if has_real_patches and not self.judges_patches:
+            raise ValueError(
+                "known pixels of repaired images count as real, which needs a loss of single logits: expected "
+                f"objective=non_saturating, minimax, least_squares or hinge. Received: objective={self.kind}"
+            )
         if self.has_penalties and judges_batches:
             raise ValueError(
                 "a gradient penalty needs a discriminator whose logit for an image does not depend on the rest of "
@@ -50,8 +57,20 @@ class Objective(Config):
             )
 
     @abstractmethod
-    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
-        """Returns the terms of the discriminator's loss, by name. Only the discriminator is updated."""
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor, generated: tf.Tensor | None = None) -> Terms:
+        """Returns the terms of the discriminator's loss, by name. Only the discriminator is updated.
+
+        Args:
+            real: Logits of real images.
+            fake: Logits of generated images.
+            generated: Which logits of generated images are those of generated patches, bool of the same shape; the
+                other patches are real ones. Only if `judges_patches`; None means all.
+        """
+
+    @property
+    def judges_patches(self) -> bool:
+        """Whether the loss is a sum over logits, so that patches of a generated image can count as real ones."""
+        return False
 
     @abstractmethod
     def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
@@ -129,6 +148,17 @@ def fraction(values: tf.Tensor) -> tf.Tensor:
 def zero_centred_penalty(squared_norms: tf.Tensor, *, weight: float) -> tf.Tensor:
     """Returns weight/2 E[|grad D|^2] (Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, equation 9)."""
     return 0.5 * weight * tf.reduce_mean(squared_norms)
+
+
+def mean_by_patch(fake: tf.Tensor, real: tf.Tensor, generated: tf.Tensor | None) -> tf.Tensor:
+    """Returns the mean loss of a generated image's logits.
+
+    Args:
+        fake: Loss of each logit as that of a generated patch.
+        real: Loss of each logit as that of a real patch.
+        generated: Which of them are generated, bool; None means all.
+    """
+    return mean(fake if generated is None else tf.where(generated, fake, real))
 
 
 def mean(values: tf.Tensor) -> tf.Tensor:

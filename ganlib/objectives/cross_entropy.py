@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 from pydantic import Field, model_validator
 
-from ganlib.objectives.base import Objective, zero_centred_penalty
+from ganlib.objectives.base import Objective, mean_by_patch, zero_centred_penalty
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -43,9 +43,15 @@ class CrossEntropy(Objective, ABC):
             raise ValueError(f"r1_every needs r1. Received: r1_every={self.r1_every}")
         return self
 
-    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor, generated: tf.Tensor | None = None) -> Terms:
         """Returns the terms `real` and `fake`."""
-        return {"real": -mean_log_sigmoid(real), "fake": -mean_log_sigmoid(-fake)}
+        as_fake, as_real = (tf.math.log_sigmoid(tf.cast(logits, tf.float32)) for logits in (-fake, fake))
+        return {"real": -mean_log_sigmoid(real), "fake": -mean_by_patch(as_fake, as_real, generated)}
+
+    @property
+    def judges_patches(self) -> bool:
+        """True."""
+        return True
 
     def penalty_points(self, real: tf.Tensor, fake: tf.Tensor, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the real images for the term `r1`, if it has a weight."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 
-from ganlib.objectives.base import Objective, mean
+from ganlib.objectives.base import Objective, mean, mean_by_patch
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -20,9 +20,15 @@ class Hinge(Objective):
 
     kind: Literal["hinge"] = "hinge"
 
-    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor, generated: tf.Tensor | None = None) -> Terms:
         """Returns the terms `real`, E[max(0, 1 - D(x))], and `fake`, E[max(0, 1 + D(G(z)))]."""
-        return {"real": mean(tf.nn.relu(1.0 - real)), "fake": mean(tf.nn.relu(1.0 + fake))}
+        of_fake = mean_by_patch(tf.nn.relu(1.0 + fake), tf.nn.relu(1.0 - fake), generated)
+        return {"real": mean(tf.nn.relu(1.0 - real)), "fake": of_fake}
+
+    @property
+    def judges_patches(self) -> bool:
+        """True."""
+        return True
 
     def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `hinge`, -E[D(G(z))]."""

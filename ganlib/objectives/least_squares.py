@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 
-from ganlib.objectives.base import Objective, mean
+from ganlib.objectives.base import Objective, mean, mean_by_patch
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -20,9 +20,15 @@ class LeastSquares(Objective):
 
     kind: Literal["least_squares"] = "least_squares"
 
-    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
+    def discriminator_terms(self, real: tf.Tensor, fake: tf.Tensor, generated: tf.Tensor | None = None) -> Terms:
         """Returns the terms `real`, E[(D(x) - 1)^2] / 2, and `fake`, E[D(G(z))^2] / 2."""
-        return {"real": mean(tf.square(real - 1.0)) / 2.0, "fake": mean(tf.square(fake)) / 2.0}
+        of_fake = mean_by_patch(tf.square(fake), tf.square(fake - 1.0), generated)
+        return {"real": mean(tf.square(real - 1.0)) / 2.0, "fake": of_fake / 2.0}
+
+    @property
+    def judges_patches(self) -> bool:
+        """True."""
+        return True
 
     def generator_terms(self, real: tf.Tensor, fake: tf.Tensor) -> Terms:
         """Returns the term `least_squares`, E[(D(G(z)) - 1)^2] / 2."""

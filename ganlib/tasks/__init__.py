@@ -9,11 +9,14 @@ from ganlib.tasks.base import LABEL, Match, Networks, Play, Signature, Task
 from ganlib.tasks.generation import Generation
 from ganlib.tasks.image_to_image import ImageToImageTask
 from ganlib.tasks.paired_translation import PairedTranslation
+from ganlib.tasks.restoration import Restoration
 from ganlib.tasks.sampler import Sampler, Samples, Sheet, sheet_labels, sheet_side
 from ganlib.tasks.unpaired_translation import UnpairedTranslation
 
 AnyTask = Annotated[
-    Generation | PairedTranslation | UnpairedTranslation, Field(discriminator="kind"), BeforeValidator(from_word)
+    Generation | PairedTranslation | Restoration | UnpairedTranslation,
+    Field(discriminator="kind"),
+    BeforeValidator(from_word),
 ]
 """Any task. To add one, write its file and list it here."""
 
@@ -26,6 +29,7 @@ __all__ = [
     "Networks",
     "PairedTranslation",
     "Play",
+    "Restoration",
     "Sampler",
     "Samples",
     "Sheet",

@@ -53,6 +53,8 @@ class Match:
             Those of rank 4 are images, and an augmentation moves them with the images that they belong to.
         weight: Factor on the losses of both networks in this match.
         pooled: What updates of the discriminator use in place of `fake`, such as images from earlier steps.
+        generated: float32 [N, H, W, 1], 1 where `fake` is generated and 0 where it is real, for discriminators of
+            patches; None means that all of it is generated.
     """
 
     real: tf.Tensor
@@ -60,6 +62,7 @@ class Match:
     condition: Mapping[str, tf.Tensor] = field(default_factory=dict)
     weight: float = 1.0
     pooled: tf.Tensor | None = None
+    generated: tf.Tensor | None = None
 
     @property
     def shown(self) -> tf.Tensor:
@@ -111,17 +114,23 @@ class Task(Config):
         """
         del architecture
 
-    def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
+    @property
+    def has_real_patches(self) -> bool:
+        """Whether patches of generated images count as real ones, see `Match.generated`."""
+        return False
+
+    def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
         """Checks whether the task supports the data.
 
         Args:
+            image_shape: Height, width and channels of the images.
             classes: Names of the data's classes, empty without labels.
             paired: Whether each image has a target.
 
         Raises:
             ValueError: It does not; the message says what the task needs.
         """
-        del classes, paired
+        del image_shape, classes, paired
 
     @abstractmethod
     def generators(

@@ -50,9 +50,9 @@ class Generation(Task):
                 f"Received: model={architecture.kind}"
             )
 
-    def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
+    def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
         """Refuses class-conditional networks without labels."""
-        del paired  # targets are ignored
+        del image_shape, paired  # targets are ignored
         if self.conditional and len(classes) < 2:
             raise ValueError(
                 "task.conditional needs images with labels of 2 classes or more; otherwise set task.conditional=false. "

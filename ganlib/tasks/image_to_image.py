@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Inputs
 
-IMAGE = "image"  # the input of a network that makes images from images
-EXAMPLE_SIDE = 64  # of the image that an exported function is tried with, where it takes any size
+IMAGE, MASK = "image", "mask"  # inputs of a network that makes images from images
+MASK_THRESHOLD = 127  # of a mask's pixels in 0..255; above it, the image is unknown
 
 
 class ImageToImageTask(Task, ABC):
@@ -62,6 +62,11 @@ class ImageToImageTask(Task, ABC):
             raise ValueError("expected held-out images to make samples from. Received: none")
         return {IMAGE: pixels.to_model_range(examples["images"])}
 
+    @property
+    def signature(self) -> str:
+        """Name of the exported function of the first network."""
+        return "translate"
+
     def unchanged(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
         """Returns the images of the inputs."""
         images: NDArray[np.uint8] = pixels.to_uint8(inputs[IMAGE]).numpy()
@@ -70,22 +75,33 @@ class ImageToImageTask(Task, ABC):
     def signatures(
         self, networks: Mapping[str, keras.Model], *, image_shape: ImageShape, classes: int
     ) -> dict[str, Signature]:
-        """Returns `translate` of the first network, and `translate_<name>` of each further one."""
+        """Returns `signature` for the first network, and `<signature>_<name>` for each further one."""
         del classes
         first = self.scored[0]
         return {
-            "translate" if name == first else f"translate_{name}": _translation(network, image_shape)
+            self.signature if name == first else f"{self.signature}_{name}": _signature(network, image_shape)
             for name, network in networks.items()
         }
 
 
-def _translation(network: keras.Model, image_shape: ImageShape) -> Signature:
-    """Returns the function from uint8 images to uint8 images of a network."""
+def _signature(network: keras.Model, image_shape: ImageShape) -> Signature:
+    """Returns the function from uint8 images, and masks if the network takes them, to uint8 images."""
     sides = network.input[IMAGE].shape[1:3]  # None where it takes any size
 
-    def translate(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"images": pixels.to_uint8(network({IMAGE: pixels.to_model_range(images)}, training=False))}
+    def change(images: tf.Tensor, masks: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        inputs = {IMAGE: pixels.to_model_range(images)}
+        if masks is not None:
+            inputs[MASK] = tf.cast(masks > MASK_THRESHOLD, tf.float32)
+        return {"images": pixels.to_uint8(network(inputs, training=False))}
 
-    spec = tf.TensorSpec([None, *sides, image_shape[2]], tf.uint8, name="images")
-    ramp = np.arange(2 * int(np.prod(image_shape))) * 7 % 256
-    return Signature(translate, {"images": spec}, {"images": ramp.reshape(2, *image_shape).astype(np.uint8)})
+    specs = {"images": tf.TensorSpec([None, *sides, image_shape[2]], tf.uint8, name="images")}
+    example = {"images": _ramp((2, *image_shape), slope=7)}
+    if MASK in network.input:
+        specs["masks"] = tf.TensorSpec([None, *sides, 1], tf.uint8, name="masks")
+        example["masks"] = np.where(_ramp((2, *image_shape[:2], 1), slope=3) > MASK_THRESHOLD, 255, 0).astype(np.uint8)
+    return Signature(change, specs, example)
+
+
+def _ramp(shape: tuple[int, ...], *, slope: int) -> NDArray[np.uint8]:
+    """Returns pixels of all values."""
+    return (np.arange(int(np.prod(shape))) * slope % 256).reshape(shape).astype(np.uint8)

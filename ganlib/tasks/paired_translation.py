@@ -41,9 +41,9 @@ class PairedTranslation(ImageToImageTask):
     adversarial_weight: float = Field(default=1.0, ge=0.0)
     """Weight of the adversarial terms; 0 trains by the difference alone."""
 
-    def check_data(self, *, classes: Sequence[str], paired: bool) -> None:
+    def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
         """Refuses images without targets."""
-        del classes  # ignored
+        del image_shape, classes  # ignored
         if not paired:
             raise ValueError(
                 "task=paired_translation needs pairs of images, as from data.source.kind=paired_images. "

@@ -5,17 +5,49 @@ Zhao, Liu, Lin, Zhu and Han 2020, "Differentiable Augmentation for Data-Efficien
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Literal
 
 from etils import epy
 
+from ganlib.tasks import Match
+
 with epy.lazy_imports():
     import tensorflow as tf
 
+IMAGE_RANK = 4
 Transform = Literal["colour", "translation", "cutout"]
 NUMBERS = 7
 """Random numbers for each image: brightness, saturation, contrast, shift y, shift x, hole y, hole x."""
+
+
+def augment_match(
+    match: Match, real_numbers: tf.Tensor, fake_numbers: tf.Tensor, *, transforms: Collection[Transform]
+) -> Match:
+    """Changes the images of a match.
+
+    Args:
+        match: The match.
+        real_numbers: Random numbers for the real images, float32 [N, 7] in [0, 1).
+        fake_numbers: The same for the fake images. A condition that is an image belongs to both, so with one all images
+            are changed by the first numbers.
+        transforms: Changes to make.
+    """
+    images = {key for key, value in match.condition.items() if value.shape.rank == IMAGE_RANK}
+    if images:
+        fake_numbers = real_numbers
+    real = functools.partial(augment, numbers=real_numbers, transforms=transforms)
+    fake = functools.partial(augment, numbers=fake_numbers, transforms=transforms)
+    moves = [transform for transform in transforms if transform != "colour"]  # of places, which have no colour
+    return Match(
+        real=real(match.real),
+        fake=fake(match.fake),
+        condition={key: real(value) if key in images else value for key, value in match.condition.items()},
+        weight=match.weight,
+        pooled=None if match.pooled is None else fake(match.pooled),
+        generated=None if match.generated is None else augment(match.generated, fake_numbers, transforms=moves),
+    )
 
 
 def augment(images: tf.Tensor, numbers: tf.Tensor, *, transforms: Collection[Transform]) -> tf.Tensor:

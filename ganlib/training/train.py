@@ -85,12 +85,12 @@ def train(
     """
     architecture.check(dataset.image_shape)
     task.check_architecture(architecture)
-    task.check_data(classes=dataset.classes, paired=dataset.paired)
+    task.check_data(image_shape=dataset.image_shape, classes=dataset.classes, paired=dataset.paired)
     config.check_channels(dataset.image_shape[2])
     for name in task.scored:
         for note in check_reference(reference.of(name), task.real(dataset, name)):
             print(f"note: {note}", flush=True)
-    objective.check(judges_batches=architecture.judges_batches)
+    objective.check(judges_batches=architecture.judges_batches, has_real_patches=task.has_real_patches)
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
     with (

@@ -6,7 +6,6 @@ updates the discriminators and the generators on the same generated images.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     Metrics = dict[str, tf.Tensor]
 
 AUGMENTATION, EPSILON = "augmentation", "epsilon"  # random tensors of a batch besides those of the task
-IMAGE_RANK = 4
 
 
 class Logits(NamedTuple):
@@ -103,7 +101,7 @@ class TrainStep:
             logits, terms = self._discriminator_terms(batch, matches, with_penalties=with_penalties)
             discriminator_loss = self._loss(terms, self._trained.discriminator_optimizer)
             with tape.stop_recording():
-                metrics = self._discriminator_metrics(logits)
+                metrics = self._discriminator_metrics(matches, logits)
                 if alternating:
                     update = self._update_discriminators(tape, discriminator_loss)
             generator_terms = _merge(play.terms(), self._generator_terms(matches, logits, updated=alternating))
@@ -136,24 +134,10 @@ class TrainStep:
         if not transforms:
             return matches
         numbers = tf.unstack(batch[AUGMENTATION], 2 * len(self._match_names), axis=1)
-        augmented = {}
-        for index, name in enumerate(self._match_names):
-            match, (real_numbers, fake_numbers) = matches[name], numbers[2 * index : 2 * index + 2]
-            images = {key for key, value in match.condition.items() if value.shape.rank == IMAGE_RANK}
-            if images:  # the condition belongs to both images, so all three are changed by the same numbers
-                fake_numbers = real_numbers
-            real_images = functools.partial(augmentation.augment, numbers=real_numbers, transforms=transforms)
-            fake_images = functools.partial(augmentation.augment, numbers=fake_numbers, transforms=transforms)
-            augmented[name] = Match(
-                real=real_images(match.real),
-                fake=fake_images(match.fake),
-                condition={
-                    key: real_images(value) if key in images else value for key, value in match.condition.items()
-                },
-                weight=match.weight,
-                pooled=None if match.pooled is None else fake_images(match.pooled),
-            )
-        return augmented
+        return {
+            name: augmentation.augment_match(matches[name], *numbers[2 * index : 2 * index + 2], transforms=transforms)
+            for index, name in enumerate(self._match_names)
+        }
 
     def _discriminator_terms(
         self, batch: Batch, matches: dict[str, Match], *, with_penalties: bool
@@ -169,7 +153,10 @@ class TrainStep:
             if with_penalties:
                 values = objective.penalties(norms)
                 penalties = {term: value * objective.penalty_every for term, value in values.items()}
-            terms_of_match = {**objective.discriminator_terms(*logits[name]), **penalties}
+            terms_of_match = {
+                **objective.discriminator_terms(*logits[name], _patches(match, logits[name])),
+                **penalties,
+            }
             terms.update({f"{name}/{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})
         return logits, terms
 
@@ -219,10 +206,14 @@ class TrainStep:
             terms.update({f"{prefix}{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})
         return terms
 
-    def _discriminator_metrics(self, logits: dict[str, Logits]) -> Metrics:
+    def _discriminator_metrics(self, matches: dict[str, Match], logits: dict[str, Logits]) -> Metrics:
         """Returns the accuracy and the loss without penalties, means over the matches."""
         accuracies = [self._objective.accuracy(*pair) for pair in logits.values()]
-        losses = [loss for pair in logits.values() for loss in self._objective.discriminator_terms(*pair).values()]
+        losses = [
+            loss
+            for name, pair in logits.items()
+            for loss in self._objective.discriminator_terms(*pair, _patches(matches[name], pair)).values()
+        ]
         return {ACCURACY: tf.add_n(accuracies) / len(logits), LOSS: tf.add_n(losses) / len(logits)}
 
     def _loss(self, terms: Terms, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
@@ -263,6 +254,14 @@ class TrainStep:
 
     def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         return tf.linalg.global_norm(gradients) * self._replicas
+
+
+def _patches(match: Match, logits: Logits) -> tf.Tensor | None:
+    """Returns which logits of a fake image are those of generated patches, bool; None if all are."""
+    if match.generated is None:
+        return None
+    height_and_width = tf.shape(logits.fake)[1:3]
+    return tf.image.resize(match.generated, height_and_width, tf.image.ResizeMethod.NEAREST_NEIGHBOR) > 0.5
 
 
 def _squared_norms(gradients: tf.Tensor) -> tf.Tensor:

@@ -35,7 +35,7 @@ def describe_images(config: Any) -> list[str]:
         except ModuleNotFoundError as error:
             return [f"not checked: {error.name} is not installed"]
         listing.check_splits()
-        config.task.check_data(classes=listing.classes, paired=listing.paired)
+        config.task.check_data(image_shape=config.data.image_shape, classes=listing.classes, paired=listing.paired)
         return description
 
 

@@ -129,7 +129,7 @@ def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     listing = source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
     listing.check_splits()
-    config.task.check_data(classes=listing.classes, paired=listing.paired)
+    config.task.check_data(image_shape=config.data.image_shape, classes=listing.classes, paired=listing.paired)
     fingerprint = listing.checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
     training = config.training.model_copy(

@@ -1,0 +1,200 @@
+"""Damaged images to undamaged ones: holes, noise, low resolution, missing colour, JPEG."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from etils import epy
+from pydantic import Field
+
+from ganlib import pixels, streams
+from ganlib.tasks.base import Match, Networks, Play
+from ganlib.tasks.damage import AnyDamage, Mask
+from ganlib.tasks.image_to_image import IMAGE, MASK, ImageToImageTask
+
+with epy.lazy_imports():
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ganlib.models.base import Architecture, ImageShape
+    from ganlib.tasks.base import Batch, Inputs, Terms
+    from ganlib.tasks.damage import Damage
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+DAMAGED = "damaged"
+FEATURE = "feature_"  # what the names of the layers begin with whose outputs are compared
+
+
+class Restoration(ImageToImageTask):
+    """A generator that repairs images, and a discriminator that sees undamaged and repaired ones.
+
+    Terms and weights are those of LaMa (Suvorov et al. 2022, https://arxiv.org/abs/2109.07161), without the perceptual
+    term, which needs a network trained on other images. Where the damage is a mask, the discriminator is trained to
+    take known pixels for real and repaired ones for generated, and known pixels of the result are those of the input.
+    """
+
+    kind: Literal["restoration"] = "restoration"
+    damage: AnyDamage = Mask()
+    """What is done to training images: mask, noise, downscale, grey or jpeg."""
+    test_damage: AnyDamage | None = None
+    """What is done to the held-out images that are scored; null means the same."""
+    l1_weight: float = Field(default=10.0, ge=0.0)
+    """Weight of the mean absolute difference to the undamaged image, of pixels in -1..1. With a mask it counts the
+    known pixels only."""
+    hole_l1_weight: float = Field(default=0.0, ge=0.0)
+    """The same for the pixels under a mask. It makes repairs blurred, and is needed without the adversarial terms."""
+    adversarial_weight: float = Field(default=10.0, ge=0.0)
+    """Weight of the adversarial terms. With 0 the network is trained by differences alone: a reference for the peak
+    signal-to-noise ratio."""
+    feature_weight: float = Field(default=100.0, ge=0.0)
+    """Weight of feature matching: the mean squared difference of the discriminator's features (Wang et al. 2018,
+    https://arxiv.org/abs/1711.11585)."""
+
+    @property
+    def has_real_patches(self) -> bool:
+        """Whether there is a mask: pixels that are known count as real."""
+        return self.damage.has_mask
+
+    @property
+    def signature(self) -> str:
+        """`restore`."""
+        return "restore"
+
+    def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
+        """Refuses images that cannot be damaged like this, and two kinds of damage that need different networks."""
+        del classes, paired  # ignored
+        for damage in (self.damage, self._test_damage):
+            damage.check(image_shape)
+        if self.damage.has_mask != self._test_damage.has_mask:
+            raise ValueError(
+                "expected a mask in both task.damage and task.test_damage, or in neither. "
+                f"Received: damage={self.damage.kind}, test_damage={self._test_damage.kind}"
+            )
+
+    @property
+    def _test_damage(self) -> Damage:
+        return self.test_damage or self.damage
+
+    def generators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
+    ) -> dict[str, keras.Model]:
+        """Builds the one generator. Where there is a mask, it takes `mask` beside `image`."""
+        del classes  # of no use here
+        self.check_architecture(architecture)
+        height, width, channels = image_shape
+        build = architecture.generator  # type: ignore[attr-defined]  # checked above
+        if not self.damage.has_mask:
+            return {GENERATOR: build(image_shape=image_shape, channels=channels, dtype=dtype, seed=seed)}
+        network = build(image_shape=(height, width, channels + 1), channels=channels, dtype=dtype, seed=seed)
+        sides = network.input[IMAGE].shape[1:3]
+        image = keras.Input((*sides, channels), name=IMAGE, dtype="float32")
+        mask = keras.Input((*sides, 1), name=MASK, dtype="float32")
+        known = keras.layers.Multiply(dtype="float32")([image, 1.0 - mask])
+        together = keras.layers.Concatenate(dtype="float32")([known, mask])
+        return {GENERATOR: keras.Model({IMAGE: image, MASK: mask}, network({IMAGE: together}), name="generator")}
+
+    def discriminators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> dict[str, keras.Model]:
+        """Builds the one discriminator."""
+        del classes  # of no use here
+        return {DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=0, dtype=dtype, seed=seed)}
+
+    def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
+        """Adds the damaged images, uint8 [N, H, W, C], and their mask, float32 [N, H, W, 1], if there is one."""
+        count = batch["images"].shape[0]
+        places = number * count + tf.range(count, dtype=tf.int64)
+        keys = tf.stack([tf.fill([count], tf.constant(streams.key("damage", seed), tf.int64)), places], axis=1)
+        damaged = self.damage.apply(batch["images"], keys)
+        mask = {} if damaged.mask is None else {MASK: damaged.mask}
+        return {**batch, DAMAGED: damaged.images, **mask}
+
+    def play(self, networks: Networks, batch: Batch, *, training: bool) -> Play:
+        """Compares undamaged images with repaired ones."""
+        images = pixels.to_model_range(batch["images"])
+        mask = batch.get(MASK)
+        inputs = {IMAGE: pixels.to_model_range(batch[DAMAGED])} | ({} if mask is None else {MASK: mask})
+        repaired = networks.generators[GENERATOR](inputs, training=training)
+        match = Match(images, repaired, weight=self.adversarial_weight, generated=mask)
+        discriminator = networks.discriminators[DISCRIMINATOR]
+        return Play({DISCRIMINATOR: match}, lambda: self._terms(images, repaired, mask, discriminator))
+
+    def _terms(
+        self, images: tf.Tensor, repaired: tf.Tensor, mask: tf.Tensor | None, discriminator: keras.Model
+    ) -> Terms:
+        difference = tf.abs(repaired - images)
+        if mask is None:
+            terms = {"l1": self.l1_weight * tf.reduce_mean(difference)}
+        else:
+            terms = {"l1_known": self.l1_weight * _mean_where(difference, 1.0 - mask)}
+            if self.hole_l1_weight:
+                terms["l1_hole"] = self.hole_l1_weight * _mean_where(difference, mask)
+        if self.feature_weight and self.adversarial_weight:
+            terms["feature_matching"] = self.feature_weight * _feature_difference(discriminator, images, repaired)
+        return terms
+
+    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+        """Returns the generator. With a mask, it leaves known pixels as they are."""
+        network = generators[GENERATOR]
+        if not self.damage.has_mask:
+            return {GENERATOR: network}
+        image, mask = network.input[IMAGE], network.input[MASK]
+        composed = keras.ops.where(mask > 0.5, network.output, image)
+        return {GENERATOR: keras.Model({IMAGE: image, MASK: mask}, composed, name="generator")}
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The generator."""
+        return (GENERATOR,)
+
+    def inputs(
+        self,
+        count: int | tf.Tensor,
+        *,
+        seed: int | tf.Tensor,
+        shares: Sequence[float],
+        label: int | tf.Tensor | None = None,
+        examples: Mapping[str, NDArray[Any]] | None = None,
+        network: str | None = None,
+    ) -> Inputs:
+        """Returns `image` float32 [count, H, W, C], held-out images that are damaged, and their `mask`, if any."""
+        inputs = super().inputs(count, seed=seed, shares=shares, label=label, examples=examples, network=network)
+        numbers = tf.range(len(inputs[IMAGE]), dtype=tf.int64)
+        key = tf.convert_to_tensor(seed, tf.int64) ^ streams.key("sample damage")
+        keys = tf.stack([tf.fill(tf.shape(numbers), key), numbers], axis=1)
+        damaged = self._test_damage.apply(pixels.to_uint8(inputs[IMAGE]), keys)
+        mask = {} if damaged.mask is None else {MASK: damaged.mask}
+        return {IMAGE: pixels.to_model_range(damaged.images), **mask}
+
+    def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
+        """Returns the undamaged images."""
+        del network
+        images: NDArray[np.uint8] = examples["images"]
+        return images
+
+    def holes(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+        """Returns the masks."""
+        return inputs[MASK] > 0.5 if MASK in inputs else None
+
+
+def _mean_where(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of values [N, H, W, C] with weights [N, H, W, 1], 0 if all weights are 0."""
+    total = tf.reduce_sum(weights) * values.shape[-1]
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), total)
+
+
+def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:
+    """Returns the mean squared difference of the features of real and repaired images, a mean over the layers."""
+    outputs = [layer.output for layer in discriminator.layers if layer.name.startswith(FEATURE)]
+    features = keras.Model(discriminator.inputs, outputs)
+    differences = [
+        tf.reduce_mean(tf.math.squared_difference(tf.cast(real, tf.float32), tf.cast(fake, tf.float32)))
+        for real, fake in zip(features([images], training=True), features([repaired], training=True), strict=True)
+    ]
+    return tf.add_n(differences) / len(differences)
