@@ -30,7 +30,7 @@ with epy.lazy_imports():
 
 PREVIEW_IMAGES = 64
 SHOWN_REASONS = 3
-RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip", "jitter", "crop")
+RECORDED = ("size", "colour", "fit", "resize", "target_resize", "min_side", "train_images", "flip", "jitter", "crop")
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,9 @@ class PreparedDataset:
             serialized = shuffling.from_files(files, batch_size, per_epoch, read=self._records, seed=seed, start=start)
             batches = serialized.map(lambda records: self._parse(records, batch_size))
         if self.jitter > 1.0 or self.batch_shape != self.image_shape:
-            resize, crop = self.manifest["preparation"].get("resize", "bicubic"), self.batch_shape[:2]
+            preparation, crop = self.manifest["preparation"], self.batch_shape[:2]
+            method = preparation.get("resize", "bicubic")
+            resize = {"images": method, "targets": preparation.get("target_resize", method)}
             batches = shuffling.jitter(
                 batches, batch_size, factor=self.jitter, crop=crop, resize=resize, seed=seed, start=start
             )

@@ -281,6 +281,16 @@ class Task(Config):
         del examples, network
         return None
 
+    def inverse(self, network: str) -> str | None:
+        """Returns the name of the network that undoes a network, or None."""
+        del network
+        return None
+
+    def labels(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.int64] | None:
+        """Returns the class that each sample should have, int64 [N], if it has one without being asked for."""
+        del examples
+        return None
+
     def unchanged(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
         """Returns what doing nothing would give for each sample, uint8 [N, H, W, C], or None if that has no meaning.
 

@@ -178,6 +178,11 @@ class Restoration(ImageToImageTask):
         images: NDArray[np.uint8] = examples["images"]
         return images
 
+    def labels(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.int64] | None:
+        """Returns the classes of the undamaged images, if they have any."""
+        labels: NDArray[np.int64] = examples["labels"]
+        return labels if (labels >= 0).all() else None
+
     def holes(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
         """Returns the masks."""
         return inputs[MASK] > 0.5 if MASK in inputs else None

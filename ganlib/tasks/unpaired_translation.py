@@ -208,6 +208,10 @@ class UnpairedTranslation(ImageToImageTask):
             examples = {"images": examples["targets"]}
         return super().inputs(count, seed=seed, shares=shares, label=label, examples=examples, network=network)
 
+    def inverse(self, network: str) -> str | None:
+        """Returns the other direction."""
+        return FORWARD if network == BACKWARD else BACKWARD
+
     def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the domain that a network translates to."""
         return self.domains(dataset)[SOURCE if network == BACKWARD else TARGET]
