@@ -9,7 +9,8 @@ from pydantic import Field
 
 from ganlib import pixels, streams
 from ganlib.models import LatentToImage
-from ganlib.tasks.base import LABEL, Match, Networks, Play, Signature, Task
+from ganlib.tasks.base import LABEL, Task
+from ganlib.tasks.play import Match, Networks, Play, Signature
 
 with epy.lazy_imports():
     import tensorflow as tf

@@ -8,8 +8,8 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib import pixels, streams
-from ganlib.tasks.base import Match, Networks, Play
 from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
+from ganlib.tasks.play import Match, Networks, Play
 
 with epy.lazy_imports():
     import tensorflow as tf
