@@ -115,7 +115,9 @@ class Sampler:
         self._held_out = held_out
         self.batch_size = pixels.batch_size(image_shape, limit=BATCH)
         self._side = sheet_side(image_shape)
-        self._draw = tf.function(lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True)
+        self._draw = tf.function(
+            lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True, autograph=False
+        )
 
     @property
     def takes_label(self) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etils import epy
+
 from ganlib import runtime, storage
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import check_reference
@@ -40,6 +42,9 @@ from ganlib.training.strategy import (
 )
 from ganlib.training.trainer import Callback, Trainer
 
+with epy.lazy_imports():
+    import tensorflow as tf
+
 if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
     from ganlib.evaluation import Reference
@@ -50,7 +55,6 @@ if TYPE_CHECKING:
 
 @escape_output()
 @standard_keras()
-@runtime.without_autograph
 def train(
     dataset: PreparedDataset,
     reference: Reference,
@@ -162,7 +166,8 @@ class _Run(RunSettings):
             minutes, seconds = self.config.checkpoint_minutes, state.clock.seconds
             timer = SaveOnTimer(checkpoints, self.directory, minutes=minutes, seconds=seconds)
             with report_lost_workers(self.strategy):
-                ended = trainer.run(
+                # No branch or loop of a graph depends on a tensor, and AutoGraph takes about a second to find that out.
+                ended = tf.autograph.experimental.do_not_convert(trainer.run)(
                     lambda start: self.task.batches(
                         self.dataset, batch_size=self.config.batch_size, seed=self.config.seed, start=start
                     ),
