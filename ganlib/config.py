@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
@@ -14,6 +14,9 @@ from ganlib.objectives import AnyObjective, NonSaturating
 from ganlib.schema import Config
 from ganlib.tasks import AnyTask, Generation
 from ganlib.training import TrainConfig
+
+if TYPE_CHECKING:
+    from ganlib.data import Listing
 
 
 class RunConfig(Config):
@@ -52,6 +55,29 @@ class RunConfig(Config):
                 "Received: evaluation.classification_accuracy=true"
             )
         return self
+
+    def check_listing(self, listing: Listing) -> list[str]:
+        """Checks before a run whether the images fit the settings.
+
+        Args:
+            listing: The listing of `data.source`.
+
+        Returns:
+            Notes for the user.
+
+        Raises:
+            ValueError: They do not; the message says what was expected.
+        """
+        listing.check_splits()
+        classes, batch = len(listing.classes), self.training.batch_size
+        self.task.check_data(classes=classes, paired=listing.paired)
+        images = sum(entry.split == "train" for entry in listing.entries)
+        if images < batch:
+            raise ValueError(
+                f"expected at least training.batch_size={batch} training images; set a smaller training.batch_size. "
+                f"Received: images={images}"
+            )
+        return self.task.notes(classes=classes)
 
     def to_parameters(self) -> dict[str, dict[str, Any]]:
         """Returns one dict for each section: the parameters of the pipeline."""

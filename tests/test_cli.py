@@ -310,7 +310,7 @@ def cats_and_dogs(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 10 + index)).save(path, "PNG")
     (tmp_path / "images" / "notes.txt").write_text("text")
-    return ["--preset", "folder", "--set", "data.source.path=images"]
+    return ["--preset", "folder", "--set", "data.source.path=images", "--set", "training.batch_size=4"]
 
 
 def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_and_dogs):
@@ -320,13 +320,27 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
             "# data: ignored: 1 file other than images (1 .txt), such as notes.txt; "
             "sizes 20x10 to 20x15, grey (6 checked); values 0..255"
         ),
+        (
+            "# data: note: the classes are used for scores only; task.conditional=true, or the preset conditional, "
+            "generates by class"
+        ),
     ]
     result = call("run", "--dry-run", *cats_and_dogs)
-    assert result.stdout.splitlines()[-2:] == printed
+    assert result.stdout.splitlines()[-3:] == printed
     assert yaml.safe_load(result.stdout)["data"]["source"]["path"] == "images"
     as_json = call("run", "--dry-run", "--json", *cats_and_dogs)
     assert json.loads(as_json.stdout)["data"]["source"]["path"] == "images"
     assert as_json.stderr.splitlines() == printed
+    by_class = call("run", "--dry-run", "--preset", "conditional", *cats_and_dogs)
+    assert by_class.stdout.splitlines()[-2:] == printed[:2]
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry run", "run"])
+def test_fewer_images_than_a_batch_are_refused_before_any_step(call, cats_and_dogs, words):
+    result = call("run", *words, *cats_and_dogs, "--set", "training.batch_size=5")
+    expected = "expected at least training.batch_size=5 training images; set a smaller training.batch_size"
+    assert (result.exit_code, result.stderr) == (2, f"error: {expected}. Received: images=4\n")
+    assert "prepare_data" not in result.stdout
 
 
 @pytest.mark.parametrize("place", ["gone", "gs://bucket/images", "https://example.org/images.zip"])
@@ -341,7 +355,8 @@ def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path
     for kind in ("zip", "gztar"):
         path = shutil.make_archive(str(tmp_path / "images"), kind, tmp_path / "images")
         source = f"data.source={{kind: archive, path: {path}}}"
-        last.append(call("run", "--dry-run", "--set", source).stdout.splitlines()[-1])
+        words = ["--set", source, "--set", "training.batch_size=4"]
+        last.append(call("run", "--dry-run", *words).stdout.splitlines()[-1])
     assert last[0].startswith("# data: ignored: 1 file")
     assert last[1] == "# data: not checked: a file of more than 100 bytes that must be read completely"
 
@@ -632,7 +647,7 @@ def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):
         Image.fromarray(noise).save(path)
         path.write_bytes(path.read_bytes()[:300])
     words = ["--json", "--name", "broken", "--set", "data.source={kind: image_folder, path: images}"]
-    words += ["--set", "task.conditional=false"]
+    words += ["--set", "task.conditional=false", "--set", "training.batch_size=4"]
     done = command("run", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr

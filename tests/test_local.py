@@ -389,7 +389,11 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
         Image.new("L", (16, 16), index).save(folder / f"{index}.png")
     config = settings.resolve(
         chosen=[],
-        assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}", "data.size=16"],
+        assignments=[
+            "data.source={kind: image_folder, path: images, test_fraction: 0.5}",
+            "data.size=16",
+            "training.batch_size=2",
+        ],
     )
     first = runner._complete_config(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())

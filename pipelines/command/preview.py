@@ -35,9 +35,7 @@ def describe_images(config: Any) -> list[str]:
             description = describe(listing, survey(listing, config.data.value_range))
         except ModuleNotFoundError as error:
             return [f"not checked: {error.name} is not installed"]
-        listing.check_splits()
-        config.task.check_data(classes=len(listing.classes), paired=listing.paired)
-        return description
+        return [*description, *(f"note: {note}" for note in config.check_listing(listing))]
 
 
 def _is_quick(path: Path, *, kind: str) -> bool:

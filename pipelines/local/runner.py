@@ -129,8 +129,8 @@ def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     source = source.model_copy(update=paths)
     listing = source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
-    listing.check_splits()
-    config.task.check_data(classes=len(listing.classes), paired=listing.paired)
+    for note in config.check_listing(listing):
+        print(f"note: {note}", flush=True)
     fingerprint = listing.checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
     training = config.training.model_copy(
