@@ -19,6 +19,11 @@ from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, end_on_sig
 from pipelines.command.submit import submit
 from pipelines.command.train import train
 
+INTERRUPTED = (
+    "interrupted; the same command continues: finished steps are kept, and training resumes from its last checkpoint, "
+    "if it has written one"
+)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gan-pipelines")
@@ -105,7 +110,7 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
             with end_on_sigterm(cleanup=end_steps):
                 return runner.run(config, name=name, root=root, image=image)
         except KeyboardInterrupt as error:
-            raise Stop("interrupted; repeat the command to resume from the last checkpoint", FAILURE) from error
+            raise Stop(INTERRUPTED, FAILURE) from error
         except runner.StepFailed as error:
             raise Stop(str(error), error.code) from error
 

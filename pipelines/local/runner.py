@@ -108,17 +108,26 @@ def _run(config: RunConfig, *, name: str, root: Path, image: str | None) -> Resu
         try:
             # A single step prepares the images, because it uses all cores.
             outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**to_arguments(config)).outputs
+        except KeyboardInterrupt as error:
+            if not failure.exists():  # training says how far it came
+                raise
+            raise _step_failed(failure) from error
         except RuntimeError as error:
             if not failure.exists():
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error
-            reason = storage.read_json(failure)
-            failure.unlink()
-            log = f" (log: {folder / 'log.txt'})" if reason["code"] == steps.FAILURE else ""
-            raise StepFailed(f"{reason['step']}: {reason['message']}{log}", code=reason["code"]) from error
+            raise _step_failed(failure, log=folder / "log.txt") from error
         # Before the upload, which writes into the folders of cached steps, too.
         cached = tuple(step for step, output in STEPS.items() if _created_at(outputs[output]) < began)
         _upload_pending(folder)
     return _result(name, folder, outputs, cached, uri)
+
+
+def _step_failed(failure: Path, *, log: Path | None = None) -> StepFailed:
+    """Returns the error that a step has written to a file; one that is not the user's mistake names the log."""
+    reason = storage.read_json(failure)
+    failure.unlink()
+    place = f" (log: {log})" if log is not None and reason["code"] == steps.FAILURE else ""
+    return StepFailed(f"{reason['step']}: {reason['message']}{place}", code=reason["code"])
 
 
 def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
