@@ -343,10 +343,18 @@ def test_fewer_images_than_a_batch_are_refused_before_any_step(call, cats_and_do
     assert "prepare_data" not in result.stdout
 
 
-@pytest.mark.parametrize("place", ["gone", "gs://bucket/images", "https://example.org/images.zip"])
+@pytest.mark.parametrize("place", ["gs://bucket/images", "https://example.org/images.zip"])
 def test_a_dry_run_fetches_no_images(call, place):
     result = call("run", "--dry-run", "--preset", "folder", "--set", f"data.source.path={place}")
     assert result.stdout.splitlines()[-1] == "# data: not checked: the images are not on this machine"
+
+
+@pytest.mark.parametrize("kind", ["image_folder", "archive"])
+def test_a_path_that_does_not_exist_is_a_mistake_in_a_dry_run_too(call, kind):
+    words = ["--set", f"data.source={{kind: {kind}, path: gone}}"]
+    dry, real = (call("run", *words, *more) for more in (["--dry-run"], []))
+    assert (dry.exit_code, dry.stderr) == (real.exit_code, real.stderr)
+    assert (dry.exit_code, dry.stderr) == (2, "error: data.source.path: no such file or folder. Received: path='gone'\n")
 
 
 def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path, monkeypatch):
@@ -385,7 +393,7 @@ def test_a_run_is_named_after_its_settings_unless_it_gets_a_name(call, tmp_path)
     (tmp_path / "my settings.yaml").write_text("training: {steps: 3}")
     assert name() == name()
     assert name() != name("--set", "training.seed=1")
-    assert name("--preset", "folder", "--set", "data.source.path=x").startswith("folder-")
+    assert name("--preset", "folder", "--set", "data.source.path=gs://x").startswith("folder-")
     assert name("--config", "my settings.yaml").startswith("my-settings-")
     assert name("--name", "A.b_c-1") == "A.b_c-1"
 
@@ -652,6 +660,7 @@ def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "error" not in "".join(done.stdout.splitlines()[:-1]).lower()
     assert line.startswith("error: prepare_data: 12 of 12 images cannot be used: ")
     assert ".jpg (" in line
     assert line.endswith("Received: max_unusable=0.05, share=1.000")

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from ganlib import tracking
+from ganlib.data import Archive
 from pipelines import settings
 from pipelines.gan_training import compile_pipeline
 from pipelines.local import runner
@@ -420,4 +421,5 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
 def test_an_address_of_a_source_stays_as_it_is(address):
-    assert runner._locate("path", address) == address
+    source = Archive(path=address)
+    assert source.with_absolute_paths() == source

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ganlib import storage
 from pipelines.command.stops import stop_on_errors
 
 MAX_BYTES = 256 * 2**20  # of a file that must be read completely
@@ -17,15 +18,14 @@ def describe_images(config: Any) -> list[str]:
     Raises:
         Stop: The images cannot be used; a run would fail in the same way.
     """
-    source = config.data.source
-    options = (getattr(source, "path", None), getattr(source, "labels", None))
-    locations = [location for location in options if location is not None]
-    paths = [Path(location).expanduser() for location in locations if "://" not in location]
+    with stop_on_errors():
+        source = config.data.source.with_absolute_paths()
+    locations = source.locations.values()
     if not locations:  # the embedded digits
         return []
-    if len(paths) < len(locations) or not all(path.exists() for path in paths):
+    if any(map(storage.is_remote, locations)):
         return ["not checked: the images are not on this machine"]
-    if not _is_quick(paths[0], kind=source.kind):
+    if not _is_quick(Path(source.path), kind=source.kind):
         return [f"not checked: a file of more than {MAX_BYTES} bytes that must be read completely"]
     with stop_on_errors():
         try:

@@ -132,10 +132,7 @@ def _step_failed(failure: Path, *, log: Path | None = None) -> StepFailed:
 
 def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     """Fills in absolute paths, the checksum of the list of images, and a home for the run if it has none."""
-    source = config.data.source
-    locations = {name: getattr(source, name, None) for name in ("path", "labels")}
-    paths = {name: _locate(name, path) for name, path in locations.items() if path is not None}
-    source = source.model_copy(update=paths)
+    source = config.data.source.with_absolute_paths()
     listing = source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
     for note in config.check_listing(listing):
@@ -184,19 +181,8 @@ def _check_target(target: str | None, root: Path) -> None:
 
 def _input_files(config: RunConfig) -> list[Path]:
     """Returns the local files and folders that the steps read."""
-    source = config.data.source
-    locations = [getattr(source, "path", None), getattr(source, "labels", None), config.evaluation.inception_weights]
+    locations = [*config.data.source.locations.values(), config.evaluation.inception_weights]
     return [Path(path) for path in locations if path is not None and not storage.is_remote(path)]
-
-
-def _locate(name: str, path: str) -> str:
-    """Returns an existing path of the section `data.source` as absolute path; addresses are unchanged."""
-    if storage.is_remote(path):
-        return path
-    try:
-        return str(storage.fetch(path).resolve())
-    except ValueError as error:
-        raise ValueError(f"data.source.{name}: {error}") from error
 
 
 def _tracking(root: Path) -> str:
