@@ -617,12 +617,21 @@ def test_compile_says_when_no_cluster_can_pull_the_image(call):
     assert call("compile", "-o", "p.yaml", "--image", "example/gan").output == "wrote p.yaml\n"
 
 
+def test_compile_says_that_a_local_path_is_one_in_the_pods(call):
+    words = ["compile", "-o", "p.yaml", "--image", "example/gan", "--preset", "folder"]
+    note = "note: data.source.path is a path in the pods; no local files are uploaded. Received: path=/data\n"
+    assert call(*words, "--set", "data.source.path=/data").stderr == note
+    assert call(*words, "--set", "data.source.path=gs://bucket/data").stderr == ""
+
+
 def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):
     [line] = mistake("compile", "-o", "pipeline.txt")
     assert line == "error: expected a file name that ends in .yaml. Received: output='pipeline.txt'"
-    result = call("compile", "-o", "no/such/folder/p.yaml")
+    [line] = mistake("compile", "-o", "no/such/folder/p.yaml")
+    assert line == "error: expected a file in an existing folder. Received: output='no/such/folder/p.yaml'"
+    result = call("compile", "-o", "/proc/p.yaml")
     assert result.exit_code == 1
-    assert result.stderr == "error: cannot write no/such/folder/p.yaml: No such file or directory\n"
+    assert result.stderr.startswith("error: cannot write /proc/p.yaml: ")
 
 
 def test_sync_needs_a_server_and_a_folder_of_a_run(mistake, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ganlib import __version__
-from pipelines.command.options import config_options, resolve_config, run_name
+from pipelines.command.options import config_options, note_local_paths, resolve_config, run_name
 from pipelines.command.preview import describe_images
 from pipelines.command.results import compare, score, sync
 from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, end_on_sigterm, stop_on_errors
@@ -135,11 +135,14 @@ def compile_(
 
     if output.suffix not in (".yaml", ".yml"):
         raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
+    if not output.parent.is_dir():
+        raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
     try:
         compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
     except OSError as error:
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
+    note_local_paths(config)
     if not image:
         click.echo(
             f"note: the image is {DEFAULT_IMAGE} of this machine; for a cluster, set --image to one that it can pull"
