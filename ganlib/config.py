@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
@@ -39,22 +40,45 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> RunConfig:
-        self.model.check(self.data.image_shape)
-        self.task.check_architecture(self.model)
+        shape = self.data.image_shape
+        checks: list[Callable[[], None]] = [
+            self._check_size,
+            lambda: self.task.check_architecture(self.model),
+            self._check_batch,
+            lambda: self.objective.check(judges_batches=self.model.judges_batches),
+            lambda: self.training.check_channels(shape[2]),
+            self._check_classification,
+        ]
+        mistakes = []
+        for check in checks:
+            try:
+                check()
+            except ValueError as error:
+                mistakes.append(str(error))
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def _check_size(self) -> None:
+        try:
+            self.model.check(self.data.image_shape)
+        except ValueError as error:
+            raise ValueError(f"data.size: {error}") from error
+
+    def _check_batch(self) -> None:
         images, batch = self.data.train_images, self.training.batch_size
         if images is not None and images < batch:
             raise ValueError(
                 "expected at least one batch of training images. "
                 f"Received: data.train_images={images}, training.batch_size={batch}"
             )
-        self.objective.check(judges_batches=self.model.judges_batches)
-        self.training.check_channels(self.data.image_shape[2])
+
+    def _check_classification(self) -> None:
         if self.evaluation.classification_accuracy and not self.task.takes_label:
             raise ValueError(
                 "the classification accuracy score needs a conditional generator, expected task.conditional=true. "
                 "Received: evaluation.classification_accuracy=true"
             )
-        return self
 
     def check_listing(self, listing: Listing) -> list[str]:
         """Checks before a run whether the images fit the settings.

@@ -80,7 +80,7 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
         if item["type"] == "union_tag_not_found":
             message = "expected `kind`, the variant's name"
         if item["type"] == "value_error" and "Received:" in message:
-            lines.append(f"{path}: {message}" if path else message)
+            lines += [f"{path}: {line}" if path else line for line in message.splitlines()]
             continue
         shown = repr(item["input"])
         shown = shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 3] + "..."

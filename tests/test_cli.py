@@ -244,6 +244,7 @@ def test_a_loss_preset_names_its_command_its_time_and_its_score(call):
         command, distance = match.groups()
         assert f"--preset {name} " in command
         assert re.search(rf"^\| `{name}` \|.*\| {distance}[ ,;]", page, re.MULTILINE)
+        command = command.replace("=FOLDER", "=gs://FOLDER")
         printed = json.loads(call(*shlex.split(command), "--dry-run", "--json").stdout)
         objective, training = printed["objective"], printed["training"]
         seen = training["steps"] * training["batch_size"] * objective.get("discriminator_steps", 1)
@@ -354,7 +355,10 @@ def test_a_path_that_does_not_exist_is_a_mistake_in_a_dry_run_too(call, kind):
     words = ["--set", f"data.source={{kind: {kind}, path: gone}}"]
     dry, real = (call("run", *words, *more) for more in (["--dry-run"], []))
     assert (dry.exit_code, dry.stderr) == (real.exit_code, real.stderr)
-    assert (dry.exit_code, dry.stderr) == (2, "error: data.source.path: no such file or folder. Received: path='gone'\n")
+    assert (dry.exit_code, dry.stderr) == (
+        2,
+        "error: data.source.path: no such file or folder. Received: path='gone'\n",
+    )
 
 
 def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path, monkeypatch):
@@ -417,7 +421,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused(mistake, name):
         (["--set", "training.steps=many"], "training.steps: Input should be a valid integer"),
         (["--set", "training.steps"], "expected section.field=value. Received: --set 'training.steps'"),
         (["--set", "training.steps=["], "the value is not YAML. Received: --set 'training.steps=['"),
-        (["--set", "data.size=30"], "dcgan serves images of 16 to 1024 pixels a side in steps of 4"),
+        (["--set", "data.size=30"], "data.size: dcgan serves images of 16 to 1024 pixels a side in steps of 4"),
         (
             ["--set", "training.replicas=3"],
             "training: expected a batch size that the replicas share evenly. Received: ",
@@ -440,6 +444,13 @@ def test_many_mistakes_are_reported_at_once_a_line_each(tmp_path):
     assert [line.split()[1] for line in sorted(lines)] == ["foo:", "model.width:", "objective:", "training.steps:"]
     assert all(line.startswith("error: ") and "Received: " in line for line in lines)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_between_sections_are_reported_at_once(mistake):
+    words = ["--set", "data.size=33", "--set", "data.train_images=20", "--set", "task.conditional=false"]
+    lines = mistake("run", *words, "--set", "evaluation.classification_accuracy=true")
+    assert [line.split()[1] for line in lines] == ["data.size:", "expected", "the"]
+    assert all("Received: " in line for line in lines)
 
 
 def test_a_config_file_that_is_absent_or_broken_is_reported_by_its_name(mistake, tmp_path):
@@ -672,7 +683,8 @@ def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):
     assert "error" not in "".join(done.stdout.splitlines()[:-1]).lower()
     assert line.startswith("error: prepare_data: 12 of 12 images cannot be used: ")
     assert ".jpg (" in line
-    assert line.endswith("Received: max_unusable=0.05, share=1.000")
+    place = line.partition("Received: max_unusable=0.05, share=1.000, all=")[2].strip("'")
+    assert sorted(item["name"] for item in json.loads(Path(place).read_text())) == sorted(f"{i}.jpg" for i in range(12))
     printed = json.loads(done.stdout.splitlines()[-1])
     assert printed == {"run": "broken", "status": "failed", "error": line.removeprefix("error: ")}
     assert "measure_reference" not in done.stdout

@@ -224,7 +224,7 @@ def test_the_example_of_the_readme_saves_images_with_and_without_classes(exporte
         (place / run).mkdir(parents=True)
         (place / run / "model").symlink_to(folder)
         monkeypatch.chdir(place)
-        exec(example if label else example.replace(', "label": tf.constant(3, tf.int64)', ""), {})  # noqa: S102  # ours
+        exec(example if label else example.replace(', "label": tf.constant(3, tf.int64)', ""), {})
         assert sorted(path.name for path in place.glob("*.png")) == [f"{number:03}.png" for number in range(100)]
 
 

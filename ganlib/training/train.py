@@ -62,7 +62,8 @@ def train(
 ) -> TrainedModel:
     """Trains a GAN, or resumes training where `config.home` holds checkpoints.
 
-    On SIGTERM or Ctrl-C it writes a checkpoint and ends; a second Ctrl-C ends it at once. All workers return the same model; only the chief writes `output`.
+    On SIGTERM or Ctrl-C it writes a checkpoint and ends; a second Ctrl-C ends it at once. All workers return the same
+    model; only the chief writes `output`.
 
     Args:
         dataset: Prepared real images.

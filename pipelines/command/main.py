@@ -68,9 +68,9 @@ def run(
         config = resolve_config(chosen, files, assignments)
         name = run_name(name, chosen, files, config)
         if dry_run:
-            sections = config.to_parameters()
+            sections, lines = config.to_parameters(), describe_images(config)
             click.echo(json.dumps({"run": name, **sections}) if as_json else f"# run: {name}\n{_yaml(sections)}")
-            for line in describe_images(config):
+            for line in lines:
                 click.echo(f"# data: {line}", err=as_json)
             return
         result = _run(config, name, root, image)
