@@ -12,7 +12,7 @@ from ganlib import storage
 from ganlib.data.base import DataSource, Entry, IgnoredFiles, Listing
 from ganlib.data.layouts import arrange
 from ganlib.data.locations import BucketObject, File
-from ganlib.data.names import shorten, to_printable
+from ganlib.data.names import is_hidden, shorten, to_printable
 
 
 class ImageFolder(DataSource):
@@ -118,6 +118,7 @@ class _FolderFiles:
         self.paths: dict[str, str] = {}
         self._links: list[str] = []
         self._unreadable: list[str] = []
+        self._empty: list[str] = []
         self._top = os.path.join(root, "")  # noqa: PTH118  # ends with one separator
         folders = [str(root)]
         while folders:
@@ -127,6 +128,7 @@ class _FolderFiles:
             for names, noun, reason in (
                 (self._links, "link", "to folders, which are not followed"),
                 (self._unreadable, "folder", "without read permission"),
+                (self._empty, "folder", "without files"),
             )
             if names
         ]
@@ -143,6 +145,8 @@ class _FolderFiles:
             raise ValueError(
                 f"a folder that cannot be listed: {error.strerror}. Received: path={shorten(folder)!r}"
             ) from error
+        if not entries and not is_hidden(name := self._name(folder)):
+            self._empty.append(name)
         inner = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
