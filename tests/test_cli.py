@@ -446,6 +446,25 @@ def test_many_mistakes_are_reported_at_once_a_line_each(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "path", "name"),
+    [
+        (["--preset", "sngam"], "expected", "sngan"),
+        (["--set", "trainig.steps=5"], "trainig:", "training"),
+        (["--set", "training.step=5"], "training.step:", "steps"),
+        (["--set", "training.health.patiense=5"], "training.health.patiense:", "patience"),
+        (["--set", "model.widht=5"], "model.widht:", "width"),
+        (["--set", "training.generator_optimizer.beta1=0.5"], "training.generator_optimizer.beta1:", "beta_1"),
+        (["--set", "objective=hing"], "objective:", "hinge"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_misspelt_name_is_answered_with_the_one_that_it_resembles(mistake, words, path, name):
+    [line] = mistake("run", *words)
+    assert line.startswith(f"error: {path} ")
+    assert f" (did you mean {name}?). Received: " in line
+
+
 def test_mistakes_between_sections_are_reported_at_once(mistake):
     words = ["--set", "data.size=33", "--set", "data.train_images=20", "--set", "task.conditional=false"]
     lines = mistake("run", *words, "--set", "evaluation.classification_accuracy=true")

@@ -110,6 +110,9 @@ def compare(folders: tuple[Path, ...]) -> None:
     try:
         # The folder of a run, or the output of evaluate_gan.
         paths = [folder / "scores" if (folder / "scores").exists() else folder for folder in folders]
+        for path in paths:
+            if not (path / "scores.json").exists() and (path / "log.txt").exists():
+                raise ValueError(f"the run has no scores: it has not finished. Received: run={str(path)!r}")
         titles = [folder.absolute().parent.name if folder.name == "scores" else folder.name for folder in folders]
         click.echo(comparison(titles, [Evaluation.open(path) for path in paths]))
     except ValueError as error:
