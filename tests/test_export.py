@@ -75,6 +75,7 @@ def test_too_few_images_for_neighbours_are_scored_without_them(trained, digits, 
     few = evaluate(trained, digits, reference, EvaluationConfig(samples=5), tmp_path / "few")
     assert "fd_digits_classifier" in few.values
     assert "coverage_digits_classifier" not in few.values
+    assert [note for note in few.notes if note.startswith("Without precision, recall, density, coverage: they need 6 ")]
     assert "kd_digits_classifier" in few.values
 
 

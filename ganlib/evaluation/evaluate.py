@@ -22,7 +22,7 @@ from ganlib.evaluation.measures.classification_accuracy import classification_ac
 from ganlib.evaluation.measures.memorisation import closeness_to_training
 from ganlib.evaluation.measures.paired import paired_scores, pixel_differences
 from ganlib.evaluation.measures.per_class import ClassScores, per_class
-from ganlib.evaluation.notes import describe_run, note_better_than_real, note_fewer_samples, note_problems
+from ganlib.evaluation.notes import describe_run, note_better_than_real, note_fewer_samples, note_problems, note_scores
 from ganlib.evaluation.report import SHEET_COLUMNS, Contents, write_report
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score
@@ -174,6 +174,7 @@ def evaluate(
         notes = [
             *note_problems(model, dataset, reference, count),
             *note_better_than_real(scores[0], reference),
+            *note_scores(scores, class_sample, reference),
             *further_notes,
         ]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}

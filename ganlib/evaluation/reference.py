@@ -34,7 +34,6 @@ TRAIN_STATISTICS = "train_statistics.npz"
 REFERENCES = {"test": "the test images", "all": "all real images"}
 NEIGHBOURS = 500  # images whose distances to each other show whether they are similar
 INDISTINCT = 1e-5  # a smaller distance or variance of features is rounding
-MIN_LEARNED = 0.25  # minimum test accuracy of a feature extractor, as a share of the range from chance to 1
 DAMAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
 
@@ -122,13 +121,7 @@ class Reference:
                 f"With only {few} real images and {width} features, the distance or its floor is mostly bias, so "
                 "compare them only at equal counts."
             )
-        accuracy, chance = self.extractor.facts.get("test_accuracy", 1.0), self.extractor.facts.get("chance", 0.0)
-        if accuracy <= chance + MIN_LEARNED * (1.0 - chance):
-            notes.append(
-                f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}), so its "
-                "distances mean little. More training images or epochs may help."
-            )
-        return notes
+        return notes + self.extractor.notes
 
     @property
     def summary(self) -> dict[str, Any]:
