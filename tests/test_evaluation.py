@@ -245,7 +245,7 @@ def test_copies_are_noted_if_they_are_more_than_chance(reference):
     for value, count in ((0.1, 0), (0.3, 1)):
         copies = Score("memorised_pixels", value, 0.05, "", 0.03, 0.03)
         notes = note_scores([*scores, copies], reference.test, reference)
-        assert [note.startswith("Generated images repeat training images") for note in notes] == [True] * count
+        assert ["generated images repeat training images" in note for note in notes] == [True] * count
 
 
 def test_chance_is_the_share_of_the_most_frequent_class(digits, reference):

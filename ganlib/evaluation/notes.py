@@ -119,8 +119,8 @@ def note_scores(scores: Sequence[Score], sample: Sample, reference: Reference) -
         errors = (copies.error or 0.0) + (copies.floor_error or 0.0)
         if copies.value > copies.floor + SURE_ERRORS * errors:
             notes.append(
-                f"Generated images repeat training images: memorised_pixels is {copies.text}, that of real images "
-                f"{copies.floor_text}."
+                f"memorised_pixels is {copies.text}, that of real images {copies.floor_text}: generated images repeat "
+                "training images, or are flat or blurred."
             )
     return notes + _note_unseen_classes(sample, reference)
 
