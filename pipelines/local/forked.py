@@ -115,9 +115,12 @@ class _Server:
         """Sends SIGTERM to the step that runs, if any."""
         import psutil
 
-        with suppress(psutil.Error):
-            for process in psutil.Process(self._process.pid if self._process else None).children(recursive=True):
-                process.terminate()
+        steps: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            steps = psutil.Process(self._process.pid).children(recursive=True) if self._process else []
+        for step in steps:
+            with suppress(psutil.NoSuchProcess):
+                step.terminate()
 
     def stop(self) -> None:
         """Ends the process, but not a step that still runs after an interruption."""
