@@ -204,7 +204,8 @@ def test_folders_without_files_are_named(tmp_path):
     [source, *_] = write(tmp_path, folders("cat", "dog"))
     for name in ("bird", "fish", ".git/objects"):
         (Path(source.path) / name).mkdir(parents=True)
-    assert ignored(source.listing()) == ["2 folders without files, such as bird"]
+    listing = source.listing()
+    assert (listing.ignored_count, listing.notes) == (0, ("2 folders without files, such as bird",))
 
 
 def test_pictures_beside_a_folder_for_testing_are_for_training(tmp_path):

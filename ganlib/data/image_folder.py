@@ -68,7 +68,7 @@ class ImageFolder(DataSource):
             layout.classes,
             lambda index: File(paths[index]),
             ignored=(*layout.ignored, *files.ignored),
-            notes=layout.notes,
+            notes=(*layout.notes, *files.notes),
             drawn=layout.drawn,
         )
 
@@ -128,10 +128,13 @@ class _FolderFiles:
             for names, noun, reason in (
                 (self._links, "link", "to folders, which are not followed"),
                 (self._unreadable, "folder", "without read permission"),
-                (self._empty, "folder", "without files"),
             )
             if names
         ]
+        self.notes = []
+        if self._empty:
+            empty = IgnoredFiles(len(self._empty), "folder", "without files", shorten(min(self._empty)))
+            self.notes.append(str(empty))
 
     def _folders(self, folder: str) -> list[str]:
         """Records the files of a folder and returns its subfolders."""
