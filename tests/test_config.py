@@ -29,7 +29,7 @@ def test_a_size_that_the_network_cannot_reach_is_refused_before_anything_is_buil
     with pytest.raises(ValidationError) as caught:
         RunConfig.model_validate({"data": {"size": size}})
     [line] = problems(caught.value)
-    assert "dcgan serves images of 16 to 1024 pixels a side in steps of 4" in line
+    assert "data.size: dcgan serves images of 16 to 1024 pixels a side in steps of 4" in line
     assert line.endswith(f"Received: size={size}x{size}")
 
 

@@ -231,7 +231,9 @@ class PreparedDataset:
         """
         count = self.count("train")
         if count < batch_size:
-            raise ValueError(f"expected at least one batch of training images, {batch_size}. Received: images={count}")
+            raise ValueError(
+                f"expected at least training.batch_size={batch_size} training images. Received: images={count}"
+            )
         per_epoch, size = count // batch_size, count * int(np.prod(self.image_shape)) * (1 + self.paired)
         if size <= in_memory_bytes:
             batches = shuffling.from_memory(self._in_memory(), batch_size, per_epoch, seed=seed, start=start)

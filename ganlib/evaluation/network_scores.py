@@ -16,7 +16,7 @@ from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.measures.memorisation import closeness_to_training
 from ganlib.evaluation.measures.paired import PairedMeasures
-from ganlib.evaluation.notes import note_better_than_real, note_fewer_samples
+from ganlib.evaluation.notes import note_better_than_real, note_fewer_samples, note_scores
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, add_baselines
 
@@ -111,6 +111,7 @@ def score_network(
     if config.classification_accuracy:
         scores += _measure_accuracy(sampler, real, config)
     by_hole = drawn.paired.scores_by_hole()
+    notes += note_scores(scores, drawn.sample, reference)
     return NetworkScores(scores, by_hole, count, drawn.images, drawn.sample, closeness, notes, real)
 
 

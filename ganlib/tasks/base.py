@@ -55,6 +55,11 @@ class Task(Config):
         """
         del image_shape, classes, paired
 
+    def notes(self, *, classes: int) -> list[str]:
+        """Returns what the user should know about the data before a run; see `check_data`."""
+        del classes
+        return []
+
     @abstractmethod
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None

@@ -60,6 +60,14 @@ class Generation(Task):
                 f"Received: classes={len(classes)}, conditional=True"
             )
 
+    def notes(self, *, classes: int) -> list[str]:
+        """Says what classes are used for if none can be asked for."""
+        if self.conditional or classes < 2:
+            return []
+        return [
+            "the classes are used for scores only; task.conditional=true, or the preset conditional, generates by class"
+        ]
+
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:

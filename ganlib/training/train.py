@@ -67,7 +67,8 @@ def train(
 ) -> TrainedModel:
     """Trains a GAN, or resumes training where `config.home` holds checkpoints.
 
-    On SIGTERM it writes a checkpoint and ends. All workers return the same model; only the chief writes `output`.
+    On SIGTERM or Ctrl-C it writes a checkpoint and ends; a second Ctrl-C ends it at once. All workers return the same
+    model; only the chief writes `output`.
 
     Args:
         dataset: Prepared real images.
@@ -84,7 +85,7 @@ def train(
     Raises:
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
         TrainingDiverged: Training failed, and `config.health` says to fail.
-        RuntimeError: SIGTERM was received, or another worker was lost.
+        RuntimeError: SIGTERM or Ctrl-C was received, or another worker was lost.
         storage.WriteConflict: Another process has resumed this run.
     """
     architecture.check(dataset.image_shape)
@@ -181,7 +182,7 @@ class _Run(RunSettings):
                 print(f"train: stopped at {state.ending.text}", flush=True)
             tracker.status("FINISHED" if ended else "KILLED")
         if not ended:
-            raise RuntimeError(f"interrupted at step {state.clock.step} (SIGTERM); the same command resumes from there")
+            raise RuntimeError(f"interrupted at step {state.clock.step}; the same command resumes from there")
         return write_model(output, state, self.task, dataset=self.dataset, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
