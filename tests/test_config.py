@@ -19,7 +19,7 @@ def test_the_defaults_are_the_classic_network_at_its_size():
 def test_there_is_one_parameter_a_section_and_it_holds_only_plain_values():
     parameters = RunConfig().to_parameters()
     assert list(parameters) == ["data", "task", "model", "objective", "training", "evaluation", "export"]
-    assert parameters["data"]["source"] == {"kind": "digits"}
+    assert parameters["data"]["source"] == {"kind": "digits", "target": "none"}
     assert "extractor" not in parameters["evaluation"]
     assert RunConfig.model_validate(parameters) == RunConfig()
 
