@@ -208,12 +208,9 @@ class TrainStep:
 
     def _discriminator_metrics(self, matches: dict[str, Match], logits: dict[str, Logits]) -> Metrics:
         """Returns the accuracy and the loss without penalties, means over the matches."""
-        accuracies = [self._objective.accuracy(*pair) for pair in logits.values()]
-        losses = [
-            loss
-            for name, pair in logits.items()
-            for loss in self._objective.discriminator_terms(*pair, _patches(matches[name], pair)).values()
-        ]
+        judged = [(*pair, _patches(matches[name], pair)) for name, pair in logits.items()]
+        accuracies = [self._objective.accuracy(*arguments) for arguments in judged]
+        losses = [loss for arguments in judged for loss in self._objective.discriminator_terms(*arguments).values()]
         return {ACCURACY: tf.add_n(accuracies) / len(logits), LOSS: tf.add_n(losses) / len(logits)}
 
     def _loss(self, terms: Terms, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
