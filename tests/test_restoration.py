@@ -1,20 +1,25 @@
 """Restoration: its damage, its terms, what it ships, and each kind of damage from training to the exported model."""
 
 import math
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
 
-from ganlib import pixels, runtime
+from ganlib import pixels, runtime, schema
+from ganlib.config import RunConfig
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, measure_reference
-from ganlib.models import Unet
-from ganlib.objectives import Hinge, LeastSquares, NonSaturating
-from ganlib.tasks import Restoration, Sampler
+from ganlib.export.network import save_network, save_signatures, signatures
+from ganlib.models import Fourier, ResnetTranslator, Unet
+from ganlib.objectives import Hinge, LeastSquares, NonSaturating, Relativistic
+from ganlib.tasks import Match, Restoration, Sampler
 from ganlib.tasks.damage import Downscale, Grey, Jpeg, Mask, Noise
-from ganlib.training import TrainConfig
+from ganlib.training import TrainConfig, augmentation, train
 from ganlib.training.state import build_state
 from ganlib.training.strategy import resolve_precision, resolve_strategy
 from ganlib.training.train_step import TrainStep
@@ -46,15 +51,16 @@ def colours(tmp_path_factory):
             place / "images" / f"{number:02d}.png"
         )
     source = {"kind": "image_folder", "path": str(place / "images"), "test_fraction": 0.25}
-    return prepare(DataConfig(source=source, size=(16, 24)), place / "dataset")
+    dataset = prepare(DataConfig(source=source, size=(16, 24), colour="rgb"), place / "dataset")
+    assert dataset.image_shape == (16, 24, 3)
+    return dataset
 
 
 @pytest.fixture(scope="module")
-def references(digits, colours, tmp_path_factory):
-    """A reference by name of the data."""
-    place, config = tmp_path_factory.mktemp("references"), EvaluationConfig(extractor={"kind": "random"})
-    data = {"digits": digits, "colours": colours}
-    return {name: measure_reference(dataset, config, place / name) for name, dataset in data.items()}
+def reference(digits, tmp_path_factory):
+    """The reference of the digits."""
+    config = EvaluationConfig(extractor={"kind": "random"})
+    return measure_reference(digits, config, tmp_path_factory.mktemp("reference") / "reference")
 
 
 def settings(**changes):
@@ -295,3 +301,221 @@ def test_logits_of_known_patches_are_trained_as_real_ones(digits, objective):
     assert row["discriminator/loss"] == pytest.approx(of_real + total / fake.size, rel=1e-4)
     expected = ((real > objective.boundary).mean() + correct / fake.size) / 2
     assert row["discriminator/accuracy"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_adversarial_terms_there_is_no_discriminator(digits):
+    """Also with several updates of it in a step, and with augmentation."""
+    task = Restoration(adversarial_weight=0.0, hole_l1_weight=1.0)
+    objective = NonSaturating(discriminator_steps=2)
+    state = run(digits, task, objective=objective, steps=1, augmentation=["translation"])
+    assert not state.trained.networks.discriminators
+    row = state.recent.means()
+    assert {name for name in row if name.startswith("generator/")} == {"generator/l1_known", "generator/l1_hole"}
+    assert not [name for name in row if "discriminator" in name and not name.startswith("learning_rate/")]
+    assert row["gradient/generator"] > 0
+    assert not task.has_real_patches
+
+
+# --- networks and precision
+
+
+@pytest.mark.parametrize(
+    ("architecture", "damage", "precision"),
+    [
+        (UNET, "strokes", "bfloat16"),
+        (ResnetTranslator(width=4, blocks=1, **SMALL), "grey", "float32"),
+        (Fourier(width=4, halvings=2, blocks=1, **SMALL), "mask", "float32"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
+def test_networks_are_trained_for_each_kind_of_damage(colours, architecture, damage, precision):
+    state = run(colours, Restoration(damage=DAMAGES[damage]), architecture=architecture, precision=precision)
+    row = state.recent.means()
+    assert all(np.isfinite(value) for value in row.values())
+    assert row["gradient/generator"] > 0
+    assert row["gradient/discriminator"] > 0
+    task = Restoration(damage=DAMAGES[damage])
+    [network] = task.shipped(state.trained.averaged).values()
+    assert network.compute_dtype == "float32"
+    batch = first_batch(colours, task)
+    inputs = {
+        name: pixels.to_model_range(batch["damaged"]) if name == "image" else batch[name] for name in network.input
+    }
+    assert network(inputs).dtype == tf.float32
+
+
+def test_every_other_damage_is_trained_too(colours):
+    for damage in ("noise", "downscale", "jpeg"):
+        task = Restoration(damage=DAMAGES[damage])
+        _, config, state = state_of(colours, task)
+        step = TrainStep(state, task=task, objective=NonSaturating(), config=config, replicas=1)
+        rows = [step.train_step(first_batch(colours, task, number=number), False) for number in range(2)]
+        assert all(np.isfinite(value) for row in rows for value in row.values())
+        assert state.trained.networks.generators["generator"].input.keys() == {"image"}
+
+
+def test_the_map_of_known_patches_moves_with_the_image_and_has_no_colour():
+    """Where an image has 1, the map has 1: both must show the same after all that moves places."""
+    mask = np.random.default_rng(0).integers(0, 2, (8, 16, 16, 1)).astype(np.float32)
+    numbers = tf.random.stateless_uniform([2, 8, augmentation.NUMBERS], [1, 2])
+    match = Match(
+        tf.zeros([8, 16, 16, 3]), tf.repeat(tf.constant(mask), 3, axis=3), generated=tf.constant(mask), weight=2.0
+    )
+    moved = augmentation.augment_match(match, *tf.unstack(numbers), transforms=("translation", "cutout"))
+    np.testing.assert_array_equal(moved.generated, moved.fake[..., :1])
+    assert moved.weight == 2.0
+    assert (moved.generated.numpy() != mask).any(axis=(1, 2, 3)).all()
+    everything = augmentation.augment_match(match, *tf.unstack(numbers), transforms=("colour", "translation", "cutout"))
+    np.testing.assert_array_equal(everything.generated, moved.generated)
+    coloured = augmentation.augment_match(match, *tf.unstack(numbers), transforms=("colour",))
+    np.testing.assert_array_equal(coloured.generated, mask)
+    assert (coloured.fake.numpy() != match.fake.numpy()).any()
+
+
+# --- what is shipped
+
+FRESH = """
+import sys, numpy, keras, tensorflow
+folder = sys.argv[1]
+restore = tensorflow.saved_model.load(folder + "/saved_model").signatures["restore"]
+network = keras.models.load_model(folder + "/generator.keras", compile=False)
+given = numpy.load(folder + "/given.npz")
+made = {}
+for name in ("trained", "other"):
+    images, masks = given[name], given[name + "_masks"]
+    made[name] = restore(images=tensorflow.constant(images), masks=tensorflow.constant(masks))["images"].numpy()
+    inputs = {"image": images / numpy.float32(127.5) - 1, "mask": (masks > 127).astype("float32")}
+    floats = numpy.asarray(network(inputs))
+    numpy.testing.assert_allclose((floats + 1) * 127.5, made[name], atol=0.51)
+numpy.savez(folder + "/made.npz", **made)
+assert not [name for name in sys.modules if name.startswith("ganlib")]
+"""
+
+
+def test_known_pixels_are_shipped_untouched_at_any_size_in_a_fresh_process(colours, tmp_path):
+    task = Restoration()
+    network = task.shipped(state_of(colours, task)[2].trained.averaged)
+    save_network(network["generator"], tmp_path / "generator.keras", classes=0)
+    functions = signatures(network, task, image_shape=colours.image_shape, classes=0)
+    assert functions.keys() == {"serving_default", "restore"}
+    save_signatures(network, functions, tmp_path / "saved_model")
+    random, given = np.random.default_rng(0), {}
+    for name, size in (("trained", (16, 24)), ("other", (40, 32))):
+        given[name] = random.integers(0, 256, (3, *size, 3), np.uint8)
+        given[name][0, :16, :16] = np.arange(256).reshape(16, 16, 1)  # every value is known
+        given[f"{name}_masks"] = random.choice(np.array([0, 1, 127, 128, 254, 255], np.uint8), (3, *size, 1))
+        given[f"{name}_masks"][0, :16, :16] = 1
+    np.savez(tmp_path / "given.npz", **given)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", FRESH, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = np.load(tmp_path / "made.npz")
+    for name in ("trained", "other"):
+        hole = given[f"{name}_masks"] >= 128
+        assert made[name].dtype == np.uint8
+        np.testing.assert_array_equal(np.where(hole, 0, made[name]), np.where(hole, 0, given[name]))
+        assert (np.where(hole, made[name], 0) != np.where(hole, given[name], 0)).any()
+    # What lies under a mask has no say.
+    [restored, again] = [
+        network["generator"]({"image": pixels.to_model_range(images), "mask": tf.cast(hole, tf.float32)}).numpy()
+        for hole in [given["other_masks"] >= 128]
+        for images in (given["other"], np.where(hole, 255 - given["other"], given["other"]))
+    ]
+    np.testing.assert_array_equal(restored, again)
+
+
+@pytest.mark.parametrize("shape", ["strokes", "box"])
+def test_known_pixels_of_samples_are_those_of_the_image(colours, shape):
+    task = Restoration(damage=Mask(shape=shape))
+    network = task.shipped(state_of(colours, task)[2].trained.averaged)["generator"]
+    sampler = Sampler(task, network, shares=(), image_shape=colours.image_shape, held_out=colours)
+    [samples] = sampler.batches(8, seed=1)
+    assert samples.holes.any()
+    np.testing.assert_array_equal(
+        np.where(samples.holes, 0, samples.images), np.where(samples.holes, 0, samples.truths)
+    )
+    np.testing.assert_array_equal(np.where(samples.holes, 128, samples.truths), samples.unchanged)
+
+
+# --- whole runs
+
+
+def test_a_run_that_resumes_ends_with_the_same_bits(digits, reference, tmp_path):
+    def trained(home, output, steps):
+        return train(
+            digits,
+            reference,
+            task=Restoration(),
+            architecture=UNET,
+            objective=NonSaturating(r1=0.002),
+            config=settings(home=str(tmp_path / home), steps=steps),
+            output=tmp_path / output,
+        )
+
+    whole = trained("whole", "whole output", 4)
+    trained("rest", "half", 2)
+    rest = trained("rest", "rest output", 4)
+    for which in ("best", "last"):
+        weights = [model.network(which).get_weights() for model in (whole, rest)]
+        assert all((one == other).all() for one, other in zip(*weights, strict=True)), which
+        assert weights[0]
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (
+            {"test_damage": "noise"},
+            "expected a mask in both damage and test_damage, or in neither. Received: damage=mask, test_damage=noise",
+        ),
+        ({"damage": "grey", "test_damage": "mask"}, "Received: damage=grey, test_damage=mask"),
+        ({"damage": "jpeg", "hole_l1_weight": 1}, "hole_l1_weight is of no use without damage=mask"),
+        ({"adversarial_weight": 0}, "expected hole_l1_weight above 0, since nothing else trains repairs"),
+        ({"damage": "noise", "adversarial_weight": 0, "l1_weight": 0}, "expected l1_weight above 0"),
+        ({"l1_weight": -1}, "l1_weight"),
+        ({"feature_weight": math.nan}, "feature_weight"),
+        ({"damage": "blur"}, "damage"),
+        ({"perceptual_weight": 30}, "perceptual_weight"),
+    ],
+)
+def test_each_mistake_is_one_clear_line(task, message):
+    with pytest.raises(ValidationError) as caught:
+        schema.parse(RunConfig, {"task": {"kind": "restoration", **task}, "model": "unet", "data": {"size": 32}})
+    [line] = schema.problems(caught.value)
+    assert message in line
+    assert "\n" not in line
+
+
+def test_parts_that_do_not_suit_are_refused_by_the_config():
+    suiting = {"task": "restoration", "model": "unet", "data": {"size": 32}}
+    schema.parse(RunConfig, suiting)
+    for change, message in (
+        ({"objective": "relativistic"}, "expected objective=non_saturating, minimax, least_squares or hinge"),
+        ({"objective": "wgan_gp"}, "Received: objective=wgan_gp"),
+        ({"model": "dcgan"}, "task=restoration needs networks from images to images"),
+        ({"data": {"size": 30}}, "unet takes images whose sides are multiples of 4"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            schema.parse(RunConfig, suiting | change)
+        [line] = schema.problems(caught.value)
+        assert message in line
+    schema.parse(RunConfig, suiting | {"objective": "wgan_gp", "task": {"kind": "restoration", "damage": "noise"}})
+
+
+def test_data_that_do_not_suit_are_refused_before_anything_runs(digits, reference, tmp_path):
+    cropped = prepare(DataConfig(size=16, crop=12), tmp_path / "cropped")
+    common = {"architecture": UNET, "config": settings(), "output": tmp_path / "x"}
+    for dataset, damage, objective, message in (
+        (digits, Grey(), NonSaturating(), "expected images in colour"),
+        (digits, Mask(), Relativistic(), "Received: objective=relativistic"),
+        (digits, Mask(shape="file", masks=str(tmp_path / "absent")), NonSaturating(), "absent"),
+        (cropped, Downscale(factor=8), NonSaturating(), r"multiples of 8 .*Received: image_shape=\(12, 12, 1\)"),
+    ):
+        with pytest.raises((ValueError, OSError), match=message) as caught:
+            train(dataset, reference, task=Restoration(damage=damage), objective=objective, **common)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
