@@ -11,6 +11,7 @@ LOSSES = ["conditional", "dcgan", "gan", "lsgan", "r3gan", "sngan", "wgan", "wga
 FROM_IMAGES = {"cyclegan": "folder", "denoise": "folder", "inpaint": "folder", "pix2pix": "pairs"}  # with data for each
 SCORES = ["fid"]
 PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder", "pairs")}
+PRESETS = sorted([*DATA, *LOSSES, *FROM_IMAGES, *SCORES])
 NAMES = {"digits-denoise": "digits", "digits-inpaint": "digits", "digits-translate": "digits_striped"}  # of the data
 
 
@@ -57,7 +58,7 @@ def test_a_preset_for_images_of_ones_own_asks_for_their_place(name):
 
 
 def test_the_presets_are_those_that_the_readme_promises():
-    assert sorted(settings.presets()) == sorted(DATA + LOSSES + [*FROM_IMAGES] + SCORES)
+    assert sorted(settings.presets()) == PRESETS
     assert config_of(*PLACE["folder"], preset="folder").data.image_shape == (64, 64, 3)
     assert config_of(*PLACE["fashion_mnist"], preset="fashion_mnist").data.image_shape == (28, 28, 1)
     assert config_of(preset="digits").data.source.kind == "digits"
@@ -278,7 +279,7 @@ def test_a_field_below_a_plain_value_is_refused():
 
 def test_an_unknown_preset_is_reported_with_those_that_there_are():
     assert refusal(preset="cats") == [
-        f"expected one of the presets {', '.join(sorted(DATA + LOSSES + [*FROM_IMAGES] + SCORES))}. Received: preset='cats'"
+        f"expected one of the presets {', '.join(PRESETS)}. Received: preset='cats'"
     ]
 
 
