@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
@@ -14,6 +15,9 @@ from ganlib.objectives import AnyObjective, NonSaturating
 from ganlib.schema import Config
 from ganlib.tasks import AnyTask, Generation
 from ganlib.training import TrainConfig
+
+if TYPE_CHECKING:
+    from ganlib.data import Listing
 
 
 class RunConfig(Config):
@@ -36,33 +40,85 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> RunConfig:
-        self.model.check(self.data.image_shape)
-        self.task.check_architecture(self.model)
-        if self.data.crop is not None:
-            self._check_crop()
+        checks: list[Callable[[], None]] = [
+            self._check_size,
+            lambda: self.task.check_architecture(self.model),
+            self._check_crop,
+            self._check_batch,
+            self._check_objective,
+            lambda: self.training.check_channels(self.data.image_shape[2]),
+            self._check_classification,
+        ]
+        mistakes = []
+        for check in checks:
+            try:
+                check()
+            except ValueError as error:
+                mistakes.append(str(error))
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def _check_size(self) -> None:
+        try:
+            self.model.check(self.data.image_shape)
+        except ValueError as error:
+            raise ValueError(f"data.size: {error}") from error
+
+    def _check_batch(self) -> None:
         images, batch = self.data.train_images, self.training.batch_size
         if images is not None and images < batch:
             raise ValueError(
                 "expected at least one batch of training images. "
                 f"Received: data.train_images={images}, training.batch_size={batch}"
             )
+
+    def _check_objective(self) -> None:
         self.objective.check(judges_batches=self.model.judges_batches, has_real_patches=self.task.has_real_patches)
-        self.training.check_channels(self.data.image_shape[2])
+
+    def _check_classification(self) -> None:
         if self.evaluation.classification_accuracy and not self.task.takes_label:
             raise ValueError(
                 "the classification accuracy score needs a conditional generator, expected task.conditional=true. "
                 "Received: evaluation.classification_accuracy=true"
             )
-        return self
+
+    def check_listing(self, listing: Listing) -> list[str]:
+        """Checks before a run whether the images fit the settings.
+
+        Args:
+            listing: The listing of `data.source`.
+
+        Returns:
+            Notes for the user.
+
+        Raises:
+            ValueError: They do not; the message says what was expected.
+        """
+        listing.check_splits()
+        batch = self.training.batch_size
+        self.task.check_data(image_shape=self.data.image_shape, classes=listing.classes, paired=listing.paired)
+        images = sum(entry.split == "train" for entry in listing.entries)
+        if images < batch:
+            raise ValueError(
+                f"expected at least training.batch_size={batch} training images; set a smaller training.batch_size. "
+                f"Received: images={images}"
+            )
+        return self.task.notes(classes=len(listing.classes))
 
     def _check_crop(self) -> None:
         """Refuses crops for networks that could then not make complete images."""
+        if self.data.crop is None:
+            return
         if self.task.samples_from == "seed":
             raise ValueError(
                 f"data.crop needs a task that makes images from images. Received: task={self.task.kind}, "
                 f"data.crop={self.data.crop}"
             )
-        self.model.check(self.data.batch_shape)
+        try:
+            self.model.check(self.data.batch_shape)
+        except ValueError as error:
+            raise ValueError(f"data.crop: {error}") from error
 
     def to_parameters(self) -> dict[str, dict[str, Any]]:
         """Returns one dict for each section: the parameters of the pipeline."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -67,12 +69,15 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
         path = ".".join([*([prefix] if prefix else []), *_location(item["loc"])])
         message = item["msg"].removeprefix("Value error, ").rstrip(".")
         if item["type"] == "extra_forbidden":
-            message = "unknown option"
+            *parents, name = item["loc"]
+            message = f"unknown option{did_you_mean(str(name), _fields(error.title, parents))}"
         if item["type"] == "missing":
             lines.append(f"{path}: this option is required. Received: nothing")
             continue
         if item["type"] == "union_tag_invalid":
-            message = f"expected one of {item['ctx']['expected_tags']}"
+            tags = item["ctx"]["expected_tags"]
+            hint = did_you_mean(str(item["ctx"]["tag"]), [tag.strip(" '") for tag in tags.split(",")])
+            message = f"expected one of {tags}{hint}"
         if item["type"] in ("model_type", "model_attributes_type"):
             message = "expected a section with fields"
         if item["type"] == "tuple_type":
@@ -80,7 +85,7 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
         if item["type"] == "union_tag_not_found":
             message = "expected `kind`, the variant's name"
         if item["type"] == "value_error" and "Received:" in message:
-            lines.append(f"{path}: {message}" if path else message)
+            lines += [f"{path}: {line}" if path else line for line in message.splitlines()]
             continue
         shown = repr(item["input"])
         shown = shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 3] + "..."
@@ -88,13 +93,42 @@ def problems(error: ValidationError, *, prefix: str = "") -> list[str]:
     return lines
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns a hint at the known word that a word resembles, to be put after a message; empty if there is none."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _fields(title: str, parents: Sequence[int | str]) -> list[str]:
+    """Returns the names of the fields of a section.
+
+    Args:
+        title: Name of the class of the whole config.
+        parents: Where the section is in it, with the tags of tagged unions.
+    """
+    classes = _classes(Config)
+    owner = next((one for one in classes if one.__name__ == title), None)
+    for part in parents:
+        field = owner.model_fields.get(str(part)) if owner is not None else None
+        if field is None:  # the tag of a union
+            owner = next((one for one in classes if part in _kind(one)), None)
+        else:
+            section = field.annotation
+            owner = section if isinstance(section, type) and issubclass(section, Config) else None
+    return list(owner.model_fields) if owner is not None else []
+
+
 def _location(parts: tuple[int | str, ...]) -> list[str]:
     """Removes the tags of tagged unions, which pydantic inserts between a field and its own fields."""
-    tags = _kinds(Config)
+    tags = set().union(*map(_kind, _classes(Config)))
     return [str(part) for position, part in enumerate(parts) if position == 0 or part not in tags]
 
 
-def _kinds(base: type[Config]) -> set[Any]:
-    """Returns the `kind` of all subclasses of a class."""
-    own = {base.model_fields["kind"].default} if "kind" in base.model_fields else set()
-    return own.union(*(_kinds(variant) for variant in base.__subclasses__()))
+def _classes(base: type[Config]) -> list[type[Config]]:
+    """Returns all subclasses of a class."""
+    return [one for child in base.__subclasses__() for one in (child, *_classes(child))]
+
+
+def _kind(section: type[Config]) -> set[Any]:
+    """Returns the `kind` of a class, if it has one."""
+    return {section.model_fields["kind"].default} if "kind" in section.model_fields else set()

@@ -29,6 +29,7 @@ from ganlib.steps import COLLECTION_THRESHOLDS
 
 STARTED = b"+"
 PATH_BYTES = 4096
+INTERRUPTED = 128 + signal.SIGINT  # exit code, as of a shell
 
 
 def main() -> None:
@@ -72,7 +73,10 @@ def _run(program: str, request: Path, output: int) -> None:
     step = json.loads(request.read_text(encoding="utf-8"))
     os.environ.update(step["environment"])
     sys.argv = [program, *step["arguments"]]
-    runpy.run_module(program, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:  # the runner says so
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

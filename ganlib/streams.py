@@ -33,6 +33,7 @@ Purpose = Literal[
     "pool",
     "damage",
     "sample damage",
+    "hidden information",
     # samples
     "sample latents",
     "sample classes",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ganlib import storage
 from ganlib.config import RunConfig
-from ganlib.schema import from_word, problems
+from ganlib.schema import did_you_mean, from_word, problems
 from pipelines.kubeflow.platform import PipelineConfig
 
 DEFAULT_PRESET = "digits"
@@ -111,7 +111,8 @@ def preset_kind(preset: Mapping[str, Any]) -> str:
 def _preset(name: str) -> dict[str, Any]:
     known = presets()
     if name not in known:
-        raise SettingsError(f"expected one of the presets {', '.join(known)}. Received: preset={name!r}")
+        hint = did_you_mean(name, known)
+        raise SettingsError(f"expected one of the presets {', '.join(known)}{hint}. Received: preset={name!r}")
     return _parse(known[name], f"preset {name}")
 
 

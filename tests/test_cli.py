@@ -244,6 +244,7 @@ def test_a_loss_preset_names_its_command_its_time_and_its_score(call):
         command, distance = match.groups()
         assert f"--preset {name} " in command
         assert re.search(rf"^\| `{name}` \|.*\| {distance}[ ,;]", page, re.MULTILINE)
+        command = command.replace("=FOLDER", "=gs://FOLDER")
         printed = json.loads(call(*shlex.split(command), "--dry-run", "--json").stdout)
         objective, training = printed["objective"], printed["training"]
         seen = training["steps"] * training["batch_size"] * objective.get("discriminator_steps", 1)
@@ -310,7 +311,7 @@ def cats_and_dogs(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 10 + index)).save(path, "PNG")
     (tmp_path / "images" / "notes.txt").write_text("text")
-    return ["--preset", "folder", "--set", "data.source.path=images"]
+    return ["--preset", "folder", "--set", "data.source.path=images", "--set", "training.batch_size=4"]
 
 
 def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_and_dogs):
@@ -320,19 +321,44 @@ def test_a_dry_run_says_what_it_recognises_in_images_that_are_here(call, cats_an
             "# data: ignored: 1 file other than images (1 .txt), such as notes.txt; "
             "sizes 20x10 to 20x15, grey (6 checked); values 0..255"
         ),
+        (
+            "# data: note: the classes are used for scores only; task.conditional=true, or the preset conditional, "
+            "generates by class"
+        ),
     ]
     result = call("run", "--dry-run", *cats_and_dogs)
-    assert result.stdout.splitlines()[-2:] == printed
+    assert result.stdout.splitlines()[-3:] == printed
     assert yaml.safe_load(result.stdout)["data"]["source"]["path"] == "images"
     as_json = call("run", "--dry-run", "--json", *cats_and_dogs)
     assert json.loads(as_json.stdout)["data"]["source"]["path"] == "images"
     assert as_json.stderr.splitlines() == printed
+    by_class = call("run", "--dry-run", "--preset", "conditional", *cats_and_dogs)
+    assert by_class.stdout.splitlines()[-2:] == printed[:2]
 
 
-@pytest.mark.parametrize("place", ["gone", "gs://bucket/images", "https://example.org/images.zip"])
+@pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry run", "run"])
+def test_fewer_images_than_a_batch_are_refused_before_any_step(call, cats_and_dogs, words):
+    result = call("run", *words, *cats_and_dogs, "--set", "training.batch_size=5")
+    expected = "expected at least training.batch_size=5 training images; set a smaller training.batch_size"
+    assert (result.exit_code, result.stderr) == (2, f"error: {expected}. Received: images=4\n")
+    assert "prepare_data" not in result.stdout
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/images", "https://example.org/images.zip"])
 def test_a_dry_run_fetches_no_images(call, place):
     result = call("run", "--dry-run", "--preset", "folder", "--set", f"data.source.path={place}")
     assert result.stdout.splitlines()[-1] == "# data: not checked: the images are not on this machine"
+
+
+@pytest.mark.parametrize("kind", ["image_folder", "archive"])
+def test_a_path_that_does_not_exist_is_a_mistake_in_a_dry_run_too(call, kind):
+    words = ["--set", f"data.source={{kind: {kind}, path: gone}}"]
+    dry, real = (call("run", *words, *more) for more in (["--dry-run"], []))
+    assert (dry.exit_code, dry.stderr) == (real.exit_code, real.stderr)
+    assert (dry.exit_code, dry.stderr) == (
+        2,
+        "error: data.source.path: no such file or folder. Received: path='gone'\n",
+    )
 
 
 def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path, monkeypatch):
@@ -341,7 +367,8 @@ def test_a_dry_run_does_not_unpack_what_takes_long(call, cats_and_dogs, tmp_path
     for kind in ("zip", "gztar"):
         path = shutil.make_archive(str(tmp_path / "images"), kind, tmp_path / "images")
         source = f"data.source={{kind: archive, path: {path}}}"
-        last.append(call("run", "--dry-run", "--set", source).stdout.splitlines()[-1])
+        words = ["--set", source, "--set", "training.batch_size=4"]
+        last.append(call("run", "--dry-run", *words).stdout.splitlines()[-1])
     assert last[0].startswith("# data: ignored: 1 file")
     assert last[1] == "# data: not checked: a file of more than 100 bytes that must be read completely"
 
@@ -370,7 +397,7 @@ def test_a_run_is_named_after_its_settings_unless_it_gets_a_name(call, tmp_path)
     (tmp_path / "my settings.yaml").write_text("training: {steps: 3}")
     assert name() == name()
     assert name() != name("--set", "training.seed=1")
-    assert name("--preset", "folder", "--set", "data.source.path=x").startswith("folder-")
+    assert name("--preset", "folder", "--set", "data.source.path=gs://x").startswith("folder-")
     assert name("--config", "my settings.yaml").startswith("my-settings-")
     assert name("--name", "A.b_c-1") == "A.b_c-1"
 
@@ -394,7 +421,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused(mistake, name):
         (["--set", "training.steps=many"], "training.steps: Input should be a valid integer"),
         (["--set", "training.steps"], "expected section.field=value. Received: --set 'training.steps'"),
         (["--set", "training.steps=["], "the value is not YAML. Received: --set 'training.steps=['"),
-        (["--set", "data.size=30"], "dcgan serves images of 16 to 1024 pixels a side in steps of 4"),
+        (["--set", "data.size=30"], "data.size: dcgan serves images of 16 to 1024 pixels a side in steps of 4"),
         (
             ["--set", "training.replicas=3"],
             "training: expected a batch size that the replicas share evenly. Received: ",
@@ -417,6 +444,32 @@ def test_many_mistakes_are_reported_at_once_a_line_each(tmp_path):
     assert [line.split()[1] for line in sorted(lines)] == ["foo:", "model.width:", "objective:", "training.steps:"]
     assert all(line.startswith("error: ") and "Received: " in line for line in lines)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "name"),
+    [
+        (["--preset", "sngam"], "expected", "sngan"),
+        (["--set", "trainig.steps=5"], "trainig:", "training"),
+        (["--set", "training.step=5"], "training.step:", "steps"),
+        (["--set", "training.health.patiense=5"], "training.health.patiense:", "patience"),
+        (["--set", "model.widht=5"], "model.widht:", "width"),
+        (["--set", "training.generator_optimizer.beta1=0.5"], "training.generator_optimizer.beta1:", "beta_1"),
+        (["--set", "objective=hing"], "objective:", "hinge"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_misspelt_name_is_answered_with_the_one_that_it_resembles(mistake, words, path, name):
+    [line] = mistake("run", *words)
+    assert line.startswith(f"error: {path} ")
+    assert f" (did you mean {name}?). Received: " in line
+
+
+def test_mistakes_between_sections_are_reported_at_once(mistake):
+    words = ["--set", "data.size=33", "--set", "data.train_images=20", "--set", "task.conditional=false"]
+    lines = mistake("run", *words, "--set", "evaluation.classification_accuracy=true")
+    assert [line.split()[1] for line in lines] == ["data.size:", "expected", "the"]
+    assert all("Received: " in line for line in lines)
 
 
 def test_a_config_file_that_is_absent_or_broken_is_reported_by_its_name(mistake, tmp_path):
@@ -594,12 +647,21 @@ def test_compile_says_when_no_cluster_can_pull_the_image(call):
     assert call("compile", "-o", "p.yaml", "--image", "example/gan").output == "wrote p.yaml\n"
 
 
+def test_compile_says_that_a_local_path_is_one_in_the_pods(call):
+    words = ["compile", "-o", "p.yaml", "--image", "example/gan", "--preset", "folder"]
+    note = "note: data.source.path is a path in the pods; no local files are uploaded. Received: path=/data\n"
+    assert call(*words, "--set", "data.source.path=/data").stderr == note
+    assert call(*words, "--set", "data.source.path=gs://bucket/data").stderr == ""
+
+
 def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):
     [line] = mistake("compile", "-o", "pipeline.txt")
     assert line == "error: expected a file name that ends in .yaml. Received: output='pipeline.txt'"
-    result = call("compile", "-o", "no/such/folder/p.yaml")
+    [line] = mistake("compile", "-o", "no/such/folder/p.yaml")
+    assert line == "error: expected a file in an existing folder. Received: output='no/such/folder/p.yaml'"
+    result = call("compile", "-o", "/proc/p.yaml")
     assert result.exit_code == 1
-    assert result.stderr == "error: cannot write no/such/folder/p.yaml: No such file or directory\n"
+    assert result.stderr.startswith("error: cannot write /proc/p.yaml: ")
 
 
 def test_sync_needs_a_server_and_a_folder_of_a_run(mistake, tmp_path):
@@ -632,14 +694,16 @@ def test_a_step_that_fails_ends_the_run_with_its_name_and_its_reason(tmp_path):
         Image.fromarray(noise).save(path)
         path.write_bytes(path.read_bytes()[:300])
     words = ["--json", "--name", "broken", "--set", "data.source={kind: image_folder, path: images}"]
-    words += ["--set", "task.conditional=false"]
+    words += ["--set", "task.conditional=false", "--set", "training.batch_size=4"]
     done = command("run", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "error" not in "".join(done.stdout.splitlines()[:-1]).lower()
     assert line.startswith("error: prepare_data: 12 of 12 images cannot be used: ")
     assert ".jpg (" in line
-    assert line.endswith("Received: max_unusable=0.05, share=1.000")
+    place = line.partition("Received: max_unusable=0.05, share=1.000, all=")[2].strip("'")
+    assert sorted(item["name"] for item in json.loads(Path(place).read_text())) == sorted(f"{i}.jpg" for i in range(12))
     printed = json.loads(done.stdout.splitlines()[-1])
     assert printed == {"run": "broken", "status": "failed", "error": line.removeprefix("error: ")}
     assert "measure_reference" not in done.stdout

@@ -83,3 +83,11 @@ def test_a_folder_without_scores_is_a_users_mistake(tmp_path):
     result = CliRunner().invoke(main, ["compare", str(tmp_path)])
     assert result.exit_code == 2
     assert "expected the file scores.json" in result.stderr
+
+
+def test_a_run_that_has_not_finished_is_no_other_folder(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "log.txt").touch()
+    result = CliRunner().invoke(main, ["compare", str(tmp_path / "cats")])
+    message = f"the run has no scores: it has not finished. Received: run='{tmp_path / 'cats'}'"
+    assert (result.exit_code, result.stderr) == (2, f"error: {message}\n")

@@ -19,7 +19,7 @@ def test_the_defaults_are_the_classic_network_at_its_size():
 def test_there_is_one_parameter_a_section_and_it_holds_only_plain_values():
     parameters = RunConfig().to_parameters()
     assert list(parameters) == ["data", "task", "model", "objective", "training", "evaluation", "export"]
-    assert parameters["data"]["source"] == {"kind": "digits"}
+    assert parameters["data"]["source"] == {"kind": "digits", "target": "none"}
     assert "extractor" not in parameters["evaluation"]
     assert RunConfig.model_validate(parameters) == RunConfig()
 
@@ -29,7 +29,7 @@ def test_a_size_that_the_network_cannot_reach_is_refused_before_anything_is_buil
     with pytest.raises(ValidationError) as caught:
         RunConfig.model_validate({"data": {"size": size}})
     [line] = problems(caught.value)
-    assert "dcgan serves images of 16 to 1024 pixels a side in steps of 4" in line
+    assert "data.size: dcgan serves images of 16 to 1024 pixels a side in steps of 4" in line
     assert line.endswith(f"Received: size={size}x{size}")
 
 

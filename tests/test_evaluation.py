@@ -9,9 +9,10 @@ from ganlib.evaluation import EvaluationConfig, Reference, Statistics, measure_r
 from ganlib.evaluation.extractors import Classifier, FittedExtractor
 from ganlib.evaluation.galleries import save_sheets
 from ganlib.evaluation.measures import catalogue
-from ganlib.evaluation.notes import note_reference
+from ganlib.evaluation.notes import note_reference, note_scores
 from ganlib.evaluation.reference import versions
 from ganlib.evaluation.sample import Sample
+from ganlib.evaluation.scores import Score
 from ganlib.tasks import Sheet
 
 
@@ -214,6 +215,7 @@ def test_class_scores_have_floors_of_the_same_number_of_real_images(reference):
     [
         (0.9, 0.1, 16, []),
         (0.3, 0.1, 16, ["has hardly learned"]),
+        (0.61, 0.2, 16, ["is weak (test accuracy 0.610, chance 0.200)"]),
         (0.9, 0.9, 16, ["has hardly learned"]),
         (1.0, 1.0, 16, ["has hardly learned"]),
         (0.1, 0.1, 15, ["With 15 images and 16 features", "has hardly learned"]),
@@ -225,6 +227,25 @@ def test_a_doubtful_reference_has_a_note(accuracy, chance, count, expected):
     notes = note_reference(Reference(extractor, statistics, sample, sample, {}), count)
     assert len(notes) == len(expected)
     assert all(words in note for words, note in zip(expected, notes, strict=True))
+
+
+def test_classes_that_are_missing_by_more_than_chance_are_noted(reference):
+    predicted = reference.test.probabilities.argmax(axis=1)
+    scores = reference.score(reference.test)
+    assert note_scores(scores, reference.test, reference) == []
+    without = reference.test.take(~np.isin(predicted, [3, 7]))
+    [note] = note_scores(scores, without, reference)
+    assert note.startswith(f"Classes that the classifier finds in real images but in none of {len(without)} ")
+    assert "ones: 2 of 10, such as 3. " in note
+    assert note_scores(scores, without.first(20), reference) == []  # too few to say so
+
+
+def test_copies_are_noted_if_they_are_more_than_chance(reference):
+    scores = reference.score(reference.test)
+    for value, count in ((0.1, 0), (0.3, 1)):
+        copies = Score("memorised_pixels", value, 0.05, "", 0.03, 0.03)
+        notes = note_scores([*scores, copies], reference.test, reference)
+        assert ["generated images repeat training images" in note for note in notes] == [True] * count
 
 
 def test_chance_is_the_share_of_the_most_frequent_class(digits, reference):

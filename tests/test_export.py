@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,7 @@ def test_too_few_images_for_neighbours_are_scored_without_them(trained, digits, 
     few = evaluate(trained, digits, reference, EvaluationConfig(samples=5), tmp_path / "few")
     assert "fd_digits_classifier" in few.values
     assert "coverage_digits_classifier" not in few.values
+    assert [note for note in few.notes if note.startswith("Without precision, recall, density, coverage: they need 6 ")]
     assert "kd_digits_classifier" in few.values
 
 
@@ -212,6 +214,20 @@ def labelled(digits, reference, tmp_path_factory):
         )
         scores = evaluate(model, digits, reference, EvaluationConfig(samples=60), place / "scores")
         return model, scores, export(model, scores, ExportConfig(), place / "exported"), uri
+
+
+def test_the_example_of_the_readme_saves_images_with_and_without_classes(exported, labelled, tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    [example] = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    [run] = re.findall(r'"(runs/[^"/]+)/model/saved_model"', example)
+    assert f"\n  model     {run}/model\n" in readme  # what `make run` printed
+    for folder, label in ((labelled[2].folder, ', "label": tf.constant(3, tf.int64)'), (exported.folder, "")):
+        place = tmp_path / ("with" if label else "without")
+        (place / run).mkdir(parents=True)
+        (place / run / "model").symlink_to(folder)
+        monkeypatch.chdir(place)
+        exec(example if label else example.replace(', "label": tf.constant(3, tf.int64)', ""), {})
+        assert sorted(path.name for path in place.glob("*.png")) == [f"{number:03}.png" for number in range(100)]
 
 
 def test_a_class_can_be_asked_for_wherever_images_are_drawn(labelled):

@@ -46,6 +46,22 @@ def killed(word: str):
     os.kill(os.getpid(), 9)
 
 
+def saves(word: str):
+    import os
+    import signal
+    import sys
+    import time
+
+    def save(number, frame):
+        time.sleep(0.5)
+        print("saved", word, flush=True)
+        sys.exit(1)
+
+    signal.signal(signal.SIGTERM, save)
+    os.kill(int(os.environ["RUNNER"]), signal.SIGINT)  # as Ctrl-C does
+    time.sleep(60)
+
+
 def run(function, tmp_path):
     """Runs a function as a step."""
     component = dsl.component(function, base_image="python", install_kfp_package=False)
@@ -104,6 +120,13 @@ def test_each_step_is_a_process_of_its_own_with_the_environment_of_now(steps, mo
 def test_a_step_that_ends_badly_has_its_exit_code_and_the_next_one_runs(steps, tmp_path, capsys):
     assert [run(function, tmp_path) for function in (fails, breaks, killed, told)] == [3, 1, -9, 0]
     assert "LookupError: here" in capsys.readouterr().out
+
+
+def test_an_interrupted_step_may_finish_what_it_saves(steps, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("RUNNER", str(os.getpid()))
+    with pytest.raises(KeyboardInterrupt):
+        run(saves, tmp_path)
+    assert "saved here" in capsys.readouterr().out
 
 
 def test_steps_run_as_usual_when_the_process_is_gone(steps, tmp_path, capsys):

@@ -90,7 +90,7 @@ def test_values_beyond_white_and_black_are_clipped(resize):
     edge = np.zeros((1, 12, 20, 1), np.uint8)
     edge[:, :, 10:] = 255
     examples = tf.data.Dataset.from_tensors({"images": edge, "labels": [0]})
-    [batch] = shuffling.jitter(examples, 1, factor=1.5, crop=(18, 30), resize=resize, seed=0, start=0)
+    [batch] = shuffling.jitter(examples, 1, factor=1.5, crop=(18, 30), resize={"images": resize}, seed=0, start=0)
     expected = np.asarray(Image.fromarray(edge[0, ..., 0]).resize((30, 18), Image.Resampling[resize.upper()]), int)
     assert np.abs(batch["images"][0, ..., 0] - expected).max() <= 1
     assert {0, 255} < set(np.unique(expected))
@@ -221,6 +221,10 @@ def test_the_programs_global_seed_has_no_say(prepared):
         (
             {"size": [48, 80], "crop": [80, 48]},
             r"no larger than the images.*data.crop=\(80, 48\), data.size=\(48, 80\)",
+        ),
+        (
+            {"target_resize": "nearest"},
+            "only for pairs of images. Received: data.target_resize=nearest, data.source=digits",
         ),
         ({"jitter": 1.01}, "adds at least a pixel to 28. Received: data.jitter=1.01"),
     ],

@@ -191,6 +191,23 @@ def test_many_pictures_beside_folders_mean_that_these_are_no_classes(tmp_path):
     assert listing.notes == ("no classes, since 10 of 30 images have no label, such as 0.png",)
 
 
+@pytest.mark.parametrize("loose", [1, 10])
+@pytest.mark.parametrize("folder", ["cat", "data/cat"])
+def test_pictures_beside_the_only_folder_mean_that_it_is_no_class(tmp_path, loose, folder):
+    top = folder.removesuffix("cat")
+    listing = alike(tmp_path, folders(folder) | {f"{top}{number}.png": PNG for number in range(loose)})
+    assert (len(listing.entries), listing.classes, listing.ignored) == (10 + loose, (), ())
+    assert listing.notes == (f"no classes, since {folder} is the only folder beside the images",)
+
+
+def test_folders_without_files_are_named(tmp_path):
+    [source, *_] = write(tmp_path, folders("cat", "dog"))
+    for name in ("bird", "fish", ".git/objects"):
+        (Path(source.path) / name).mkdir(parents=True)
+    listing = source.listing()
+    assert (listing.ignored_count, listing.notes) == (0, ("2 folders without files, such as bird",))
+
+
 def test_pictures_beside_a_folder_for_testing_are_for_training(tmp_path):
     listing = alike(tmp_path, folders(".", "test"))
     assert {entry.name.rpartition("/")[0] for entry in listing.entries if entry.split == "test"} == {"test"}
@@ -535,10 +552,13 @@ def test_many_classes_are_shortened_and_the_smallest_is_always_shown(tmp_path):
 def test_sizes_are_shown_from_the_smallest_to_the_largest_despite_damage(tmp_path):
     for index, size in enumerate([(9, 30), (100, 50), (20, 20)]):
         Image.new("L", size).save(tmp_path / f"{index}.png")
-    (tmp_path / "3.png").write_bytes(b"x")
-    with warnings.catch_warnings(action="error"):
-        *_, sizes = described(ImageFolder(path=str(tmp_path)).listing())
-    assert sizes == "sizes 9x30 to 100x50, grey (3 checked); 1 of 4 checked images cannot be read; values 0..255"
+    cut = tmp_path / "3.png"
+    for data, reason in ((b"x", "not an image"), (PNG[:-60], "Truncated File Read")):
+        cut.write_bytes(data)
+        with warnings.catch_warnings(action="error"):
+            *_, sizes = described(ImageFolder(path=str(tmp_path)).listing())
+        broken = f"1 of 4 checked images cannot be read, such as 3.png (unreadable: {reason})"
+        assert sizes == f"sizes 9x30 to 100x50, grey (3 checked); {broken}; values 0..255"
 
 
 def test_the_words_of_a_name_define_its_role():

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from ganlib import tracking
+from ganlib.data import Archive
 from pipelines import settings
 from pipelines.gan_training import compile_pipeline
 from pipelines.local import runner
@@ -389,7 +390,11 @@ def test_paths_of_a_source_become_absolute_and_a_changed_folder_another_fingerpr
         Image.new("L", (16, 16), index).save(folder / f"{index}.png")
     config = settings.resolve(
         chosen=[],
-        assignments=["data.source={kind: image_folder, path: images, test_fraction: 0.5}", "data.size=16"],
+        assignments=[
+            "data.source={kind: image_folder, path: images, test_fraction: 0.5}",
+            "data.size=16",
+            "training.batch_size=2",
+        ],
     )
     first = runner._complete_config(config, name="first", home=tmp_path / "home")
     assert first.data.source.path == str(folder.resolve())
@@ -416,4 +421,5 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
 def test_an_address_of_a_source_stays_as_it_is(address):
-    assert runner._locate("path", address) == address
+    source = Archive(path=address)
+    assert source.with_absolute_paths() == source

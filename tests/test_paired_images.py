@@ -263,21 +263,26 @@ def test_halves_of_16_bits_share_one_range(tmp_path):
     assert "The targets use 0% of 0..255, 0..1." in dataset.notes
 
 
-def test_labels_in_a_map_are_not_mixed_by_resizing_with_nearest(tmp_path):
+@pytest.mark.parametrize("filters", [{"resize": "nearest"}, {"resize": "lanczos", "target_resize": "nearest"}])
+def test_labels_in_a_map_are_not_mixed_by_resizing_with_nearest(tmp_path, filters):
     """Neither by the preparation nor by the jitter."""
     labels = np.array([[0, 0, 255], [0, 200, 30], [90, 0, 0], [255, 255, 0]], np.uint8)
+    photos = []
     for split in ("train", "test"):
         for index in range(8):
             photo = noise(index + 50 * len(split), (40, 64, 3))
+            photos.append(Image.fromarray(photo[:, 3:60]))  # the centre of 12 to 17
             areas = labels[np.random.default_rng(index).integers(0, 4, (10, 16))].repeat(4, 0).repeat(4, 1)
             save(tmp_path / f"pictures/{split}/{index}.png", np.concatenate([photo, areas], axis=1))
     source = PairedImages(path=str(tmp_path / "pictures"))
-    config = config_of(source, size=[12, 17], resize="nearest", jitter=1.3, flip=True)
+    config = config_of(source, size=[12, 17], jitter=1.3, flip=True, **filters)
     dataset = prepare(config, tmp_path / "dataset")
     [batch] = dataset.batches(batch_size=8, seed=1).take(1)
     for targets in (pairs(dataset)[1], batch["targets"].numpy()):
         colours = {tuple(colour) for colour in targets.reshape(-1, 3).tolist()}
         assert colours == {tuple(colour) for colour in labels.tolist()}
+    nearest = {np.asarray(picture.resize((17, 12), Image.Resampling.NEAREST)).tobytes() for picture in photos}
+    assert ({image.tobytes() for image in pairs(dataset)[0]} <= nearest) == (filters["resize"] == "nearest")
 
 
 @pytest.mark.parametrize("changes", [{"fit": "pad"}, {"size": [8, 11]}, {"size": [31, 9], "fit": "pad"}, {"size": 8}])

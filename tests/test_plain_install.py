@@ -56,7 +56,7 @@ def test_it_compiles_every_preset(installed, tmp_path):
     presets = [path.stem for path in (Path(__file__).parent.parent / "pipelines" / "presets").glob("*.yaml")]
     assert len(presets) == 12
     for preset in presets:
-        words = ["--set", "data.source.path=/data/images"] if preset in ("fashion_mnist", "folder") else []
+        words = ["--set", "data.source.path=gs://data/images"] if preset in ("fashion_mnist", "folder") else []
         done = call(installed, "compile", "--preset", preset, *words, "-o", f"{preset}.yaml", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         spec = yaml.safe_load((tmp_path / f"{preset}.yaml").read_text(encoding="ascii"))

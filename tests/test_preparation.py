@@ -97,8 +97,8 @@ def test_unusable_images_are_skipped_by_name_with_their_reason(mixed, tmp_path, 
     assert dataset.manifest["ignored_files"] == 1
     assert dataset.summary["skipped"] == 5
     out = capsys.readouterr().out
-    assert "skipped 5 of 34 images: " in out
-    assert sum(f"{name} ({reason}" in out for name, reason in SKIPPED.items()) == 3
+    [line] = [line for line in out.splitlines() if line.startswith("skipped 5 of 34 images: ")]
+    assert sum(f"{name} ({reason}" in line for name, reason in SKIPPED.items()) == 3
 
 
 def test_what_a_conversion_loses_is_counted(mixed, tmp_path):
@@ -111,15 +111,17 @@ def test_what_a_conversion_loses_is_counted(mixed, tmp_path):
     }
 
 
-def test_too_many_unusable_images_fail_the_step_in_one_line_and_leave_nothing(mixed, tmp_path):
+def test_too_many_unusable_images_fail_the_step_in_one_line_and_leave_only_their_list(mixed, tmp_path):
     with pytest.raises(ValueError, match=r"5 of 34 images cannot be used: ") as caught:
         prepare(config_of(mixed), tmp_path / "out" / "dataset")
     text = str(caught.value)
     assert "\n" not in text
     assert sum(f"{name} ({reason}" in text for name, reason in SKIPPED.items()) == 3
     assert "), .... Expected" in text
-    assert text.endswith("at most data.max_unusable. Received: max_unusable=0.05, share=0.147")
-    assert os.listdir(tmp_path / "out") == []
+    place = tmp_path / "out" / "dataset-skipped.json"
+    assert text.endswith(f"at most data.max_unusable. Received: max_unusable=0.05, share=0.147, all='{place}'")
+    assert {item["name"] for item in json.loads(place.read_text())} == SKIPPED.keys()
+    assert os.listdir(tmp_path / "out") == [place.name]
 
 
 @pytest.mark.parametrize(("allowed", "passes"), [(0.5, True), (0.49, False), (0.0, False), (1.0, True)])
@@ -337,7 +339,7 @@ def test_a_failure_leaves_the_old_data_as_it_was(tmp_path):
     with pytest.raises(ValueError, match="cannot be used"):
         prepare(config_of(folder), tmp_path / "dataset")
     assert files_of(tmp_path / "dataset") == before
-    assert sorted(os.listdir(tmp_path)) == ["dataset", "images"]
+    assert sorted(os.listdir(tmp_path)) == ["dataset", "dataset-skipped.json", "images"]
 
 
 def test_progress_is_shown_up_to_the_last_image(tmp_path, capsys):
@@ -398,7 +400,7 @@ def test_the_share_of_unusable_images_is_of_those_that_were_read(tmp_path):
         prepare(config, tmp_path / "dataset")
     bad, read = (int(word) for word in str(caught.value).split()[:3:2])
     assert read == 12 + bad + 4
-    assert str(caught.value).endswith(f"share={bad / read:.3f}")
+    assert f", share={bad / read:.3f}, all=" in str(caught.value)
 
 
 def test_progress_goes_up_to_the_end_where_too_few_images_are_usable(tmp_path, capsys, monkeypatch):

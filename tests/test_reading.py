@@ -15,7 +15,7 @@ from strange_images import Deadly, Failing, Leaving, Plain, Slow
 from ganlib.data import DataConfig, ImageFolder, image_chunks, prepare, reading, worker_pool
 from ganlib.data.reading import Reader
 
-SHAPE = image_chunks.ConformOptions(8, "grey", "crop", "bicubic", 8)
+SHAPE = image_chunks.ConformOptions((8, 8), "grey", "crop", "bicubic", 8)
 TESTS = Path(__file__).parent
 # Without a main guard: importing this script again would prepare again.
 SCRIPT = """
@@ -46,7 +46,7 @@ def tell():
     print(*(child.pid for child in found), flush=True)
 threading.Thread(target=tell, daemon=True).start()
 chunks = [[(Plain(), None)]] * 2 + [[(Slow(seconds=0.2), None)]] * 1000
-with reading.Reader(image_chunks.ConformOptions(8, "grey", "crop", "bicubic", 8), ()) as reader:
+with reading.Reader(image_chunks.ConformOptions((8, 8), "grey", "crop", "bicubic", 8), ()) as reader:
     for _ in reader.prepare_chunks(chunks, total=len(chunks)):
         pass
 """

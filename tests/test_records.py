@@ -133,7 +133,7 @@ def test_a_batch_of_the_whole_split_is_possible_and_a_larger_one_is_refused(data
     (images, labels), (_, later) = map(parts, dataset.batches(batch_size=COUNT, seed=0, **batches.memory).take(2))
     assert images.shape == (COUNT, 8, 8, 3)
     assert sorted(labels.numpy()) == sorted(later.numpy()) == list(range(COUNT))
-    with pytest.raises(ValueError, match=r"at least one batch of training images, 54. Received: images=53"):
+    with pytest.raises(ValueError, match=r"at least training\.batch_size=54 training images\. Received: images=53"):
         dataset.batches(batch_size=COUNT + 1, seed=0, **batches.memory)
 
 

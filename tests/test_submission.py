@@ -434,7 +434,10 @@ def test_a_request_that_starts_a_run_is_sent_once_even_if_no_answer_comes(kfp, r
         (["--argument", "training=[1]"], ["training: expected an object. ", "Received: training=[1]"]),
         (["--argument", "training={"], ["the value is not JSON: ", "Received: --argument 'training={'"]),
         (["--argument", "training"], ["expected name=JSON. ", "Received: --argument 'training'"]),
-        (["--argument", 'training={"stps": 5}'], ["training.stps: unknown option. ", "Received: stps=5"]),
+        (
+            ["--argument", 'training={"stps": 5}'],
+            ["training.stps: unknown option (did you mean steps?). ", "Received: stps=5"],
+        ),
         (["--argument", 'training={"steps": "x"}'], ["training.steps: ", "Received: steps='x'"]),
         (["--set", "training.steps=0"], ["training.steps: ", "Received: steps=0"]),
         (["--set", "platform=vertex"], ["submit does not support Vertex AI. ", "Received: platform=vertex"]),

@@ -95,6 +95,17 @@ def test_of_kfps_own_lines_those_remain_that_say_which_step_begins_or_what_is_un
     ]
 
 
+def test_why_a_step_failed_is_left_to_the_last_line_of_the_command():
+    begins, dashes = "18:49:38.379 - INFO - Executing task 'train-gan'\n", "-" * 20
+    own = "    error: train_gan: expected more\n    error: train_gang is another word\n    \n\n"
+    task, status = "\x1b[96m'train-gan'\x1b[0m", "\x1b[91mFAILURE\x1b[0m"
+    ends = f"18:49:52.774 - ERROR - Task {task} finished with status {status}\n{dashes}\n"
+    file, terminal = written(begins, own, ends)
+    assert "error: train_gan: expected more" in file
+    assert "FAILURE" in file
+    assert terminal.splitlines() == ["", "18:49:38  train_gan", "error: train_gang is another word"]
+
+
 def test_the_dump_of_a_steps_inputs_is_left_out_up_to_its_end():
     dump = "".join(f"    {line}\n" for line in DUMP.splitlines())
     file, terminal = written(dump, "    train 10%\n")

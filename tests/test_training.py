@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,9 @@ from ganlib import storage
 from ganlib.models import Dcgan
 from ganlib.objectives import Minimax, NonSaturating
 from ganlib.training import Adam, TrainConfig, TrainedModel, TrainingDiverged, train
+from ganlib.training.callbacks import SaveSamples
 from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.interruption import Interruption
 from ganlib.training.schedules import ema_decay, learning_rate_factor
 from ganlib.training.strategy import resolve_strategy
 from ganlib.training.trainer import Trainer
@@ -215,6 +219,53 @@ def test_a_home_of_another_run_is_refused(digits, reference, tmp_path, home):
     other = dataclasses.replace(reference, facts={**reference.facts, "reference_split": "test"})
     with pytest.raises(ValueError, match=r"evaluation\.reference_split was 'train'\. Take another run name"):
         run(digits, other, tmp_path / "b", home=str(home))
+
+
+def test_a_home_without_a_checkpoint_is_no_other_run(digits, reference, tmp_path, home, capsys):
+    """What the other run recorded must not appear in the new one, nor in its MLflow run."""
+    for path in (home / "checkpoints").glob("step-*.npz"):
+        path.unlink()
+    before = storage.read_json(home / "tracking.json")["key"]
+    model = run(digits, reference, tmp_path / "b", home=str(home), steps=6, objective=Minimax())
+    assert "left no checkpoint; this one replaces it" in capsys.readouterr().out
+    assert model.facts["last_step"] == 6
+    assert [row["step"] for row in storage.read_lines(home / "history.jsonl")] == [3, 4, 6]
+    assert storage.read_json(home / "tracking.json")["key"] != before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_an_interrupted_run_saves_a_checkpoint_before_any_is_due(
+    digits, reference, tmp_path, plain, monkeypatch, number, capsys
+):
+    settings = {"home": str(tmp_path / "home"), "checkpoint_every": 100}
+    save = SaveSamples.__call__
+
+    def interrupt(self, step, row, state):
+        save(self, step, row, state)
+        if step == 0:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    monkeypatch.setattr(SaveSamples, "__call__", interrupt)
+    with pytest.raises(RuntimeError, match=r"^interrupted at step 4; the same command resumes from there$"):
+        run(digits, reference, tmp_path / "a", **settings)
+    assert signal.getsignal(number) is handler
+    assert "received; training ends after a checkpoint" in capsys.readouterr().out
+    monkeypatch.setattr(SaveSamples, "__call__", save)
+    resumed = run(digits, reference, tmp_path / "b", **settings)
+    assert "train: resumes from step 4" in capsys.readouterr().out
+    assert all((a == b).all() for a, b in zip(weights(plain[0]), weights(resumed), strict=True))
+
+
+def test_a_second_ctrl_c_ends_at_once(capsys):
+    with Interruption() as interruption:
+        assert not interruption
+        for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and the runner send them
+            signal.raise_signal(number)
+        assert interruption
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert capsys.readouterr().out.count("received") == 1
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(digits, reference, tmp_path, plain, home, capsys):

@@ -388,7 +388,7 @@ def test_images_of_8_bits_are_not_decoded_to_find_the_range(tmp_path):
 
     listing = listing_of([None] * 3)
     shut = Listing(listing.entries, (), lambda _: Shut(None))
-    assert value_survey.survey(shut) == (None, 0, 3, None, 0, (0.0, 0.0))
+    assert value_survey.survey(shut) == (None, 0, 3, None, 0, (0.0, 0.0), None)
 
 
 def test_no_more_images_are_sampled_than_stated():

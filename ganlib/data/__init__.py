@@ -6,7 +6,7 @@ from etils import epy
 with epy.lazy_api_imports(globals()):
     from ganlib.data.archive import Archive
     from ganlib.data.arrays import Arrays
-    from ganlib.data.base import DataSource
+    from ganlib.data.base import DataSource, Listing
     from ganlib.data.config import AnySource, DataConfig
     from ganlib.data.description import describe, print_description
     from ganlib.data.digits import Digits
@@ -27,6 +27,7 @@ __all__ = [
     "Digits",
     "ImageFolder",
     "Images",
+    "Listing",
     "PairedImages",
     "PreparedDataset",
     "describe",

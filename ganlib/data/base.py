@@ -6,8 +6,9 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
+from ganlib import storage
 from ganlib.data.locations import ImageLocation
 from ganlib.schema import Config
 
@@ -123,9 +124,24 @@ class DataSource(Config):
 
     @property
     def locations(self) -> dict[str, str]:
-        """The paths and addresses that the source reads, by the names of their fields."""
+        """The paths and addresses that are read, by the name of their field."""
         values = {name: getattr(self, name, None) for name in ("path", "labels", "target_path")}
         return {name: value for name, value in values.items() if value is not None}
+
+    def with_absolute_paths(self) -> Self:
+        """Returns the source with absolute paths; addresses are unchanged.
+
+        Raises:
+            ValueError: A path does not exist.
+        """
+        paths = {}
+        for name, location in self.locations.items():
+            if not storage.is_remote(location):
+                try:
+                    paths[name] = str(storage.fetch(location).resolve())
+                except ValueError as error:
+                    raise ValueError(f"data.source.{name}: {error}") from error
+        return self.model_copy(update=paths)
 
     @abstractmethod
     def listing(self) -> Listing:

@@ -58,6 +58,8 @@ class DataConfig(Config):
     """How an image of another shape is made to fit: crop its centre, or pad it with black."""
     resize: Resize = "bicubic"
     """Filter for resizing. All filters but nearest antialias when they shrink an image."""
+    target_resize: Resize | None = None
+    """Filter for resizing the targets of pairs, such as `nearest` for maps of labels. Default: as for images."""
     min_side: int = Field(default=8, ge=1)
     """Images with a side shorter than this are skipped, in pixels."""
     value_range: tuple[float, float] | None = None
@@ -100,6 +102,15 @@ class DataConfig(Config):
             raise ValueError(
                 f"expected data.jitter=1.0, or one that adds at least a pixel to {max(height, width)}. "
                 f"Received: data.jitter={self.jitter}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_targets(self) -> DataConfig:
+        if self.target_resize is not None and not isinstance(self.source, PairedImages):
+            raise ValueError(
+                "expected data.target_resize only for pairs of images. "
+                f"Received: data.target_resize={self.target_resize}, data.source={self.source.kind}"
             )
         return self
 

@@ -221,7 +221,7 @@ def conform_pair(
     size: tuple[int, int],
     colour: Colour,
     fit: Fit,
-    resize: Resize,
+    resize: tuple[Resize, Resize],
     min_side: int,
     values: tuple[ValueRange | None, ValueRange | None],
     stats: tuple[ImageStats, ImageStats],
@@ -233,7 +233,7 @@ def conform_pair(
         size: Height and width of the results in pixels.
         colour: Grey or RGB.
         fit: Crop the centre to the shape of the result, or pad with black.
-        resize: Filter; all but `nearest` antialias when they shrink an image.
+        resize: Filters for the image and for its target; all but `nearest` antialias when they shrink an image.
         min_side: Smallest usable side of the originals, in pixels.
         values: Ranges of values of all images and of all targets.
         stats: Statistics to add the two originals to.
@@ -254,7 +254,7 @@ def conform_pair(
         remarks += lost if name == "input" else [f"{TARGET_REMARK}{remark}" for remark in lost]
     for loaded, image, stats_of_set in zip(both, images, stats, strict=True):
         stats_of_set.add(loaded, image)
-    return [fit_size(image, size=size, fit=fit, resize=resize) for image in images], remarks
+    return [fit_size(image, size=size, fit=fit, resize=own) for image, own in zip(images, resize, strict=True)], remarks
 
 
 def fit_size(image: Image.Image, *, size: tuple[int, int], fit: Fit, resize: Resize) -> Image.Image:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from etils import epy
 
 from ganlib.data.base import Listing
+from ganlib.data.loading import UnusableImageError, load
+from ganlib.data.names import shorten
 from ganlib.data.value_survey import Survey
 from ganlib.remote.file import RemoteError
 
 with epy.lazy_imports():
     from PIL import Image
 
-SAMPLE_SIZE = 10  # number of images that are opened for their sizes
+SAMPLE_SIZE = 10  # number of images that are decoded for their sizes
 GREY = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")  # modes of Pillow
 SHOWN_CLASSES = 5
 MAX_LETTERS = 30  # of a class name
@@ -23,7 +25,7 @@ MAX_LETTERS = 30  # of a class name
 def describe(listing: Listing, survey: Survey, *, with_splits: bool = True) -> list[str]:
     """Returns what the user should check: counts of splits and classes, then ignored files, sizes and values.
 
-    A few images are opened for their sizes. Those that cannot be opened are only counted here.
+    A few images are decoded for their sizes. Of those that cannot be, one is named.
 
     Args:
         listing: The listing of a source.
@@ -69,21 +71,25 @@ def _classes(listing: Listing) -> str:
 def _sizes(listing: Listing) -> list[str]:
     """Returns the sizes of some images, taken at even distances from the listing, and whether they are grey."""
     total = len(listing.entries)
-    sizes, grey, unreadable = [], 0, 0
+    sizes, grey, unreadable = [], 0, []
     for index in sorted({number * total // SAMPLE_SIZE for number in range(SAMPLE_SIZE)}) if total else []:
         try:
-            image = listing.read(index)
-            if isinstance(image, Image.Image):
-                size, is_grey = image.size, image.mode in GREY
-            else:
-                size, is_grey = (image.shape[1], image.shape[0]), image.ndim == 2 or image.shape[2] == 1
-            sizes.append(size)
-            grey += is_grey
+            image = load(listing.locate(index).open).source
         except RemoteError:
             raise
-        except Exception:  # noqa: BLE001  # Pillow raises almost anything; the preparation reports the reason
-            unreadable += 1
-    broken = [f"{unreadable} of {len(sizes) + unreadable} checked images cannot be read"] if unreadable else []
+        except (UnusableImageError, OSError, MemoryError) as error:
+            unreadable.append(f"{shorten(listing.entries[index].name)} ({error})")
+            continue
+        if isinstance(image, Image.Image):
+            size, is_grey = image.size, image.mode in GREY
+        else:
+            size, is_grey = (image.shape[1], image.shape[0]), image.ndim == 2 or image.shape[2] == 1
+        sizes.append(size)
+        grey += is_grey
+    broken = []
+    if unreadable:
+        count = f"{len(unreadable)} of {len(sizes) + len(unreadable)}"
+        broken.append(f"{count} checked images cannot be read, such as {unreadable[0]}")
     if not sizes:
         return broken
     kinds = {0: "in colour", len(sizes): "grey"}.get(grey, f"{grey} of them grey")

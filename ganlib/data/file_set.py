@@ -21,6 +21,7 @@ class FileSet:
         status: Returns the size of a file in bytes, and the time of its last change in nanoseconds or 0.
         ignored: Other visible files, which are not used.
         descriptors: Descriptors of open files that the locations refer to.
+        notes: Other remarks for the user.
     """
 
     names: Iterable[str]
@@ -29,6 +30,7 @@ class FileSet:
     status: Callable[[str], tuple[int, int]]
     ignored: tuple[IgnoredFiles, ...] = ()
     descriptors: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def listing(self, *, test_fraction: float) -> Listing:
         """Lists the images by splits and classes.
@@ -51,6 +53,6 @@ class FileSet:
             lambda index: self.locate(paths[index]),
             files=self.descriptors,
             ignored=(*layout.ignored, *self.ignored),
-            notes=layout.notes,
+            notes=(*layout.notes, *self.notes),
             drawn=layout.drawn,
         )

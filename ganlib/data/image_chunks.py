@@ -48,6 +48,7 @@ class ConformOptions(NamedTuple):
     values: ValueRange | None = None
     paired: bool = False
     target_values: ValueRange | None = None
+    target_resize: Resize | None = None
 
 
 class ChunkResult(NamedTuple):
@@ -107,7 +108,7 @@ def _conform(
             size=options.size,
             colour=options.colour,
             fit=options.fit,
-            resize=options.resize,
+            resize=(options.resize, options.target_resize or options.resize),
             min_side=options.min_side,
             values=(options.values, options.target_values),
             stats=stats,

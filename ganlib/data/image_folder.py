@@ -12,7 +12,7 @@ from ganlib import storage
 from ganlib.data.base import DataSource, IgnoredFiles, Listing
 from ganlib.data.file_set import FileSet
 from ganlib.data.locations import BucketObject, File
-from ganlib.data.names import shorten, to_printable
+from ganlib.data.names import is_hidden, shorten, to_printable
 
 
 class ImageFolder(DataSource):
@@ -71,7 +71,7 @@ def folder_files(path: str) -> FileSet:
     def locate(name: str) -> File:
         return File(files.paths[name])
 
-    return FileSet(files.paths, str(root), locate, status, tuple(files.ignored))
+    return FileSet(files.paths, str(root), locate, status, tuple(files.ignored), notes=tuple(files.notes))
 
 
 def _bucket_files(address: str) -> FileSet:
@@ -104,6 +104,7 @@ class _FolderFiles:
         self.paths: dict[str, str] = {}
         self._links: list[str] = []
         self._unreadable: list[str] = []
+        self._empty: list[str] = []
         self._top = os.path.join(root, "")  # noqa: PTH118  # ends with one separator
         folders = [str(root)]
         while folders:
@@ -116,6 +117,10 @@ class _FolderFiles:
             )
             if names
         ]
+        self.notes = []
+        if self._empty:
+            empty = IgnoredFiles(len(self._empty), "folder", "without files", shorten(min(self._empty)))
+            self.notes.append(str(empty))
 
     def _folders(self, folder: str) -> list[str]:
         """Records the files of a folder and returns its subfolders."""
@@ -129,6 +134,8 @@ class _FolderFiles:
             raise ValueError(
                 f"a folder that cannot be listed: {error.strerror}. Received: path={shorten(folder)!r}"
             ) from error
+        if not entries and not is_hidden(name := self._name(folder)):
+            self._empty.append(name)
         inner = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -13,11 +13,12 @@ from ganlib.data.base import IgnoredFiles, Split, assign_splits
 from ganlib.data.kinds import FIRST_BYTES, are_images, count_by_suffix
 from ganlib.data.labels import FileLabels, read_labels, sort_classes
 from ganlib.data.locations import FileLocation
-from ganlib.data.names import is_hidden, shorten
+from ganlib.data.names import common_folder, is_hidden, shorten
 from ganlib.data.split_names import Role, SplitName, folder_role, is_generic_name, split_folders
 
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".7z", ".rar")
 SHOWN_PACKED = 3
+ONE_FOLDER = "no classes, since {} is the only folder beside the images"
 STRAYS = 0.05  # share of images that may be outside of the folders of splits or classes; one image always may
 
 
@@ -116,6 +117,7 @@ class _Arrangement:
             images = self._merge_validation(_without_common_folders(images))
         images, classes, labels = self._assign_classes(images)
         if self.ignored and not classes and not self._has_splits:  # then there is no reason to ignore images
+            self.notes.append(ONE_FOLDER.format(shorten(self.top.rstrip("/"))))
             (self.top, names), self.ignored = self._all_below, []
             images, labels = _as_images(names), [None] * len(names)
         if self._label_files:
@@ -220,6 +222,8 @@ class _Arrangement:
         if len(names) < 2:
             if self._labels:
                 self.notes.append(f"no classes, since {self._labels.files[0]} has {len(names) or 'none'}")
+            elif names and "" in labels:
+                self.notes.append(ONE_FOLDER.format(shorten(self.top + min(names))))
             return images, (), [None] * len(images)
         tests = [image for image in images if image.split == "test"]
         if tests and not any(self._labels_of(tests)):
@@ -261,10 +265,10 @@ def _without_common_folders(images: list[_Image]) -> list[_Image]:
     below = {split: [image.below for image in images if image.split == split] for split in splits}
     for split, paths in below.items():
         others = [path for other, those in below.items() if other != split for path in those]
-        while (folder := _common_folder(paths)) and (_is_split(folder, split) or _is_not_class(folder, others)):
+        while (folder := common_folder(paths)) and (_is_split(folder, split) or _is_not_class(folder, others)):
             paths[:] = [path.partition("/")[2] for path in paths]
     deep = [paths for paths in below.values() if any("/" in path for path in paths)]
-    while _common_folder([path for paths in deep for path in paths]):
+    while common_folder([path for paths in deep for path in paths]):
         for paths in deep:
             paths[:] = [path.partition("/")[2] for path in paths]
     next_path = {split: iter(paths) for split, paths in below.items()}
@@ -279,12 +283,6 @@ def _is_split(folder: str, split: SplitName) -> bool:
 def _is_not_class(folder: str, others: list[str]) -> bool:
     """Returns whether a folder has a generic name, such as `images`, that is not a class of the other splits."""
     return is_generic_name(folder) and not any(path.startswith(f"{folder}/") for path in others)
-
-
-def _common_folder(paths: list[str]) -> str:
-    """Returns the first folder of the paths if all share it, otherwise an empty string."""
-    start = paths[0][: paths[0].find("/") + 1] if paths else ""
-    return start[:-1] if all(path.startswith(start) for path in paths) else ""
 
 
 def _others(visible: list[str], verdicts: list[bool], labels: FileLabels | None) -> list[IgnoredFiles]:

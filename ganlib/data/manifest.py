@@ -30,7 +30,19 @@ with epy.lazy_imports():
 
 PREVIEW_IMAGES = 64
 SHOWN_REASONS = 3
-RECORDED = ("size", "colour", "fit", "resize", "min_side", "train_images", "flip", "jitter", "crop")
+RECORDED = ("size", "colour", "fit", "resize", "target_resize", "min_side", "train_images", "flip", "jitter", "crop")
+
+
+class TooManyUnusableError(ValueError):
+    """A larger share of the images than `data.max_unusable` cannot be used.
+
+    Attributes:
+        skipped: Name and reason of each.
+    """
+
+    def __init__(self, message: str, skipped: list[dict[str, str]]) -> None:
+        super().__init__(message)
+        self.skipped = skipped
 
 
 @dataclass(frozen=True)
@@ -155,9 +167,10 @@ def _check(config: DataConfig, origin: Origin, totals: dict[Split, SplitResult])
     reasons = "; ".join(f"{item['name']} ({item['reason']})" for item in skipped[:SHOWN_REASONS])
     if share > config.max_unusable:
         more = ", ..." if len(skipped) > SHOWN_REASONS else ""
-        raise ValueError(
+        raise TooManyUnusableError(
             f"{unusable} cannot be used: {reasons}{more}. Expected a share of at most "
-            f"data.max_unusable. Received: max_unusable={config.max_unusable}, share={share:.3f}"
+            f"data.max_unusable. Received: max_unusable={config.max_unusable}, share={share:.3f}",
+            skipped,
         )
     for split, total in totals.items():
         if total.count < MIN_IMAGES:

@@ -21,6 +21,12 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part == MAC_FOLDER for part in path.split("/"))
 
 
+def common_folder(paths: list[str]) -> str:
+    """Returns the first folder of the paths if all share it, otherwise an empty string."""
+    start = paths[0][: paths[0].find("/") + 1] if paths else ""
+    return start[:-1] if all(path.startswith(start) for path in paths) else ""
+
+
 def shorten(path: str) -> str:
     """Shortens a long path for a message."""
     return path if len(path) <= MAX_SHOWN else f"{path[:MAX_SHOWN]}..."

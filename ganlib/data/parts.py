@@ -212,6 +212,7 @@ def _fill(
         values[0],
         listing.paired,
         values[1],
+        config.target_resize,
     )
     with Reader(options, listing.files) as reader:
         for (result, path, indices), chunk in zip(work, reader.prepare_chunks(chunks, total=total), strict=True):

@@ -21,7 +21,7 @@ from ganlib.data.config import DataConfig
 from ganlib.data.description import print_description
 from ganlib.data.fingerprints import SIZE
 from ganlib.data.image_chunks import ReadError
-from ganlib.data.manifest import Origin, finish
+from ganlib.data.manifest import Origin, TooManyUnusableError, finish
 from ganlib.data.parts import SplitResult, fingerprints, shard, write
 from ganlib.data.records import PreparedDataset
 from ganlib.data.value_survey import survey
@@ -244,6 +244,10 @@ def _output_folder(output: Path) -> Iterator[Path]:
     try:
         with storage.atomic_folder(output) as folder:
             yield folder
+    except TooManyUnusableError as error:
+        place = output.with_name(f"{output.name}-skipped.json")
+        storage.write_json(place, error.skipped)
+        raise ValueError(f"{error}, all={str(place)!r}") from error
     except (storage.RemoteError, ReadError):  # raised while reading
         raise
     except OSError as error:

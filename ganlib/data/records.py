@@ -231,7 +231,9 @@ class PreparedDataset:
         """
         count = self.count("train")
         if count < batch_size:
-            raise ValueError(f"expected at least one batch of training images, {batch_size}. Received: images={count}")
+            raise ValueError(
+                f"expected at least training.batch_size={batch_size} training images. Received: images={count}"
+            )
         per_epoch, size = count // batch_size, count * int(np.prod(self.image_shape)) * (1 + self.paired)
         if size <= in_memory_bytes:
             batches = shuffling.from_memory(self._in_memory(), batch_size, per_epoch, seed=seed, start=start)
@@ -240,7 +242,9 @@ class PreparedDataset:
             serialized = shuffling.from_files(files, batch_size, per_epoch, read=self._records, seed=seed, start=start)
             batches = serialized.map(lambda records: self._parse(records, batch_size))
         if self.jitter > 1.0 or self.batch_shape != self.image_shape:
-            resize, crop = self.manifest["preparation"].get("resize", "bicubic"), self.batch_shape[:2]
+            preparation, crop = self.manifest["preparation"], self.batch_shape[:2]
+            method = preparation.get("resize", "bicubic")
+            resize = {"images": method, "targets": preparation.get("target_resize", method)}
             batches = shuffling.jitter(
                 batches, batch_size, factor=self.jitter, crop=crop, resize=resize, seed=seed, start=start
             )

@@ -108,7 +108,7 @@ def jitter(
     *,
     factor: float,
     crop: tuple[int, int],
-    resize: Resize,
+    resize: Mapping[str, Resize],
     seed: int,
     start: int,
 ) -> tf.data.Dataset:
@@ -119,7 +119,7 @@ def jitter(
         batch_size: Examples in a batch.
         factor: The images are enlarged by this factor, 1 or more, to a whole number of pixels.
         crop: Height and width of the crops, no larger than the images.
-        resize: Filter for enlarging.
+        resize: Filters for enlarging, by the names of the images.
         seed: Chooses the places, together with the batch number.
         start: Number of the first batch.
     """
@@ -132,12 +132,14 @@ def jitter(
         drawn = tf.random.stateless_uniform([batch_size, 2], key) * tf.constant(places, tf.float32)
         rows, columns = (tf.cast(drawn[:, axis, None], tf.int32) + tf.range(crop[axis]) for axis in (0, 1))
 
-        def crop_batch(images: tf.Tensor) -> tf.Tensor:
+        def crop_batch(images: tf.Tensor, method: Resize) -> tf.Tensor:
             if sides != (height, width):
-                images = tf.round(tf.image.resize(images, sides, METHODS[resize]))
+                images = tf.round(tf.image.resize(images, sides, METHODS[method]))
                 images = tf.saturate_cast(images, tf.uint8)  # most filters overshoot at edges
             return tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
-        return {name: values if name == "labels" else crop_batch(values) for name, values in batch.items()}
+        return {
+            name: values if name == "labels" else crop_batch(values, resize[name]) for name, values in batch.items()
+        }
 
     return examples.enumerate(start).map(jitter_batch, num_parallel_calls=tf.data.AUTOTUNE)

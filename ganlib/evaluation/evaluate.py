@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ganlib import storage, streams
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.compatibility import check_model
+from ganlib.evaluation.cycle_scores import cycle_scores
 from ganlib.evaluation.galleries import save_galleries, save_sheets
 from ganlib.evaluation.measures.per_class import ClassScores, per_class
 from ganlib.evaluation.network_scores import rename_for_network, score_network
@@ -140,6 +141,12 @@ def evaluate(
         name: score_network(samplers[name], model.task.real(dataset, name), reference.of(name), config)
         for name in names
     }
+    for name in names:
+        if (inverse := model.task.inverse(name)) is not None:
+            inputs, real = model.task.held_out(dataset, name), parts[name].real
+            parts[name].scores.extend(
+                cycle_scores(samplers[name], samplers[inverse], inputs=inputs, real=real, seed=config.seed)
+            )
     first = parts[names[0]]
     scores = first.scores
     if len(names) > 1:
@@ -158,6 +165,7 @@ def evaluate(
             *further_notes,
         ]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
+        saved["by_hole"] = _rows(first.by_hole)
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
         seed = streams.key("evaluation sheet", config.seed)
         sheets = {name: samplers[name].sheet(seed=seed, share=len(names)) for name in names}
@@ -166,6 +174,7 @@ def evaluate(
             title=model.facts["config"]["training"]["run_name"],
             scores=scores,
             classes=by_class,
+            by_hole=first.by_hole,
             protocol=protocol,
             history=model.history,
             sheets=model.sample_pictures,

@@ -16,7 +16,7 @@ from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
 from ganlib.evaluation.measures.memorisation import closeness_to_training
 from ganlib.evaluation.measures.paired import PairedMeasures
-from ganlib.evaluation.notes import note_better_than_real, note_fewer_samples
+from ganlib.evaluation.notes import note_better_than_real, note_fewer_samples, note_scores
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, add_baselines
 
@@ -40,6 +40,7 @@ class NetworkScores:
 
     Attributes:
         scores: The scores, the main one first.
+        by_hole: Paired scores by the share of the image that a hole covers, for tasks with holes.
         count: Number of samples.
         images: The first samples, uint8 [N, H, W, C].
         sample: Features of the samples for the scores of classes; the first `count` are those of all others.
@@ -49,6 +50,7 @@ class NetworkScores:
     """
 
     scores: list[Score]
+    by_hole: list[Score]
     count: int
     images: NDArray[np.uint8]
     sample: Sample
@@ -95,12 +97,10 @@ def score_network(
     notes += [*note_better_than_real(distances[0], reference), *drawn.paired.notes()]
     if drawn.unchanged is not None:
         distances = add_baselines(distances, reference.score(drawn.unchanged.first(count)))
-    scores = [
-        *distances,
-        *drawn.paired.scores(),
-        *drawn.paired.scores_by_hole(),
-        *reference.class_scores(drawn.sample),
-    ]
+    class_scores = reference.class_scores(drawn.sample)
+    if drawn.unchanged is not None:
+        class_scores = add_baselines(class_scores, reference.class_scores(drawn.unchanged))
+    scores = [*distances, *drawn.paired.scores(), *class_scores]
     closeness = None
     if reference.test_closeness is not None:
         closeness = closeness_to_training(drawn.images, real)
@@ -110,7 +110,9 @@ def score_network(
         scores.append(memorisation(closeness[0], held_out))
     if config.classification_accuracy:
         scores += _measure_accuracy(sampler, real, config)
-    return NetworkScores(scores, count, drawn.images, drawn.sample, closeness, notes, real)
+    by_hole = drawn.paired.scores_by_hole()
+    notes += note_scores(scores, drawn.sample, reference)
+    return NetworkScores(scores, by_hole, count, drawn.images, drawn.sample, closeness, notes, real)
 
 
 def rename_for_network(scores: list[Score], network: str) -> list[Score]:
@@ -137,7 +139,7 @@ def _draw(sampler: Sampler, count: int, reference: Reference, *, seed: int, limi
 
     outputs = reference.extractor.all_outputs(images())
     sample = Sample(*outputs, np.concatenate(labels) if labels else None)
-    inputs = Sample(*reference.extractor.all_outputs(unchanged)) if unchanged else None
+    inputs = Sample(*reference.extractor.all_outputs(unchanged), sample.labels) if unchanged else None
     return _Drawn(np.concatenate(first), sample, inputs, paired)
 
 

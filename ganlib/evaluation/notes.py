@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from etils import epy
+
+from ganlib.evaluation.measures.catalogue import FARTHEST_NEIGHBOUR, NEIGHBOUR_MEASURES
 from ganlib.tasks import sheet_side
 
+with epy.lazy_imports():
+    import numpy as np
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ganlib.data import PreparedDataset
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
+    from ganlib.evaluation.sample import Sample
     from ganlib.evaluation.scores import Score
     from ganlib.tasks import Sampler
     from ganlib.trained import TrainedModel
 
 REFERENCES = {"test": "the test images", "all": "all real images"}
-MIN_LEARNED = 0.25  # minimum test accuracy of a feature extractor, as a share of the range from chance to 1
+CHANCE = 0.01  # probability that as many real images have none of a class, below which its absence is noted
+SURE_ERRORS = 2.0  # standard errors between two shares whose difference is noted
 EXAMPLES = 5  # maximum number of events or skipped images in a sentence
 
 
@@ -96,13 +106,7 @@ def note_reference(reference: Reference, count: int) -> list[str]:
             f"With only {few} real images and {width} features, the distance or its floor is mostly bias, so "
             "compare them only at equal counts."
         )
-    accuracy, chance = reference.extractor.facts.get("test_accuracy", 1.0), reference.extractor.facts.get("chance", 0.0)
-    if accuracy <= chance + MIN_LEARNED * (1.0 - chance):
-        notes.append(
-            f"The feature extractor has hardly learned (test accuracy {accuracy:.3f}, chance {chance:.3f}), so its "
-            "distances mean little. More training images or epochs may help."
-        )
-    return notes
+    return notes + reference.extractor.notes
 
 
 def note_fewer_samples(count: int, sampler: Sampler) -> list[str]:
@@ -119,3 +123,44 @@ def note_better_than_real(distance: Score, reference: Reference) -> list[str]:
     reason = "the feature space was trained on the training images and favours images like them"
     advice = "See recall and coverage for what is missing"
     return [f"Generated images score better than held-out real ones: {reason}. {advice}."]
+
+
+def note_scores(scores: Sequence[Score], sample: Sample, reference: Reference) -> list[str]:
+    """Notes which measures are missing and why, and what the scores say about copies and missing classes.
+
+    Args:
+        scores: All scores of the generated images.
+        sample: The images that the class scores are computed from.
+        reference: The real images they were compared with.
+    """
+    notes, by_name, name = [], {score.name: score for score in scores}, reference.extractor.measure
+    missing = [word for word in NEIGHBOUR_MEASURES if name(word) not in by_name]
+    if missing:
+        notes.append(
+            f"Without {', '.join(missing)}: they need {FARTHEST_NEIGHBOUR + 1} generated and as many real images. "
+            "More held-out images, or evaluation.samples, give them."
+        )
+    copies = by_name.get("memorised_pixels")
+    if copies is not None and copies.floor is not None:
+        errors = (copies.error or 0.0) + (copies.floor_error or 0.0)
+        if copies.value > copies.floor + SURE_ERRORS * errors:
+            notes.append(
+                f"memorised_pixels is {copies.text}, that of real images {copies.floor_text}: generated images repeat "
+                "training images, or are flat or blurred."
+            )
+    return notes + _note_unseen_classes(sample, reference)
+
+
+def _note_unseen_classes(sample: Sample, reference: Reference) -> list[str]:
+    """Notes classes that the classifier predicts for real images, but for too few generated ones to be chance."""
+    classes, real = reference.extractor.classes, reference.test.probabilities
+    if not classes or sample.probabilities is None or real is None:
+        return []
+    shares = np.bincount(real.argmax(axis=1), minlength=len(classes)) / len(real)
+    seen = np.bincount(sample.probabilities.argmax(axis=1), minlength=len(classes)) > 0
+    unseen = np.flatnonzero(~seen & ((1.0 - shares) ** len(sample) < CHANCE))
+    if not len(unseen):
+        return []
+    some = f"{len(unseen)} of {len(classes)}, such as {classes[unseen[0]]}"
+    where = f"in real images but in none of {len(sample)} generated ones"
+    return [f"Classes that the classifier finds {where}: {some}. The generator may have collapsed."]

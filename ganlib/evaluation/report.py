@@ -48,6 +48,7 @@ class Contents:
         title: Name of the run.
         scores: The scores, the main one first.
         classes: Scores of each class, if there are classes.
+        by_hole: Scores by the share of the image that a hole covers, if there are holes.
         protocol: Facts that must be equal before two scores are compared.
         history: Rows of the training history.
         sheets: Sheets of samples from fixed inputs during training, the earliest first.
@@ -66,6 +67,7 @@ class Contents:
     title: str
     scores: Sequence[Score]
     classes: Sequence[ClassScores]
+    by_hole: Sequence[Score]
     protocol: Mapping[str, Any]
     history: Rows
     sheets: Sequence[Path]

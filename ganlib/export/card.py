@@ -40,7 +40,13 @@ def model_card(
     facts = model.facts
     height, width, channels = facts["image_shape"]
     colour = "grey" if channels == 1 else "RGB"
-    rows = [f"| `{s.name}` | {s.text} | {s.floor_text} |" for s in evaluation.scores]
+    changes = any(score.baseline is not None for score in evaluation.scores)
+    titles = ["measure", "generated", "real images (floor)", *(["doing nothing"] if changes else [])]
+    rows = [
+        [f"`{score.name}`", score.text, score.floor_text, *([score.baseline_text] if changes else [])]
+        for score in evaluation.scores
+    ]
+    table = [titles, ["---"] * len(titles), *rows]
     protocol = [f"- {name}: `{value}`" for name, value in evaluation.protocol.items()]
     settings = [f"- {name}: `{value}`" for name, value in sorted(model.settings.items())]
     weights = [weight for network in networks.values() for weight in network.weights]
@@ -56,11 +62,12 @@ def model_card(
         published="" if config.target is None else f" Published at `{config.target}`.",
         example=_example(functions),
         classes=_classes(model),
+        sizes=_sizes(model),
         functions="\n".join(f"- `{name}` takes {_inputs(function)}." for name, function in functions.items()),
         files=" and ".join(f"`{name}.keras`" for name in networks),
         tensorflow=facts["tensorflow"],
         tolerance=config.tolerance,
-        scores="\n".join(rows),
+        scores="\n".join(f"| {' | '.join(row)} |" for row in table),
         notes="".join(f"\n- {note}" for note in evaluation.notes) + "\n" * bool(evaluation.notes),
         protocol="\n".join(protocol),
         settings="\n".join(settings),
@@ -71,7 +78,8 @@ def _inputs(function: Signature) -> str:
     """Names a function's inputs with their types and shapes."""
     described = []
     for name, spec in function.inputs.items():
-        sides = ["N" if side is None else str(side) for side in spec.shape]
+        letters = "NHWC" if spec.shape.rank == len("NHWC") else "N" * (spec.shape.rank or 0)
+        sides = [letter if side is None else str(side) for letter, side in zip(letters, spec.shape, strict=True)]
         described.append(f"`{name}` {spec.dtype.name}" + (f" [{', '.join(sides)}]" if sides else ""))
     return ", ".join(described)
 
@@ -87,6 +95,17 @@ def _example(functions: Mapping[str, Signature]) -> str:
         constant = f"tf.constant({16 if key == 'count' else number}, tf.{spec.dtype.name})"
         values.append(f"{key}={key if number is None or spec.shape.rank else constant}")
     return f'{name} = model.signatures["{name}"]\nimages = {name}({", ".join(values)})["images"]'
+
+
+def _sizes(model: TrainedModel) -> str:
+    """Says which sizes of images the functions take, if they make images from images."""
+    sizes = model.facts.get("sizes")
+    if sizes is None:
+        return ""
+    return (
+        f"\nH and W are multiples of {sizes['multiple_of']} and at least {sizes['minimum']}. The command "
+        "`gan-pipelines apply` takes pictures of any size, as `inputs.json` says.\n"
+    )
 
 
 def _classes(model: TrainedModel) -> str:
@@ -119,7 +138,7 @@ model = tf.saved_model.load("saved_model")
 Functions of the SavedModel:
 
 {functions}
-
+{sizes}
 They return `images` [N, H, W, C]: `serving_default`, as each function of a network, float32 in -1..1; the others uint8.
 {classes}
 {files} holds the network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
@@ -127,8 +146,6 @@ Images are equal to those of training within {tolerance:g} in true float32: a GP
 `tf.config.experimental.enable_tensor_float_32_execution(False)` is called, and differs by more.
 
 ## Scores
-| measure | generated | real images (floor) |
-|---|---|---|
 {scores}
 {notes}
 They compare only with scores of the same protocol:

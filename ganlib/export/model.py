@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ganlib.trained import TrainedModel
 
 PARITY = "parity.json"
+OVERLAP = 256  # of tiles, in pixels: half a tile, since instance norm makes neighbouring ones differ
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         storage.publish(evaluation.samples, folder / "samples.png")
         card = model_card(model, evaluation, which, networks, functions, config=config)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        Inputs(classes=model.classes if classes else ()).write(folder)
+        _inputs(model, classes=classes).write(folder)
         shipped = [
             Shipped(folder / f"{name}.keras", signature, witness_file(model.folder, which, name))
             for name, signature in zip(networks, functions, strict=False)  # `functions` lists those of networks first
@@ -110,6 +111,17 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         tracker.model(output / f"{model.networks[0]}.keras", requirements=_requirements())
     print(f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})", flush=True)
     return ExportedModel(output, parity, config.target)
+
+
+def _inputs(model: TrainedModel, *, classes: int) -> Inputs:
+    """Returns what the exported functions take, as far as their types do not say it."""
+    names = model.classes if classes else ()
+    if model.task.samples_from == "seed":
+        return Inputs(classes=names)
+    first = model.network("last")
+    fixed = next((shape[1:3] for shape in (tensor.shape for tensor in first.inputs) if None not in shape[1:3]), None)
+    sizes = model.facts.get("sizes", {})  # older models have none
+    return Inputs(**sizes, fixed=fixed, overlap=OVERLAP, classes=names)
 
 
 def _scored(model: TrainedModel, evaluation: Evaluation) -> Which:

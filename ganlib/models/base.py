@@ -77,6 +77,11 @@ class ImageToImage(Architecture):
         """Multiple that both sides of an image must be; 1 if any size will do."""
         return 1
 
+    @property
+    def smallest(self) -> int:
+        """Pixels that a side must have for the generator."""
+        return self.multiple_of
+
     def multiple_at(self, image_shape: ImageShape) -> int:
         """Returns the multiple that sides must be for a generator which was built for an image shape.
 

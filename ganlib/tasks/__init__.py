@@ -5,10 +5,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from ganlib.schema import from_word
-from ganlib.tasks.base import LABEL, Match, Networks, Play, Signature, Task
+from ganlib.tasks.base import LABEL, Task
 from ganlib.tasks.generation import Generation
 from ganlib.tasks.image_to_image import ImageToImageTask
 from ganlib.tasks.paired_translation import PairedTranslation
+from ganlib.tasks.play import Match, Networks, Play, Signature
 from ganlib.tasks.restoration import Restoration
 from ganlib.tasks.sampler import Sampler, Samples, Sheet, sheet_labels, sheet_side
 from ganlib.tasks.unpaired_translation import UnpairedTranslation

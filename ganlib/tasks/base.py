@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganlib.schema import Config
@@ -17,88 +16,12 @@ if TYPE_CHECKING:
 
     from ganlib.data import PreparedDataset
     from ganlib.models.base import Architecture, ImageShape
+    from ganlib.tasks.play import Networks, Play, Signature
 
     Batch = dict[str, tf.Tensor]
     Inputs = dict[str, tf.Tensor]
-    Terms = dict[str, tf.Tensor]
 
 LABEL = "label"  # the input of a network that takes a class
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The networks of a task by name.
-
-    Attributes:
-        generators: Networks that make images. Their averages are scored and shipped.
-        discriminators: Networks that classify images as real or fake. Each has the name of its match.
-        frozen: Networks that only give features. They are not trained and not part of a checkpoint.
-        memory: Variables that a task changes while it plays, such as a pool of images. They are part of a checkpoint.
-    """
-
-    generators: dict[str, keras.Model]
-    discriminators: dict[str, keras.Model]
-    frozen: dict[str, keras.Model] = field(default_factory=dict)
-    memory: dict[str, keras.Variable] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Match:
-    """What one discriminator compares.
-
-    Attributes:
-        real: float32 [N, H, W, C] in -1..1.
-        fake: The same shape, generated.
-        condition: Further inputs of the discriminator by name, shared by the real and the fake image at each index.
-            Those of rank 4 are images, and an augmentation moves them with the images that they belong to.
-        weight: Factor on the losses of both networks in this match.
-        pooled: What updates of the discriminator use in place of `fake`, such as images from earlier steps.
-        generated: float32 [N, H, W, 1], 1 where `fake` is generated and 0 where it is real, for discriminators of
-            patches; None means that all of it is generated.
-    """
-
-    real: tf.Tensor
-    fake: tf.Tensor
-    condition: Mapping[str, tf.Tensor] = field(default_factory=dict)
-    weight: float = 1.0
-    pooled: tf.Tensor | None = None
-    generated: tf.Tensor | None = None
-
-    @property
-    def shown(self) -> tf.Tensor:
-        """The generated images that an update of the discriminator uses."""
-        return self.fake if self.pooled is None else self.pooled
-
-
-@dataclass(frozen=True)
-class Play:
-    """The generators' forward pass: images for each discriminator, and further terms of the generators' loss.
-
-    Attributes:
-        matches: What each discriminator compares, by the discriminator's name.
-        terms: Returns further terms of the generators' loss, such as a reconstruction's, as float32 scalars by name. It
-            is called for updates of the generators only, after the update of the discriminators.
-    """
-
-    matches: dict[str, Match]
-    terms: Callable[[], Terms] = dict
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A function that is shipped beside the networks, in the SavedModel.
-
-    Attributes:
-        function: Takes tensors by name and returns tensors by name.
-        inputs: Its arguments, as `tf.TensorSpec` by name.
-        example: Arguments for which every process must return the same result.
-        refused: Arguments that it must refuse.
-    """
-
-    function: Callable[..., dict[str, tf.Tensor]]
-    inputs: Mapping[str, tf.TensorSpec]
-    example: Mapping[str, Any]
-    refused: Sequence[Mapping[str, Any]] = ()
 
 
 class Task(Config):
@@ -131,6 +54,11 @@ class Task(Config):
             ValueError: It does not; the message says what the task needs.
         """
         del image_shape, classes, paired
+
+    def notes(self, *, classes: int) -> list[str]:
+        """Returns what the user should know about the data before a run; see `check_data`."""
+        del classes
+        return []
 
     @abstractmethod
     def generators(
@@ -279,6 +207,16 @@ class Task(Config):
     def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
         """Returns the true image of each sample of a network, uint8 [N, H, W, C], or None where samples have none."""
         del examples, network
+        return None
+
+    def inverse(self, network: str) -> str | None:
+        """Returns the name of the network that undoes a network, or None."""
+        del network
+        return None
+
+    def labels(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.int64] | None:
+        """Returns the class that each sample should have, int64 [N], if it has one without being asked for."""
+        del examples
         return None
 
     def unchanged(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:

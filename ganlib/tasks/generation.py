@@ -9,7 +9,8 @@ from pydantic import Field
 
 from ganlib import pixels, streams
 from ganlib.models import LatentToImage
-from ganlib.tasks.base import LABEL, Match, Networks, Play, Signature, Task
+from ganlib.tasks.base import LABEL, Task
+from ganlib.tasks.play import Match, Networks, Play, Signature
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -58,6 +59,14 @@ class Generation(Task):
                 "task.conditional needs images with labels of 2 classes or more; otherwise set task.conditional=false. "
                 f"Received: classes={len(classes)}, conditional=True"
             )
+
+    def notes(self, *, classes: int) -> list[str]:
+        """Says what classes are used for if none can be asked for."""
+        if self.conditional or classes < 2:
+            return []
+        return [
+            "the classes are used for scores only; task.conditional=true, or the preset conditional, generates by class"
+        ]
 
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None

@@ -9,7 +9,8 @@ from etils import epy
 
 from ganlib import pixels
 from ganlib.models import ImageToImage
-from ganlib.tasks.base import Signature, Task
+from ganlib.tasks.base import Task
+from ganlib.tasks.play import Signature
 
 with epy.lazy_imports():
     import numpy as np

@@ -8,8 +8,8 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import pixels
-from ganlib.tasks.base import Match, Networks, Play
 from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
+from ganlib.tasks.play import Match, Networks, Play
 
 with epy.lazy_imports():
     import tensorflow as tf

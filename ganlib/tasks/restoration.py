@@ -8,9 +8,9 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import pixels, streams
-from ganlib.tasks.base import Match, Networks, Play
 from ganlib.tasks.damage import AnyDamage, Mask
 from ganlib.tasks.image_to_image import IMAGE, MASK, ImageToImageTask
+from ganlib.tasks.play import Match, Networks, Play
 
 with epy.lazy_imports():
     import keras
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganlib.models.base import Architecture, ImageShape
-    from ganlib.tasks.base import Batch, Inputs, Terms
+    from ganlib.tasks.base import Batch, Inputs
     from ganlib.tasks.damage import Damage
+    from ganlib.tasks.play import Terms
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 DAMAGED = "damaged"
@@ -177,6 +178,11 @@ class Restoration(ImageToImageTask):
         del network
         images: NDArray[np.uint8] = examples["images"]
         return images
+
+    def labels(self, examples: Mapping[str, NDArray[Any]]) -> NDArray[np.int64] | None:
+        """Returns the classes of the undamaged images, if they have any."""
+        labels: NDArray[np.int64] = examples["labels"]
+        return labels if (labels >= 0).all() else None
 
     def holes(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
         """Returns the masks."""

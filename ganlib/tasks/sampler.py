@@ -36,7 +36,7 @@ class Samples:
 
     Attributes:
         images: uint8 [N, H, W, C].
-        labels: int64 [N], the requested classes; None without classes.
+        labels: int64 [N], the requested classes, or those of the images that samples are made from; None without.
         truths: uint8 [N, H, W, C], the true image of each; None without true images.
         unchanged: uint8 [N, H, W, C], what doing nothing would give for each; None if that has no meaning.
         holes: bool [N, H, W, 1], where each had to be invented; None without such places.
@@ -115,7 +115,9 @@ class Sampler:
         self._held_out = held_out
         self.batch_size = pixels.batch_size(image_shape, limit=BATCH)
         self._side = sheet_side(image_shape)
-        self._draw = tf.function(lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True)
+        self._draw = tf.function(
+            lambda inputs: pixels.to_uint8(network(inputs, training=False)), reduce_retracing=True, autograph=False
+        )
 
     @property
     def takes_label(self) -> bool:
@@ -166,13 +168,14 @@ class Sampler:
                 chosen = {name: values[start : start + self.batch_size] for name, values in inputs.items()}
             with true_float32():
                 images = self._draw(chosen).numpy()
-            rows, requested = slice(count - start), chosen.get(LABEL)
+            rows = slice(count - start)
+            expected = chosen.get(LABEL) if LABEL in chosen or not examples else self._task.labels(examples)
             values = {name: np.asarray(value) for name, value in chosen.items()} if examples else {}
             truths = self._task.truth(examples, self._name) if examples else None
             unchanged, holes = self._task.unchanged(values), self._task.holes(values)
             yield Samples(
                 images[rows],
-                None if requested is None else np.asarray(requested)[rows],
+                None if expected is None else np.asarray(expected)[rows],
                 _first(truths, rows),
                 _first(unchanged, rows),
                 _first(holes, rows),
@@ -214,6 +217,19 @@ class Sampler:
     def images(self, count: int, *, seed: int, labels: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """Returns `count` images, uint8 [count, H, W, C]."""
         return np.concatenate([samples.images for samples in self.batches(count, seed=seed, labels=labels)])
+
+    def change(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Returns what the network makes of images, uint8 [N, H, W, C], if it makes images from images."""
+        made = []
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            examples = {"images": _pad(part, self.batch_size)}
+            inputs = self._task.inputs(
+                self.batch_size, seed=0, shares=self._shares, examples=examples, network=self._name
+            )
+            with true_float32():
+                made.append(self._draw(inputs).numpy()[: len(part)])
+        return np.concatenate(made)
 
     def sheet(self, *, seed: int, share: int = 1) -> Sheet:
         """Returns up to a hundred samples to look at, each with what the task shows beside it.

@@ -8,8 +8,8 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib import pixels, streams
-from ganlib.tasks.base import Match, Networks, Play
 from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
+from ganlib.tasks.play import Match, Networks, Play
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -207,6 +207,10 @@ class UnpairedTranslation(ImageToImageTask):
         if examples is not None and network == BACKWARD and "targets" in examples:
             examples = {"images": examples["targets"]}
         return super().inputs(count, seed=seed, shares=shares, label=label, examples=examples, network=network)
+
+    def inverse(self, network: str) -> str | None:
+        """Returns the other direction."""
+        return FORWARD if network == BACKWARD else BACKWARD
 
     def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the domain that a network translates to."""

@@ -48,6 +48,12 @@ def has_pending(folder: Path) -> bool:
     return bool(lines) and (elsewhere or identity["delivered"] != digest_lines(lines))
 
 
+def forget(folder: Path) -> None:
+    """Removes all lines of a tracked folder, whose next run is another one. MLflow keeps what was delivered."""
+    for name in (HISTORY, JOURNAL, IDENTITY):
+        (folder / name).unlink(missing_ok=True)
+
+
 def server_key() -> str | None:
     """Returns a hash that identifies the current tracking server, if any, since its address may contain a secret."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 FORMAT = "gan-pipelines/checkpoint@2"
 FACTS, RECENT = "facts.json", "recent"
+CHECKPOINT_FILES = "step-*.npz"
 BEST = "best/"  # what the names of the best generators' weights begin with
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Returns whether a folder holds a checkpoint from which a run can resume."""
+    return any(folder.glob(CHECKPOINT_FILES))
 
 
 class DamagedCheckpointError(ValueError):
@@ -97,7 +103,7 @@ class Checkpoints:
         return False
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.npz"))
+        return sorted(self.folder.glob(CHECKPOINT_FILES))
 
     def _remove_bests(self, except_steps: set[int | None]) -> None:
         """Removes the best states of all steps but some."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ganlib import storage
+from ganlib import storage, tracking
+from ganlib.training.checkpoints import has_checkpoints
 
 FREE = {
     f"training.{name}"
@@ -128,26 +129,30 @@ def write_settings(home: Path, present: dict[str, Any]) -> None:
 
 
 def check_owner(home: Path, present: dict[str, Any]) -> None:
-    """Refuses a run directory that holds another run.
+    """Refuses a run directory that holds another run. Without a checkpoint, the other run is forgotten instead.
 
     Args:
         home: The run directory.
         present: What identifies this run.
 
     Raises:
-        ValueError: It holds another run; the message names what differs.
+        ValueError: It holds checkpoints of another run; the message names what differs.
     """
     path = home / SETTINGS
-    if not path.exists():
+    before = storage.read_json(path) if path.exists() else present
+    differing = [name for name in sorted(before.keys() | present.keys()) if before.get(name) != present.get(name)]
+    if not differing:
         return
-    before = storage.read_json(path)
-    if before.get("dataset") != present["dataset"]:
+    if not has_checkpoints(home / CHECKPOINTS):
+        print("train: the run before had other settings and left no checkpoint; this one replaces it", flush=True)
+        tracking.forget(home)
+        return
+    if "dataset" in differing:
         raise ValueError(
             f"the images changed since this run began. Take another run name. Received: home={str(home)!r}"
         )
-    for name in sorted(before.keys() | present.keys()):
-        if before.get(name) != present.get(name):
-            raise ValueError(
-                f"{home} holds a run with other settings: {name} was {before.get(name)!r}. Take another run name, or "
-                f"remove the folder. Received: {name}={present.get(name)!r}"
-            )
+    name = differing[0]
+    raise ValueError(
+        f"{home} holds a run with other settings: {name} was {before.get(name)!r}. Take another run name, or "
+        f"remove the folder. Received: {name}={present.get(name)!r}"
+    )

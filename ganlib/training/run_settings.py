@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import __version__
+from ganlib.models import ImageToImage
 from ganlib.tracking import flatten
 from ganlib.training.config import TrainConfig
 from ganlib.training.strategy import resolve_compilation, resolve_precision
@@ -84,6 +85,7 @@ class RunSettings:
             "dataset": self.dataset.name,
             "dataset_sha256": self.dataset.checksum,
             "image_shape": list(self.dataset.image_shape),
+            **self._sizes,
             "classes": list(self.dataset.classes),
             "class_shares": self.dataset.class_shares,
             "score_protocol": self.reference.protocol(
@@ -93,6 +95,14 @@ class RunSettings:
             "score_floor_count": self.reference.floor_count(self.score_count),
             **self.resolved,
         }
+
+    @property
+    def _sizes(self) -> dict[str, Any]:
+        """The sizes of images that the networks take, if they make images from images."""
+        if not isinstance(self.architecture, ImageToImage):
+            return {}
+        multiple = self.architecture.multiple_at(self.dataset.batch_shape)
+        return {"sizes": {"multiple_of": multiple, "minimum": self.architecture.smallest}}
 
 
 def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: PreparedDataset) -> None:
@@ -116,5 +126,9 @@ def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: Prepare
 
 def data_settings(dataset: PreparedDataset) -> dict[str, Any]:
     """Returns the settings of the section `data` that the manifest holds, without the paths of the images."""
-    source = {name: value for name, value in dataset.manifest["source"].items() if name not in ("path", "labels")}
+    source = {
+        name: value
+        for name, value in dataset.manifest["source"].items()
+        if name not in ("path", "labels", "target_path")
+    }
     return {"name": dataset.name, "source": source, **dataset.manifest["preparation"]}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etils import epy
+
 from ganlib import runtime, storage
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import check_reference
@@ -40,6 +42,9 @@ from ganlib.training.strategy import (
 )
 from ganlib.training.trainer import Callback, Trainer
 
+with epy.lazy_imports():
+    import tensorflow as tf
+
 if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
     from ganlib.evaluation import Reference
@@ -50,7 +55,6 @@ if TYPE_CHECKING:
 
 @escape_output()
 @standard_keras()
-@runtime.without_autograph
 def train(
     dataset: PreparedDataset,
     reference: Reference,
@@ -63,7 +67,8 @@ def train(
 ) -> TrainedModel:
     """Trains a GAN, or resumes training where `config.home` holds checkpoints.
 
-    On SIGTERM it writes a checkpoint and ends. All workers return the same model; only the chief writes `output`.
+    On SIGTERM or Ctrl-C it writes a checkpoint and ends; a second Ctrl-C ends it at once. All workers return the same
+    model; only the chief writes `output`.
 
     Args:
         dataset: Prepared real images.
@@ -80,7 +85,7 @@ def train(
     Raises:
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
         TrainingDiverged: Training failed, and `config.health` says to fail.
-        RuntimeError: SIGTERM was received, or another worker was lost.
+        RuntimeError: SIGTERM or Ctrl-C was received, or another worker was lost.
         storage.WriteConflict: Another process has resumed this run.
     """
     architecture.check(dataset.image_shape)
@@ -162,7 +167,8 @@ class _Run(RunSettings):
             minutes, seconds = self.config.checkpoint_minutes, state.clock.seconds
             timer = SaveOnTimer(checkpoints, self.directory, minutes=minutes, seconds=seconds)
             with report_lost_workers(self.strategy):
-                ended = trainer.run(
+                # No branch or loop of a graph depends on a tensor, and AutoGraph takes about a second to find that out.
+                ended = tf.autograph.experimental.do_not_convert(trainer.run)(
                     lambda start: self.task.batches(
                         self.dataset, batch_size=self.config.batch_size, seed=self.config.seed, start=start
                     ),
@@ -176,7 +182,7 @@ class _Run(RunSettings):
                 print(f"train: stopped at {state.ending.text}", flush=True)
             tracker.status("FINISHED" if ended else "KILLED")
         if not ended:
-            raise RuntimeError(f"interrupted at step {state.clock.step} (SIGTERM); the same command resumes from there")
+            raise RuntimeError(f"interrupted at step {state.clock.step}; the same command resumes from there")
         return write_model(output, state, self.task, dataset=self.dataset, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:

@@ -169,22 +169,20 @@ class TrainStep:
             The logits of the real and of the fake images.
             The squared norm of the gradient with respect to each image of `points`, float32 [N] by name.
         """
+        network, condition = self._trained.networks.discriminators[name], match.condition
+        at_points, sums = {}, {}
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(points)
-            at_points = {term: self._discriminate(name, match, images) for term, images in points.items()}
-            # The logit of an image must not depend on the others: this is the gradient of the sum of all logits.
-            sums = {term: tf.reduce_sum(tf.cast(values, tf.float32)) for term, values in at_points.items()}
+            for term, images in points.items():
+                at_points[images.ref()] = network({"images": images, **condition}, training=True)
+                # The logit of an image must not depend on the others: this is the gradient of the sum of all logits.
+                sums[term] = tf.reduce_sum(tf.cast(at_points[images.ref()], tf.float32))
         norms = {term: _squared_norms(tape.gradient(sums[term], images)) for term, images in points.items()}
-        evaluated = {images.ref(): at_points[term] for term, images in points.items()}
-        real, fake = (
-            evaluated[images.ref()] if images.ref() in evaluated else self._discriminate(name, match, images)
-            for images in (match.real, match.shown)
-        )
-        return Logits(real, fake), norms
-
-    def _discriminate(self, name: str, match: Match, images: tf.Tensor) -> tf.Tensor:
-        """Returns the logits of a discriminator."""
-        return self._trained.networks.discriminators[name]({"images": images, **match.condition}, training=True)
+        logits = []
+        for images in (match.real, match.shown):
+            known = images.ref() in at_points
+            logits.append(at_points[images.ref()] if known else network({"images": images, **condition}, training=True))
+        return Logits(*logits), norms
 
     def _generator_terms(self, matches: dict[str, Match], before: dict[str, Logits], *, updated: bool) -> Terms:
         """Returns the terms of the generators' loss.
@@ -197,10 +195,11 @@ class TrainStep:
         terms: Terms = {}
         for name, match in matches.items():
             real, fake = before[name]
+            network = self._trained.networks.discriminators[name]
             if updated or match.pooled is not None:
-                fake = self._discriminate(name, match, match.fake)
+                fake = network({"images": match.fake, **match.condition}, training=True)
             if updated and self._objective.generator_uses_real:
-                real = self._discriminate(name, match, match.real)
+                real = network({"images": match.real, **match.condition}, training=True)
             prefix = "" if len(matches) == 1 else f"{name}/"
             terms_of_match = self._objective.generator_terms(real, fake)
             terms.update({f"{prefix}{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})

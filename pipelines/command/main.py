@@ -14,12 +14,17 @@ import click
 from ganlib import __version__
 from pipelines.command.apply import apply
 from pipelines.command.generate import generate
-from pipelines.command.options import config_options, resolve_config, run_name
+from pipelines.command.options import config_options, note_local_paths, resolve_config, run_name
 from pipelines.command.preview import describe_images
 from pipelines.command.results import compare, score, sync
 from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, end_on_sigterm, stop_on_errors
 from pipelines.command.submit import submit
 from pipelines.command.train import train
+
+INTERRUPTED = (
+    "interrupted; the same command continues: finished steps are kept, and training resumes from its last checkpoint, "
+    "if it has written one"
+)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,9 +70,9 @@ def run(
         config = resolve_config(chosen, files, assignments)
         name = run_name(name, chosen, files, config)
         if dry_run:
-            sections = config.to_parameters()
+            sections, lines = config.to_parameters(), describe_images(config)
             click.echo(json.dumps({"run": name, **sections}) if as_json else f"# run: {name}\n{_yaml(sections)}")
-            for line in describe_images(config):
+            for line in lines:
                 click.echo(f"# data: {line}", err=as_json)
             return
         result = _run(config, name, root, image)
@@ -107,7 +112,7 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
             with end_on_sigterm(cleanup=end_steps):
                 return runner.run(config, name=name, root=root, image=image)
         except KeyboardInterrupt as error:
-            raise Stop("interrupted; repeat the command to resume from the last checkpoint", FAILURE) from error
+            raise Stop(INTERRUPTED, FAILURE) from error
         except runner.StepFailed as error:
             raise Stop(str(error), error.code) from error
 
@@ -132,11 +137,14 @@ def compile_(
 
     if output.suffix not in (".yaml", ".yml"):
         raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
+    if not output.parent.is_dir():
+        raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
     try:
         compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
     except OSError as error:
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
+    note_local_paths(config)
     if not image:
         click.echo(
             f"note: the image is {DEFAULT_IMAGE} of this machine; for a cluster, set --image to one that it can pull"

@@ -81,3 +81,13 @@ def run_name(name: str | None, chosen: tuple[str, ...], files: tuple[Path, ...],
             MISTAKE,
         )
     return name
+
+
+def note_local_paths(config: Any) -> None:
+    """Says of each path of the images that it is one in the pods."""
+    from ganlib import storage
+
+    for name, location in config.data.source.locations.items():
+        if not storage.is_remote(location):
+            note = f"data.source.{name} is a path in the pods; no local files are uploaded. Received: {name}={location}"
+            click.echo(f"note: {note}", err=True)

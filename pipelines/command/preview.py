@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ganlib import storage
 from pipelines.command.stops import stop_on_errors
 
 MAX_BYTES = 256 * 2**20  # of a file that must be read completely
@@ -17,12 +18,13 @@ def describe_images(config: Any) -> list[str]:
     Raises:
         Stop: The images cannot be used; a run would fail in the same way.
     """
-    source = config.data.source
+    with stop_on_errors():
+        source = config.data.source.with_absolute_paths()
     locations = list(source.locations.values())
-    paths = [Path(location).expanduser() for location in locations if "://" not in location]
+    paths = [Path(location) for location in locations if "://" not in location]
     if not locations:  # the embedded digits
         return []
-    if len(paths) < len(locations) or not all(path.exists() for path in paths):
+    if any(map(storage.is_remote, locations)):
         return ["not checked: the images are not on this machine"]
     if not all(_is_quick(path, kind=source.kind) for path in paths):
         return [f"not checked: a file of more than {MAX_BYTES} bytes that must be read completely"]
@@ -34,9 +36,7 @@ def describe_images(config: Any) -> list[str]:
             description = describe(listing, survey(listing, config.data.value_range))
         except ModuleNotFoundError as error:
             return [f"not checked: {error.name} is not installed"]
-        listing.check_splits()
-        config.task.check_data(image_shape=config.data.image_shape, classes=listing.classes, paired=listing.paired)
-        return description
+        return [*description, *(f"note: {note}" for note in config.check_listing(listing))]
 
 
 def _is_quick(path: Path, *, kind: str) -> bool:

@@ -108,12 +108,20 @@ def compare(folders: tuple[Path, ...]) -> None:
     from ganlib.evaluation import Evaluation, comparison
 
     try:
-        # The folder of a run, or the output of evaluate_gan.
-        paths = [folder / "scores" if (folder / "scores").exists() else folder for folder in folders]
+        paths = [_scores(folder) for folder in folders]
         titles = [folder.absolute().parent.name if folder.name == "scores" else folder.name for folder in folders]
         click.echo(comparison(titles, [Evaluation.open(path) for path in paths]))
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
+
+
+def _scores(folder: Path) -> Path:
+    """Returns the folder of the scores: that of a run, or the given one, the output of evaluate_gan."""
+    if (folder / "scores").exists():
+        return folder / "scores"
+    if (folder / "log.txt").exists():
+        raise Stop(f"the run has no scores: it has not finished. Received: run={str(folder)!r}", MISTAKE)
+    return folder
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipelines.command.options import config_options, resolve_config, run_name
+from pipelines.command.options import config_options, note_local_paths, resolve_config, run_name
 from pipelines.command.stops import FAILURE, MISTAKE, Stop, end_on_sigterm, stop_on_errors
 
 if TYPE_CHECKING:
@@ -149,7 +149,6 @@ def _select(
     name: str | None,
 ) -> tuple[Package, dict[str, Any], str]:
     """Returns the pipeline, its arguments and the name of the run, from the options."""
-    from ganlib import storage
     from pipelines.kubeflow.package import Package, check_conflicts
 
     check_conflicts(assignments, pairs)
@@ -170,10 +169,7 @@ def _select(
             raise Stop(VERTEX, MISTAKE)
         if image is None:
             raise Stop("expected --image with an image that the cluster can pull. Received: none", MISTAKE)
-        path = getattr(config.data.source, "path", None)
-        if path is not None and not storage.is_remote(path):
-            note = f"data.source.path is a path in the pods; no local files are uploaded. Received: path={path}"
-            click.echo(f"note: {note}", err=True)
+        note_local_paths(config)
         name = run_name(name, chosen, files, config)
         package = _compile(config, image)
         arguments = {**package.defaults, **package.parse_arguments(pairs)}

@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kfp.local import subprocess_task_handler
@@ -111,6 +111,17 @@ class _Server:
         )
         self._other.close()
 
+    def end_step(self) -> None:
+        """Sends SIGTERM to the step that runs, if any."""
+        import psutil
+
+        steps: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            steps = psutil.Process(self._process.pid).children(recursive=True) if self._process else []
+        for step in steps:
+            with suppress(psutil.NoSuchProcess):
+                step.terminate()
+
     def stop(self) -> None:
         """Ends the process, but not a step that still runs after an interruption."""
         self.connection.close()
@@ -139,11 +150,20 @@ def _run_step(
             started = _request(server.connection, request, writer)
             if not started:  # the process has ended
                 return original(full_command=full_command, env_vars=env_vars)
-            for line in output:
-                print(line, end="")
+            try:
+                _print(output)
+            except KeyboardInterrupt:
+                server.end_step()
+                _print(output)  # until the step ends: training writes a checkpoint first
+                raise
             print("\n")
             code = server.connection.recv(4)
     return int.from_bytes(code, signed=True) if code else 1
+
+
+def _print(output: Iterable[str]) -> None:
+    for line in output:
+        print(line, end="")
 
 
 def _request(connection: socket.socket, request: Path, output: int) -> bool:

@@ -108,28 +108,35 @@ def _run(config: RunConfig, *, name: str, root: Path, image: str | None) -> Resu
         try:
             # A single step prepares the images, because it uses all cores.
             outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**to_arguments(config)).outputs
+        except KeyboardInterrupt as error:
+            if not failure.exists():  # training says how far it came
+                raise
+            raise _step_failed(failure) from error
         except RuntimeError as error:
             if not failure.exists():
                 raise StepFailed(f"{error}; the lines above say why", code=steps.FAILURE) from error
-            reason = storage.read_json(failure)
-            failure.unlink()
-            log = f" (log: {folder / 'log.txt'})" if reason["code"] == steps.FAILURE else ""
-            raise StepFailed(f"{reason['step']}: {reason['message']}{log}", code=reason["code"]) from error
+            raise _step_failed(failure, log=folder / "log.txt") from error
         # Before the upload, which writes into the folders of cached steps, too.
         cached = tuple(step for step, output in STEPS.items() if _created_at(outputs[output]) < began)
         _upload_pending(folder)
     return _result(name, folder, outputs, cached, uri)
 
 
+def _step_failed(failure: Path, *, log: Path | None = None) -> StepFailed:
+    """Returns the error that a step has written to a file; one that is not the user's mistake names the log."""
+    reason = storage.read_json(failure)
+    failure.unlink()
+    place = f" (log: {log})" if log is not None and reason["code"] == steps.FAILURE else ""
+    return StepFailed(f"{reason['step']}: {reason['message']}{place}", code=reason["code"])
+
+
 def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     """Fills in absolute paths, the checksum of the list of images, and a home for the run if it has none."""
-    source = config.data.source
-    paths = {name: _locate(name, path) for name, path in source.locations.items()}
-    source = source.model_copy(update=paths)
+    source = config.data.source.with_absolute_paths()
     listing = source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
-    listing.check_splits()
-    config.task.check_data(image_shape=config.data.image_shape, classes=listing.classes, paired=listing.paired)
+    for note in config.check_listing(listing):
+        print(f"note: {note}", flush=True)
     fingerprint = listing.checksum(with_times=True)
     data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
     training = config.training.model_copy(
@@ -176,16 +183,6 @@ def _input_files(config: RunConfig) -> list[Path]:
     """Returns the local files and folders that the steps read."""
     locations = [*config.data.source.locations.values(), config.evaluation.inception_weights]
     return [Path(path) for path in locations if path is not None and not storage.is_remote(path)]
-
-
-def _locate(name: str, path: str) -> str:
-    """Returns an existing path of the section `data.source` as absolute path; addresses are unchanged."""
-    if storage.is_remote(path):
-        return path
-    try:
-        return str(storage.fetch(path).resolve())
-    except ValueError as error:
-        raise ValueError(f"data.source.{name}: {error}") from error
 
 
 def _tracking(root: Path) -> str:

@@ -26,7 +26,9 @@ DUMP_ENDS = "    }"
 OUTPUTS_BEGIN = re.compile(r"Task '.*' outputs:$")  # long lines, indented; the summary at the end says what matters
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 INDENT = "    "  # what KFP puts before each line of a step
-# KFP's own lines of a run that succeeds. Of one that fails, the command's last line says why.
+# The command's last line says that a step failed, and repeats the step's own line.
+FAILED = re.compile(r"\S+ - ERROR - Task .* finished with status ")
+# KFP's own lines of a run that succeeds.
 EXPECTED = re.compile(r"(Running pipeline: |Streamed logs:$|Task '.*' finished with |Pipeline '.*' finished with )")
 
 
@@ -42,6 +44,7 @@ class StepLog(io.TextIOBase):
         super().__init__()
         self._file, self._terminal = file, terminal
         self._part = ""
+        self._step = ""  # its name
         self._dumping = False
         self._listing = False
         self._heading = False  # whether the last line is one
@@ -103,7 +106,7 @@ class StepLog(io.TextIOBase):
             self._terminal.show(None)
         if begins:
             name = begins["name"].replace("-", "_")  # as the step is called everywhere else
-            self._gap = True
+            self._gap, self._step = True, name
             self._print(f"{time}  {begins['colour'] or ''}{name}\x1b[0m")
             self._heading = True
         elif not self._listing and not EXPECTED.match(plain):
@@ -127,7 +130,8 @@ class StepLog(io.TextIOBase):
         if not line.strip():
             self._gap = not self._heading
             return False
-        return not NOISE.match(line)
+        own_error = bool(self._step) and line.strip().startswith(f"error: {self._step}: ")
+        return not (own_error or FAILED.match(COLOUR.sub("", line)) or NOISE.match(line))
 
 
 @contextmanager

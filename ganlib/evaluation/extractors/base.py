@@ -38,6 +38,9 @@ CANONICAL = {
     "uds": "u_ids",
 }
 
+MIN_LEARNED = 0.25  # minimum test accuracy, as a share of the range from chance to 1
+MIN_TRUSTED = 0.65  # the same, below which single images are not told apart well
+
 
 @dataclass(frozen=True)
 class FittedExtractor:
@@ -91,6 +94,20 @@ class FittedExtractor:
         for weights in self.network.get_weights():
             digest.update(str(weights.shape).encode() + np.ascontiguousarray(weights, "<f4").tobytes())
         return digest.hexdigest()
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence on how little the extractor learned of the images, if that is so."""
+        accuracy, chance = self.facts.get("test_accuracy", 1.0), self.facts.get("chance", 0.0)
+        learned = (accuracy - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+        known = f"(test accuracy {accuracy:.3f}, chance {chance:.3f})"
+        if learned <= MIN_LEARNED:
+            means = f"has hardly learned {known}, so its distances mean little"
+        elif learned < MIN_TRUSTED:
+            means = f"is weak {known}: it takes different images for alike, so precision and recall say little"
+        else:
+            return []
+        return [f"The feature extractor {means}. More training images or epochs may help."]
 
     def save(self, folder: Path) -> None:
         """Saves the network and its facts to a folder."""

@@ -165,7 +165,7 @@ def classes(sample: Sample, space: FittedExtractor) -> list[Score]:
     )
     scores.append(_share(f"{space.name}_sure_share", predictions.max(axis=1) >= SURE, sure))
     if sample.labels is not None:
-        meaning = f"share of {len(predictions)} images for which the classifier predicts the requested class"
+        meaning = f"share of {len(predictions)} images for which the classifier predicts the class that it should have"
         scores.append(_share(f"{space.name}_agreement", predicted == sample.labels, meaning))
     return scores
 
