@@ -9,9 +9,11 @@ import pytest
 import tensorflow as tf
 
 from ganlib import pixels
+from ganlib.config import RunConfig
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.export import ExportConfig, export
+from ganlib.inference import Inputs
 from ganlib.models import Dcgan, ResnetTranslator, Unet
 from ganlib.objectives import LeastSquares, NonSaturating, Relativistic
 from ganlib.tasks import PairedTranslation, UnpairedTranslation, pool
@@ -385,7 +387,18 @@ def test_both_directions_are_scored_beside_what_doing_nothing_scores(cyclegan, p
         assert scores[f"{direction}/fd_random"].baseline == pytest.approx(reference.distance([unchanged]), rel=1e-5)
         assert scores[f"{direction}/fd_random"].floor == pytest.approx(reference.floor(360), rel=1e-5)
     assert references["unpaired"].facts["dataset_sha256"] == pairs.of("targets").checksum
+    there, back = (cyclegan.sampler("best", pairs, name) for name in ("forward", "backward"))
+    cycle = np.abs(back.change(there.change(images)).astype(float) - images) / 255
+    assert scores["forward/cycle_error"].value == pytest.approx(cycle.mean(), rel=1e-6)
+    identity = np.abs(there.change(targets).astype(float) - targets) / 255
+    assert scores["forward/identity_error"].value == pytest.approx(identity.mean(), rel=1e-6)
+    assert {"backward/hidden_information_noise", "backward/luminance_correlation"} <= scores.keys()
+    assert evaluation.protocol["backward/dataset_sha256"] == pairs.checksum
+    page = evaluation.report.read_text()
+    assert "doing nothing" in page
     exported = export(cyclegan, evaluation, ExportConfig(), tmp_path / "exported")
+    assert Inputs.read(exported.folder) == Inputs(multiple_of=4, minimum=8, overlap=256)
+    assert "H and W are multiples of 4 and at least 8" in exported.card.read_text()
     loaded = tf.saved_model.load(str(exported.folder / "saved_model"))
     assert {"translate", "translate_backward"} <= set(loaded.signatures)
     for height, width in ((16, 16), (24, 40)):  # it was trained on 16x16
@@ -395,3 +408,24 @@ def test_both_directions_are_scored_beside_what_doing_nothing_scores(cyclegan, p
             network = keras.models.load_model(exported.folder / f"{name}.keras")
             expected = pixels.to_uint8(network({"image": pixels.to_model_range(given)})).numpy()
             assert np.abs(made.astype(int) - expected).max() <= 1
+
+
+def test_networks_train_on_crops_and_are_scored_on_whole_images(tmp_path):
+    """With jitter, mirrored images and oblong sizes."""
+    source = {"kind": "digits", "target": "striped_negative"}
+    data = DataConfig(source=source, size=(24, 32), crop=(16, 20), jitter=1.2, flip=True)
+    dataset = prepare(data, tmp_path / "dataset")
+    config = EvaluationConfig(extractor={"kind": "random"})
+    reference = measure_reference(dataset, config, tmp_path / "reference", task=CYCLEGAN["task"])
+    model = train(dataset, reference, config=settings(steps=2), output=tmp_path / "model", **CYCLEGAN)
+    [batch] = CYCLEGAN["task"].batches(dataset, batch_size=BATCH, seed=0, start=0).take(1)
+    assert batch["images"].shape == batch["targets"].shape == (BATCH, 16, 20, 1)
+    assert next(model.sampler("last", dataset).batches(3, seed=0)).images.shape == (3, 24, 32, 1)
+    assert model.history[-1]["training/mean_fd_random"] > 0
+
+
+def test_crops_are_refused_where_they_cannot_be_used():
+    with pytest.raises(ValueError, match=r"data.crop needs a task that makes images from images.*task=generation"):
+        RunConfig(data=DataConfig(size=32, crop=16))
+    with pytest.raises(ValueError, match=r"data.crop: resnet_translator takes images whose sides"):
+        RunConfig(data=DataConfig(size=32, crop=18), task=UnpairedTranslation(), model=NETWORKS)
