@@ -2,7 +2,9 @@
 
     python benchmarks/strip.py runs/NAME --output docs/images/NAME.png [--columns 10] [--rows 3] [--seed 1]
 
-The images are drawn from the exported SavedModel, unselected. With labels, each column shows one class.
+The images are drawn from the exported SavedModel, unselected. With labels, each column shows one class. Of a run from
+images to images, each column shows one of the first test images: what the network takes, what it makes of it, and
+the truth, if it is known; the last row is below the gap.
 """
 
 import argparse
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from ganlib import pixels  # before anything that imports TensorFlow, whose settings it makes
 from ganlib.data import PreparedDataset
+from ganlib.training import TrainedModel
 
 import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -27,8 +30,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3, help="rows of generated images")
     parser.add_argument("--seed", type=int, default=1, help="seed of the generated images")
     options = parser.parse_args()
-    generated = draw(options.run, columns=options.columns, rows=options.rows, seed=options.seed)
-    real = choose(PreparedDataset.open(options.run / "dataset"), columns=options.columns)
+    dataset, model = PreparedDataset.open(options.run / "dataset"), TrainedModel.open(options.run / "trained")
+    if model.task.samples_from == "images":
+        generated, real = change(model, dataset, columns=options.columns, seed=options.seed)
+    else:
+        generated = draw(options.run, columns=options.columns, rows=options.rows, seed=options.seed)
+        real = choose(dataset, columns=options.columns)
     scale = max(1, SIDE // real.shape[1])
     above, below = (
         np.asarray(pixels.grid(images, columns=options.columns, scale=scale, gap=GAP)) for images in (generated, real)
@@ -50,6 +57,16 @@ def draw(run: Path, *, columns: int, rows: int, seed: int) -> np.ndarray:
         for label in range(columns)
     ]
     return np.stack(per_class, axis=1).reshape(-1, *per_class[0].shape[1:])
+
+
+def change(model: TrainedModel, dataset: PreparedDataset, *, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns inputs and what becomes of them, uint8 [2 * columns, H, W, C], and the true images [columns, H, W, C].
+
+    Without true images, they are the inputs [columns, H, W, C], and what becomes of them.
+    """
+    samples = next(model.sampler("best", held_out=dataset).batches(columns, seed=seed))
+    *above, below = [images for images in (samples.unchanged, samples.images, samples.truths) if images is not None]
+    return np.concatenate(above), below
 
 
 def choose(dataset: PreparedDataset, *, columns: int) -> np.ndarray:

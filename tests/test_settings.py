@@ -6,10 +6,13 @@ from pipelines import settings
 from pipelines.kubeflow.platform import PipelineConfig
 from pipelines.settings import SettingsError, resolve
 
-DATA = ["digits", "fashion_mnist", "folder"]
+DATA = ["digits", "digits-denoise", "digits-inpaint", "digits-translate", "fashion_mnist", "folder", "pairs"]
 LOSSES = ["conditional", "dcgan", "gan", "lsgan", "r3gan", "sngan", "wgan", "wgan-gp"]
+FROM_IMAGES = {"cyclegan": "folder", "denoise": "folder", "inpaint": "folder", "pix2pix": "pairs"}  # with data for each
 SCORES = ["fid"]
-PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder")}
+PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder", "pairs")}
+PRESETS = sorted([*DATA, *LOSSES, *FROM_IMAGES, *SCORES])
+NAMES = {"digits-denoise": "digits", "digits-inpaint": "digits", "digits-translate": "digits_striped"}  # of the data
 
 
 def config_of(*assignments, preset=None, file=None):
@@ -43,9 +46,10 @@ def test_nothing_chosen_means_the_defaults():
 @pytest.mark.parametrize("name", list(settings.presets()))
 def test_every_preset_is_a_valid_config_and_says_what_it_is(name):
     assert settings.presets()[name].startswith("# ")
-    config = config_of(*PLACE.get(name, []), preset=name)
+    below = FROM_IMAGES.get(name)
+    config = config_of(*PLACE.get(below or name, []), preset=[*filter(None, [below]), name])
     assert config != PipelineConfig()
-    assert config.data.name == (name if name in DATA else "digits")
+    assert config.data.name == (below or NAMES.get(name) or (name if name in DATA else "digits"))
 
 
 @pytest.mark.parametrize("name", list(PLACE))
@@ -54,7 +58,7 @@ def test_a_preset_for_images_of_ones_own_asks_for_their_place(name):
 
 
 def test_the_presets_are_those_that_the_readme_promises():
-    assert sorted(settings.presets()) == sorted(DATA + LOSSES + SCORES)
+    assert sorted(settings.presets()) == PRESETS
     assert config_of(*PLACE["folder"], preset="folder").data.image_shape == (64, 64, 3)
     assert config_of(*PLACE["fashion_mnist"], preset="fashion_mnist").data.image_shape == (28, 28, 1)
     assert config_of(preset="digits").data.source.kind == "digits"
@@ -74,6 +78,39 @@ def test_a_loss_preset_gives_the_same_objective_over_any_data(name):
     width = {"width", "max_width"}
     assert alone.model.model_dump(exclude=width) == below.model.model_dump(exclude=width)
     assert below.training.steps == config_of(*PLACE["folder"], preset="folder").training.steps
+
+
+@pytest.mark.parametrize("data", ["folder", "pairs"])
+@pytest.mark.parametrize("name", list(FROM_IMAGES))
+def test_a_preset_from_images_to_images_chooses_task_networks_and_optimizers_and_leaves_the_data(name, data):
+    below, config = config_of(*PLACE[data], preset=data), config_of(*PLACE[data], preset=[data, name])
+    assert (config.data, config.evaluation) == (below.data, below.evaluation)
+    assert config.training.steps == below.training.steps
+    assert config.task.kind == {"cyclegan": "unpaired_translation", "pix2pix": "paired_translation"}.get(
+        name, "restoration"
+    )
+    other = "pairs" if data == "folder" else "folder"
+    elsewhere = config_of(*PLACE[other], preset=[other, name])
+    assert (config.task, config.model, config.objective) == (elsewhere.task, elsewhere.model, elsewhere.objective)
+
+
+@pytest.mark.parametrize("side", [64, 128, 256])
+@pytest.mark.parametrize("name", list(FROM_IMAGES))
+def test_presets_from_images_to_images_take_the_sizes_that_they_promise(name, side):
+    config = config_of(*PLACE["folder"], f"data.size={side}", preset=["folder", name])
+    assert config.data.image_shape == (side, side, 3)
+
+
+def test_the_weights_are_those_of_the_papers_in_the_scales_used_here():
+    """The papers' adversarial term is twice `least_squares`; LaMa's pixels are in 0..1, and its R1 is not halved."""
+    translate = config_of(*PLACE["folder"], preset=["folder", "cyclegan"]).task
+    assert (2 * translate.cycle_weight, translate.identity_weight, translate.pool_size) == (10.0, 0.5, 50)
+    paired = config_of(*PLACE["pairs"], preset=["pairs", "pix2pix"]).task
+    assert (paired.l1_weight, paired.adversarial_weight) == (100.0, 1.0)
+    inpaint = config_of(*PLACE["folder"], preset=["folder", "inpaint"])
+    task = inpaint.task
+    assert (2 * task.l1_weight, task.adversarial_weight, task.feature_weight) == (10.0, 10.0, 100.0)
+    assert inpaint.objective.r1 / 2 / 2**2 == pytest.approx(0.001)
 
 
 def test_the_first_run_asks_for_digits_by_their_class():
@@ -242,7 +279,7 @@ def test_a_field_below_a_plain_value_is_refused():
 
 def test_an_unknown_preset_is_reported_with_those_that_there_are():
     assert refusal(preset="cats") == [
-        f"expected one of the presets {', '.join(sorted(DATA + LOSSES + SCORES))}. Received: preset='cats'"
+        f"expected one of the presets {', '.join(PRESETS)}. Received: preset='cats'"
     ]
 
 
