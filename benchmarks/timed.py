@@ -202,9 +202,9 @@ COLUMNS = {
     "ssim": digits(3),
     "l1_hole": digits(4),
     "psnr_hole": digits(2),
-    "fd to truths": digits(2),
-    "fd": digits(2),
-    "kd": digits(4),
+    "fd to truths": "{:.4g}".format,
+    "fd": "{:.4g}".format,
+    "kd": "{:.3g}".format,
     "read": digits(3),
 }
 

@@ -89,7 +89,7 @@ def main() -> None:
         "doing nothing": score(backward.unchanged, backward, reference.of(BACKWARD)),
     }
     print(table("and back", returns, COLUMNS))
-    hidden = unpaired_measures(model, forward.unchanged, backward.unchanged)
+    hidden = unpaired_measures(model, FORWARD, {FORWARD: forward.unchanged, BACKWARD: backward.unchanged})
     print(table("without the truth", {"unpaired": hidden}, MEASURES))
     true = luminance_correlation([(forward.unchanged, forward.truths)])[0].value
     print(f"the true luminance_correlation is {true:.3f}")
@@ -130,19 +130,20 @@ def change(image: np.ndarray) -> np.ndarray:
     return np.where(dark, negative // 2, negative).astype(np.uint8)
 
 
-def unpaired_measures(model: TrainedModel, sources: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Returns the measures that need no truth, of the forward network.
+def unpaired_measures(model: TrainedModel, network: str, inputs: dict[str, np.ndarray]) -> dict[str, float]:
+    """Returns the measures of a network that need no truth.
 
     Args:
         model: A trained model of unpaired translation.
-        sources: Test images of the source domain, uint8 [N, H, W, C].
-        targets: Those of the target domain.
+        network: Name of the network.
+        inputs: Test images of the domain that each network translates from, uint8 [N, H, W, C].
     """
-    forward, back = (translator(model, name) for name in (FORWARD, BACKWARD))
+    other = BACKWARD if network == FORWARD else FORWARD
+    there, back = translator(model, network), translator(model, other)
     scores = [
-        *hidden_information(forward, back, [sources], seed=streams.key("benchmark", 1)),
-        identity_error([(targets, forward(targets))]),
-        *luminance_correlation([(sources, forward(sources))]),
+        *hidden_information(there, back, [inputs[network]], seed=streams.key("benchmark", 1)),
+        identity_error([(inputs[other], there(inputs[other]))]),
+        *luminance_correlation([(inputs[network], there(inputs[network]))]),
     ]
     return {each.name: each.value for each in scores}
 
