@@ -1,7 +1,7 @@
 """Compares the speed of training from images to images with a plain loop in TensorFlow and one in PyTorch.
 
     pip install torch==2.14.1
-    python benchmarks/image_to_image_speed.py [--rounds 7] [--steps 3] [--size 64] [--batch-size 8]
+    python benchmarks/image_to_image_speed.py [--rounds 7] [--steps 3] [--size 64] [--batch-size 8] [--width 64]
 
 All train paired translation with `ResnetTranslator` and with `Unet`: one update of the discriminator and one of the
 generator in a step, Adam, cross-entropy and L1, on one batch that is in memory. The loop in TensorFlow has our networks
@@ -40,7 +40,7 @@ except ImportError as error:
     torch = None
     print(f"PyTorch is left out; pip install torch==2.14.1 ({error})")
 
-ARCHITECTURES = (ResnetTranslator(blocks=6), Unet())
+ARCHITECTURES = {"resnet_translator": ResnetTranslator(blocks=6), "unet": Unet()}
 TASK = PairedTranslation()
 L1_WEIGHT, RATE, BETA = 100.0, 2e-4, 0.5
 PEAK_SIDE, PEAK_REPEATS = 2048, 4
@@ -55,14 +55,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps of each candidate in a round")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=8, help="images in a step")
+    parser.add_argument("--width", type=int, default=64, help="channels of the networks at the size of the image")
+    parser.add_argument("--only", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES), help="networks")
     options = parser.parse_args()
     dtypes = {"float32": "float32"}
     if resolve_precision("auto") == "mixed_bfloat16":
         dtypes["bfloat16"] = "mixed_bfloat16"
     else:
         print("bfloat16 is not measured: this CPU does not support it")
-    for architecture in ARCHITECTURES:
-        measure(architecture, dtypes, options)
+    for name in options.only:
+        widths = {"width": options.width, "discriminator_width": options.width}
+        measure(ARCHITECTURES[name].model_copy(update=widths), dtypes, options)
 
 
 def measure(architecture: Architecture, dtypes: dict[str, str], options: argparse.Namespace) -> None:
