@@ -2,8 +2,8 @@
 
     python benchmarks/facades.py --data FOLDER [--minutes 60]
 
-FOLDER has `facades.zip` and the weights of SqueezeNet. Images of 64x64, trained with jitter and mirroring on the 500
-pairs of `train` and `val`, tested on the 106 of `test`. The distances are those in the space of SqueezeNet: to the true
+FOLDER has `facades.zip` and the weights of SqueezeNet. Images of 64x64, trained with jitter and mirroring on the 400
+pairs of `train`, tested on the 106 of `test`. The distances are those in the space of SqueezeNet: to the true
 facades of the same label maps, and to the training images.
 
 Expected: the distance to the true facades is clearly smaller than that of the network trained by L1 alone.
