@@ -220,7 +220,7 @@ def _graph(damage: Damage) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, 
         damaged = damage.apply(images, keys)
         return damaged.images, damaged.mask
 
-    return tf.function(apply, autograph=False)  # type: ignore[no-any-return]  # TensorFlow has no types
+    return tf.function(apply, autograph=False)
 
 
 def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:
