@@ -72,9 +72,8 @@ class TrainStep:
             number: Number of the batch, int64.
         """
         drawn, count = self._task.draw(batch, seed=seed, number=number), self._config.batch_size
-        if (
-            self._config.augmentation and self._match_names
-        ):  # other numbers for each match, and for its real and its fake image
+        if self._config.augmentation and self._match_names:
+            # Other numbers for each match, and for its real and its fake image.
             shape = [count, 2 * len(self._match_names), augmentation.NUMBERS]
             key = streams.pair(streams.key("augmentation", seed), number)
             drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, key)
