@@ -438,30 +438,6 @@ def test_known_pixels_of_samples_are_those_of_the_image(colours, shape):
     np.testing.assert_array_equal(np.where(samples.holes, 128, samples.truths), samples.unchanged)
 
 
-# --- whole runs
-
-
-def test_a_run_that_resumes_ends_with_the_same_bits(digits, reference, tmp_path):
-    def trained(home, output, steps):
-        return train(
-            digits,
-            reference,
-            task=Restoration(),
-            architecture=UNET,
-            objective=NonSaturating(r1=0.002),
-            config=settings(home=str(tmp_path / home), steps=steps),
-            output=tmp_path / output,
-        )
-
-    whole = trained("whole", "whole output", 4)
-    trained("rest", "half", 2)
-    rest = trained("rest", "rest output", 4)
-    for which in ("best", "last"):
-        weights = [model.network(which).get_weights() for model in (whole, rest)]
-        assert all((one == other).all() for one, other in zip(*weights, strict=True)), which
-        assert weights[0]
-
-
 # --- mistakes
 
 
