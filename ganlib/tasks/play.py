@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from etils import epy
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
     Terms = dict[str, tf.Tensor]
 
@@ -56,6 +61,29 @@ class Match:
     def shown(self) -> tf.Tensor:
         """The generated images that an update of the discriminator uses."""
         return self.fake if self.pooled is None else self.pooled
+
+    def generated_logits(self, logits: tf.Tensor) -> tf.Tensor | None:
+        """Returns which logits of the fake images are those of generated patches, by their centres; None if all are.
+
+        Convolutions that halve the image keep its border, and others may cut it off, so the logits are the middle of a
+        grid of one logit for each 1, 2, 4 ... pixels.
+
+        Args:
+            logits: Logits of patches, [N, h, w, 1].
+
+        Returns:
+            bool [N, h, w, 1].
+        """
+        if self.generated is None:
+            return None
+        grid, cut = [], []
+        for side, count in zip(self.generated.shape[1:3], logits.shape[1:3], strict=True):
+            cells = -(-side // 2 ** int(math.log2(side / count)))
+            grid.append(cells)
+            cut.append((cells - count) // 2)
+        centres = tf.image.resize(self.generated, grid, tf.image.ResizeMethod.NEAREST_NEIGHBOR) > 0.5
+        height, width = logits.shape[1:3]
+        return centres[:, cut[0] : cut[0] + height, cut[1] : cut[1] + width]
 
 
 @dataclass(frozen=True)

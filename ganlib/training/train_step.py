@@ -155,7 +155,7 @@ class TrainStep:
                 values = objective.penalties(norms)
                 penalties = {term: value * objective.penalty_every for term, value in values.items()}
             terms_of_match = {
-                **objective.discriminator_terms(*logits[name], _patches(match, logits[name])),
+                **objective.discriminator_terms(*logits[name], match.generated_logits(logits[name].fake)),
                 **penalties,
             }
             terms.update({f"{name}/{term}": _weighted(value, match.weight) for term, value in terms_of_match.items()})
@@ -210,7 +210,7 @@ class TrainStep:
         """Returns the accuracy and the loss without penalties, means over the matches; nothing without matches."""
         if not matches:
             return {}
-        judged = [(*pair, _patches(matches[name], pair)) for name, pair in logits.items()]
+        judged = [(*pair, matches[name].generated_logits(pair.fake)) for name, pair in logits.items()]
         accuracies = [self._objective.accuracy(*arguments) for arguments in judged]
         losses = [loss for arguments in judged for loss in self._objective.discriminator_terms(*arguments).values()]
         return {ACCURACY: tf.add_n(accuracies) / len(logits), LOSS: tf.add_n(losses) / len(logits)}
@@ -256,14 +256,6 @@ class TrainStep:
 
     def _norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         return tf.linalg.global_norm(gradients) * self._replicas
-
-
-def _patches(match: Match, logits: Logits) -> tf.Tensor | None:
-    """Returns which logits of a fake image are those of generated patches, bool; None if all are."""
-    if match.generated is None:
-        return None
-    height_and_width = tf.shape(logits.fake)[1:3]
-    return tf.image.resize(match.generated, height_and_width, tf.image.ResizeMethod.NEAREST_NEIGHBOR) > 0.5
 
 
 def _squared_norms(gradients: tf.Tensor) -> tf.Tensor:
