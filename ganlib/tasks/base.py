@@ -34,12 +34,14 @@ class Networks:
         discriminators: Networks that classify images as real or fake. Each has the name of its match.
         frozen: Networks that only give features. They are not trained and not part of a checkpoint.
         memory: Variables that a task changes while it plays, such as a pool of images. They are part of a checkpoint.
+        auxiliary: Networks that are trained with the generators, but neither averaged nor shipped.
     """
 
     generators: dict[str, keras.Model]
     discriminators: dict[str, keras.Model]
     frozen: dict[str, keras.Model] = field(default_factory=dict)
     memory: dict[str, keras.Variable] = field(default_factory=dict)
+    auxiliary: dict[str, keras.Model] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,15 @@ class Task(Config):
     def frozen(self, *, image_shape: ImageShape) -> dict[str, keras.Model]:
         """Returns networks that only give features, as for a perceptual loss; each call returns the same ones."""
         del image_shape
+        return {}
+
+    def auxiliary(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+        """Builds networks that are trained with the generators and serve training alone, such as heads on features.
+
+        Args:
+            generators: The generators that are trained.
+        """
+        del generators
         return {}
 
     def memory(self, *, image_shape: ImageShape, batch_size: int) -> dict[str, keras.Variable]:
