@@ -11,7 +11,7 @@ from ganlib import pixels
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.export import ExportConfig, export
-from ganlib.models import Dcgan, ResnetTranslator
+from ganlib.models import Dcgan, Fourier, ResnetTranslator, Unet
 from ganlib.objectives import LeastSquares
 from ganlib.tasks import ContrastiveTranslation, patch_nce
 from ganlib.training import TrainConfig, train
@@ -76,7 +76,7 @@ def settings(**changes):
     )
 
 
-def state_of(task, architecture=NETWORKS, replicas=1, image_shape=(16, 16, 1), **changes):
+def state_of(task, architecture=NETWORKS, replicas=1, image_shape=(16, 16, 1), dtype="float32", **changes):
     strategy, config = resolve_strategy(replicas), settings(**changes)
     state = build_state(
         strategy,
@@ -85,7 +85,7 @@ def state_of(task, architecture=NETWORKS, replicas=1, image_shape=(16, 16, 1), *
         config=config,
         image_shape=image_shape,
         classes=0,
-        dtype="float32",
+        dtype=dtype,
     )
     return strategy, config, state
 
@@ -303,6 +303,30 @@ def test_heads_are_trained_with_the_generator_and_neither_averaged_nor_drawn_lat
     _, _, again = state_of(CUT)
     for name, value in again.trained.variables().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers"),
+    [
+        (Unet(width=4, norm="instance", discriminator_layers=1, discriminator_width=4), 4),
+        (Fourier(width=8, blocks=1, halvings=1, discriminator_layers=1, discriminator_width=4), 2),
+    ],
+    ids=["unet", "fourier"],
+)
+def test_any_generator_with_features_will_do_also_in_mixed_precision(architecture, layers):
+    """Oblong images; the innermost map of the U-Net has two places."""
+    _, _, state = state_of(CUT, architecture, image_shape=(16, 32, 3), dtype="mixed_bfloat16")
+    networks, batch = state.trained.networks, noise_batch(CUT, (2, 16, 32, 3))
+    with tf.GradientTape() as tape:
+        terms = CUT.play(networks, batch, training=True).terms()
+        loss = tf.add_n(list(terms.values()))
+    assert {term.dtype for term in terms.values()} == {tf.float32}
+    trained = [each for head in networks.auxiliary.values() for each in head.trainable_variables]
+    trained += networks.generators["generator"].trainable_variables
+    gradients = tape.gradient(loss, trained)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert all(np.abs(gradient).max() > 0 for gradient in gradients[:2])
+    assert list(networks.auxiliary) == [f"projection_{layer}" for layer in range(layers)]
 
 
 def test_what_it_cannot_use_is_refused(digits, pairs, reference, tmp_path):
