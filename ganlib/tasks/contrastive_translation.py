@@ -10,8 +10,7 @@ from pydantic import Field
 from ganlib import pixels, streams
 from ganlib.tasks.base import Match, Networks, Play
 from ganlib.tasks.domains import SOURCE, TARGET, DomainTranslation
-from ganlib.tasks.features import FEATURE, compute_features, feature_maps
-from ganlib.tasks.image_to_image import IMAGE
+from ganlib.tasks.features import FEATURE, compute_features, compute_output_and_features, feature_maps
 
 with epy.lazy_imports():
     import tensorflow as tf
@@ -106,30 +105,28 @@ class ContrastiveTranslation(DomainTranslation):
         """Compares translations with images of the target domain."""
         source, target = (pixels.to_model_range(batch[name]) for name in ("images", "targets"))
         generator = networks.generators[GENERATOR]
-        fake = generator({IMAGE: _flip(source, batch)}, training=training)
+        fake, features = compute_output_and_features(generator, _flip(source, batch), training=training)
+
+        def patch_nce_of(images: tf.Tensor, features: list[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
+            # Those of the mirrored images are of no use.
+            keys = compute_features(generator, images, training=training) if self.flip_equivariance else features
+            return self._patch_nce(networks, batch, keys, compute_features(generator, made, training=training))
 
         def terms() -> Terms:
+            nce = self.nce_weight * patch_nce_of(source, features, fake)
             if not self.identity_nce_weight:
-                return {"nce": self.nce_weight * self._patch_nce(networks, batch, source, fake, training=training)}
-            same = generator({IMAGE: _flip(target, batch)}, training=training)
-            weights = {
-                "nce": (self.nce_weight / 2, source, fake),
-                "identity_nce": (self.identity_nce_weight / 2, target, same),
-            }
-            return {
-                name: weight * self._patch_nce(networks, batch, images, made, training=training)
-                for name, (weight, images, made) in weights.items()
-            }
+                return {"nce": nce}
+            same, target_features = compute_output_and_features(generator, _flip(target, batch), training=training)
+            identity_nce = self.identity_nce_weight * patch_nce_of(target, target_features, same)
+            return {"nce": nce / 2, "identity_nce": identity_nce / 2}
 
         return Play({DISCRIMINATOR: Match(target, fake)}, terms)
 
     def _patch_nce(
-        self, networks: Networks, batch: Batch, images: tf.Tensor, made: tf.Tensor, *, training: bool
+        self, networks: Networks, batch: Batch, keys: list[tf.Tensor], queries: list[tf.Tensor]
     ) -> tf.Tensor:
-        """Returns the mean over the layers of PatchNCE between images and what the generator made of them."""
-        generator, heads = networks.generators[GENERATOR], list(networks.auxiliary.values())
-        keys, queries = (compute_features(generator, each, training=training) for each in (images, made))
-        losses = []
+        """Returns the mean over the layers of PatchNCE between the features of originals and of translations."""
+        heads, losses = list(networks.auxiliary.values()), []
         for layer, (network, key, query) in enumerate(zip(heads, keys, queries, strict=True)):
             size, start = key.shape[1] * key.shape[2], layer / len(heads)
             places = patch_nce.choose_places(batch[NUMBERS], size=size, patches=self.patches, start=start)

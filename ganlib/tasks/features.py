@@ -21,15 +21,27 @@ def feature_maps(network: keras.Model) -> list[keras.KerasTensor]:
 
 
 def compute_features(network: keras.Model, images: tf.Tensor, *, training: bool) -> list[tf.Tensor]:
-    """Returns the features of images, float32 or shorter [N, h, w, C] each; nothing after the last one is computed.
+    """Returns the features of images, [N, h, w, C] each; nothing after the last one is computed.
 
     Args:
         network: A network with one input.
         images: float32 [N, H, W, C] in -1..1.
         training: Whether the network is in training.
     """
-    outputs = {
-        str(layer): features for layer, features in enumerate(feature_maps(network))
-    }  # Keras unpacks a list of one
+    return _compute(network, feature_maps(network), images, training=training)
+
+
+def compute_output_and_features(
+    network: keras.Model, images: tf.Tensor, *, training: bool
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Returns what a network makes of images, and the features on the way to it."""
+    output, *features = _compute(network, [network.output, *feature_maps(network)], images, training=training)
+    return output, features
+
+
+def _compute(
+    network: keras.Model, tensors: list[keras.KerasTensor], images: tf.Tensor, *, training: bool
+) -> list[tf.Tensor]:
+    outputs = {str(index): tensor for index, tensor in enumerate(tensors)}  # Keras unpacks a list of one
     computed = keras.Model(network.inputs, outputs)([images], training=training)
-    return [computed[layer] for layer in outputs]
+    return [computed[index] for index in outputs]
