@@ -31,6 +31,8 @@ Purpose = Literal[
     "penalty",
     "domain",
     "pool",
+    "patches",
+    "flips",
     "damage",
     "sample damage",
     "hidden information",

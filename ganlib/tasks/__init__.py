@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from ganlib.schema import from_word
 from ganlib.tasks.base import LABEL, Task
+from ganlib.tasks.contrastive_translation import ContrastiveTranslation
 from ganlib.tasks.generation import Generation
 from ganlib.tasks.image_to_image import ImageToImageTask
 from ganlib.tasks.paired_translation import PairedTranslation
@@ -15,7 +16,7 @@ from ganlib.tasks.sampler import Sampler, Samples, Sheet, sheet_labels, sheet_si
 from ganlib.tasks.unpaired_translation import UnpairedTranslation
 
 AnyTask = Annotated[
-    Generation | PairedTranslation | Restoration | UnpairedTranslation,
+    ContrastiveTranslation | Generation | PairedTranslation | Restoration | UnpairedTranslation,
     Field(discriminator="kind"),
     BeforeValidator(from_word),
 ]
@@ -24,6 +25,7 @@ AnyTask = Annotated[
 __all__ = [
     "LABEL",
     "AnyTask",
+    "ContrastiveTranslation",
     "Generation",
     "ImageToImageTask",
     "Match",

@@ -94,6 +94,15 @@ class Task(Config):
         del image_shape
         return {}
 
+    def auxiliary(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+        """Builds networks that are trained with the generators and serve training alone, such as heads on features.
+
+        Args:
+            generators: The generators that are trained.
+        """
+        del generators
+        return {}
+
     def memory(self, *, image_shape: ImageShape, batch_size: int) -> dict[str, keras.Variable]:
         """Returns the variables that the task changes while it plays, by name.
 

@@ -27,12 +27,14 @@ class Networks:
         discriminators: Networks that classify images as real or fake. Each has the name of its match.
         frozen: Networks that only give features. They are not trained and not part of a checkpoint.
         memory: Variables that a task changes while it plays, such as a pool of images. They are part of a checkpoint.
+        auxiliary: Networks that are trained with the generators, but neither averaged nor shipped.
     """
 
     generators: dict[str, keras.Model]
     discriminators: dict[str, keras.Model]
     frozen: dict[str, keras.Model] = field(default_factory=dict)
     memory: dict[str, keras.Variable] = field(default_factory=dict)
+    auxiliary: dict[str, keras.Model] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

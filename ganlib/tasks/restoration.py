@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from ganlib import pixels, streams
 from ganlib.tasks.damage import AnyDamage, Mask
+from ganlib.tasks.features import compute_features
 from ganlib.tasks.image_to_image import IMAGE, MASK, ImageToImageTask
 from ganlib.tasks.play import Match, Networks, Play
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 DAMAGED = "damaged"
-FEATURE = "feature_"  # what the names of the layers begin with whose outputs are compared
 
 
 class Restoration(ImageToImageTask):
@@ -225,10 +225,9 @@ def _graph(damage: Damage) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, 
 
 def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:
     """Returns the mean squared difference of the features of real and repaired images, a mean over the layers."""
-    outputs = [layer.output for layer in discriminator.layers if layer.name.startswith(FEATURE)]
-    features = keras.Model(discriminator.inputs, outputs)
+    real_and_fake = (compute_features(discriminator, each, training=True) for each in (images, repaired))
     differences = [
         tf.reduce_mean(tf.math.squared_difference(tf.cast(real, tf.float32), tf.cast(fake, tf.float32)))
-        for real, fake in zip(features([images], training=True), features([repaired], training=True), strict=True)
+        for real, fake in zip(*real_and_fake, strict=True)
     ]
     return tf.add_n(differences) / len(differences)

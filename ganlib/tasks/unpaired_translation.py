@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epy
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ganlib import pixels, streams
-from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
+from ganlib.tasks.domains import DOMAINS, SOURCE, TARGET, DomainTranslation
+from ganlib.tasks.image_to_image import IMAGE
 from ganlib.tasks.play import Match, Networks, Play
 
 with epy.lazy_imports():
@@ -28,12 +29,10 @@ if TYPE_CHECKING:
     from ganlib.tasks.base import Batch, Inputs
 
 FORWARD, BACKWARD = "forward", "backward"  # generators: from the source domain to the target domain, and back
-TARGET, SOURCE = "target", "source"  # discriminators, and the domains whose images they compare
-MATCHES = {TARGET: FORWARD, SOURCE: BACKWARD}  # each discriminator with the generator of its fakes
-DOMAINS = 2
+MATCHES = {TARGET: FORWARD, SOURCE: BACKWARD}  # each domain's discriminator with the generator of its fakes
 
 
-class UnpairedTranslation(ImageToImageTask):
+class UnpairedTranslation(DomainTranslation):
     """A generator for each direction between two domains, and a discriminator for each domain.
 
     The domains are two classes of the data, or the images and the targets of pairs, which are then drawn
@@ -42,10 +41,6 @@ class UnpairedTranslation(ImageToImageTask):
     """
 
     kind: Literal["unpaired_translation"] = "unpaired_translation"
-    source: str | None = None
-    """Class of the source domain; null means the first one of two classes."""
-    target: str | None = None
-    """Class of the target domain; null means the second one of two classes."""
     cycle_weight: float = Field(default=10.0, ge=0.0)
     """Weight of the cycle terms: the mean absolute difference to the image that was translated and back, in -1..1."""
     identity_weight: float = Field(default=0.5, ge=0.0)
@@ -54,39 +49,6 @@ class UnpairedTranslation(ImageToImageTask):
     pool_size: int = Field(default=50, ge=0)
     """Generated images of earlier steps that each discriminator is also shown, rounded down to complete batches; with 0
     it only sees new images."""
-
-    @model_validator(mode="after")
-    def _check_domains(self) -> UnpairedTranslation:
-        if (self.source is None) != (self.target is None) or (self.source is not None and self.source == self.target):
-            raise ValueError(
-                "expected two different classes as task.source and task.target, or neither. "
-                f"Received: source={self.source}, target={self.target}"
-            )
-        return self
-
-    def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
-        """Refuses data without the two domains."""
-        del image_shape  # any will do
-        missing = [name for name in (self.source, self.target) if name is not None and name not in classes]
-        if missing:
-            known = ", ".join(classes) or "none"
-            raise ValueError(f"expected a class of the data as a domain ({known}). Received: {missing[0]}")
-        if self.source is None and len(classes) != DOMAINS and not paired:
-            raise ValueError(
-                "task=unpaired_translation needs two classes as domains, or pairs of images; of more classes, name two "
-                f"as task.source and task.target. Received: classes={len(classes)}"
-            )
-
-    def domains(self, dataset: PreparedDataset) -> dict[str, PreparedDataset]:
-        """Returns the images of the two domains, by the names `source` and `target`.
-
-        Pairs of images are two domains too: training draws images and targets independently.
-        """
-        if self.source and self.target:
-            return {SOURCE: dataset.of_class(self.source), TARGET: dataset.of_class(self.target)}
-        if dataset.paired:
-            return {SOURCE: dataset, TARGET: dataset.of("targets")}
-        return dict(zip((SOURCE, TARGET), map(dataset.of_class, dataset.classes), strict=True))
 
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
@@ -121,23 +83,6 @@ class UnpairedTranslation(ImageToImageTask):
         """Returns a pool for each discriminator, if there are any."""
         names = MATCHES if self.pool_size else ()
         return {name: pool.build(self.pool_size, image_shape=image_shape, batch_size=batch_size) for name in names}
-
-    def batches(self, dataset: PreparedDataset, *, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        """Returns batches of `images` of the source domain and `targets` of the target domain, which are not pairs.
-
-        Training goes through each domain at its own pace, in an order of its own.
-        """
-        batches = [
-            domain.batches(batch_size=batch_size, seed=streams.key("domain", seed, number), start=start)
-            for number, domain in enumerate(self.domains(dataset).values())
-        ]
-        images = [domain.shown for domain in self.domains(dataset).values()]
-        zipped = tf.data.Dataset.zip(tuple(batches))
-        return zipped.map(lambda one, other: {"images": one[images[0]], "targets": other[images[1]]})
-
-    def passes(self, dataset: PreparedDataset, *, images: int) -> dict[str, float]:
-        """Returns how often training goes through each domain."""
-        return {name: images / domain.count("train") for name, domain in self.domains(dataset).items()}
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
         """Adds what happens to the pools."""

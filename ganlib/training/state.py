@@ -36,7 +36,7 @@ class Trained:
     Attributes:
         networks: The networks.
         averaged: Exponential moving averages of the generators, by name.
-        generator_optimizer: Optimizer with its moments.
+        generator_optimizer: Optimizer of the generators and of the auxiliary networks, with its moments.
         discriminator_optimizer: The same for the discriminators.
     """
 
@@ -51,6 +51,7 @@ class Trained:
         groups = {
             "generator": self.networks.generators,
             "discriminator": self.networks.discriminators,
+            "auxiliary": self.networks.auxiliary,
             "averaged": self.averaged,
         }
         named.update({f"memory/{name}": variable for name, variable in self.networks.memory.items()})
@@ -243,9 +244,12 @@ def build_state(
             discriminators = task.discriminators(
                 architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed
             )
+            auxiliary = task.auxiliary(generators)
             memory = task.memory(image_shape=image_shape, batch_size=config.batch_size)
-            networks = Networks(generators, discriminators, task.frozen(image_shape=image_shape), memory)
-            generator_optimizer = _optimizer(config.generator_optimizer, networks.generators, dtype=dtype)
+            networks = Networks(generators, discriminators, task.frozen(image_shape=image_shape), memory, auxiliary)
+            generator_optimizer = _optimizer(
+                config.generator_optimizer, networks.generators, networks.auxiliary, dtype=dtype
+            )
             discriminator_optimizer = _optimizer(config.discriminator_optimizer, networks.discriminators, dtype=dtype)
         # Outside the scope: the averages are on one device, and are drawn from there without a strategy. In float32,
         # so that what is scored and shipped does not depend on the precision of the training hardware.
@@ -255,9 +259,11 @@ def build_state(
     return TrainState(config.seed, Trained(networks, averaged, generator_optimizer, discriminator_optimizer))
 
 
-def _optimizer(config: OptimizerConfig, models: dict[str, keras.Model], *, dtype: str) -> keras.optimizers.Optimizer:
+def _optimizer(config: OptimizerConfig, *groups: dict[str, keras.Model], dtype: str) -> keras.optimizers.Optimizer:
     optimizer = config.build()
     if dtype == "mixed_float16":  # its loss scale is among its variables, and so in every checkpoint
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build([variable for model in models.values() for variable in model.trainable_variables])
+    optimizer.build(
+        [variable for models in groups for model in models.values() for variable in model.trainable_variables]
+    )
     return optimizer

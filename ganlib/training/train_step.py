@@ -58,7 +58,7 @@ class TrainStep:
         self._task, self._objective, self._config, self._replicas = task, objective, config, replicas
         networks = state.trained.networks
         self._match_names = list(networks.discriminators)
-        self._generator_variables = _trainable(networks.generators)
+        self._generator_variables = _trainable(networks.generators, networks.auxiliary)
         self._discriminator_variables = _trainable(networks.discriminators)
         for variable in self._discriminator_variables:
             variable.constraint = objective.constraint  # Keras applies it after each update: WGAN's clipping
@@ -279,5 +279,5 @@ def _weighted(value: tf.Tensor, weight: float) -> tf.Tensor:
     return value if weight == 1.0 else value * weight
 
 
-def _trainable(models: dict[str, keras.Model]) -> list[keras.Variable]:
-    return [variable for model in models.values() for variable in model.trainable_variables]
+def _trainable(*groups: dict[str, keras.Model]) -> list[keras.Variable]:
+    return [variable for models in groups for model in models.values() for variable in model.trainable_variables]

@@ -1,0 +1,167 @@
+"""Images of one domain to another, in one direction and without pairs (CUT: Park et al. 2020, arXiv 2007.15651)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from etils import epy
+from pydantic import Field
+
+from ganlib import pixels, streams
+from ganlib.tasks.domains import SOURCE, TARGET, DomainTranslation
+from ganlib.tasks.features import FEATURE, compute_features, compute_output_and_features, feature_maps
+from ganlib.tasks.play import Match, Networks, Play
+
+with epy.lazy_imports():
+    import tensorflow as tf
+
+    from ganlib.tasks import patch_nce
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ganlib.data import PreparedDataset
+    from ganlib.models.base import Architecture, ImageShape
+    from ganlib.tasks.base import Batch
+    from ganlib.tasks.play import Terms
+
+GENERATOR, DISCRIMINATOR, PROJECTION = "generator", "discriminator", "projection"
+NUMBERS, FLIPPED = "patch_numbers", "flipped"
+
+
+class ContrastiveTranslation(DomainTranslation):
+    """A generator from the source domain to the target domain, and a discriminator of the target domain.
+
+    Instead of a way back, features of the generator's own first half tie a translation to its original: each place of
+    the one should be closer to the same place of the other than to its other places. With batch norm the features of
+    translations enter the generator's statistics, so a `unet` should have `norm: instance`.
+
+    FastCUT, which needs less time and memory, has `nce_weight: 10`, `identity_nce_weight: 0` and
+    `flip_equivariance: true`.
+    """
+
+    kind: Literal["contrastive_translation"] = "contrastive_translation"
+    nce_weight: float = Field(default=1.0, gt=0.0)
+    """Weight of PatchNCE between images of the source domain and their translations."""
+    identity_nce_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of PatchNCE between images of the target domain and their translations, which should not change; 0 leaves
+    it out. With it, half of each term counts."""
+    temperature: float = Field(default=0.07, gt=0.0)
+    """What similarities are divided by; with less, the most similar wrong places count more."""
+    patches: int = Field(default=256, ge=2)
+    """Random places of each layer of features that are compared, or all places of a smaller map."""
+    projection_width: int = Field(default=256, ge=1)
+    """Width of both layers of the networks that project features before they are compared."""
+    flip_equivariance: bool = False
+    """Whether images are mirrored half the time before they are translated, and the features of the translation are
+    mirrored back before they are compared."""
+
+    def generators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
+    ) -> dict[str, keras.Model]:
+        """Builds the one generator.
+
+        Raises:
+            ValueError: It has no layers whose features could be compared.
+        """
+        del classes  # they are the domains
+        self.check_architecture(architecture)
+        build = architecture.generator  # type: ignore[attr-defined]  # checked above
+        generator = build(image_shape=image_shape, channels=image_shape[2], dtype=dtype, seed=seed)
+        if not feature_maps(generator):
+            raise ValueError(
+                f"task={self.kind} needs a generator with layers named {FEATURE}0, {FEATURE}1, ..., such as that of "
+                f"resnet_translator. Received: model={architecture.kind}"
+            )
+        return {GENERATOR: generator}
+
+    def discriminators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> dict[str, keras.Model]:
+        """Builds the one discriminator."""
+        del classes  # they are the domains
+        return {DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=0, dtype=dtype, seed=seed)}
+
+    def auxiliary(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+        """Builds a projection for each layer of features."""
+        names = {f"{PROJECTION}_{index}": each for index, each in enumerate(feature_maps(generators[GENERATOR]))}
+        return {
+            name: patch_nce.head(features.shape[-1], self.projection_width, name=name)
+            for name, features in names.items()
+        }
+
+    def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
+        """Adds numbers that choose the places, and if images are mirrored, which ones, bool [N]."""
+        numbers = patch_nce.draw_numbers(batch["images"], key=streams.key("patches", seed), number=number)
+        if not self.flip_equivariance:
+            return {**batch, NUMBERS: numbers}
+        chances = tf.random.stateless_uniform(numbers.shape[:1], streams.pair(streams.key("flips", seed), number))
+        return {**batch, NUMBERS: numbers, FLIPPED: chances < 0.5}
+
+    def play(self, networks: Networks, batch: Batch, *, training: bool) -> Play:
+        """Compares translations with images of the target domain."""
+        source, target = (pixels.to_model_range(batch[name]) for name in ("images", "targets"))
+        generator = networks.generators[GENERATOR]
+        fake, features = compute_output_and_features(generator, _flip(source, batch), training=training)
+
+        def patch_nce_of(images: tf.Tensor, features: list[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
+            # Those of the mirrored images are of no use.
+            keys = compute_features(generator, images, training=training) if self.flip_equivariance else features
+            return self._patch_nce(networks, batch, keys, compute_features(generator, made, training=training))
+
+        def terms() -> Terms:
+            nce = self.nce_weight * patch_nce_of(source, features, fake)
+            if not self.identity_nce_weight:
+                return {"nce": nce}
+            same, target_features = compute_output_and_features(generator, _flip(target, batch), training=training)
+            identity_nce = self.identity_nce_weight * patch_nce_of(target, target_features, same)
+            return {"nce": nce / 2, "identity_nce": identity_nce / 2}
+
+        return Play({DISCRIMINATOR: Match(target, fake)}, terms)
+
+    def _patch_nce(
+        self, networks: Networks, batch: Batch, keys: list[tf.Tensor], queries: list[tf.Tensor]
+    ) -> tf.Tensor:
+        """Returns the mean over the layers of PatchNCE between the features of originals and of translations."""
+        heads, losses = list(networks.auxiliary.values()), []
+        for layer, (network, key, query) in enumerate(zip(heads, keys, queries, strict=True)):
+            size, start = key.shape[1] * key.shape[2], layer / len(heads)
+            places = patch_nce.choose_places(batch[NUMBERS], size=size, patches=self.patches, start=start)
+            query, key = (patch_nce.project(network, each, places) for each in (_flip(query, batch), key))
+            losses.append(patch_nce.patch_nce(query, key, temperature=self.temperature))
+        return tf.add_n(losses) / len(losses)
+
+    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+        """Returns the generator."""
+        return generators
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The generator."""
+        return (GENERATOR,)
+
+    def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the target domain."""
+        del network
+        return self.domains(dataset)[TARGET]
+
+    def held_out(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the source domain."""
+        del network
+        return self.domains(dataset)[SOURCE]
+
+    def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
+        """Returns the true translations if the data are pairs, which training does not know."""
+        del network
+        return examples.get("targets")
+
+
+def _flip(images: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """Mirrors the images, or their features, [N, H, W, C], that the batch says are mirrored, if any."""
+    if FLIPPED not in batch:
+        return images
+    return tf.where(batch[FLIPPED][:, None, None, None], tf.reverse(images, [2]), images)

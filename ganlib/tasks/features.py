@@ -1,0 +1,47 @@
+"""The layers of a network whose outputs are compared, which are named `feature_0`, `feature_1` and so on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etils import epy
+
+with epy.lazy_imports():
+    import keras
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+FEATURE = "feature_"
+
+
+def feature_maps(network: keras.Model) -> list[keras.KerasTensor]:
+    """Returns the outputs of the layers, in the order of the network; empty if there are none."""
+    return [layer.output for layer in network.layers if layer.name.startswith(FEATURE)]
+
+
+def compute_features(network: keras.Model, images: tf.Tensor, *, training: bool) -> list[tf.Tensor]:
+    """Returns the features of images, [N, h, w, C] each; nothing after the last one is computed.
+
+    Args:
+        network: A network with one input.
+        images: float32 [N, H, W, C] in -1..1.
+        training: Whether the network is in training.
+    """
+    return _compute(network, feature_maps(network), images, training=training)
+
+
+def compute_output_and_features(
+    network: keras.Model, images: tf.Tensor, *, training: bool
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Returns what a network makes of images, and the features on the way to it."""
+    output, *features = _compute(network, [network.output, *feature_maps(network)], images, training=training)
+    return output, features
+
+
+def _compute(
+    network: keras.Model, tensors: list[keras.KerasTensor], images: tf.Tensor, *, training: bool
+) -> list[tf.Tensor]:
+    outputs = {str(index): tensor for index, tensor in enumerate(tensors)}  # Keras unpacks a list of one
+    computed = keras.Model(network.inputs, outputs)([images], training=training)
+    return [computed[index] for index in outputs]
