@@ -278,9 +278,7 @@ def test_a_field_below_a_plain_value_is_refused():
 
 
 def test_an_unknown_preset_is_reported_with_those_that_there_are():
-    assert refusal(preset="cats") == [
-        f"expected one of the presets {', '.join(PRESETS)}. Received: preset='cats'"
-    ]
+    assert refusal(preset="cats") == [f"expected one of the presets {', '.join(PRESETS)}. Received: preset='cats'"]
 
 
 @pytest.mark.parametrize(
