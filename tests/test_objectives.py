@@ -208,6 +208,64 @@ def test_accuracy_counts_images_or_pairs_that_are_classified_correctly(objective
     assert float(objective.accuracy(real, fake)) == pytest.approx(expected)
 
 
+PATCHES = [
+    objective for objective in OBJECTIVES if objective.kind in ("minimax", "non_saturating", "least_squares", "hinge")
+]
+AS_REAL_AND_GENERATED = {
+    "minimax": (lambda logit: math.log1p(math.exp(-logit)), lambda logit: math.log1p(math.exp(logit))),
+    "non_saturating": (lambda logit: math.log1p(math.exp(-logit)), lambda logit: math.log1p(math.exp(logit))),
+    "least_squares": (lambda logit: (logit - 1) ** 2 / 2, lambda logit: logit**2 / 2),
+    "hinge": (lambda logit: max(0, 1 - logit), lambda logit: max(0, 1 + logit)),
+}
+
+
+@pytest.mark.parametrize("objective", PATCHES, ids=lambda objective: objective.kind)
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_known_patches_of_generated_images_count_as_real_ones(objective, share):
+    random = np.random.default_rng(2)
+    real, fake = random.normal(scale=2, size=(2, 3, 4, 5, 1))
+    generated = random.random(fake.shape) < share
+    as_real, as_generated = AS_REAL_AND_GENERATED[objective.kind]
+    losses, correct = [], []
+    for logit, is_generated in zip(fake.ravel(), generated.ravel(), strict=True):
+        losses.append(as_generated(logit) if is_generated else as_real(logit))
+        correct.append((logit < objective.boundary) if is_generated else (logit > objective.boundary))
+    arguments = (tf.constant(real, tf.float32), tf.constant(fake, tf.float32), tf.constant(generated))
+    terms = floats(objective.discriminator_terms(*arguments))
+    assert terms == approximately(
+        {"real": np.mean([as_real(logit) for logit in real.ravel()]), "fake": np.mean(losses)}
+    )
+    accuracy = float(objective.accuracy(*arguments))
+    assert accuracy == pytest.approx(((real > objective.boundary).mean() + np.mean(correct)) / 2)
+    if share == 1.0:
+        assert terms == floats(objective.discriminator_terms(*arguments[:2]))
+        assert accuracy == float(objective.accuracy(*arguments[:2]))
+
+
+def test_a_gradient_of_patches_is_finite_for_huge_logits():
+    fake = tf.constant([-1e4, 1e4, 0.0], tf.float32)[:, None]
+    for objective in PATCHES:
+        for generated in ([True, False, True], [False, True, False]):
+            with tf.GradientTape() as tape:
+                tape.watch(fake)
+                loss = objective.discriminator_terms(fake, fake, tf.constant(generated)[:, None])["fake"]
+            assert np.isfinite(tape.gradient(loss, fake)).all()
+
+
+def test_only_losses_of_single_logits_can_judge_patches():
+    for objective in OBJECTIVES:
+        assert objective.judges_patches == (objective in PATCHES)
+        if objective.judges_patches:
+            objective.check(judges_batches=False, has_real_patches=True)
+            continue
+        objective.check(judges_batches=False)
+        with pytest.raises(
+            ValueError, match=f"expected objective=.*hinge. Received: objective={objective.kind}$"
+        ) as error:
+            objective.check(judges_batches=False, has_real_patches=True)
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=ids)
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_terms_are_finite_float32_for_huge_logits(objective, dtype):

@@ -133,11 +133,17 @@ class Objective(Config):
         """Logit above which an image counts as real; None if only differences of logits have a meaning."""
         return 0.0
 
-    def accuracy(self, real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-        """Returns the fraction of correctly classified logits or, without `boundary`, of correctly ranked pairs."""
+    def accuracy(self, real: tf.Tensor, fake: tf.Tensor, generated: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the fraction of correctly classified logits or, without `boundary`, of correctly ranked pairs.
+
+        Takes the arguments of `discriminator_terms`.
+        """
         if self.boundary is None:
             return fraction(real > fake)
-        return (fraction(real > self.boundary) + fraction(fake < self.boundary)) / 2.0
+        of_fake = fake < self.boundary
+        if generated is not None:
+            of_fake = tf.where(generated, of_fake, fake > self.boundary)
+        return (fraction(real > self.boundary) + fraction(of_fake)) / 2.0
 
 
 def fraction(values: tf.Tensor) -> tf.Tensor:

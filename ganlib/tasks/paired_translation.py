@@ -39,7 +39,7 @@ class PairedTranslation(ImageToImageTask):
     l1_weight: float = Field(default=100.0, ge=0.0)
     """Weight of the mean absolute difference to the target, pixels in -1..1."""
     adversarial_weight: float = Field(default=1.0, ge=0.0)
-    """Weight of the adversarial terms; 0 trains by the difference alone."""
+    """Weight of the adversarial terms. With 0 there is no discriminator: the difference alone trains."""
 
     def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
         """Refuses images without targets."""
@@ -62,8 +62,10 @@ class PairedTranslation(ImageToImageTask):
     def discriminators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
     ) -> dict[str, keras.Model]:
-        """Builds the one discriminator, which also takes the input as `condition`."""
+        """Builds the one discriminator, which also takes the input as `condition`, if there are adversarial terms."""
         del classes  # of no use here
+        if not self.adversarial_weight:
+            return {}
         build = architecture.discriminator
         network = build(image_shape=image_shape, classes=0, dtype=dtype, seed=seed, condition_channels=image_shape[2])  # type: ignore[call-arg]  # of networks from images to images
         return {DISCRIMINATOR: network}
@@ -78,7 +80,8 @@ class PairedTranslation(ImageToImageTask):
         images, targets = (pixels.to_model_range(batch[name]) for name in ("images", "targets"))
         fake = networks.generators[GENERATOR]({IMAGE: images}, training=training)
         match = Match(targets, fake, {CONDITION: images}, weight=self.adversarial_weight)
-        return Play({DISCRIMINATOR: match}, lambda: {"l1": self.l1_weight * tf.reduce_mean(tf.abs(fake - targets))})
+        matches = dict.fromkeys(networks.discriminators, match)
+        return Play(matches, lambda: {"l1": self.l1_weight * tf.reduce_mean(tf.abs(fake - targets))})
 
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
         """Returns the generator."""

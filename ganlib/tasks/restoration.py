@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import zlib
 from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epy
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ganlib import pixels, streams
 from ganlib.tasks.damage import AnyDamage, Mask
@@ -18,7 +20,7 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,21 +48,38 @@ class Restoration(ImageToImageTask):
     test_damage: AnyDamage | None = None
     """What is done to the held-out images that are scored; null means the same."""
     l1_weight: float = Field(default=10.0, ge=0.0)
-    """Weight of the mean absolute difference to the undamaged image, of pixels in -1..1. With a mask it counts the
-    known pixels only."""
+    """Weight of the mean absolute difference to the undamaged image, of pixels in -1..1. With a mask, the pixels
+    under it count as 0 in this mean."""
     hole_l1_weight: float = Field(default=0.0, ge=0.0)
-    """The same for the pixels under a mask. It makes repairs blurred, and is needed without the adversarial terms."""
+    """The same for the pixels under a mask; the others count as 0. It makes repairs blurred, and is needed without the
+    adversarial terms."""
     adversarial_weight: float = Field(default=10.0, ge=0.0)
-    """Weight of the adversarial terms. With 0 the network is trained by differences alone: a reference for the peak
-    signal-to-noise ratio."""
+    """Weight of the adversarial terms. With 0 there is no discriminator, and the network is trained by differences
+    alone: a reference for the peak signal-to-noise ratio."""
     feature_weight: float = Field(default=100.0, ge=0.0)
     """Weight of feature matching: the mean squared difference of the discriminator's features (Wang et al. 2018,
-    https://arxiv.org/abs/1711.11585)."""
+    https://arxiv.org/abs/1711.11585). There is none without a discriminator."""
+
+    @model_validator(mode="after")
+    def _check_damage_and_weights(self) -> Restoration:
+        if self.damage.has_mask != self._test_damage.has_mask:
+            raise ValueError(
+                "expected a mask in both damage and test_damage, or in neither. "
+                f"Received: damage={self.damage.kind}, test_damage={self._test_damage.kind}"
+            )
+        if self.hole_l1_weight and not self.damage.has_mask:
+            received = f"damage={self.damage.kind}, hole_l1_weight={self.hole_l1_weight:g}"
+            raise ValueError(f"hole_l1_weight is of no use without damage=mask. Received: {received}")
+        name = "hole_l1_weight" if self.damage.has_mask else "l1_weight"
+        if not self.adversarial_weight and not getattr(self, name):
+            received = f"adversarial_weight=0, {name}=0"
+            raise ValueError(f"expected {name} above 0, since nothing else trains repairs. Received: {received}")
+        return self
 
     @property
     def has_real_patches(self) -> bool:
-        """Whether there is a mask: pixels that are known count as real."""
-        return self.damage.has_mask
+        """Whether a discriminator sees repairs with a mask: pixels that are known count as real."""
+        return self.damage.has_mask and self.adversarial_weight > 0.0
 
     @property
     def signature(self) -> str:
@@ -68,15 +87,10 @@ class Restoration(ImageToImageTask):
         return "restore"
 
     def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
-        """Refuses images that cannot be damaged like this, and two kinds of damage that need different networks."""
+        """Refuses images that cannot be damaged like this."""
         del classes, paired  # ignored
         for damage in (self.damage, self._test_damage):
             damage.check(image_shape)
-        if self.damage.has_mask != self._test_damage.has_mask:
-            raise ValueError(
-                "expected a mask in both task.damage and task.test_damage, or in neither. "
-                f"Received: damage={self.damage.kind}, test_damage={self._test_damage.kind}"
-            )
 
     @property
     def _test_damage(self) -> Damage:
@@ -103,8 +117,10 @@ class Restoration(ImageToImageTask):
     def discriminators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
     ) -> dict[str, keras.Model]:
-        """Builds the one discriminator."""
+        """Builds the one discriminator, if there are adversarial terms."""
         del classes  # of no use here
+        if not self.adversarial_weight:
+            return {}
         return {DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=0, dtype=dtype, seed=seed)}
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
@@ -123,21 +139,27 @@ class Restoration(ImageToImageTask):
         inputs = {IMAGE: pixels.to_model_range(batch[DAMAGED])} | ({} if mask is None else {MASK: mask})
         repaired = networks.generators[GENERATOR](inputs, training=training)
         match = Match(images, repaired, weight=self.adversarial_weight, generated=mask)
-        discriminator = networks.discriminators[DISCRIMINATOR]
-        return Play({DISCRIMINATOR: match}, lambda: self._terms(images, repaired, mask, discriminator))
+        discriminators = networks.discriminators
+        return Play(dict.fromkeys(discriminators, match), lambda: self._terms(images, repaired, mask, discriminators))
 
     def _terms(
-        self, images: tf.Tensor, repaired: tf.Tensor, mask: tf.Tensor | None, discriminator: keras.Model
+        self,
+        images: tf.Tensor,
+        repaired: tf.Tensor,
+        mask: tf.Tensor | None,
+        discriminators: Mapping[str, keras.Model],
     ) -> Terms:
         difference = tf.abs(repaired - images)
         if mask is None:
             terms = {"l1": self.l1_weight * tf.reduce_mean(difference)}
         else:
-            terms = {"l1_known": self.l1_weight * _mean_where(difference, 1.0 - mask)}
+            # Means over all pixels: those of a part would give each replica its own weights.
+            terms = {"l1_known": self.l1_weight * tf.reduce_mean(difference * (1.0 - mask))}
             if self.hole_l1_weight:
-                terms["l1_hole"] = self.hole_l1_weight * _mean_where(difference, mask)
-        if self.feature_weight and self.adversarial_weight:
-            terms["feature_matching"] = self.feature_weight * _feature_difference(discriminator, images, repaired)
+                terms["l1_hole"] = self.hole_l1_weight * tf.reduce_mean(difference * mask)
+        if self.feature_weight and discriminators:
+            of_features = _feature_difference(discriminators[DISCRIMINATOR], images, repaired)
+            terms["feature_matching"] = self.feature_weight * of_features
         return terms
 
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
@@ -164,14 +186,15 @@ class Restoration(ImageToImageTask):
         examples: Mapping[str, NDArray[Any]] | None = None,
         network: str | None = None,
     ) -> Inputs:
-        """Returns `image` float32 [count, H, W, C], held-out images that are damaged, and their `mask`, if any."""
+        """Returns `image` float32 [count, H, W, C], held-out images that are damaged, and their `mask`, if any.
+
+        The damage of an image depends on nothing but the image. So all scores of all runs are of the same damage.
+        """
         inputs = super().inputs(count, seed=seed, shares=shares, label=label, examples=examples, network=network)
-        numbers = tf.range(len(inputs[IMAGE]), dtype=tf.int64)
-        key = tf.convert_to_tensor(seed, tf.int64) ^ streams.key("sample damage")
-        keys = tf.stack([tf.fill(tf.shape(numbers), key), numbers], axis=1)
-        damaged = self._test_damage.apply(pixels.to_uint8(inputs[IMAGE]), keys)
-        mask = {} if damaged.mask is None else {MASK: damaged.mask}
-        return {IMAGE: pixels.to_model_range(damaged.images), **mask}
+        images = pixels.to_uint8(inputs[IMAGE])
+        keys = [(streams.key("sample damage"), zlib.crc32(image.tobytes())) for image in images.numpy()]
+        damaged, mask = _graph(self._test_damage)(images, tf.constant(keys, tf.int64))
+        return {IMAGE: pixels.to_model_range(damaged)} | ({} if mask is None else {MASK: mask})
 
     def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
         """Returns the undamaged images."""
@@ -189,10 +212,15 @@ class Restoration(ImageToImageTask):
         return inputs[MASK] > 0.5 if MASK in inputs else None
 
 
-def _mean_where(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of values [N, H, W, C] with weights [N, H, W, 1], 0 if all weights are 0."""
-    total = tf.reduce_sum(weights) * values.shape[-1]
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), total)
+@functools.cache
+def _graph(damage: Damage) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor | None]]:
+    """Returns the function that damages images and returns their mask, as a graph, which is much faster than eager."""
+
+    def apply(images: tf.Tensor, keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        damaged = damage.apply(images, keys)
+        return damaged.images, damaged.mask
+
+    return tf.function(apply, autograph=False)
 
 
 def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:

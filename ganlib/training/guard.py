@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ganlib.training import health
 from ganlib.training.health import Finding, TrainingDiverged
+from ganlib.training.rows import ACCURACY
 from ganlib.training.state import Recent
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class CheckTerms:
             for name in broken:
                 del row[name]
             self._guard.react(health.non_finite(broken, first_step=first, last_step=step), row, state)
-        else:
+        elif ACCURACY in row:  # there is a discriminator
             finding = health.saturated(row, state, self._guard.config, steps=step - first + 1)
             if finding:
                 self._guard.react(finding, row, state)

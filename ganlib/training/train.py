@@ -90,7 +90,8 @@ def train(
     """
     architecture.check(dataset.image_shape)
     task.check_architecture(architecture)
-    task.check_data(image_shape=dataset.image_shape, classes=dataset.classes, paired=dataset.paired)
+    for image_shape in dict.fromkeys((dataset.image_shape, dataset.batch_shape)):
+        task.check_data(image_shape=image_shape, classes=dataset.classes, paired=dataset.paired)
     config.check_channels(dataset.image_shape[2])
     for name in task.scored:
         for note in check_reference(reference.of(name), task.real(dataset, name)):

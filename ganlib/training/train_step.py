@@ -72,7 +72,8 @@ class TrainStep:
             number: Number of the batch, int64.
         """
         drawn, count = self._task.draw(batch, seed=seed, number=number), self._config.batch_size
-        if self._config.augmentation:  # other numbers for each match, and for its real and its fake image
+        if self._config.augmentation and self._match_names:
+            # Other numbers for each match, and for its real and its fake image.
             shape = [count, 2 * len(self._match_names), augmentation.NUMBERS]
             key = streams.pair(streams.key("augmentation", seed), number)
             drawn[AUGMENTATION] = tf.random.stateless_uniform(shape, key)
@@ -131,7 +132,7 @@ class TrainStep:
     def _augment(self, matches: dict[str, Match], batch: Batch) -> dict[str, Match]:
         """Applies the augmentation."""
         transforms = self._config.augmentation
-        if not transforms:
+        if not transforms or not matches:
             return matches
         numbers = tf.unstack(batch[AUGMENTATION], 2 * len(self._match_names), axis=1)
         return {
@@ -206,13 +207,12 @@ class TrainStep:
         return terms
 
     def _discriminator_metrics(self, matches: dict[str, Match], logits: dict[str, Logits]) -> Metrics:
-        """Returns the accuracy and the loss without penalties, means over the matches."""
-        accuracies = [self._objective.accuracy(*pair) for pair in logits.values()]
-        losses = [
-            loss
-            for name, pair in logits.items()
-            for loss in self._objective.discriminator_terms(*pair, _patches(matches[name], pair)).values()
-        ]
+        """Returns the accuracy and the loss without penalties, means over the matches; nothing without matches."""
+        if not matches:
+            return {}
+        judged = [(*pair, _patches(matches[name], pair)) for name, pair in logits.items()]
+        accuracies = [self._objective.accuracy(*arguments) for arguments in judged]
+        losses = [loss for arguments in judged for loss in self._objective.discriminator_terms(*arguments).values()]
         return {ACCURACY: tf.add_n(accuracies) / len(logits), LOSS: tf.add_n(losses) / len(logits)}
 
     def _loss(self, terms: Terms, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
@@ -220,9 +220,12 @@ class TrainStep:
 
         This is the only place that accounts for replicas, over which Keras' optimizers sum gradients.
         """
-        return optimizer.scale_loss(tf.add_n(list(terms.values())) / self._replicas)
+        total = tf.add_n(list(terms.values())) if terms else tf.zeros([])
+        return optimizer.scale_loss(total / self._replicas)
 
     def _update_discriminators(self, tape: tf.GradientTape, loss: tf.Tensor) -> Metrics:
+        if not self._discriminator_variables:
+            return {}
         gradients = tape.gradient(loss, self._discriminator_variables)
         return self._update("discriminator", gradients, self._discriminator_variables)
 
