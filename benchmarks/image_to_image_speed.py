@@ -156,7 +156,7 @@ def tensorflow_loop(state: TrainState, batch: dict[str, np.ndarray]) -> Run:
     optimizers = [keras.optimizers.Adam(RATE, beta_1=BETA) for _ in range(2)]
     cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         images, targets = (tf.cast(values, tf.float32) / 127.5 - 1.0 for values in (images, targets))
 
