@@ -129,7 +129,7 @@ def scikit_image(image: np.ndarray, *, sigma: float, strength: float) -> np.ndar
     """Filters an image uint8 [H, W, C] with scikit-image, which knows the noise."""
     settings = {"patch_size": PATCH, "patch_distance": WINDOW // 2, "fast_mode": True, "channel_axis": -1}
     result = denoise_nl_means(image / 255.0, h=strength * sigma / 255, sigma=sigma / 255, **settings)
-    return np.clip(np.rint(result * 255.0), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(result * 255.0), 0, 255).astype(np.uint8).reshape(image.shape)
 
 
 def opencv(image: np.ndarray, *, sigma: float, strength: float) -> np.ndarray:
