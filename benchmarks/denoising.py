@@ -29,7 +29,7 @@ except ImportError as error:
 SIGMAS = (25.0, 50.0)  # of the test, of 255
 RANGE = [15.0, 55.0]  # of the training
 PATCH, WINDOW = 5, 13  # sides of the patches that are compared and of the window that they are found in, in pixels
-STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.2)  # times sigma
+STRENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.2)  # times sigma
 TUNED_ON = 40  # training images
 TEST_FRACTION = 0.2
 GAMES = {"weight 0": 0.0, "adversarial": 1.0}
