@@ -29,7 +29,7 @@ except ImportError as error:
 SIGMAS = (25.0, 50.0)  # of the test, of 255
 RANGE = [15.0, 55.0]  # of the training
 PATCH, WINDOW = 5, 13  # sides of the patches that are compared and of the window that they are found in, in pixels
-STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.2)  # times sigma
+STRENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.2)  # times sigma
 TUNED_ON = 40  # training images
 TEST_FRACTION = 0.2
 GAMES = {"weight 0": 0.0, "adversarial": 1.0}
@@ -129,7 +129,7 @@ def scikit_image(image: np.ndarray, *, sigma: float, strength: float) -> np.ndar
     """Filters an image uint8 [H, W, C] with scikit-image, which knows the noise."""
     settings = {"patch_size": PATCH, "patch_distance": WINDOW // 2, "fast_mode": True, "channel_axis": -1}
     result = denoise_nl_means(image / 255.0, h=strength * sigma / 255, sigma=sigma / 255, **settings)
-    return np.clip(np.rint(result * 255.0), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(result * 255.0), 0, 255).astype(np.uint8).reshape(image.shape)
 
 
 def opencv(image: np.ndarray, *, sigma: float, strength: float) -> np.ndarray:

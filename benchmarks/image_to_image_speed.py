@@ -91,7 +91,7 @@ def measure(architecture: Architecture, dtypes: dict[str, str], options: argpars
             times[candidate].append(run(options.steps))
     flops, peak = flops_per_image(state, shape), statistics.median(peaks)
     sides = f"{options.size}x{options.size}, batch of {options.batch_size}"
-    print(f"\n{architecture.kind}, {sides}: {flops / 1e9:.1f} GFLOP per image, peak {peak / 1e9:.0f} GFLOP/s")
+    print(f"\n{architecture.kind}, {sides}: {flops / 1e9:.2f} GFLOP per image, peak {peak / 1e9:.0f} GFLOP/s")
     print("| loop | precision | images/s | of the peak | to the faster loop in float32 | to the faster loop |")
     print("|---|---|---|---|---|---|")
     for (name, precision), seconds in times.items():
@@ -105,7 +105,7 @@ def ratio(times: dict[tuple[str, str], list[float]], seconds: list[float], preci
     others = [each for (name, which), each in times.items() if which == precision and name != "ours"]
     fastest = min(others, key=statistics.median)
     ratios = sorted(base / own for base, own in zip(fastest, seconds, strict=True))
-    return f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def config(batch: dict[str, np.ndarray]) -> TrainConfig:
@@ -156,7 +156,7 @@ def tensorflow_loop(state: TrainState, batch: dict[str, np.ndarray]) -> Run:
     optimizers = [keras.optimizers.Adam(RATE, beta_1=BETA) for _ in range(2)]
     cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         images, targets = (tf.cast(values, tf.float32) / 127.5 - 1.0 for values in (images, targets))
 

@@ -153,6 +153,7 @@ def translator(model: TrainedModel, name: str) -> Translate:
     network = model.network("best", name)
     translate = tf.function(
         lambda images: pixels.to_uint8(network({"image": pixels.to_model_range(images)}, training=False)),
+        autograph=False,
         reduce_retracing=True,
     )
     return lambda images: np.concatenate(
