@@ -141,7 +141,7 @@ def unpaired_measures(model: TrainedModel, network: str, inputs: dict[str, np.nd
     other = BACKWARD if network == FORWARD else FORWARD
     there, back = translator(model, network), translator(model, other)
     scores = [
-        *hidden_information(there, back, [inputs[network]], seed=streams.key("benchmark", 1)),
+        *hidden_information(there, back, [inputs[network]], key=streams.key("benchmark", 1)),
         identity_error([(inputs[other], there(inputs[other]))]),
         *luminance_correlation([(inputs[network], there(inputs[network]))]),
     ]

@@ -8,7 +8,17 @@ from pipelines.settings import SettingsError, resolve
 
 DATA = ["digits", "digits-denoise", "digits-inpaint", "digits-translate", "fashion_mnist", "folder", "pairs"]
 LOSSES = ["conditional", "dcgan", "gan", "lsgan", "r3gan", "sngan", "wgan", "wgan-gp"]
-FROM_IMAGES = {"cyclegan": "folder", "denoise": "folder", "inpaint": "folder", "pix2pix": "pairs"}  # with data for each
+FROM_IMAGES = {  # with data for each
+    "cut": "folder",
+    "cyclegan": "folder",
+    "denoise": "folder",
+    "fastcut": "folder",
+    "inpaint": "folder",
+    "pix2pix": "pairs",
+}
+KINDS = {"cyclegan": "unpaired_translation", "pix2pix": "paired_translation"} | dict.fromkeys(
+    ("cut", "fastcut"), "contrastive_translation"
+)
 SCORES = ["fid"]
 PLACE = {name: ["data.source.path=/data/images"] for name in ("fashion_mnist", "folder", "pairs")}
 PRESETS = sorted([*DATA, *LOSSES, *FROM_IMAGES, *SCORES])
@@ -86,9 +96,7 @@ def test_a_preset_from_images_to_images_chooses_task_networks_and_optimizers_and
     below, config = config_of(*PLACE[data], preset=data), config_of(*PLACE[data], preset=[data, name])
     assert (config.data, config.evaluation) == (below.data, below.evaluation)
     assert config.training.steps == below.training.steps
-    assert config.task.kind == {"cyclegan": "unpaired_translation", "pix2pix": "paired_translation"}.get(
-        name, "restoration"
-    )
+    assert config.task.kind == KINDS.get(name, "restoration")
     other = "pairs" if data == "folder" else "folder"
     elsewhere = config_of(*PLACE[other], preset=[other, name])
     assert (config.task, config.model, config.objective) == (elsewhere.task, elsewhere.model, elsewhere.objective)

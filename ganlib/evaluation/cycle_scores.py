@@ -33,7 +33,7 @@ def cycle_scores(
     """
     noise = streams.key("hidden information", seed)
     return [
-        *hidden_information(sampler.change, inverse.change, _batches(inputs), seed=noise),
+        *hidden_information(sampler.change, inverse.change, _batches(inputs), key=noise),
         identity_error((images, sampler.change(images)) for images in _batches(real)),
         *luminance_correlation((images, sampler.change(images)) for images in _batches(inputs)),
     ]

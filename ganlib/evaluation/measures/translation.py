@@ -78,7 +78,7 @@ def luminance_correlation(pairs: Pairs) -> list[Score]:
 
 
 def hidden_information(
-    forward: Translate, back: Translate, batches: Iterable[Images], *, seed: int, noise: float = NOISE
+    forward: Translate, back: Translate, batches: Iterable[Images], *, key: int, noise: float = NOISE
 ) -> list[Score]:
     """Tests whether the cycle lives on details of the translation that a little noise or JPEG compression destroys.
 
@@ -93,7 +93,7 @@ def hidden_information(
         forward: Translates uint8 [n, H, W, C] to uint8 [n, H, W, any number of channels].
         back: Translates these back.
         batches: Batches of inputs.
-        seed: Key of the noise. How inputs are divided into batches makes no difference.
+        key: Key of the noise. How inputs are divided into batches makes no difference.
         noise: Standard deviation of the noise in grey levels; 2 to 5 are sensible.
 
     Returns:
@@ -101,7 +101,7 @@ def hidden_information(
         `hidden_information_...`. For channels that JPEG cannot store, those of JPEG are left out, and so is a ratio if
         the disturbance changed nothing and the cycle is perfect.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(key)
     errors: list[NDArray[np.float64]] = []
     disturbed: dict[str, list[NDArray[np.float64]]] = {}
     for inputs in batches:
