@@ -99,7 +99,7 @@ def compare(bench: Bench, name: str, sections: dict[str, Any]) -> None:
         print(verdict("PSNR of weight 0", ours=rows["weight 0"]["psnr"], limit=best, lower=False))
         ours, other = (rows[game]["fd to truths"] for game in ("adversarial", "weight 0"))
         print(verdict("fd to truths, adversarial", ours=ours, limit=other, lower=True), flush=True)
-        save_rows(bench.work / f"{name}-{sigma:g}-{bench.minutes:g}min.png", [*images.values(), first.truths])
+        save_rows(bench.work / f"{name}-{sigma:g}-{bench.minutes:g}min.png", images | {"undamaged": first.truths})
 
 
 def non_local_means(drawn: Drawn, training: np.ndarray, sigma: float) -> dict[str, np.ndarray]:

@@ -52,7 +52,8 @@ def main() -> None:
     distances = {name: row["fd to truths"] for name, row in rows.items()}
     limit = CLEARLY * distances["L1 alone"]
     print(verdict(f"fd to truths ({CLEARLY:g} x L1 alone)", ours=distances["pix2pix"], limit=limit, lower=True))
-    columns = [known.unchanged, *(each.images for each in drawn.values()), known.truths]
+    columns = {"input": known.unchanged} | {name: each.images for name, each in drawn.items()}
+    columns["truth"] = known.truths
     save_rows(bench.work / f"facades-{bench.minutes:g}min.png", columns)
 
 

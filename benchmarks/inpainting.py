@@ -88,7 +88,7 @@ def flowers(bench: Bench, folder: Path) -> None:
         print(table(f"flowers, {shape} masks, {drawn.holes.mean():.0%} holes", rows, COLUMNS))
         report_best(rows, "fd to truths", factor=0.5)
         report_best(rows, "l1_hole")
-        save_rows(bench.work / f"flowers-{shape}-{bench.minutes:g}min.png", [*repaired.values(), drawn.truths])
+        save_rows(bench.work / f"flowers-{shape}-{bench.minutes:g}min.png", repaired | {"undamaged": drawn.truths})
 
 
 def digits(bench: Bench) -> None:
@@ -106,7 +106,7 @@ def digits(bench: Bench) -> None:
     print(table(f"digits, {drawn.holes.mean():.0%} holes", rows, COLUMNS))
     best = max(row["read"] for name, row in rows.items() if name not in ("ours", "undamaged"))
     print(verdict("digits read", ours=rows["ours"]["read"], limit=best, lower=False))
-    save_rows(bench.work / f"digits-{bench.minutes:g}min.png", list(repaired.values()))
+    save_rows(bench.work / f"digits-{bench.minutes:g}min.png", repaired)
 
 
 def classical(drawn: Drawn) -> dict[str, np.ndarray]:

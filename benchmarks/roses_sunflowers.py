@@ -59,10 +59,14 @@ def main() -> None:
         print(f"floor of the distance, real images: {floor:.2f}")
         print(verdict("fd", ours=rows["ours"]["fd"], limit=rows["doing nothing"]["fd"], lower=True))
         print(table("without the truth", {"ours": unpaired_measures(model, name, inputs)}, MEASURES), flush=True)
-    columns = []
+    columns = {}
     for name in DIRECTIONS:
         images = drawn[name].images
-        columns += [inputs[name], images, translator(model, others[name])(images)]
+        columns |= {
+            f"input {name}": inputs[name],
+            name: images,
+            f"{name} and back": translator(model, others[name])(images),
+        }
     save_rows(bench.work / f"roses-{bench.minutes:g}min.png", columns)
 
 

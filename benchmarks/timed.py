@@ -217,8 +217,8 @@ def verdict(text: str, *, ours: float, limit: float, lower: bool) -> str:
     )
 
 
-def save_rows(path: Path, columns: list[np.ndarray], *, count: int = 12) -> None:
-    """Saves the first images of each column, a row for each image."""
-    picture = np.stack([images[:count] for images in columns], axis=1)
+def save_rows(path: Path, columns: Mapping[str, np.ndarray], *, count: int = 12) -> None:
+    """Saves the first images of each column, a row for each image, and prints the names of the columns."""
+    picture = np.stack([images[:count] for images in columns.values()], axis=1)
     pixels.save_grid(picture.reshape(-1, *picture.shape[2:]), path, columns=len(columns))
-    print(f"picture: {path}", flush=True)
+    print(f"picture: {path}: {' | '.join(columns)}", flush=True)

@@ -100,7 +100,13 @@ def main() -> None:
         print(verdict(name, ours=hidden[name], limit=MOST_HIDDEN, lower=True))
     save_rows(
         bench.work / f"striped-{bench.minutes:g}min.png",
-        [forward.unchanged, forward.images, known.images, forward.truths, backward.images],
+        {
+            "input": forward.unchanged,
+            "unpaired": forward.images,
+            "paired": known.images,
+            "truth": forward.truths,
+            "and back": backward.images,
+        },
     )
 
 
@@ -154,7 +160,7 @@ def translator(model: TrainedModel, name: str) -> Translate:
     translate = tf.function(
         lambda images: pixels.to_uint8(network({"image": pixels.to_model_range(images)}, training=False)),
         autograph=False,
-        reduce_retracing=True,
+        input_signature=[tf.TensorSpec(network.input["image"].shape, tf.uint8)],
     )
     return lambda images: np.concatenate(
         [translate(images[start : start + 100]).numpy() for start in range(0, len(images), 100)]
