@@ -84,9 +84,8 @@ def generate(
         raise ValueError(f"an interpolation needs 2 images or more. Received: count={count}")
     function = ExportedFunctions.open(model).from_latents()
     labels = _labels(function, count, label, turns=not frames)
-    normal = tf.random.stateless_normal(
-        [count, function.latent_dim], streams.pair(seed, streams.key("sample latents"))
-    ).numpy()
+    stream = streams.pair(seed, streams.key("sample latents"))
+    normal = tf.random.stateless_normal([count, function.latent_dim], stream).numpy()
     first: list[NDArray[np.uint8]] = []
     height, width, _ = function.image_shape
     most = max(1, min(SHEET, SHEET_PIXELS // (height * width))) if sheet else 0

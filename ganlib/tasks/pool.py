@@ -61,11 +61,11 @@ def draw(batch_size: int, size: int, *, key: int, number: tf.Tensor) -> dict[str
         `slot` int32 [N], its place in the pool; `store` bool [N], whether it is stored there; `show_stored` bool [N],
         whether the image from that place is shown instead.
     """
-    full, seed = capacity(size, batch_size), streams.pair(key, number)
-    order = tf.random.experimental.stateless_shuffle(tf.range(full), seed)[:batch_size]
+    full, stream = capacity(size, batch_size), streams.pair(key, number)
+    order = tf.random.experimental.stateless_shuffle(tf.range(full), stream)[:batch_size]
     first = tf.cast(tf.minimum(number * batch_size, full), tf.int32)
     filling = tf.fill([batch_size], first < full)
-    chosen = tf.random.stateless_uniform([batch_size], seed) < 0.5
+    chosen = tf.random.stateless_uniform([batch_size], stream) < 0.5
     slot = tf.where(filling, tf.minimum(first + tf.range(batch_size), full - 1), order)
     return {SLOT: slot, STORE: filling | chosen, SHOW_STORED: ~filling & chosen}
 

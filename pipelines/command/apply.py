@@ -20,7 +20,9 @@ from pipelines.command.stops import FAILURE, Stop, end_on_sigterm, stop_on_error
     callback=local_output,
     help="Folder for the results; for a single picture also a file that ends in .png.",
 )
-@click.option("--signature", help="Function of the model, such as translate_back. Default: translate, or else restore.")
+@click.option(
+    "--signature", help="Function of the model, such as translate_backward. Default: translate, or else restore."
+)
 @click.option(
     "--masks",
     help="Folder, archive or file of masks, white where a picture is to be repaired, each with the name of its picture "

@@ -111,8 +111,8 @@ def _draw(recipe: strokes.Recipe, keys: tf.Tensor, number: int | tf.Tensor, *, h
     """Draws one mask for each key, bool [N, H, W]; another one for each number."""
 
     def shapes(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        seed = tf.random.fold_in(key, tf.cast(number, tf.int64))
-        return recipe.shapes(tf.random.stateless_uniform([recipe.numbers], seed), height=height, width=width)
+        stream = tf.random.fold_in(key, tf.cast(number, tf.int64))
+        return recipe.shapes(tf.random.stateless_uniform([recipe.numbers], stream), height=height, width=width)
 
     lines, boxes = tf.map_fn(shapes, keys, fn_output_signature=(tf.float32, tf.float32))
     return raster.draw(lines, boxes, height=height, width=width)

@@ -59,9 +59,9 @@ class Noise(Damage):
 
     def _gaussian(self, image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         low, high = ends(self.sigma)
-        for_sigma, for_values = tf.unstack(tf.random.split(key))
-        sigma = low + (high - low) * tf.random.stateless_uniform([], for_sigma)
-        return as_pixels(tf.cast(image, tf.float32) + sigma * tf.random.stateless_normal(image.shape, for_values))
+        sigma_key, values_key = tf.unstack(tf.random.split(key))
+        sigma = low + (high - low) * tf.random.stateless_uniform([], sigma_key)
+        return as_pixels(tf.cast(image, tf.float32) + sigma * tf.random.stateless_normal(image.shape, values_key))
 
     def _salt_and_pepper(self, image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         number = tf.random.stateless_uniform(image.shape, key)
