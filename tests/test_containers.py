@@ -85,8 +85,7 @@ def test_a_step_is_not_root_and_writes_only_to_its_folders(run, tmp_path):
     lines = output.splitlines()
     assert code == 0
     assert lines[0] != "0"
-    assert "refused" in lines
-    assert lines[-2:] == ["written", "yes"]
+    assert {"refused", "written", "yes"} <= set(lines)  # errors and output arrive in any order
     assert (tmp_path / "run" / "steps" / "x").stat().st_uid == int(lines[0])
 
 
@@ -262,9 +261,9 @@ def test_the_digits_pipeline_runs_in_containers(borrowing, tmp_path, tmp_path_fa
 def test_a_step_that_fails_in_its_container_fails_the_run_with_its_own_line(borrowing, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    for number in range(8):
+    for number in range(20):  # enough for a batch, if they were images
         (images / f"{number}.png").write_bytes(b"no image")
     settings = ["data.source.kind=image_folder", f"data.source.path={images}", "task.conditional=false"]
     result, printed = run_in_containers(tmp_path / "runs", borrowing, *settings)
     assert result.exit_code == 2
-    assert printed["error"].startswith("prepare_data: 8 of 8 images cannot be used")
+    assert printed["error"].startswith("prepare_data: 20 of 20 images cannot be used")

@@ -94,7 +94,7 @@ def test_another_seed_gives_another_order(dataset):
 
 
 def test_a_batch_larger_than_the_class_is_refused(dataset):
-    with pytest.raises(ValueError, match=r"at least one batch of training images, 10\. Received: images=9"):
+    with pytest.raises(ValueError, match=r"at least training.batch_size=10 training images\. Received: images=9"):
         dataset.of_class("1").batches(batch_size=10, seed=0)
 
 

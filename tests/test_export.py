@@ -216,9 +216,9 @@ def labelled(digits, reference, tmp_path_factory):
         return model, scores, export(model, scores, ExportConfig(), place / "exported"), uri
 
 
-def test_the_example_of_the_readme_saves_images_with_and_without_classes(exported, labelled, tmp_path, monkeypatch):
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    [example] = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+def test_the_documented_example_saves_images_with_and_without_classes(exported, labelled, tmp_path, monkeypatch):
+    readme, page = (Path(__file__).parents[1].joinpath(name).read_text() for name in ("README.md", "docs/apply.md"))
+    example, *_ = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     [run] = re.findall(r'"(runs/[^"/]+)/model/saved_model"', example)
     assert f"\n  model     {run}/model\n" in readme  # what `make run` printed
     for folder, label in ((labelled[2].folder, ', "label": tf.constant(3, tf.int64)'), (exported.folder, "")):

@@ -194,18 +194,17 @@ def test_scores_by_hole_are_those_of_the_images_in_each_group():
     assert not scores(samples, truths).keys() & groups.keys()
 
 
-def test_the_floors_are_what_the_inputs_score():
+def test_the_baselines_are_what_the_inputs_score():
     samples, truths = pairs(11, 3, 16, 16, 3)
     inputs = pairs(11, 3, 16, 16, 3, noise=60.0)[0]
     holes = holes_of(samples.shape, (0, 8, 0, 8), (4, 12, 4, 12), (0, 16, 0, 16))
     nothing = scores(inputs, truths, holes=holes)
     for name, score in scores(samples, truths, holes=holes, inputs=inputs).items():
-        assert (score.floor, score.floor_error) == (nothing[name].value, nothing[name].error)
-        assert "the floor is that of the inputs" in score.meaning
-    assert nothing["psnr"].floor is None
+        assert (score.baseline, score.floor) == (nothing[name].value, None)
+    assert nothing["psnr"].baseline is None
     measures = PairedMeasures()
     measures.add(samples, truths, holes=holes, inputs=inputs)
-    assert all(score.floor is not None for score in measures.scores_by_hole())
+    assert all(score.baseline is not None for score in measures.scores_by_hole())
 
 
 def test_batches_make_no_difference():

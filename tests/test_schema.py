@@ -115,7 +115,10 @@ def test_a_plain_name_selects_a_variant():
     ("value", "line"),
     [
         ({"model": {"kind": "dcgan", "width": "w"}}, "model.width: Input should be a valid integer"),
-        ({"task": {"latent_dim": 0}}, "task.latent_dim: Input should be greater than or equal to 1"),
+        (
+            {"task": {"kind": "generation", "latent_dim": 0}},
+            "task.latent_dim: Input should be greater than or equal to 1",
+        ),
         ({"data": {"source": {"kind": "image_folder"}}}, "data.source.path: this option is required"),
         (
             {"evaluation": {"extractor": {"kind": "rotation", "network": {"epochs": 0}}}},
