@@ -81,19 +81,19 @@ class Pictures:
         if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
             raise ValueError(f"expected a low value and a higher one. Received: value_range={value_range}")
         listing = every_image(location)
-        found = None if masks is None else every_image(masks)
+        mask_listing = None if masks is None else every_image(masks)
         values = survey(listing, value_range).values
-        pictures = cls(listing, found, values, None if found is None else survey(found).values)
-        for row, entry in enumerate([] if found is None else found.entries):
+        pictures = cls(listing, mask_listing, values, None if mask_listing is None else survey(mask_listing).values)
+        for row, entry in enumerate([] if mask_listing is None else mask_listing.entries):
             stem = without_suffix(entry.name)
-            if found is not None and stem in pictures._rows:
-                other = found.entries[pictures._rows[stem]].name
+            if mask_listing is not None and stem in pictures._rows:
+                other = mask_listing.entries[pictures._rows[stem]].name
                 raise ValueError(
                     f"expected one mask for each picture. Received: masks={masks!r}, with {shorten(other)!r} and "
                     f"{shorten(entry.name)!r}"
                 )
             pictures._rows[stem] = row
-        if found is not None and len(found.entries) == len(listing.entries) == 1:
+        if mask_listing is not None and len(mask_listing.entries) == len(listing.entries) == 1:
             pictures._rows[without_suffix(listing.entries[0].name)] = 0
         return pictures
 
