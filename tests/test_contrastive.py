@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_runs
+from tiny_runs import BATCH
 
 from ganlib import pixels
 from ganlib.data import DataConfig, prepare
@@ -14,14 +16,11 @@ from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan, Fourier, ResnetTranslator, Unet
 from ganlib.objectives import LeastSquares
 from ganlib.tasks import ContrastiveTranslation, patch_nce
-from ganlib.training import TrainConfig, train
-from ganlib.training.state import build_state
-from ganlib.training.strategy import resolve_strategy
+from ganlib.training import train
 from ganlib.training.train_step import TrainStep
 from ganlib.training.trainer import Trainer
 
 NETWORKS = ResnetTranslator(width=4, blocks=1, discriminator_layers=1, discriminator_width=4)
-BATCH = 4
 CUT = ContrastiveTranslation(patches=20, projection_width=8)
 FASTCUT = ContrastiveTranslation(
     patches=20, projection_width=8, nce_weight=10.0, identity_nce_weight=0.0, flip_equivariance=True
@@ -60,34 +59,13 @@ def reference(pairs, tmp_path_factory):
     return measure_reference(pairs, config, tmp_path_factory.mktemp("references") / "reference", task=CUT)
 
 
-def settings(**changes):
-    return TrainConfig(
-        **{
-            "steps": 4,
-            "batch_size": BATCH,
-            "steps_per_loop": 1,
-            "score_every": 2,
-            "sample_every": 4,
-            "checkpoint_every": 2,
-            "score_samples": 20,
-            "precision": "float32",
-            **changes,
-        }
-    )
+settings = tiny_runs.config
 
 
 def state_of(task, architecture=NETWORKS, replicas=1, image_shape=(16, 16, 1), dtype="float32", **changes):
-    strategy, config = resolve_strategy(replicas), settings(**changes)
-    state = build_state(
-        strategy,
-        task=task,
-        architecture=architecture,
-        config=config,
-        image_shape=image_shape,
-        classes=0,
-        dtype=dtype,
+    return tiny_runs.build(
+        task, architecture, settings(**changes), image_shape=image_shape, dtype=dtype, replicas=replicas
     )
-    return strategy, config, state
 
 
 def noise_batch(task, shape=(BATCH, 16, 16, 1), number=0):

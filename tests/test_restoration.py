@@ -1,5 +1,6 @@
 """Restoration: its damage, its terms, what it ships, and each kind of damage from training to the exported model."""
 
+import functools
 import math
 import subprocess
 import sys
@@ -8,7 +9,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_runs
 from pydantic import ValidationError
+from tiny_runs import BATCH
 
 from ganlib import pixels, runtime, schema
 from ganlib.config import RunConfig
@@ -19,15 +22,13 @@ from ganlib.models import Fourier, ResnetTranslator, Unet
 from ganlib.objectives import Hinge, LeastSquares, NonSaturating, Relativistic
 from ganlib.tasks import Match, Restoration, Sampler
 from ganlib.tasks.damage import Downscale, Grey, Jpeg, Mask, Noise
-from ganlib.training import TrainConfig, augmentation, train
-from ganlib.training.state import build_state
-from ganlib.training.strategy import resolve_precision, resolve_strategy
+from ganlib.training import augmentation, train
+from ganlib.training.strategy import resolve_precision
 from ganlib.training.train_step import TrainStep
 from ganlib.training.trainer import Trainer
 
 SMALL = {"discriminator_layers": 1, "discriminator_width": 4}
 UNET = Unet(width=4, **SMALL)
-BATCH = 4
 DAMAGES = {
     "mask": Mask(),
     "strokes": Mask(shape="strokes"),
@@ -63,34 +64,20 @@ def reference(digits, tmp_path_factory):
     return measure_reference(digits, config, tmp_path_factory.mktemp("reference") / "reference")
 
 
-def settings(**changes):
-    return TrainConfig(
-        **{
-            "steps": 4,
-            "batch_size": BATCH,
-            "steps_per_loop": 1,
-            "score_every": 4,
-            "sample_every": 4,
-            "checkpoint_every": 2,
-            "score_samples": 8,
-            "precision": "float32",
-            **changes,
-        }
-    )
+settings = functools.partial(tiny_runs.config, score_every=4, score_samples=8)
 
 
 def state_of(dataset, task, architecture=UNET, replicas=1, **changes):
-    strategy, config = resolve_strategy(replicas), settings(**changes)
-    state = build_state(
-        strategy,
-        task=task,
-        architecture=architecture,
-        config=config,
+    config = settings(**changes)
+    return tiny_runs.build(
+        task,
+        architecture,
+        config,
         image_shape=dataset.batch_shape,
         classes=len(dataset.classes),
         dtype=resolve_precision(config.precision),
+        replicas=replicas,
     )
-    return strategy, config, state
 
 
 def run(dataset, task, *, architecture=UNET, objective=None, replicas=1, steps=2, **changes):

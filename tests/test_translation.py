@@ -1,5 +1,6 @@
 """Translation with and without pairs: what the classics get wrong, asked of ours."""
 
+import functools
 import itertools
 import sys
 
@@ -7,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_runs
+from tiny_runs import BATCH
 
 from ganlib import pixels
 from ganlib.config import RunConfig
@@ -17,15 +20,13 @@ from ganlib.inference import Inputs
 from ganlib.models import Dcgan, ResnetTranslator, Unet
 from ganlib.objectives import LeastSquares, NonSaturating, Relativistic
 from ganlib.tasks import PairedTranslation, UnpairedTranslation, pool
-from ganlib.training import TrainConfig, train
-from ganlib.training.state import build_state
-from ganlib.training.strategy import resolve_strategy
+from ganlib.training import train
 from ganlib.training.train_step import TrainStep
 from ganlib.training.trainer import Trainer
 
 NETWORKS = ResnetTranslator(width=4, blocks=1, discriminator_layers=1, discriminator_width=4)
 UNET = Unet(width=4, discriminator_layers=1, discriminator_width=4)
-BATCH, POOL = 4, 10
+POOL = 10
 
 
 @pytest.fixture(scope="module")
@@ -43,34 +44,11 @@ def references(pairs, tmp_path_factory):
     return {name: measure_reference(pairs, config, folder / name, task=task) for name, task in tasks.items()}
 
 
-def settings(**changes):
-    return TrainConfig(
-        **{
-            "steps": 6,
-            "batch_size": BATCH,
-            "steps_per_loop": 1,
-            "score_every": 3,
-            "sample_every": 6,
-            "checkpoint_every": 3,
-            "score_samples": 20,
-            "precision": "float32",
-            **changes,
-        }
-    )
+settings = functools.partial(tiny_runs.config, steps=6, score_every=3, sample_every=6, checkpoint_every=3)
 
 
 def state_of(pairs, task, architecture=NETWORKS, replicas=1, **changes):
-    strategy, config = resolve_strategy(replicas), settings(**changes)
-    state = build_state(
-        strategy,
-        task=task,
-        architecture=architecture,
-        config=config,
-        image_shape=pairs.image_shape,
-        classes=0,
-        dtype="float32",
-    )
-    return strategy, config, state
+    return tiny_runs.build(task, architecture, settings(**changes), image_shape=pairs.image_shape, replicas=replicas)
 
 
 # --- the pool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         storage.publish(evaluation.samples, folder / "samples.png")
         card = model_card(model, evaluation, which, networks, functions, config=config)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        _inputs(model, classes=classes).write(folder)
+        _inputs(model, networks, classes=classes).write(folder)
         shipped = [
             Shipped(folder / f"{name}.keras", signature, witness_file(model.folder, which, name))
             for name, signature in zip(networks, functions, strict=False)  # `functions` lists those of networks first
@@ -113,13 +114,13 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     return ExportedModel(output, parity, config.target)
 
 
-def _inputs(model: TrainedModel, *, classes: int) -> Inputs:
+def _inputs(model: TrainedModel, networks: Mapping[str, keras.Model], *, classes: int) -> Inputs:
     """Returns what the exported functions take, as far as their types do not say it."""
     names = model.classes if classes else ()
     if model.task.samples_from == "seed":
         return Inputs(classes=names)
-    first = model.network("last")
-    fixed = next((shape[1:3] for shape in (tensor.shape for tensor in first.inputs) if None not in shape[1:3]), None)
+    shapes = [tensor.shape for tensor in networks[model.networks[0]].inputs]
+    fixed = next((shape[1:3] for shape in shapes if None not in shape[1:3]), None)
     sizes = model.facts.get("sizes", {})  # older models have none
     return Inputs(**sizes, fixed=fixed, overlap=OVERLAP, classes=names)
 

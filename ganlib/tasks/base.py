@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Inputs = dict[str, tf.Tensor]
 
 LABEL = "label"  # the input of a network that takes a class
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"  # names in tasks that have one of each
 
 
 class Task(Config):
@@ -141,17 +142,17 @@ class Task(Config):
     def play(self, networks: Networks, batch: Batch, *, training: bool) -> Play:
         """Generates images and returns what the discriminators compare, with gradients flowing through the fakes."""
 
-    @abstractmethod
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Returns the networks that are saved and shipped, by name.
+        """Returns the networks that are saved and shipped, by name: the generators.
 
         Each takes a dict of named tensors and returns images, float32 [N, H, W, C] in -1..1.
         """
+        return generators
 
     @property
-    @abstractmethod
     def scored(self) -> tuple[str, ...]:
         """Names of the shipped networks that are scored. The best state is the one with the lowest mean distance."""
+        return (GENERATOR,)
 
     @property
     def samples_from(self) -> Literal["seed", "images"]:

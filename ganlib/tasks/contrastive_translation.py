@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from etils import epy
 from pydantic import Field
 
 from ganlib import pixels, streams
-from ganlib.tasks.domains import SOURCE, TARGET, DomainTranslation
+from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
+from ganlib.tasks.domains import DomainTranslation
 from ganlib.tasks.features import FEATURE, compute_features, compute_output_and_features, feature_maps
 from ganlib.tasks.play import Match, Networks, Play
 
@@ -18,18 +19,13 @@ with epy.lazy_imports():
     from ganlib.tasks import patch_nce
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import keras
-    import numpy as np
-    from numpy.typing import NDArray
 
-    from ganlib.data import PreparedDataset
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Batch
     from ganlib.tasks.play import Terms
 
-GENERATOR, DISCRIMINATOR, PROJECTION = "generator", "discriminator", "projection"
+PROJECTION = "projection"
 NUMBERS, FLIPPED = "patch_numbers", "flipped"
 
 
@@ -68,23 +64,13 @@ class ContrastiveTranslation(DomainTranslation):
         Raises:
             ValueError: It has no layers whose features could be compared.
         """
-        del classes  # they are the domains
-        self.check_architecture(architecture)
-        build = architecture.generator  # type: ignore[attr-defined]  # checked above
-        generator = build(image_shape=image_shape, channels=image_shape[2], dtype=dtype, seed=seed)
-        if not feature_maps(generator):
+        built = super().generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
+        if not feature_maps(built[GENERATOR]):
             raise ValueError(
                 f"task={self.kind} needs a generator with layers named {FEATURE}0, {FEATURE}1, ..., such as that of "
                 f"resnet_translator. Received: model={architecture.kind}"
             )
-        return {GENERATOR: generator}
-
-    def discriminators(
-        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
-    ) -> dict[str, keras.Model]:
-        """Builds the one discriminator."""
-        del classes  # they are the domains
-        return {DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=0, dtype=dtype, seed=seed)}
+        return built
 
     def auxiliary(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
         """Builds a projection for each layer of features."""
@@ -134,30 +120,6 @@ class ContrastiveTranslation(DomainTranslation):
             query, key = (patch_nce.project(network, each, places) for each in (_flip(query, batch), key))
             losses.append(patch_nce.patch_nce(query, key, temperature=self.temperature))
         return tf.add_n(losses) / len(losses)
-
-    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Returns the generator."""
-        return generators
-
-    @property
-    def scored(self) -> tuple[str, ...]:
-        """The generator."""
-        return (GENERATOR,)
-
-    def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
-        """Returns the target domain."""
-        del network
-        return self.domains(dataset)[TARGET]
-
-    def held_out(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
-        """Returns the source domain."""
-        del network
-        return self.domains(dataset)[SOURCE]
-
-    def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
-        """Returns the true translations if the data are pairs, which training does not know."""
-        del network
-        return examples.get("targets")
 
 
 def _flip(images: tf.Tensor, batch: Batch) -> tf.Tensor:

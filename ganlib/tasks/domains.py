@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etils import epy
 from pydantic import model_validator
@@ -15,8 +15,11 @@ with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Self
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from ganlib.data import PreparedDataset
     from ganlib.models.base import ImageShape
@@ -82,3 +85,18 @@ class DomainTranslation(ImageToImageTask, ABC):
     def passes(self, dataset: PreparedDataset, *, images: int) -> dict[str, float]:
         """Returns how often training goes through each domain."""
         return {name: images / domain.count("train") for name, domain in self.domains(dataset).items()}
+
+    def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the target domain."""
+        del network
+        return self.domains(dataset)[TARGET]
+
+    def held_out(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
+        """Returns the source domain."""
+        del network
+        return self.domains(dataset)[SOURCE]
+
+    def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
+        """Returns the true translations if the data are pairs, which training does not know."""
+        del network
+        return examples.get("targets")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ganlib import pixels, streams
 from ganlib.models import LatentToImage
-from ganlib.tasks.base import LABEL, Task
+from ganlib.tasks.base import DISCRIMINATOR, GENERATOR, LABEL, Task
 from ganlib.tasks.play import Match, Networks, Play, Signature
 
 with epy.lazy_imports():
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Batch, Inputs
 
-GENERATOR = "generator"
-DISCRIMINATOR = "discriminator"
 LATENT = "latent"
 
 
@@ -98,15 +96,6 @@ class Generation(Task):
         condition = {LABEL: batch["labels"]} if self.conditional else {}
         fake = networks.generators[GENERATOR]({LATENT: batch["latents"], **condition}, training=training)
         return Play({DISCRIMINATOR: Match(pixels.to_model_range(batch["images"]), fake, condition)})
-
-    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Returns the generator."""
-        return generators
-
-    @property
-    def scored(self) -> tuple[str, ...]:
-        """The generator."""
-        return (GENERATOR,)
 
     def inputs(
         self,

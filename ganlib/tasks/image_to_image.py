@@ -9,7 +9,7 @@ from etils import epy
 
 from ganlib import pixels
 from ganlib.models import ImageToImage
-from ganlib.tasks.base import Task
+from ganlib.tasks.base import DISCRIMINATOR, GENERATOR, Task
 from ganlib.tasks.play import Signature
 
 with epy.lazy_imports():
@@ -34,11 +34,35 @@ class ImageToImageTask(Task, ABC):
 
     def check_architecture(self, architecture: Architecture) -> None:
         """Refuses networks that do not make images from images."""
+        self.family(architecture)
+
+    def family(self, architecture: Architecture) -> ImageToImage:
+        """Returns an architecture that makes images from images.
+
+        Raises:
+            ValueError: It does not.
+        """
         if not isinstance(architecture, ImageToImage):
             raise ValueError(  # noqa: TRY004  # a wrong setting, not a wrong type
                 f"task={self.kind} needs networks from images to images, such as unet or resnet_translator. "
                 f"Received: model={architecture.kind}"
             )
+        return architecture
+
+    def generators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
+    ) -> dict[str, keras.Model]:
+        """Builds one generator."""
+        del classes  # of no use here
+        build = self.family(architecture).generator
+        return {GENERATOR: build(image_shape=image_shape, channels=image_shape[2], dtype=dtype, seed=seed)}
+
+    def discriminators(
+        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
+    ) -> dict[str, keras.Model]:
+        """Builds one discriminator."""
+        del classes  # of no use here
+        return {DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=0, dtype=dtype, seed=seed)}
 
     @property
     def samples_from(self) -> Literal["seed", "images"]:
@@ -55,12 +79,17 @@ class ImageToImageTask(Task, ABC):
         examples: Mapping[str, NDArray[Any]] | None = None,
         network: str | None = None,
     ) -> Inputs:
-        """Returns `image` float32 [count, H, W, C], the held-out images."""
-        del count, seed, shares, network
+        """Returns what `inputs_from` makes of held-out images. Samples depend on nothing but these."""
+        del count, seed, shares
         if label is not None:
             raise ValueError(f"expected no labels, since this generator takes none. Received: labels={label}")
         if examples is None:
             raise ValueError("expected held-out images to make samples from. Received: none")
+        return self.inputs_from(examples, network)
+
+    def inputs_from(self, examples: Mapping[str, NDArray[Any]], network: str | None) -> Inputs:
+        """Returns the inputs of a network for examples: `image` float32 [N, H, W, C], their images."""
+        del network
         return {IMAGE: pixels.to_model_range(examples["images"])}
 
     @property

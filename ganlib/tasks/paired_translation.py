@@ -8,6 +8,7 @@ from etils import epy
 from pydantic import Field
 
 from ganlib import pixels
+from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
 from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
 from ganlib.tasks.play import Match, Networks, Play
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Batch
 
-GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 CONDITION = "condition"
 
 
@@ -50,15 +50,6 @@ class PairedTranslation(ImageToImageTask):
                 "Received: single images"
             )
 
-    def generators(
-        self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
-    ) -> dict[str, keras.Model]:
-        """Builds the one generator."""
-        del classes  # of no use here
-        self.check_architecture(architecture)
-        build = architecture.generator  # type: ignore[attr-defined]  # checked above
-        return {GENERATOR: build(image_shape=image_shape, channels=image_shape[2], dtype=dtype, seed=seed)}
-
     def discriminators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
     ) -> dict[str, keras.Model]:
@@ -66,8 +57,8 @@ class PairedTranslation(ImageToImageTask):
         del classes  # of no use here
         if not self.adversarial_weight:
             return {}
-        build = architecture.discriminator
-        network = build(image_shape=image_shape, classes=0, dtype=dtype, seed=seed, condition_channels=image_shape[2])  # type: ignore[call-arg]  # of networks from images to images
+        build, channels = self.family(architecture).discriminator, image_shape[2]
+        network = build(image_shape=image_shape, classes=0, dtype=dtype, seed=seed, condition_channels=channels)
         return {DISCRIMINATOR: network}
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
@@ -82,15 +73,6 @@ class PairedTranslation(ImageToImageTask):
         match = Match(targets, fake, {CONDITION: images}, weight=self.adversarial_weight)
         matches = dict.fromkeys(networks.discriminators, match)
         return Play(matches, lambda: {"l1": self.l1_weight * tf.reduce_mean(tf.abs(fake - targets))})
-
-    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Returns the generator."""
-        return generators
-
-    @property
-    def scored(self) -> tuple[str, ...]:
-        """The generator."""
-        return (GENERATOR,)
 
     def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the targets."""

@@ -10,6 +10,7 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib import pixels, streams
+from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
 from ganlib.tasks.damage import AnyDamage, Mask
 from ganlib.tasks.features import compute_features
 from ganlib.tasks.image_to_image import IMAGE, MASK, ImageToImageTask
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ganlib.tasks.damage import Damage
     from ganlib.tasks.play import Terms
 
-GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 DAMAGED = "damaged"
 
 
@@ -100,12 +100,10 @@ class Restoration(ImageToImageTask):
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:
         """Builds the one generator. Where there is a mask, it takes `mask` beside `image`."""
-        del classes  # of no use here
-        self.check_architecture(architecture)
-        height, width, channels = image_shape
-        build = architecture.generator  # type: ignore[attr-defined]  # checked above
         if not self.damage.has_mask:
-            return {GENERATOR: build(image_shape=image_shape, channels=channels, dtype=dtype, seed=seed)}
+            return super().generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
+        height, width, channels = image_shape
+        build = self.family(architecture).generator
         network = build(image_shape=(height, width, channels + 1), channels=channels, dtype=dtype, seed=seed)
         sides = network.input[IMAGE].shape[1:3]
         image = keras.Input((*sides, channels), name=IMAGE, dtype="float32")
@@ -118,10 +116,9 @@ class Restoration(ImageToImageTask):
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
     ) -> dict[str, keras.Model]:
         """Builds the one discriminator, if there are adversarial terms."""
-        del classes  # of no use here
         if not self.adversarial_weight:
             return {}
-        return {DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=0, dtype=dtype, seed=seed)}
+        return super().discriminators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
         """Adds the damaged images, uint8 [N, H, W, C], and their mask, float32 [N, H, W, 1], if there is one."""
@@ -171,29 +168,15 @@ class Restoration(ImageToImageTask):
         composed = keras.ops.where(mask > 0.5, network.output, image)
         return {GENERATOR: keras.Model({IMAGE: image, MASK: mask}, composed, name="generator")}
 
-    @property
-    def scored(self) -> tuple[str, ...]:
-        """The generator."""
-        return (GENERATOR,)
-
-    def inputs(
-        self,
-        count: int | tf.Tensor,
-        *,
-        seed: int | tf.Tensor,
-        shares: Sequence[float],
-        label: int | tf.Tensor | None = None,
-        examples: Mapping[str, NDArray[Any]] | None = None,
-        network: str | None = None,
-    ) -> Inputs:
-        """Returns `image` float32 [count, H, W, C], held-out images that are damaged, and their `mask`, if any.
+    def inputs_from(self, examples: Mapping[str, NDArray[Any]], network: str | None) -> Inputs:
+        """Returns `image` float32 [N, H, W, C], the damaged images of examples, and their `mask`, if any.
 
         The damage of an image depends on nothing but the image. So all scores of all runs are of the same damage.
         """
-        inputs = super().inputs(count, seed=seed, shares=shares, label=label, examples=examples, network=network)
-        images = pixels.to_uint8(inputs[IMAGE])
-        keys = [(streams.key("sample damage"), zlib.crc32(image.tobytes())) for image in images.numpy()]
-        damaged, mask = _graph(self._test_damage)(images, tf.constant(keys, tf.int64))
+        del network
+        images = examples["images"]
+        keys = [(streams.key("sample damage"), zlib.crc32(image.tobytes())) for image in images]
+        damaged, mask = _graph(self._test_damage)(tf.constant(images), tf.constant(keys, tf.int64))
         return {IMAGE: pixels.to_model_range(damaged)} | ({} if mask is None else {MASK: mask})
 
     def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:

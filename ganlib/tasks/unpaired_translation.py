@@ -18,7 +18,7 @@ with epy.lazy_imports():
     from ganlib.tasks import pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import keras
     import numpy as np
@@ -55,8 +55,7 @@ class UnpairedTranslation(DomainTranslation):
     ) -> dict[str, keras.Model]:
         """Builds a generator for each direction."""
         del classes  # they are the domains
-        self.check_architecture(architecture)
-        build = architecture.generator  # type: ignore[attr-defined]  # checked above
+        build = self.family(architecture).generator
         return {
             name: build(
                 image_shape=image_shape,
@@ -129,29 +128,16 @@ class UnpairedTranslation(DomainTranslation):
         drawn = {what: batch[f"{name}/{what}"] for what in (pool.SLOT, pool.STORE, pool.SHOW_STORED)}
         return pool.exchange(networks.memory[name], fake, drawn)
 
-    def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Returns both directions."""
-        return generators
-
     @property
     def scored(self) -> tuple[str, ...]:
         """Both directions."""
         return FORWARD, BACKWARD
 
-    def inputs(
-        self,
-        count: int | tf.Tensor,
-        *,
-        seed: int | tf.Tensor,
-        shares: Sequence[float],
-        label: int | tf.Tensor | None = None,
-        examples: Mapping[str, NDArray[Any]] | None = None,
-        network: str | None = None,
-    ) -> Inputs:
-        """Returns `image` float32 [count, H, W, C], held-out images of the domain that the network translates from."""
-        if examples is not None and network == BACKWARD and "targets" in examples:
+    def inputs_from(self, examples: Mapping[str, NDArray[Any]], network: str | None) -> Inputs:
+        """Returns `image` float32 [N, H, W, C], images of the domain that the network translates from."""
+        if network == BACKWARD and "targets" in examples:
             examples = {"images": examples["targets"]}
-        return super().inputs(count, seed=seed, shares=shares, label=label, examples=examples, network=network)
+        return super().inputs_from(examples, network)
 
     def inverse(self, network: str) -> str | None:
         """Returns the other direction."""
@@ -159,12 +145,13 @@ class UnpairedTranslation(DomainTranslation):
 
     def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the domain that a network translates to."""
-        return self.domains(dataset)[SOURCE if network == BACKWARD else TARGET]
+        return super().held_out(dataset) if network == BACKWARD else super().real(dataset)
 
     def held_out(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the domain that a network translates from."""
-        return self.domains(dataset)[TARGET if network == BACKWARD else SOURCE]
+        return super().real(dataset) if network == BACKWARD else super().held_out(dataset)
 
     def truth(self, examples: Mapping[str, NDArray[Any]], network: str | None = None) -> NDArray[np.uint8] | None:
         """Returns the true translations if the data are pairs, which training does not know."""
-        return examples.get("images" if network == BACKWARD else "targets") if "targets" in examples else None
+        truths = super().truth(examples)
+        return examples["images"] if network == BACKWARD and truths is not None else truths
