@@ -79,20 +79,25 @@ class Bench:
         return dataset, Reference.open(folder / "reference")
 
     def train(self, config: RunConfig, dataset: PreparedDataset, reference: Reference, name: str) -> TrainedModel:
-        """Trains for the minutes of the options, or opens what an earlier call with these settings left."""
+        """Trains for the minutes of the options, or opens what an earlier call with these settings left.
+
+        A short trial says how many steps fit into the minutes. Then the steps are the limit and not the clock, so that
+        the learning rates fall to the end on a machine that does other work too; compare the processor time.
+        """
         output = self.work / f"{name}-{config_hash(config)}-{self.minutes:g}min"
         if not output.exists():
             sections = {"task": config.task, "architecture": config.model, "objective": config.objective}
             rate = steps_per_second(config, dataset, reference, output.with_name(f"{output.name}-trial"), sections)
             steps = max(SCORES, round(SPARE * rate * 60 * self.minutes))
             every = -(-steps // SCORES)
-            changed = {"steps": steps, "max_minutes": self.minutes, "steps_per_loop": min(50, every)}
+            changed = {"steps": steps, "steps_per_loop": min(50, every)}
             changed |= dict.fromkeys(("score_every", "sample_every", "checkpoint_every"), every)
             training = config.training.model_copy(update=changed)
             print(f"{name}: {rate:.2f} steps/s, {steps} steps of {training.batch_size} images", flush=True)
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             train(dataset, reference, config=training, output=output, **sections)
-            print(f"{name}: {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
+            minutes, cpu_minutes = (time.perf_counter() - began) / 60, (time.process_time() - cpu_began) / 60
+            print(f"{name}: {minutes:.1f} minutes, {cpu_minutes:.1f} of a processor", flush=True)
         return TrainedModel.open(output)
 
 

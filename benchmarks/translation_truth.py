@@ -69,7 +69,9 @@ def main() -> None:
     if not archive.exists():
         write_pairs(options.data / "fashion_mnist", archive)
     data = {"name": "striped", "source": {"kind": "paired_images", "path": str(archive)}, "size": 28, "colour": "grey"}
-    unpaired = bench.config(NETWORKS | {"data": data, "task": "unpaired_translation"})
+    # An image's negative is no image of its own domain, so a network must not be drawn towards its input.
+    task = {"kind": "unpaired_translation", "identity_weight": 0.0}
+    unpaired = bench.config(NETWORKS | {"data": data, "task": task})
     paired = bench.config(NETWORKS | {"data": data, "task": "paired_translation"})
     dataset, reference = bench.data(unpaired, "unpaired")
     model = bench.train(unpaired, dataset, reference, "unpaired")

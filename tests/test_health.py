@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ganlib.objectives import NonSaturating
 from ganlib.tracking import Tracker
 from ganlib.training import Adam, HealthConfig, RmsProp, TrainConfig, TrainedModel, TrainingDiverged, health, train
 from ganlib.training.checkpoints import Checkpoints
-from ganlib.training.guard import CheckScores, Guard
+from ganlib.training.guard import CheckScores, Guard, time_limit_message
 from ganlib.training.health import Finding
 from ganlib.training.state import Best, Clock, HealthRecord, Trained, TrainState
 
@@ -372,6 +373,17 @@ def test_time_ends_a_run_with_a_score(digits, reference, tmp_path):
     assert model.facts["stopped"] == "step 2: training.max_minutes=1e-09 is over"
     assert MEASURE in model.history[-1]
     assert model.facts["best_score"] == model.history[-1][MEASURE]
+
+
+def test_a_time_limit_says_how_far_the_learning_rates_have_fallen():
+    state = SimpleNamespace(clock=SimpleNamespace(seconds=60.0, step=30))
+    config = TrainConfig(max_minutes=1.0, steps=40, schedule="linear", decay_start_fraction=0.5)
+    message = time_limit_message(config, state)
+    assert message == (
+        "training.max_minutes=1 is over, with learning rates at 50% of their first value: "
+        "training.schedule=linear ends at training.steps=40"
+    )
+    assert time_limit_message(config.model_copy(update={"max_minutes": 1.1}), state) is None
 
 
 def test_a_rollback_under_two_replicas_goes_on_with_equal_bits_after_an_interruption(digits, reference, tmp_path):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from ganlib.schema import Config, from_single
 from ganlib.training.augmentation import Transform
 from ganlib.training.optimizers import Adam, Optimizer
-from ganlib.training.schedules import Schedule
+from ganlib.training.schedules import Schedule, learning_rate_factor
 from ganlib.training.strategy import Compilation, Distribution, Precision
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 JOB_VARIABLE = "GAN_PIPELINES_JOB"
 JOB_DIGITS = 8  # of its identifier, which tell jobs apart
@@ -85,7 +88,8 @@ class TrainConfig(Config):
     target_score: float | None = Field(default=None, gt=0.0)
     """Early-stop score: training ends at this distance to the real images."""
     max_minutes: float | None = Field(default=None, gt=0.0)
-    """Minutes of training, across restarts, after which it ends."""
+    """Minutes of training, across restarts, after which it ends. It is checked every `steps_per_loop` steps; a schedule
+    of the learning rates ends at `steps` nevertheless, so it may not come to its end."""
     batch_size: int = Field(default=64, ge=2)
     """Images in an update, over all replicas."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -205,6 +209,12 @@ class TrainConfig(Config):
             return self
         home = self.home and self.home.replace(JOB_PLACE, job)
         return self.model_copy(update={"home": home, "run_name": f"{self.run_name}-{job[:JOB_DIGITS]}"})
+
+    def learning_rate_factor(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns what the schedule makes of the learning rates after `step` updates, float32 in 0..1."""
+        return learning_rate_factor(
+            step, schedule=self.schedule, steps=self.steps, decay_start_fraction=self.decay_start_fraction
+        )
 
     def check_shares(self, replicas: int) -> None:
         """Refuses a number of replicas that cannot share a batch evenly.

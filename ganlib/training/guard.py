@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from etils import epy
+
 from ganlib.training import health
 from ganlib.training.health import Finding, TrainingDiverged
 from ganlib.training.rows import ACCURACY
 from ganlib.training.state import Recent
+
+with epy.lazy_imports():
+    import tensorflow as tf
 
 if TYPE_CHECKING:
     from ganlib.tracking import Tracker
@@ -146,9 +151,18 @@ class StopAtLimit:
 
 
 def time_limit_message(config: TrainConfig, state: TrainState) -> str | None:
-    """Returns a message if the time limit is reached."""
+    """Returns a message if the time limit is reached. It says how far the learning rates have fallen by then."""
     minutes = config.max_minutes
-    return f"training.max_minutes={minutes:g} is over" if minutes and state.clock.seconds >= 60.0 * minutes else None
+    if not minutes or state.clock.seconds < 60.0 * minutes:
+        return None
+    message = f"training.max_minutes={minutes:g} is over"
+    if config.schedule == "constant":
+        return message
+    factor = float(config.learning_rate_factor(tf.constant(state.clock.step, tf.int64)))
+    return (
+        f"{message}, with learning rates at {factor:.0%} of their first value: training.schedule={config.schedule} "
+        f"ends at training.steps={config.steps}"
+    )
 
 
 def target_score_message(config: TrainConfig, state: TrainState) -> str | None:

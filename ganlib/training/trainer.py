@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from etils import epy
 
-from ganlib.training.schedules import ema_decay, learning_rate_factor
+from ganlib.training.schedules import ema_decay
 from ganlib.training.strategy import is_chief, resolve_compilation, sum_over_workers
 from ganlib.training.train_step import TrainStep
 
@@ -223,9 +223,7 @@ class Trainer:
     def _schedule(self, step: tf.Tensor, learning_rate_scale: tf.Tensor) -> Metrics:
         """Returns the learning rates and the decay of the averages after `step` updates."""
         config = self._config
-        factor = learning_rate_scale * learning_rate_factor(
-            step, schedule=config.schedule, steps=config.steps, decay_start_fraction=config.decay_start_fraction
-        )
+        factor = learning_rate_scale * config.learning_rate_factor(step)
         return {
             GENERATOR_RATE: config.generator_optimizer.learning_rate * factor,
             DISCRIMINATOR_RATE: config.discriminator_optimizer.learning_rate * factor,
