@@ -1,7 +1,7 @@
 """Removes noise from Fashion-MNIST and flowers, beside non-local means, with and without the adversarial terms.
 
     pip install opencv-python-headless==5.0.0.93 scikit-image==0.26.0
-    python benchmarks/denoising.py --data FOLDER [--only fashion_mnist flowers] [--minutes 60]
+    python benchmarks/denoising.py --data FOLDER [--only fashion_mnist flowers] [--minutes 60 | --steps N]
 
 FOLDER has `fashion_mnist/` with the four idx files, `flowers_128.zip` and the weights of SqueezeNet. For each dataset
 the same network is trained twice for the same minutes, on Gaussian noise of any strength from 15 to 55: by differences
@@ -99,7 +99,7 @@ def compare(bench: Bench, name: str, sections: dict[str, Any]) -> None:
         print(verdict("PSNR of weight 0", ours=rows["weight 0"]["psnr"], limit=best, lower=False))
         ours, other = (rows[game]["fd to truths"] for game in ("adversarial", "weight 0"))
         print(verdict("fd to truths, adversarial", ours=ours, limit=other, lower=True), flush=True)
-        save_rows(bench.work / f"{name}-{sigma:g}-{bench.minutes:g}min.png", images | {"undamaged": first.truths})
+        save_rows(bench.work / f"{name}-{sigma:g}-{bench.budget}.png", images | {"undamaged": first.truths})
 
 
 def non_local_means(drawn: Drawn, training: np.ndarray, sigma: float) -> dict[str, np.ndarray]:

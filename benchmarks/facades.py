@@ -1,6 +1,6 @@
 """Facades from label maps: pix2pix beside the same network trained by L1 alone, and beside the mean facade.
 
-    python benchmarks/facades.py --data FOLDER [--minutes 60]
+    python benchmarks/facades.py --data FOLDER [--minutes 60 | --steps N]
 
 FOLDER has `facades.zip` and the weights of SqueezeNet. Images of 64x64, trained with jitter and mirroring on the 400
 pairs of `train`, tested on the 106 of `test`. The distances are those in the space of SqueezeNet: to the true
@@ -54,7 +54,7 @@ def main() -> None:
     print(verdict(f"fd to truths ({CLEARLY:g} x L1 alone)", ours=distances["pix2pix"], limit=limit, lower=True))
     columns = {"input": known.unchanged} | {name: each.images for name, each in drawn.items()}
     columns["truth"] = known.truths
-    save_rows(bench.work / f"facades-{bench.minutes:g}min.png", columns)
+    save_rows(bench.work / f"facades-{bench.budget}.png", columns)
 
 
 def mean_facade(dataset) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Repairs holes in flowers and digits, beside classical methods on the same images and masks.
 
     pip install opencv-python-headless==5.0.0.93 scikit-image==0.26.0
-    python benchmarks/inpainting.py --data FOLDER [--only flowers digits] [--minutes 60] [--digits-minutes 5]
+    python benchmarks/inpainting.py --data FOLDER [--only flowers digits] [--minutes 60 | --steps N]
 
 FOLDER has `flowers_128.zip` and the weights of SqueezeNet. A network is trained with LaMa's training masks on flowers
 of 64x64, and tested with medium and thick ones on a fifth of the flowers that it never saw. The distances are those in
@@ -63,7 +63,7 @@ def main() -> None:
     if "flowers" in options.only:
         flowers(Bench.of(options), options.data)
     if "digits" in options.only:
-        options.minutes = options.digits_minutes
+        options.minutes, options.steps = options.digits_minutes, None
         digits(Bench.of(options))
 
 
@@ -88,7 +88,7 @@ def flowers(bench: Bench, folder: Path) -> None:
         print(table(f"flowers, {shape} masks, {drawn.holes.mean():.0%} holes", rows, COLUMNS))
         report_best(rows, "fd to truths", factor=0.5)
         report_best(rows, "l1_hole")
-        save_rows(bench.work / f"flowers-{shape}-{bench.minutes:g}min.png", repaired | {"undamaged": drawn.truths})
+        save_rows(bench.work / f"flowers-{shape}-{bench.budget}.png", repaired | {"undamaged": drawn.truths})
 
 
 def digits(bench: Bench) -> None:
@@ -106,7 +106,7 @@ def digits(bench: Bench) -> None:
     print(table(f"digits, {drawn.holes.mean():.0%} holes", rows, COLUMNS))
     best = max(row["read"] for name, row in rows.items() if name not in ("ours", "undamaged"))
     print(verdict("digits read", ours=rows["ours"]["read"], limit=best, lower=False))
-    save_rows(bench.work / f"digits-{bench.minutes:g}min.png", repaired)
+    save_rows(bench.work / f"digits-{bench.budget}.png", repaired)
 
 
 def classical(drawn: Drawn) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Roses to sunflowers and back, without pairs.
 
-    python benchmarks/roses_sunflowers.py --data FOLDER [--minutes 60]
+    python benchmarks/roses_sunflowers.py --data FOLDER [--minutes 60 | --steps N]
 
 FOLDER has `flowers_128.zip` and the weights of SqueezeNet. The domains are two classes of the flowers, of 64x64. The
 distances are those in the space of SqueezeNet to the training images of the other domain. There is no truth to compare
@@ -67,7 +67,7 @@ def main() -> None:
             name: images,
             f"{name} and back": translator(model, others[name])(images),
         }
-    save_rows(bench.work / f"roses-{bench.minutes:g}min.png", columns)
+    save_rows(bench.work / f"roses-{bench.budget}.png", columns)
 
 
 if __name__ == "__main__":

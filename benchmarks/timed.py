@@ -32,6 +32,7 @@ def options_of(description: str | None, *, minutes: float, work: str) -> argpars
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the datasets")
     parser.add_argument("--work", type=Path, default=Path("runs") / work, help="folder for results")
     parser.add_argument("--minutes", type=float, default=minutes, help="minutes of each training")
+    parser.add_argument("--steps", type=int, help="steps of each training, instead of those that fit the minutes")
     parser.add_argument("--seed", type=int, default=0, help="seed of the trainings")
     parser.add_argument("--samples", type=int, help="held-out images to score; all by default")
     parser.add_argument(
@@ -47,6 +48,7 @@ class Bench:
     Attributes:
         work: Folder for results. What it holds already is not made again.
         minutes: Minutes of each training.
+        steps: Steps of each training; None means as many as fit the minutes.
         seed: Seed of the trainings.
         samples: Held-out images to score; None means all.
         assignments: Further settings of the trainings.
@@ -54,6 +56,7 @@ class Bench:
 
     work: Path
     minutes: float
+    steps: int | None
     seed: int
     samples: int | None
     assignments: tuple[str, ...]
@@ -61,7 +64,12 @@ class Bench:
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Bench":
         """Reads the options."""
-        return cls(options.work, options.minutes, options.seed, options.samples, tuple(options.set))
+        return cls(options.work, options.minutes, options.steps, options.seed, options.samples, tuple(options.set))
+
+    @property
+    def budget(self) -> str:
+        """The length of each training, for the names of files."""
+        return f"{self.minutes:g}min" if self.steps is None else f"{self.steps}steps"
 
     def config(self, sections: Mapping[str, Any]) -> RunConfig:
         """Returns the config of some sections, with the settings of the options."""
@@ -84,16 +92,18 @@ class Bench:
         A short trial says how many steps fit into the minutes. Then the steps are the limit and not the clock, so that
         the learning rates fall to the end on a machine that does other work too; compare the processor time.
         """
-        output = self.work / f"{name}-{config_hash(config)}-{self.minutes:g}min"
+        output = self.work / f"{name}-{config_hash(config)}-{self.budget}"
         if not output.exists():
             sections = {"task": config.task, "architecture": config.model, "objective": config.objective}
-            rate = steps_per_second(config, dataset, reference, output.with_name(f"{output.name}-trial"), sections)
-            steps = max(SCORES, round(SPARE * rate * 60 * self.minutes))
+            steps = self.steps
+            if steps is None:
+                rate = steps_per_second(config, dataset, reference, output.with_name(f"{output.name}-trial"), sections)
+                steps = max(SCORES, round(SPARE * rate * 60 * self.minutes))
             every = -(-steps // SCORES)
             changed = {"steps": steps, "steps_per_loop": min(50, every)}
             changed |= dict.fromkeys(("score_every", "sample_every", "checkpoint_every"), every)
             training = config.training.model_copy(update=changed)
-            print(f"{name}: {rate:.2f} steps/s, {steps} steps of {training.batch_size} images", flush=True)
+            print(f"{name}: {steps} steps of {training.batch_size} images", flush=True)
             began, cpu_began = time.perf_counter(), time.process_time()
             train(dataset, reference, config=training, output=output, **sections)
             minutes, cpu_minutes = (time.perf_counter() - began) / 60, (time.process_time() - cpu_began) / 60

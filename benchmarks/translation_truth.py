@@ -1,6 +1,6 @@
 """Unpaired translation whose truth is known: Fashion-MNIST to its negative with stripes, and back.
 
-    python benchmarks/translation_truth.py --data FOLDER [--minutes 60]
+    python benchmarks/translation_truth.py --data FOLDER [--minutes 60 | --steps N]
 
 FOLDER has `fashion_mnist/` with the four idx files. The target of an image is its negative, in which two of four
 columns are half as bright. Images and targets are written as PNG files side by side, so that both trainings read the
@@ -101,7 +101,7 @@ def main() -> None:
     for name in ("hidden_information_noise", "hidden_information_jpeg"):
         print(verdict(name, ours=hidden[name], limit=MOST_HIDDEN, lower=True))
     save_rows(
-        bench.work / f"striped-{bench.minutes:g}min.png",
+        bench.work / f"striped-{bench.budget}.png",
         {
             "input": forward.unchanged,
             "unpaired": forward.images,
