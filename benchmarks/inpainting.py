@@ -32,7 +32,13 @@ MASKS = ("medium", "thick")  # of the test
 RADIUS = 3  # of OpenCV's methods, in pixels, as in its documentation
 TEST_FRACTION = 0.2
 FLOWERS = {
-    "task": {"kind": "restoration", "damage": {"kind": "mask", "shape": "training"}},
+    "task": {
+        "kind": "restoration",
+        "damage": {"kind": "mask", "shape": "training"},
+        "hole_l1_weight": 15.0,
+        "adversarial_weight": 1.0,
+        "feature_weight": 10.0,
+    },
     "model": {
         "kind": "fourier",
         "width": 32,
@@ -43,7 +49,7 @@ FLOWERS = {
     },
     "objective": {"kind": "non_saturating", "r1": 0.002},
     "training": {
-        "batch_size": 16,
+        "batch_size": 8,
         "generator_optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta_1": 0.9},
         "discriminator_optimizer": {"kind": "adam", "learning_rate": 1e-4, "beta_1": 0.9},
         "schedule": "linear",
