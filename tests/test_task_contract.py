@@ -1,0 +1,167 @@
+"""Every task with every network and every game: refused in one line, or trained. The catalogues say which there are.
+
+By default each two of a task, a network and a game meet once; with GAN_PIPELINES_EVERY_PAIR all three meet.
+"""
+
+import itertools
+import os
+from typing import get_args
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny_runs
+from pydantic import ValidationError
+from tiny_runs import BATCH
+
+from ganlib import schema
+from ganlib.config import RunConfig
+from ganlib.models import AnyArchitecture, LatentToImage
+from ganlib.objectives import AnyObjective
+from ganlib.tasks import AnyTask
+from ganlib.training.train_step import TrainStep
+
+SHAPE = (16, 16, 3)
+SMALL = {
+    "blocks": 1,
+    "discriminator_layers": 1,
+    "discriminator_width": 4,
+    "generator_width": 8,
+    "halvings": 2,
+    "latent_dim": 8,
+    "max_width": 8,
+    "patches": 20,
+    "pool_size": BATCH,
+    "projection_width": 8,
+    "width": 4,
+}
+"""Settings of every member that has them."""
+SECTIONS = ("task", "model", "objective")
+EVERY_PAIR = "GAN_PIPELINES_EVERY_PAIR" in os.environ
+
+
+def members(catalogue):
+    """The classes of a catalogue."""
+    return get_args(get_args(catalogue)[0])
+
+
+def small(member, **settings):
+    """A member with small networks, as the section of a config."""
+    fields = member.model_fields
+    return {"kind": fields["kind"].default, **{name: SMALL[name] for name in SMALL if name in fields}, **settings}
+
+
+def name_of(section):
+    return "-".join(str(section[key]) for key in ("kind", "damage") if key in section)
+
+
+TASKS = [small(member) for member in members(AnyTask)]
+TASKS.append({"kind": "restoration", "damage": "noise"})  # without a mask it plays the games that it refuses with one
+NETWORKS, GAMES = ([small(member) for member in members(catalogue)] for catalogue in (AnyArchitecture, AnyObjective))
+
+
+def configured(task, network, game):
+    """The config of a run, and the lines that refuse it."""
+    sections = {"data": {"size": 16, "colour": "rgb"}, "task": task, "model": network, "objective": game}
+    try:
+        return schema.parse(RunConfig, sections), []
+    except ValidationError as error:
+        return None, schema.problems(error)
+
+
+def admitted(task):
+    """The networks that a task admits, and the games that it admits with any of them."""
+    pairs = [(network, game) for network in NETWORKS for game in GAMES if configured(task, network, game)[0]]
+    return [[member for member in group if any(member in pair for pair in pairs)] for group in (NETWORKS, GAMES)]
+
+
+def cells():
+    """The tasks with the networks that they admit, and the games that are played there."""
+    for number, task in enumerate(TASKS):
+        networks, games = admitted(task)
+        for row, network in enumerate(networks):
+            # Diagonals: each game meets each task once and, as each task begins at another diagonal, each network.
+            played = [game for game in games if EVERY_PAIR or (number + row + GAMES.index(game)) % len(networks) == 0]
+            yield pytest.param(task, network, played, id=f"{name_of(task)}-{name_of(network)}")
+
+
+CELLS = list(cells())
+
+
+def batch(number):
+    """Images of random pixels, which serve any task."""
+    random = np.random.default_rng(number)
+    images = {name: tf.constant(random.integers(0, 256, (BATCH, *SHAPE)), tf.uint8) for name in ("images", "targets")}
+    return {**images, "labels": tf.constant(random.integers(0, 2, BATCH), tf.int64)}
+
+
+def trained_weights(state):
+    groups = ("generator/", "discriminator/", "auxiliary/")
+    variables = state.trained.variables().items()
+    trained = {name: variable for name, variable in variables if variable.trainable and name.startswith(groups)}
+    # The bias of the logits counts in real and fake images alike, so that games of differences do not see it.
+    return {name: variable for name, variable in trained.items() if variable.shape != (1,)}
+
+
+def test_what_does_not_go_together_is_refused_in_lines_that_name_the_two():
+    refused = set()
+    for task, network, game in itertools.product(TASKS, NETWORKS, GAMES):
+        for line in configured(task, network, game)[1]:
+            _, received = line.split("Received: ")
+            names = [section for section in SECTIONS if f"{section}=" in line or f"{section}." in line]
+            assert len(names) == 2, line
+            assert "\n" not in received
+            refused.add(tuple(names))
+    assert refused == {("task", "model"), ("task", "objective")}
+
+
+def test_penalties_are_refused_where_a_discriminator_mixes_the_images_of_a_batch():
+    refused = 0
+    for member, game in itertools.product(members(AnyArchitecture), GAMES):
+        norms = member.model_fields.get("discriminator_norm")
+        if norms is None or "batch" not in get_args(norms.annotation):
+            continue
+        task = next(task for task in TASKS if configured(task, small(member), GAMES[0])[0])
+        config, lines = configured(task, small(member, discriminator_norm="batch"), game)
+        if config is not None:
+            assert not config.objective.has_penalties
+            continue
+        [line] = [line for line in lines if "penalty" in line]
+        assert f"objective={game['kind']}, model.discriminator_norm=batch" in line
+        refused += 1
+    assert refused
+
+
+def test_each_two_of_a_task_a_network_and_a_game_meet():
+    """A network from latents has one task alone; `test_family` plays every game with each of them."""
+    met = set()
+    for task, network, games in (cell.values for cell in CELLS):
+        for game in games:
+            met.update(itertools.combinations(map(name_of, (task, network, game)), 2))
+    latent = {small(member)["kind"] for member in members(AnyArchitecture) if issubclass(member, LatentToImage)}
+    for task, network, game in itertools.product(TASKS, NETWORKS, GAMES):
+        if configured(task, network, game)[0]:
+            pairs = list(itertools.combinations(map(name_of, (task, network, game)), 2))
+            assert met.issuperset(pairs[:2] if network["kind"] in latent else pairs), pairs
+
+
+@pytest.mark.parametrize(("task", "network", "games"), CELLS)
+def test_two_steps_of_every_game_are_finite_and_move_every_weight(task, network, games):
+    state = None
+    for game in games:
+        config, _ = configured(task, network, game)
+        if state is None:  # the games go on from each other's weights, since building takes longer than a step
+            _, settings, state = tiny_runs.build(
+                config.task, config.model, tiny_runs.config(), image_shape=SHAPE, classes=2
+            )
+        step = TrainStep(state, task=config.task, objective=config.objective, config=settings, replicas=1)
+        weights = trained_weights(state)
+        before = {name: variable.numpy() for name, variable in weights.items()}
+        for number in range(2):  # where a block ends in zeros, what lies before it moves from the second step on
+            drawn = step.draw(batch(number), seed=5, number=tf.constant(number, tf.int64))
+            row = step.train_step(drawn, True)
+            assert all(np.isfinite(value) for value in row.values()), (game, row)
+        assert float(row["gradient/generator"]) > 0.0
+        assert float(row["gradient/discriminator"]) > 0.0
+        still = [name for name, variable in weights.items() if (variable.numpy() == before[name]).all()]
+        assert not still, (game, still)
