@@ -16,9 +16,10 @@ from tiny_runs import BATCH
 
 from ganlib import schema
 from ganlib.config import RunConfig
-from ganlib.models import AnyArchitecture, LatentToImage
+from ganlib.models import AnyArchitecture, LatentToImage, Unet
 from ganlib.objectives import AnyObjective
 from ganlib.tasks import AnyTask
+from ganlib.training.strategy import resolve_precision
 from ganlib.training.train_step import TrainStep
 
 SHAPE = (16, 16, 3)
@@ -27,7 +28,7 @@ SMALL = {
     "discriminator_layers": 1,
     "discriminator_width": 4,
     "generator_width": 8,
-    "halvings": 2,
+    "halvings": 1,
     "latent_dim": 8,
     "max_width": 8,
     "patches": 20,
@@ -36,6 +37,7 @@ SMALL = {
     "width": 4,
 }
 """Settings of every member that has them."""
+PRECISIONS = ("float32", "bfloat16", "float16")
 SECTIONS = ("task", "model", "objective")
 EVERY_PAIR = "GAN_PIPELINES_EVERY_PAIR" in os.environ
 
@@ -82,7 +84,8 @@ def cells():
         for row, network in enumerate(networks):
             # Diagonals: each game meets each task once and, as each task begins at another diagonal, each network.
             played = [game for game in games if EVERY_PAIR or (number + row + GAMES.index(game)) % len(networks) == 0]
-            yield pytest.param(task, network, played, id=f"{name_of(task)}-{name_of(network)}")
+            precision = PRECISIONS[(2 * number + row) % len(PRECISIONS)]
+            yield pytest.param(task, network, played, precision, id=f"{name_of(task)}-{name_of(network)}-{precision}")
 
 
 CELLS = list(cells())
@@ -134,10 +137,12 @@ def test_penalties_are_refused_where_a_discriminator_mixes_the_images_of_a_batch
 
 def test_each_two_of_a_task_a_network_and_a_game_meet():
     """A network from latents has one task alone; `test_family` plays every game with each of them."""
-    met = set()
-    for task, network, games in (cell.values for cell in CELLS):
+    met, precisions = set(), set()
+    for task, network, games, precision in (cell.values for cell in CELLS):
+        precisions.update([(task["kind"], precision), *((game["kind"], precision) for game in games)])
         for game in games:
             met.update(itertools.combinations(map(name_of, (task, network, game)), 2))
+    assert precisions == set(itertools.product((member["kind"] for member in [*TASKS, *GAMES]), PRECISIONS))
     latent = {small(member)["kind"] for member in members(AnyArchitecture) if issubclass(member, LatentToImage)}
     for task, network, game in itertools.product(TASKS, NETWORKS, GAMES):
         if configured(task, network, game)[0]:
@@ -145,23 +150,52 @@ def test_each_two_of_a_task_a_network_and_a_game_meet():
             assert met.issuperset(pairs[:2] if network["kind"] in latent else pairs), pairs
 
 
-@pytest.mark.parametrize(("task", "network", "games"), CELLS)
-def test_two_steps_of_every_game_are_finite_and_move_every_weight(task, network, games):
+@pytest.mark.parametrize(("task", "network", "games", "precision"), CELLS)
+def test_steps_of_every_game_are_finite_and_move_every_weight(task, network, games, precision):
     state = None
     for game in games:
         config, _ = configured(task, network, game)
         if state is None:  # the games go on from each other's weights, since building takes longer than a step
-            _, settings, state = tiny_runs.build(
-                config.task, config.model, tiny_runs.config(), image_shape=SHAPE, classes=2
-            )
+            settings, state = begun(config, precision=precision)
         step = TrainStep(state, task=config.task, objective=config.objective, config=settings, replicas=1)
         weights = trained_weights(state)
         before = {name: variable.numpy() for name, variable in weights.items()}
+        still = set(weights)
         for number in range(2):  # where a block ends in zeros, what lies before it moves from the second step on
-            drawn = step.draw(batch(number), seed=5, number=tf.constant(number, tf.int64))
-            row = step.train_step(drawn, True)
-            assert all(np.isfinite(value) for value in row.values()), (game, row)
-        assert float(row["gradient/generator"]) > 0.0
-        assert float(row["gradient/discriminator"]) > 0.0
-        still = [name for name, variable in weights.items() if (variable.numpy() == before[name]).all()]
+            if still:
+                row = step.train_step(step.draw(batch(number), seed=5, number=tf.constant(number, tf.int64)), True)
+                assert all(np.isfinite(value) for value in row.values()), (game, row)
+                assert float(row["gradient/generator"]) > 0.0
+                assert float(row["gradient/discriminator"]) > 0.0
+                still = {name for name in still if (weights[name].numpy() == before[name]).all()}
         assert not still, (game, still)
+
+
+def begun(config, *, precision="float32", scale=2.0**8):
+    """The settings and the state before the first step; in float16 with a loss scale that none of these overflows."""
+    settings = tiny_runs.config(precision=precision)
+    dtype = resolve_precision(precision)
+    _, _, state = tiny_runs.build(config.task, config.model, settings, image_shape=SHAPE, classes=2, dtype=dtype)
+    if precision == "float16":
+        for optimizer in (state.trained.generator_optimizer, state.trained.discriminator_optimizer):
+            optimizer.dynamic_scale.assign(scale)
+    return settings, state
+
+
+def test_a_gradient_of_zero_in_float16_is_a_step_that_was_skipped_and_training_goes_on():
+    """All of the image is too bright, so the gradients of the last bias add up beyond float16 at the first scales."""
+    task = {"kind": "restoration", "damage": "noise", "adversarial_weight": 0.0}
+    config, _ = configured(task, small(Unet), GAMES[0])
+    settings, state = begun(config, precision="float16", scale=2.0**15)
+    step = TrainStep(state, task=config.task, objective=config.objective, config=settings, replicas=1)
+    dark = {**batch(0), "images": tf.zeros([BATCH, *SHAPE], tf.uint8)}
+    rows = []
+    for number in range(5):
+        row = step.train_step(step.draw(dark, seed=5, number=tf.constant(number, tf.int64)), True)
+        rows.append({name: float(value) for name, value in row.items()})
+    skipped = [row["skipped/generator"] for row in rows]
+    assert skipped == sorted(skipped, reverse=True)
+    assert 1.0 <= sum(skipped) < 5.0
+    assert [row["gradient/generator"] > 0.0 for row in rows] == [not each for each in skipped]
+    scales = [row["loss_scale/generator"] for row in rows]
+    assert scales == [2.0**15 / 2.0 ** sum(skipped[:number]) for number in range(5)]
