@@ -5,6 +5,8 @@ By default each two of a task, a network and a game meet once; with GAN_PIPELINE
 
 import itertools
 import os
+import subprocess
+import sys
 from typing import get_args
 
 import numpy as np
@@ -14,8 +16,9 @@ import tiny_runs
 from pydantic import ValidationError
 from tiny_runs import BATCH
 
-from ganlib import schema
+from ganlib import pixels, schema
 from ganlib.config import RunConfig
+from ganlib.export.network import save_signatures, signatures
 from ganlib.models import AnyArchitecture, LatentToImage, Unet
 from ganlib.objectives import AnyObjective
 from ganlib.tasks import AnyTask
@@ -199,3 +202,55 @@ def test_a_gradient_of_zero_in_float16_is_a_step_that_was_skipped_and_training_g
     assert [row["gradient/generator"] > 0.0 for row in rows] == [not each for each in skipped]
     scales = [row["loss_scale/generator"] for row in rows]
     assert scales == [2.0**15 / 2.0 ** sum(skipped[:number]) for number in range(5)]
+
+
+FRESH = """
+import pathlib, sys, numpy, tensorflow
+for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    signatures = tensorflow.saved_model.load(str(folder / "saved_model")).signatures
+    for path in sorted(folder.glob("*.npz")):
+        with numpy.load(path) as file:
+            arrays = dict(file)
+        expected = arrays.pop("expected")
+        function = signatures[path.stem.partition(" ")[0]]
+        made = function(**{name: tensorflow.constant(values) for name, values in arrays.items()})["images"].numpy()
+        assert made.dtype == expected.dtype
+        numpy.testing.assert_allclose(made.astype(float), expected, atol=1 if made.dtype == "uint8" else 1e-5)
+        print(folder.name, path.stem)
+assert not [name for name in sys.modules if name.startswith("ganlib")]
+"""
+
+
+def test_a_fresh_process_gives_the_same_images_at_two_sizes(tmp_path):
+    """One network for each task that makes images from images; each network has its turn."""
+    expected = set()
+    for number, task in enumerate(TASKS):
+        networks, games = admitted(task)
+        config, _ = configured(task, networks[number % len(networks)], games[0])
+        if config.task.samples_from == "seed":
+            continue
+        folder = tmp_path / f"{number}-{name_of(task)}"
+        shipped = config.task.shipped(begun(config)[1].trained.averaged)
+        for network in shipped.values():
+            for index, weights in enumerate(network.trainable_variables):
+                weights.assign_add(0.1 * tf.random.stateless_normal(weights.shape, [index, 7]))
+        functions = signatures(shipped, config.task, image_shape=SHAPE, classes=0)
+        save_signatures(shipped, functions, folder / "saved_model")
+        for (name, function), side in itertools.product(functions.items(), (16, 32)):
+            arrays = {key: noise(spec, side=side) for key, spec in function.inputs.items()}
+            images = function.function(**{key: tf.constant(values) for key, values in arrays.items()})["images"]
+            assert np.ptp(images) > 0
+            np.savez(folder / f"{name} {side}.npz", expected=images, **arrays)
+            expected.add(f"{folder.name} {name} {side}")
+    command = [sys.executable, "-I", "-c", FRESH, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(done.stdout.splitlines()) == expected
+
+
+def noise(spec, *, side):
+    """An argument of an exported function, for two images."""
+    values = np.random.default_rng(0).integers(0, 256, (2, side, 3 * side // 2 // 16 * 16, spec.shape[-1]), np.uint8)
+    if spec.dtype == tf.uint8:
+        return values
+    return (values > 127).astype(np.float32) if spec.shape[-1] == 1 else pixels.to_model_range(values).numpy()
