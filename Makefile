@@ -25,7 +25,8 @@ image-server:  ## Container image of the MLflow server in docker/compose.yaml.
 	$(BUILD) --target server --tag gan-pipelines-mlflow:$(VERSION) .
 
 every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, in half an hour.
-	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py -k "moves_its_own or replicas_make or resumed"
+	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py \
+		-k "moves_its_own or replicas_make or resumed or move_every_weight"
 
 lint: .venv/dev  ## Formatting, lint and types.
 	$(BIN)/ruff format --check .

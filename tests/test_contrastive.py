@@ -16,6 +16,7 @@ from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan, Fourier, ResnetTranslator, Unet
 from ganlib.objectives import LeastSquares
 from ganlib.tasks import ContrastiveTranslation, patch_nce
+from ganlib.tasks.features import compute_features
 from ganlib.training import train
 from ganlib.training.train_step import TrainStep
 from ganlib.training.trainer import Trainer
@@ -306,6 +307,29 @@ def test_any_generator_with_features_will_do_also_in_mixed_precision(architectur
     assert all(np.isfinite(gradient).all() for gradient in gradients)
     assert all(np.abs(gradient).max() > 0 for gradient in gradients[:2])
     assert list(networks.auxiliary) == [f"projection_{layer}" for layer in range(layers)]
+
+
+def test_a_map_of_a_single_place_is_left_out():
+    """There is no other place that it could be mistaken for, so it would lower the mean and train nothing."""
+    unet = Unet(width=4, discriminator_layers=1, discriminator_width=4)
+    for shape, layers in (((16, 16, 1), 3), ((16, 32, 1), 4)):  # the innermost map has one place, and two
+        networks = state_of(CUT, unet, image_shape=shape)[2].trained.networks
+        assert list(networks.auxiliary) == [f"projection_{layer}" for layer in range(layers)]
+        batch = noise_batch(CUT, (BATCH, *shape))
+        source = pixels.to_model_range(batch["images"])
+        play = CUT.play(networks, batch, training=False)
+        keys, queries = (
+            compute_features(networks.generators["generator"], images, training=False)
+            for images in (source, play.matches["discriminator"].fake)
+        )
+        losses = []
+        for layer, head in enumerate(networks.auxiliary.values()):
+            size = keys[layer].shape[1] * keys[layer].shape[2]
+            places = patch_nce.choose_places(batch["patch_numbers"], size=size, patches=20, start=layer / layers)
+            query, key = (patch_nce.project(head, each[layer], places) for each in (queries, keys))
+            losses.append(float(patch_nce.patch_nce(query, key, temperature=0.07)))
+        assert min(losses) > 0.0
+        assert float(play.terms()["nce"]) == pytest.approx(np.mean(losses) / 2, rel=1e-4)
 
 
 def test_what_it_cannot_use_is_refused(digits, pairs, reference, tmp_path):

@@ -168,6 +168,20 @@ def test_a_unet_is_as_deep_as_its_image_allows():
     assert (Unet().multiple_of, Unet(depth=5).multiple_of, Unet(depth=5).multiple_at((64, 64, 1))) == (4, 32, 32)
 
 
+def test_instance_norm_never_sees_a_single_pixel_where_it_saw_more_in_training():
+    """It would make zero of it, and all that the innermost levels know would be lost without a word."""
+    shapes = [(48, 80), (64, 64), (64, 128), (28, 28)]
+    for norm, wanted in (("instance", [32, 64, 64, 8]), ("batch", [16, 64, 64, 4])):
+        assert [Unet(norm=norm).smallest_at((*shape, 3)) for shape in shapes] == wanted
+    assert ResnetTranslator().smallest_at((64, 64, 3)) == ResnetTranslator().smallest == 8
+    network = generator(Unet(width=4, norm="instance", discriminator_layers=1), (24, 40, 3))
+    perturb(network)
+    innermost = keras.Model(network.input, network.get_layer("feature_2").output)
+    for side, seen in ((8, False), (16, True)):
+        features = innermost({"image": pictures((side, side, 3))}).numpy()
+        assert (np.abs(features).max() > 1e-3) == seen
+
+
 @pytest.mark.parametrize(("size", "encoder"), [((32, 32), 3), ((32, 64), 3), ((48, 80), 3), ((16, 16), 2)])
 def test_a_unet_normalises_all_maps_but_the_first_and_one_of_a_single_row(size, encoder):
     for norm, layer in (("batch", keras.layers.BatchNormalization), ("instance", keras.layers.GroupNormalization)):

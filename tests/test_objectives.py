@@ -260,7 +260,7 @@ def test_only_losses_of_single_logits_can_judge_patches():
             continue
         objective.check(judges_batches=False)
         with pytest.raises(
-            ValueError, match=f"expected objective=.*hinge. Received: objective={objective.kind}$"
+            ValueError, match=f"expected objective=.*hinge. Received: objective={objective.kind}, task.damage=mask$"
         ) as error:
             objective.check(judges_batches=False, has_real_patches=True)
         assert "\n" not in str(error.value)

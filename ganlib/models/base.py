@@ -90,6 +90,11 @@ class ImageToImage(Architecture):
         del image_shape
         return self.multiple_of
 
+    def smallest_at(self, image_shape: ImageShape) -> int:
+        """Returns the pixels that a side must have for a generator which was built for an image shape."""
+        del image_shape
+        return self.smallest
+
     @abstractmethod
     def generator(self, *, image_shape: ImageShape, channels: int, dtype: str, seed: int | None) -> keras.Model:
         """Builds the generator.

@@ -56,6 +56,15 @@ class Unet(Doubling, PatchDiscriminator):
         """Two to the power of the depth that the image chooses."""
         return 2 ** self.levels(image_shape)
 
+    def smallest_at(self, image_shape: ImageShape) -> int:
+        """Twice the multiple where instance norm sees the innermost map, since it would make zero of a single pixel."""
+        normalised = self.norm == "instance" and not self._ends_in_a_pixel(image_shape)
+        return self.multiple_at(image_shape) * (2 if normalised else 1)
+
+    def _ends_in_a_pixel(self, image_shape: ImageShape) -> bool:
+        """Whether a side of the innermost map is a single pixel."""
+        return min(image_shape[:2]) == self.multiple_at(image_shape)
+
     def levels(self, image_shape: ImageShape) -> int:
         """Returns the depth of the generator for an image shape."""
         if self.depth is not None:
@@ -69,7 +78,7 @@ class Unet(Doubling, PatchDiscriminator):
         depth = self.levels(image_shape)
         inputs, x, _ = network_inputs("image", (None, None, image_shape[2]), 0)
         # A norm of a single pixel would be zero in instance norm and is noise at small batches.
-        single = min(image_shape[:2]) == 2**depth
+        single = self._ends_in_a_pixel(image_shape)
         maps = []
         for level in range(depth):
             x = keras.layers.Conv2D(self.channels(level), KERNEL, strides=2, padding="same", **self._settings(dtype))(x)

@@ -47,7 +47,8 @@ class Objective(Config):
         if has_real_patches and not self.judges_patches:
             raise ValueError(
                 "known pixels of repaired images count as real, which needs a loss of single logits: expected "
-                f"objective=non_saturating, minimax, least_squares or hinge. Received: objective={self.kind}"
+                f"objective=non_saturating, minimax, least_squares or hinge. Received: objective={self.kind}, "
+                "task.damage=mask"
             )
         if self.has_penalties and judges_batches:
             raise ValueError(

@@ -95,13 +95,14 @@ class Task(Config):
         del image_shape
         return {}
 
-    def auxiliary(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
+    def auxiliary(self, generators: dict[str, keras.Model], *, image_shape: ImageShape) -> dict[str, keras.Model]:
         """Builds networks that are trained with the generators and serve training alone, such as heads on features.
 
         Args:
             generators: The generators that are trained.
+            image_shape: Height, width and channels of the data.
         """
-        del generators
+        del generators, image_shape
         return {}
 
     def memory(self, *, image_shape: ImageShape, batch_size: int) -> dict[str, keras.Variable]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from ganlib import pixels, streams
 from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
 from ganlib.tasks.domains import DomainTranslation
-from ganlib.tasks.features import FEATURE, compute_features, compute_output_and_features, feature_maps
+from ganlib.tasks.features import FEATURE, compute_features, compute_output_and_features, feature_shapes
 from ganlib.tasks.play import Match, Networks, Play
 
 with epy.lazy_imports():
@@ -49,7 +49,8 @@ class ContrastiveTranslation(DomainTranslation):
     temperature: float = Field(default=0.07, gt=0.0)
     """What similarities are divided by; with less, the most similar wrong places count more."""
     patches: int = Field(default=256, ge=2)
-    """Random places of each layer of features that are compared, or all places of a smaller map."""
+    """Random places of each layer of features that are compared, or all places of a smaller map. A map of a
+    single place is left out."""
     projection_width: int = Field(default=256, ge=1)
     """Width of both layers of the networks that project features before they are compared."""
     flip_equivariance: bool = False
@@ -65,20 +66,17 @@ class ContrastiveTranslation(DomainTranslation):
             ValueError: It has no layers whose features could be compared.
         """
         built = super().generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
-        if not feature_maps(built[GENERATOR]):
+        if not _compared(built[GENERATOR], image_shape):
             raise ValueError(
                 f"task={self.kind} needs a generator with layers named {FEATURE}0, {FEATURE}1, ..., such as that of "
                 f"resnet_translator. Received: model={architecture.kind}"
             )
         return built
 
-    def auxiliary(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Builds a projection for each layer of features."""
-        names = {f"{PROJECTION}_{index}": each for index, each in enumerate(feature_maps(generators[GENERATOR]))}
-        return {
-            name: patch_nce.head(features.shape[-1], self.projection_width, name=name)
-            for name, features in names.items()
-        }
+    def auxiliary(self, generators: dict[str, keras.Model], *, image_shape: ImageShape) -> dict[str, keras.Model]:
+        """Builds a projection for each layer of features that is compared."""
+        compared = _compared(generators[GENERATOR], image_shape)
+        return {name: patch_nce.head(channels, self.projection_width, name=name) for name, channels in compared.items()}
 
     def draw(self, batch: Batch, *, seed: int, number: tf.Tensor) -> Batch:
         """Adds numbers that choose the places, and if images are mirrored, which ones, bool [N]."""
@@ -113,13 +111,31 @@ class ContrastiveTranslation(DomainTranslation):
         self, networks: Networks, batch: Batch, keys: list[tf.Tensor], queries: list[tf.Tensor]
     ) -> tf.Tensor:
         """Returns the mean over the layers of PatchNCE between the features of originals and of translations."""
-        heads, losses = list(networks.auxiliary.values()), []
-        for layer, (network, key, query) in enumerate(zip(heads, keys, queries, strict=True)):
-            size, start = key.shape[1] * key.shape[2], layer / len(heads)
+        heads, losses = networks.auxiliary, list[tf.Tensor]()
+        for index, (key, query) in enumerate(zip(keys, queries, strict=True)):
+            network = heads.get(_projection(index))
+            if network is None:
+                continue
+            size, start = key.shape[1] * key.shape[2], len(losses) / len(heads)
             places = patch_nce.choose_places(batch[NUMBERS], size=size, patches=self.patches, start=start)
             query, key = (patch_nce.project(network, each, places) for each in (_flip(query, batch), key))
             losses.append(patch_nce.patch_nce(query, key, temperature=self.temperature))
         return tf.add_n(losses) / len(losses)
+
+
+def _projection(index: int) -> str:
+    """Returns the name of the projection of a layer of features."""
+    return f"{PROJECTION}_{index}"
+
+
+def _compared(generator: keras.Model, image_shape: ImageShape) -> dict[str, int]:
+    """Returns the channels of the layers that are compared, by the name of their projection.
+
+    A map of a single place, as a U-Net has it at its innermost level, has no other place to be mistaken for: its loss
+    would always be zero, and its projection would not be trained.
+    """
+    shapes = enumerate(feature_shapes(generator, image_shape))
+    return {_projection(index): channels for index, (height, width, channels) in shapes if height * width > 1}
 
 
 def _flip(images: tf.Tensor, batch: Batch) -> tf.Tensor:

@@ -12,12 +12,29 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from ganlib.models.base import ImageShape
+
 FEATURE = "feature_"
 
 
 def feature_maps(network: keras.Model) -> list[keras.KerasTensor]:
     """Returns the outputs of the layers, in the order of the network; empty if there are none."""
     return [layer.output for layer in network.layers if layer.name.startswith(FEATURE)]
+
+
+def feature_shapes(network: keras.Model, image_shape: ImageShape) -> list[tuple[int, int, int]]:
+    """Returns the height, width and channels of the features of an image, in the order of the network.
+
+    Args:
+        network: A network with one input.
+        image_shape: Height, width and channels of the image.
+    """
+    outputs = {str(index): tensor for index, tensor in enumerate(feature_maps(network))}
+    if not outputs:
+        return []
+    images = keras.KerasTensor((1, *image_shape), dtype="float32")
+    specs = keras.Model(network.inputs, outputs).compute_output_spec([images])
+    return [tuple(specs[index].shape[1:]) for index in outputs]
 
 
 def compute_features(network: keras.Model, images: tf.Tensor, *, training: bool) -> list[tf.Tensor]:

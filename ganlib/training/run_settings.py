@@ -102,7 +102,7 @@ class RunSettings:
         if not isinstance(self.architecture, ImageToImage):
             return {}
         multiple = self.architecture.multiple_at(self.dataset.batch_shape)
-        return {"sizes": {"multiple_of": multiple, "minimum": self.architecture.smallest}}
+        return {"sizes": {"multiple_of": multiple, "minimum": self.architecture.smallest_at(self.dataset.batch_shape)}}
 
 
 def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: PreparedDataset) -> None:

@@ -244,7 +244,7 @@ def build_state(
             discriminators = task.discriminators(
                 architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=config.seed
             )
-            auxiliary = task.auxiliary(generators)
+            auxiliary = task.auxiliary(generators, image_shape=image_shape)
             memory = task.memory(image_shape=image_shape, batch_size=config.batch_size)
             networks = Networks(generators, discriminators, task.frozen(image_shape=image_shape), memory, auxiliary)
             generator_optimizer = _optimizer(
