@@ -286,8 +286,8 @@ def cyclegan(runs):
 
 @pytest.mark.parametrize(("name", "choice"), [("cyclegan", CYCLEGAN), ("pix2pix", PIX2PIX)])
 def test_a_run_that_resumes_ends_with_the_same_bits(runs, cyclegan, name, choice):
-    """With the pool, dropout, and falling learning rates."""
-    falling = {} if name == "cyclegan" else {"schedule": "linear", "decay_start_fraction": 0.5}
+    """With the pool, dropout, falling learning rates, and batches of a single image."""
+    falling = {} if name == "cyclegan" else {"schedule": "linear", "decay_start_fraction": 0.5, "batch_size": 1}
     whole = cyclegan if name == "cyclegan" else runs(f"{name} whole", f"{name} whole output", **choice, **falling)
     if falling:
         with pytest.raises(RuntimeError, match="interrupted"):

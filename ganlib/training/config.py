@@ -90,8 +90,8 @@ class TrainConfig(Config):
     max_minutes: float | None = Field(default=None, gt=0.0)
     """Minutes of training, across restarts, after which it ends. It is checked every `steps_per_loop` steps; a schedule
     of the learning rates ends at `steps` nevertheless, so it may not come to its end."""
-    batch_size: int = Field(default=64, ge=2)
-    """Images in an update, over all replicas."""
+    batch_size: int = Field(default=64, ge=1)
+    """Images in an update, over all replicas. CycleGAN and pix2pix were published with 1."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of weights, order, noise and dropout."""
     generator_optimizer: Optimizer = Adam()
