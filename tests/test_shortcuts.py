@@ -5,31 +5,15 @@ import numpy as np
 import pytest
 import tiny_runs
 from test_health import state
+from tiny_runs import SMALL, Linear
 
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, Shortcuts, measure_reference
 from ganlib.evaluation.measures.shortcuts import mean_image
-from ganlib.models import Unet
 from ganlib.objectives import NonSaturating
 from ganlib.tasks import ContrastiveTranslation, PairedTranslation, Restoration, Sampler, Samples, UnpairedTranslation
 from ganlib.tasks.damage import Mask, Noise
 from ganlib.training import HealthConfig, health, train
-
-SMALL = {"width": 4, "discriminator_layers": 1, "discriminator_width": 4}
-
-
-class Linear(Unet):
-    """Networks that multiply each pixel by a number, and leave it so."""
-
-    gain: float = 1.0
-
-    def generator(self, *, image_shape, channels, dtype, seed):
-        del seed
-        image = keras.Input((None, None, image_shape[2]), name="image", dtype="float32")
-        same = keras.layers.Conv2D(channels, 1, use_bias=False, dtype=dtype)
-        network = keras.Model({"image": image}, same(image), name="generator")
-        same.kernel.assign(self.gain * np.eye(image_shape[2], channels)[None, None])
-        return network
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +50,7 @@ def run(pairs, references, output, task, *, gain, architecture=Linear, **health)
     )
 
 
-def found(model):
+def shortcut_events(model):
     """Returns step, kind, and the beginning of the text of each event of a shortcut."""
     return [
         (event["step"], event["event"], event["text"].partition(" of the samples")[0])
@@ -84,7 +68,7 @@ def shares(model):
 
 def test_translators_that_return_their_input_are_noticed_each_by_itself(pairs, references, tmp_path, capsys):
     model = run(pairs, references, tmp_path / "model", UnpairedTranslation(), gain=1.0)
-    assert found(model) == [(3, "returned_input", "forward: 100%"), (3, "returned_input", "backward: 100%")]
+    assert shortcut_events(model) == [(3, "returned_input", "forward: 100%"), (3, "returned_input", "backward: 100%")]
     expected = {
         f"{name}/{sign}": float(sign == "returned_input") for name in model.networks for sign in Shortcuts.NAMES
     }
@@ -109,14 +93,14 @@ def test_without_true_images_the_mean_of_the_inputs_is_the_measure(digits, tmp_p
     for gain, share in ((1.0, 1.0), (-1.0, 0.0)):
         model = run(digits, {task.kind: reference}, tmp_path / f"{gain}", task, gain=gain, architecture=Features)
         assert shares(model) == {"returned_input": share}
-        assert bool(found(model)) == bool(share)
+        assert bool(shortcut_events(model)) == bool(share)
 
 
 @pytest.mark.parametrize("damage", [Noise(sigma=50.0), Mask(shape="box")], ids=["noise", "mask"])
 def test_a_restorer_that_paints_one_colour_is_noticed_and_ends_the_run_if_so_set(pairs, references, tmp_path, damage):
     task = Restoration(damage=damage)
     model = run(pairs, references, tmp_path / "model", task, gain=0.0, painted_mean="stop")
-    step, problem, text = found(model)[-1]
+    step, problem, text = shortcut_events(model)[-1]
     assert (step, problem) == (3, "painted_mean")
     assert text == f"{shares(model)['painted_mean']:.0%}"
     assert shares(model)["painted_mean"] > 0.6  # of a mask, some holes are of one colour themselves
@@ -141,7 +125,7 @@ def test_a_hole_that_stays_as_it_came_is_a_returned_input_whatever_its_size(pair
 def test_a_translator_that_does_its_work_is_not_accused(pairs, references, tmp_path):
     for task in (UnpairedTranslation(), PairedTranslation()):
         model = run(pairs, references, tmp_path / task.kind, task, gain=-1.0)  # a negative, without its stripes
-        assert found(model) == []
+        assert shortcut_events(model) == []
         assert set(shares(model).values()) == {0.0}
 
 
@@ -157,8 +141,8 @@ def test_the_mean_image_is_that_of_the_first_training_images(pairs, monkeypatch)
     np.testing.assert_allclose(mean_image(pairs.of("targets")), targets[:700].mean(axis=0))
 
 
-def taken(rows, **settings):
-    """Returns the texts' beginnings after each measurement with these shares."""
+def texts_after(rows, **settings):
+    """Yields the problems, and how their texts begin, after each measurement with these shares."""
     alive, config = state(), HealthConfig(**settings)
     for row in rows:
         alive.clock.scores += 1
@@ -168,10 +152,16 @@ def taken(rows, **settings):
 def test_shortcuts_count_in_a_row_after_the_first_measurements_and_above_a_share():
     one, other = {"shortcuts/painted_mean": 0.51}, {"shortcuts/painted_mean": 0.5}
     event = [("painted_mean", "51%")]
-    assert list(taken([one] * 8)) == [[]] * 6 + [event, []]
-    assert list(taken([one, one, other, one, one], warmup_scores=0, collapse_scores=2)) == [[], event, [], [], event]
-    assert list(taken([one] * 2, warmup_scores=0, collapse_scores=1, max_shortcut_share=0.6)) == [[], []]
-    assert list(taken([{"shortcuts/painted_mean": 1.0}], warmup_scores=0, max_shortcut_share=1.0)) == [[]]
+    assert list(texts_after([one] * 8)) == [[]] * 6 + [event, []]
+    assert list(texts_after([one, one, other, one, one], warmup_scores=0, collapse_scores=2)) == [
+        [],
+        event,
+        [],
+        [],
+        event,
+    ]
+    assert list(texts_after([one] * 2, warmup_scores=0, collapse_scores=1, max_shortcut_share=0.6)) == [[], []]
+    assert list(texts_after([{"shortcuts/painted_mean": 1.0}], warmup_scores=0, max_shortcut_share=1.0)) == [[]]
 
 
 def test_each_network_has_its_own_count():
@@ -179,5 +169,5 @@ def test_each_network_has_its_own_count():
         {"shortcuts/forward/returned_input": first, "shortcuts/backward/returned_input": second}
         for first, second in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, 1.0))
     ]
-    events = list(taken(rows, warmup_scores=0, collapse_scores=2))
+    events = list(texts_after(rows, warmup_scores=0, collapse_scores=2))
     assert events == [[], [], [("returned_input", "backward: 100%")], [("returned_input", "forward: 100%")]]

@@ -73,7 +73,7 @@ class MeasureScore:
         return f"training/mean_{self._reference.measure}" if several else f"training/{self._reference.measure}"
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Adds distance and diversity to the row: of several networks, the mean and the lowest. And their shortcuts."""
+        """Adds distance and diversity to the row, of several networks the mean and the lowest, and all shortcuts."""
         del step
         names, chief = list(self._samplers), is_chief(self._strategy)
         width = 3 + len(Shortcuts.NAMES)
@@ -105,8 +105,8 @@ class MeasureScore:
 
         features = reference.features(images())
         shares = Shortcuts.shares(signs)
-        taken = [shares.get(sign, math.nan) for sign in Shortcuts.NAMES]
-        return [reference.distance_of(features), *reference.diversity(features), *taken]
+        values = [shares.get(sign, math.nan) for sign in Shortcuts.NAMES]
+        return [reference.distance_of(features), *reference.diversity(features), *values]
 
 
 class SaveSamples:
