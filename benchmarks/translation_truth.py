@@ -148,10 +148,11 @@ def unpaired_measures(model: TrainedModel, network: str, inputs: dict[str, np.nd
     """
     other = BACKWARD if network == FORWARD else FORWARD
     there, back = translator(model, network), translator(model, other)
+    changed = there(inputs[network])
     scores = [
-        *hidden_information(there, back, [inputs[network]], key=streams.key("benchmark", 1)),
+        *hidden_information([(inputs[network], changed, back(changed))], back, key=streams.key("benchmark", 1)),
         identity_error([(inputs[other], there(inputs[other]))]),
-        *luminance_correlation([(inputs[network], there(inputs[network]))]),
+        *luminance_correlation([(inputs[network], changed)]),
     ]
     return {each.name: each.value for each in scores}
 

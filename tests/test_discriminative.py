@@ -74,8 +74,27 @@ def test_too_few_images_can_always_be_told_apart():
 
 def test_the_scores_carry_the_name_of_their_space():
     space = Random().load()
-    samples, truths = (side.astype(np.float32) for side in gaussians(7, 100, 163))
+    samples, truths = (side.astype(np.float32) for side in gaussians(7, 200, 163))
     scores = catalogue.discriminative(samples, truths, space)
-    assert [(score.name, score.count) for score in scores] == [("pds_random", 100), ("uds_random", 100)]
+    assert [(score.name, score.count) for score in scores] == [("pds_random", 200), ("uds_random", 200)]
     assert [score.value for score in scores] == list(discriminative_scores(samples, truths)[::2])
-    assert catalogue.discriminative(samples[:82], truths[:82], space) == []
+    assert scores[1].value > 0
+    assert len(catalogue.discriminative(samples[:165], truths[:165], space)) == 2
+    assert catalogue.discriminative(samples[:164], truths[:164], space) == []
+
+
+def test_a_limited_number_of_images_is_compared(monkeypatch):
+    monkeypatch.setattr(catalogue, "DISCRIMINATIVE_LIMIT", 180)
+    samples, truths = (side.astype(np.float32) for side in gaussians(8, 200, 163))
+    scores = catalogue.discriminative(samples, truths, Random().load())
+    assert [score.count for score in scores] == [180, 180]
+    assert [score.value for score in scores] == list(discriminative_scores(samples[:180], truths[:180])[::2])
+
+
+def test_up_to_as_many_images_as_features_and_one_can_often_be_told_apart():
+    """Half of the divisions of twice as many points, by a theorem of Cover's."""
+    most = catalogue.most_separable(4)
+    apart = [discriminative_scores(*gaussians(seed, most, 4)).unpaired == 0 for seed in range(20)]
+    many = [discriminative_scores(*gaussians(seed, 8 * most, 4)).unpaired == 0 for seed in range(20)]
+    assert any(apart)
+    assert not any(many)

@@ -304,7 +304,7 @@ def test_a_sampler_refuses_what_it_cannot_draw(labelled, trained):
 
 def test_the_report_tells_how_often_each_class_is_seen_as_asked(labelled):
     page = labelled[1].report.read_text()
-    assert "<th>predicted as requested</th>" in page
+    assert '<th class="n">predicted as requested</th>' in page
     assert all(row.count("<td") == 9 for row in re.findall(r"<tr><td>\d</td>.*</tr>", page))
 
 

@@ -1,10 +1,29 @@
 """Trainings of a few steps, for tests of tasks."""
 
+import keras
+import numpy as np
+
+from ganlib.models import Unet
 from ganlib.training import TrainConfig
 from ganlib.training.state import build_state
 from ganlib.training.strategy import resolve_strategy
 
 BATCH = 4
+SMALL = {"width": 4, "discriminator_layers": 1, "discriminator_width": 4}
+
+
+class Linear(Unet):
+    """Networks that multiply each pixel by a number, and leave it so."""
+
+    gain: float = 1.0
+
+    def generator(self, *, image_shape, channels, dtype, seed):
+        del seed
+        image = keras.Input((None, None, image_shape[2]), name="image", dtype="float32")
+        same = keras.layers.Conv2D(channels, 1, use_bias=False, dtype=dtype)
+        network = keras.Model({"image": image}, same(image), name="generator")
+        same.kernel.assign(self.gain * np.eye(image_shape[2], channels)[None, None])
+        return network
 
 
 def config(**changes):

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ganlib import streams
-from ganlib.evaluation.measures.translation import hidden_information, identity_error, luminance_correlation
+from ganlib.evaluation.extremes import Extremes
+from ganlib.evaluation.measures.translation import (
+    absolute_differences,
+    hidden_information,
+    identity_error,
+    luminance_correlation,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,12 +22,12 @@ if TYPE_CHECKING:
     from ganlib.evaluation.scores import Score
     from ganlib.tasks import Sampler
 
-MOST_IMAGES = 500  # each is translated seven times
+MOST_IMAGES = 500  # each is translated once, and its translation back three times
 
 
 def cycle_scores(
     sampler: Sampler, inverse: Sampler, *, inputs: PreparedDataset, real: PreparedDataset, seed: int
-) -> list[Score]:
+) -> tuple[list[Score], Extremes]:
     """Returns cycle error, identity error, correlation of luminance, and the test for hidden information.
 
     Args:
@@ -30,13 +36,22 @@ def cycle_scores(
         inputs: Data whose test images are translated.
         real: Data of the domain that they are translated to.
         seed: Seed of the evaluation.
+
+    Returns:
+        The scores; and the inputs with the best and the worst cycles.
     """
+    pairs = [(images, sampler.change(images)) for images in _batches(inputs)]
+    cycles = [(images, translations, inverse.change(translations)) for images, translations in pairs]
+    extremes = Extremes("input, output, cycle", lower_is_better=True)
+    for images, translations, returned in cycles:
+        extremes.add("cycle_error", absolute_differences(images, returned), (images, translations, returned))
     noise = streams.key("hidden information", seed)
-    return [
-        *hidden_information(sampler.change, inverse.change, _batches(inputs), key=noise),
+    scores = [
+        *hidden_information(cycles, inverse.change, key=noise),
         identity_error((images, sampler.change(images)) for images in _batches(real)),
-        *luminance_correlation((images, sampler.change(images)) for images in _batches(inputs)),
+        *luminance_correlation(pairs),
     ]
+    return scores, extremes
 
 
 def _batches(dataset: PreparedDataset) -> Iterator[NDArray[np.uint8]]:

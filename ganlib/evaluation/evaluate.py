@@ -12,7 +12,7 @@ from ganlib import storage, streams
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.compatibility import check_model
 from ganlib.evaluation.cycle_scores import cycle_scores
-from ganlib.evaluation.galleries import save_galleries, save_sheets
+from ganlib.evaluation.galleries import save_extremes, save_galleries, save_sheets
 from ganlib.evaluation.measures.per_class import ClassScores, per_class
 from ganlib.evaluation.network_scores import rename_for_network, score_network
 from ganlib.evaluation.notes import describe_run, note_problems
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ganlib.evaluation.config import EvaluationConfig
     from ganlib.evaluation.reference import Reference
     from ganlib.trained import TrainedModel
+
+
+EXTREMES = "extremes"  # folder of the pictures of the best and the worst samples
 
 
 @dataclass(frozen=True)
@@ -138,15 +141,25 @@ def evaluate(
     names = model.task.scored
     samplers = {name: model.sampler(config.generator, held_out=dataset, name=name) for name in names}
     parts = {
-        name: score_network(samplers[name], model.task.real(dataset, name), reference.of(name), config)
+        name: score_network(
+            samplers[name],
+            reference.of(name),
+            config,
+            real=model.task.real(dataset, name),
+            inputs=model.task.held_out(dataset, name),
+            label=name if len(names) > 1 else "",
+        )
         for name in names
     }
+    extremes = {name: part.extremes for name, part in parts.items()}
     for name in names:
         if (inverse := model.task.inverse(name)) is not None:
             inputs, real = model.task.held_out(dataset, name), parts[name].real
-            parts[name].scores.extend(
-                cycle_scores(samplers[name], samplers[inverse], inputs=inputs, real=real, seed=config.seed)
+            further, cycles = cycle_scores(
+                samplers[name], samplers[inverse], inputs=inputs, real=real, seed=config.seed
             )
+            parts[name].scores.extend(further)
+            extremes[name] = extremes[name] or cycles  # where no true images are known
     first = parts[names[0]]
     scores = first.scores
     if len(names) > 1:
@@ -181,6 +194,7 @@ def evaluate(
             sheets_share=sheets[names[0]].left_fraction(SHEET_COLUMNS),
             generated=folder / "generated.png",
             real=folder / "real.png",
+            extremes=save_extremes(folder / EXTREMES, extremes),
             galleries=save_galleries(folder, parts, reference),
             preview=dataset.folder / "preview.png",
             data=dataset.manifest.get("description", []),  # older manifests have none

@@ -1,4 +1,8 @@
-"""Pictures that explain scores: the most and least realistic samples, and samples with similar training images."""
+"""Pictures that explain scores.
+
+The most and least realistic samples, samples with similar training images, and the best and worst results beside their
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,38 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganlib.data import PreparedDataset
+    from ganlib.evaluation.extremes import Extremes
     from ganlib.evaluation.network_scores import NetworkScores
     from ganlib.evaluation.reference import Reference
 
 ROWS = 2
+EXTREME_PIXELS, EXTREME_GAP = 128, 4  # to which smaller images are enlarged where few are shown; pixels between them
+
+
+def save_extremes(folder: Path, extremes: Mapping[str, Extremes]) -> dict[str, dict[Path, str]]:
+    """Saves one picture for each of the best and the worst samples of each network.
+
+    Args:
+        folder: Folder to write to.
+        extremes: The samples by network; without samples there are no pictures.
+
+    Returns:
+        For each group of samples by its title, the caption of each saved file.
+    """
+    groups = {}
+    for network, samples in extremes.items():
+        prefix, label = (f"{network}-", f"{network}: ") if len(extremes) > 1 else ("", "")
+        for word, rows in (("best", samples.best), ("worst", samples.worst)):
+            captions = {}
+            for number, row in enumerate(rows, start=1):
+                path = folder / f"{prefix}{word}-{number}.png"
+                scale = max(1, EXTREME_PIXELS // max(row.pictures.shape[1:3]))
+                gap = max(1, EXTREME_GAP // scale)  # between the pictures of one sample, less than between samples
+                pixels.save_picture(pixels.grid(row.pictures, columns=len(row.pictures), scale=scale, gap=gap), path)
+                captions[path] = f"{samples.measure} {row.value:.4g}"
+            if captions:
+                groups[f"{label}the {word} by {samples.measure}: {samples.shown}"] = captions
+    return groups
 
 
 def save_galleries(folder: Path, parts: Mapping[str, NetworkScores], reference: Reference) -> dict[Path, str]:

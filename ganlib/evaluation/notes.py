@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation.measures.catalogue import FARTHEST_NEIGHBOUR, NEIGHBOUR_MEASURES
+from ganlib.evaluation.measures.catalogue import FARTHEST_NEIGHBOUR, NEIGHBOUR_MEASURES, most_separable
+from ganlib.evaluation.measures.shortcuts import PAINTED, RETURNED
 from ganlib.tasks import sheet_side
 
 with epy.lazy_imports():
     import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ganlib.data import PreparedDataset
     from ganlib.evaluation.config import EvaluationConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 REFERENCES = {"test": "the test images", "all": "all real images"}
 CHANCE = 0.01  # probability that as many real images have none of a class, below which its absence is noted
 SURE_ERRORS = 2.0  # standard errors between two shares whose difference is noted
+FEW_SHORTCUTS = 0.1  # share of samples below which shortcuts are not noted; honest networks have some
 EXAMPLES = 5  # maximum number of events or skipped images in a sentence
 
 
@@ -114,6 +116,40 @@ def note_fewer_samples(count: int, sampler: Sampler) -> list[str]:
     if sampler.available is None or count <= sampler.available:
         return []
     return [f"Samples are generated from the held-out images: {sampler.available} are scored, not {count}."]
+
+
+def note_few_pairs(count: int | None, reference: Reference) -> list[str]:
+    """Notes that there are too few samples with a true image for the scores of a classifier of both.
+
+    Args:
+        count: Number of samples; None if their true images are not known.
+        reference: The reference of their feature space.
+    """
+    width = reference.test.features.shape[1]
+    if count is None or count > most_separable(width):
+        return []
+    few = f"{count} samples are too few for {width} features"
+    reason = f"a plane often tells up to {most_separable(width)} from their true images, whatever they show"
+    return [f"Without pds, uds: {few}; {reason}."]
+
+
+def note_shortcuts(shares: Mapping[str, float], *, label: str) -> list[str]:
+    """Notes how many samples are a shortcut of the network, if there are enough of them to matter.
+
+    Args:
+        shares: Share of the samples that show a sign, by its name; see `Shortcuts`.
+        label: Name of the network if the task scores several; otherwise empty.
+    """
+    texts = {
+        RETURNED: "are their input again, with less than a tenth of the change that was to be expected",
+        PAINTED: "are the mean image or of one colour, where the true images are not",
+    }
+    where = f"{label}: " if label else ""
+    return [
+        f"{where}{share:.0%} of the samples {texts[name]} ({name})."
+        for name, share in shares.items()
+        if share >= FEW_SHORTCUTS
+    ]
 
 
 def note_better_than_real(distance: Score, reference: Reference) -> list[str]:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 MAX_SHEETS = 6
 SHEET_COLUMNS = 3  # of each sheet; with all its rows, because each may show another class
+SHORTCUTS = "shortcuts/"
 PANELS = {
     "Distance to the real images": ("training/",),
     "Diversity of the samples relative to real images": ("diversity/",),
+    "Share of samples that return their input, or paint the mean": (SHORTCUTS,),
     "Accuracy of the discriminator": ("discriminator/accuracy",),
     "Loss terms": ("discriminator/", "generator/"),
     "Gradient norms": ("gradient/",),
@@ -55,6 +57,7 @@ class Contents:
         sheets_share: Share of their width to show, from the left.
         generated: Sheet of samples.
         real: Sheet of real images.
+        extremes: Pictures of the best and the worst samples with their captions, in groups by title.
         galleries: Pictures that explain scores, with their captions.
         preview: Picture of the prepared data.
         data: Description of the data.
@@ -74,6 +77,7 @@ class Contents:
     sheets_share: float
     generated: Path
     real: Path
+    extremes: Mapping[str, Mapping[Path, str]]
     galleries: Mapping[Path, str]
     preview: Path
     data: Sequence[str]
@@ -92,6 +96,10 @@ def write_report(contents: Contents, path: Path) -> None:
         sheets=[(_step(picture), _data_url(picture, share=contents.sheets_share)) for picture in chosen],
         generated=_data_url(contents.generated),
         real=_data_url(contents.real),
+        extremes={
+            title: [(_data_url(path), caption) for path, caption in captions.items()]
+            for title, captions in contents.extremes.items()
+        },
         galleries=[(_data_url(path), caption) for path, caption in contents.galleries.items()],
         preview=_data_url(contents.preview),
         curves=[
@@ -150,7 +158,9 @@ def _draw_curves(history: Rows, names: Sequence[str], *, events: Sequence[int]) 
         colours["health"] = HEALTH_COLOUR
         axes.axvline(step, color=HEALTH_COLOUR, linewidth=1.0, linestyle="--", alpha=0.7)
     values = [row[name] for row in history for name in names if name in row]
-    if min(values) > 0 and max(values) > 20 * min(values):
+    if names[0].startswith(SHORTCUTS):  # all that matters is whether they are near 1
+        axes.set_ylim(-0.03, 1.03)
+    elif min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
     elif max(values) - min(values) < ROUNDING * max(map(abs, values)):
         axes.set_ylim(min(0.0, 1.5 * min(values)), max(0.0, 1.5 * max(values)))

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etils import epy
 
 from ganlib import pixels, streams
+from ganlib.evaluation import Shortcuts
 from ganlib.progress import Progress, number
 from ganlib.tasks import Sheet
 from ganlib.trained import SAMPLES_FOLDER
-from ganlib.training.rows import NEAREST, VARIANCE
+from ganlib.training.rows import NEAREST, SHORTCUTS, VARIANCE
 from ganlib.training.strategy import is_chief, sum_over_workers
 
 with epy.lazy_imports():
     import tensorflow as tf
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ganlib.evaluation import Reference
     from ganlib.tasks import Sampler
     from ganlib.tracking import Tracker
@@ -36,6 +41,7 @@ class MeasureScore:
     Args:
         reference: What samples are compared with.
         samplers: Draw from the averaged generators that are scored, by name. The score is their mean distance.
+        shortcuts: Look for networks that return their input or paint the mean, by the same names.
         checkpoints: Saves the state of the best score.
         strategy: Only the chief of its workers computes scores.
         every: Steps between two scores.
@@ -47,6 +53,7 @@ class MeasureScore:
         self,
         reference: Reference,
         samplers: Mapping[str, Sampler],
+        shortcuts: Mapping[str, Shortcuts],
         checkpoints: Checkpoints,
         *,
         strategy: tf.distribute.Strategy,
@@ -56,6 +63,7 @@ class MeasureScore:
     ) -> None:
         self.every: int | None = every
         self._reference, self._samplers, self._checkpoints = reference, samplers, checkpoints
+        self._shortcuts = shortcuts
         self._strategy, self._count, self._seed = strategy, count, streams.key("training score", seed)
 
     @property
@@ -65,12 +73,17 @@ class MeasureScore:
         return f"training/mean_{self._reference.measure}" if several else f"training/{self._reference.measure}"
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Adds the distance and the diversity to the row: of several networks, the mean and the lowest."""
+        """Adds distance and diversity to the row, of several networks the mean and the lowest, and all shortcuts."""
         del step
         names, chief = list(self._samplers), is_chief(self._strategy)
-        measured = [number for name in names for number in (self._measure(name) if chief else (0.0, 0.0, 0.0))]
+        width = 3 + len(Shortcuts.NAMES)
+        measured = [number for name in names for number in (self._measure(name) if chief else [0.0] * width)]
         numbers = sum_over_workers(self._strategy, measured)
-        distances, variances, nearest = numbers[::3], numbers[1::3], numbers[2::3]
+        distances, variances, nearest, *signs = (numbers[start::width] for start in range(width))
+        for sign, values in zip(Shortcuts.NAMES, signs, strict=True):
+            for name, value in zip(names, values, strict=True):
+                if not math.isnan(value):
+                    row[f"{SHORTCUTS}{name}/{sign}" if len(names) > 1 else f"{SHORTCUTS}{sign}"] = value
         if len(names) > 1:
             measures = {name: self._reference.of(name).measure for name in names}
             row |= {f"training/{name}/{measures[name]}": one for name, one in zip(names, distances, strict=True)}
@@ -80,12 +93,20 @@ class MeasureScore:
         if state.update_best(row[self.measure]):
             self._checkpoints.save_best(state)
 
-    def _measure(self, name: str) -> tuple[float, float, float]:
+    def _measure(self, name: str) -> list[float]:
+        """Returns the distance, both measures of diversity, and the share of each shortcut, NaN without a meaning."""
         sampler, reference = self._samplers[name], self._reference.of(name)
-        count = min(self._count, sampler.available or self._count)
-        features = reference.features(samples.images for samples in sampler.batches(count, seed=self._seed))
-        variance, nearest = reference.diversity(features)
-        return reference.distance_of(features), variance, nearest
+        count, signs = min(self._count, sampler.available or self._count), []
+
+        def images() -> Iterator[NDArray[np.uint8]]:
+            for samples in sampler.batches(count, seed=self._seed):
+                signs.append(self._shortcuts[name].signs(samples))
+                yield samples.images
+
+        features = reference.features(images())
+        shares = Shortcuts.shares(signs)
+        values = [shares.get(sign, math.nan) for sign in Shortcuts.NAMES]
+        return [reference.distance_of(features), *reference.diversity(features), *values]
 
 
 class SaveSamples:

@@ -21,7 +21,7 @@ JOB_DIGITS = 8  # of its identifier, which tell jobs apart
 JOB_PLACE = "{job}"
 Updates = Literal["alternating", "simultaneous"]
 Reaction = Literal["note", "roll_back", "stop", "fail"]
-Problem = Literal["non_finite", "saturated", "collapsed", "degraded", "plateau"]
+Problem = Literal["non_finite", "saturated", "collapsed", "degraded", "plateau", "returned_input", "painted_mean"]
 
 
 class HealthConfig(Config):
@@ -42,6 +42,10 @@ class HealthConfig(Config):
     """Reaction to scores that stay above `degraded_factor` times the best one."""
     plateau: Reaction = "note"
     """Reaction to no better score for `patience` scores."""
+    returned_input: Reaction = "note"
+    """Reaction to a network that returns its inputs, for tasks that make images from images."""
+    painted_mean: Reaction = "note"
+    """Reaction to a network that paints the mean training image or one colour, for tasks with known true images."""
     max_rollbacks: int = Field(default=3, ge=0)
     """Most rollbacks of a run."""
     rollback_learning_rate_factor: float = Field(default=0.5, gt=0.0, le=1.0)
@@ -56,10 +60,13 @@ class HealthConfig(Config):
     """Variance of the samples' features, relative to real images, below which they have collapsed."""
     min_distance_ratio: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Median distance to the nearest other sample, relative to real images, below which they are duplicates."""
+    max_shortcut_share: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Share of samples above which a network that returns them as they were, or paints the mean, is reported."""
     collapse_scores: int = Field(default=3, ge=1)
-    """Consecutive scores until samples count as collapsed."""
+    """Consecutive scores until samples count as collapsed, as returned inputs, or as a painted mean."""
     warmup_scores: int = Field(default=4, ge=0)
-    """Scores during which samples that were never diverse do not count as collapsed, since early ones are all alike."""
+    """Scores during which samples that were never diverse do not count as collapsed, since early ones are all alike;
+    nor do returned inputs and a painted mean, with which networks begin."""
     degraded_factor: float = Field(default=1.5, gt=1.0)
     """Multiple of the best score above which a score counts as degraded."""
     degraded_scores: int = Field(default=3, ge=1)

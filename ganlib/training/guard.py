@@ -109,7 +109,7 @@ class CheckTerms:
 
 
 class CheckScores:
-    """Checks every score and the diversity of the samples."""
+    """Checks every score, the diversity of the samples, and whether they are shortcuts."""
 
     def __init__(self, guard: Guard, *, measure: str, every: int) -> None:
         self.every: int | None = every
@@ -121,6 +121,7 @@ class CheckScores:
         config, rollbacks = self._guard.config, state.health.rollbacks
         findings = [
             health.collapsed(row, state, config),
+            *health.shortcuts(row, state, config),
             health.degraded(row[self._measure], state, config),
             health.plateau(state, config),
         ]

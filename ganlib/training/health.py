@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganlib.training.rows import ACCURACY, LOSS, NEAREST, VARIANCE
+from ganlib.training.rows import ACCURACY, LOSS, NEAREST, SHORTCUTS, VARIANCE
 
 if TYPE_CHECKING:
     from ganlib.training.config import HealthConfig, Problem
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  # the field's word for this state of a training
     """Training cannot continue. The message says what happened, when, and what to try."""
+
+
+ADVICE: dict[Problem, str] = {
+    "returned_input": "their input again, with less than a tenth of the change that was to be expected. Try a higher "
+    "training.generator_optimizer.learning_rate, or less weight of terms that keep an image as it is, such as "
+    "task.identity_weight and task.cycle_weight",
+    "painted_mean": "the mean image or of one colour, where the true images are not. Try more task.adversarial_weight, "
+    "model.discriminator_norm=spectral, or other learning rates",
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,21 @@ def collapsed(row: Mapping[str, float], state: TrainState, config: HealthConfig)
     )
 
 
+def shortcuts(row: Mapping[str, float], state: TrainState, config: HealthConfig) -> list[Finding]:
+    """Checks the samples of a score for networks that return their input or paint the mean, each by itself."""
+    if state.clock.scores <= config.warmup_scores:
+        return []
+    findings = []
+    for problem, advice in ADVICE.items():
+        for name in [name for name in row if name.startswith(SHORTCUTS) and name.endswith(problem)]:
+            network = name.removeprefix(SHORTCUTS).removesuffix(problem).rstrip("/")
+            present = row[name] > config.max_shortcut_share
+            if _persists(state, config, problem, present, limit=config.collapse_scores, network=network):
+                where = f"{network}: " if network else ""
+                findings.append(Finding(problem, f"{where}{row[name]:.0%} of the samples are {advice}"))
+    return findings
+
+
 def degraded(score: float, state: TrainState, config: HealthConfig) -> Finding | None:
     """Checks a score for a run that got much worse than its best."""
     best = score if state.best.score is None else state.best.score
@@ -99,19 +123,27 @@ def plateau(state: TrainState, config: HealthConfig) -> Finding | None:
 
 
 def _persists(
-    state: TrainState, config: HealthConfig, problem: Problem, present: bool, *, limit: int, by: int = 1
+    state: TrainState,
+    config: HealthConfig,
+    problem: Problem,
+    present: bool,
+    *,
+    limit: int,
+    by: int = 1,
+    network: str = "",
 ) -> bool:
     """Counts how long a sign has lasted. Returns whether it has lasted long enough, once per occurrence.
 
     It returns so again if the run resumes with another limit or reaction.
     """
     record, settings = state.health, f"{getattr(config, problem)} at {limit}"
+    sign = f"{problem} of {network}" if network else problem
     if not present:
-        record.signs[problem] = 0
-        record.reported.pop(problem, None)
+        record.signs[sign] = 0
+        record.reported.pop(sign, None)
         return False
-    record.signs[problem] = record.signs.get(problem, 0) + by
-    if record.signs[problem] < limit or record.reported.get(problem) == settings:
+    record.signs[sign] = record.signs.get(sign, 0) + by
+    if record.signs[sign] < limit or record.reported.get(sign) == settings:
         return False
-    record.reported[problem] = settings
+    record.reported[sign] = settings
     return True

@@ -2,3 +2,4 @@
 
 ACCURACY, LOSS = "discriminator/accuracy", "discriminator/loss"
 VARIANCE, NEAREST = "diversity/variance", "diversity/nearest"
+SHORTCUTS = "shortcuts/"  # shares of samples; the name of the network, if several are scored, and the sign follow

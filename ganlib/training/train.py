@@ -12,7 +12,7 @@ from etils import epy
 
 from ganlib import runtime, storage
 from ganlib.environment import escape_output, standard_keras
-from ganlib.evaluation import check_reference
+from ganlib.evaluation import Shortcuts, check_reference
 from ganlib.tasks import Sampler
 from ganlib.tracking import Tracker, flatten
 from ganlib.trained import SAMPLES_FOLDER, TrainedModel
@@ -246,16 +246,26 @@ class _Run(RunSettings):
     ) -> list[Callback]:
         """Returns the callbacks, in the order of their calls."""
         config, guard = self.config, Guard(self.config.health, checkpoints, tracker, last_step=self.config.steps)
-        seed, every, count = config.seed, config.score_every, self.score_count
+        shortcuts = {
+            name: Shortcuts(self.task.held_out(self.dataset, name), self.task.real(self.dataset, name))
+            for name in samplers
+        }
         score = MeasureScore(
-            self.reference, samplers, checkpoints, strategy=self.strategy, every=every, count=count, seed=seed
+            self.reference,
+            samplers,
+            shortcuts,
+            checkpoints,
+            strategy=self.strategy,
+            every=config.score_every,
+            count=self.score_count,
+            seed=config.seed,
         )
         saves: list[Callback] = [SaveCheckpoint(checkpoints, every=config.checkpoint_every), timer]
         decisions: list[Callback] = [
             CheckTerms(guard),
             StopAtLimit("max_minutes", config),  # before the score, so that the last generator is scored
             score,
-            CheckScores(guard, measure=score.measure, every=every),
+            CheckScores(guard, measure=score.measure, every=config.score_every),
             StopAtLimit("target_score", config),
         ]
         records: list[Callback] = [

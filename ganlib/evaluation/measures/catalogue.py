@@ -8,7 +8,7 @@ from etils import epy
 
 from ganlib.evaluation.measures import density_coverage, jackknife, precision_recall
 from ganlib.evaluation.measures.class_score import SPLITS, class_score
-from ganlib.evaluation.measures.discriminative import discriminative_scores, separable
+from ganlib.evaluation.measures.discriminative import discriminative_scores
 from ganlib.evaluation.measures.frechet import frechet_estimate
 from ganlib.evaluation.measures.kernel import kernel_distance
 from ganlib.evaluation.measures.memorisation import memorised_share
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 HASH_DIGITS = 16  # of the hash of the weights, in names for people
 CLASS_SAMPLES = 1000
 PAIRWISE_LIMIT = 10_000  # maximum number of images whose distances to each other are computed
+DISCRIMINATIVE_LIMIT = 5000  # maximum number of samples that a classifier learns to tell from their true images
 FARTHEST_NEIGHBOUR = max(precision_recall.NEIGHBOUR, density_coverage.NEIGHBOUR)
 NEIGHBOUR_MEASURES = {
     "precision": "share of generated images that are among the real ones",
@@ -110,11 +111,11 @@ def pairwise_count(*counts: int) -> int:
 def discriminative(features: NDArray[np.float32], truths: NDArray[np.float32], space: FittedExtractor) -> list[Score]:
     """Returns how hard features [N, D] are to tell from those of their true images; nothing if they are too few.
 
-    The scores of the inputs are their floors. Applied to two halves of real images, the second score is also the
-    highest possible one.
+    The scores of the inputs are their baselines. For any other real images in the place of the samples, the second
+    score is the highest possible one.
     """
-    count = min(len(features), PAIRWISE_LIMIT)
-    if separable(count, features.shape[1]):
+    count = min(len(features), DISCRIMINATIVE_LIMIT)
+    if count <= most_separable(features.shape[1]):
         return []
     result = discriminative_scores(features[:count], truths[:count])
     meanings = {
@@ -125,6 +126,14 @@ def discriminative(features: NDArray[np.float32], truths: NDArray[np.float32], s
         Score(space.measure(word), value, None, f"{meaning}; 0 to about 0.5, higher is better", error, count=count)
         for (word, meaning), value, error in zip(meanings.items(), result[::2], result[1::2], strict=True)
     ]
+
+
+def most_separable(width: int) -> int:
+    """Returns up to how many samples a plane tells from as many true images more often than not, whatever they are.
+
+    Then the scores of `discriminative` say nothing. See `discriminative.separable`.
+    """
+    return width + 1
 
 
 def memorisation(closeness: NDArray[np.float64], held_out: NDArray[np.float64]) -> Score:

@@ -62,7 +62,7 @@ class PairedMeasures:
         *,
         holes: NDArray[np.bool_] | None = None,
         inputs: NDArray[np.uint8] | None = None,
-    ) -> None:
+    ) -> dict[str, NDArray[np.float64]]:
         """Compares a batch.
 
         Args:
@@ -72,15 +72,18 @@ class PairedMeasures:
             inputs: Like the samples, what doing nothing gives; None leaves the scores without baselines. An input of
                 another shape must be resized or converted first.
 
+        Returns:
+            The measures of the samples [N] by name, NaN for those that have none.
+
         Raises:
             ValueError: The shapes differ.
         """
         _check(samples, truths, holes=holes, inputs=inputs)
         if len(samples) and min(samples.shape[1:3]) < ms_ssim.SMALLEST_SIDE:
             self._small.add(samples.shape[1:3])
-        self._samples.add(samples, truths, holes)
         if inputs is not None:
             self._inputs.add(inputs, truths, holes)
+        return self._samples.add(samples, truths, holes)
 
     def scores(self) -> list[Score]:
         """Returns the scores over all images, and those inside the holes; the baselines are the scores of the inputs.
@@ -110,13 +113,17 @@ class _Rows:
         self._values = {name: [np.empty(0)] for name in MEASURES}
         self._shares = [np.empty(0)]
 
-    def add(self, samples: NDArray[np.uint8], truths: NDArray[np.uint8], holes: NDArray[np.bool_] | None) -> None:
+    def add(
+        self, samples: NDArray[np.uint8], truths: NDArray[np.uint8], holes: NDArray[np.bool_] | None
+    ) -> dict[str, NDArray[np.float64]]:
         """Compares samples and true images [N, H, W, C], and their parts in the holes [N, H, W, 1]."""
         masks = [None] * len(samples) if holes is None else holes[..., 0]
         rows = [_compare(*images) for images in zip(samples, truths, masks, strict=True)]
-        for name, batches in self._values.items():
-            batches.append(np.array([row.get(name, np.nan) for row in rows], np.float64))
+        values = {name: np.array([row.get(name, np.nan) for row in rows], np.float64) for name in MEASURES}
+        for name, batch in values.items():
+            self._values[name].append(batch)
         self._shares.append(np.array([np.nan if mask is None else mask.mean() for mask in masks], np.float64))
+        return values
 
     def scores(self) -> list[Score]:
         """Returns the scores over all images that have them."""

@@ -6,7 +6,10 @@ the images for which it is less than a tenth of that. So neither depends on the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from etils import epy
 
@@ -16,28 +19,83 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ganlib.data import PreparedDataset
+    from ganlib.tasks import Samples
+
     Images = NDArray[np.uint8]
+    Signs = dict[str, NDArray[np.bool_]]
 
 LIMIT = 0.1
+RETURNED, PAINTED = "returned_input", "painted_mean"
+MEAN_IMAGES = 1000  # training images in a mean image, the first ones; the preparation has shuffled them
 
 
-def returned_input(samples: Images, inputs: Images, *, truths: Images | None = None) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Shortcuts:
+    """Looks for the signs in the samples of one network.
+
+    Attributes:
+        inputs: Data whose images the network's inputs are made from.
+        real: The real images that its samples are compared with.
+        NAMES: Names of the signs.
+    """
+
+    NAMES: ClassVar[tuple[str, ...]] = (RETURNED, PAINTED)
+    inputs: PreparedDataset
+    real: PreparedDataset
+
+    def signs(self, samples: Samples) -> Signs:
+        """Returns whether each sample shows each sign that has a meaning for the task, bool [N] by its name.
+
+        A returned input needs inputs that are images, a painted mean true images. The known pixels around a hole are
+        equal in sample, input and true image, so only those in the hole decide whether an input was returned.
+        """
+        signs: Signs = {}
+        if samples.unchanged is not None:
+            others = self._mean_input if samples.truths is None else samples.truths
+            signs[RETURNED] = returned_input(samples.images, samples.unchanged, others)
+        if samples.truths is not None:
+            signs[PAINTED] = painted_mean(samples.images, samples.truths, self._mean_real, holes=samples.holes)
+        return signs
+
+    @staticmethod
+    def shares(batches: Sequence[Signs]) -> dict[str, float]:
+        """Returns the share of samples that show each sign, by its name, from the signs of batches of samples."""
+        return {name: float(np.concatenate([batch[name] for batch in batches]).mean()) for name in batches[0]}
+
+    @functools.cached_property
+    def _mean_input(self) -> NDArray[np.float64]:
+        return mean_image(self.inputs)
+
+    @functools.cached_property
+    def _mean_real(self) -> NDArray[np.float64]:
+        return mean_image(self.real)
+
+
+def mean_image(dataset: PreparedDataset) -> NDArray[np.float64]:
+    """Returns the mean [H, W, C] of the first training images, 0 to 255."""
+    total, count = np.zeros(dataset.image_shape), 0
+    for images, _ in dataset.read("train"):
+        first = images[: MEAN_IMAGES - count]
+        total, count = total + first.sum(axis=0, dtype=np.float64), count + len(first)
+        if count == MEAN_IMAGES:
+            break
+    return total / count
+
+
+def returned_input(samples: Images, inputs: Images, others: Images | NDArray[np.floating]) -> NDArray[np.bool_]:
     """Returns for each sample whether it is its input again; the mean is the share of such samples.
 
-    It is, if the sample differs from its input by less than a tenth of what the true image differs from the input, or
-    without true images, a tenth of what inputs differ from their mean image, on average. All differences are mean
-    absolute ones. An undamaged input has to be returned, so it does not count.
+    It is, if the sample differs from its input by less than a tenth of what another image differs from the input. All
+    differences are mean absolute ones. An undamaged input has to be returned, so it does not count.
 
     Args:
         samples: uint8 [N, H, W, C].
         inputs: The same shape.
-        truths: The same shape; None if they are unknown, as in unpaired translation. Then there must be many inputs.
+        others: The true images, of the same shape; or if they are unknown, as in unpaired translation, the mean image
+            [H, W, C] of the domain of the inputs.
     """
-    if truths is None:
-        expected = np.full(len(inputs), _distances(inputs, inputs.mean(axis=0)).mean())
-    else:
-        expected = _distances(truths, inputs)
-    return _distances(samples, inputs) < LIMIT * expected
+    return _distances(samples, inputs) < LIMIT * _distances(inputs, others)
 
 
 def painted_mean(

@@ -78,7 +78,7 @@ def luminance_correlation(pairs: Pairs) -> list[Score]:
 
 
 def hidden_information(
-    forward: Translate, back: Translate, batches: Iterable[Images], *, key: int, noise: float = NOISE
+    cycles: Iterable[tuple[Images, Images, Images]], back: Translate, *, key: int, noise: float = NOISE
 ) -> list[Score]:
     """Tests whether the cycle lives on details of the translation that a little noise or JPEG compression destroys.
 
@@ -90,9 +90,9 @@ def hidden_information(
     up to 2. What is hidden in larger details than the disturbance escapes this test.
 
     Args:
-        forward: Translates uint8 [n, H, W, C] to uint8 [n, H, W, any number of channels].
-        back: Translates these back.
-        batches: Batches of inputs.
+        cycles: Batches of inputs uint8 [n, H, W, C], of their translations [n, H, W, any number of channels], and of
+            these translated back.
+        back: Translates back.
         key: Key of the noise. How inputs are divided into batches makes no difference.
         noise: Standard deviation of the noise in grey levels; 2 to 5 are sensible.
 
@@ -104,14 +104,13 @@ def hidden_information(
     random = np.random.default_rng(key)
     errors: list[NDArray[np.float64]] = []
     disturbed: dict[str, list[NDArray[np.float64]]] = {}
-    for inputs in batches:
-        translations = forward(inputs)
-        errors.append(_absolute(inputs, back(translations)))
+    for inputs, translations, returned in cycles:
+        errors.append(absolute_differences(inputs, returned))
         versions = {"noise": _add_noise(translations, random, noise)}
         if translations.shape[-1] in JPEG_CHANNELS:
             versions["jpeg"] = np.stack([_compress(image) for image in translations])
         for name, version in versions.items():
-            rows = np.stack([_absolute(inputs, back(version)), _absolute(translations, version)])
+            rows = np.stack([absolute_differences(inputs, back(version)), absolute_differences(translations, version)])
             disturbed.setdefault(name, []).append(rows)
     error = np.concatenate(errors)
     scores = [mean_score("cycle_error", error, CYCLE)]
@@ -145,10 +144,10 @@ def _amplification(
 
 
 def _differences(pairs: Pairs) -> NDArray[np.float64]:
-    return np.concatenate([_absolute(first, second) for first, second in pairs])
+    return np.concatenate([absolute_differences(first, second) for first, second in pairs])
 
 
-def _absolute(first: Images, second: Images) -> NDArray[np.float64]:
+def absolute_differences(first: Images, second: Images) -> NDArray[np.float64]:
     """Returns the mean absolute difference [n] of images [n, H, W, C], of pixels in 0..1."""
     if first.shape != second.shape:
         raise ValueError(f"expected images of one shape. Received: {first.shape} and {second.shape}")
