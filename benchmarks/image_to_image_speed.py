@@ -1,6 +1,6 @@
 """Compares the speed of training from images to images with a plain loop in TensorFlow and one in PyTorch.
 
-    pip install torch==2.14.1
+    pip install torch==2.13.0
     python benchmarks/image_to_image_speed.py [--rounds 7] [--steps 3] [--size 64] [--batch-size 8] [--width 64]
 
 All train paired translation with `ResnetTranslator` and with `Unet`: one update of the discriminator and one of the
@@ -38,7 +38,7 @@ try:
     import torch_translators
 except ImportError as error:
     torch = None
-    print(f"PyTorch is left out; pip install torch==2.14.1 ({error})")
+    print(f"PyTorch is left out; pip install torch==2.13.0 ({error})")
 
 ARCHITECTURES = {"resnet_translator": ResnetTranslator(blocks=6), "unet": Unet()}
 TASK = PairedTranslation()
