@@ -11,6 +11,8 @@ Expected: the distance to the true facades is clearly smaller than that of the n
 
 from timed import COLUMNS, SQUEEZENET, Bench, draw, options_of, save_rows, score, table, verdict
 
+from ganlib.evaluation.measures.shortcuts import mean_image
+
 import numpy as np  # isort: skip
 
 CLEARLY = 0.8  # of the distance of L1 alone
@@ -59,8 +61,7 @@ def main() -> None:
 
 def mean_facade(dataset) -> np.ndarray:
     """Returns the mean of the training facades, uint8 [H, W, C]."""
-    facades, _ = dataset.of("targets").load("train")
-    return np.rint(facades.mean(axis=0)).astype(np.uint8)
+    return np.rint(mean_image(dataset.of("targets"))).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from ganlib.tasks.unpaired_translation import BACKWARD, FORWARD
 SOURCE, TARGET = "rose", "sunflower"
 TEST_FRACTION = 0.2
 SECTIONS = {
-    # Roses and sunflowers differ in colour, so a network must not be drawn towards its input.
+    # The two differ in colour, so nothing draws a network towards its input; watch `luminance_correlation`, since light
+    # and dark may be exchanged then.
     "task": {
         "kind": "unpaired_translation",
         "source": SOURCE,

@@ -63,6 +63,13 @@ def digits(tmp_path_factory) -> PreparedDataset:
 
 
 @pytest.fixture(scope="session")
+def pairs(tmp_path_factory) -> PreparedDataset:
+    """Digits and their striped negatives."""
+    source = {"kind": "digits", "target": "striped_negative"}
+    return prepare(DataConfig(source=source, size=16), tmp_path_factory.mktemp("pairs") / "dataset")
+
+
+@pytest.fixture(scope="session")
 def reference(digits, tmp_path_factory) -> Reference:
     """A reference of the digits, with a small classifier."""
     config = EvaluationConfig(

@@ -1,13 +1,13 @@
 """The bare loop on small networks, as several test files run it."""
 
 import numpy as np
+import tiny_runs
 
 from ganlib import runtime
 from ganlib.models import Dcgan
 from ganlib.tasks import Generation
 from ganlib.training import TrainConfig
-from ganlib.training.state import build_state
-from ganlib.training.strategy import resolve_precision, resolve_strategy
+from ganlib.training.strategy import resolve_precision
 from ganlib.training.trainer import Trainer
 
 TASK, MODEL = Generation(latent_dim=8), Dcgan(width=4)
@@ -16,15 +16,14 @@ TASK, MODEL = Generation(latent_dim=8), Dcgan(width=4)
 def begun(digits, *, replicas=1, precision="float32", task=TASK, architecture=MODEL, **settings):
     """Config, strategy and state before the first step."""
     config = TrainConfig(**{"batch_size": 8, "precision": precision, "seed": 3, "ema_decay": 0.9, **settings})
-    strategy = resolve_strategy(replicas)
-    state = build_state(
-        strategy,
-        task=task,
-        architecture=architecture,
-        config=config,
+    strategy, _, state = tiny_runs.build(
+        task,
+        architecture,
+        config,
         image_shape=digits.image_shape,
         classes=len(digits.classes),
         dtype=resolve_precision(precision),
+        replicas=replicas,
     )
     return config, strategy, state
 

@@ -10,7 +10,6 @@ import tiny_runs
 from tiny_runs import BATCH
 
 from ganlib import pixels
-from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan, Fourier, ResnetTranslator, Unet
@@ -45,13 +44,6 @@ class Pointwise(ResnetTranslator):
         x = keras.layers.Conv2D(6, 1, activation="tanh", name="feature_0" if self.features else "first")(image)
         x = keras.layers.Conv2D(channels, 1, activation="tanh")(x)
         return keras.Model({"image": image}, x)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Digits and their striped negatives."""
-    source = {"kind": "digits", "target": "striped_negative"}
-    return prepare(DataConfig(source=source, size=16), tmp_path_factory.mktemp("pairs") / "dataset")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from scipy import optimize
 
 from ganlib.evaluation.extractors import Random
 from ganlib.evaluation.measures import catalogue
-from ganlib.evaluation.measures.discriminative import discriminative_scores, separable
+from ganlib.evaluation.measures.discriminative import discriminative_scores, most_separable, separable
 
 
 def gaussians(seed, count, width, *, shift=0.0):
@@ -93,7 +93,7 @@ def test_a_limited_number_of_images_is_compared(monkeypatch):
 
 def test_up_to_as_many_images_as_features_and_one_can_often_be_told_apart():
     """Half of the divisions of twice as many points, by a theorem of Cover's."""
-    most = catalogue.most_separable(4)
+    most = most_separable(4)
     apart = [discriminative_scores(*gaussians(seed, most, 4)).unpaired == 0 for seed in range(20)]
     many = [discriminative_scores(*gaussians(seed, 8 * most, 4)).unpaired == 0 for seed in range(20)]
     assert any(apart)

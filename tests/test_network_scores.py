@@ -7,7 +7,6 @@ from PIL import Image
 from tiny_runs import SMALL, Linear
 
 from ganlib import pixels
-from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.evaluation.cycle_scores import cycle_scores
 from ganlib.evaluation.extremes import MOST, Extremes
@@ -17,13 +16,6 @@ from ganlib.tasks import PairedTranslation, UnpairedTranslation
 from ganlib.training import train
 
 RANDOM = EvaluationConfig(extractor={"kind": "random"})
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Digits and their striped negatives."""
-    source = {"kind": "digits", "target": "striped_negative"}
-    return prepare(DataConfig(source=source, size=16), tmp_path_factory.mktemp("pairs") / "dataset")
 
 
 def score(dataset, place, task, *, gain, **settings):

@@ -7,7 +7,6 @@ import tiny_runs
 from test_health import state
 from tiny_runs import SMALL, Linear
 
-from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, Shortcuts, measure_reference
 from ganlib.evaluation.measures.shortcuts import mean_image
 from ganlib.objectives import NonSaturating
@@ -17,20 +16,11 @@ from ganlib.training import HealthConfig, health, train
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Digits and their striped negatives."""
-    source = {"kind": "digits", "target": "striped_negative"}
-    return prepare(DataConfig(source=source, size=16), tmp_path_factory.mktemp("pairs") / "dataset")
-
-
-@pytest.fixture(scope="module")
 def references(pairs, tmp_path_factory):
     """References by the domains that samples are compared with."""
     folder, config = tmp_path_factory.mktemp("references"), EvaluationConfig(extractor={"kind": "random"})
-    tasks = {"unpaired_translation": UnpairedTranslation(), "paired_translation": PairedTranslation()}
-    return {name: measure_reference(pairs, config, folder / name, task=task) for name, task in tasks.items()} | {
-        "restoration": measure_reference(pairs, config, folder / "restoration", task=Restoration())
-    }
+    tasks = (UnpairedTranslation(), PairedTranslation(), Restoration())
+    return {task.kind: measure_reference(pairs, config, folder / task.kind, task=task) for task in tasks}
 
 
 def run(pairs, references, output, task, *, gain, architecture=Linear, **health):

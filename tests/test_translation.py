@@ -30,13 +30,6 @@ POOL = 10
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Digits and their striped negatives."""
-    source = {"kind": "digits", "target": "striped_negative"}
-    return prepare(DataConfig(source=source, size=16), tmp_path_factory.mktemp("pairs") / "dataset")
-
-
-@pytest.fixture(scope="module")
 def references(pairs, tmp_path_factory):
     """References by kind of task."""
     folder, config = tmp_path_factory.mktemp("references"), EvaluationConfig(extractor={"kind": "random"})
