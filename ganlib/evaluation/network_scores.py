@@ -15,6 +15,7 @@ from ganlib.evaluation.extremes import Extremes
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.catalogue import CLASS_SAMPLES, memorisation
 from ganlib.evaluation.measures.classification_accuracy import classification_accuracy, training_count
+from ganlib.evaluation.measures.discriminative import most_separable
 from ganlib.evaluation.measures.memorisation import closeness_to_training
 from ganlib.evaluation.measures.paired import PairedMeasures
 from ganlib.evaluation.measures.shortcuts import Shortcuts
@@ -184,7 +185,7 @@ def _discriminative(drawn: _Drawn, reference: Reference, count: int) -> list[Sco
     The floor of the unpaired score is that of training images.
     """
     space = reference.extractor
-    if not drawn.truths or count <= catalogue.most_separable(drawn.sample.features.shape[1]):
+    if not drawn.truths or count <= most_separable(drawn.sample.features.shape[1]):
         return []
     truths = reference.features(drawn.truths)[: min(count, catalogue.DISCRIMINATIVE_LIMIT)]
 

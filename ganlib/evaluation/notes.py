@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from etils import epy
 
-from ganlib.evaluation.measures.catalogue import FARTHEST_NEIGHBOUR, NEIGHBOUR_MEASURES, most_separable
-from ganlib.evaluation.measures.shortcuts import PAINTED, RETURNED
+from ganlib.evaluation.measures.catalogue import FARTHEST_NEIGHBOUR, NEIGHBOUR_MEASURES
+from ganlib.evaluation.measures.discriminative import most_separable
+from ganlib.evaluation.measures.shortcuts import MEANINGS
 from ganlib.tasks import sheet_side
 
 with epy.lazy_imports():
@@ -140,13 +141,9 @@ def note_shortcuts(shares: Mapping[str, float], *, label: str) -> list[str]:
         shares: Share of the samples that show a sign, by its name; see `Shortcuts`.
         label: Name of the network if the task scores several; otherwise empty.
     """
-    texts = {
-        RETURNED: "are their input again, with less than a tenth of the change that was to be expected",
-        PAINTED: "are the mean image or of one colour, where the true images are not",
-    }
     where = f"{label}: " if label else ""
     return [
-        f"{where}{share:.0%} of the samples {texts[name]} ({name})."
+        f"{where}{share:.0%} of the samples are {MEANINGS[name]} ({name})."
         for name, share in shares.items()
         if share >= FEW_SHORTCUTS
     ]

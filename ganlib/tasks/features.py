@@ -29,12 +29,11 @@ def feature_shapes(network: keras.Model, image_shape: ImageShape) -> list[tuple[
         network: A network with one input.
         image_shape: Height, width and channels of the image.
     """
-    outputs = {str(index): tensor for index, tensor in enumerate(feature_maps(network))}
-    if not outputs:
+    maps = feature_maps(network)
+    if not maps:
         return []
-    images = keras.KerasTensor((1, *image_shape), dtype="float32")
-    specs = keras.Model(network.inputs, outputs).compute_output_spec([images])
-    return [tuple(specs[index].shape[1:]) for index in outputs]
+    specs = _with_outputs(network, maps).compute_output_spec([keras.KerasTensor((1, *image_shape), dtype="float32")])
+    return [tuple(specs[str(index)].shape[1:]) for index in range(len(maps))]
 
 
 def compute_features(network: keras.Model, images: tf.Tensor, *, training: bool) -> list[tf.Tensor]:
@@ -59,6 +58,10 @@ def compute_output_and_features(
 def _compute(
     network: keras.Model, tensors: list[keras.KerasTensor], images: tf.Tensor, *, training: bool
 ) -> list[tf.Tensor]:
-    outputs = {str(index): tensor for index, tensor in enumerate(tensors)}  # Keras unpacks a list of one
-    computed = keras.Model(network.inputs, outputs)([images], training=training)
-    return [computed[index] for index in outputs]
+    computed = _with_outputs(network, tensors)([images], training=training)
+    return [computed[str(index)] for index in range(len(tensors))]
+
+
+def _with_outputs(network: keras.Model, tensors: list[keras.KerasTensor]) -> keras.Model:
+    """Returns the network with other outputs, which are a dict by their number, since Keras unpacks a list of one."""
+    return keras.Model(network.inputs, {str(index): tensor for index, tensor in enumerate(tensors)})

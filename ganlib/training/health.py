@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ganlib.evaluation.measures.shortcuts import MEANINGS
 from ganlib.training.rows import ACCURACY, LOSS, NEAREST, SHORTCUTS, VARIANCE
 
 if TYPE_CHECKING:
@@ -19,11 +20,9 @@ class TrainingDiverged(RuntimeError):  # noqa: N818  # the field's word for this
 
 
 ADVICE: dict[Problem, str] = {
-    "returned_input": "their input again, with less than a tenth of the change that was to be expected. Try a higher "
-    "training.generator_optimizer.learning_rate, or less weight of terms that keep an image as it is, such as "
-    "task.identity_weight and task.cycle_weight",
-    "painted_mean": "the mean image or of one colour, where the true images are not. Try more task.adversarial_weight, "
-    "model.discriminator_norm=spectral, or other learning rates",
+    "returned_input": "a higher training.generator_optimizer.learning_rate, or less weight of terms that keep an image "
+    "as it is, such as task.identity_weight and task.cycle_weight",
+    "painted_mean": "more task.adversarial_weight, model.discriminator_norm=spectral, or other learning rates",
 }
 
 
@@ -94,7 +93,8 @@ def shortcuts(row: Mapping[str, float], state: TrainState, config: HealthConfig)
             present = row[name] > config.max_shortcut_share
             if _persists(state, config, problem, present, limit=config.collapse_scores, network=network):
                 where = f"{network}: " if network else ""
-                findings.append(Finding(problem, f"{where}{row[name]:.0%} of the samples are {advice}"))
+                text = f"{where}{row[name]:.0%} of the samples are {MEANINGS[problem]}. Try {advice}"
+                findings.append(Finding(problem, text))
     return findings
 
 

@@ -8,7 +8,7 @@ from etils import epy
 
 from ganlib.evaluation.measures import density_coverage, jackknife, precision_recall
 from ganlib.evaluation.measures.class_score import SPLITS, class_score
-from ganlib.evaluation.measures.discriminative import discriminative_scores
+from ganlib.evaluation.measures.discriminative import discriminative_scores, most_separable
 from ganlib.evaluation.measures.frechet import frechet_estimate
 from ganlib.evaluation.measures.kernel import kernel_distance
 from ganlib.evaluation.measures.memorisation import memorised_share
@@ -126,14 +126,6 @@ def discriminative(features: NDArray[np.float32], truths: NDArray[np.float32], s
         Score(space.measure(word), value, None, f"{meaning}; 0 to about 0.5, higher is better", error, count=count)
         for (word, meaning), value, error in zip(meanings.items(), result[::2], result[1::2], strict=True)
     ]
-
-
-def most_separable(width: int) -> int:
-    """Returns up to how many samples a plane tells from as many true images more often than not, whatever they are.
-
-    Then the scores of `discriminative` say nothing. See `discriminative.separable`.
-    """
-    return width + 1
 
 
 def memorisation(closeness: NDArray[np.float64], held_out: NDArray[np.float64]) -> Score:

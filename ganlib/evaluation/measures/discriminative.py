@@ -51,6 +51,14 @@ def separable(count: int, width: int) -> bool:
     return 2 * count <= width + 1
 
 
+def most_separable(width: int) -> int:
+    """Returns up to how many samples a plane tells from as many true images more often than not, whatever they are.
+
+    Up to half as many, it always does; see `separable`.
+    """
+    return width + 1
+
+
 def discriminative_scores(samples: NDArray[np.floating], truths: NDArray[np.floating]) -> DiscriminativeScores:
     """Trains a linear classifier to tell samples from true images, and returns how often it fails.
 

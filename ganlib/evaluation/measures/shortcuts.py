@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     Signs = dict[str, NDArray[np.bool_]]
 
 LIMIT = 0.1
-RETURNED, PAINTED = "returned_input", "painted_mean"
+MEANINGS = {
+    "returned_input": "their input again, with less than a tenth of the change that was to be expected",
+    "painted_mean": "the mean image or of one colour, where the true images are not",
+}
+RETURNED, PAINTED = MEANINGS
 MEAN_IMAGES = 1000  # training images in a mean image, the first ones; the preparation has shuffled them
 
 
@@ -40,7 +44,7 @@ class Shortcuts:
         NAMES: Names of the signs.
     """
 
-    NAMES: ClassVar[tuple[str, ...]] = (RETURNED, PAINTED)
+    NAMES: ClassVar[tuple[str, ...]] = tuple(MEANINGS)
     inputs: PreparedDataset
     real: PreparedDataset
 
