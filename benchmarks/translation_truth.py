@@ -38,8 +38,9 @@ NETWORKS = {
         "blocks": 4,
         "discriminator_layers": 2,
         "discriminator_width": 32,
+        "discriminator_norm": "spectral",
     },
-    "objective": "least_squares",
+    "objective": "hinge",
     "training": {
         "batch_size": 8,
         "generator_optimizer": {"kind": "adam", "learning_rate": 5e-4},
@@ -70,7 +71,7 @@ def main() -> None:
         write_pairs(options.data / "fashion_mnist", archive)
     data = {"name": "striped", "source": {"kind": "paired_images", "path": str(archive)}, "size": 28, "colour": "grey"}
     # An image's negative is no image of its own domain, so a network must not be drawn towards its input.
-    task = {"kind": "unpaired_translation", "identity_weight": 0.0}
+    task = {"kind": "unpaired_translation", "cycle_weight": 3.0, "identity_weight": 0.0}
     unpaired = bench.config(NETWORKS | {"data": data, "task": task})
     paired = bench.config(NETWORKS | {"data": data, "task": "paired_translation"})
     dataset, reference = bench.data(unpaired, "unpaired")
