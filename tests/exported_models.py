@@ -58,8 +58,8 @@ def coarse(images):
 def normalise(images):
     """Gives each tile the mean 128 and the deviation 40, as a network with instance norm does.
 
-    The deviation is a norm here: with the variance, TensorFlow 2.21 takes the lines for an instance norm with a gain and
-    a bias per channel, and where these are single numbers its fused kernel (oneDNN) reads past their end.
+    The deviation is a norm here: with the variance, TensorFlow 2.21 takes the lines for an instance norm with a gain
+    and a bias per channel, and where these are single numbers its fused kernel (oneDNN) reads past their end.
     """
     values = tf.cast(images, tf.float32)
     distance = values - tf.reduce_mean(values, [1, 2], keepdims=True)
