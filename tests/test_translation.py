@@ -335,7 +335,7 @@ def stop_at(runs, name, output, choice, changes):
     [
         (CYCLEGAN["task"], NETWORKS, LeastSquares()),
         (CYCLEGAN["task"], NETWORKS, Relativistic()),
-        (PIX2PIX["task"], UNET, NonSaturating(r1=1.0)),
+        (PairedTranslation(feature_weight=2.0), UNET, NonSaturating(r1=1.0)),
     ],
     ids=["cyclegan", "relativistic", "pix2pix"],
 )
