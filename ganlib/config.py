@@ -104,7 +104,7 @@ class RunConfig(Config):
                 f"expected at least training.batch_size={batch} training images; set a smaller training.batch_size. "
                 f"Received: images={images}"
             )
-        return self.task.notes(classes=len(listing.classes))
+        return self.task.notes(self.model, classes=len(listing.classes))
 
     def _check_crop(self) -> None:
         """Refuses crops for networks that could then not make complete images."""

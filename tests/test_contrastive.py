@@ -324,6 +324,13 @@ def test_a_map_of_a_single_place_is_left_out():
         assert float(play.terms()["nce"]) == pytest.approx(np.mean(losses) / 2, rel=1e-4)
 
 
+def test_batch_norm_of_images_and_translations_is_told_before_the_run():
+    task = ContrastiveTranslation()
+    [note] = task.notes(Unet(), classes=2)
+    assert note.startswith("with task=contrastive_translation, the batch norm of unet averages over images and their")
+    assert task.notes(Unet(norm="instance"), classes=2) == task.notes(ResnetTranslator(), classes=2) == []
+
+
 def test_what_it_cannot_use_is_refused(digits, pairs, reference, tmp_path):
     common = {"config": settings(), "output": tmp_path / "x", "objective": LeastSquares()}
     for dataset, architecture, message in (

@@ -412,6 +412,12 @@ def test_under_spectral_norm_no_weight_of_the_discriminator_is_left_out():
 
 
 @over_models
+def test_a_network_that_mixes_images_says_so_and_no_other_has_batch_norm(model):
+    layers = generator(model).layers
+    assert model.mixes_images == any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+
+
+@over_models
 def test_a_judge_of_batches_says_so_and_no_other_looks_at_the_rest_of_a_batch(model):
     judge = discriminator(model)
     before, images = judge.get_weights(), pictures()

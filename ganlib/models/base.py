@@ -73,6 +73,11 @@ class ImageToImage(Architecture):
     """
 
     @property
+    def mixes_images(self) -> bool:
+        """Whether a generated image depends on the others of its batch in training, as with batch norm."""
+        return False
+
+    @property
     def multiple_of(self) -> int:
         """Multiple that both sides of an image must be; 1 if any size will do."""
         return 1

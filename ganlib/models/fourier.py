@@ -59,6 +59,11 @@ class Fourier(PatchDiscriminator):
         return self
 
     @property
+    def mixes_images(self) -> bool:
+        """True, since it has batch norm."""
+        return True
+
+    @property
     def multiple_of(self) -> int:
         """Two to the power of the halvings."""
         return 2**self.halvings

@@ -43,6 +43,11 @@ class Unet(Doubling, PatchDiscriminator):
     convolutions are the classic."""
 
     @property
+    def mixes_images(self) -> bool:
+        """With batch norm."""
+        return self.norm == "batch"
+
+    @property
     def multiple_of(self) -> int:
         """Two to the power of the depth, or of the smallest one that an image may choose."""
         return 2 ** (SHALLOWEST if self.depth is None else self.depth)

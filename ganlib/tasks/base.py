@@ -56,9 +56,9 @@ class Task(Config):
         """
         del image_shape, classes, paired
 
-    def notes(self, *, classes: int) -> list[str]:
-        """Returns what the user should know about the data before a run; see `check_data`."""
-        del classes
+    def notes(self, architecture: Architecture, *, classes: int) -> list[str]:
+        """Returns what the user should know before a run with an architecture; see `check_data`."""
+        del architecture, classes
         return []
 
     @abstractmethod

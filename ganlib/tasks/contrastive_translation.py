@@ -33,8 +33,8 @@ class ContrastiveTranslation(DomainTranslation):
     """A generator from the source domain to the target domain, and a discriminator of the target domain.
 
     Instead of a way back, features of the generator's own first half tie a translation to its original: each place of
-    the one should be closer to the same place of the other than to its other places. With batch norm the features of
-    translations enter the generator's statistics, so a `unet` should have `norm: instance`.
+    the one should be closer to the same place of the other than to its other places. With batch norm translations, too,
+    enter the generator's statistics, so a `unet` should have `norm: instance`.
 
     FastCUT, which needs less time and memory, has `nce_weight: 10`, `identity_nce_weight: 0` and
     `flip_equivariance: true`.
@@ -56,6 +56,17 @@ class ContrastiveTranslation(DomainTranslation):
     flip_equivariance: bool = False
     """Whether images are mirrored half the time before they are translated, and the features of the translation are
     mirrored back before they are compared."""
+
+    def notes(self, architecture: Architecture, *, classes: int) -> list[str]:
+        """Says that statistics of batches are those of several kinds of images, if the generator has such."""
+        del classes
+        if not self.family(architecture).mixes_images:
+            return []
+        note = (
+            f"with task={self.kind}, the batch norm of {architecture.kind} averages over images and their translations "
+            "alike; resnet_translator, or unet with model.norm=instance, has no such statistics"
+        )
+        return [note]
 
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None

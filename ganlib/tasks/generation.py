@@ -58,8 +58,9 @@ class Generation(Task):
                 f"Received: classes={len(classes)}, conditional=True"
             )
 
-    def notes(self, *, classes: int) -> list[str]:
+    def notes(self, architecture: Architecture, *, classes: int) -> list[str]:
         """Says what classes are used for if none can be asked for."""
+        del architecture
         if self.conditional or classes < 2:
             return []
         return [

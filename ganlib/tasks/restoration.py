@@ -10,9 +10,10 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib import pixels, streams
+from ganlib.models.fill import fill, move
 from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
 from ganlib.tasks.damage import AnyDamage, Mask
-from ganlib.tasks.features import compute_features
+from ganlib.tasks.features import feature_difference
 from ganlib.tasks.image_to_image import IMAGE, MASK, ImageToImageTask
 from ganlib.tasks.play import Match, Networks, Play
 
@@ -37,9 +38,10 @@ DAMAGED = "damaged"
 class Restoration(ImageToImageTask):
     """A generator that repairs images, and a discriminator that sees undamaged and repaired ones.
 
-    Terms and weights are those of LaMa (Suvorov et al. 2022, https://arxiv.org/abs/2109.07161), without the perceptual
-    term, which needs a network trained on other images. Where the damage is a mask, the discriminator is trained to
-    take known pixels for real and repaired ones for generated, and known pixels of the result are those of the input.
+    The terms are those of LaMa (Suvorov et al. 2022, https://arxiv.org/abs/2109.07161), without the perceptual one,
+    which needs a network trained on other images. Its weights are in the preset `inpaint`. Where the damage is a mask,
+    the discriminator is trained to take known pixels for real and repaired ones for generated, and known pixels of the
+    result are those of the input.
     """
 
     kind: Literal["restoration"] = "restoration"
@@ -47,6 +49,9 @@ class Restoration(ImageToImageTask):
     """What is done to training images: mask, noise, downscale, grey or jpeg."""
     test_damage: AnyDamage | None = None
     """What is done to the held-out images that are scored; null means the same."""
+    start: Literal["smooth", "grey"] = "smooth"
+    """What the network finds under a mask: smooth colours from the border of the hole, which it then changes; or grey,
+    as in the paper."""
     l1_weight: float = Field(default=10.0, ge=0.0)
     """Weight of the mean absolute difference to the undamaged image, of pixels in -1..1. With a mask, the pixels
     under it count as 0 in this mean."""
@@ -67,6 +72,8 @@ class Restoration(ImageToImageTask):
                 "expected a mask in both damage and test_damage, or in neither. "
                 f"Received: damage={self.damage.kind}, test_damage={self._test_damage.kind}"
             )
+        if self.start == "grey" and not self.damage.has_mask:
+            raise ValueError(f"start=grey is of no use without damage=mask. Received: damage={self.damage.kind}")
         if self.hole_l1_weight and not self.damage.has_mask:
             received = f"damage={self.damage.kind}, hole_l1_weight={self.hole_l1_weight:g}"
             raise ValueError(f"hole_l1_weight is of no use without damage=mask. Received: {received}")
@@ -99,7 +106,11 @@ class Restoration(ImageToImageTask):
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:
-        """Builds the one generator. Where there is a mask, it takes `mask` beside `image`."""
+        """Builds the one generator. Where there is a mask, it takes `mask` beside `image`.
+
+        With `start=smooth` the network changes the filled image: each value moves towards an end of its range by a
+        share from -1 to 1. It begins with what is nearly right, and small holes need little more.
+        """
         if not self.damage.has_mask:
             return super().generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
         height, width, channels = image_shape
@@ -108,9 +119,11 @@ class Restoration(ImageToImageTask):
         sides = network.input[IMAGE].shape[1:3]
         image = keras.Input((*sides, channels), name=IMAGE, dtype="float32")
         mask = keras.Input((*sides, 1), name=MASK, dtype="float32")
-        known = keras.layers.Multiply(dtype="float32")([image, 1.0 - mask])
-        together = keras.layers.Concatenate(dtype="float32")([known, mask])
-        return {GENERATOR: keras.Model({IMAGE: image, MASK: mask}, network({IMAGE: together}), name="generator")}
+        smooth = self.start == "smooth"
+        start = fill(image, mask) if smooth else keras.layers.Multiply(dtype="float32")([image, 1.0 - mask])
+        made = network({IMAGE: keras.layers.Concatenate(dtype="float32")([start, mask])})
+        repaired = move(start, made) if smooth else made
+        return {GENERATOR: keras.Model({IMAGE: image, MASK: mask}, repaired, name="generator")}
 
     def discriminators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
@@ -136,17 +149,11 @@ class Restoration(ImageToImageTask):
         inputs = {IMAGE: pixels.to_model_range(batch[DAMAGED])} | ({} if mask is None else {MASK: mask})
         repaired = networks.generators[GENERATOR](inputs, training=training)
         match = Match(images, repaired, weight=self.adversarial_weight, generated=mask)
-        discriminators = networks.discriminators
-        return Play(dict.fromkeys(discriminators, match), lambda: self._terms(images, repaired, mask, discriminators))
+        matches = dict.fromkeys(networks.discriminators, match)
+        return Play(matches, lambda: self._terms(match, networks.discriminators))
 
-    def _terms(
-        self,
-        images: tf.Tensor,
-        repaired: tf.Tensor,
-        mask: tf.Tensor | None,
-        discriminators: Mapping[str, keras.Model],
-    ) -> Terms:
-        difference = tf.abs(repaired - images)
+    def _terms(self, match: Match, discriminators: Mapping[str, keras.Model]) -> Terms:
+        difference, mask = tf.abs(match.fake - match.real), match.generated
         if mask is None:
             terms = {"l1": self.l1_weight * tf.reduce_mean(difference)}
         else:
@@ -155,8 +162,7 @@ class Restoration(ImageToImageTask):
             if self.hole_l1_weight:
                 terms["l1_hole"] = self.hole_l1_weight * tf.reduce_mean(difference * mask)
         if self.feature_weight and discriminators:
-            of_features = _feature_difference(discriminators[DISCRIMINATOR], images, repaired)
-            terms["feature_matching"] = self.feature_weight * of_features
+            terms["feature_matching"] = self.feature_weight * feature_difference(discriminators[DISCRIMINATOR], match)
         return terms
 
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
@@ -204,13 +210,3 @@ def _graph(damage: Damage) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, 
         return damaged.images, damaged.mask
 
     return tf.function(apply, autograph=False)
-
-
-def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:
-    """Returns the mean squared difference of the features of real and repaired images, a mean over the layers."""
-    real_and_fake = (compute_features(discriminator, each, training=True) for each in (images, repaired))
-    differences = [
-        tf.reduce_mean(tf.math.squared_difference(tf.cast(real, tf.float32), tf.cast(fake, tf.float32)))
-        for real, fake in zip(*real_and_fake, strict=True)
-    ]
-    return tf.add_n(differences) / len(differences)
