@@ -324,7 +324,7 @@ def test_a_map_of_a_single_place_is_left_out():
         assert float(play.terms()["nce"]) == pytest.approx(np.mean(losses) / 2, rel=1e-4)
 
 
-def test_batch_norm_of_images_and_translations_is_told_before_the_run():
+def test_batch_norm_of_images_and_translations_has_a_note():
     task = ContrastiveTranslation()
     [note] = task.notes(Unet(), classes=2)
     assert note.startswith("with task=contrastive_translation, the batch norm of unet averages over images and their")

@@ -19,7 +19,6 @@ from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, measure_reference
 from ganlib.export.network import save_network, save_signatures, signatures
 from ganlib.models import Fourier, ResnetTranslator, Unet
-from ganlib.models.fill import fill, move
 from ganlib.objectives import Hinge, LeastSquares, NonSaturating, Relativistic
 from ganlib.tasks import Match, Restoration, Sampler
 from ganlib.tasks.damage import Downscale, Grey, Jpeg, Mask, Noise
@@ -208,19 +207,6 @@ def features_of(discriminator, images):
         for name in names
         if name in present
     ]
-
-
-@pytest.mark.parametrize("start", ["smooth", "grey"])
-def test_a_repair_changes_smooth_colours_or_begins_with_grey(colours, start):
-    task = Restoration(start=start)
-    _, _, state = state_of(colours, task)
-    generator, batch = state.trained.networks.generators["generator"], first_batch(colours, task)
-    [inner] = [layer for layer in generator.layers if isinstance(layer, keras.Model)]
-    image, mask = pixels.to_model_range(batch["damaged"]), batch["mask"]
-    begin = fill(image, mask) if start == "smooth" else image * (1.0 - mask)
-    made = inner({"image": tf.concat([begin, mask], axis=-1)})
-    expected = np.clip(move(begin, made), -1, 1) if start == "smooth" else made
-    np.testing.assert_allclose(generator({"image": image, "mask": mask}), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("damage", ["mask", "jpeg"])
@@ -451,7 +437,6 @@ def test_known_pixels_of_samples_are_those_of_the_image(colours, shape):
         ),
         ({"damage": "grey", "test_damage": "mask"}, "Received: damage=grey, test_damage=mask"),
         ({"damage": "jpeg", "hole_l1_weight": 1}, "hole_l1_weight is of no use without damage=mask"),
-        ({"damage": "jpeg", "start": "grey"}, "start=grey is of no use without damage=mask. Received: damage=jpeg"),
         ({"adversarial_weight": 0}, "expected hole_l1_weight above 0, since nothing else trains repairs"),
         ({"damage": "noise", "adversarial_weight": 0, "l1_weight": 0}, "expected l1_weight above 0"),
         ({"l1_weight": -1}, "l1_weight"),

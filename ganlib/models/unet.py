@@ -44,8 +44,8 @@ class Unet(Doubling, PatchDiscriminator):
 
     @property
     def mixes_images(self) -> bool:
-        """With batch norm."""
-        return self.norm == "batch"
+        """With batch norm, which a single level does not have."""
+        return self.norm == "batch" and self.depth != 1
 
     @property
     def multiple_of(self) -> int:

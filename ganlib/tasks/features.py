@@ -59,7 +59,7 @@ def compute_output_and_features(
 def feature_difference(discriminator: keras.Model, match: Match) -> tf.Tensor:
     """Returns the mean squared difference of the features of real and generated images, a mean over the layers.
 
-    Wang et al. 2018, https://arxiv.org/abs/1711.11585, call it feature matching.
+    This is feature matching (Wang et al. 2018, https://arxiv.org/abs/1711.11585) with squares, as LaMa has it.
 
     Args:
         discriminator: A network that takes `images` and the conditions of the match by their names.

@@ -43,8 +43,8 @@ class PairedTranslation(ImageToImageTask):
     adversarial_weight: float = Field(default=1.0, ge=0.0)
     """Weight of the adversarial terms. With 0 there is no discriminator: the difference alone trains."""
     feature_weight: float = Field(default=0.0, ge=0.0)
-    """Weight of feature matching: the mean squared difference of the discriminator's features (Wang et al. 2018,
-    https://arxiv.org/abs/1711.11585)."""
+    """Weight of feature matching (Wang et al. 2018, https://arxiv.org/abs/1711.11585): the mean squared difference of
+    the discriminator's features, where the paper has the absolute one, of images without augmentation."""
 
     @model_validator(mode="after")
     def _check_features(self) -> PairedTranslation:

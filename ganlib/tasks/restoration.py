@@ -10,7 +10,6 @@ from etils import epy
 from pydantic import Field, model_validator
 
 from ganlib import pixels, streams
-from ganlib.models.fill import fill, move
 from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
 from ganlib.tasks.damage import AnyDamage, Mask
 from ganlib.tasks.features import feature_difference
@@ -39,9 +38,9 @@ class Restoration(ImageToImageTask):
     """A generator that repairs images, and a discriminator that sees undamaged and repaired ones.
 
     The terms are those of LaMa (Suvorov et al. 2022, https://arxiv.org/abs/2109.07161), without the perceptual one,
-    which needs a network trained on other images. Its weights are in the preset `inpaint`. Where the damage is a mask,
-    the discriminator is trained to take known pixels for real and repaired ones for generated, and known pixels of the
-    result are those of the input.
+    which needs a network trained on other images. The preset `inpaint` weighs them as LaMa does. Where the damage is a
+    mask, the discriminator is trained to take known pixels for real and repaired ones for generated, and known pixels
+    of the result are those of the input.
     """
 
     kind: Literal["restoration"] = "restoration"
@@ -49,9 +48,6 @@ class Restoration(ImageToImageTask):
     """What is done to training images: mask, noise, downscale, grey or jpeg."""
     test_damage: AnyDamage | None = None
     """What is done to the held-out images that are scored; null means the same."""
-    start: Literal["smooth", "grey"] = "smooth"
-    """What the network finds under a mask: smooth colours from the border of the hole, which it then changes; or grey,
-    as in the paper."""
     l1_weight: float = Field(default=10.0, ge=0.0)
     """Weight of the mean absolute difference to the undamaged image, of pixels in -1..1. With a mask, the pixels
     under it count as 0 in this mean."""
@@ -62,8 +58,8 @@ class Restoration(ImageToImageTask):
     """Weight of the adversarial terms. With 0 there is no discriminator, and the network is trained by differences
     alone: a reference for the peak signal-to-noise ratio."""
     feature_weight: float = Field(default=100.0, ge=0.0)
-    """Weight of feature matching: the mean squared difference of the discriminator's features (Wang et al. 2018,
-    https://arxiv.org/abs/1711.11585). There is none without a discriminator."""
+    """Weight of feature matching (Wang et al. 2018, https://arxiv.org/abs/1711.11585): the mean squared difference of
+    the discriminator's features, as in LaMa, of images without augmentation. There is none without a discriminator."""
 
     @model_validator(mode="after")
     def _check_damage_and_weights(self) -> Restoration:
@@ -72,8 +68,6 @@ class Restoration(ImageToImageTask):
                 "expected a mask in both damage and test_damage, or in neither. "
                 f"Received: damage={self.damage.kind}, test_damage={self._test_damage.kind}"
             )
-        if self.start == "grey" and not self.damage.has_mask:
-            raise ValueError(f"start=grey is of no use without damage=mask. Received: damage={self.damage.kind}")
         if self.hole_l1_weight and not self.damage.has_mask:
             received = f"damage={self.damage.kind}, hole_l1_weight={self.hole_l1_weight:g}"
             raise ValueError(f"hole_l1_weight is of no use without damage=mask. Received: {received}")
@@ -106,11 +100,7 @@ class Restoration(ImageToImageTask):
     def generators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int | None
     ) -> dict[str, keras.Model]:
-        """Builds the one generator. Where there is a mask, it takes `mask` beside `image`.
-
-        With `start=smooth` the network changes the filled image: each value moves towards an end of its range by a
-        share from -1 to 1. It begins with what is nearly right, and small holes need little more.
-        """
+        """Builds the one generator. Where there is a mask, it takes `mask` beside `image`."""
         if not self.damage.has_mask:
             return super().generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
         height, width, channels = image_shape
@@ -119,11 +109,9 @@ class Restoration(ImageToImageTask):
         sides = network.input[IMAGE].shape[1:3]
         image = keras.Input((*sides, channels), name=IMAGE, dtype="float32")
         mask = keras.Input((*sides, 1), name=MASK, dtype="float32")
-        smooth = self.start == "smooth"
-        start = fill(image, mask) if smooth else keras.layers.Multiply(dtype="float32")([image, 1.0 - mask])
-        made = network({IMAGE: keras.layers.Concatenate(dtype="float32")([start, mask])})
-        repaired = move(start, made) if smooth else made
-        return {GENERATOR: keras.Model({IMAGE: image, MASK: mask}, repaired, name="generator")}
+        known = keras.layers.Multiply(dtype="float32")([image, 1.0 - mask])
+        together = keras.layers.Concatenate(dtype="float32")([known, mask])
+        return {GENERATOR: keras.Model({IMAGE: image, MASK: mask}, network({IMAGE: together}), name="generator")}
 
     def discriminators(
         self, architecture: Architecture, *, image_shape: ImageShape, classes: int, dtype: str, seed: int
