@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from etils import epy
 
 with epy.lazy_imports():
     import keras
-    import tensorflow as tf
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from ganlib.models.base import ImageShape
-    from ganlib.tasks.play import Match
 
 FEATURE = "feature_"
 
@@ -56,37 +55,10 @@ def compute_output_and_features(
     return output, features
 
 
-def feature_difference(discriminator: keras.Model, match: Match) -> tf.Tensor:
-    """Returns the mean squared difference of the features of real and generated images, a mean over the layers.
-
-    This is feature matching (Wang et al. 2018, https://arxiv.org/abs/1711.11585) with squares, as LaMa has it.
-
-    Args:
-        discriminator: A network that takes `images` and the conditions of the match by their names.
-        match: What it compares.
-    """
-    maps = feature_maps(discriminator)
-    real, fake = (
-        _compute(discriminator, maps, {"images": images, **match.condition}, training=True)
-        for images in (match.real, match.fake)
-    )
-    differences = [
-        tf.reduce_mean(tf.math.squared_difference(tf.cast(one, tf.float32), tf.cast(other, tf.float32)))
-        for one, other in zip(real, fake, strict=True)
-    ]
-    return tf.add_n(differences) / len(differences)
-
-
 def _compute(
-    network: keras.Model,
-    tensors: list[keras.KerasTensor],
-    inputs: tf.Tensor | Mapping[str, tf.Tensor],
-    *,
-    training: bool,
+    network: keras.Model, tensors: list[keras.KerasTensor], images: tf.Tensor, *, training: bool
 ) -> list[tf.Tensor]:
-    """Calls a network for some of its tensors, with its one input or with all of them by name."""
-    values = [inputs[each.name] for each in network.inputs] if isinstance(inputs, Mapping) else [inputs]
-    computed = _with_outputs(network, tensors)(values, training=training)
+    computed = _with_outputs(network, tensors)([images], training=training)
     return [computed[str(index)] for index in range(len(tensors))]
 
 

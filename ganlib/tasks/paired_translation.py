@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epy
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ganlib import pixels
 from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
-from ganlib.tasks.features import feature_difference
 from ganlib.tasks.image_to_image import IMAGE, ImageToImageTask
 from ganlib.tasks.play import Match, Networks, Play
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from ganlib.data import PreparedDataset
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Batch
-    from ganlib.tasks.play import Terms
 
 CONDITION = "condition"
 
@@ -42,18 +40,6 @@ class PairedTranslation(ImageToImageTask):
     """Weight of the mean absolute difference to the target, pixels in -1..1."""
     adversarial_weight: float = Field(default=1.0, ge=0.0)
     """Weight of the adversarial terms. With 0 there is no discriminator: the difference alone trains."""
-    feature_weight: float = Field(default=0.0, ge=0.0)
-    """Weight of feature matching (Wang et al. 2018, https://arxiv.org/abs/1711.11585): the mean squared difference of
-    the discriminator's features, where the paper has the absolute one, of images without augmentation."""
-
-    @model_validator(mode="after")
-    def _check_features(self) -> PairedTranslation:
-        if self.feature_weight and not self.adversarial_weight:
-            raise ValueError(
-                "feature_weight is of no use without a discriminator. "
-                f"Received: feature_weight={self.feature_weight:g}, adversarial_weight=0"
-            )
-        return self
 
     def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
         """Refuses images without targets."""
@@ -86,13 +72,7 @@ class PairedTranslation(ImageToImageTask):
         fake = networks.generators[GENERATOR]({IMAGE: images}, training=training)
         match = Match(targets, fake, {CONDITION: images}, weight=self.adversarial_weight)
         matches = dict.fromkeys(networks.discriminators, match)
-        return Play(matches, lambda: self._terms(match, networks.discriminators))
-
-    def _terms(self, match: Match, discriminators: Mapping[str, keras.Model]) -> Terms:
-        terms = {"l1": self.l1_weight * tf.reduce_mean(tf.abs(match.fake - match.real))}
-        if self.feature_weight and discriminators:
-            terms["feature_matching"] = self.feature_weight * feature_difference(discriminators[DISCRIMINATOR], match)
-        return terms
+        return Play(matches, lambda: {"l1": self.l1_weight * tf.reduce_mean(tf.abs(fake - targets))})
 
     def real(self, dataset: PreparedDataset, network: str | None = None) -> PreparedDataset:
         """Returns the targets."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from ganlib import pixels, streams
 from ganlib.tasks.base import DISCRIMINATOR, GENERATOR
 from ganlib.tasks.damage import AnyDamage, Mask
-from ganlib.tasks.features import feature_difference
+from ganlib.tasks.features import compute_features
 from ganlib.tasks.image_to_image import IMAGE, MASK, ImageToImageTask
 from ganlib.tasks.play import Match, Networks, Play
 
@@ -137,11 +137,17 @@ class Restoration(ImageToImageTask):
         inputs = {IMAGE: pixels.to_model_range(batch[DAMAGED])} | ({} if mask is None else {MASK: mask})
         repaired = networks.generators[GENERATOR](inputs, training=training)
         match = Match(images, repaired, weight=self.adversarial_weight, generated=mask)
-        matches = dict.fromkeys(networks.discriminators, match)
-        return Play(matches, lambda: self._terms(match, networks.discriminators))
+        discriminators = networks.discriminators
+        return Play(dict.fromkeys(discriminators, match), lambda: self._terms(images, repaired, mask, discriminators))
 
-    def _terms(self, match: Match, discriminators: Mapping[str, keras.Model]) -> Terms:
-        difference, mask = tf.abs(match.fake - match.real), match.generated
+    def _terms(
+        self,
+        images: tf.Tensor,
+        repaired: tf.Tensor,
+        mask: tf.Tensor | None,
+        discriminators: Mapping[str, keras.Model],
+    ) -> Terms:
+        difference = tf.abs(repaired - images)
         if mask is None:
             terms = {"l1": self.l1_weight * tf.reduce_mean(difference)}
         else:
@@ -150,7 +156,8 @@ class Restoration(ImageToImageTask):
             if self.hole_l1_weight:
                 terms["l1_hole"] = self.hole_l1_weight * tf.reduce_mean(difference * mask)
         if self.feature_weight and discriminators:
-            terms["feature_matching"] = self.feature_weight * feature_difference(discriminators[DISCRIMINATOR], match)
+            of_features = _feature_difference(discriminators[DISCRIMINATOR], images, repaired)
+            terms["feature_matching"] = self.feature_weight * of_features
         return terms
 
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
@@ -198,3 +205,16 @@ def _graph(damage: Damage) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, 
         return damaged.images, damaged.mask
 
     return tf.function(apply, autograph=False)
+
+
+def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:
+    """Returns the mean squared difference of the features of real and repaired images, a mean over the layers.
+
+    Without augmentation, unlike what the discriminator is trained on.
+    """
+    real_and_fake = (compute_features(discriminator, each, training=True) for each in (images, repaired))
+    differences = [
+        tf.reduce_mean(tf.math.squared_difference(tf.cast(real, tf.float32), tf.cast(fake, tf.float32)))
+        for real, fake in zip(*real_and_fake, strict=True)
+    ]
+    return tf.add_n(differences) / len(differences)
