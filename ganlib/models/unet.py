@@ -44,7 +44,7 @@ class Unet(Doubling, PatchDiscriminator):
 
     @property
     def mixes_images(self) -> bool:
-        """With batch norm, which a single level does not have."""
+        """Whether it has batch norm, which a single level has not."""
         return self.norm == "batch" and self.depth != 1
 
     @property

@@ -208,10 +208,7 @@ def _graph(damage: Damage) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, 
 
 
 def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:
-    """Returns the mean squared difference of the features of real and repaired images, a mean over the layers.
-
-    Without augmentation, unlike what the discriminator is trained on.
-    """
+    """Returns the mean squared difference of the features of real and repaired images, a mean over the layers."""
     real_and_fake = (compute_features(discriminator, each, training=True) for each in (images, repaired))
     differences = [
         tf.reduce_mean(tf.math.squared_difference(tf.cast(real, tf.float32), tf.cast(fake, tf.float32)))
