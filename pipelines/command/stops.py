@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ganlib import progress
+from pipelines.command.native import without_native_noise
 
 MISTAKE, FAILURE = 2, 1
 INSTALL = "install the extra [train]: pip install -r requirements/train.txt"
@@ -82,7 +83,7 @@ class Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Runs the command."""
         try:
-            with progress.on_terminal():
+            with without_native_noise(), progress.on_terminal():
                 return super().invoke(context)
         except Stop as stop:
             for line in str(stop).splitlines():
