@@ -17,7 +17,7 @@ from ganlib.models.pyramid import Doubling
 with epy.lazy_imports():
     import keras
 
-KERNEL = 4
+KERNEL, FLAT_KERNEL = 4, 3  # where the size changes, and where it does not
 SHALLOWEST, DEEPEST = 2, 8  # where the image chooses the depth
 DROPPED = 3  # levels of the decoder with dropout, from the smallest map on
 
@@ -27,15 +27,21 @@ Tensor = Any  # keras.KerasTensor, and no types come with it
 class Unet(Doubling, PatchDiscriminator):
     """An encoder, and a decoder that sees the encoder's map at each level, so that the details stay in place.
 
-    With `upsampling=transposed` it is, at 256 pixels, `unet_256` of the paper's authors.
+    With `upsampling=transposed` it is, at 256 pixels, `unet_256` of the paper's authors. It has no map as large as the
+    image. With `convolutions` it has, as the first U-Net (Ronneberger, Fischer, Brox 2015,
+    https://arxiv.org/abs/1505.04597), and each map may be changed before the next one is made.
     """
 
     kind: Literal["unet"] = "unet"
     depth: int | None = Field(default=None, ge=1, le=10)
     """How often the image is halved: its sides must be multiples of 2**depth. By default as often as both sides of the
     image allow, up to 8 times."""
-    norm: Literal["batch", "instance"] = "batch"
-    """Normalisation of the generator: batch norm, or instance norm, which sees each image alone."""
+    convolutions: int = Field(default=0, ge=0, le=4)
+    """3x3 convolutions at each size, that of the image among them, once on the way down and once on the way up. pix2pix
+    has none. One or two help where pixels matter, as in restoration, and let a small width suffice."""
+    norm: Literal["batch", "instance", "none"] = "batch"
+    """Normalisation of the generator: batch norm; instance norm, which sees each image alone; or none, which is fastest
+    and leaves the statistics of an image alone. Without norm, weights begin as He et al. 2015 have them."""
     dropout: float = Field(default=0.5, ge=0.0, le=0.99)
     """Dropout rate of the generator in the first three levels of its decoder, in training only."""
     upsampling: Upsampling = "resize"
@@ -84,22 +90,59 @@ class Unet(Doubling, PatchDiscriminator):
         inputs, x, _ = network_inputs("image", (None, None, image_shape[2]), 0)
         # A norm of a single pixel would be zero in instance norm and is noise at small batches.
         single = self._ends_in_a_pixel(image_shape)
+        if self.convolutions:
+            x = self._convolve(x, self._full_channels, dtype, leaky=True)
+        full = x
         maps = []
         for level in range(depth):
+            innermost = level == depth - 1
             x = keras.layers.Conv2D(self.channels(level), KERNEL, strides=2, padding="same", **self._settings(dtype))(x)
-            if level > 0 and not (single and level == depth - 1):
+            if level > 0 and not (single and innermost):
                 x = normalise(x, self.norm, dtype=dtype)
+            x = self._activate(x, dtype, leaky=not innermost, name=f"feature_{level}")
+            if not (single and innermost):
+                x = self._convolve(x, self.channels(level), dtype, leaky=not innermost)
             maps.append(x)
-            slope = LEAK if level < depth - 1 else 0.0
-            x = keras.layers.LeakyReLU(negative_slope=slope, dtype=dtype, name=f"feature_{level}")(x)
         for level in reversed(range(1, depth)):
             x = self._up(x, level, depth, seed, dtype)
             x = keras.layers.Concatenate(dtype=dtype)([maps[level - 1], x])
             x = keras.layers.ReLU(dtype=dtype)(x)
-        settings = {**self._settings(dtype), "use_bias": True}
-        x = upsample(x, channels, upsampling=self.upsampling, kernel=KERNEL, settings=settings)
+            x = self._convolve(x, self.channels(level - 1), dtype)
+        x = self._last(x, full, channels, dtype)
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
         return keras.Model(inputs, images, name="generator")
+
+    @property
+    def _full_channels(self) -> int:
+        """Channels of the maps that are as large as the image, if there are any."""
+        return max(self.width // 2, 1)
+
+    def _last(self, x: Tensor, full: Tensor, channels: int, dtype: str) -> Tensor:
+        """Makes images, before their activation, from the largest map of the decoder and `full` of the encoder."""
+        settings = {**self._settings(dtype), "use_bias": True}
+        if not self.convolutions:
+            return upsample(x, channels, upsampling=self.upsampling, kernel=KERNEL, settings=settings)
+        x = upsample(x, self._full_channels, upsampling=self.upsampling, kernel=KERNEL, settings=self._settings(dtype))
+        x = keras.layers.Concatenate(dtype=dtype)([full, normalise(x, self.norm, dtype=dtype)])
+        x = self._convolve(keras.layers.ReLU(dtype=dtype)(x), self._full_channels, dtype)
+        return keras.layers.Conv2D(channels, FLAT_KERNEL, padding="same", **settings)(x)
+
+    def _convolve(self, x: Tensor, channels: int, dtype: str, *, leaky: bool = False) -> Tensor:
+        """Applies the convolutions at one size, each with norm and activation."""
+        for _ in range(self.convolutions):
+            x = keras.layers.Conv2D(channels, FLAT_KERNEL, padding="same", **self._settings(dtype))(x)
+            x = self._activate(normalise(x, self.norm, dtype=dtype), dtype, leaky=leaky)
+        return x
+
+    def _activate(self, x: Tensor, dtype: str, *, leaky: bool, name: str | None = None) -> Tensor:
+        """Applies ReLU, in the encoder a leaky one.
+
+        Without norm it is never leaky: where that follows a bias, an optimiser of TensorFlow 2.21 fails ("remapper
+        failed") and leaves the whole graph as it is.
+        """
+        if leaky and self.norm != "none":
+            return keras.layers.LeakyReLU(negative_slope=LEAK, dtype=dtype, name=name)(x)
+        return keras.layers.ReLU(dtype=dtype, name=name)(x)
 
     def _up(self, x: Tensor, level: int, depth: int, seed: int | None, dtype: str) -> Tensor:
         """Doubles the map of a level to the size of the one before."""
@@ -115,4 +158,5 @@ class Unet(Doubling, PatchDiscriminator):
 
     def _settings(self, dtype: str) -> dict[str, Any]:
         # Under batch norm the authors' code has no biases, also in the two convolutions that no norm follows.
-        return {"use_bias": self.norm == "instance", "kernel_initializer": normal(), "dtype": dtype}
+        initial = keras.initializers.HeNormal() if self.norm == "none" else normal()
+        return {"use_bias": self.norm != "batch", "kernel_initializer": initial, "dtype": dtype}
