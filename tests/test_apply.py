@@ -368,6 +368,20 @@ def test_known_pixels_stay_as_they_are_and_a_missing_mask_is_reported(exported, 
         np.testing.assert_array_equal(pixels(tmp_path / "out" / name), expected)
 
 
+def test_a_hole_that_spans_the_overlap_of_two_tiles_is_told(exported, call, tmp_path):
+    wide, narrow = np.zeros((90, 150), np.uint8), np.zeros((90, 150), np.uint8)
+    wide[50, 25:60] = narrow[50, 25:40] = 255
+    for name, mask in (("wide", wide), ("tall", np.rot90(wide)), ("narrow", narrow), ("none", 0 * wide)):
+        save(noise(*mask.shape), tmp_path / f"in/{name}.png")
+        save(mask, tmp_path / f"masks/{name}.png")
+    words = [exported / "restore", "in", "-o", "out", "--masks", "masks", "--overwrite", "--tile"]
+    for tile, overlap, told in ((48, 16, 2), (48, 0, 2), (48, 24, 1), (80, 40, 0), (0, 0, 0)):
+        done = call(*words, tile, "--overlap", overlap)
+        assert done.exit_code == 0
+        assert ("a hole spans the overlap" in done.stdout) == (told > 0), (tile, overlap)
+        assert not told or f"note: {told} of 4 pictures: a hole spans the overlap of two tiles" in done.stdout
+
+
 def test_transparent_parts_are_repaired(exported, call, tmp_path):
     colours, alpha = noise(20, 30), np.full((20, 30), 255, np.uint8)
     alpha[5:9, 7:], alpha[:2] = 0, 254

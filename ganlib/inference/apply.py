@@ -21,6 +21,10 @@ from ganlib.progress import Progress
 if TYPE_CHECKING:
     from ganlib.data.conform import Colour
 
+SPLIT = (
+    "a hole spans the overlap of two tiles, which may repair their parts differently; a larger tile and overlap, or "
+    "--tile 0, avoid that"
+)
 COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
 
 
@@ -172,6 +176,10 @@ class _Work:
 
     def _make(self, row: int, file: Path, report: Callable[[float], None]) -> None:
         picture = self._read(row)
+        if picture.mask is not None:
+            cuts = tiling.cuts(self.function, *picture.mask.shape, tile=self.tile, overlap=self.overlap)
+            if tiling.splits_a_hole(picture.mask, *cuts):
+                self.pictures.remarks[SPLIT] += 1
         made = tiling.run(
             self.function, picture.pixels, picture.mask, tile=self.tile, overlap=self.overlap, report=report
         )

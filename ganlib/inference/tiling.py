@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -71,6 +72,16 @@ class Cut:
         last = self.length - self.tile
         return [*range(0, last, self.step), last]
 
+    @property
+    def shared(self) -> list[slice]:
+        """The pixels of the image that a tile shares with the next one, or the two at their border."""
+        parts = []
+        for earlier, later in itertools.pairwise(self.starts):
+            first, end = (later, earlier + self.tile) if later < earlier + self.tile else (later - 1, later + 1)
+            if first < self.side:
+                parts.append(slice(first, min(end, self.side)))
+        return parts
+
     @functools.cached_property
     def pixels(self) -> NDArray[np.intp]:
         """The pixel of the image that stands at each place after the extension by reflection."""
@@ -129,6 +140,19 @@ def cuts(function: ImageFunction, height: int, width: int, *, tile: int, overlap
         for side, fixed in zip((height, width), function.sides, strict=True)
     )
     return rows, columns
+
+
+def splits_a_hole(mask: NDArray[np.bool_], rows: Cut, columns: Cut) -> bool:
+    """Says whether a hole spans all pixels that two tiles share, so that neither sees known ones between its parts.
+
+    Args:
+        mask: bool [H, W], True in holes.
+        rows: How the rows are cut.
+        columns: How the columns are cut.
+    """
+    return any(
+        bool(holes[part].all(axis=0).any()) for holes, cut in ((mask, rows), (mask.T, columns)) for part in cut.shared
+    )
 
 
 def run(
