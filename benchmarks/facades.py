@@ -20,6 +20,7 @@ SECTIONS = {
     "model": {
         "kind": "unet",
         "width": 24,
+        "convolutions": 1,
         "dropout": 0.0,
         "discriminator_layers": 2,
         "discriminator_norm": "instance",
