@@ -368,18 +368,37 @@ def test_known_pixels_stay_as_they_are_and_a_missing_mask_is_reported(exported, 
         np.testing.assert_array_equal(pixels(tmp_path / "out" / name), expected)
 
 
-def test_a_hole_that_spans_the_overlap_of_two_tiles_is_told(exported, call, tmp_path):
-    wide, narrow = np.zeros((90, 150), np.uint8), np.zeros((90, 150), np.uint8)
-    wide[50, 25:60] = narrow[50, 25:40] = 255
-    for name, mask in (("wide", wide), ("tall", np.rot90(wide)), ("narrow", narrow), ("none", 0 * wide)):
+def test_a_hole_that_leads_from_tile_to_tile_is_reported(exported, call, tmp_path):
+    wide, narrow, scratch = (np.zeros((90, 150), np.uint8) for _ in range(3))
+    wide[50:64, 25:60] = narrow[50:64, 25:40] = scratch[50:52, 25:140] = 255
+    masks = {"wide": wide, "tall": np.rot90(wide), "narrow": narrow, "scratch": scratch, "none": 0 * wide}
+    for name, mask in masks.items():
         save(noise(*mask.shape), tmp_path / f"in/{name}.png")
         save(mask, tmp_path / f"masks/{name}.png")
     words = [exported / "restore", "in", "-o", "out", "--masks", "masks", "--overwrite", "--tile"]
-    for tile, overlap, told in ((48, 16, 2), (48, 0, 2), (48, 24, 1), (80, 40, 0), (0, 0, 0)):
+    for tile, overlap, pictures in ((48, 16, 2), (48, 24, 1), (80, 40, 0), (0, 0, 0)):
         done = call(*words, tile, "--overlap", overlap)
         assert done.exit_code == 0
-        assert ("a hole spans the overlap" in done.stdout) == (told > 0), (tile, overlap)
-        assert not told or f"note: {told} of 4 pictures: a hole spans the overlap of two tiles" in done.stdout
+        told = [line for line in done.stdout.splitlines() if "a hole leads through" in line]
+        assert [line.split(":")[1] for line in told] == [f" {pictures} of 5 pictures"] * bool(pictures), (tile, overlap)
+        assert all(line.endswith("or --tile 0 may avoid that") for line in told)
+    done = call(*words, 48, "--overlap", 0)  # tiles that touch
+    assert "3 of 5 pictures: a hole leads" in done.stdout
+
+
+def test_a_hole_in_tiles_of_the_only_size_that_a_model_takes_has_no_advice(call, tmp_path):
+    fixed = {"images": [None, 32, 32, 3], "masks": [None, 32, 32, 1]}
+    models.save(tmp_path / "fixed", {"restore": (models.paint, fixed)}, inputs={"overlap": 8})
+    mask = np.full((32, 70), 255, np.uint8)
+    mask[:, :4] = 0
+    save(noise(32, 70), tmp_path / "a.png")
+    save(mask, tmp_path / "mask.png")
+    done = call("fixed", "a.png", "-o", "out.png", "--masks", "mask.png")
+    assert done.exit_code == 0, done.stderr
+    assert (
+        "note: 1 of 1 pictures: a hole leads through all that two tiles share, and they may repair it differently\n"
+        in (done.stdout)
+    )
 
 
 def test_transparent_parts_are_repaired(exported, call, tmp_path):

@@ -443,7 +443,14 @@ def test_under_spectral_norm_no_weight_of_the_discriminator_is_left_out():
     assert all(isinstance(layer, SpectralConv2D) for layer in weighted)
 
 
-@pytest.mark.parametrize("model", [*MODELS.values(), Unet(depth=1, width=4, **SMALL)], ids=[*MODELS, "unet_of_a_level"])
+SINGLE = {
+    "single": Unet(depth=1, width=4, **SMALL),
+    "single_convolved": Unet(depth=1, width=4, convolutions=1, **SMALL),
+    "single_instance": Unet(depth=1, width=4, convolutions=1, norm="instance", **SMALL),
+}
+
+
+@pytest.mark.parametrize("model", [*MODELS.values(), *SINGLE.values()], ids=[*MODELS, *SINGLE])
 def test_a_network_that_mixes_images_says_so_and_no_other_has_batch_norm(model):
     layers = generator(model).layers
     assert model.mixes_images == any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)

@@ -21,10 +21,8 @@ from ganlib.progress import Progress
 if TYPE_CHECKING:
     from ganlib.data.conform import Colour
 
-SPLIT = (
-    "a hole spans the overlap of two tiles, which may repair their parts differently; a larger tile and overlap, or "
-    "--tile 0, avoid that"
-)
+SPLIT = "a hole leads through all that two tiles share, and they may repair it differently"
+WAYS_OUT = "; a larger --overlap, up to half a --tile, or --tile 0 may avoid that"
 COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
 
 
@@ -176,14 +174,14 @@ class _Work:
 
     def _make(self, row: int, file: Path, report: Callable[[float], None]) -> None:
         picture = self._read(row)
-        if picture.mask is not None:
-            cuts = tiling.cuts(self.function, *picture.mask.shape, tile=self.tile, overlap=self.overlap)
-            if tiling.splits_a_hole(picture.mask, *cuts):
-                self.pictures.remarks[SPLIT] += 1
         made = tiling.run(
             self.function, picture.pixels, picture.mask, tile=self.tile, overlap=self.overlap, report=report
         )
         save_png(made, file, profile=picture.profile)
+        if picture.mask is not None:
+            cuts = tiling.cuts(self.function, *picture.mask.shape, tile=self.tile, overlap=self.overlap)
+            if tiling.splits_a_hole(picture.mask, *cuts):
+                self.pictures.remarks[SPLIT + ("" if any(self.function.sides) else WAYS_OUT)] += 1
 
     def _read(self, row: int) -> Picture:
         colour, result = (COLOURS[channels] for channels in (self.function.channels, self.function.channels_out))

@@ -53,7 +53,7 @@ class Pictures:
         masks: The masks; None if they are not used, or if they are the transparent parts of the pictures.
         values: The range of values of the pictures that is scaled to 0..255; None if all have 8 bits.
         mask_values: The same for the masks.
-        remarks: Number of pictures by lossy conversion; updated by `read`.
+        remarks: Number of pictures by what was lost or may look wrong; updated by `read`, and by whoever uses them.
     """
 
     listing: Listing

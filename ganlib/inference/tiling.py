@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -74,13 +73,12 @@ class Cut:
 
     @property
     def shared(self) -> list[slice]:
-        """The pixels of the image that a tile shares with the next one, or the two at their border."""
-        parts = []
-        for earlier, later in itertools.pairwise(self.starts):
-            first, end = (later, earlier + self.tile) if later < earlier + self.tile else (later - 1, later + 1)
-            if first < self.side:
-                parts.append(slice(first, min(end, self.side)))
-        return parts
+        """The pixels of the image that two tiles share, or where they only touch, the last and the first one."""
+        ends = [start + self.tile for start in self.starts[:-1]]
+        return [
+            slice(later, end) if later < end else slice(later - 1, later + 1)
+            for end, later in zip(ends, self.starts[1:], strict=True)
+        ]
 
     @functools.cached_property
     def pixels(self) -> NDArray[np.intp]:
@@ -143,16 +141,22 @@ def cuts(function: ImageFunction, height: int, width: int, *, tile: int, overlap
 
 
 def splits_a_hole(mask: NDArray[np.bool_], rows: Cut, columns: Cut) -> bool:
-    """Says whether a hole spans all pixels that two tiles share, so that neither sees known ones between its parts.
+    """Says whether a hole leads from tile to tile through all that they share, half as thick as that is wide, or more.
+
+    What is thinner, as a scratch, has known pixels beside it, which both tiles see.
 
     Args:
         mask: bool [H, W], True in holes.
         rows: How the rows are cut.
         columns: How the columns are cut.
     """
-    return any(
-        bool(holes[part].all(axis=0).any()) for holes, cut in ((mask, rows), (mask.T, columns)) for part in cut.shared
-    )
+    for holes, cut in ((mask, rows), (mask.T, columns)):
+        for part in cut.shared:
+            lines: NDArray[np.bool_] = np.all(holes[part], axis=0)
+            thickness = min((part.stop - part.start) // 2, lines.size)
+            if np.lib.stride_tricks.sliding_window_view(lines, thickness).all(axis=1).any():
+                return True
+    return False
 
 
 def run(

@@ -28,8 +28,8 @@ class Unet(Doubling, PatchDiscriminator):
     """An encoder, and a decoder that sees the encoder's map at each level, so that the details stay in place.
 
     With `upsampling=transposed` it is, at 256 pixels, `unet_256` of the paper's authors. It has no map as large as the
-    image. With `convolutions` it has, as the first U-Net (Ronneberger, Fischer, Brox 2015,
-    https://arxiv.org/abs/1505.04597), and each map may be changed before the next one is made.
+    image. With `convolutions` it has one, as the first U-Net did (Ronneberger, Fischer, Brox 2015,
+    https://arxiv.org/abs/1505.04597).
     """
 
     kind: Literal["unet"] = "unet"
@@ -37,11 +37,12 @@ class Unet(Doubling, PatchDiscriminator):
     """How often the image is halved: its sides must be multiples of 2**depth. By default as often as both sides of the
     image allow, up to 8 times."""
     convolutions: int = Field(default=0, ge=0, le=4)
-    """3x3 convolutions at each size, that of the image among them, once on the way down and once on the way up. pix2pix
-    has none. One or two help where pixels matter, as in restoration, and let a small width suffice."""
+    """3x3 convolutions at each size, that of the image among them, in the encoder and again in the decoder; a map of a
+    single pixel has none. pix2pix has none at all. One or two help where each pixel matters, as in restoration."""
     norm: Literal["batch", "instance", "none"] = "batch"
     """Normalisation of the generator: batch norm; instance norm, which sees each image alone; or none, which is fastest
-    and leaves the statistics of an image alone. Without norm, weights begin as He et al. 2015 have them."""
+    and keeps the brightness and the contrast of an image. Without norm, weights begin as in He et al. 2015
+    (https://arxiv.org/abs/1502.01852)."""
     dropout: float = Field(default=0.5, ge=0.0, le=0.99)
     """Dropout rate of the generator in the first three levels of its decoder, in training only."""
     upsampling: Upsampling = "resize"
@@ -50,8 +51,8 @@ class Unet(Doubling, PatchDiscriminator):
 
     @property
     def mixes_images(self) -> bool:
-        """Whether it has batch norm, which a single level has not."""
-        return self.norm == "batch" and self.depth != 1
+        """Whether it has batch norm, which a single level without further convolutions has not."""
+        return self.norm == "batch" and (self.depth != 1 or self.convolutions > 0)
 
     @property
     def multiple_of(self) -> int:
@@ -99,7 +100,7 @@ class Unet(Doubling, PatchDiscriminator):
             x = keras.layers.Conv2D(self.channels(level), KERNEL, strides=2, padding="same", **self._settings(dtype))(x)
             if level > 0 and not (single and innermost):
                 x = normalise(x, self.norm, dtype=dtype)
-            x = self._activate(x, dtype, leaky=not innermost, name=f"feature_{level}")
+            x = _activate(x, dtype, leaky=not innermost, name=f"feature_{level}")
             if not (single and innermost):
                 x = self._convolve(x, self.channels(level), dtype, leaky=not innermost)
             maps.append(x)
@@ -115,7 +116,7 @@ class Unet(Doubling, PatchDiscriminator):
     @property
     def _full_channels(self) -> int:
         """Channels of the maps that are as large as the image, if there are any."""
-        return max(self.width // 2, 1)
+        return self.width // 2
 
     def _last(self, x: Tensor, full: Tensor, channels: int, dtype: str) -> Tensor:
         """Makes images, before their activation, from the largest map of the decoder and `full` of the encoder."""
@@ -131,18 +132,8 @@ class Unet(Doubling, PatchDiscriminator):
         """Applies the convolutions at one size, each with norm and activation."""
         for _ in range(self.convolutions):
             x = keras.layers.Conv2D(channels, FLAT_KERNEL, padding="same", **self._settings(dtype))(x)
-            x = self._activate(normalise(x, self.norm, dtype=dtype), dtype, leaky=leaky)
+            x = _activate(normalise(x, self.norm, dtype=dtype), dtype, leaky=leaky)
         return x
-
-    def _activate(self, x: Tensor, dtype: str, *, leaky: bool, name: str | None = None) -> Tensor:
-        """Applies ReLU, in the encoder a leaky one.
-
-        Without norm it is never leaky: where that follows a bias, an optimiser of TensorFlow 2.21 fails ("remapper
-        failed") and leaves the whole graph as it is.
-        """
-        if leaky and self.norm != "none":
-            return keras.layers.LeakyReLU(negative_slope=LEAK, dtype=dtype, name=name)(x)
-        return keras.layers.ReLU(dtype=dtype, name=name)(x)
 
     def _up(self, x: Tensor, level: int, depth: int, seed: int | None, dtype: str) -> Tensor:
         """Doubles the map of a level to the size of the one before."""
@@ -160,3 +151,10 @@ class Unet(Doubling, PatchDiscriminator):
         # Under batch norm the authors' code has no biases, also in the two convolutions that no norm follows.
         initial = keras.initializers.HeNormal() if self.norm == "none" else normal()
         return {"use_bias": self.norm != "batch", "kernel_initializer": initial, "dtype": dtype}
+
+
+def _activate(x: Tensor, dtype: str, *, leaky: bool, name: str | None = None) -> Tensor:
+    """Applies ReLU, or the leaky one of the encoder."""
+    if leaky:
+        return keras.layers.LeakyReLU(negative_slope=LEAK, dtype=dtype, name=name)(x)
+    return keras.layers.ReLU(dtype=dtype, name=name)(x)

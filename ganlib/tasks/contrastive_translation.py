@@ -64,7 +64,7 @@ class ContrastiveTranslation(DomainTranslation):
             return []
         note = (
             f"with task={self.kind}, the batch norm of {architecture.kind} averages over images and their translations "
-            "alike; resnet_translator, or unet with model.norm=instance, has no such statistics"
+            "alike; resnet_translator, or unet with model.norm=instance or none, has no such statistics"
         )
         return [note]
 

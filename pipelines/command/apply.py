@@ -64,9 +64,9 @@ def apply(
     INPUT is a picture, a folder, a zip or tar file, or an address that begins with gs://. Each result has the size and
     the name of its picture, is a PNG file, which loses nothing, and keeps the colour profile, but no other metadata.
     Large pictures are made from overlapping tiles. A model that normalises over the whole picture, as networks with
-    instance norm do, gives each tile colours of its own, which may show as areas of different colour; and a hole larger
-    than the overlap may be repaired differently by two tiles. Larger tiles with more overlap soften that; --tile 0
-    avoids it if there is enough memory.
+    instance norm do, gives each tile colours of its own, which may show as areas of different colour; and a hole that
+    leads from tile to tile may be repaired differently by two of them. Larger tiles with more overlap soften that;
+    --tile 0 avoids it if there is enough memory.
 
     A picture that cannot be read is reported, and the others are made; the exit code is then 1.
     """
