@@ -37,7 +37,8 @@ SECTIONS = {
     "model": {
         "kind": "unet",
         "depth": 2,
-        "width": 48,
+        "width": 32,
+        "convolutions": 1,
         "dropout": 0.0,
         "discriminator_layers": 2,
         "discriminator_width": 32,
