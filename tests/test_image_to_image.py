@@ -343,7 +343,7 @@ def test_generators_are_loaded_without_this_project_and_take_another_size(tmp_pa
         [sys.executable, "-I", "-c", FRESH, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.split()) == len(list(tmp_path.glob("*.keras"))) > len(MODELS)
+    assert len(done.stdout.split()) == (3 * len(MODELS) + 1) // 2
 
 
 @over_models

@@ -91,9 +91,7 @@ class Unet(Doubling, PatchDiscriminator):
         inputs, x, _ = network_inputs("image", (None, None, image_shape[2]), 0)
         # A norm of a single pixel would be zero in instance norm and is noise at small batches.
         single = self._ends_in_a_pixel(image_shape)
-        if self.convolutions:
-            x = self._convolve(x, self._full_channels, dtype, leaky=True)
-        full = x
+        full = x = self._convolve(x, self._full_channels, dtype, leaky=True)
         maps = []
         for level in range(depth):
             innermost = level == depth - 1
@@ -105,10 +103,7 @@ class Unet(Doubling, PatchDiscriminator):
                 x = self._convolve(x, self.channels(level), dtype, leaky=not innermost)
             maps.append(x)
         for level in reversed(range(1, depth)):
-            x = self._up(x, level, depth, seed, dtype)
-            x = keras.layers.Concatenate(dtype=dtype)([maps[level - 1], x])
-            x = keras.layers.ReLU(dtype=dtype)(x)
-            x = self._convolve(x, self.channels(level - 1), dtype)
+            x = self._join(maps[level - 1], self._up(x, level, depth, seed, dtype), dtype)
         x = self._last(x, full, channels, dtype)
         images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
         return keras.Model(inputs, images, name="generator")
@@ -124,9 +119,13 @@ class Unet(Doubling, PatchDiscriminator):
         if not self.convolutions:
             return upsample(x, channels, upsampling=self.upsampling, kernel=KERNEL, settings=settings)
         x = upsample(x, self._full_channels, upsampling=self.upsampling, kernel=KERNEL, settings=self._settings(dtype))
-        x = keras.layers.Concatenate(dtype=dtype)([full, normalise(x, self.norm, dtype=dtype)])
-        x = self._convolve(keras.layers.ReLU(dtype=dtype)(x), self._full_channels, dtype)
+        x = self._join(full, normalise(x, self.norm, dtype=dtype), dtype)
         return keras.layers.Conv2D(channels, FLAT_KERNEL, padding="same", **settings)(x)
+
+    def _join(self, kept: Tensor, x: Tensor, dtype: str) -> Tensor:
+        """Puts a map of the decoder beside that of the encoder of the same size, and convolves both to its channels."""
+        joined = keras.layers.Concatenate(dtype=dtype)([kept, x])
+        return self._convolve(_activate(joined, dtype, leaky=False), x.shape[-1], dtype)
 
     def _convolve(self, x: Tensor, channels: int, dtype: str, *, leaky: bool = False) -> Tensor:
         """Applies the convolutions at one size, each with norm and activation."""

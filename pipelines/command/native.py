@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pipelines.local.terminal import NATIVE
+
 STDERR = 2
-# Of the levels information and warning. Errors are shown.
-NOISE = re.compile(rb"[IW]0000 \d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] |WARNING: All log messages before absl")
+NOISE = re.compile(NATIVE.encode())
 PATIENCE = 1.0  # seconds for the last lines
 
 

@@ -12,12 +12,10 @@ from typing import TextIO
 
 from ganlib import progress
 
-# Written by libraries before any setting reaches them, or repeated by KFP for every step.
-NOISE = re.compile(
-    r"\s*(\[KFP Executor"
-    r"|[IWE]0000 |[IW]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] |WARNING: All log messages before absl"
-    r"|-{20,}$)"
-)
+# Information and warnings of native code, written before any setting reaches it.
+NATIVE = r"[IW]0000 \d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] |WARNING: All log messages before absl"
+# Beside these, what KFP repeats for every step. The file has all.
+NOISE = re.compile(rf"\s*(\[KFP Executor|{NATIVE}|E0000 |[IW]\d{{4}} \d\d:\d\d:|-{{20,}}$)")
 KFP_LINE = re.compile(r"(?P<time>\d\d:\d\d:\d\d)\.\d+ - INFO - (?P<text>.*)")
 STEP_BEGINS = re.compile(r"Executing task (?P<colour>\x1b\[\d+m)?'(?P<name>[^']*)'")
 DUMP_BEGINS = "Got executor_input:"
