@@ -24,7 +24,7 @@ image-gpu:  ## Container image of the steps with CUDA.
 image-server:  ## Container image of the MLflow server in docker/compose.yaml.
 	$(BUILD) --target server --tag gan-pipelines-mlflow:$(VERSION) .
 
-every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, in half an hour.
+every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels. Takes more than an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py \
 		-k "moves_its_own or replicas_make or resumed or move_every_weight"
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from ganlib import storage
+
 MAX_SHOWN = 80
+READ: dict[str, Any] = {"format": "path"}
+"""Marks a field that names what is read, a path or an address: `Field(json_schema_extra=READ)`."""
 
 
 class Config(BaseModel):
@@ -33,6 +37,40 @@ class Config(BaseModel):
         `None` as its default.
         """
         return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def locations(self) -> dict[str, str]:
+        """The paths and addresses that are read, by the dotted names of their fields, those of inner sections too."""
+        found: dict[str, str] = {}
+        for name, value in self._read():
+            if isinstance(value, Config):
+                found |= {f"{name}.{inner}": location for inner, location in value.locations.items()}
+            else:
+                found[name] = value
+        return found
+
+    def pinned(self) -> Self:
+        """Returns the settings for other processes: with absolute paths, and checksums of what is read.
+
+        Addresses are unchanged. A checksum is filled in where there is a field for it, so that a step whose files have
+        changed is not taken from the cache.
+        """
+        return self.model_copy(
+            update={
+                name: value.pinned() if isinstance(value, Config) else storage.absolute(value)
+                for name, value in self._read()
+            }
+        )
+
+    def _read(self) -> list[tuple[str, Any]]:
+        """Returns the inner sections, and the values of the fields that name what is read."""
+        fields = type(self).model_fields
+        values = [(name, getattr(self, name)) for name in fields]
+        return [
+            (name, value)
+            for name, value in values
+            if isinstance(value, Config) or (value is not None and fields[name].json_schema_extra == READ)
+        ]
 
 
 def from_word(value: object) -> object:

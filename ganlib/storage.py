@@ -61,6 +61,11 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
+def absolute(location: str) -> str:
+    """Returns a path as absolute path; addresses are unchanged. The path may not exist."""
+    return location if is_remote(location) else str(Path(location).expanduser().resolve())
+
+
 def fetch(location: str, *, check: Callable[[Path], object] | None = None) -> Path:
     """Returns a local path for a location. Remote files are downloaded once to `cache_folder`.
 

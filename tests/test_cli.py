@@ -656,6 +656,11 @@ def test_compile_says_that_a_local_path_is_one_in_the_pods(call):
     note = "note: data.source.path is a path in the pods; no local files are uploaded. Received: path=/data\n"
     assert call(*words, "--set", "data.source.path=/data").stderr == note
     assert call(*words, "--set", "data.source.path=gs://bucket/data").stderr == ""
+    words += ["--preset", "inpaint", "--set", "data.source.path=gs://bucket/data"]
+    masks = call(*words, "--set", "task.damage={kind: mask, shape: file, masks: holes}").stderr
+    assert masks == note.replace("data.source.path", "task.damage.masks").replace("path=/data", "masks=holes")
+    weights = call(*words, "--set", "evaluation.extractor={kind: squeezenet, weights: w.h5}").stderr
+    assert weights.startswith("note: evaluation.extractor.weights is a path in the pods")
 
 
 def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):

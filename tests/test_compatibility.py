@@ -107,6 +107,12 @@ def test_training_refuses_a_reference_of_another_shape_before_it_begins(larger, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_training_prints_the_notes_of_the_task(digits, reference, tmp_path, capsys):
+    """So they are in the log of a pod, too."""
+    started(digits, reference, tmp_path / "model")
+    assert capsys.readouterr().out.count("note: the classes are used for scores only") == 1
+
+
 def test_a_reference_of_other_images_is_noted_by_training_and_keeps_the_run_its_own(
     others, digits, reference, tmp_path, capsys
 ):

@@ -422,4 +422,4 @@ def test_a_home_that_was_given_is_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize("address", ["gs://bucket/data.zip", "https://localhost/data.zip"])
 def test_an_address_of_a_source_stays_as_it_is(address):
     source = Archive(path=address)
-    assert source.with_absolute_paths() == source
+    assert source.pinned() == source

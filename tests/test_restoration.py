@@ -309,6 +309,38 @@ def test_without_adversarial_terms_there_is_no_discriminator(digits):
     assert not task.has_real_patches
 
 
+@pytest.mark.parametrize(
+    ("changes", "measure"),
+    [
+        ({"adversarial_weight": 0.0, "hole_l1_weight": 1.0}, "l1_hole"),
+        ({"damage": "noise", "adversarial_weight": 0.0}, "l1"),
+        ({"best_by": "l1"}, "l1_hole"),
+        ({"adversarial_weight": 0.0, "hole_l1_weight": 1.0, "best_by": "distance"}, "distance"),
+        ({}, "distance"),
+    ],
+)
+def test_the_task_names_the_score_that_chooses_the_best_generator(digits, reference, tmp_path, changes, measure):
+    task = Restoration(**changes)
+    config = settings(steps=8, score_every=2, score_samples=20)
+    common = {"architecture": UNET, "objective": NonSaturating(), "config": config, "output": tmp_path / "model"}
+    model = train(digits, reference, task=task, **common)
+    assert model.facts["best_measure"] == task.best_measure == measure
+    name = "training/fd_random" if measure == "distance" else f"truth/{measure}"
+    scores = {row["step"]: row[name] for row in model.history if name in row}
+    assert list(scores) == [2, 4, 6, 8]
+    assert model.facts["best_step"] == min(scores, key=scores.get)
+    assert model.facts["best_score"] == min(scores.values())
+    inputs = task.inputs_from({"images": digits.load("test")[0][:20]}, None)
+    drawn = next(model.sampler("last", digits).batches(20, seed=0))
+    apart = np.abs(drawn.images.astype(float) - drawn.truths) / 255
+    expected = apart.mean()
+    if task.damage.has_mask:
+        hole = np.asarray(inputs["mask"]) > 0.5
+        expected = np.mean([one[where].mean() for one, where in zip(apart, hole, strict=True) if where.any()])
+    last = model.history[-1]
+    assert last["truth/l1_hole" if task.damage.has_mask else "truth/l1"] == pytest.approx(expected, rel=1e-6)
+
+
 # --- networks and precision
 
 

@@ -113,6 +113,10 @@ def test_the_weights_are_those_of_the_papers_in_the_scales_used_here():
     """The papers' adversarial term is twice `least_squares`; LaMa's pixels are in 0..1, and its R1 is not halved."""
     translate = config_of(*PLACE["folder"], preset=["folder", "cyclegan"]).task
     assert (2 * translate.cycle_weight, translate.identity_weight, translate.pool_size) == (10.0, 0.5, 50)
+    for name, weights in {"cut": (1.0, 1.0), "fastcut": (10.0, 0.0)}.items():
+        contrastive = config_of(*PLACE["folder"], preset=["folder", name])
+        assert contrastive.objective.kind == "least_squares"
+        assert (2 * contrastive.task.nce_weight, 2 * contrastive.task.identity_nce_weight) == weights
     paired = config_of(*PLACE["pairs"], preset=["pairs", "pix2pix"]).task
     assert (paired.l1_weight, paired.adversarial_weight) == (100.0, 1.0)
     inpaint = config_of(*PLACE["folder"], preset=["folder", "inpaint"])

@@ -265,6 +265,7 @@ def runs(pairs, references, tmp_path_factory):
             output=place / output,
         )
 
+    train_named.place = place
     return train_named
 
 
@@ -293,6 +294,15 @@ def test_a_run_that_resumes_ends_with_the_same_bits(runs, cyclegan, name, choice
             whole.network(which, network).get_weights(), rest.network(which, network).get_weights(), strict=True
         )
         assert all((one == other).all() for one, other in arrays), (which, network)
+    states = []
+    for home in ("whole" if name == "cyclegan" else f"{name} whole", f"{name} rest" if falling else "rest"):
+        with np.load(max((runs.place / home).rglob("step-*.npz"))) as arrays:
+            states.append({key: arrays[key] for key in arrays.files if key != "facts.json"})
+    assert states[0].keys() == states[1].keys()
+    if name == "cyclegan":
+        assert {"memory/source", "memory/target"} <= states[0].keys()  # the pools
+    for key, value in states[0].items():  # optimizers and pools too
+        np.testing.assert_array_equal(states[1][key], value, err_msg=key)
 
 
 class Interrupted:

@@ -23,6 +23,7 @@ from ganlib.data.base import DataSource, IgnoredFiles, Listing
 from ganlib.data.file_set import FileSet
 from ganlib.data.locations import LOCAL_HEADER, FileLocation, Range, Unreadable, ZipMember
 from ganlib.data.names import shorten, to_printable
+from ganlib.schema import READ
 
 ZIP_MAGICS = (b"PK\3\4", b"PK\5\6")
 Packed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
@@ -51,7 +52,7 @@ class Archive(DataSource):
     """
 
     kind: Literal["archive"] = "archive"
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, json_schema_extra=READ)
     """Zip or tar file of the images."""
     test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the images held out for testing, if the archive has no test folder."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from ganlib import storage
 from ganlib.data.base import DataSource, Entry, Listing, Split, assign_splits
 from ganlib.data.locations import Pixels
+from ganlib.schema import READ
 
 with epy.lazy_imports():
     import numpy as np
@@ -49,9 +50,9 @@ class Arrays(DataSource):
     """
 
     kind: Literal["arrays"] = "arrays"
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, json_schema_extra=READ)
     """Folder of idx files, or an npz file, or an idx file of images."""
-    labels: str | None = None
+    labels: str | None = Field(default=None, json_schema_extra=READ)
     """Idx file of the labels, if `path` is an idx file."""
     test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the images held out for testing, if the files have no test split."""

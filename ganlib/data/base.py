@@ -122,26 +122,19 @@ class Listing:
 class DataSource(Config):
     """The base class of image sources. Subclasses add `kind` and their settings."""
 
-    @property
-    def locations(self) -> dict[str, str]:
-        """The paths and addresses that are read, by the name of their field."""
-        values = {name: getattr(self, name, None) for name in ("path", "labels", "target_path")}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def with_absolute_paths(self) -> Self:
-        """Returns the source with absolute paths; addresses are unchanged.
+    def pinned(self) -> Self:
+        """Returns the source with absolute paths.
 
         Raises:
             ValueError: A path does not exist.
         """
-        paths = {}
         for name, location in self.locations.items():
             if not storage.is_remote(location):
                 try:
-                    paths[name] = str(storage.fetch(location).resolve())
+                    storage.fetch(location)
                 except ValueError as error:
                     raise ValueError(f"data.source.{name}: {error}") from error
-        return self.model_copy(update=paths)
+        return super().pinned()
 
     @abstractmethod
     def listing(self) -> Listing:

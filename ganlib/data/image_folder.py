@@ -13,6 +13,7 @@ from ganlib.data.base import DataSource, IgnoredFiles, Listing
 from ganlib.data.file_set import FileSet
 from ganlib.data.locations import BucketObject, File
 from ganlib.data.names import is_hidden, shorten, to_printable
+from ganlib.schema import READ
 
 
 class ImageFolder(DataSource):
@@ -26,7 +27,7 @@ class ImageFolder(DataSource):
     """
 
     kind: Literal["image_folder"] = "image_folder"
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, json_schema_extra=READ)
     """Folder of the images, local or in a bucket (gs://)."""
     test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the images held out for testing, if there is no test folder."""

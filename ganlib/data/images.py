@@ -82,6 +82,12 @@ class Images:
             return sum(self.source.count(split) for split in self.splits)
         return sum(entry.split in self.splits for entry in self.source.entries)
 
+    def checksum(self, *, with_times: bool = False) -> str:
+        """Returns the SHA-256 of the list of images, see `Listing.checksum`; of prepared ones, that of the pixels."""
+        if isinstance(self.source, PreparedDataset):
+            return self.source.checksum
+        return self.source.checksum(with_times=with_times)
+
     @property
     def description(self) -> list[str]:
         """Lines that describe the images for the user."""

@@ -14,6 +14,7 @@ from ganlib.data.file_set import FileSet
 from ganlib.data.image_folder import folder_files
 from ganlib.data.pairing import Side, pair_listing, split_sides
 from ganlib.data.pairs import Half, Halves
+from ganlib.schema import READ
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -28,11 +29,11 @@ class PairedImages(DataSource):
     """
 
     kind: Literal["paired_images"] = "paired_images"
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, json_schema_extra=READ)
     """Folder or archive of the pairs, local or in a bucket (gs://)."""
     layout: Literal["side_by_side", "two_folders"] = "side_by_side"
     """Whether an image and its target are the halves of one picture, or files in two folders."""
-    target_path: str | None = Field(default=None, min_length=1)
+    target_path: str | None = Field(default=None, min_length=1, json_schema_extra=READ)
     """Folder or archive of the targets, if they are not below `path`. Only for the layout `two_folders`."""
     input: Half = "left"
     """Which half of a picture is the image; the other one is its target. Of two folders, A is left and B is right."""

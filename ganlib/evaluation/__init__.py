@@ -7,6 +7,7 @@ from ganlib.evaluation.evaluate import Evaluation, evaluate
 from ganlib.evaluation.extractors import FittedExtractor, FixedExtractor, Inception, Random, SqueezeNet
 from ganlib.evaluation.measure_reference import measure_reference
 from ganlib.evaluation.measures.frechet import frechet_distance
+from ganlib.evaluation.measures.paired import differences
 from ganlib.evaluation.measures.shortcuts import Shortcuts
 from ganlib.evaluation.reference import Reference
 from ganlib.evaluation.sample import Sample
@@ -29,6 +30,7 @@ __all__ = [
     "check_reference",
     "compare",
     "comparison",
+    "differences",
     "evaluate",
     "frechet_distance",
     "measure_reference",

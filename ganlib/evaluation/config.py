@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ganlib.evaluation.extractors import AnyExtractor, Classifier, Extractor, Inception, Random
-from ganlib.schema import Config
+from ganlib.schema import READ, Config
 
 ReferenceSplit = Literal["train", "test", "all"]
 
@@ -18,7 +18,7 @@ class EvaluationConfig(Config):
     extractor: AnyExtractor | None = None
     """Feature space: inception, classifier, squeezenet, random or rotation. Null means inception if inception_weights
     is set, classifier if the images have labels, and random otherwise."""
-    inception_weights: str | None = None
+    inception_weights: str | None = Field(default=None, json_schema_extra=READ)
     """File of the Inception network of 2015, which defines FID: path, `gs://` or `https://` address of
     classify_image_graph_def.pb, of the .tgz with it, or of pt_inception-2015-12-05-6726825d.pth. Null means
     https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz, which is

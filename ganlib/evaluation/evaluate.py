@@ -165,9 +165,10 @@ def evaluate(
     if len(names) > 1:
         scores = [score for name, part in parts.items() for score in rename_for_network(part.scores, name)]
     protocol = reference.protocol(count=first.count, generator=config.generator, averaged=True, seed=config.seed)
-    protocol |= {"class_samples": len(first.sample)}
+    protocol |= {"class_samples": len(first.sample), **model.task.protocol(dataset, names[0])}
     for name in names[1:]:
         other = reference.of(name).protocol(count=parts[name].count, generator="", averaged=True, seed=config.seed)
+        other |= model.task.protocol(dataset, name)
         different = {key: value for key, value in other.items() if key != "generator" and protocol[key] != value}
         protocol |= {f"{name}/{key}": value for key, value in different.items()}
     by_class = per_class(first.sample, reference, first.real.classes)

@@ -28,6 +28,7 @@ SHEET_COLUMNS = 3  # of each sheet; with all its rows, because each may show ano
 SHORTCUTS = "shortcuts/"
 PANELS = {
     "Distance to the real images": ("training/",),
+    "Mean absolute difference to the true images": ("truth/",),
     "Diversity of the samples relative to real images": ("diversity/",),
     "Share of samples that return their input, or paint the mean": (SHORTCUTS,),
     "Accuracy of the discriminator": ("discriminator/accuracy",),

@@ -152,8 +152,27 @@ class Task(Config):
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """Names of the shipped networks that are scored. The best state is the one with the lowest mean distance."""
+        """Names of the shipped networks that are scored."""
         return (GENERATOR,)
+
+    @property
+    def best_measure(self) -> str:
+        """What chooses the best state: `distance`, `l1`, or `l1_hole`, each the lower the better.
+
+        `distance` is the mean of the Frechet distances of the networks that are scored; `l1` and `l1_hole` are the
+        mean absolute differences to the true images.
+        """
+        return "distance"
+
+    def protocol(self, dataset: PreparedDataset, network: str | None = None) -> dict[str, Any]:
+        """Returns facts about the inputs of samples that must be equal before two scores are compared.
+
+        Args:
+            dataset: The prepared images.
+            network: Name of a shipped network; by default the first one that is scored.
+        """
+        del dataset, network
+        return {}
 
     @property
     def samples_from(self) -> Literal["seed", "images"]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+    from ganlib.data import PreparedDataset
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Inputs
 
@@ -63,6 +64,10 @@ class ImageToImageTask(Task, ABC):
         """Builds one discriminator."""
         del classes  # of no use here
         return {DISCRIMINATOR: architecture.discriminator(image_shape=image_shape, classes=0, dtype=dtype, seed=seed)}
+
+    def protocol(self, dataset: PreparedDataset, network: str | None = None) -> dict[str, Any]:
+        """Returns the checksum of the data whose test images are the inputs."""
+        return {"inputs_sha256": self.held_out(dataset, network).checksum}
 
     @property
     def samples_from(self) -> Literal["seed", "images"]:

@@ -40,6 +40,14 @@ class PairedTranslation(ImageToImageTask):
     """Weight of the mean absolute difference to the target, pixels in -1..1."""
     adversarial_weight: float = Field(default=1.0, ge=0.0)
     """Weight of the adversarial terms. With 0 there is no discriminator: the difference alone trains."""
+    best_by: Literal["distance", "l1"] | None = None
+    """What chooses the best generator: `distance` to real targets, or `l1`, the difference to the true ones. By default
+    `l1` without adversarial terms, and otherwise `distance`."""
+
+    @property
+    def best_measure(self) -> str:
+        """`distance` or `l1`."""
+        return self.best_by or ("distance" if self.adversarial_weight else "l1")
 
     def check_data(self, *, image_shape: ImageShape, classes: Sequence[str], paired: bool) -> None:
         """Refuses images without targets."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ganlib.data import PreparedDataset
     from ganlib.models.base import Architecture, ImageShape
     from ganlib.tasks.base import Batch, Inputs
     from ganlib.tasks.damage import Damage
@@ -61,6 +62,10 @@ class Restoration(ImageToImageTask):
     """Weight of feature matching (Wang et al. 2018, https://arxiv.org/abs/1711.11585): the mean squared difference of
     the discriminator's features, as in LaMa, of images without augmentation. There is none without a discriminator."""
 
+    best_by: Literal["distance", "l1"] | None = None
+    """What chooses the best generator: `distance` to real images, or `l1`, the difference to the true images, of holes
+    where there are any. By default `l1` without adversarial terms, and otherwise `distance`."""
+
     @model_validator(mode="after")
     def _check_damage_and_weights(self) -> Restoration:
         if self.damage.has_mask != self._test_damage.has_mask:
@@ -81,6 +86,16 @@ class Restoration(ImageToImageTask):
     def has_real_patches(self) -> bool:
         """Whether a discriminator sees repairs with a mask: pixels that are known count as real."""
         return self.damage.has_mask and self.adversarial_weight > 0.0
+
+    @property
+    def best_measure(self) -> str:
+        """`distance`, `l1`, or `l1_hole` for masks."""
+        chosen = self.best_by or ("distance" if self.adversarial_weight else "l1")
+        return "l1_hole" if chosen == "l1" and self.damage.has_mask else chosen
+
+    def protocol(self, dataset: PreparedDataset, network: str | None = None) -> dict[str, Any]:
+        """Returns the damage of the inputs, too."""
+        return {**super().protocol(dataset, network), "damage": self._test_damage.identity(dataset.image_shape)}
 
     @property
     def signature(self) -> str:

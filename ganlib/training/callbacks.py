@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from etils import epy
 
 from ganlib import pixels, streams
-from ganlib.evaluation import Shortcuts
+from ganlib.evaluation import Shortcuts, differences
 from ganlib.progress import Progress, number
 from ganlib.tasks import Sheet
 from ganlib.trained import SAMPLES_FOLDER
@@ -18,10 +18,10 @@ from ganlib.training.rows import NEAREST, SHORTCUTS, VARIANCE
 from ganlib.training.strategy import is_chief, sum_over_workers
 
 with epy.lazy_imports():
+    import numpy as np
     import tensorflow as tf
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ganlib.evaluation import Reference
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ganlib.training.trainer import Callback, Row
 
 SAMPLES_KEY = "samples"
+TRUTH = "truth/"
+TRUE_MEASURES = ("l1", "l1_hole")
 
 
 class MeasureScore:
@@ -40,10 +42,11 @@ class MeasureScore:
 
     Args:
         reference: What samples are compared with.
-        samplers: Draw from the averaged generators that are scored, by name. The score is their mean distance.
+        samplers: Draw from the averaged generators that are scored, by name.
         shortcuts: Look for networks that return their input or paint the mean, by the same names.
         checkpoints: Saves the state of the best score.
         strategy: Only the chief of its workers computes scores.
+        best_measure: What chooses the best, see `Task.best_measure`.
         every: Steps between two scores.
         count: Samples in a score.
         seed: Seed of the run; every score uses the same inputs.
@@ -57,29 +60,43 @@ class MeasureScore:
         checkpoints: Checkpoints,
         *,
         strategy: tf.distribute.Strategy,
+        best_measure: str,
         every: int,
         count: int,
         seed: int,
     ) -> None:
         self.every: int | None = every
+        self._best_measure = best_measure
         self._reference, self._samplers, self._checkpoints = reference, samplers, checkpoints
         self._shortcuts = shortcuts
         self._strategy, self._count, self._seed = strategy, count, streams.key("training score", seed)
 
     @property
     def measure(self) -> str:
-        """Name of the score in the history."""
+        """Name of the score in the history that chooses the best."""
+        return self._distance if self._best_measure == "distance" else f"{TRUTH}{self._best_measure}"
+
+    @property
+    def _distance(self) -> str:
+        """Name of the distance in the history."""
         several = len(self._samplers) > 1
         return f"training/mean_{self._reference.measure}" if several else f"training/{self._reference.measure}"
 
     def __call__(self, step: int, row: Row, state: TrainState) -> None:
-        """Adds distance and diversity to the row, of several networks the mean and the lowest, and all shortcuts."""
+        """Adds distance and diversity to the row, of several networks the mean and the lowest, and all shortcuts.
+
+        Where the true images are known, it also adds the mean difference to them.
+        """
         del step
         names, chief = list(self._samplers), is_chief(self._strategy)
-        width = 3 + len(Shortcuts.NAMES)
+        width = 3 + len(TRUE_MEASURES) + len(Shortcuts.NAMES)
         measured = [number for name in names for number in (self._measure(name) if chief else [0.0] * width)]
         numbers = sum_over_workers(self._strategy, measured)
-        distances, variances, nearest, *signs = (numbers[start::width] for start in range(width))
+        distances, variances, nearest, *others = (numbers[start::width] for start in range(width))
+        apart, signs = others[: len(TRUE_MEASURES)], others[len(TRUE_MEASURES) :]
+        for measure, values in zip(TRUE_MEASURES, apart, strict=True):
+            if not any(map(math.isnan, values)):
+                row[f"{TRUTH}{measure}"] = sum(values) / len(values)
         for sign, values in zip(Shortcuts.NAMES, signs, strict=True):
             for name, value in zip(names, values, strict=True):
                 if not math.isnan(value):
@@ -87,26 +104,31 @@ class MeasureScore:
         if len(names) > 1:
             measures = {name: self._reference.of(name).measure for name in names}
             row |= {f"training/{name}/{measures[name]}": one for name, one in zip(names, distances, strict=True)}
-        row[self.measure] = sum(distances) / len(distances)
+        row[self._distance] = sum(distances) / len(distances)
         row[VARIANCE], row[NEAREST] = min(variances), min(nearest)
         state.clock.scores += 1
         if state.update_best(row[self.measure]):
             self._checkpoints.save_best(state)
 
     def _measure(self, name: str) -> list[float]:
-        """Returns the distance, both measures of diversity, and the share of each shortcut, NaN without a meaning."""
+        """Returns distance, diversity twice, TRUE_MEASURES and shortcuts; NaN for those without a meaning."""
         sampler, reference = self._samplers[name], self._reference.of(name)
         count, signs = min(self._count, sampler.available or self._count), []
+        apart: dict[str, list[float]] = {measure: [] for measure in TRUE_MEASURES}
 
         def images() -> Iterator[NDArray[np.uint8]]:
             for samples in sampler.batches(count, seed=self._seed):
                 signs.append(self._shortcuts[name].signs(samples))
+                if samples.truths is not None:
+                    for measure, values in differences(samples.images, samples.truths, holes=samples.holes).items():
+                        apart[measure].extend(values[~np.isnan(values)])
                 yield samples.images
 
         features = reference.features(images())
         shares = Shortcuts.shares(signs)
         values = [shares.get(sign, math.nan) for sign in Shortcuts.NAMES]
-        return [reference.distance_of(features), *reference.diversity(features), *values]
+        truth = [sum(values) / len(values) if values else math.nan for values in apart.values()]
+        return [reference.distance_of(features), *reference.diversity(features), *truth, *values]
 
 
 class SaveSamples:

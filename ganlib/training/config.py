@@ -93,7 +93,8 @@ class TrainConfig(Config):
     steps: int = Field(default=2000, ge=1)
     """Total number of generator updates."""
     target_score: float | None = Field(default=None, gt=0.0)
-    """Early-stop score: training ends at this distance to the real images."""
+    """Early-stop score: training ends when the score that chooses the best generator is this or lower. That is the
+    distance to the real images, unless the task names another score."""
     max_minutes: float | None = Field(default=None, gt=0.0)
     """Minutes of training, across restarts, after which it ends. It is checked every `steps_per_loop` steps; a schedule
     of the learning rates ends at `steps` nevertheless, so it may not come to its end."""

@@ -90,7 +90,9 @@ class RunSettings:
             "class_shares": self.dataset.class_shares,
             "score_protocol": self.reference.protocol(
                 count=self.score_count, generator="current", averaged=True, seed=self.config.seed
-            ),
+            )
+            | self.task.protocol(self.dataset),
+            "best_measure": self.task.best_measure,
             "score_floor": self.reference.floor(self.score_count),
             "score_floor_count": self.reference.floor_count(self.score_count),
             **self.resolved,

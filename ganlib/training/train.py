@@ -93,9 +93,11 @@ def train(
     for image_shape in dict.fromkeys((dataset.image_shape, dataset.batch_shape)):
         task.check_data(image_shape=image_shape, classes=dataset.classes, paired=dataset.paired)
     config.check_channels(dataset.image_shape[2])
+    notes = task.notes(architecture, classes=len(dataset.classes))
     for name in task.scored:
-        for note in check_reference(reference.of(name), task.real(dataset, name)):
-            print(f"note: {note}", flush=True)
+        notes += check_reference(reference.of(name), task.real(dataset, name))
+    for note in notes:
+        print(f"note: {note}", flush=True)
     objective.check(judges_batches=architecture.judges_batches, has_real_patches=task.has_real_patches)
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
@@ -256,6 +258,7 @@ class _Run(RunSettings):
             shortcuts,
             checkpoints,
             strategy=self.strategy,
+            best_measure=self.task.best_measure,
             every=config.score_every,
             count=self.score_count,
             seed=config.seed,

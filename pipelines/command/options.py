@@ -84,10 +84,11 @@ def run_name(name: str | None, chosen: tuple[str, ...], files: tuple[Path, ...],
 
 
 def note_local_paths(config: Any) -> None:
-    """Says of each path of the images that it is one in the pods."""
+    """Says of each path that is read that it is one in the pods."""
     from ganlib import storage
 
-    for name, location in config.data.source.locations.items():
+    for name, location in config.locations.items():
         if not storage.is_remote(location):
-            note = f"data.source.{name} is a path in the pods; no local files are uploaded. Received: {name}={location}"
+            received = f"{name.rpartition('.')[2]}={location}"
+            note = f"{name} is a path in the pods; no local files are uploaded. Received: {received}"
             click.echo(f"note: {note}", err=True)

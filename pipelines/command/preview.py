@@ -19,7 +19,7 @@ def describe_images(config: Any) -> list[str]:
         Stop: The images cannot be used; a run would fail in the same way.
     """
     with stop_on_errors():
-        source = config.data.source.with_absolute_paths()
+        source = config.data.source.pinned()
     locations = list(source.locations.values())
     paths = [Path(location) for location in locations if "://" not in location]
     if not locations:  # the embedded digits

@@ -132,27 +132,22 @@ def _step_failed(failure: Path, *, log: Path | None = None) -> StepFailed:
 
 def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     """Fills in absolute paths, the checksum of the list of images, and a home for the run if it has none."""
-    source = config.data.source.with_absolute_paths()
-    listing = source.listing()
+    config = config.pinned()
+    listing = config.data.source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
-    for note in config.check_listing(listing):
-        print(f"note: {note}", flush=True)
+    config.check_listing(listing)  # without its notes: those are printed by the training, in the log of a pod, too
     fingerprint = listing.checksum(with_times=True)
-    data = config.data.model_copy(update={"source": source, "fingerprint": fingerprint})
+    data = config.data.model_copy(update={"fingerprint": fingerprint})
     training = config.training.model_copy(
         update={"run_name": name, "home": _absolute(config.training.home) or str(home)}
     )
-    weights = _absolute(config.evaluation.inception_weights)
-    evaluation = config.evaluation.model_copy(update={"inception_weights": weights})
     export = config.export.model_copy(update={"target": _absolute(config.export.target)})
-    return config.model_copy(update={"data": data, "training": training, "evaluation": evaluation, "export": export})
+    return config.model_copy(update={"data": data, "training": training, "export": export})
 
 
 def _absolute(location: str | None) -> str | None:
     """Returns a path as absolute path; addresses are unchanged. The path may not exist."""
-    if location is None or storage.is_remote(location):
-        return location
-    return str(Path(location).expanduser().resolve())
+    return None if location is None else storage.absolute(location)
 
 
 def _check_scratch() -> None:
@@ -181,8 +176,9 @@ def _check_target(target: str | None, root: Path) -> None:
 
 def _input_files(config: RunConfig) -> list[Path]:
     """Returns the local files and folders that the steps read."""
-    locations = [*config.data.source.locations.values(), config.evaluation.inception_weights]
-    return [Path(path) for path in locations if path is not None and not storage.is_remote(path)]
+    places = [place for place in config.locations.values() if not storage.is_remote(place)]
+    # Masks may be one split of a set: FOLDER#test.
+    return [Path(place if Path(place).exists() else place.rpartition("#")[0] or place) for place in places]
 
 
 def _tracking(root: Path) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epy
+from pydantic import Field
 
 from ganlib import storage
 from ganlib.environment import standard_keras
 from ganlib.evaluation.extractors.base import FittedExtractor, FixedExtractor
+from ganlib.schema import READ
 
 with epy.lazy_imports():
     import h5py
@@ -33,7 +35,7 @@ class SqueezeNet(FixedExtractor):
     """Mean of the last feature map of SqueezeNet 1.1: 512 features."""
 
     kind: Literal["squeezenet"] = "squeezenet"
-    weights: str | None = None
+    weights: str | None = Field(default=None, json_schema_extra=READ)
     """HDF5 file with the weights of the network without its top layer,
     squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5: a path, gs:// or https:// address."""
 

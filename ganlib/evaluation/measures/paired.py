@@ -106,6 +106,29 @@ class PairedMeasures:
         ]
 
 
+def differences(
+    samples: NDArray[np.uint8], truths: NDArray[np.uint8], *, holes: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Returns `l1` of each image, and `l1_hole` if there are holes; NaN for an image whose hole is empty.
+
+    Args:
+        samples: uint8 [N, H, W, C].
+        truths: The same shape.
+        holes: bool [N, H, W, 1], True where the input had no image.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check(samples, truths, holes=holes, inputs=None)
+    apart = np.abs(samples.astype(np.float64) - truths) / PEAK
+    values = {"l1": apart.mean(axis=(1, 2, 3))}
+    if holes is not None:
+        sizes = holes.sum(axis=(1, 2, 3)) * samples.shape[3]
+        sums = (apart * holes).sum(axis=(1, 2, 3))
+        values["l1_hole"] = np.divide(sums, sizes, out=np.full(len(samples), np.nan), where=sizes > 0)
+    return values
+
+
 class _Rows:
     """The measures of single images, and the share that the hole of each covers; NaN where there is none."""
 

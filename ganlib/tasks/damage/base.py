@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from etils import epy
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from ganlib import storage
 from ganlib.schema import Config
 
 with epy.lazy_imports():
@@ -62,6 +63,15 @@ class Damage(Config):
     def floor(self) -> str | None:
         """The score of the damaged image itself as text, if it is the same for all images; otherwise None."""
         return None
+
+    def identity(self, image_shape: ImageShape) -> str:
+        """Returns what must be equal before scores of two damages are compared, as text.
+
+        Args:
+            image_shape: Height, width and channels.
+        """
+        del image_shape
+        return storage.canonical_json(self.to_parameter())
 
     def check(self, image_shape: ImageShape) -> None:
         """Checks whether images of a shape can be damaged.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import hashlib
+from typing import TYPE_CHECKING, Literal, Self
 
 from etils import epy
 from pydantic import Field, model_validator
 
+from ganlib import storage
+from ganlib.data import Images
+from ganlib.schema import READ
 from ganlib.tasks.damage import strokes
 from ganlib.tasks.damage.base import Damage, Damaged
 
@@ -48,8 +52,10 @@ class Mask(Damage):
     """Holes: LaMa's `training`, `thin`, `medium` or `thick`, DeepFill's `strokes`, a `box`, or those of a `file`."""
     max_share: float | None = Field(default=None, ge=0.3, le=1.0)
     """Largest share of an image that is a hole. By default 0.5 for `thin`, `medium`, `thick`, as LaMa is tested."""
-    masks: str | None = Field(default=None, min_length=1)
+    masks: str | None = Field(default=None, min_length=1, json_schema_extra=READ)
     """Masks of your own for `file`, white where the hole is: a folder, an archive or an npz file."""
+    masks_fingerprint: str | None = None
+    """Checksum of the list of your own masks. A run fills it in, so that changed masks are noticed."""
 
     @model_validator(mode="after")
     def _check_masks(self) -> Mask:
@@ -60,6 +66,25 @@ class Mask(Damage):
             received = f"shape={self.shape}, max_share={self.max_share:g}"
             raise ValueError(f"max_share is of no use for masks of your own. Received: {received}")
         return self
+
+    def pinned(self) -> Self:
+        """Returns the settings with an absolute path and the checksum of the list of masks.
+
+        Raises:
+            ValueError: There are no masks.
+        """
+        if self.masks is None or storage.is_remote(self.masks):
+            return self
+        checksum = Images.at(self.masks).checksum(with_times=True)
+        return super().pinned().model_copy(update={"masks_fingerprint": checksum})
+
+    def identity(self, image_shape: ImageShape) -> str:
+        """Returns the settings, and of your own masks the checksum of their pixels instead of their place."""
+        if self.masks is None:
+            return super().identity(image_shape)
+        height, width, _ = image_shape
+        masks = own_masks.load(self.masks, height=height, width=width)
+        return storage.canonical_json({"kind": self.kind, "sha256": hashlib.sha256(masks.tobytes()).hexdigest()})
 
     def apply(self, images: tf.Tensor, keys: tf.Tensor) -> Damaged:
         """Cuts a hole into each image."""
