@@ -17,11 +17,11 @@ def export_model(
         scores: Output of evaluate_gan.
         export: Section `export` of the config.
         exported: SavedModel, Keras file and model card.
-        card: The model card.
+        card: The model card, with its pictures inside.
     """
     from pathlib import Path
 
-    from ganlib import steps, storage
+    from ganlib import steps
     from ganlib.evaluation import Evaluation
     from ganlib.export import ExportConfig
     from ganlib.export import export as export_generator
@@ -35,4 +35,4 @@ def export_model(
             Path(exported.path),
         )
         steps.add_metadata(exported, result.summary)
-        storage.publish(result.card, Path(card.path))
+        Path(card.path).write_text(result.page, encoding="utf-8")

@@ -1,7 +1,7 @@
 """Parses compiled pipelines as one version of KFP's backend does: `python tests/backends.py FOLDER FOLDER FILE...`.
 
 The folders hold `kfp-kubernetes` and `kfp-pipeline-spec` of that version, and nothing else; fields that these do not
-know are errors, as in the real backend, which is stricter about the pipeline and drops the other document in silence.
+know are errors, as in the real backend, which then refuses the run.
 """
 
 import json

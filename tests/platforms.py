@@ -20,8 +20,10 @@ checkpoints: gs://bucket/checkpoints
 mlflow_tracking_uri: http://mlflow.tracking:5000
 mlflow_experiment: digits
 spot: true
-node_selector: {pool: gan}
-tolerations: [{key: nvidia.com/gpu}, {key: dedicated, operator: Equal, value: gan, effect: NoSchedule}]
+node_selector: {train_gan: {pool: gan, disk: ssd}, others: {pool: small}}
+tolerations:
+  train_gan: [{key: nvidia.com/gpu}, {key: dedicated, operator: Equal, value: gan, effect: NoSchedule}]
+data_volume: images
 shared_memory: 4Gi
 scratch: 20Gi
 timeout_minutes: {train_gan: 600, others: 60}

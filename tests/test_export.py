@@ -20,6 +20,7 @@ from ganlib.data import DataConfig, PreparedDataset, prepare
 from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate, measure_reference
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.export import ExportConfig, export
+from ganlib.export.card import with_inline_pictures
 from ganlib.inference import Inputs
 from ganlib.models import Dcgan
 from ganlib.objectives import Hinge
@@ -169,6 +170,22 @@ def test_the_five_lines_of_the_model_card_work_by_themselves(exported):
     for part in ("data set `digits`", "16x16 grey", "| `fd_digits_classifier` |", "extractor_sha256", "samples.png"):
         assert part in card
     assert (exported.folder / "samples.png").exists()
+
+
+def test_the_card_of_a_page_has_its_pictures_inside(exported, tmp_path):
+    """Small ones pixel for pixel; a large one is made smaller, so that KFP's page shows all of the card."""
+    page = exported.page
+    assert "samples.png" not in page.partition("## Use")[0]
+    [content] = re.findall(r"^!\[samples\]\(data:image/png;base64,([^)]+)\)$", page, re.MULTILINE)
+    with (
+        Image.open(io.BytesIO(base64.b64decode(content))) as inside,
+        Image.open(exported.folder / "samples.png") as png,
+    ):
+        np.testing.assert_array_equal(np.asarray(inside.convert("RGB")), np.asarray(png.convert("RGB")))
+    assert page.replace(f"data:image/png;base64,{content}", "samples.png") == exported.card.read_text(encoding="utf-8")
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1200, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "samples.png")
+    assert len(with_inline_pictures(exported.card.read_text(encoding="utf-8"), tmp_path)) < 400_000
 
 
 def test_a_model_that_is_not_the_trained_one_is_not_shipped(trained, evaluation, copy, tmp_path):

@@ -188,9 +188,12 @@ def test_a_place_for_checkpoints_becomes_trainings_home(documents, tmp_path):
     )
     assert home(documents["kubernetes_2.16"][0]) == "/checkpoints/{job}"
     mounted = {name: pod.get("pvcMount") for name, pod in pods(documents, "kubernetes_2.16").items()}
-    [mount] = mounted.pop("exec-train-gan")
-    assert (mount["constant"], mount["mountPath"]) == ("checkpoints", "/checkpoints")
-    assert set(mounted.values()) == {None}
+    places = {
+        name: [(mount["constant"], mount["mountPath"]) for mount in mounts or ()] for name, mounts in mounted.items()
+    }
+    assert places.pop("exec-train-gan") == [("images", "/data"), ("checkpoints", "/checkpoints")]
+    assert places.pop("exec-export-model") == []  # it reads nothing of the user
+    assert set(map(tuple, places.values())) == {(("images", "/data"),)}
     [spec, *_] = compiled(tmp_path, "training.home=gs://bucket/mine")
     assert home(spec) == "gs://bucket/mine"
 
@@ -259,7 +262,17 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         (["shared_memory=0Gi"], "platform.shared_memory: expected an amount with a unit, such as 16Gi"),
         (["pod_labels={a b: c}"], "platform.pod_labels"),
         (["pod_labels={pipeline/runid: mine}"], "platform: KFP uses this label itself"),
-        (["node_selector={a: -b}"], "platform.node_selector.a: expected a label value of "),
+        (["node_selector={a: -b}"], "platform.node_selector.others.a: expected a label value of "),
+        (["node_selector={train: {a: b}}"], "platform.node_selector.train"),
+        (["data_path=/images"], "platform: data_path needs data_volume"),
+        (["data_volume=x", "data_path=images"], "platform: expected an absolute path for data_volume. Received: data"),
+        (["data_volume=x", "cache_volume=x"], "platform: expected another name, since volumes of a pod are named by"),
+        (["data_volume=x", "gcs_secret=x"], "platform: expected another name, since volumes of a pod are named by"),
+        (["data_volume=scratch"], "platform: expected another name, since volumes of a pod are named by their claims"),
+        (
+            ["data_volume=x", "checkpoints_volume=y", "checkpoints=/data/"],
+            "platform: expected different paths. Received: checkpoints=/data/, data_path=/data",
+        ),
         (["mlflow_secret=My_Secret"], "platform.mlflow_secret: expected a name of at most 63 lowercase letters"),
         *(
             ([f"mlflow_tracking_uri={address}"], "platform: expected an http:// or https:// address, ")
@@ -284,7 +297,10 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         (["run_as_non_root=false", "backend=2.16"], None),
         (["optional_secrets=true"], "platform: optional_secrets needs backend=2.15 or newer"),
         (["optional_secrets=true", "backend=2.15"], None),
-        (["tolerations=[{key: a, operator: Equal}]"], "platform.tolerations.0: expected key and value with operator="),
+        (
+            ["tolerations=[{key: a, operator: Equal}]"],
+            "platform.tolerations.others.0: expected key and value with operator=",
+        ),
         (["kind=vertex", "spot=true"], "platform.spot: unknown option"),
         (["kind=vertex", "gpus=1"], "platform: gpus need gpu_type, such as NVIDIA_L4"),
         (["kind=vertex", "checkpoints=/here"], "platform: expected gs://bucket/prefix. Received: checkpoints='/here'"),

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from fake_kfp_server import COOKIE, NAMESPACE, TOKEN, run_server
+from forward_proxy import LOGIN, run_proxy
 
 from ganlib.config import RunConfig
 from pipelines.command.main import main
@@ -392,6 +393,41 @@ def test_a_certificate_is_trusted_when_it_is_named(call, compiled, self_signed):
         assert line.startswith(f"error: HTTPS with {kfp.url} failed, expected --ca with the CA of its certificate: ")
         assert "certificate verify failed: self-signed certificate" in line
         assert call(*words, "--ca", str(self_signed)).exit_code == 0
+        assert len(kfp.runs) == 1
+
+
+def test_the_proxy_of_the_environment_is_used(call, compiled, self_signed, monkeypatch):
+    """Also with a login, and not for hosts in NO_PROXY; its password is in no message."""
+    with run_server(self_signed) as kfp, run_proxy() as proxy:
+        words = ["--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--pipeline", str(compiled)]
+        words += ["--ca", str(self_signed)]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{LOGIN}@{proxy.url}")
+        assert call(*words).exit_code == 0
+        assert set(proxy.targets) == {("CONNECT", kfp.url.removeprefix("https://"))}
+        asked = len(proxy.targets)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert call(*words).exit_code == 0
+        assert len(proxy.targets) == asked
+        monkeypatch.delenv("NO_PROXY")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:wrong-word@{proxy.url}")
+        refused = call(*words)
+        assert refused.exit_code == 1
+        [line] = refused.stderr.splitlines()
+        assert "407" in line
+        monkeypatch.setenv("HTTPS_PROXY", "http://me:wrong-word@proxy:port")
+        mistaken = call(*words)
+        assert mistaken.exit_code == 2
+        assert "in the environment variable for proxies. Received: 'proxy:port'" in mistaken.stderr
+        assert "wrong-word" not in refused.output + mistaken.output
+        assert len(kfp.runs) == 2
+
+
+def test_a_plain_address_goes_through_its_own_proxy(kfp, submit, compiled, monkeypatch):
+    with run_proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", "http://nobody:1")
+        monkeypatch.setenv("HTTP_PROXY", f"http://{LOGIN}@{proxy.url}")
+        assert submit("--pipeline", str(compiled)).exit_code == 0
+        assert [method for method, _ in proxy.targets] == ["GET", "POST", "POST"]
         assert len(kfp.runs) == 1
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,12 +13,18 @@ from etils import epy
 with epy.lazy_imports():
     import keras
     import numpy as np
+    from PIL import Image
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ganlib.evaluation import Evaluation
     from ganlib.export.config import ExportConfig
     from ganlib.tasks import Signature
     from ganlib.trained import TrainedModel, Which
+
+PICTURE = re.compile(r"!\[(?P<text>[^\]]*)\]\((?P<file>[\w.-]+)\)")
+MAX_INLINE = 200_000  # bytes of a picture; in base64 they take a third more
 
 
 def model_card(
@@ -72,6 +81,35 @@ def model_card(
         protocol="\n".join(protocol),
         settings="\n".join(settings),
     )
+
+
+def with_inline_pictures(card: str, folder: Path) -> str:
+    """Returns a card whose pictures are part of it, for pages that resolve no relative address, as KFP's.
+
+    That page shows the first 400,000 characters of a card, and in KFP 2.14 no inline pictures either. So large pictures
+    are made smaller.
+
+    Args:
+        card: The card.
+        folder: Where its pictures are.
+    """
+
+    def inline(match: re.Match[str]) -> str:
+        with Image.open(folder / match["file"]) as picture:
+            content = _shrink(picture.convert("RGB"))
+        return f"![{match['text']}](data:image/png;base64,{base64.b64encode(content).decode()})"
+
+    return PICTURE.sub(inline, card)
+
+
+def _shrink(picture: Image.Image) -> bytes:
+    """Returns a PNG file of the picture, which is halved until the file is small enough."""
+    while True:
+        file = io.BytesIO()
+        picture.save(file, format="PNG", optimize=True)
+        if file.tell() <= MAX_INLINE:
+            return file.getvalue()
+        picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.LANCZOS)
 
 
 def _inputs(function: Signature) -> str:

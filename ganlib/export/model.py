@@ -11,7 +11,7 @@ from etils import epy
 
 from ganlib import storage
 from ganlib.environment import escape_output, standard_keras
-from ganlib.export.card import model_card
+from ganlib.export.card import model_card, with_inline_pictures
 from ganlib.export.config import ExportConfig
 from ganlib.export.network import save_network, save_signatures, signatures
 from ganlib.export.parity import Shipped, fresh_process
@@ -60,6 +60,11 @@ class ExportedModel:
     def card(self) -> Path:
         """The model card."""
         return self.folder / "README.md"
+
+    @property
+    def page(self) -> str:
+        """The model card with its pictures inside."""
+        return with_inline_pictures(self.card.read_text(encoding="utf-8"), self.folder)
 
 
 @escape_output()

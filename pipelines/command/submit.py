@@ -36,7 +36,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("--namespace", str, "Namespace of the user, if KFP has several users."),
         ("--token", str, "Bearer token."),
         ("--token-file", Path, "File with the token, read again for each request."),
-        ("--cookies", str, "Cookies of a session, such as authservice_session=..."),
+        ("--cookies", str, "Cookies of a session, such as oauth2_proxy_kubeflow=..."),
         ("--ca", FILE, "File with CA certificates for the server."),
         ("--service-account", str, "Kubernetes service account of the pods."),
         ("--experiment", str, "Experiment in KFP; created if it does not exist."),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from urllib3.util import make_headers
 
 LOG_IN = "expected --token, --token-file or --cookies of a session"
 DASHBOARD = "/_"  # prefix of the path of pages inside Kubeflow's dashboard
@@ -80,6 +83,33 @@ class Access:
             raise ValueError(f"expected a file with a token. Received: {option}, which is empty")
         _check_header(token, option)
         return token
+
+    def proxy(self) -> tuple[str | None, dict[str, str] | None]:
+        """Returns the address of the proxy in the environment for this host, and headers that log in at it.
+
+        The variables are HTTPS_PROXY or HTTP_PROXY, ALL_PROXY, and NO_PROXY, in capitals or small letters.
+
+        Raises:
+            ValueError: The address of the proxy is not valid. The message shows no password.
+        """
+        address = self._address()
+        variables = getproxies()
+        proxy = variables.get(address.scheme) or variables.get("all")
+        if not proxy or proxy_bypass(address.netloc):
+            return None, None
+        try:
+            parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # not a valid port, or unbalanced brackets
+            valid = False
+        if not valid:
+            raise ValueError(
+                "expected an address such as http://proxy:3128 in the environment variable for proxies. "
+                f"Received: {proxy.rpartition('@')[2]!r}"
+            )
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        headers = make_headers(proxy_basic_auth=login) if parts.username else None
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", headers
 
     def _address(self) -> SplitResult:
         text = self.host.strip()

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, Field, model_validator
 
 from ganlib.config import RunConfig
 from ganlib.schema import Config, from_single, from_word
+from pipelines.kubeflow.fields import (
+    Cpu,
+    Key,
+    LabelKey,
+    LabelValue,
+    Memory,
+    ObjectName,
+    UserId,
+    as_text,
+    for_all_steps,
+    labels_for_all_steps,
+)
 
 Step = Literal["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
 Scope = Literal["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model", "others"]
@@ -20,50 +30,7 @@ BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 OPTIONAL_SECRETS_SINCE, SECURITY_CONTEXT_SINCE = "2.15", "2.16"
 RUN_LABEL = "pipeline/runid"  # KFP sets it on all pods of a run
 SPOT_RETRIES = 3
-
-
-def _as_text(value: object) -> object:
-    """Accepts a number as a quantity: `platform.cpu=4`."""
-    return format(value, "g") if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _for_all_steps(value: object) -> object:
-    """Accepts one value for all steps: `platform.cpu=4` becomes `{"others": 4}`."""
-    return value if isinstance(value, dict) else {"others": value}
-
-
-@dataclass(frozen=True)
-class _Pattern:
-    """Validates text with a pattern. The error message describes it in words; the JSON Schema has the pattern."""
-
-    pattern: str
-    description: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "pattern": f"^({self.pattern})$"}
-
-    def _check(self, value: str) -> str:
-        if not re.fullmatch(self.pattern, value):
-            raise ValueError(f"expected {self.description}")
-        return value
-
-
-NAME, PREFIX = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
-CPU, MEMORY = r"[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m", r"[1-9][0-9]*([EPTGM]i?|Ki)"
-Cpu = Annotated[str, BeforeValidator(_as_text), _Pattern(CPU, "a number of processors such as 4, 0.5 or 500m")]
-Memory = Annotated[str, BeforeValidator(_as_text), _Pattern(MEMORY, "an amount with a unit, such as 16Gi or 500Mi")]
-LabelKey = Annotated[str, _Pattern(f"{PREFIX}{NAME}", "a label key, such as team or example.com/team")]
-LabelValue = Annotated[
-    str, BeforeValidator(_as_text), _Pattern(f"({NAME})?", "a label value of letters, digits, - _ .")
-]
-# These names become names of volumes, which must not have dots.
-OBJECT = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-ObjectName = Annotated[str, _Pattern(OBJECT, "a name of at most 63 lowercase letters, digits and -")]
-Key = Annotated[str, _Pattern(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
-UserId = Annotated[int, Field(ge=0, lt=2**31)]
+SHARED_MEMORY, SCRATCH = EMPTY_VOLUMES = ("shared-memory", "scratch")  # names of volumes that are made for a pod
 
 
 class Toleration(Config):
@@ -97,9 +64,9 @@ class Platform(Config):
     """Type of GPU: the value of the node label gpu_label, such as nvidia-l4, or on Vertex, such as NVIDIA_L4."""
     gpu_steps: Annotated[tuple[Step, ...], BeforeValidator(from_single)] = ("train_gan",)
     """Steps that get GPUs. measure_reference and evaluate_gan are faster on GPUs, too."""
-    cpu: Annotated[dict[Scope, Cpu], BeforeValidator(_for_all_steps)] = Field(default={})
+    cpu: Annotated[dict[Scope, Cpu], BeforeValidator(for_all_steps)] = Field(default={})
     """Processors, such as 4 or 500m: one value for all steps, or one for each step, with others for the rest."""
-    memory: Annotated[dict[Scope, Memory], BeforeValidator(_for_all_steps)] = Field(default={})
+    memory: Annotated[dict[Scope, Memory], BeforeValidator(for_all_steps)] = Field(default={})
     """Memory, such as 16Gi: one value for all steps, or one for each step, with others for the rest."""
     retries: int | None = Field(default=None, ge=0, le=50)
     """Number of retries of a failed step; null means 3 on spot nodes and 0 elsewhere."""
@@ -152,23 +119,27 @@ class Kubernetes(Platform):
     """A Kubernetes cluster with Kubeflow Pipelines."""
 
     kind: Literal["kubernetes"] = "kubernetes"
-    backend: Annotated[Backend, BeforeValidator(_as_text)] = "2.14"
-    """Version of KFP on the cluster. A version that does not know a setting silently ignores all pod settings."""
+    backend: Annotated[Backend, BeforeValidator(as_text)] = "2.14"
+    """Version of KFP on the cluster. A server that does not know a setting of the pods refuses the run."""
     gpu_resource: LabelKey = "nvidia.com/gpu"
     """Resource name of the GPUs."""
     gpu_label: LabelKey = "cloud.google.com/gke-accelerator"
     """Node label for the type of GPU."""
     spot: bool = False
     """Whether pods run on GKE spot nodes, which can be removed at any time."""
-    node_selector: dict[LabelKey, LabelValue] = Field(default={})
-    """Labels that the nodes must have."""
-    tolerations: tuple[Toleration, ...] = ()
-    """Tolerations of the pods, a list of {key, operator, value, effect}."""
+    node_selector: Annotated[dict[Scope, dict[LabelKey, LabelValue]], BeforeValidator(labels_for_all_steps)] = Field(
+        default={}
+    )
+    """Labels that the nodes must have: for all steps, or for each step, with others for the rest. So a pool of GPUs can
+    be for train_gan alone."""
+    tolerations: Annotated[dict[Scope, tuple[Toleration, ...]], BeforeValidator(for_all_steps)] = Field(default={})
+    """Tolerations of the pods, a list of {key, operator, value, effect}: for all steps, or for each step, with others
+    for the rest."""
     shared_memory: Memory | None = None
     """Size of /dev/shm, which counts as memory; null means 64 MB. Several GPUs need some GB."""
     scratch: Memory | None = None
     """Size of a volume at /tmp, for clusters with read-only root file systems."""
-    timeout_minutes: Annotated[dict[Scope, Annotated[int, Field(ge=1)]], BeforeValidator(_for_all_steps)] = Field(
+    timeout_minutes: Annotated[dict[Scope, Annotated[int, Field(ge=1)]], BeforeValidator(for_all_steps)] = Field(
         default={}
     )
     """Timeout of each attempt of a step in minutes: one value for all steps, or one for each step, with others for
@@ -198,6 +169,12 @@ class Kubernetes(Platform):
     """Key of gcs_secret with the file."""
     checkpoints_volume: ObjectName | None = None
     """Persistent volume claim that train_gan mounts at the path checkpoints."""
+    data_volume: ObjectName | None = None
+    """Persistent volume claim with images, masks or weights, which all steps that read them mount at data_path. KFP
+    cannot mount it read-only; a claim with the access mode ReadOnlyMany is. Several pods at once, as with data.shards,
+    need such a claim or ReadWriteMany."""
+    data_path: str = "/data"
+    """Where data_volume is mounted in the pods; data.source.path is then below it."""
     cache_volume: ObjectName | None = None
     """Persistent volume claim for downloads of prepare_data and measure_reference, such as the weights of FID, so that
     all pods and runs share them."""
@@ -216,7 +193,7 @@ class Kubernetes(Platform):
             value = getattr(self, name)
             if value is not None and value is not False and self.is_older_than(since):
                 raise ValueError(
-                    f"{name} needs backend={since} or newer: an older one silently ignores all pod settings. "
+                    f"{name} needs backend={since} or newer: an older one refuses the run. "
                     f"Received: {name}={value}, backend={self.backend}"
                 )
         return self
@@ -239,6 +216,29 @@ class Kubernetes(Platform):
             if getattr(self, secret) is None and value != Kubernetes.model_fields[key].default:
                 text = value if isinstance(value, str) else f"[{', '.join(value)}]"
                 raise ValueError(f"{key} needs {secret}. Received: {secret}=null, {key}={text}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_volumes(self) -> Kubernetes:
+        """Refuses names that occur twice, because KFP names the volumes of a pod by their claims and Secrets."""
+        path, default = self.data_path, Kubernetes.model_fields["data_path"].default
+        if self.data_volume is None and path != default:
+            raise ValueError(f"data_path needs data_volume. Received: data_volume=null, data_path={path}")
+        if not re.fullmatch(r"(/[^/:]+)+", path):
+            raise ValueError(f"expected an absolute path for data_volume. Received: data_path={path}")
+        names: dict[str, str] = dict.fromkeys(EMPTY_VOLUMES, "a volume of every pod")
+        for field in ("checkpoints_volume", "data_volume", "cache_volume", "gcs_secret"):
+            name = getattr(self, field)
+            if name in names:
+                other = names[name]
+                raise ValueError(
+                    f"expected another name, since volumes of a pod are named by their claims and Secrets, and {other} "
+                    f"has this one. Received: {field}={name}"
+                )
+            if name is not None:
+                names[name] = field
+        if self.checkpoints_volume and self.data_volume and str(self.checkpoints).rstrip("/") == path:
+            raise ValueError(f"expected different paths. Received: checkpoints={self.checkpoints}, data_path={path}")
         return self
 
     @model_validator(mode="after")

@@ -9,12 +9,13 @@ from kfp import dsl, kubernetes
 
 from ganlib.storage import CACHE
 from ganlib.training.config import JOB_VARIABLE
-from pipelines.kubeflow.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, Kubernetes, Platform
+from pipelines.kubeflow.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, SCRATCH, SHARED_MEMORY, Kubernetes, Platform
 
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"
 CACHE_FOLDER = "/var/cache/gan-pipelines"
 STEPS_WITH_DOWNLOADS = ("prepare_data", "measure_reference")
+STEPS_WITHOUT_DATA = ("export_model",)  # all others may read images, masks or weights of the user
 SPOT = "cloud.google.com/gke-spot"
 # The default of KFP is an hour from the start of the first attempt. Steps that run longer would never be retried, and
 # later attempts would be ended then.
@@ -79,7 +80,7 @@ def _variables(platform: Platform) -> dict[str, str]:
 
 
 def _select_nodes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:
-    selector = dict(platform.node_selector)
+    selector = dict(_value_for(step, platform.node_selector) or {})
     if platform.gpu_type and _has_gpu(step, platform):
         selector[platform.gpu_label] = platform.gpu_type
     if platform.spot:
@@ -87,7 +88,7 @@ def _select_nodes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> No
         kubernetes.add_toleration(task, key=SPOT, operator="Equal", value="true", effect="NoSchedule")
     for key, value in sorted(selector.items()):
         kubernetes.add_node_selector(task, key, value)
-    for taint in platform.tolerations:
+    for taint in _value_for(step, platform.tolerations) or ():
         kubernetes.add_toleration(task, key=taint.key, operator=taint.operator, value=taint.value, effect=taint.effect)
 
 
@@ -95,13 +96,15 @@ def _mount_volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> N
     if platform.shared_memory:
         kubernetes.empty_dir_mount(
             task,
-            "shared-memory",
+            SHARED_MEMORY,
             mount_path="/dev/shm",  # noqa: S108  # a path in the pod
             medium="Memory",
             size_limit=platform.shared_memory,
         )
     if platform.scratch:
-        kubernetes.empty_dir_mount(task, "scratch", mount_path="/tmp", size_limit=platform.scratch)  # noqa: S108
+        kubernetes.empty_dir_mount(task, SCRATCH, mount_path="/tmp", size_limit=platform.scratch)  # noqa: S108
+    if step not in STEPS_WITHOUT_DATA and platform.data_volume:
+        kubernetes.mount_pvc(task, platform.data_volume, mount_path=platform.data_path)
     if step in STEPS_WITH_DOWNLOADS and platform.cache_volume:
         kubernetes.mount_pvc(task, platform.cache_volume, mount_path=CACHE_FOLDER)
         task.set_env_variable(CACHE, CACHE_FOLDER)
@@ -119,7 +122,7 @@ def _use_secrets(task: dsl.PipelineTask, platform: Kubernetes) -> None:
         keys = {key: key for key in platform.mlflow_secret_keys}
         kubernetes.use_secret_as_env(task, platform.mlflow_secret, keys, optional=platform.optional_secrets)
         if platform.is_older_than(OPTIONAL_SECRETS_SINCE):
-            # KFP writes this field even for the default, and older backends ignore the whole document because of it.
+            # KFP writes this field even for the default, and older servers refuse the run because of it.
             for reference in task.platform_config["kubernetes"]["secretAsEnv"]:
                 reference.pop("optional")
     if platform.image_pull_secrets:

@@ -1,0 +1,58 @@
+"""The types of the fields of the section `platform`: quantities, names and labels of Kubernetes, and values by step."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+
+def as_text(value: object) -> object:
+    """Accepts a number as a quantity: `platform.cpu=4`."""
+    return format(value, "g") if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def for_all_steps(value: object) -> object:
+    """Accepts one value for all steps: `platform.cpu=4` becomes `{"others": 4}`."""
+    return value if isinstance(value, dict) else {"others": value}
+
+
+def labels_for_all_steps(value: object) -> object:
+    """Accepts the labels of all steps: `{pool: gan}` becomes `{"others": {"pool": "gan"}}`."""
+    by_step = isinstance(value, dict) and all(isinstance(labels, dict) for labels in value.values())
+    return value if by_step else {"others": value}
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """Validates text with a pattern. The error message describes it in words; the JSON Schema has the pattern."""
+
+    pattern: str
+    description: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^({self.pattern})$"}
+
+    def _check(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(f"expected {self.description}")
+        return value
+
+
+NAME, PREFIX = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
+CPU, MEMORY = r"[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m", r"[1-9][0-9]*([EPTGM]i?|Ki)"
+Cpu = Annotated[str, BeforeValidator(as_text), _Pattern(CPU, "a number of processors such as 4, 0.5 or 500m")]
+Memory = Annotated[str, BeforeValidator(as_text), _Pattern(MEMORY, "an amount with a unit, such as 16Gi or 500Mi")]
+LabelKey = Annotated[str, _Pattern(f"{PREFIX}{NAME}", "a label key, such as team or example.com/team")]
+LabelValue = Annotated[str, BeforeValidator(as_text), _Pattern(f"({NAME})?", "a label value of letters, digits, - _ .")]
+# These names become names of volumes, which must not have dots.
+OBJECT = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+ObjectName = Annotated[str, _Pattern(OBJECT, "a name of at most 63 lowercase letters, digits and -")]
+Key = Annotated[str, _Pattern(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
+UserId = Annotated[int, Field(ge=0, lt=2**31)]
