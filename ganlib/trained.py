@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Which = Literal["best", "last"]
 BEST_AND_LAST: tuple[Which, ...] = get_args(Which)
+PLACES = (".masks", ".masks_fingerprint")  # names of settings that end so are places of further images
 SAMPLES_FOLDER = "samples"  # of sheets
 INPUT, OUTPUT = "input/", "output"  # names in the file of a witness
 
@@ -136,14 +137,16 @@ class TrainedModel:
     @property
     def summary(self) -> dict[str, Any]:
         """Metadata of a KFP artifact of this model."""
-        names = ("dataset", "precision", "replicas", "best_step", "best_score", "last_step", "rollbacks", "stopped")
-        known = {name: self.facts[name] for name in names if self.facts[name] is not None}
+        names = ["dataset", "precision", "replicas", "best_step", "best_score", "best_measure", "last_step"]
+        names += ["rollbacks", "stopped"]
+        known = {name: self.facts[name] for name in names if self.facts.get(name) is not None}
         return {**known, "mlflow_run_id": tracking.run_id(self.folder) or "", "image_shape": self.facts["image_shape"]}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The run's settings by dotted name."""
-        return tracking.flatten(self.facts["config"])
+        """The run's settings by dotted name, without places on the machine of the training."""
+        settings = tracking.flatten(self.facts["config"])
+        return {name: value for name, value in settings.items() if not name.endswith(PLACES)}
 
     @property
     def history(self) -> list[dict[str, Any]]:

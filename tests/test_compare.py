@@ -52,7 +52,7 @@ def test_scores_of_one_protocol_are_compared(tmp_path):
     [
         ({"extractor_sha256": "abd"}, "extractor_sha256='abc' and 'abd'"),
         ({"generated_count": 50, "generator": "last"}, "generated_count=60 and 50; generator='best' and"),
-        ({"truncation": 0.7}, "truncation=None and 0.7"),
+        ({"truncation": 0.7}, "truncation=not recorded and 0.7"),
     ],
     ids=["space", "counts", "further"],
 )

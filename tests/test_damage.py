@@ -515,3 +515,26 @@ def test_masks_are_read_once_for_each_size(tmp_path, capsys):
         own_masks.load(folder, height=16, width=12)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"damage: 1 masks from {folder}", f"damage: 1 masks from {folder}, resized to 12x16"]
+
+
+def test_equal_damages_have_one_identity_and_others_have_others(tmp_path):
+    """Wherever masks of one's own are, and whether a default is written or not."""
+    shape = (16, 16, 1)
+    for number, side in enumerate((4, 6, 4)):
+        (tmp_path / str(number)).mkdir()
+        pixels = np.zeros((16, 16), np.uint8)
+        pixels[:side] = 255
+        Image.fromarray(pixels).save(tmp_path / str(number) / "mask.png")
+    own = [Mask(shape="file", masks=str(tmp_path / str(number))).identity(shape) for number in range(3)]
+    assert own[0] == own[2] != own[1]
+    assert str(tmp_path) not in own[0]
+    assert Mask(shape="thin").identity(shape) == Mask(shape="thin", max_share=0.5).identity(shape)
+    damages = [
+        Mask(),
+        Mask(shape="thin"),
+        Mask(shape="thin", max_share=0.4),
+        Noise(sigma=25.0),
+        Noise(sigma=50.0),
+        Jpeg(),
+    ]
+    assert len({one.identity(shape) for one in damages} | set(own)) == len(damages) + 2

@@ -30,6 +30,7 @@ TINY = [
     "evaluation.samples=60",
     "evaluation.extractor=random",
 ]
+MASKS = "task.damage={kind: mask, shape: file, masks: masks, max_share: null}"
 GAN_PIPELINES = str(Path(sys.executable).with_name("gan-pipelines"))
 # What `apply` does not need, whatever else this project needs. (Keras imports pandas and scikit-learn where they are.)
 HEAVY = {"kfp", "mlflow", "google.cloud", "torch"}
@@ -73,8 +74,7 @@ def inpainted(tmp_path_factory):
     """Digits, repaired with masks of one's own in a folder beside the user, as a relative path."""
     place = tmp_path_factory.mktemp("inpainted")
     write_masks(place / "masks")
-    damage = "task.damage={kind: mask, shape: file, masks: masks, max_share: null}"
-    return place, run(place, "digits-inpaint", damage)
+    return place, run(place, "digits-inpaint", MASKS)
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +83,14 @@ def translated(tmp_path_factory):
     return place, run(place, "digits-translate", "model.blocks=1")
 
 
-def output(place, said, step):
-    """Returns the folder that a step left, from what the run says or below its folder."""
-    [found] = (place / "runs" / "tiny" / "steps").glob(f"**/{step}")
-    return found
+def output(place, step):
+    """Returns the folder that a step of the first run left."""
+    return min((place / "runs" / "tiny" / "steps").glob(f"**/{step}"))
 
 
 def test_a_repairing_run_scores_holes_and_names_the_damage_in_the_protocol(inpainted):
-    place, said = inpainted
-    evaluation = Evaluation.open(output(place, said, "scores"))
+    place, _ = inpainted
+    evaluation = Evaluation.open(output(place, "scores"))
     scores = {score.name: score for score in evaluation.scores}
     assert {"l1_hole", "psnr_hole", "ssim_hole"} <= scores.keys()
     assert scores["l1_hole"].baseline > scores["l1"].baseline > 0  # what doing nothing scores
@@ -107,10 +106,21 @@ def test_a_repairing_run_scores_holes_and_names_the_damage_in_the_protocol(inpai
     assert "doing nothing" in page
 
 
+def test_a_run_whose_masks_have_changed_asks_for_another_name(inpainted):
+    """And one whose masks were only touched goes on from its checkpoints, since their pixels count."""
+    place, _ = inpainted
+    os.utime(place / "masks" / "1.png", (2, 2))
+    again = run(place, "digits-inpaint", MASKS)
+    assert "train: resumes from step 4" in again["text"]
+    Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(place / "masks" / "1.png")
+    with pytest.raises(AssertionError, match=r"the masks changed since this run began\. Take another run name\. Rec"):
+        run(place, "digits-inpaint", MASKS)
+
+
 def test_scores_of_another_damage_are_not_compared(inpainted):
-    place, said = inpainted
-    mine = Evaluation.open(output(place, said, "scores"))
-    other = Evaluation.open(output(place, said, "scores"))
+    place, _ = inpainted
+    mine = Evaluation.open(output(place, "scores"))
+    other = Evaluation.open(output(place, "scores"))
     other.protocol["damage"] = other.protocol["damage"].replace("mask", "noise")
     with pytest.raises(ValueError, match=r"expected scores of one protocol. Received: damage='.*mask.* and '.*noise"):
         compare(mine, other)
@@ -120,9 +130,9 @@ def test_own_masks_of_a_run_are_found_mounted_and_watched(inpainted, monkeypatch
     """Whatever names what is read has an absolute path for the steps; what changed is noticed."""
     place, _ = inpainted
     monkeypatch.chdir(place)
-    damage = "task.damage={kind: mask, shape: file, masks: masks, max_share: null}"
+    (place / "w.h5").touch()
     config = resolve(
-        chosen=["digits-inpaint"], assignments=[damage, "evaluation.extractor={kind: squeezenet, weights: w.h5}"]
+        chosen=["digits-inpaint"], assignments=[MASKS, "evaluation.extractor={kind: squeezenet, weights: w.h5}"]
     )
     first = runner._complete_config(config, name="a", home=place)
     assert first.locations == {
@@ -131,6 +141,12 @@ def test_own_masks_of_a_run_are_found_mounted_and_watched(inpainted, monkeypatch
     }
     assert runner._input_files(first) == [place / "masks", place / "w.h5"]
     assert first.task.damage.masks_fingerprint
+    both = "task.test_damage={kind: mask, shape: file, masks: masks#test}"
+    config_of_both = resolve(chosen=["digits-inpaint"], assignments=[MASKS, both])
+    assert runner._input_files(config_of_both) == [Path("masks")]  # once, as Docker wants it
+    missing = resolve(chosen=["digits-inpaint"], assignments=[MASKS.replace("masks: masks", "masks: nowhere")])
+    with pytest.raises(ValueError, match=r"^task\.damage\.masks: no such file or folder. Received: masks='nowhere'$"):
+        runner._complete_config(missing, name="a", home=place)
     assert runner._complete_config(config, name="a", home=place).task == first.task
     os.utime(place / "masks" / "0.png", (1, 1))
     assert runner._complete_config(config, name="a", home=place).task.damage.masks_fingerprint not in (
@@ -139,8 +155,8 @@ def test_own_masks_of_a_run_are_found_mounted_and_watched(inpainted, monkeypatch
     )
 
 
-def apply(place, said, *words):
-    model = output(place, said, "exported")
+def apply(place, *words):
+    model = output(place, "exported")
     command = [sys.executable, "-c", APPLY, "apply", str(model), *map(str, words)]
     done = subprocess.run(command, cwd=place, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -151,7 +167,7 @@ def apply(place, said, *words):
 
 def test_the_model_of_a_run_repairs_pictures_of_any_size_by_tiles(inpainted, tmp_path):
     """Known pixels are those of the picture, and what is repaired does not show where tiles meet."""
-    place, said = inpainted
+    place, _ = inpainted
     picture = (np.add.outer(np.arange(300), np.arange(420)) * 255 // 718).astype(np.uint8)
     mask = np.zeros_like(picture)
     mask[40:60, 30:400] = mask[100:280, 200:212] = 255
@@ -161,7 +177,7 @@ def test_the_model_of_a_run_repairs_pictures_of_any_size_by_tiles(inpainted, tmp
     results = {}
     for tile in (96, 512):
         out = tmp_path / f"out-{tile}"
-        lines = apply(place, said, tmp_path / "pictures", "-o", out, "--masks", tmp_path / "holes", "--tile", tile)
+        lines = apply(place, tmp_path / "pictures", "-o", out, "--masks", tmp_path / "holes", "--tile", tile)
         assert any("1/1 pictures" in line for line in lines)  # progress
         with Image.open(out / "ramp.png") as made:
             results[tile] = np.asarray(made)
@@ -170,15 +186,15 @@ def test_the_model_of_a_run_repairs_pictures_of_any_size_by_tiles(inpainted, tmp
 
 
 def test_a_translating_run_says_how_often_it_shows_each_domain_and_its_model_translates(translated, tmp_path):
-    place, said = translated
+    place, _ = translated
     log = (place / "runs" / "tiny" / "log.txt").read_text(encoding="utf-8")
     assert re.search(r"^ *train: 4 steps go through .+ 0\.\d times, .+ 0\.\d times$", log, re.MULTILINE)
-    evaluation = Evaluation.open(output(place, said, "scores"))
+    evaluation = Evaluation.open(output(place, "scores"))
     assert {"inputs_sha256", "backward/inputs_sha256"} <= evaluation.protocol.keys()
     assert evaluation.protocol["inputs_sha256"] != evaluation.protocol["backward/inputs_sha256"]
     page = evaluation.report.read_text(encoding="utf-8")
     assert "the best by" in page
     Image.fromarray(np.full((40, 24), 200, np.uint8)).save(tmp_path / "x.png")
-    apply(place, said, tmp_path / "x.png", "-o", tmp_path / "y.png")
+    apply(place, tmp_path / "x.png", "-o", tmp_path / "y.png")
     with Image.open(tmp_path / "y.png") as picture:
         assert picture.size == (24, 40)

@@ -341,6 +341,33 @@ def test_the_task_names_the_score_that_chooses_the_best_generator(digits, refere
     assert last["truth/l1_hole" if task.damage.has_mask else "truth/l1"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_residual_is_added_to_the_image_and_the_sum_is_cut_off_where_it_is_shipped(colours, tmp_path):
+    task = Restoration(damage="jpeg", residual=True)
+    for architecture in (
+        UNET,
+        ResnetTranslator(width=4, blocks=1, **SMALL),
+        Fourier(width=4, halvings=2, blocks=1, **SMALL),
+    ):
+        first = state_of(colours, task, architecture)[2].trained.networks.generators["generator"]
+        given = np.random.default_rng(1).uniform(-1.0, 1.0, (2, 16, 24, 3)).astype(np.float32)
+        np.testing.assert_array_equal(first({"image": given}), given)  # it begins as one that changes nothing
+    state = run(colours, task, steps=2)
+    assert state.recent.means()["gradient/generator"] > 0
+    network = state.trained.averaged["generator"]
+    assert state.trained.networks.generators["generator"].count_params() == network.count_params()
+    [inner] = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    images = np.random.default_rng(0).uniform(-1.0, 1.0, (3, 16, 24, 3)).astype(np.float32)
+    images[0] = np.where(images[0] > 0, 1.0, -1.0)
+    expected = images + inner({"image": images}).numpy()
+    np.testing.assert_allclose(network({"image": images}), expected, atol=1e-6)
+    assert np.abs(expected).max() > 1.0
+    shipped = task.shipped({"generator": network})
+    np.testing.assert_allclose(shipped["generator"]({"image": images}), np.clip(expected, -1.0, 1.0), atol=1e-6)
+    save_network(shipped["generator"], tmp_path / "generator.keras", classes=0)
+    code = "import keras, sys; keras.models.load_model(sys.argv[1]); assert 'ganlib' not in sys.modules"
+    subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "generator.keras")], check=True)
+
+
 # --- networks and precision
 
 
@@ -474,6 +501,10 @@ def test_known_pixels_of_samples_are_those_of_the_image(colours, shape):
             "expected a mask in both damage and test_damage, or in neither. Received: damage=mask, test_damage=noise",
         ),
         ({"damage": "grey", "test_damage": "mask"}, "Received: damage=grey, test_damage=mask"),
+        (
+            {"residual": True},
+            "residual is of no use with damage=mask: holes have nothing to add to. Received: residual",
+        ),
         ({"damage": "jpeg", "hole_l1_weight": 1}, "hole_l1_weight is of no use without damage=mask"),
         ({"adversarial_weight": 0}, "expected hole_l1_weight above 0, since nothing else trains repairs"),
         ({"damage": "noise", "adversarial_weight": 0, "l1_weight": 0}, "expected l1_weight above 0"),

@@ -398,6 +398,18 @@ def test_both_directions_are_scored_beside_what_doing_nothing_scores(cyclegan, p
             assert np.abs(made.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "measure"), [({}, "distance"), ({"adversarial_weight": 0.0}, "l1"), ({"best_by": "l1"}, "l1")]
+)
+def test_pairs_name_the_score_that_chooses_the_best(pairs, references, tmp_path, changes, measure):
+    task = PairedTranslation(**changes)
+    config = settings(steps=4, score_every=2)
+    model = train(pairs, references["paired"], config=config, output=tmp_path / "x", **{**PIX2PIX, "task": task})
+    name = "training/fd_random" if measure == "distance" else "truth/l1"
+    assert model.facts["best_score"] == min(row[name] for row in model.history if name in row)
+    assert model.summary["best_measure"] == measure
+
+
 def test_networks_train_on_crops_and_are_scored_on_whole_images(tmp_path):
     """With jitter, mirrored images and oblong sizes."""
     source = {"kind": "digits", "target": "striped_negative"}

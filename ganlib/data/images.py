@@ -83,7 +83,10 @@ class Images:
         return sum(entry.split in self.splits for entry in self.source.entries)
 
     def checksum(self, *, with_times: bool = False) -> str:
-        """Returns the SHA-256 of the list of images, see `Listing.checksum`; of prepared ones, that of the pixels."""
+        """Returns the SHA-256 of the list of images, see `Listing.checksum`; of prepared ones, that of the pixels.
+
+        Images of a split that is not used count, too.
+        """
         if isinstance(self.source, PreparedDataset):
             return self.source.checksum
         return self.source.checksum(with_times=with_times)

@@ -27,12 +27,17 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, tuple[Score, Sco
 def _check_same_protocol(first: Evaluation, second: Evaluation) -> None:
     names = dict.fromkeys([*first.protocol, *second.protocol])
     differences = [
-        f"{name}={first.protocol.get(name)!r} and {second.protocol.get(name)!r}"
+        f"{name}={_recorded(first, name)} and {_recorded(second, name)}"
         for name in names
         if name not in MAY_DIFFER and first.protocol.get(name) != second.protocol.get(name)
     ]
     if differences:
         raise ValueError(f"expected scores of one protocol. Received: {'; '.join(differences)}")
+
+
+def _recorded(evaluation: Evaluation, name: str) -> str:
+    """Returns a fact of the protocol, which an older version may not have recorded: measure those scores again."""
+    return repr(evaluation.protocol[name]) if name in evaluation.protocol else "not recorded"
 
 
 def comparison(names: Sequence[str], evaluations: Sequence[Evaluation]) -> str:

@@ -58,7 +58,8 @@ def check_model(
     ]
     expected = {"measure": reference.measure, "extractor_sha256": reference.extractor.sha256}
     expected["dataset_sha256"] = reference.facts["dataset_sha256"]
-    if any(protocol[name] != value for name, value in expected.items()):
+    by_distance = model.facts.get("best_measure", "distance") == "distance"  # older models have no other
+    if by_distance and any(protocol[name] != value for name, value in expected.items()):
         other = f"{protocol['measure']} of {protocol['dataset']}"
         notes.append(f"The best generator was chosen with another reference, {other}.")
     return notes

@@ -164,6 +164,15 @@ class Task(Config):
         """
         return "distance"
 
+    def origin(self, dataset: PreparedDataset) -> dict[str, Any]:
+        """Returns facts beside the settings that identify a run, such as the checksum of further images.
+
+        Args:
+            dataset: The prepared images.
+        """
+        del dataset
+        return {}
+
     def protocol(self, dataset: PreparedDataset, network: str | None = None) -> dict[str, Any]:
         """Returns facts about the inputs of samples that must be equal before two scores are compared.
 

@@ -36,7 +36,8 @@ class ContrastiveTranslation(DomainTranslation):
     the one should be closer to the same place of the other than to its other places. With batch norm translations, too,
     enter the generator's statistics, so a `unet` should have `norm: instance`.
 
-    FastCUT, which needs less time and memory, has `nce_weight: 10`, `identity_nce_weight: 0` and
+    The weights are those of CUT where the adversarial term is not halved. `least_squares` is, so the preset `cut` has
+    0.5. FastCUT, which needs less time and memory, has ten times the `nce_weight`, `identity_nce_weight: 0` and
     `flip_equivariance: true`.
     """
 

@@ -62,6 +62,10 @@ class Restoration(ImageToImageTask):
     """Weight of feature matching (Wang et al. 2018, https://arxiv.org/abs/1711.11585): the mean squared difference of
     the discriminator's features, as in LaMa, of images without augmentation. There is none without a discriminator."""
 
+    residual: bool = False
+    """Whether the network computes what must be added to the damaged image, as in DnCNN (Zhang et al. 2017,
+    https://arxiv.org/abs/1608.03981), instead of the whole image. It then begins as a network that changes
+    nothing, which helps where most of the image is right, as with `downscale` and `jpeg`. Not for masks."""
     best_by: Literal["distance", "l1"] | None = None
     """What chooses the best generator: `distance` to real images, or `l1`, the difference to the true images, of holes
     where there are any. By default `l1` without adversarial terms, and otherwise `distance`."""
@@ -76,6 +80,10 @@ class Restoration(ImageToImageTask):
         if self.hole_l1_weight and not self.damage.has_mask:
             received = f"damage={self.damage.kind}, hole_l1_weight={self.hole_l1_weight:g}"
             raise ValueError(f"hole_l1_weight is of no use without damage=mask. Received: {received}")
+        if self.residual and self.damage.has_mask:
+            raise ValueError(
+                "residual is of no use with damage=mask: holes have nothing to add to. Received: residual=True"
+            )
         name = "hole_l1_weight" if self.damage.has_mask else "l1_weight"
         if not self.adversarial_weight and not getattr(self, name):
             received = f"adversarial_weight=0, {name}=0"
@@ -92,6 +100,13 @@ class Restoration(ImageToImageTask):
         """`distance`, `l1`, or `l1_hole` for masks."""
         chosen = self.best_by or ("distance" if self.adversarial_weight else "l1")
         return "l1_hole" if chosen == "l1" and self.damage.has_mask else chosen
+
+    def origin(self, dataset: PreparedDataset) -> dict[str, Any]:
+        """Returns the checksums of masks of your own."""
+        shape = dataset.image_shape
+        damages = {"masks": self.damage, "test masks": self._test_damage}
+        own = {name: one for name, one in damages.items() if isinstance(one, Mask) and one.masks is not None}
+        return {name: one.identity(shape) for name, one in own.items()}
 
     def protocol(self, dataset: PreparedDataset, network: str | None = None) -> dict[str, Any]:
         """Returns the damage of the inputs, too."""
@@ -117,7 +132,8 @@ class Restoration(ImageToImageTask):
     ) -> dict[str, keras.Model]:
         """Builds the one generator. Where there is a mask, it takes `mask` beside `image`."""
         if not self.damage.has_mask:
-            return super().generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
+            built = super().generators(architecture, image_shape=image_shape, classes=classes, dtype=dtype, seed=seed)
+            return {name: _with_input_added(network) for name, network in built.items()} if self.residual else built
         height, width, channels = image_shape
         build = self.family(architecture).generator
         network = build(image_shape=(height, width, channels + 1), channels=channels, dtype=dtype, seed=seed)
@@ -176,8 +192,10 @@ class Restoration(ImageToImageTask):
         return terms
 
     def shipped(self, generators: dict[str, keras.Model]) -> dict[str, keras.Model]:
-        """Returns the generator. With a mask, it leaves known pixels as they are."""
+        """Returns the generator. With a mask, it leaves known pixels as they are; a sum is cut off to -1..1."""
         network = generators[GENERATOR]
+        if self.residual:
+            return {GENERATOR: keras.Model(network.input, keras.ops.clip(network.output, -1.0, 1.0), name="generator")}
         if not self.damage.has_mask:
             return {GENERATOR: network}
         image, mask = network.input[IMAGE], network.input[MASK]
@@ -220,6 +238,19 @@ def _graph(damage: Damage) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, 
         return damaged.images, damaged.mask
 
     return tf.function(apply, autograph=False)
+
+
+def _with_input_added(network: keras.Model) -> keras.Model:
+    """Returns a network whose output is added to its input. It begins as one that changes nothing.
+
+    With the first weights of other networks it would begin far from the image, and end with adding nothing at all: on
+    the way there its activations die.
+    """
+    last = [layer for layer in network.layers if getattr(layer, "kernel", None) is not None][-1]
+    last.kernel.assign(keras.ops.zeros_like(last.kernel))
+    image = keras.Input(network.input[IMAGE].shape[1:], name=IMAGE, dtype="float32")
+    restored = keras.layers.Add(dtype="float32")([image, network({IMAGE: image})])
+    return keras.Model({IMAGE: image}, restored, name="generator")
 
 
 def _feature_difference(discriminator: keras.Model, images: tf.Tensor, repaired: tf.Tensor) -> tf.Tensor:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ganlib import storage, tracking
+from ganlib.trained import PLACES
 from ganlib.training.checkpoints import has_checkpoints
 
 FREE = {
@@ -27,6 +28,7 @@ FREE = {
     )
 }
 HEALTH = "training.health."
+CHANGED = {"dataset": "images", "masks": "masks", "test masks": "masks"}
 SETTINGS = "settings.json"
 CHECKPOINTS = "checkpoints"
 LOCK_SECONDS = 60.0  # a killed command may leave its training step alive until that prints its next line
@@ -120,7 +122,11 @@ def identifying_settings(settings: dict[str, Any], *, steps_are_free: bool) -> d
         steps_are_free: Whether the number of steps may change. It may not where the rate falls towards the end.
     """
     free = FREE | ({"training.steps"} if steps_are_free else set())
-    return {name: value for name, value in settings.items() if name not in free and not name.startswith(HEALTH)}
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in free and not name.startswith(HEALTH) and not name.endswith(PLACES)
+    }
 
 
 def write_settings(home: Path, present: dict[str, Any]) -> None:
@@ -147,10 +153,11 @@ def check_owner(home: Path, present: dict[str, Any]) -> None:
         print("train: the run before had other settings and left no checkpoint; this one replaces it", flush=True)
         tracking.forget(home)
         return
-    if "dataset" in differing:
-        raise ValueError(
-            f"the images changed since this run began. Take another run name. Received: home={str(home)!r}"
-        )
+    for name, what in CHANGED.items():
+        if name in differing:
+            raise ValueError(
+                f"the {what} changed since this run began. Take another run name. Received: home={str(home)!r}"
+            )
     name = differing[0]
     raise ValueError(
         f"{home} holds a run with other settings: {name} was {before.get(name)!r}. Take another run name, or "

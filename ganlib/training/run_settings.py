@@ -12,6 +12,7 @@ from etils import epy
 from ganlib import __version__
 from ganlib.models import ImageToImage
 from ganlib.tracking import flatten
+from ganlib.trained import PLACES
 from ganlib.training.config import TrainConfig
 from ganlib.training.strategy import resolve_compilation, resolve_precision
 
@@ -63,7 +64,10 @@ class RunSettings:
         checksums = {"dataset": self.dataset.checksum, "reference": self.reference.extractor.sha256}
         checksums["reference_images"] = self.reference.facts["dataset_sha256"]
         split = {"evaluation.reference_split": self.reference.split}
-        return {"ganlib": __version__, **checksums, **split, "data.flip": self.dataset.flip}
+        # Without distances, so that runs from before there was a choice can be resumed.
+        chosen = {} if self.task.best_measure == "distance" else {"best_measure": self.task.best_measure}
+        own = {"ganlib": __version__, "data.flip": self.dataset.flip, **self.task.origin(self.dataset)}
+        return {**own, **checksums, **split, **chosen}
 
     @functools.cached_property
     def score_count(self) -> int:
@@ -115,7 +119,8 @@ def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: Prepare
         facts: What `model.json` will hold.
         dataset: The training images.
     """
-    tracker.params(flatten(facts["config"]))
+    settings = flatten(facts["config"])
+    tracker.params({name: value for name, value in settings.items() if not name.endswith(PLACES)})
     tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
     counts = {split: dataset.count(split) for split in ("train", "test")}
     tracker.dataset(

@@ -96,11 +96,11 @@ def train(
     notes = task.notes(architecture, classes=len(dataset.classes))
     for name in task.scored:
         notes += check_reference(reference.of(name), task.real(dataset, name))
-    for note in notes:
-        print(f"note: {note}", flush=True)
     objective.check(judges_batches=architecture.judges_batches, has_real_patches=task.has_real_patches)
     strategy = resolve_strategy(config.replicas, config.strategy)
     config.check_shares(strategy.num_replicas_in_sync)
+    for note in notes if is_chief(strategy) else []:
+        print(f"note: {note}", flush=True)
     with (
         RunDirectory(config.home, output, chief=is_chief(strategy)) as directory,
         runtime.deterministic(enabled=config.deterministic),

@@ -84,10 +84,13 @@ def run_name(name: str | None, chosen: tuple[str, ...], files: tuple[Path, ...],
 
 
 def note_local_paths(config: Any) -> None:
-    """Says of each path that is read that it is one in the pods."""
+    """Says of each path that is read that it is one in the pods, unless a volume is mounted there."""
     from ganlib import storage
 
+    volume = getattr(config.platform, "data_volume", None)
     for name, location in config.locations.items():
+        if volume and Path(location).is_relative_to(config.platform.data_path):
+            continue
         if not storage.is_remote(location):
             received = f"{name.rpartition('.')[2]}={location}"
             note = f"{name} is a path in the pods; no local files are uploaded. Received: {received}"

@@ -81,7 +81,8 @@ class Mask(Damage):
     def identity(self, image_shape: ImageShape) -> str:
         """Returns the settings, and of your own masks the checksum of their pixels instead of their place."""
         if self.masks is None:
-            return super().identity(image_shape)
+            drawn = self.model_copy(update={"max_share": self.max_share or MAX_SHARES.get(self.shape)})
+            return storage.canonical_json(drawn.to_parameter())
         height, width, _ = image_shape
         masks = own_masks.load(self.masks, height=height, width=width)
         return storage.canonical_json({"kind": self.kind, "sha256": hashlib.sha256(masks.tobytes()).hexdigest()})

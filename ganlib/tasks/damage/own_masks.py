@@ -41,6 +41,8 @@ def load(location: str, *, height: int, width: int) -> NDArray[np.uint8]:
         sizes.add(picture.size)
         brightest = max(brightest, int(np.asarray(picture).max()))
         resized.append(picture.resize((width, height), Image.Resampling.NEAREST))
+    if not names:
+        raise ValueError(f"expected masks that are white in the hole and black around it. Received: masks={location!r}")
     masks = []
     for name, picture in zip(names, resized, strict=True):
         hole = np.asarray(picture) > brightest / 2
