@@ -24,6 +24,9 @@ from pipelines.kubeflow.pods import configure_task
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
 MAX_PARALLEL_PARTS = 32  # tasks that prepare images at the same time
+# KFP passes the list of all parts to merge_parts as one argument of a process, which Linux limits to 128 KiB. A part
+# takes some 640 bytes of it, and more where artifacts have long addresses. Vertex AI takes 100 artifacts.
+MAX_PARTS = {"kubernetes": 150, "vertex": 100}
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*) \[Default: .*\]$", re.MULTILINE)
 
 
@@ -44,7 +47,17 @@ def build_pipeline(
 
     Returns:
         The pipeline, for the compiler or to call with `kfp.local`.
+
+    Raises:
+        ValueError: There are more parts than the platform can run.
     """
+    parts = parts or config.data.shards
+    kind = "vertex" if isinstance(platform, Vertex) else "kubernetes"
+    if platform is not None and parts > MAX_PARTS[kind]:
+        reason = "since a task of its own prepares each of them, and the next one takes the list of all"
+        raise ValueError(
+            f"data.shards: expected at most {MAX_PARTS[kind]} on platform={kind}, {reason}. Received: shards={parts}"
+        )
     defaults = config.to_parameters()
     job = ""
     if platform is not None and platform.checkpoints:
@@ -55,7 +68,6 @@ def build_pipeline(
         _component(function, image, platform)
         for function in (prepare_data, measure_reference, train_gan, evaluate_gan, export_model)
     )
-    parts = parts or config.data.shards
     if parts > 1:
         prepare = _prepare_in_parts(parts, image, platform)
 

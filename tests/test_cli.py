@@ -663,6 +663,15 @@ def test_compile_says_that_a_local_path_is_one_in_the_pods(call):
     assert weights.startswith("note: evaluation.extractor.weights is a path in the pods")
 
 
+def test_more_parts_than_a_cluster_can_run_are_refused_in_one_line(mistake):
+    for words in (["compile", "-o", "p.yaml"], ["submit", "--host", "http://kfp", "--image", "example/gan"]):
+        [line] = mistake(*words, "--set", "data.shards=200")
+        assert line.startswith(
+            "error: data.shards: expected at most 150 on platform=kubernetes, since a task of its own"
+        )
+        assert line.endswith("Received: shards=200")
+
+
 def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):
     [line] = mistake("compile", "-o", "pipeline.txt")
     assert line == "error: expected a file name that ends in .yaml. Received: output='pipeline.txt'"

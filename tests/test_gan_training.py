@@ -13,7 +13,8 @@ import yaml
 from ganlib.config import RunConfig
 from ganlib.data import DataConfig, prepare
 from pipelines import gan_training
-from pipelines.gan_training import build_pipeline, compile_pipeline
+from pipelines.gan_training import MAX_PARTS, build_pipeline, compile_pipeline
+from pipelines.kubeflow.platform import Kubernetes, Vertex
 
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
 FEEDS = {
@@ -201,6 +202,39 @@ def test_in_parts_or_not_the_pipeline_takes_and_gives_the_same(in_parts, spec):
 def test_one_task_may_write_several_shards():
     pipeline = build_pipeline(RunConfig.model_validate({"data": {"shards": 3}}), parts=1)
     assert "prepare-data" in pipeline.pipeline_spec.root.dag.tasks
+
+
+@pytest.mark.parametrize(("platform", "limit"), [(Kubernetes(), 150), (Vertex(), 100)], ids=["kubernetes", "vertex"])
+def test_no_more_parts_are_compiled_than_can_run(tmp_path, platform, limit):
+    for parts in (limit + 1, 10_000):
+        config = RunConfig.model_validate({"data": {"shards": parts}})
+        message = rf"^data\.shards: expected at most {limit} on platform={platform.kind}, .*Received: shards={parts}$"
+        with pytest.raises(ValueError, match=message):
+            compile_pipeline(config, tmp_path / "refused.yaml", platform=platform)
+    assert not (tmp_path / "refused.yaml").exists()
+    compile_pipeline(
+        RunConfig.model_validate({"data": {"shards": limit}}), tmp_path / "pipeline.yaml", platform=platform
+    )
+    assert (tmp_path / "pipeline.yaml").stat().st_size < 1_000_000
+
+
+def test_the_list_of_all_parts_fits_into_one_argument():
+    """As KFP's driver writes it for the launcher's --executor_input, with an address of 300 characters."""
+    summary = {"part": 9999, "train": 1_000_000, "test": 100_000, "skipped": 1000, "seconds": 10000.01}
+    artifact = {
+        "name": "projects/local/locations/us-central1/metadataStores/default/artifacts/123456789",
+        "type": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"},
+        "uri": "minio://" + "x" * 292,
+        "metadata": {"display_name": "images", "store_session_info": "", **summary},
+    }
+    settings = {"data": RunConfig().to_parameters()["data"]}
+
+    def argument(parts):
+        artifacts = {"parts": {"artifacts": [artifact] * parts}}
+        return json.dumps({"inputs": {"parameterValues": settings, "artifacts": artifacts}})
+
+    limit = MAX_PARTS["kubernetes"]
+    assert len(argument(limit)) < 128 * 1024 < len(argument(2 * limit))
 
 
 PREPARING = """

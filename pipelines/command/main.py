@@ -141,6 +141,8 @@ def compile_(
         raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
     try:
         compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
+    except ValueError as error:
+        raise Stop(str(error), MISTAKE) from error
     except OSError as error:
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
     click.echo(f"wrote {output}")
