@@ -137,7 +137,8 @@ def fields():
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
 def test_options_exist_and_take_their_values(page, fields):
-    known = {name for command in main.commands.values() for option in command.params for name in option.opts}
+    options = [option for command in main.commands.values() for option in command.params]
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     for span in spans(page):
         if path := OPTION.match(span):
             assert path.group().removesuffix(".kind") in fields, span

@@ -218,6 +218,17 @@ def test_a_cron_line_means_what_it_means_elsewhere(kfp, resubmit):
     assert printed["url"] == f"{kfp.url}/#/recurringrun/details/schedule-1"
 
 
+@pytest.mark.parametrize(("words", "cached"), [([], False), (["--cache"], True), (["--no-cache"], False)])
+def test_runs_of_a_schedule_see_new_images_unless_they_are_to_use_the_cache(kfp, resubmit, words, cached):
+    """KFP's keys of the cache know the settings and not the images."""
+    result = resubmit("--cron", "30 3 * * 1", *words)
+    assert ("note: without KFP's cache" in result.stderr) == (not words)
+    [schedule] = kfp.schedules
+    spec = schedule["pipeline_spec"]
+    tasks = spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"].values()
+    assert {task["cachingOptions"].get("enableCache", False) for task in tasks} == {cached}
+
+
 STATES = [
     ("PENDING", {}),
     ("RUNNING", {"prepare-data": "RUNNING"}),

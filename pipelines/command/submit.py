@@ -69,7 +69,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--cache/--no-cache",
     default=None,
     envvar=f"{VARIABLES}CACHE",
-    help="Whether steps may use cached results. Default: as compiled.",
+    help="Whether steps may use cached results. Default: as compiled, and not on a schedule.",
 )
 @click.option("--cron", metavar="LINE", help="Run on a schedule: minute, hour, day, month, day of the week.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the run; the exit code reflects the result.")
@@ -120,6 +120,9 @@ def submit(
             access = Access(
                 host=host or "", namespace=namespace, token=token, token_file=token_file, cookies=cookies, ca=ca
             )
+            # KFP's keys know the settings and not the images, so all runs but the first would repeat its results.
+            anew = cron is not None and cache is None
+            cache = False if anew else cache
             submission = Submission(
                 name=name,
                 pipeline=(package if cache is None else package.with_cache(cache)).body(),
@@ -129,6 +132,8 @@ def submit(
             )
             result["run"] = name
             _send(submission, package, access, experiment, cron, result, poll=poll if wait else None, dry_run=dry_run)
+            if anew:
+                click.echo("note: without KFP's cache, so that each run sees new images; --cache uses it", err=True)
     except Stop as stop:
         if as_json:
             click.echo(json.dumps({**result, "error": str(stop)}))
