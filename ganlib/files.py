@@ -163,7 +163,12 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"expected the file {path.name}. Received: folder={str(path.parent)!r}") from error
+        # KFP downloads an artifact whose files are gone as an empty folder.
+        empty = path.parent.is_dir() and not any(path.parent.iterdir())
+        hint = ", which is empty; if it is of a step that KFP took from its cache, submit with --no-cache"
+        raise ValueError(
+            f"expected the file {path.name}. Received: folder={str(path.parent)!r}{hint if empty else ''}"
+        ) from error
     except ValueError as error:  # not JSON, or not text
         raise ValueError(f"not a JSON file: {error}. Received: path={str(path)!r}") from error
 

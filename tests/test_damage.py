@@ -461,7 +461,6 @@ def test_images_that_cannot_be_damaged(damage, shape, message):
         ({"kind": "mask", "shape": "round"}, "shape: "),
         ({"kind": "mask", "shape": "file"}, "expected masks with shape=file, and only then. Received: shape=file"),
         ({"kind": "mask", "masks": "x"}, "expected masks with shape=file, and only then. Received: shape=training"),
-        ({"kind": "mask", "shape": "file", "masks": "x", "max_share": 0.5}, "max_share is of no use"),
         ({"kind": "mask", "max_share": 0.1}, "max_share: "),
         ({"kind": "noise", "sigma": -1}, "sigma: expected a number from 0 to 255, or two"),
         ({"kind": "noise", "sigma": [50, 10]}, "sigma: expected a number from 0 to 255, or two"),
@@ -538,3 +537,22 @@ def test_equal_damages_have_one_identity_and_others_have_others(tmp_path):
         Jpeg(),
     ]
     assert len({one.identity(shape) for one in damages} | set(own)) == len(damages) + 2
+
+
+def test_own_masks_that_cover_too_much_are_left_out_with_a_word(tmp_path, capsys):
+    for number, side in enumerate((4, 6, 12)):
+        pixels = np.zeros((16, 16), np.uint8)
+        pixels[:side] = 255
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    damage = Mask(shape="file", masks=str(tmp_path), max_share=0.5)
+    keys = tf.constant([(0, number) for number in range(200)], tf.int64)
+    damaged = damage.apply(tf.zeros((200, 16, 16, 1), tf.uint8), keys)
+    assert set(np.mean(damaged.mask, axis=(1, 2, 3)).tolist()) == {4 / 16, 6 / 16}
+    assert "2 masks from" in (printed := capsys.readouterr().out)
+    assert "; 1 left out, whose hole is more than max_share=0.5 of the image" in printed
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(
+        ValueError, match=r"expected masks whose hole is at most max_share of the image. Received: .*0.3"
+    ):
+        Mask(shape="file", masks=str(tmp_path), max_share=0.3).check((16, 16, 1))

@@ -30,7 +30,7 @@ TINY = [
     "evaluation.samples=60",
     "evaluation.extractor=random",
 ]
-MASKS = "task.damage={kind: mask, shape: file, masks: masks, max_share: null}"
+MASKS = "task.damage={kind: mask, shape: file, masks: masks}"
 GAN_PIPELINES = str(Path(sys.executable).with_name("gan-pipelines"))
 # What `apply` does not need, whatever else this project needs. (Keras imports pandas and scikit-learn where they are.)
 HEAVY = {"kfp", "mlflow", "google.cloud", "torch"}
@@ -103,6 +103,7 @@ def test_a_repairing_run_scores_holes_and_names_the_damage_in_the_protocol(inpai
     for words in ("the best by psnr_hole", "the worst by psnr_hole", "Mean absolute difference to the true images"):
         assert words in page, words
     assert "truth/l1_hole" in page
+    assert "chosen by the distance to real images" in page
     assert "doing nothing" in page
 
 

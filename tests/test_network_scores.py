@@ -11,6 +11,8 @@ from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
 from ganlib.evaluation.cycle_scores import cycle_scores
 from ganlib.evaluation.extremes import MOST, Extremes
 from ganlib.evaluation.measures.discriminative import discriminative_scores
+from ganlib.evaluation.notes import note_worse_than_nothing
+from ganlib.evaluation.scores import Score
 from ganlib.objectives import NonSaturating
 from ganlib.tasks import PairedTranslation, UnpairedTranslation
 from ganlib.training import train
@@ -154,3 +156,17 @@ def test_of_few_samples_none_is_shown_twice(count, best, worst):
     extremes.add("l1", np.arange(count, dtype=float), [np.zeros((count, 2, 2, 1), np.uint8)])
     assert (len(extremes.best), len(extremes.worst)) == (best, worst)
     assert len({one.value for one in [*extremes.best, *extremes.worst]}) == best + worst
+
+
+def test_results_worse_than_doing_nothing_are_noted_with_both_numbers():
+    def score(name, value, baseline):
+        return Score(name, value, None, "", baseline=baseline)
+
+    worse = [score("fd_random", 0.749, 0.142), score("psnr", 11.06, 16.01), score("kd_random", 9.0, 1.0)]
+    better = [score("fd_random", 0.1, 0.142), score("psnr", 20.0, 16.01), Score("fd_random", 9.0, None, "")]
+    [note] = note_worse_than_nothing([*worse, *better])
+    numbers = "fd_random 0.749 against 0.142, psnr 11.06 against 16.01"
+    assert note == f"Worse than doing nothing: {numbers}. More steps may help; see the documents of the task."
+    assert note_worse_than_nothing(better) == []
+    [named] = note_worse_than_nothing(worse, label="backward")
+    assert named.startswith("backward: worse than doing nothing: fd_random")

@@ -264,6 +264,8 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         (["pod_labels={pipeline/runid: mine}"], "platform: KFP uses this label itself"),
         (["node_selector={a: -b}"], "platform.node_selector.others.a: expected a label value of "),
         (["node_selector={train: {a: b}}"], "platform.node_selector.train"),
+        (["node_selector={train_gan: gpus}"], "platform.node_selector: expected labels of all steps, or of each step"),
+        (["node_selector={pool: x, others: {a: b}}"], "platform.node_selector: expected labels of all steps, or of "),
         (["data_path=/images"], "platform: data_path needs data_volume"),
         (["data_volume=x", "data_path=images"], "platform: expected an absolute path for data_volume. Received: data"),
         (["data_volume=x", "cache_volume=x"], "platform: expected another name, since volumes of a pod are named by"),

@@ -267,6 +267,10 @@ def test_the_dataset_says_what_it_is(dataset):
 
 
 def test_a_folder_without_prepared_data_is_refused(tmp_path):
+    cached = "which is empty; if it is of a step that KFP took from its cache, submit with --no-cache"
+    with pytest.raises(ValueError, match=rf"^expected the file manifest.json. Received: folder='.*', {cached}$"):
+        PreparedDataset.open(tmp_path)
+    (tmp_path / "other").touch()
     with pytest.raises(ValueError, match=r"^expected the file manifest.json. Received: folder='.*'$"):
         PreparedDataset.open(tmp_path)
     with pytest.raises(ValueError, match=r"^expected the file manifest.json. Received: folder='.*gone'$"):

@@ -211,7 +211,7 @@ def test_json_that_is_written_reads_back(tmp_path):
 
 
 def test_json_that_is_absent_or_broken_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"expected the file file.json. Received: folder='.*'$"):
+    with pytest.raises(ValueError, match=r"expected the file file.json. Received: folder='.*', which is empty; "):
         storage.read_json(tmp_path / "file.json")
     (tmp_path / "file.json").write_text('{"half": ')
     with pytest.raises(ValueError, match=r"not a JSON file: .* Received: path='.*file.json'$") as caught:

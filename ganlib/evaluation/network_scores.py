@@ -25,6 +25,7 @@ from ganlib.evaluation.notes import (
     note_fewer_samples,
     note_scores,
     note_shortcuts,
+    note_worse_than_nothing,
 )
 from ganlib.evaluation.sample import Sample
 from ganlib.evaluation.scores import Score, add_baselines, add_floors
@@ -141,7 +142,7 @@ def score_network(
     if config.classification_accuracy:
         scores += _measure_accuracy(sampler, real, config)
     by_hole = drawn.paired.scores_by_hole()
-    notes += note_scores(scores, drawn.sample, reference)
+    notes += [*note_worse_than_nothing(scores, label=label), *note_scores(scores, drawn.sample, reference)]
     return NetworkScores(scores, by_hole, count, drawn.images, drawn.sample, closeness, notes, drawn.extremes, real)
 
 

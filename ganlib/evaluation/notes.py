@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from ganlib.tasks import Sampler
     from ganlib.trained import TrainedModel
 
+CHOSEN_BY = {
+    "distance": "distance to real images",
+    "l1": "difference to the true images (l1)",
+    "l1_hole": "difference to the true images in the holes (l1_hole)",
+}
 REFERENCES = {"test": "the test images", "all": "all real images"}
 CHANCE = 0.01  # probability that as many real images have none of a class, below which its absence is noted
 SURE_ERRORS = 2.0  # standard errors between two shares whose difference is noted
@@ -39,6 +44,8 @@ def describe_run(
     facts, generator = model.facts, config.generator
     shape = "x".join(map(str, dataset.image_shape))
     steps = f"from step {model.step(generator)} of {facts['last_step']}"
+    if generator == "best" and "best_measure" in facts:  # older models have none
+        steps += f", chosen by the {CHOSEN_BY[facts['best_measure']]}"
     sentences = [
         f"{dataset.count('train')} training and {dataset.count('test')} test images of {dataset.name}, {shape} pixels.",
         f"The {generator} generator, {steps}, in {facts['precision']} on {facts['replicas']} replica(s).",
@@ -156,6 +163,31 @@ def note_better_than_real(distance: Score, reference: Reference) -> list[str]:
     reason = "the feature space was trained on the training images and favours images like them"
     advice = "See recall and coverage for what is missing"
     return [f"Generated images score better than held-out real ones: {reason}. {advice}."]
+
+
+def note_worse_than_nothing(scores: Sequence[Score], *, label: str = "") -> list[str]:
+    """Notes that results are further from the truth, or from real images, than the inputs are.
+
+    Args:
+        scores: All scores of the results, those of the inputs as baselines.
+        label: Name of the network, for tasks that score several.
+    """
+    worse = [
+        f"{score.name} {score.value:.4g} against {score.baseline:.4g}"
+        for score in scores
+        if score.baseline is not None and _is_worse(score, score.baseline)
+    ]
+    if not worse:
+        return []
+    where = f"{label}: worse" if label else "Worse"
+    return [f"{where} than doing nothing: {', '.join(worse)}. More steps may help; see the documents of the task."]
+
+
+def _is_worse(score: Score, baseline: float) -> bool:
+    """Returns whether a distance is larger, or a signal-to-noise ratio smaller, than that of doing nothing."""
+    if score.name.startswith("psnr"):
+        return score.value < baseline
+    return score.name.startswith("fd_") and score.value > baseline
 
 
 def note_scores(scores: Sequence[Score], sample: Sample, reference: Reference) -> list[str]:

@@ -15,6 +15,8 @@ with epy.lazy_imports():
     import numpy as np
     from PIL import Image
 
+from ganlib.evaluation.notes import CHOSEN_BY
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -65,6 +67,7 @@ def model_card(
         shape=f"{height}x{width} {colour}",
         dataset=facts["dataset"],
         which=which,
+        chosen=f" by the {CHOSEN_BY[facts['best_measure']]}" if which == "best" and "best_measure" in facts else "",
         step=model.step(which),
         last_step=facts["last_step"],
         parameters=parameters,
@@ -161,7 +164,7 @@ def _classes(model: TrainedModel) -> str:
 CARD = """# {name}
 
 A GAN for {shape} images, trained on the data set `{dataset}`.
-Its weights are the averages (EMA) of step {step} of {last_step}, the {which} ones, {parameters:,} parameters.\
+Its weights are the averages (EMA) of step {step} of {last_step}, the {which} ones{chosen}, {parameters:,} parameters.\
 {published}
 
 ![samples](samples.png)

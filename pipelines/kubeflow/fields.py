@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+SCOPES = {"prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model", "others"}
+
 
 def as_text(value: object) -> object:
     """Accepts a number as a quantity: `platform.cpu=4`."""
@@ -22,8 +24,11 @@ def for_all_steps(value: object) -> object:
 
 def labels_for_all_steps(value: object) -> object:
     """Accepts the labels of all steps: `{pool: gan}` becomes `{"others": {"pool": "gan"}}`."""
-    by_step = isinstance(value, dict) and all(isinstance(labels, dict) for labels in value.values())
-    return value if by_step else {"others": value}
+    if not isinstance(value, dict) or all(isinstance(labels, dict) for labels in value.values()):
+        return value
+    if any(isinstance(labels, dict) for labels in value.values()) or value.keys() & SCOPES:
+        raise ValueError(f"expected labels of all steps, or of each step, with others for the rest. Received: {value}")
+    return {"others": value}
 
 
 @dataclass(frozen=True)

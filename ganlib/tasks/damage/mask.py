@@ -51,7 +51,8 @@ class Mask(Damage):
     shape: Shape = "training"
     """Holes: LaMa's `training`, `thin`, `medium` or `thick`, DeepFill's `strokes`, a `box`, or those of a `file`."""
     max_share: float | None = Field(default=None, ge=0.3, le=1.0)
-    """Largest share of an image that is a hole. By default 0.5 for `thin`, `medium`, `thick`, as LaMa is tested."""
+    """Largest share of an image that is a hole. By default 0.5 for `thin`, `medium`, `thick`, as LaMa is
+    tested. Larger holes are drawn again; of your own masks they are left out."""
     masks: str | None = Field(default=None, min_length=1, json_schema_extra=READ)
     """Masks of your own for `file`, white where the hole is: a folder, an archive or an npz file."""
     masks_fingerprint: str | None = None
@@ -62,9 +63,6 @@ class Mask(Damage):
         if (self.shape == "file") != (self.masks is not None):
             expected = "masks with shape=file, and only then"
             raise ValueError(f"expected {expected}. Received: shape={self.shape}, masks={self.masks!r}")
-        if self.masks is not None and self.max_share is not None:
-            received = f"shape={self.shape}, max_share={self.max_share:g}"
-            raise ValueError(f"max_share is of no use for masks of your own. Received: {received}")
         return self
 
     def pinned(self) -> Self:
@@ -84,14 +82,14 @@ class Mask(Damage):
             drawn = self.model_copy(update={"max_share": self.max_share or MAX_SHARES.get(self.shape)})
             return storage.canonical_json(drawn.to_parameter())
         height, width, _ = image_shape
-        masks = own_masks.load(self.masks, height=height, width=width)
+        masks = own_masks.load(self.masks, height=height, width=width, max_share=self.max_share or 1.0)
         return storage.canonical_json({"kind": self.kind, "sha256": hashlib.sha256(masks.tobytes()).hexdigest()})
 
     def apply(self, images: tf.Tensor, keys: tf.Tensor) -> Damaged:
         """Cuts a hole into each image."""
         height, width = images.shape[1:3]
         if self.masks is not None:
-            hole = own_masks.choose(self.masks, keys, height=height, width=width)
+            hole = own_masks.choose(self.masks, keys, height=height, width=width, max_share=self.max_share or 1.0)
         else:
             hole = self._holes(keys, height=height, width=width)
         hole = hole[..., None]
@@ -109,7 +107,7 @@ class Mask(Damage):
             expected = f"sides of at least {MIN_SIDE} pixels for damage=mask"
             raise ValueError(f"expected {expected}. Received: image_shape={image_shape}")
         if self.masks is not None:
-            own_masks.load(self.masks, height=height, width=width)
+            own_masks.load(self.masks, height=height, width=width, max_share=self.max_share or 1.0)
 
     def _holes(self, keys: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
         """Returns random holes, bool [N, H, W]. Holes that are too large are drawn again, with other numbers."""
