@@ -16,7 +16,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from timed import COLUMNS, SQUEEZENET, Bench, Drawn, draw, options_of, save_rows, score, table, verdict
+from timed import COLUMNS, Bench, Drawn, draw, flower_sections, options_of, save_rows, score, table, verdict
 
 import numpy as np  # isort: skip
 
@@ -31,7 +31,6 @@ RANGE = [15.0, 55.0]  # of the training
 PATCH, WINDOW = 5, 13  # sides of the patches that are compared and of the window that they are found in, in pixels
 STRENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.2)  # times sigma
 TUNED_ON = 40  # training images
-TEST_FRACTION = 0.2
 GAMES = {"weight 0": 0.0, "adversarial": 1.0}
 SECTIONS = {
     "model": {
@@ -71,9 +70,7 @@ def sections_of(name: str, folder: Path) -> dict[str, Any]:
         source = {"kind": "arrays", "path": str(folder / "fashion_mnist")}
         data = {"name": name, "source": source, "size": 28, "colour": "grey", "train_images": 20_000}
         return {"data": data, "evaluation": {"extractor": "classifier", "samples": 1000}}
-    source = {"kind": "archive", "path": str(folder / "flowers_128.zip"), "test_fraction": TEST_FRACTION}
-    data = {"name": name, "source": source, "size": 64, "colour": "rgb", "flip": True}
-    return {"data": data, "evaluation": {"extractor": {"kind": "squeezenet", "weights": str(folder / SQUEEZENET)}}}
+    return flower_sections(folder)
 
 
 def compare(bench: Bench, name: str, sections: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from timed import COLUMNS, SQUEEZENET, Bench, Drawn, draw, options_of, save_rows, score, table, verdict
+from timed import COLUMNS, Bench, Drawn, draw, flower_sections, options_of, save_rows, score, table, verdict
 
 import numpy as np  # isort: skip
 from judge import Judge, to_digits_scale  # isort: skip
@@ -30,7 +30,6 @@ except ImportError as error:
 
 MASKS = ("medium", "thick")  # of the test
 RADIUS = 3  # of OpenCV's methods, in pixels, as in its documentation
-TEST_FRACTION = 0.2
 FLOWERS = {
     "task": {
         "kind": "restoration",
@@ -75,14 +74,7 @@ def main() -> None:
 
 def flowers(bench: Bench, folder: Path) -> None:
     """Trains on flowers and tests with each kind of masks."""
-    source = {"kind": "archive", "path": str(folder / "flowers_128.zip"), "test_fraction": TEST_FRACTION}
-    config = bench.config(
-        FLOWERS
-        | {
-            "data": {"name": "flowers", "source": source, "size": 64, "colour": "rgb", "flip": True},
-            "evaluation": {"extractor": {"kind": "squeezenet", "weights": str(folder / SQUEEZENET)}},
-        }
-    )
+    config = bench.config(FLOWERS | flower_sections(folder))
     dataset, reference = bench.data(config, "flowers")
     model = bench.train(config, dataset, reference, "flowers")
     for shape in MASKS:

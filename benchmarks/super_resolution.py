@@ -10,10 +10,9 @@ Expected: PSNR of weight 0 above that of bicubic interpolation, and a distance o
 weight 0.
 """
 
-from timed import COLUMNS, SQUEEZENET, Bench, draw, options_of, save_rows, score, table, verdict
+from timed import COLUMNS, Bench, draw, flower_sections, options_of, save_rows, score, table, verdict
 
 FACTORS = (2, 4)
-TEST_FRACTION = 0.2
 GAMES = {"weight 0": 0.0, "adversarial": 0.3}
 SECTIONS = {
     "model": {
@@ -42,18 +41,13 @@ def main() -> None:
     """Trains, scores and prints a table for each factor."""
     options = options_of(__doc__, minutes=10, work="benchmark-super-resolution").parse_args()
     bench = Bench.of(options)
-    source = {"kind": "archive", "path": str(options.data / "flowers_128.zip"), "test_fraction": TEST_FRACTION}
-    sections = {
-        "data": {"name": "flowers", "source": source, "size": 64, "colour": "rgb", "flip": True},
-        "evaluation": {"extractor": {"kind": "squeezenet", "weights": str(options.data / SQUEEZENET)}},
-    }
     for factor in FACTORS:
         drawn = {}
         for game, weight in GAMES.items():
             damage = {"kind": "downscale", "factor": factor}
             task = {"kind": "restoration", "damage": damage, "adversarial_weight": weight, "feature_weight": 3.0}
-            task |= {"residual": True}
-            config = bench.config(SECTIONS | sections | {"task": task})
+            task["residual"] = True
+            config = bench.config(SECTIONS | flower_sections(options.data) | {"task": task})
             dataset, reference = bench.data(config, "flowers")
             model = bench.train(config, dataset, reference, f"flowers-{factor}-{game.replace(' ', '-')}")
             drawn[game] = draw(model, dataset, count=bench.samples)

@@ -145,8 +145,7 @@ class TrainedModel:
     @property
     def settings(self) -> dict[str, Any]:
         """The run's settings by dotted name, without places on the machine of the training."""
-        settings = tracking.flatten(self.facts["config"])
-        return {name: value for name, value in settings.items() if not name.endswith(PLACES)}
+        return without_places(tracking.flatten(self.facts["config"]))
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -167,6 +166,11 @@ def network_file(folder: Path, which: Which | str, name: str) -> Path:
 def witness_file(folder: Path, which: Which | str, name: str) -> Path:
     """Returns the file of inputs of a network and the images that training made of them."""
     return folder / which / f"{name}.npz"
+
+
+def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings by dotted name without places of further images, such as masks of one's own."""
+    return {name: value for name, value in settings.items() if not name.endswith(PLACES)}
 
 
 def save_witness(path: Path, inputs: Mapping[str, NDArray[Any]], images: NDArray[np.float32]) -> None:

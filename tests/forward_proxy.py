@@ -5,8 +5,9 @@ import contextlib
 import select
 import socket
 import socketserver
-import threading
 from urllib.parse import urlsplit
+
+from background_server import running
 
 LOGIN = "me:secret-word"
 
@@ -55,11 +56,5 @@ def run_proxy():
     server.daemon_threads = True
     server.targets = []
     server.url = f"127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -167,7 +167,7 @@ def apply(place, *words):
 
 
 def test_the_model_of_a_run_repairs_pictures_of_any_size_by_tiles(inpainted, tmp_path):
-    """Known pixels are those of the picture, and what is repaired does not show where tiles meet."""
+    """Known pixels are those of the picture, in tiles and in one piece."""
     place, _ = inpainted
     picture = (np.add.outer(np.arange(300), np.arange(420)) * 255 // 718).astype(np.uint8)
     mask = np.zeros_like(picture)

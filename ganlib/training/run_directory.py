@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ganlib import storage, tracking
-from ganlib.trained import PLACES
+from ganlib.trained import without_places
 from ganlib.training.checkpoints import has_checkpoints
 
 FREE = {
@@ -124,8 +124,8 @@ def identifying_settings(settings: dict[str, Any], *, steps_are_free: bool) -> d
     free = FREE | ({"training.steps"} if steps_are_free else set())
     return {
         name: value
-        for name, value in settings.items()
-        if name not in free and not name.startswith(HEALTH) and not name.endswith(PLACES)
+        for name, value in without_places(settings).items()
+        if name not in free and not name.startswith(HEALTH)
     }
 
 

@@ -12,7 +12,7 @@ from etils import epy
 from ganlib import __version__
 from ganlib.models import ImageToImage
 from ganlib.tracking import flatten
-from ganlib.trained import PLACES
+from ganlib.trained import without_places
 from ganlib.training.config import TrainConfig
 from ganlib.training.strategy import resolve_compilation, resolve_precision
 
@@ -119,8 +119,7 @@ def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: Prepare
         facts: What `model.json` will hold.
         dataset: The training images.
     """
-    settings = flatten(facts["config"])
-    tracker.params({name: value for name, value in settings.items() if not name.endswith(PLACES)})
+    tracker.params(without_places(flatten(facts["config"])))
     tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
     counts = {split: dataset.count(split) for split in ("train", "test")}
     tracker.dataset(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 from urllib.request import getproxies, proxy_bypass
 
 from urllib3.util import make_headers
+
+from pipelines.kubeflow.fields import split_address
 
 LOG_IN = "expected --token, --token-file or --cookies of a session"
 DASHBOARD = "/_"  # prefix of the path of pages inside Kubeflow's dashboard
@@ -97,12 +99,8 @@ class Access:
         proxy = variables.get(address.scheme) or variables.get("all")
         if not proxy or proxy_bypass(address.netloc):
             return None, None
-        try:
-            parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # not a valid port, or unbalanced brackets
-            valid = False
-        if not valid:
+        parts = split_address(proxy if "://" in proxy else f"http://{proxy}")
+        if parts is None:
             raise ValueError(
                 "expected an address such as http://proxy:3128 in the environment variable for proxies. "
                 f"Received: {proxy.rpartition('@')[2]!r}"
@@ -113,12 +111,8 @@ class Access:
 
     def _address(self) -> SplitResult:
         text = self.host.strip()
-        try:
-            address = urlsplit(text if "://" in text else f"https://{text}")
-            valid = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-        except ValueError:  # not a valid port, or unbalanced brackets
-            valid = False
-        if not valid or not text.isprintable() or " " in text:
+        address = split_address(text if "://" in text else f"https://{text}")
+        if address is None or not text.isprintable() or " " in text:
             raise ValueError(
                 f"expected an address such as https://kubeflow.example.com/pipeline. Received: --host {self.host!r}"
             )

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-SCOPES = {"prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model", "others"}
+Step = Literal["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
+Scope = Literal[Step, "others"]
+
+
+def split_address(text: str) -> SplitResult | None:
+    """Returns the parts of an http:// or https:// address, or None for anything else."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # not a valid port, or unbalanced brackets
+        valid = False
+    return parts if valid else None
 
 
 def as_text(value: object) -> object:
@@ -26,7 +38,7 @@ def labels_for_all_steps(value: object) -> object:
     """Accepts the labels of all steps: `{pool: gan}` becomes `{"others": {"pool": "gan"}}`."""
     if not isinstance(value, dict) or all(isinstance(labels, dict) for labels in value.values()):
         return value
-    if any(isinstance(labels, dict) for labels in value.values()) or value.keys() & SCOPES:
+    if any(isinstance(labels, dict) for labels in value.values()) or value.keys() & set(get_args(Scope)):
         raise ValueError(f"expected labels of all steps, or of each step, with others for the rest. Received: {value}")
     return {"others": value}
 

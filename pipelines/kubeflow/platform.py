@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,14 +16,15 @@ from pipelines.kubeflow.fields import (
     LabelValue,
     Memory,
     ObjectName,
+    Scope,
+    Step,
     UserId,
     as_text,
     for_all_steps,
     labels_for_all_steps,
+    split_address,
 )
 
-Step = Literal["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
-Scope = Literal["prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model", "others"]
 Backend = Literal["2.14", "2.15", "2.16", "2.17"]
 BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 OPTIONAL_SECRETS_SINCE, SECURITY_CONTEXT_SINCE = "2.15", "2.16"
@@ -84,18 +84,13 @@ class Platform(Config):
         uri = self.mlflow_tracking_uri
         if uri is None:
             return self
-        try:
-            parts = urlsplit(uri)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # not a valid port, or unbalanced brackets
-            valid = False
         address = uri.rpartition("@")[2]  # without credentials
         if "@" in uri.partition("://")[2].partition("/")[0]:
             raise ValueError(
                 "expected an address without credentials, which must not be in a compiled file (see mlflow_secret). "
                 f"Received: mlflow_tracking_uri=...@{address}"
             )
-        if not valid:
+        if split_address(uri) is None:
             raise ValueError(
                 "expected an http:// or https:// address, because pods do not share a disk. "
                 f"Received: mlflow_tracking_uri={address!r}"

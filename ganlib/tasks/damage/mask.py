@@ -82,14 +82,14 @@ class Mask(Damage):
             drawn = self.model_copy(update={"max_share": self.max_share or MAX_SHARES.get(self.shape)})
             return storage.canonical_json(drawn.to_parameter())
         height, width, _ = image_shape
-        masks = own_masks.load(self.masks, height=height, width=width, max_share=self.max_share or 1.0)
+        masks = own_masks.load(self.masks, height=height, width=width, max_share=self._limit)
         return storage.canonical_json({"kind": self.kind, "sha256": hashlib.sha256(masks.tobytes()).hexdigest()})
 
     def apply(self, images: tf.Tensor, keys: tf.Tensor) -> Damaged:
         """Cuts a hole into each image."""
         height, width = images.shape[1:3]
         if self.masks is not None:
-            hole = own_masks.choose(self.masks, keys, height=height, width=width, max_share=self.max_share or 1.0)
+            hole = own_masks.choose(self.masks, keys, height=height, width=width, max_share=self._limit)
         else:
             hole = self._holes(keys, height=height, width=width)
         hole = hole[..., None]
@@ -107,11 +107,16 @@ class Mask(Damage):
             expected = f"sides of at least {MIN_SIDE} pixels for damage=mask"
             raise ValueError(f"expected {expected}. Received: image_shape={image_shape}")
         if self.masks is not None:
-            own_masks.load(self.masks, height=height, width=width, max_share=self.max_share or 1.0)
+            own_masks.load(self.masks, height=height, width=width, max_share=self._limit)
+
+    @property
+    def _limit(self) -> float:
+        """Largest share of an image that is a hole."""
+        return self.max_share or MAX_SHARES.get(self.shape, 1.0)
 
     def _holes(self, keys: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
         """Returns random holes, bool [N, H, W]. Holes that are too large are drawn again, with other numbers."""
-        limit = self.max_share or MAX_SHARES.get(self.shape, 1.0)
+        limit = self._limit
         holes = _draw(RECIPES[self.shape], keys, 0, height=height, width=width)
 
         def again(number: tf.Tensor, holes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
