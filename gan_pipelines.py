@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.kubeflow.platform import PipelineConfig
+    from pipelines.kubeflow.config import PipelineConfig
 
 FOLDER = Path(__file__).parent
 PACKAGES = ("components", "ganlib", "pipelines")

@@ -18,8 +18,10 @@ from components.train_gan import train_gan
 from ganlib import __version__
 from ganlib.config import RunConfig
 from ganlib.training.config import JOB_PLACE
-from pipelines.kubeflow.platform import Kubernetes, Platform, Vertex
+from pipelines.kubeflow.kubernetes import Kubernetes
+from pipelines.kubeflow.platform import Platform
 from pipelines.kubeflow.pods import configure_task
+from pipelines.kubeflow.vertex import Vertex
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import did_you_mean, from_word, problems
-from pipelines.kubeflow.platform import PipelineConfig
+from pipelines.kubeflow.config import PipelineConfig
 
 DEFAULT_PRESET = "digits"
 HASH_DIGITS = 6

@@ -6,7 +6,9 @@ from pathlib import Path
 import yaml
 
 from pipelines.gan_training import compile_pipeline
-from pipelines.kubeflow.platform import Kubernetes, PipelineConfig, Vertex
+from pipelines.kubeflow.config import PipelineConfig
+from pipelines.kubeflow.kubernetes import Kubernetes
+from pipelines.kubeflow.vertex import Vertex
 
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
 

@@ -27,7 +27,8 @@ from pipelines import settings
 from pipelines.command import preview
 from pipelines.command.main import main
 from pipelines.gan_training import DEFAULT_IMAGE
-from pipelines.kubeflow.platform import Kubernetes, PipelineConfig
+from pipelines.kubeflow.config import PipelineConfig
+from pipelines.kubeflow.kubernetes import Kubernetes
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("tensorflow", "keras", "mlflow", "sklearn", "numpy", "PIL", "matplotlib")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.schema import problems
-from pipelines.kubeflow.platform import PipelineConfig
+from pipelines.kubeflow.config import PipelineConfig
 
 
 def test_the_defaults_are_the_classic_network_at_its_size():

@@ -14,7 +14,8 @@ from ganlib.config import RunConfig
 from ganlib.data import DataConfig, prepare
 from pipelines import gan_training
 from pipelines.gan_training import MAX_PARTS, build_pipeline, compile_pipeline
-from pipelines.kubeflow.platform import Kubernetes, Vertex
+from pipelines.kubeflow.kubernetes import Kubernetes
+from pipelines.kubeflow.vertex import Vertex
 
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
 FEEDS = {

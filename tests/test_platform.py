@@ -14,7 +14,7 @@ from platforms import IMAGE, MADE_FOR
 from ganlib.training import TrainConfig
 from pipelines import settings
 from pipelines.gan_training import compile_pipeline
-from pipelines.kubeflow.platform import Vertex
+from pipelines.kubeflow.vertex import Vertex
 from pipelines.settings import SettingsError
 
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines import settings
-from pipelines.kubeflow.platform import PipelineConfig
+from pipelines.kubeflow.config import PipelineConfig
 from pipelines.settings import SettingsError, resolve
 
 DATA = ["digits", "digits-denoise", "digits-inpaint", "digits-translate", "fashion_mnist", "folder", "pairs"]

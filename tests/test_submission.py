@@ -28,7 +28,7 @@ from pipelines.command.main import main
 from pipelines.gan_training import compile_pipeline
 from pipelines.kubeflow import submission
 from pipelines.kubeflow.access import Access
-from pipelines.kubeflow.platform import Kubernetes
+from pipelines.kubeflow.kubernetes import Kubernetes
 
 IMAGE = "example/gan-pipelines@sha256:" + "0" * 64
 OTHERS = """

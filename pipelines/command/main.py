@@ -160,7 +160,7 @@ def config(schema: bool) -> None:
 
     Each with its type, default and description.
     """
-    from pipelines.kubeflow.platform import PipelineConfig
+    from pipelines.kubeflow.config import PipelineConfig
 
     if schema:
         click.echo(json.dumps(PipelineConfig.model_json_schema(), indent=2))

@@ -9,7 +9,8 @@ from kfp import dsl, kubernetes
 
 from ganlib.storage import CACHE
 from ganlib.training.config import JOB_VARIABLE
-from pipelines.kubeflow.platform import OPTIONAL_SECRETS_SINCE, RUN_LABEL, SCRATCH, SHARED_MEMORY, Kubernetes, Platform
+from pipelines.kubeflow.kubernetes import OPTIONAL_SECRETS_SINCE, RUN_LABEL, SCRATCH, SHARED_MEMORY, Kubernetes
+from pipelines.kubeflow.platform import Platform
 
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"

@@ -1,0 +1,193 @@
+"""The platform `kubernetes`: a cluster with Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ganlib.schema import Config, from_single
+from pipelines.kubeflow.fields import (
+    Key,
+    LabelKey,
+    LabelValue,
+    Memory,
+    ObjectName,
+    Scope,
+    UserId,
+    as_text,
+    for_all_steps,
+    labels_for_all_steps,
+)
+from pipelines.kubeflow.platform import Platform, is_bucket
+
+Backend = Literal["2.14", "2.15", "2.16", "2.17"]
+BACKENDS = ("2.14", "2.15", "2.16", "2.17")
+OPTIONAL_SECRETS_SINCE, SECURITY_CONTEXT_SINCE = "2.15", "2.16"
+RUN_LABEL = "pipeline/runid"  # KFP sets it on all pods of a run
+SPOT_RETRIES = 3
+SHARED_MEMORY, SCRATCH = EMPTY_VOLUMES = ("shared-memory", "scratch")  # names of volumes that are made for a pod
+
+
+class Toleration(Config):
+    """A toleration: a taint that pods accept on their nodes."""
+
+    key: LabelKey | None = None
+    """Key of the taint; null means all taints."""
+    operator: Literal["Equal", "Exists"] = "Exists"
+    """Equal compares the value with that of the taint; Exists accepts any value."""
+    value: LabelValue | None = None
+    """Value of the taint."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint; null means all effects."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Toleration:
+        if (self.operator == "Equal") != (self.value is not None) or (self.operator == "Equal" and self.key is None):
+            raise ValueError(
+                "expected key and value with operator=Equal, and no value with operator=Exists. "
+                f"Received: operator={self.operator}, key={self.key}, value={self.value}"
+            )
+        return self
+
+
+class Kubernetes(Platform):
+    """A Kubernetes cluster with Kubeflow Pipelines."""
+
+    kind: Literal["kubernetes"] = "kubernetes"
+    backend: Annotated[Backend, BeforeValidator(as_text)] = "2.14"
+    """Version of KFP on the cluster. A server that does not know a setting of the pods refuses the run."""
+    gpu_resource: LabelKey = "nvidia.com/gpu"
+    """Resource name of the GPUs."""
+    gpu_label: LabelKey = "cloud.google.com/gke-accelerator"
+    """Node label for the type of GPU."""
+    spot: bool = False
+    """Whether pods run on GKE spot nodes, which can be removed at any time."""
+    node_selector: Annotated[dict[Scope, dict[LabelKey, LabelValue]], BeforeValidator(labels_for_all_steps)] = Field(
+        default={}
+    )
+    """Labels that the nodes must have: for all steps, or for each step, with others for the rest. So a pool of GPUs can
+    be for train_gan alone."""
+    tolerations: Annotated[dict[Scope, tuple[Toleration, ...]], BeforeValidator(for_all_steps)] = Field(default={})
+    """Tolerations of the pods, a list of {key, operator, value, effect}: for all steps, or for each step, with others
+    for the rest."""
+    shared_memory: Memory | None = None
+    """Size of /dev/shm, which counts as memory; null means 64 MB. Several GPUs need some GB."""
+    scratch: Memory | None = None
+    """Size of a volume at /tmp, for clusters with read-only root file systems."""
+    timeout_minutes: Annotated[dict[Scope, Annotated[int, Field(ge=1)]], BeforeValidator(for_all_steps)] = Field(
+        default={}
+    )
+    """Timeout of each attempt of a step in minutes: one value for all steps, or one for each step, with others for
+    the rest."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """When nodes pull the image; null means the default of Kubernetes."""
+    image_pull_secrets: Annotated[tuple[ObjectName, ...], BeforeValidator(from_single)] = ()
+    """Secrets for pulling the image."""
+    run_as_user: UserId | None = None
+    """User id of the steps; needs backend 2.16. Null means that of the image, 10001."""
+    run_as_group: UserId | None = None
+    """Group id of the steps; needs backend 2.16."""
+    run_as_non_root: bool | None = None
+    """Whether the cluster must refuse to run the steps as root; needs backend 2.16."""
+    mlflow_secret: ObjectName | None = None
+    """Secret whose keys, listed in mlflow_secret_keys, become environment variables with the same names."""
+    mlflow_secret_keys: Annotated[tuple[Key, ...], BeforeValidator(from_single)] = (
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+    )
+    """Keys of mlflow_secret; use MLFLOW_TRACKING_TOKEN if the server needs a token."""
+    optional_secrets: bool = False
+    """Whether steps start even if mlflow_secret or one of its keys is missing; needs backend 2.15."""
+    gcs_secret: ObjectName | None = None
+    """Secret with a key file for Google Cloud Storage; not needed with Workload Identity."""
+    gcs_secret_key: Key = "key.json"  # noqa: S105
+    """Key of gcs_secret with the file."""
+    checkpoints_volume: ObjectName | None = None
+    """Persistent volume claim that train_gan mounts at the path checkpoints."""
+    data_volume: ObjectName | None = None
+    """Persistent volume claim with images, masks or weights, which all steps that read them mount at data_path. KFP
+    cannot mount it read-only; a claim with the access mode ReadOnlyMany is. Several pods at once, as with data.shards,
+    need such a claim or ReadWriteMany."""
+    data_path: str = "/data"
+    """Where data_volume is mounted in the pods; data.source.path is then below it."""
+    cache_volume: ObjectName | None = None
+    """Persistent volume claim for downloads of prepare_data and measure_reference, such as the weights of FID, so that
+    all pods and runs share them."""
+    pod_labels: dict[LabelKey, LabelValue] = Field(default={})
+    """Labels of the pods."""
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> Kubernetes:
+        needed = {
+            "optional_secrets": OPTIONAL_SECRETS_SINCE,
+            "run_as_user": SECURITY_CONTEXT_SINCE,
+            "run_as_group": SECURITY_CONTEXT_SINCE,
+            "run_as_non_root": SECURITY_CONTEXT_SINCE,
+        }
+        for name, since in needed.items():
+            value = getattr(self, name)
+            if value is not None and value is not False and self.is_older_than(since):
+                raise ValueError(
+                    f"{name} needs backend={since} or newer: an older one refuses the run. "
+                    f"Received: {name}={value}, backend={self.backend}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> Kubernetes:
+        path, claim = self.checkpoints, self.checkpoints_volume
+        absolute = path is not None and path.startswith("/") and len(path) > 1 and ":" not in path
+        if (claim is None) if (path is None or is_bucket(path)) else (absolute and claim is not None):
+            return self
+        raise ValueError(
+            "expected gs://bucket/prefix without checkpoints_volume, or an absolute path with checkpoints_volume. "
+            f"Received: checkpoints={path}, checkpoints_volume={claim}"
+        )
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> Kubernetes:
+        for secret, key in (("mlflow_secret", "mlflow_secret_keys"), ("gcs_secret", "gcs_secret_key")):
+            value = getattr(self, key)
+            if getattr(self, secret) is None and value != Kubernetes.model_fields[key].default:
+                text = value if isinstance(value, str) else f"[{', '.join(value)}]"
+                raise ValueError(f"{key} needs {secret}. Received: {secret}=null, {key}={text}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_volumes(self) -> Kubernetes:
+        """Refuses names that occur twice, because KFP names the volumes of a pod by their claims and Secrets."""
+        path, default = self.data_path, Kubernetes.model_fields["data_path"].default
+        if self.data_volume is None and path != default:
+            raise ValueError(f"data_path needs data_volume. Received: data_volume=null, data_path={path}")
+        if not re.fullmatch(r"(/[^/:]+)+", path):
+            raise ValueError(f"expected an absolute path for data_volume. Received: data_path={path}")
+        names: dict[str, str] = dict.fromkeys(EMPTY_VOLUMES, "a volume of every pod")
+        for field in ("checkpoints_volume", "data_volume", "cache_volume", "gcs_secret"):
+            name = getattr(self, field)
+            if name in names:
+                other = names[name]
+                raise ValueError(
+                    f"expected another name, since volumes of a pod are named by their claims and Secrets, and {other} "
+                    f"has this one. Received: {field}={name}"
+                )
+            if name is not None:
+                names[name] = field
+        if self.checkpoints_volume and self.data_volume and str(self.checkpoints).rstrip("/") == path:
+            raise ValueError(f"expected different paths. Received: checkpoints={self.checkpoints}, data_path={path}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Kubernetes:
+        if RUN_LABEL in self.pod_labels:
+            raise ValueError(f"KFP uses this label itself. Received: pod_labels={{{RUN_LABEL}: ...}}")
+        return self
+
+    def retry_count(self) -> int:
+        """Returns the number of retries of a failed step."""
+        return self.retries if self.retries is not None else SPOT_RETRIES if self.spot else 0
+
+    def is_older_than(self, backend: str) -> bool:
+        """Returns whether KFP on the cluster is older than a version."""
+        return BACKENDS.index(self.backend) < BACKENDS.index(backend)

@@ -1,0 +1,23 @@
+"""The platform `vertex`: Vertex AI Pipelines."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from pipelines.kubeflow.platform import Platform, is_bucket
+
+
+class Vertex(Platform):
+    """Vertex AI Pipelines, which select machines by processors, memory and GPUs."""
+
+    kind: Literal["vertex"] = "vertex"
+
+    @model_validator(mode="after")
+    def _check(self) -> Vertex:
+        if self.checkpoints is not None and not is_bucket(self.checkpoints):
+            raise ValueError(f"expected gs://bucket/prefix. Received: checkpoints={self.checkpoints!r}")
+        if self.gpus and self.gpu_type is None:
+            raise ValueError(f"gpus need gpu_type, such as NVIDIA_L4. Received: gpus={self.gpus}, gpu_type=null")
+        return self
