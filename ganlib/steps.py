@@ -38,12 +38,13 @@ class Artifact(Protocol):
 
 
 @contextlib.contextmanager
-def step(name: str, artifact: Artifact) -> Iterator[None]:
+def step(name: str, artifact: Artifact | None = None) -> Iterator[None]:
     """Runs the body of a step.
 
     Args:
         name: Name of the step.
-        artifact: Main output. `seconds` in its metadata is set to the wall time since the process started.
+        artifact: Main output. `seconds` in its metadata is set to the wall time since the process started. None if the
+            step has no artifact.
     """
     always_escape_output()
     hide_unused_libraries()
@@ -54,7 +55,8 @@ def step(name: str, artifact: Artifact) -> Iterator[None]:
         raise SystemExit(_report(name, error)) from error
     finally:
         gc.freeze()  # the process ends soon, and a last collection of all those objects would take a second or two
-    artifact.metadata["seconds"] = round(seconds_since_start(), 2)
+    if artifact is not None:
+        artifact.metadata["seconds"] = round(seconds_since_start(), 2)
 
 
 def add_metadata(artifact: Artifact, summary: Mapping[str, Any]) -> None:

@@ -92,6 +92,29 @@ def fetch(location: str, *, check: Callable[[Path], object] | None = None) -> Pa
     return path
 
 
+def remote_version(location: str) -> str | None:
+    """Returns what the server reports about a file: its size, and its checksum or the time of its last change.
+
+    Nothing is downloaded.
+
+    Args:
+        location: A local path or an address.
+
+    Returns:
+        The facts as text; None for a local path or a folder of a bucket.
+
+    Raises:
+        ValueError: Nothing exists there, it may not be read, or the address has another scheme.
+        OSError: The server cannot be reached.
+    """
+    if not is_remote(location):
+        return None
+    with remote.open_location(location) as source:
+        if isinstance(source, RemoteFolder):
+            return None
+        return f"{source.size} {source.crc32c or source.modified}"
+
+
 def cache_folder() -> Path:
     """Returns the folder of downloads: GAN_PIPELINES_CACHE, or `gan-pipelines` in the user's cache folder.
 

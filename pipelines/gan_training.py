@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kfp import compiler, dsl
 from kfp.dsl.base_component import BaseComponent
 
+from components.check_inputs import check_inputs
 from components.evaluate_gan import evaluate_gan
 from components.export_model import export_model
 from components.measure_reference import measure_reference
@@ -25,16 +26,10 @@ from pipelines.kubeflow.vertex import Vertex
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
-MAX_PARALLEL_PARTS = 32  # tasks that prepare images at the same time
-# KFP passes the list of all parts to merge_parts as one argument of a process, which Linux limits to 128 KiB. A part
-# takes some 640 bytes of it, and more where artifacts have long addresses. Vertex AI takes 100 artifacts.
-MAX_PARTS = {"kubernetes": 150, "vertex": 100}
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*) \[Default: .*\]$", re.MULTILINE)
 
 
-def build_pipeline(
-    config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None, parts: int | None = None
-) -> BaseComponent:
+def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: Platform | None = None) -> BaseComponent:
     """Builds the pipeline with the values of a config as defaults of its parameters.
 
     It is a factory because KFP traces the body of a pipeline when it is decorated: everything that the body depends on
@@ -44,22 +39,12 @@ def build_pipeline(
         config: Defaults of the parameters. Each section is one dict, so that a change in one section leaves the cached
             steps of the others valid.
         image: Container image of all steps. It is part of the cache key, so use its digest.
-        platform: Platform and resources of the steps; None means this machine.
-        parts: Number of tasks that prepare the images: 1 or `data.shards`, which is the default.
+        platform: Platform and resources of the steps; None means this machine, where one step prepares the images,
+            because it uses all cores, and whoever starts the run has checked them.
 
     Returns:
         The pipeline, for the compiler or to call with `kfp.local`.
-
-    Raises:
-        ValueError: There are more parts than the platform can run.
     """
-    parts = parts or config.data.shards
-    kind = "vertex" if isinstance(platform, Vertex) else "kubernetes"
-    if platform is not None and parts > MAX_PARTS[kind]:
-        reason = "since a task of its own prepares each of them, and the next one takes the list of all"
-        raise ValueError(
-            f"data.shards: expected at most {MAX_PARTS[kind]} on platform={kind}, {reason}. Received: shards={parts}"
-        )
     defaults = config.to_parameters()
     job = ""
     if platform is not None and platform.checkpoints:
@@ -70,8 +55,10 @@ def build_pipeline(
         _component(function, image, platform)
         for function in (prepare_data, measure_reference, train_gan, evaluate_gan, export_model)
     )
-    if parts > 1:
-        prepare = _prepare_in_parts(parts, image, platform)
+    tasks = 1 if platform is None else min(config.data.shards, platform.prepare_tasks)
+    if tasks > 1:
+        prepare = _prepare_in_parts(tasks, image, platform)
+    check = None if platform is None else _component(check_inputs, image, platform)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
         data: dict = defaults["data"],  # KFP copies the defaults into the spec
@@ -93,6 +80,9 @@ def build_pipeline(
             evaluation: Settings of the scores.
             export_settings: Settings of the exported model.
         """
+        if check is not None:
+            checked = check(data=data, task=task).set_caching_options(enable_caching=False)
+            data, task = checked.outputs["checked_data"], checked.outputs["checked_task"]
         prepared = prepare(data=data)
         measured = measure(dataset=prepared.outputs["dataset"], task=task, evaluation=evaluation)
         trained = train(
@@ -154,15 +144,15 @@ class Outputs(NamedTuple):
     exported: dsl.Model
 
 
-def _prepare_in_parts(parts: int, image: str, platform: Platform | None) -> Callable[..., Any]:
+def _prepare_in_parts(tasks: int, image: str, platform: Platform | None) -> Callable[..., Any]:
     """Returns a replacement for the step prepare_data, with the same outputs, that prepares the images in parts."""
     prepare, merge = (
         _component(function, image, platform, step="prepare_data") for function in (prepare_part, merge_parts)
     )
 
     def prepare_all(data: Any) -> Any:
-        with dsl.ParallelFor(list(range(parts)), parallelism=MAX_PARALLEL_PARTS) as part:
-            prepared = prepare(data=data, part=part, of=parts)
+        with dsl.ParallelFor(list(range(tasks)), parallelism=tasks) as part:
+            prepared = prepare(data=data, part=part, of=tasks)
         return merge(data=data, parts=dsl.Collected(prepared.outputs["images"]))
 
     return prepare_all

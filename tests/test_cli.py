@@ -664,13 +664,12 @@ def test_compile_says_that_a_local_path_is_one_in_the_pods(call):
     assert weights.startswith("note: evaluation.extractor.weights is a path in the pods")
 
 
-def test_more_parts_than_a_cluster_can_run_are_refused_in_one_line(mistake):
+@pytest.mark.parametrize(("kind", "most"), [("kubernetes", 150), ("vertex", 100)])
+def test_more_tasks_than_a_cluster_can_run_are_refused_with_the_reason(mistake, kind, most):
     for words in (["compile", "-o", "p.yaml"], ["submit", "--host", "http://kfp", "--image", "example/gan"]):
-        [line] = mistake(*words, "--set", "data.shards=200")
-        assert line.startswith(
-            "error: data.shards: expected at most 150 on platform=kubernetes, since a task of its own"
-        )
-        assert line.endswith("Received: shards=200")
+        [line] = mistake(*words, "--set", f"platform={kind}", "--set", "platform.prepare_tasks=200")
+        assert line.startswith(f"error: platform: expected at most {most} tasks, because the next step gets the list")
+        assert line.endswith("data.shards may be more. Received: prepare_tasks=200")
 
 
 def test_compile_refuses_a_file_that_kfp_cannot_write(mistake, call):

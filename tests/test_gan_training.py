@@ -9,26 +9,29 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cluster_limits import ARGUMENT, ETCD, PACK_ABOVE, sizes
+from PIL import Image
 
 from ganlib.config import RunConfig
-from ganlib.data import DataConfig, prepare
-from pipelines import gan_training
-from pipelines.gan_training import MAX_PARTS, build_pipeline, compile_pipeline
+from ganlib.data import DataConfig, ImageFolder, prepare
+from pipelines.gan_training import build_pipeline, compile_pipeline
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.vertex import Vertex
 
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
 FEEDS = {
-    "prepare-data": {"data"},
-    "measure-reference": {"task", "evaluation"},
-    "train-gan": {"task", "model", "objective", "training"},
+    "check-inputs": {"data", "task"},
+    "prepare-data": set(),
+    "measure-reference": {"evaluation"},
+    "train-gan": {"model", "objective", "training"},
     "evaluate-gan": {"evaluation"},
     "export-model": {"export_settings"},
 }
 NEEDS = {
-    "prepare-data": set(),
-    "measure-reference": {"prepare-data"},
-    "train-gan": {"prepare-data", "measure-reference"},
+    "check-inputs": set(),
+    "prepare-data": {"check-inputs"},
+    "measure-reference": {"check-inputs", "prepare-data"},
+    "train-gan": {"check-inputs", "prepare-data", "measure-reference"},
     "evaluate-gan": {"prepare-data", "measure-reference", "train-gan"},
     "export-model": {"train-gan", "evaluate-gan"},
 }
@@ -162,6 +165,19 @@ def test_a_step_is_named_as_its_function(spec, tasks):
         assert arguments[-1] == name.replace("-", "_")
 
 
+def test_the_next_steps_get_the_settings_with_the_checksums_of_what_is_there(tasks):
+    assert tasks["check-inputs"]["cachingOptions"] == {}
+    for name, section in (
+        ("prepare-data", "data"),
+        ("measure-reference", "task"),
+        ("train-gan", "task"),
+    ):
+        given = tasks[name]["inputs"]["parameters"][section]["taskOutputParameter"]
+        assert given == {"producerTask": "check-inputs", "outputParameterKey": f"checked_{section}"}
+    others = [task for name, task in tasks.items() if name != "check-inputs"]
+    assert all(task["cachingOptions"] == {"enableCache": True} for task in others)
+
+
 def test_two_pipelines_of_one_process_keep_their_own_defaults():
     pipelines = {size: build_pipeline(RunConfig.model_validate({"data": {"size": size}})) for size in (16, 32)}
     for size, pipeline in pipelines.items():
@@ -181,12 +197,16 @@ def test_several_shards_are_prepared_side_by_side_and_merged(in_parts):
     tasks = in_parts["root"]["dag"]["tasks"]
     [loop] = [task for task in tasks.values() if "parameterIterator" in task]
     assert json.loads(loop["parameterIterator"]["items"]["raw"]) == [0, 1, 2]
-    assert loop["iteratorPolicy"]["parallelismLimit"] == gan_training.MAX_PARALLEL_PARTS
+    assert loop["iteratorPolicy"]["parallelismLimit"] == 3
     [part] = in_parts["components"][loop["componentRef"]["name"]]["dag"]["tasks"].values()
     given = part["inputs"]["parameters"]
     assert given["of"]["runtimeValue"]["constant"] == 3
-    assert set(given) == {"data", "part", "of"}  # all that the key of its cache depends on
-    assert tasks["merge-parts"]["dependentTasks"] == [loop["taskInfo"]["name"]]
+    assert {name.removeprefix("pipelinechannel--") for name in given} == {
+        "data",
+        "part",
+        "of",
+    }  # all that the key of its cache depends on
+    assert tasks["merge-parts"]["dependentTasks"] == ["check-inputs", loop["taskInfo"]["name"]]
     assert "prepare-data" not in tasks
 
 
@@ -200,42 +220,68 @@ def test_in_parts_or_not_the_pipeline_takes_and_gives_the_same(in_parts, spec):
         assert set(in_parts["root"]["dag"]["tasks"][name]["dependentTasks"]) == expected
 
 
+CHECKING = """
+import json, shutil, sys
+from kfp import dsl, local
+from components.check_inputs import check_inputs
+from components.prepare_data import prepare_data
+from pipelines.gan_training import _component
+place, data, task = sys.argv[1], *map(json.loads, sys.argv[2:4])
+check, prepare = (_component(step, "python", None) for step in (check_inputs, prepare_data))
+@dsl.pipeline
+def preparation(data: dict, task: dict) -> dsl.Dataset:
+    checked = check(data=data, task=task).set_caching_options(enable_caching=False)
+    return prepare(data=checked.outputs["checked_data"]).outputs["dataset"]
+runner = local.SubprocessRunner(use_venv=False)
+local.init(runner, pipeline_root=place, enable_caching=True, cache_root=place + "/cache")
+def run():
+    print("made", preparation(data=data, task=task).output.path)
+run(), run()
+shutil.copy(data["source"]["path"] + "/00.png", data["source"]["path"] + "/new.png")
+run()
+"""
+
+
+def test_a_run_notices_new_images_and_takes_the_cache_while_there_are_none(tmp_path):
+    (tmp_path / "images").mkdir()
+    for index in range(6):
+        Image.new("L", (9, 9), index).save(tmp_path / "images" / f"{index:02d}.png")
+    data = DataConfig(source=ImageFolder(path=str(tmp_path / "images")), size=8).to_parameter()
+    words = [str(tmp_path / "steps"), json.dumps(data), json.dumps(RunConfig().to_parameters()["task"])]
+    done = subprocess.run([sys.executable, "-c", CHECKING, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    first, again, changed = [line for line in done.stdout.splitlines() if line.startswith("made ")]
+    assert first == again != changed
+    assert done.stdout.count("train 4, test 2") == 2  # by the check of each run, and not again by the preparation
+    assert done.stdout.count("train 5, test 2") == 1
+
+
 def test_one_task_may_write_several_shards():
-    pipeline = build_pipeline(RunConfig.model_validate({"data": {"shards": 3}}), parts=1)
+    pipeline = build_pipeline(RunConfig.model_validate({"data": {"shards": 3}}))
     assert "prepare-data" in pipeline.pipeline_spec.root.dag.tasks
 
 
-@pytest.mark.parametrize(("platform", "limit"), [(Kubernetes(), 150), (Vertex(), 100)], ids=["kubernetes", "vertex"])
-def test_no_more_parts_are_compiled_than_can_run(tmp_path, platform, limit):
-    for parts in (limit + 1, 10_000):
-        config = RunConfig.model_validate({"data": {"shards": parts}})
-        message = rf"^data\.shards: expected at most {limit} on platform={platform.kind}, .*Received: shards={parts}$"
-        with pytest.raises(ValueError, match=message):
-            compile_pipeline(config, tmp_path / "refused.yaml", platform=platform)
-    assert not (tmp_path / "refused.yaml").exists()
-    compile_pipeline(
-        RunConfig.model_validate({"data": {"shards": limit}}), tmp_path / "pipeline.yaml", platform=platform
-    )
-    assert (tmp_path / "pipeline.yaml").stat().st_size < 1_000_000
+@pytest.mark.parametrize("shards", [1, 2, 33, 150, 10_000])
+def test_nothing_is_compiled_that_a_cluster_cannot_run(shards):
+    """By the model of `benchmarks/cluster_limits.py`, with addresses of 300 characters."""
+    size = sizes(shards, platform=Kubernetes())
+    assert size["parts"] == min(shards, 32)
+    assert size["argument"] < ARGUMENT
+    assert size["packed"] < PACK_ABOVE
+    assert size["workflow"] < ETCD  # so the Retry button of KFP's page works
+    most = sizes(shards, platform=Kubernetes(prepare_tasks=150))
+    assert most["argument"] < ARGUMENT
+    assert most["packed"] < PACK_ABOVE
 
 
-def test_the_list_of_all_parts_fits_into_one_argument():
-    """As KFP's driver writes it for the launcher's --executor_input, with an address of 300 characters."""
-    summary = {"part": 9999, "train": 1_000_000, "test": 100_000, "skipped": 1000, "seconds": 10000.01}
-    artifact = {
-        "name": "projects/local/locations/us-central1/metadataStores/default/artifacts/123456789",
-        "type": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"},
-        "uri": "minio://" + "x" * 292,
-        "metadata": {"display_name": "images", "store_session_info": "", **summary},
-    }
-    settings = {"data": RunConfig().to_parameters()["data"]}
-
-    def argument(parts):
-        artifacts = {"parts": {"artifacts": [artifact] * parts}}
-        return json.dumps({"inputs": {"parameterValues": settings, "artifacts": artifacts}})
-
-    limit = MAX_PARTS["kubernetes"]
-    assert len(argument(limit)) < 128 * 1024 < len(argument(2 * limit))
+@pytest.mark.parametrize(("platform", "tasks"), [(Kubernetes(prepare_tasks=5), 5), (Vertex(), 32), (Vertex(), 7)])
+def test_no_more_tasks_prepare_images_than_there_are_shards_and_the_platform_allows(tmp_path, platform, tasks):
+    config = RunConfig.model_validate({"data": {"shards": tasks if tasks == 7 else 9999}})
+    compile_pipeline(config, tmp_path / "pipeline.yaml", platform=platform)
+    spec = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
+    [loop] = [task for name, task in spec["root"]["dag"]["tasks"].items() if name.startswith("for-loop")]
+    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == list(range(tasks))
+    assert loop["iteratorPolicy"]["parallelismLimit"] == tasks
 
 
 PREPARING = """
@@ -248,10 +294,10 @@ prepare = _prepare_in_parts(2, "python", None)
 def preparation(data: dict) -> dsl.Dataset:
     return prepare(data=data).outputs["dataset"]
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
-made = preparation(data=DataConfig(size=8, shards=2).to_parameter()).output
+made = preparation(data=DataConfig(size=8, shards=3).to_parameter()).output
 print("made", made.metadata["sha256"], made.metadata["seconds"] > 0, made.path)
 try:
-    preparation(data=DataConfig(size=8, shards=4).to_parameter())
+    preparation(data=DataConfig(size=8, shards=1).to_parameter())
 except RuntimeError:
     print("refused")
 """
@@ -265,10 +311,10 @@ def test_parts_that_kfp_runs_become_the_dataset_that_one_task_makes(tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     [line] = [line for line in done.stdout.splitlines() if line.split()[:1] == ["made"]]
     _, checksum, timed, path = line.split()
-    whole = prepare(DataConfig(size=8, shards=2), tmp_path / "whole")
+    whole = prepare(DataConfig(size=8, shards=3), tmp_path / "whole")
     assert (checksum, timed) == (whole.checksum, "True")
     for file in whole.folder.iterdir():
         assert (Path(path) / file.name).read_bytes() == file.read_bytes()
     assert done.stdout.splitlines()[-1].strip() == "refused"
-    message = "error: prepare_part: expected data.shards=2, one for each task of the pipeline. Received: shards=4"
+    message = "error: prepare_part: expected data.shards of at least 2, so that each task of the pipeline has one."
     assert message in done.stdout

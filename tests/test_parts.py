@@ -38,11 +38,11 @@ def config_of(folder, **changes):
     return DataConfig(**{"source": source, "size": 8, "colour": "rgb", "max_unusable": 0.5, "shards": 4, **changes})
 
 
-def made(config, place, numbers=None):
-    """Prepares parts and returns their folders."""
+def made(config, place, numbers=None, of=None):
+    """Prepares parts, by default one for each shard, and returns their folders."""
     folders = []
-    for number in range(config.shards) if numbers is None else numbers:
-        prepare_part(config, place / f"part-{number}", part=number, of=config.shards)
+    for number in range(of or config.shards) if numbers is None else numbers:
+        prepare_part(config, place / f"part-{number}", part=number, of=of or config.shards)
         folders.append(place / f"part-{number}")
     return folders
 
@@ -65,6 +65,32 @@ def test_merged_parts_are_to_the_byte_what_one_task_writes(folder, tmp_path, sha
     assert merged.manifest["skipped"] != []
     usable = 45 - sum(index % 4 != 0 for index in BAD)
     assert merged.count("train") == min(limit or usable, usable)
+
+
+@pytest.mark.parametrize(("shards", "tasks"), [(4, 3), (7, 2), (50, 6), (60, 59), (5, 1)])
+def test_fewer_tasks_than_shards_write_the_same(folder, tmp_path, shards, tasks):
+    config = config_of(folder, shards=shards, train_images=37)
+    whole = prepare(config, tmp_path / "whole")
+    folders = made(config, tmp_path, of=tasks)
+    shards = [len(list(place.glob("train-*.tfrecord"))) for place in folders]
+    assert sum(shards) == len(list(whole.folder.glob("train-*.tfrecord")))
+    assert files_of(merge_parts(config, folders[::-1], tmp_path / "merged").folder) == files_of(whole.folder)
+
+
+def test_parts_of_another_number_of_tasks_are_refused(folder, tmp_path):
+    config = config_of(folder)
+    mixed = made(config, tmp_path, [0]) + made(config, tmp_path / "other", [1, 2], of=3)
+    refused(config, mixed, tmp_path, r"the parts of one preparation\. Received: parts of \[3, 4\]$")
+
+
+def test_damaged_test_images_of_a_part_are_named(folder, tmp_path):
+    config = config_of(folder)
+    folders = made(config, tmp_path, of=2)
+    shard = folders[1] / "test-00000-of-00001.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[20] ^= 1
+    shard.write_bytes(content)
+    refused(config, folders, tmp_path, r"the shard test-00000-of-00001\.tfrecord is not the one that its part wrote")
 
 
 def test_two_processes_write_what_one_writes_from_every_kind_of_source(folder, tmp_path, monkeypatch):
@@ -108,7 +134,7 @@ def test_a_part_depends_on_nothing_but_its_own_images(tmp_path):
     folder = write_images(tmp_path / "images")
     config = config_of(folder, shards=3)
     before = made(config, tmp_path / "before")
-    others = [item["name"] for part in (0, 2) for item in part_file(before[part])["slices"]["train"]["skipped"]]
+    others = [item["name"] for part in (0, 2) for item in part_file(before[part])["slices"][0]["train"]["skipped"]]
     assert others != []
     for name in others:
         shutil.copy(folder / "train" / "a" / "02.png", folder / name)
@@ -135,8 +161,8 @@ def test_a_part_is_written_atomically(folder, tmp_path):
     part = prepare_part(config, tmp_path / "out" / "part", part=1, of=4)
     assert part.summary == {
         "part": 1,
-        "train": part.slices["train"].count,
-        "test": part.slices["test"].count,
+        "train": part.slices[0]["train"].count,
+        "test": part.slices[0]["test"].count,
         "skipped": 2,
     }
     assert sorted(os.listdir(tmp_path / "out" / "part")) == [
@@ -187,7 +213,11 @@ def refused(config, folders, place, words):
     assert not (place / "merged").exists()
 
 
-@pytest.mark.parametrize("numbers", [[0, 1, 3], [], [0, 1, 2], [0, 1, 1, 3], [0, 1, 2, 3, 3]], ids=str)
+def test_no_parts_are_refused(folder, tmp_path):
+    refused(config_of(folder), [], tmp_path, r"^expected at least one part\. Received: parts=\[\]$")
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 3], [0, 1, 2], [0, 1, 1, 3], [0, 1, 2, 3, 3]], ids=str)
 def test_missing_and_duplicate_parts_are_refused(folder, tmp_path, numbers):
     config = config_of(folder)
     made(config, tmp_path, sorted(set(numbers)))
@@ -246,16 +276,15 @@ def test_a_damaged_part_is_named(folder, tmp_path, damage):
         "no json": r"not a JSON file: .*Received: path='.*part-1/part\.json'",
         "not whole": r"expected a complete part\.json\. Received: folder='.*part-1'",
         "no fingerprints": r"the shard train-00001-of-00002\.fingerprints is missing or cut off\. Received: folder=",
-        "other format": r"a part of format gan-pipelines/part@4\. Received: format='gan-pipelines/part@0'",
+        "other format": r"a part of format gan-pipelines/part@5\. Received: format='gan-pipelines/part@0'",
     }
     missing = r"the shard train-00001-of-00002\.tfrecord is missing or cut off\. Received: folder='.*part-1'"
     refused(config, folders, tmp_path, words.get(damage, missing))
 
 
-@pytest.mark.parametrize("of", [1, 3, 5])
-def test_settings_of_another_number_of_parts_than_there_are_tasks_for_are_refused(folder, tmp_path, of):
-    with pytest.raises(ValueError, match=rf"^expected data\.shards={of}, one for each .*\. Received: shards=4$"):
-        prepare_part(config_of(folder), tmp_path / "part", part=0, of=of)
+def test_fewer_shards_than_tasks_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"^expected data\.shards of at least 5, so that .*\. Received: shards=4$"):
+        prepare_part(config_of(folder), tmp_path / "part", part=0, of=5)
     assert list(tmp_path.iterdir()) == []
 
 

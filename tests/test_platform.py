@@ -120,7 +120,7 @@ def test_every_backend_that_a_file_is_made_for_knows_all_its_fields(backend, fil
     if backend in ("2.14", "2.15"):  # what is made for newer ones they do not know, so the test can tell
         assert "has no field named" in parsed.pop("kubernetes_2.16")
     for name, found in parsed.items():
-        assert len(found) == (5 if name.startswith("kubernetes_") else 0)
+        assert len(found) == (6 if name.startswith("kubernetes_") else 0)
         assert all(len(fields) >= 9 for fields in found.values())
 
 
@@ -202,7 +202,7 @@ def test_a_volume_for_downloads_reaches_the_steps_that_download(tmp_path):
     documents = compiled(tmp_path, "platform.cache_volume=downloads", "data.shards=2", "evaluation.extractor=inception")
     executors = documents[0]["deploymentSpec"]["executors"]
     mounts = {name: pod.get("pvcMount") for name, pod in pods({"p": documents}, "p").items()}
-    mounted = {"exec-prepare-part", "exec-merge-parts", "exec-measure-reference"}
+    mounted = {"exec-check-inputs", "exec-prepare-part", "exec-merge-parts", "exec-measure-reference"}
     assert {name for name, mount in mounts.items() if mount} == mounted
     for name in mounted:
         [mount] = mounts[name]

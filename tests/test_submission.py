@@ -200,7 +200,7 @@ def test_settings_of_pods_are_sent_beside_the_pipeline(kfp, submit):
     [run] = kfp.runs
     assert run["pipeline_spec"].keys() == {"pipeline_spec", "platform_spec"}
     executors = run["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert len(executors) == 5
+    assert len(executors) == 6
 
 
 def test_a_session_of_the_browser_will_do_for_a_token(kfp, call):
@@ -218,15 +218,30 @@ def test_a_cron_line_means_what_it_means_elsewhere(kfp, resubmit):
     assert printed["url"] == f"{kfp.url}/#/recurringrun/details/schedule-1"
 
 
-@pytest.mark.parametrize(("words", "cached"), [([], False), (["--cache"], True), (["--no-cache"], False)])
-def test_runs_of_a_schedule_see_new_images_unless_they_are_to_use_the_cache(kfp, resubmit, words, cached):
-    """KFP's keys of the cache know the settings and not the images."""
+@pytest.mark.parametrize(("words", "cached"), [([], True), (["--cache"], True), (["--no-cache"], False)])
+def test_each_run_of_a_schedule_looks_for_new_images(kfp, resubmit, words, cached):
     result = resubmit("--cron", "30 3 * * 1", *words)
-    assert ("note: without KFP's cache" in result.stderr) == (not words)
+    assert ("note: while images and settings stay the same" in result.stderr) == (not words)
+    tasks = scheduled_tasks(kfp)
+    assert tasks.pop("check-inputs")["cachingOptions"] == {}
+    assert {task["cachingOptions"].get("enableCache", False) for task in tasks.values()} == {cached}
+
+
+def scheduled_tasks(kfp):
     [schedule] = kfp.schedules
     spec = schedule["pipeline_spec"]
-    tasks = spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"].values()
-    assert {task["cachingOptions"].get("enableCache", False) for task in tasks} == {cached}
+    return dict(spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"])
+
+
+@pytest.mark.parametrize(("words", "cached"), [([], False), (["--cache"], True)])
+def test_a_pipeline_that_does_not_look_for_new_images_is_scheduled_without_the_cache(
+    kfp, submit, others, words, cached
+):
+    """KFP's keys of the cache know the settings and not the images."""
+    result = submit(*others, "--argument", "text=a", "--cron", "30 3 * * 1", *words)
+    assert result.exit_code == 0, result.output
+    assert ("note: without KFP's cache" in result.stderr) == (not words)
+    assert scheduled_tasks(kfp)["print"]["cachingOptions"].get("enableCache", False) == cached
 
 
 STATES = [

@@ -12,9 +12,10 @@ with epy.lazy_api_imports(globals()):
     from ganlib.data.digits import Digits
     from ganlib.data.image_folder import ImageFolder
     from ganlib.data.images import Images
+    from ganlib.data.merging import merge_parts
     from ganlib.data.paired_images import PairedImages
     from ganlib.data.pictures import read_pictures
-    from ganlib.data.preparation import merge_parts, prepare, prepare_part
+    from ganlib.data.preparation import prepare, prepare_part, with_fingerprint
     from ganlib.data.records import PreparedDataset
     from ganlib.data.value_survey import survey
 
@@ -37,4 +38,5 @@ __all__ = [
     "print_description",
     "read_pictures",
     "survey",
+    "with_fingerprint",
 ]

@@ -136,6 +136,12 @@ class DataSource(Config):
                     raise ValueError(f"data.source.{name}: {error}") from error
         return super().pinned()
 
+    @property
+    def remote_version(self) -> str | None:
+        """What servers report about the files at `locations`; None unless all are files on servers."""
+        versions = {name: storage.remote_version(location) for name, location in sorted(self.locations.items())}
+        return None if not versions or None in versions.values() else storage.canonical_json(versions)
+
     @abstractmethod
     def listing(self) -> Listing:
         """Lists all images without reading them.

@@ -78,10 +78,11 @@ class DataConfig(Config):
     """Size of random crops of the training images, as for `size`. The networks train on them; samples and scores use
     whole images. Default: whole images."""
     shards: int = Field(default=1, ge=1, le=10_000)
-    """Number of files that the training images are written to. On Kubeflow, a task of its own prepares each file,
-    at most 150 of them, and 100 on Vertex AI."""
+    """Number of files that the training images are written to. On Kubeflow, several tasks prepare them at once, see
+    platform.prepare_tasks."""
     fingerprint: str | None = None
-    """Checksum of the source's listing. A run fills it in, so that changed images are prepared again."""
+    """Checksum of the list of images. A run fills it in, so that changed images are prepared again; a value of your own
+    stays."""
 
     @field_validator("value_range")
     @classmethod

@@ -6,59 +6,41 @@ Both ways call the same two functions, `parts.write` and `manifest.finish`, and 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from ganlib import storage
-from ganlib.data.base import Listing, Split
+from ganlib.data.base import Listing
 from ganlib.data.config import DataConfig
 from ganlib.data.description import print_description
-from ganlib.data.fingerprints import SIZE
 from ganlib.data.image_chunks import ReadError
 from ganlib.data.manifest import Origin, TooManyUnusableError, finish
-from ganlib.data.parts import SplitResult, fingerprints, shard, write
+from ganlib.data.part import PART_FILE, PART_FORMAT, Part, shards_of
+from ganlib.data.parts import shard, write
 from ganlib.data.records import PreparedDataset
 from ganlib.data.value_survey import survey
 from ganlib.environment import escape_output
-from ganlib.schema import parse
-
-PART_FILE = "part.json"
-PART_FORMAT = "gan-pipelines/part@4"
 
 
-@dataclass(frozen=True)
-class Part:
-    """The content of a part's `part.json`.
+@escape_output()
+def with_fingerprint(config: DataConfig) -> DataConfig:
+    """Returns the settings with the checksum of the list of images, so that changed images are prepared again.
 
-    Attributes:
-        format: Format of the file.
-        number: Number of the part, from 0.
-        config: The settings that it was made with.
-        origin: Facts about the listing that it was made from.
-        slices: The results for its images.
+    Prints the description of the images. Of an archive or another file on a server, it neither downloads nor describes
+    anything: the fingerprint is then what the server reports, its size, and its checksum or time of change.
+
+    Raises:
+        ValueError: The source has no usable images.
+        OSError: The server of the images cannot be reached.
     """
-
-    format: str
-    number: int
-    config: dict[str, Any]
-    origin: Origin
-    slices: dict[Split, SplitResult]
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The metadata of the KFP artifact of this part."""
-        return {
-            "part": self.number,
-            "train": self.slices["train"].count,
-            "test": self.slices["test"].count,
-            "skipped": sum(len(result.skipped) for result in self.slices.values()),
-        }
+    if config.fingerprint is not None:
+        return config
+    fingerprint = config.source.remote_version
+    if fingerprint is None:
+        listing, _ = list_images(config)
+        fingerprint = listing.checksum(with_times=True)
+    return config.model_copy(update={"fingerprint": fingerprint})
 
 
 @escape_output()
@@ -79,8 +61,8 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
         OSError: The disk is full or not writable, or the source can no longer be read.
         RuntimeError: A process that read images was killed.
     """
-    listing, origin = _listing(config)
-    with _output_folder(output) as folder:
+    listing, origin = list_images(config)
+    with output_folder(output) as folder:
         slices = write(config, listing, range(config.shards), folder, origin.ranges)
         finish(config, origin, slices, folder, lambda: listing)
     return PreparedDataset.open(output)
@@ -88,13 +70,13 @@ def prepare(config: DataConfig, output: Path) -> PreparedDataset:
 
 @escape_output()
 def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Part:
-    """Writes one part of what `prepare` would write, for `merge_parts`.
+    """Writes one part of what `prepare` would write, for `merge_parts`: a share of the shards, one after the other.
 
     Args:
-        config: Settings of the preparation; `shards` is the number of parts.
+        config: Settings of the preparation.
         output: Folder to create atomically.
         part: Number of the part, from 0.
-        of: The number of parts that the caller makes, which must equal `config.shards`.
+        of: Number of parts, at most `config.shards`.
 
     Returns:
         The content of the part.
@@ -104,143 +86,39 @@ def prepare_part(config: DataConfig, output: Path, *, part: int, of: int) -> Par
         OSError: The disk is full or not writable.
         RuntimeError: A process that read images was killed.
     """
-    if config.shards != of:
+    if config.shards < of:
         raise ValueError(
-            f"expected data.shards={of}, one for each task of the pipeline. Received: shards={config.shards}"
+            f"expected data.shards of at least {of}, so that each task of the pipeline has one. "
+            f"Received: shards={config.shards}"
         )
     if not 0 <= part < of:
         raise ValueError(f"expected a part from 0 to {of - 1}. Received: part={part}")
-    listing, origin = _listing(config)
-    with _output_folder(output) as folder:
-        [results] = write(config, listing, [part], folder, origin.ranges)
-        if results["test"].count:
-            results["test"].sha256 = storage.sha256(shard(folder, "test", 0, config))
-        content = Part(PART_FORMAT, part, config.to_parameter(), origin, results)
+    listing, origin = list_images(config)
+    with output_folder(output) as folder:
+        slices = write(config, listing, shards_of(config, part, of), folder, origin.ranges)
+        test = shard(folder, "test", 0, config)
+        sha256 = storage.sha256(test) if test.exists() else None
+        content = Part(PART_FORMAT, part, of, config.to_parameter(), origin, slices, sha256)
         storage.write_json(folder / PART_FILE, asdict(content))
     return content
 
 
-@escape_output()
-def merge_parts(config: DataConfig, parts: Sequence[Path], output: Path) -> PreparedDataset:
-    """Merges all parts into the dataset that `prepare` would have written.
-
-    No image is read, except to replace unusable ones. Shards are verified by their hash, and hard-linked into the
-    dataset if the file system allows it.
-
-    Args:
-        config: The settings that the parts were made with.
-        parts: Folders of the parts, in any order.
-        output: Folder to create atomically.
-
-    Returns:
-        The dataset in `output`.
-
-    Raises:
-        ValueError: The parts do not belong together, or too many images were skipped.
-        OSError: The disk is full or not writable.
-        RuntimeError: A process that read images was killed.
-    """
-    contents = {folder: _open_part(folder) for folder in parts}
-    folders = sorted(contents, key=lambda folder: contents[folder].number)
-    ordered = [contents[folder] for folder in folders]
-    _check(config, ordered)
-    origin = ordered[0].origin
-
-    def listing() -> Listing:
-        current, current_origin = _listing(config)
-        if current_origin != origin:
-            raise ValueError(f"the images have changed since the parts were made. Received: {config.source}")
-        return current
-
-    with _output_folder(output) as folder:
-        for part, part_folder in zip(ordered, folders, strict=True):
-            _add_part(config, part, part_folder, folder)
-        finish(config, origin, [part.slices for part in ordered], folder, listing)
-    return PreparedDataset.open(output)
-
-
-def _listing(config: DataConfig) -> tuple[Listing, Origin]:
+def list_images(config: DataConfig) -> tuple[Listing, Origin]:
     """Returns the listing of the source and the facts about it.
 
-    Prints its description, unless the run that filled in the fingerprint already did.
+    Prints its description, unless that was done where the fingerprint was filled in.
     """
     listing = config.source.listing()
     listing.check_splits()
     origin = Origin.of(listing, survey(listing, config.value_range))
-    if config.fingerprint is None:
+    if config.fingerprint != listing.checksum(with_times=True):
         print_description(origin.description)
     return listing, origin
 
 
-def _open_part(folder: Path) -> Part:
-    content = storage.read_json(folder / PART_FILE)
-    try:
-        part: Part = parse(Part, content)
-    except ValidationError as error:
-        raise ValueError(f"expected a complete {PART_FILE}. Received: folder={str(folder)!r}") from error
-    if part.format != PART_FORMAT:
-        raise ValueError(f"expected a part of format {PART_FORMAT}. Received: format={part.format!r}")
-    return part
-
-
-def _check(config: DataConfig, parts: Sequence[Part]) -> None:
-    """Checks that the parts form one dataset with these settings."""
-    expected = config.to_parameter()
-    for part in parts:
-        for name in sorted(expected.keys() | part.config.keys()):
-            if part.config.get(name) != expected.get(name):
-                raise ValueError(
-                    f"expected parts made with data.{name}={expected.get(name)!r}. "
-                    f"Received: {part.config.get(name)!r} in part {part.number}"
-                )
-        ranges = [one.origin.values.text if one.origin.values else "0..255" for one in (part, parts[0])]
-        if ranges[0] != ranges[1]:
-            raise ValueError(
-                "expected parts with the same range of values; the images have changed between them. "
-                f"Received: {ranges[0]} in part {part.number}, {ranges[1]} in {parts[0].number}"
-            )
-        if part.origin != parts[0].origin:
-            raise ValueError(
-                "expected parts of one listing; the images have changed between them. "
-                f"Received: {part.origin.sha256} in part {part.number}, {parts[0].origin.sha256} in {parts[0].number}"
-            )
-    numbers = [part.number for part in parts]
-    if numbers != list(range(config.shards)):
-        raise ValueError(f"expected each part from 0 to {config.shards - 1} once. Received: parts={numbers}")
-
-
-def _add_part(config: DataConfig, part: Part, part_folder: Path, folder: Path) -> None:
-    """Adds the records of a part: its training images are a shard, its test images are appended to one."""
-    for split, result in part.slices.items():
-        number = part.number if split == "train" else 0
-        source, target = (shard(path, split, number, config) for path in (part_folder, folder))
-        if not result.count:
-            continue
-        sizes = {source: result.bytes, fingerprints(source): SIZE * result.count}
-        for path, size in sizes.items():
-            if not path.exists() or path.stat().st_size != size:
-                raise ValueError(f"the shard {path.name} is missing or cut off. Received: folder={str(part_folder)!r}")
-        if result.sha256 != storage.sha256(source):
-            raise ValueError(
-                f"the shard {source.name} is not the one that its part wrote. Received: folder={str(part_folder)!r}"
-            )
-        _append(fingerprints(source), fingerprints(target))
-        if split == "test":
-            _append(source, target)
-            continue
-        try:
-            os.link(source, target)
-        except OSError:  # another disk, or a file system without links
-            shutil.copyfile(source, target)
-
-
-def _append(source: Path, target: Path) -> None:
-    with source.open("rb") as content, target.open("ab") as file:
-        shutil.copyfileobj(content, file)
-
-
 @contextlib.contextmanager
-def _output_folder(output: Path) -> Iterator[Path]:
+def output_folder(output: Path) -> Iterator[Path]:
+    """Yields a folder to write to, which becomes `output` at the end. Says what could not be written, and why."""
     try:
         with storage.atomic_folder(output) as folder:
             yield folder

@@ -69,7 +69,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--cache/--no-cache",
     default=None,
     envvar=f"{VARIABLES}CACHE",
-    help="Whether steps may use cached results. Default: as compiled, and not on a schedule.",
+    help="Whether steps may use cached results. Default: as compiled.",
 )
 @click.option("--cron", metavar="LINE", help="Run on a schedule: minute, hour, day, month, day of the week.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the run; the exit code reflects the result.")
@@ -120,9 +120,14 @@ def submit(
             access = Access(
                 host=host or "", namespace=namespace, token=token, token_file=token_file, cookies=cookies, ca=ca
             )
-            # KFP's keys know the settings and not the images, so all runs but the first would repeat its results.
-            anew = cron is not None and cache is None
-            cache = False if anew else cache
+            note = None
+            if cron is not None and cache is None and package.notices_changes:
+                note = (
+                    "while images and settings stay the same, runs repeat the results in KFP's cache; --no-cache trains"
+                )
+            elif cron is not None and cache is None:
+                # Nothing in the keys of the cache changes, so all runs but the first would repeat its results.
+                cache, note = False, "without KFP's cache, so that each run sees new images; --cache uses it"
             submission = Submission(
                 name=name,
                 pipeline=(package if cache is None else package.with_cache(cache)).body(),
@@ -132,8 +137,8 @@ def submit(
             )
             result["run"] = name
             _send(submission, package, access, experiment, cron, result, poll=poll if wait else None, dry_run=dry_run)
-            if anew:
-                click.echo("note: without KFP's cache, so that each run sees new images; --cache uses it", err=True)
+            if note:
+                click.echo(f"note: {note}", err=True)
     except Stop as stop:
         if as_json:
             click.echo(json.dumps({**result, "error": str(stop)}))

@@ -113,7 +113,7 @@ class Kubernetes(Platform):
     data_path: str = "/data"
     """Where data_volume is mounted in the pods; data.source.path is then below it."""
     cache_volume: ObjectName | None = None
-    """Persistent volume claim for downloads of prepare_data and measure_reference, such as the weights of FID, so that
+    """Persistent volume claim for downloads of the steps before the training, such as the weights of FID, so that
     all pods and runs share them."""
     pod_labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of the pods."""

@@ -17,6 +17,7 @@ from ganlib.schema import MAX_SHOWN, problems
 from pipelines.settings import SettingsError, override
 
 SECTION_NAMES = {"export_settings": "export"}  # a parameter must not have the name of a component's function
+CHECK = "comp-check-inputs"
 PARAMETER_NAMES = {section: name for name, section in SECTION_NAMES.items()}
 TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "STRUCT": ("an object", lambda value: isinstance(value, dict)),
@@ -133,12 +134,21 @@ class Package:
             inner = self.spec["components"][task["componentRef"]["name"]].get("dag")
             yield from [name] if inner is None else self._tasks(inner)
 
+    @property
+    def notices_changes(self) -> bool:
+        """Whether a step of each run looks for changed images, so that the cache serves none of earlier ones."""
+        return CHECK in self.spec["components"]
+
     def with_cache(self, enabled: bool) -> Package:
-        """Returns a copy of the pipeline whose steps all use the cache, or never use it."""
+        """Returns a copy of the pipeline whose steps all use the cache, or never use it.
+
+        The step that looks for changed images never does.
+        """
         spec = copy.deepcopy(self.spec)
         for owner in (spec["root"], *spec["components"].values()):
             for task in owner.get("dag", {}).get("tasks", {}).values():
-                task["cachingOptions"] = {"enableCache": True} if enabled else {}
+                cached = enabled and task["componentRef"]["name"] != CHECK
+                task["cachingOptions"] = {"enableCache": True} if cached else {}
         return Package(spec, self.pods)
 
     def body(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -13,12 +13,19 @@ from pipelines.kubeflow.fields import Cpu, LabelValue, Memory, Scope, Step, for_
 class Platform(Config):
     """Settings of all platforms: GPUs, processors, memory, retries, checkpoints and MLflow."""
 
+    # KFP passes the list to merge_parts as one argument of a process. A part takes 640 bytes of it or more.
+    max_prepare_tasks: ClassVar[int] = 150
+    prepare_limit: ClassVar[str] = "as one argument, which Linux limits to 128 KiB"
+
     gpus: int = Field(default=0, ge=0, le=16)
     """Number of GPUs of each step in gpu_steps."""
     gpu_type: LabelValue | None = None
     """Type of GPU: the value of the node label gpu_label, such as nvidia-l4, or on Vertex, such as NVIDIA_L4."""
     gpu_steps: Annotated[tuple[Step, ...], BeforeValidator(from_single)] = ("train_gan",)
     """Steps that get GPUs. measure_reference and evaluate_gan are faster on GPUs, too."""
+    prepare_tasks: int = Field(default=32, ge=1)
+    """Number of tasks that prepare images at once, if there are as many data.shards; each prepares its share of them.
+    At most 150, and 100 on Vertex AI."""
     cpu: Annotated[dict[Scope, Cpu], BeforeValidator(for_all_steps)] = Field(default={})
     """Processors, such as 4 or 500m: one value for all steps, or one for each step, with others for the rest."""
     memory: Annotated[dict[Scope, Memory], BeforeValidator(for_all_steps)] = Field(default={})
@@ -33,6 +40,15 @@ class Platform(Config):
     """Address of the MLflow server for the pods, without credentials."""
     mlflow_experiment: str | None = Field(default=None, min_length=1)
     """MLflow experiment for the runs."""
+
+    @model_validator(mode="after")
+    def _check_prepare_tasks(self) -> Platform:
+        if self.prepare_tasks > self.max_prepare_tasks:
+            raise ValueError(
+                f"expected at most {self.max_prepare_tasks} tasks, because the next step gets the list of all "
+                f"{self.prepare_limit}; data.shards may be more. Received: prepare_tasks={self.prepare_tasks}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_tracking(self) -> Platform:

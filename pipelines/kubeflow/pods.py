@@ -15,7 +15,7 @@ from pipelines.kubeflow.platform import Platform
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"
 CACHE_FOLDER = "/var/cache/gan-pipelines"
-STEPS_WITH_DOWNLOADS = ("prepare_data", "measure_reference")
+STEPS_WITH_DOWNLOADS = ("check_inputs", "prepare_data", "measure_reference")
 STEPS_WITHOUT_DATA = ("export_model",)  # all others may read images, masks or weights of the user
 SPOT = "cloud.google.com/gke-spot"
 # The default of KFP is an hour from the start of the first attempt. Steps that run longer would never be retried, and

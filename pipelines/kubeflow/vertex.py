@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -13,6 +13,8 @@ class Vertex(Platform):
     """Vertex AI Pipelines, which select machines by processors, memory and GPUs."""
 
     kind: Literal["vertex"] = "vertex"
+    max_prepare_tasks: ClassVar[int] = 100
+    prepare_limit: ClassVar[str] = "as artifacts, of which Vertex AI takes 100"
 
     @model_validator(mode="after")
     def _check(self) -> Vertex:

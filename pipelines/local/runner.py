@@ -106,8 +106,7 @@ def _run(config: RunConfig, *, name: str, root: Path, image: str | None) -> Resu
     )
     with _environment(environment), step_log(folder / "log.txt"), containers.wait_for_exit_codes():
         try:
-            # A single step prepares the images, because it uses all cores.
-            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE, parts=1)(**to_arguments(config)).outputs
+            outputs = build_pipeline(config, image=image or DEFAULT_IMAGE)(**to_arguments(config)).outputs
         except KeyboardInterrupt as error:
             if not failure.exists():  # training says how far it came
                 raise

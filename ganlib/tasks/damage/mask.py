@@ -71,7 +71,7 @@ class Mask(Damage):
         Raises:
             ValueError: There are no masks.
         """
-        if self.masks is None or storage.is_remote(self.masks):
+        if self.masks is None:
             return self
         checksum = Images.at(self.masks).checksum(with_times=True)
         return super().pinned().model_copy(update={"masks_fingerprint": checksum})
