@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from ganlib import storage
+from ganlib.credentials import set_step_variables
 from ganlib.environment import always_escape_output, hide_unused_libraries
 from ganlib.schema import problems
 
@@ -50,6 +51,7 @@ def step(name: str, artifact: Artifact | None = None) -> Iterator[None]:
     hide_unused_libraries()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
     try:
+        set_step_variables()
         yield
     except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(_report(name, error)) from error

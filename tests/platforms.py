@@ -51,6 +51,7 @@ MADE_FOR = {
         retries=3,
         checkpoints="gs://bucket/checkpoints",
         mlflow_tracking_uri="https://mlflow.example",
+        mlflow_secrets={"MLFLOW_TRACKING_TOKEN": "projects/p/secrets/mlflow/versions/latest"},
     ),
 }
 

@@ -21,6 +21,7 @@ BOTTOM = {
     "files",
     "storage",
     "environment",
+    "credentials",
     "streams",
     "runtime",
     "remote",

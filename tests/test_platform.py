@@ -262,6 +262,15 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         (["shared_memory=0Gi"], "platform.shared_memory: expected an amount with a unit, such as 16Gi"),
         (["pod_labels={a b: c}"], "platform.pod_labels"),
         (["pod_labels={pipeline/runid: mine}"], "platform: KFP uses this label itself"),
+        (["prepare_tasks=0"], "platform.prepare_tasks: Input should be greater than or equal to 1"),
+        (
+            ["kind=vertex", "mlflow_secrets={PASSWORD: projects/p/secrets/s/versions/1}"],
+            "platform.mlflow_secrets.PASSWORD",
+        ),
+        (
+            ["kind=vertex", "mlflow_secrets={MLFLOW_TRACKING_TOKEN: hunter2}"],
+            "platform.mlflow_secrets.MLFLOW_TRACKING_TOKEN: expected projects/PROJECT/secrets/SECRET/versions/VERSION. ",
+        ),
         (["node_selector={a: -b}"], "platform.node_selector.others.a: expected a label value of "),
         (["node_selector={train: {a: b}}"], "platform.node_selector.train"),
         (["node_selector={train_gan: gpus}"], "platform.node_selector: expected labels of all steps, or of each step"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 Step = Literal["check_inputs", "prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
@@ -62,6 +62,13 @@ class _Pattern:
         return value
 
 
+def _check_secret_version(value: str) -> str:
+    """Refuses what is not the name of a secret. It may be the secret itself, so it is not shown."""
+    if not re.fullmatch(VERSION, value):
+        raise ValueError("expected projects/PROJECT/secrets/SECRET/versions/VERSION. Received: another text")
+    return value
+
+
 NAME, PREFIX = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
 CPU, MEMORY = r"[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m", r"[1-9][0-9]*([EPTGM]i?|Ki)"
 Cpu = Annotated[str, BeforeValidator(as_text), _Pattern(CPU, "a number of processors such as 4, 0.5 or 500m")]
@@ -72,4 +79,7 @@ LabelValue = Annotated[str, BeforeValidator(as_text), _Pattern(f"({NAME})?", "a 
 OBJECT = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 ObjectName = Annotated[str, _Pattern(OBJECT, "a name of at most 63 lowercase letters, digits and -")]
 Key = Annotated[str, _Pattern(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
+MlflowVariable = Annotated[str, _Pattern("MLFLOW_[A-Z0-9_]+", "an environment variable of MLflow, MLFLOW_...")]
+VERSION = r"projects/[-a-z0-9:.]+/secrets/[-A-Za-z0-9_]+/versions/([0-9]+|latest|[a-zA-Z][-A-Za-z0-9_]*)"
+SecretVersion = Annotated[str, AfterValidator(_check_secret_version)]
 UserId = Annotated[int, Field(ge=0, lt=2**31)]

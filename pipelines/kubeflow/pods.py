@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 from kfp import dsl, kubernetes
 
+from ganlib.credentials import SECRET_PREFIX, STEP_PREFIX
 from ganlib.storage import CACHE
 from ganlib.training.config import JOB_VARIABLE
 from pipelines.kubeflow.kubernetes import OPTIONAL_SECRETS_SINCE, RUN_LABEL, SCRATCH, SHARED_MEMORY, Kubernetes
 from pipelines.kubeflow.platform import Platform
+from pipelines.kubeflow.vertex import Vertex
 
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"
@@ -76,7 +78,9 @@ def _variables(platform: Platform) -> dict[str, str]:
         if platform.scratch:
             variables["HOME"] = "/tmp"  # noqa: S108  # a path in the pod
         if platform.gcs_secret:
-            variables["GOOGLE_APPLICATION_CREDENTIALS"] = f"{KEY_FOLDER}/{platform.gcs_secret_key}"
+            variables[f"{STEP_PREFIX}GOOGLE_APPLICATION_CREDENTIALS"] = f"{KEY_FOLDER}/{platform.gcs_secret_key}"
+    if isinstance(platform, Vertex):
+        variables |= {f"{SECRET_PREFIX}{name}": secret for name, secret in platform.mlflow_secrets.items()}
     return {name: value for name, value in variables.items() if value is not None}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from pipelines.kubeflow.fields import MlflowVariable, SecretVersion
 from pipelines.kubeflow.platform import Platform, is_bucket
 
 
@@ -15,6 +16,10 @@ class Vertex(Platform):
     kind: Literal["vertex"] = "vertex"
     max_prepare_tasks: ClassVar[int] = 100
     prepare_limit: ClassVar[str] = "as artifacts, of which Vertex AI takes 100"
+
+    mlflow_secrets: dict[MlflowVariable, SecretVersion] = Field(default={})
+    """Environment variables of MLflow that the steps read from Secret Manager, such as `{MLFLOW_TRACKING_TOKEN:
+    projects/my-project/secrets/mlflow/versions/latest}`. The service account of the job must be allowed to."""
 
     @model_validator(mode="after")
     def _check(self) -> Vertex:
