@@ -49,6 +49,17 @@ class Config(BaseModel):
                 found[name] = value
         return found
 
+    def check_locations(self) -> None:
+        """Checks that the paths that are read exist on this machine. Addresses are not checked.
+
+        Raises:
+            ValueError: A path does not exist; the message begins with the dotted name of its field.
+        """
+        for field, location in self.locations.items():
+            if not storage.is_remote(location) and not storage.local_path(location).exists():
+                name = field.rpartition(".")[2]
+                raise ValueError(f"{field}: no such file or folder. Received: {name}={location!r}")
+
     def pinned(self) -> Self:
         """Returns the settings for other processes: with absolute paths, and checksums of what is read.
 

@@ -61,6 +61,12 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
+def local_path(location: str) -> Path:
+    """Returns the path of a file or folder, without the split that `FOLDER#test` names, unless it has such a name."""
+    path = Path(location).expanduser()
+    return path if path.exists() else Path(location.rpartition("#")[0] or location).expanduser()
+
+
 def absolute(location: str) -> str:
     """Returns a path as absolute path; addresses are unchanged. The path may not exist."""
     return location if is_remote(location) else str(Path(location).expanduser().resolve())

@@ -487,6 +487,13 @@ def test_a_config_file_that_is_absent_or_broken_is_reported_by_its_name(mistake,
     assert line.startswith("error: expected YAML text in UTF-8")
 
 
+def test_a_dry_run_looks_for_masks_as_well_as_images(mistake, tmp_path):
+    (tmp_path / "images").mkdir()
+    words = ["run", "--dry-run", "--preset", "folder", "--preset", "inpaint", "--set", "data.source.path=images"]
+    [line] = mistake(*words, "--set", "task.damage={kind: mask, shape: file, masks: gone}")
+    assert line == "error: task.damage.masks: no such file or folder. Received: masks='gone'"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

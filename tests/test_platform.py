@@ -269,7 +269,7 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         ),
         (
             ["kind=vertex", "mlflow_secrets={MLFLOW_TRACKING_TOKEN: hunter2}"],
-            "platform.mlflow_secrets.MLFLOW_TRACKING_TOKEN: expected projects/PROJECT/secrets/SECRET/versions/VERSION. ",
+            "platform.mlflow_secrets.MLFLOW_TRACKING_TOKEN: expected projects/PROJECT/secrets/SECRET/versions",
         ),
         (["node_selector={a: -b}"], "platform.node_selector.others.a: expected a label value of "),
         (["node_selector={train: {a: b}}"], "platform.node_selector.train"),

@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ganlib import storage
 from ganlib.data.locations import ImageLocation
@@ -121,20 +121,6 @@ class Listing:
 
 class DataSource(Config):
     """The base class of image sources. Subclasses add `kind` and their settings."""
-
-    def pinned(self) -> Self:
-        """Returns the source with absolute paths.
-
-        Raises:
-            ValueError: A path does not exist.
-        """
-        for name, location in self.locations.items():
-            if not storage.is_remote(location):
-                try:
-                    storage.fetch(location)
-                except ValueError as error:
-                    raise ValueError(f"data.source.{name}: {error}") from error
-        return super().pinned()
 
     @property
     def remote_version(self) -> str | None:

@@ -19,9 +19,10 @@ def describe_images(config: Any) -> list[str]:
         Stop: The images cannot be used; a run would fail in the same way.
     """
     with stop_on_errors():
-        source = config.data.source.pinned()
+        config.check_locations()
+    source = config.data.source
     locations = list(source.locations.values())
-    paths = [Path(location) for location in locations if "://" not in location]
+    paths = [storage.local_path(location) for location in locations if not storage.is_remote(location)]
     if not locations:  # the embedded digits
         return []
     if any(map(storage.is_remote, locations)):

@@ -131,10 +131,7 @@ def _step_failed(failure: Path, *, log: Path | None = None) -> StepFailed:
 
 def _complete_config(config: RunConfig, *, name: str, home: Path) -> RunConfig:
     """Fills in absolute paths, the checksum of the list of images, and a home for the run if it has none."""
-    for field, place in config.locations.items():
-        if not storage.is_remote(place) and not _file(place).exists():
-            received = f"{field.rpartition('.')[2]}={place!r}"
-            raise ValueError(f"{field}: no such file or folder. Received: {received}")
+    config.check_locations()
     config = config.pinned()
     listing = config.data.source.listing()
     print_description(describe(listing, survey(listing, config.data.value_range)))
@@ -168,12 +165,6 @@ def _check_scratch() -> None:
         ) from error
 
 
-def _file(place: str) -> Path:
-    """Returns the file or folder of a local place, which may name one split of it: FOLDER#test."""
-    path = Path(place).expanduser()
-    return path if path.exists() else Path(place.rpartition("#")[0] or place).expanduser()
-
-
 def _check_target(target: str | None, root: Path) -> None:
     """Refuses an export target that steps in containers cannot write to."""
     if target and not storage.is_remote(target) and not Path(target).is_relative_to(root):
@@ -186,7 +177,7 @@ def _check_target(target: str | None, root: Path) -> None:
 def _input_files(config: RunConfig) -> list[Path]:
     """Returns the local files and folders that the steps read."""
     places = [place for place in config.locations.values() if not storage.is_remote(place)]
-    return list(dict.fromkeys(map(_file, places)))
+    return list(dict.fromkeys(map(storage.local_path, places)))
 
 
 def _tracking(root: Path) -> str:
