@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.environment import always_escape_output, hide_unused_libraries
 from ganlib.schema import problems
+from ganlib.tracking.plugin import choose_server
 
 FAILURE_FILE = "GAN_PIPELINES_FAILURE_FILE"
 MISTAKE, FAILURE = 2, 1
@@ -47,6 +48,7 @@ def step(name: str, artifact: Artifact) -> Iterator[None]:
     """
     always_escape_output()
     hide_unused_libraries()
+    choose_server()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
     try:
         yield
