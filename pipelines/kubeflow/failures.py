@@ -154,17 +154,18 @@ def _read_log(server: Server, run_id: str, workflow: dict[str, Any], pod: str) -
         except OSError as error:
             reasons.append(str(error))
             continue
-        if LOG_ERROR in log:
-            reasons.insert(0, _log_error(log))
+        if (reason := _log_error(log)) is not None:
+            reasons.insert(0, reason)
             continue
         options = "&".join(f"{name}={value}" for name, value in fields.items())
         return log, f"{server.access.url}{path}{'?' if options else ''}{options}"
     raise OSError(reasons[0])
 
 
-def _log_error(log: str) -> str:
-    """Returns the message of an error that stands in the place of a log."""
+def _log_error(log: str) -> str | None:
+    """Returns the message of an error that stands in the place of a log or at its end, or None for a log."""
+    start = log.rfind(LOG_ERROR)
     try:
-        return str(json.loads(log[log.rindex(LOG_ERROR) :])["error_message"])
-    except (ValueError, KeyError, TypeError):
-        return "the API server fails to read it"
+        return None if start < 0 else str(json.loads(log[start:])["error_message"])
+    except ValueError:
+        return None  # a line of the log looks like it

@@ -42,7 +42,7 @@ class Server:
         configuration.retries = False  # a retry could start a run twice; redirects lead to logins
         configuration.ssl_ca_cert = str(access.ca) if access.ca else None
         configuration.proxy, configuration.proxy_headers = access.proxy()
-        if access.token or access.token_file:
+        if access.has_token:
             configuration.api_key["authorization"] = ""  # the hook is only called if there is a key
             configuration.api_key_prefix["authorization"] = "Bearer"
             configuration.refresh_api_key_hook = lambda this: this.api_key.update(authorization=access.bearer())
