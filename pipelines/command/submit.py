@@ -131,7 +131,9 @@ def submit(
                 )
                 _send(order, access, result, poll=poll if waits else None, dry_run=dry_run)
                 if anew:
-                    click.echo("note: without KFP's cache, so that each run sees new images; --cache uses it", err=True)
+                    later = "; register later versions with --no-cache, too" if latest else ""
+                    note = f"note: without KFP's cache, so that each run sees new images; --cache uses it{later}"
+                    click.echo(note, err=True)
     except Stop as stop:
         if as_json:
             click.echo(json.dumps({**result, "error": str(stop)}))
