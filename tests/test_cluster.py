@@ -6,9 +6,11 @@ Against the fake KFP server, which has the API over HTTP and runs nothing.
 import functools
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -200,6 +202,11 @@ def test_a_dry_run_registers_nothing(kfp, submit):
     assert "# pipeline: gan-training, version sha256-" in result.stdout
     request = yaml.safe_load(result.stdout)
     assert request["pipeline_version_reference"] == {"pipeline_id": "...", "pipeline_version_id": "..."}
+
+
+def test_a_schedule_of_a_config_leaves_all_defaults_to_newer_versions(kfp, call, user):
+    assert call("submit", "--register", "--cron", "0 3 * * *", "--latest").exit_code == 0
+    assert kfp.schedules[0]["runtime_config"]["parameters"] == {}
 
 
 def test_a_schedule_can_follow_the_newest_version(kfp, submit):
@@ -567,3 +574,29 @@ def test_credentials_go_to_the_server_that_they_belong_to(given, expected, said,
 def test_the_doubles_workflow_is_read_like_a_real_one():
     [failure] = find_failures(argo_workflow({"train-gan": "FAILED", "export-model": "OMITTED"}, {}))
     assert (failure.step, failure.pod) == ("train-gan", POD)
+
+
+def test_the_documentation_of_the_check_and_of_a_failure_holds(kfp, call, user, tmp_path):
+    """Except for times, the address, and the hash in the name of the run."""
+    text = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    (tmp_path / "cluster.yaml").write_text(text.partition("```yaml\n# cluster.yaml\n")[2].partition("```")[0])
+    kfp.page = True
+
+    def masked(lines):
+        plain = [re.sub(r"^digits-\w{6}", "digits-HASH", line) for line in lines]
+        return [re.sub(r"^( *)\d\d:\d\d:\d\d", r"\g<1>TIME", line) for line in plain]
+
+    def shown(command):
+        return masked(text.partition(f"$ {command}\n")[2].partition("```")[0].splitlines())
+
+    def printed(command):
+        result = call(*command.split()[1:])
+        return masked((result.stdout + result.stderr).replace(kfp.url, "https://$KUBEFLOW/pipeline").splitlines())
+
+    check, again = "gan-pipelines submit --check --config cluster.yaml", "gan-pipelines follow run-1"
+    assert printed(check) == shown(check)
+    call("submit", "--preset", "digits", "--config", "cluster.yaml")
+    kfp.states = [("FAILED", {"prepare-data": "SUCCEEDED", "train-gan": "FAILED"})]
+    message = "error: train_gan: the loss is not finite in steps [40, 60]. Received: loss=nan\n"
+    kfp.logs["digits-x7-system-container-impl-1003"] = message
+    assert printed(again) == shown(again)
