@@ -23,6 +23,7 @@ from ganlib import storage
 from ganlib.credentials import set_step_variables
 from ganlib.environment import always_escape_output, hide_unused_libraries
 from ganlib.schema import problems
+from ganlib.tracking.plugin import choose_server
 
 FAILURE_FILE = "GAN_PIPELINES_FAILURE_FILE"
 MISTAKE, FAILURE = 2, 1
@@ -49,6 +50,7 @@ def step(name: str, artifact: Artifact | None = None) -> Iterator[None]:
     """
     always_escape_output()
     hide_unused_libraries()
+    choose_server()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
     try:
         set_step_variables()

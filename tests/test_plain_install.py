@@ -65,7 +65,7 @@ def test_it_compiles_every_preset(installed, tmp_path):
         assert (done.returncode, done.stderr) == (0, "")
         spec = yaml.safe_load((tmp_path / f"{preset}.yaml").read_text(encoding="ascii"))
         prepared_in_parts = "folder" in chosen or "pairs" in chosen
-        assert len(spec["root"]["dag"]["tasks"]) == 5 + prepared_in_parts
+        assert len(spec["root"]["dag"]["tasks"]) == 6 + prepared_in_parts
 
 
 def test_it_prints_help_config_and_presets(installed, tmp_path):

@@ -248,8 +248,8 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
     [reference] = pods(documents, "kubernetes_2.16")["exec-train-gan"]["secretAsEnv"]
     assert reference["optional"] is True
     assert [pair["envVar"] for pair in reference["keyToEnv"]] == [
-        "MLFLOW_TRACKING_USERNAME",
-        "MLFLOW_TRACKING_PASSWORD",
+        "GAN_PIPELINES_MLFLOW_TRACKING_USERNAME",
+        "GAN_PIPELINES_MLFLOW_TRACKING_PASSWORD",
     ]
 
 

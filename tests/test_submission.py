@@ -143,6 +143,7 @@ def test_a_run_is_submitted_with_the_config_as_its_arguments(kfp, submit, tmp_pa
         f"{run['display_name']}: submitted",
         f"  KFP     {url}",
         "  MLflow  http://mlflow:5000 (experiment gan-pipelines)",
+        f"  Follow  gan-pipelines follow run-1 --host {kfp.url}",
     ]
     assert json.loads(last) == {
         "run": run["display_name"],
@@ -293,13 +294,19 @@ def test_tasks_of_one_name_are_counted_and_each_change_is_reported_once(kfp, sub
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
 def test_a_run_that_ends_otherwise_ends_the_command_with_a_failure(kfp, resubmit, state):
     kfp.states = [*STATES, ("CANCELING", {}), (state, {"train-gan": state})]
-    if state == "FAILED":
-        kfp.errors["train-gan"] = "main: exit code 2"
     result = resubmit("--wait", "--poll", "0.1", "--json")
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
     assert lines[-1] == f"error: run {state.lower()}: {kfp.url}/#/runs/details/run-1"
-    assert lines[:-1] == (["error: train-gan: main: exit code 2", "error: the run failed"] if state == "FAILED" else [])
+    reason = 'pods "digits-x7-system-container-impl-1001" not found (pod digits-x7-system-container-impl-1001)'
+    assert lines[:-1] == (
+        [
+            "error: train-gan: Error (exit code 1)",
+            f"error: the log of train-gan cannot be read: BadRequestError: Failed to read logs for run run-1: {reason}",
+        ]
+        if state == "FAILED"
+        else []
+    )
     printed = json.loads(result.stdout.splitlines()[-1])
     assert (printed["status"], printed["run_id"]) == (state.lower(), "run-1")
 
@@ -326,6 +333,7 @@ def test_a_long_outage_of_the_server_ends_the_command(kfp, resubmit, monkeypatch
     assert result.stderr.splitlines() == [
         f"error: the KFP server at {kfp.url} fails (503): upstream connect error",
         f"error: the run may continue: {kfp.url}/#/runs/details/run-1",
+        f"error: follow it with: gan-pipelines follow run-1 --host {kfp.url}",
     ]
 
 
@@ -334,7 +342,7 @@ def test_a_token_that_expires_during_the_run_ends_the_command(kfp, resubmit):
     result = resubmit("--wait", "--poll", "0.1")
     assert result.exit_code == 1
     assert "the token has expired" in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("error: the run may continue: ")
+    assert result.stderr.splitlines()[-2].startswith("error: the run may continue: ")
 
 
 def test_a_run_that_is_gone_is_reported_and_not_taken_for_a_wrong_address(kfp, resubmit):
@@ -356,7 +364,10 @@ def test_an_interrupted_command_says_that_the_run_continues(kfp, tmp_path, end):
         process.send_signal(end)
         _, message = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert message == f"error: interrupted; the run continues: {kfp.url}/#/runs/details/run-1\n"
+    assert message.splitlines() == [
+        f"error: interrupted; the run continues: {kfp.url}/#/runs/details/run-1",
+        f"error: follow it with: gan-pipelines follow run-1 --host {kfp.url}",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -378,7 +389,7 @@ def test_an_interrupted_command_says_that_the_run_continues(kfp, tmp_path, end):
             1,
             "the KFP server at http://127.0.0.1:9 cannot be reached: Connection refused",
         ),
-        (["--host", "http://kfp.invalid"], 1, "the KFP server at http://kfp.invalid cannot be reached: "),
+        (["--host", "https://kfp.invalid"], 1, "the KFP server at https://kfp.invalid cannot be reached: "),
         (["--host", "127.0.0.1:9"], 1, "the KFP server at https://127.0.0.1:9 cannot be reached: Connection refused"),
         (["--host", "TLS"], 1, "HTTPS with TLS failed, expected --ca with the CA of its certificate: SSLError "),
         (["--host", "http://["], 2, "expected an address such as https://"),
@@ -386,7 +397,7 @@ def test_an_interrupted_command_says_that_the_run_continues(kfp, tmp_path, end):
         (["--host", "ftp://kfp"], 2, "expected an address such as https://"),
         (["--host", "http://"], 2, "expected an address such as https://"),
         (["--host", "local host"], 2, "expected an address such as https://"),
-        (["--token-file", "absent"], 2, "expected only one of --token and --token-file, "),
+        (["--token-file", "absent"], 2, "expected only one of --token, --token-file and --token-command, "),
         (["--token-file", "absent", "--token", ""], 2, "cannot read the token: No such file or directory. Received: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -477,7 +488,7 @@ def test_a_login_in_the_way_is_reported(kfp, resubmit, login):
     result = resubmit()
     assert result.exit_code == 2
     [line] = result.stderr.splitlines()
-    assert "login: expected --token, --token-file or --cookies of a session" in line
+    assert "login: expected --token, --token-file, --token-command or --cookies of a session" in line
 
 
 def test_a_request_that_starts_a_run_is_sent_once_even_if_no_answer_comes(kfp, resubmit):
@@ -695,16 +706,18 @@ def test_a_path_that_may_be_one_of_this_machine_is_noted(kfp, submit):
     assert result.stderr == f"note: {note}\n"
 
 
-def test_the_documentation_of_a_run_holds(kfp, submit, tmp_path):
+def test_the_documentation_of_a_run_holds(kfp, call, tmp_path, monkeypatch):
     """The file for --config, the command and its output, except for times, addresses and the hash of the settings."""
     text = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
     example = text.partition("```yaml\n# cluster.yaml\n")[2].partition("```")[0]
     (tmp_path / "cluster.yaml").write_text(example)
     shown = text.partition("$ gan-pipelines submit --preset digits --config cluster.yaml --wait\n")[2].splitlines()
     kfp.states = [("SUCCEEDED", {})]
-    result = submit("--preset", "digits", "--config", "cluster.yaml", "--wait", "--poll", "0.1")
+    for name, value in {"HOST": kfp.url, "TOKEN": TOKEN, "NAMESPACE": NAMESPACE}.items():
+        monkeypatch.setenv(f"GAN_PIPELINES_KFP_{name}", value)
+    result = call("--preset", "digits", "--config", "cluster.yaml", "--wait", "--poll", "0.1")
     printed = result.stdout.replace(kfp.url, "https://$KUBEFLOW/pipeline").splitlines()
-    expected = [*shown[:3], *(line for line in shown if line.endswith(": succeeded"))]
+    expected = [*shown[:4], *(line for line in shown if line.endswith(": succeeded"))]
     printed, expected = (
         [re.sub(r"^digits-\w{6}:", "digits-HASH:", line) for line in lines] for lines in (printed, expected)
     )

@@ -13,6 +13,7 @@ import click
 
 from ganlib import __version__
 from pipelines.command.apply import apply
+from pipelines.command.follow import follow
 from pipelines.command.generate import generate
 from pipelines.command.options import config_options, note_local_paths, resolve_config, run_name
 from pipelines.command.preview import describe_images
@@ -190,7 +191,7 @@ def presets() -> None:
     click.echo("\n".join(sorted(rows)))
 
 
-for command in (apply, compare, generate, score, submit, sync, train):
+for command in (apply, compare, follow, generate, score, submit, sync, train):
     main.add_command(command)
 
 

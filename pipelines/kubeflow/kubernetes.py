@@ -24,7 +24,7 @@ from pipelines.kubeflow.platform import Platform, is_bucket
 
 Backend = Literal["2.14", "2.15", "2.16", "2.17"]
 BACKENDS = ("2.14", "2.15", "2.16", "2.17")
-OPTIONAL_SECRETS_SINCE, SECURITY_CONTEXT_SINCE = "2.15", "2.16"
+OPTIONAL_SECRETS_SINCE, SECURITY_CONTEXT_SINCE, MLFLOW_PLUGIN_SINCE = "2.15", "2.16", "2.17"
 RUN_LABEL = "pipeline/runid"  # KFP sets it on all pods of a run
 SPOT_RETRIES = 3
 SHARED_MEMORY, SCRATCH = EMPTY_VOLUMES = ("shared-memory", "scratch")  # names of volumes that are made for a pod
@@ -92,12 +92,15 @@ class Kubernetes(Platform):
     run_as_non_root: bool | None = None
     """Whether the cluster must refuse to run the steps as root; needs backend 2.16."""
     mlflow_secret: ObjectName | None = None
-    """Secret whose keys, listed in mlflow_secret_keys, become environment variables with the same names."""
+    """Secret with the credentials for mlflow_tracking_uri; its keys are listed in mlflow_secret_keys."""
     mlflow_secret_keys: Annotated[tuple[Key, ...], BeforeValidator(from_single)] = (
         "MLFLOW_TRACKING_USERNAME",
         "MLFLOW_TRACKING_PASSWORD",
     )
     """Keys of mlflow_secret; use MLFLOW_TRACKING_TOKEN if the server needs a token."""
+    mlflow_plugin: bool | None = None
+    """Whether KFP's own MLflow plugin records the run, in mlflow_experiment; needs backend 2.17. Null means only
+    without mlflow_tracking_uri, so that no run is recorded twice."""
     optional_secrets: bool = False
     """Whether steps start even if mlflow_secret or one of its keys is missing; needs backend 2.15."""
     gcs_secret: ObjectName | None = None
@@ -156,6 +159,24 @@ class Kubernetes(Platform):
         return self
 
     @model_validator(mode="after")
+    def _check_mlflow_plugin(self) -> Kubernetes:
+        wanted, uri = self.mlflow_plugin, self.mlflow_tracking_uri
+        if wanted is not None and self.is_older_than(MLFLOW_PLUGIN_SINCE):
+            needs = f"mlflow_plugin needs backend={MLFLOW_PLUGIN_SINCE} or newer: an older one refuses the run"
+            raise ValueError(f"{needs}. Received: mlflow_plugin={wanted}, backend={self.backend}")
+        if wanted and uri is not None:
+            raise ValueError(
+                "expected mlflow_plugin=true or mlflow_tracking_uri, since both would record the run. "
+                f"Received: mlflow_plugin=true, mlflow_tracking_uri={uri}"
+            )
+        if self.mlflow_secret and uri is None and not self.is_older_than(MLFLOW_PLUGIN_SINCE):
+            raise ValueError(
+                "mlflow_secret needs mlflow_tracking_uri, the server that it is for; KFP's MLflow plugin has its own. "
+                f"Received: mlflow_secret={self.mlflow_secret}, mlflow_tracking_uri=null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_volumes(self) -> Kubernetes:
         """Refuses names that occur twice, because KFP names the volumes of a pod by their claims and Secrets."""
         path, default = self.data_path, Kubernetes.model_fields["data_path"].default
@@ -187,6 +208,10 @@ class Kubernetes(Platform):
     def retry_count(self) -> int:
         """Returns the number of retries of a failed step."""
         return self.retries if self.retries is not None else SPOT_RETRIES if self.spot else 0
+
+    def uses_mlflow_plugin(self) -> bool:
+        """Returns whether KFP's MLflow plugin may record the run."""
+        return self.mlflow_tracking_uri is None if self.mlflow_plugin is None else self.mlflow_plugin
 
     def is_older_than(self, backend: str) -> bool:
         """Returns whether KFP on the cluster is older than a version."""

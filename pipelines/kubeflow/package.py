@@ -64,6 +64,18 @@ class Package:
             )
         return cls(specs[0], others[0] if others else None)
 
+    @classmethod
+    def from_body(cls, body: Any) -> Package:
+        """Returns the pipeline in a `pipeline_spec` of the server, with or without settings of pods beside it.
+
+        Raises:
+            SettingsError: It is no compiled pipeline.
+        """
+        inner = body.get("pipeline_spec", body) if isinstance(body, dict) else {}
+        if not isinstance(inner, dict) or "pipelineInfo" not in inner:
+            raise SettingsError("the server has no compiled pipeline of KFP v2 for this run")
+        return cls(inner, body.get("platform_spec"))
+
     @property
     def name(self) -> str:
         """Name of the pipeline."""

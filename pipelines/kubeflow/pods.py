@@ -9,8 +9,16 @@ from kfp import dsl, kubernetes
 
 from ganlib.credentials import SECRET_PREFIX, STEP_PREFIX
 from ganlib.storage import CACHE
+from ganlib.tracking import plugin
 from ganlib.training.config import JOB_VARIABLE
-from pipelines.kubeflow.kubernetes import OPTIONAL_SECRETS_SINCE, RUN_LABEL, SCRATCH, SHARED_MEMORY, Kubernetes
+from pipelines.kubeflow.kubernetes import (
+    MLFLOW_PLUGIN_SINCE,
+    OPTIONAL_SECRETS_SINCE,
+    RUN_LABEL,
+    SCRATCH,
+    SHARED_MEMORY,
+    Kubernetes,
+)
 from pipelines.kubeflow.platform import Platform
 from pipelines.kubeflow.vertex import Vertex
 
@@ -75,6 +83,9 @@ def _variables(platform: Platform) -> dict[str, str]:
         "MLFLOW_EXPERIMENT_NAME": platform.mlflow_experiment,
     }
     if isinstance(platform, Kubernetes):
+        variables[plugin.OWN_SERVER] = platform.mlflow_tracking_uri
+        if not platform.is_older_than(MLFLOW_PLUGIN_SINCE):
+            variables[plugin.PLUGIN] = plugin.ON if platform.uses_mlflow_plugin() else plugin.OFF
         if platform.scratch:
             variables["HOME"] = "/tmp"  # noqa: S108  # a path in the pod
         if platform.gcs_secret:
@@ -124,7 +135,9 @@ def _use_secrets(task: dsl.PipelineTask, platform: Kubernetes) -> None:
     if platform.gcs_secret:
         kubernetes.use_secret_as_volume(task, platform.gcs_secret, mount_path=KEY_FOLDER)
     if platform.mlflow_secret:
-        keys = {key: key for key in platform.mlflow_secret_keys}
+        # MLflow's own variables could send them to the server of KFP's MLflow plugin.
+        own = plugin.CREDENTIALS
+        keys = {key: f"{plugin.OWN_PREFIX}{key}" if key in own else key for key in platform.mlflow_secret_keys}
         kubernetes.use_secret_as_env(task, platform.mlflow_secret, keys, optional=platform.optional_secrets)
         if platform.is_older_than(OPTIONAL_SECRETS_SINCE):
             # KFP writes this field even for the default, and older servers refuse the run because of it.

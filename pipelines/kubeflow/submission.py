@@ -23,17 +23,20 @@ class Submission:
 
     Attributes:
         name: Display name of the run.
-        pipeline: The `pipeline_spec` of the request.
+        pipeline: The `pipeline_spec` of the request; or a registered version, or, without the identifier of a version,
+            always the newest.
         arguments: Values of the pipeline's parameters.
         pipeline_root: Location of artifacts; None means the server's default.
         service_account: Kubernetes service account of the pods; None means the server's default.
+        plugins: Input of the server's plugins by their names. KFP before 2.17 refuses any.
     """
 
     name: str
-    pipeline: dict[str, Any]
+    pipeline: dict[str, Any] | api.V2beta1PipelineVersionReference
     arguments: dict[str, Any]
     pipeline_root: str | None = None
     service_account: str | None = None
+    plugins: dict[str, dict[str, Any]] | None = None
 
     def run(self, experiment: str) -> api.V2beta1Run:
         """Returns the request for a single run."""
@@ -51,12 +54,14 @@ class Submission:
 
     def _body(self, experiment: str) -> dict[str, Any]:
         """Returns the fields of both requests."""
+        inline = isinstance(self.pipeline, dict)
         return {
             "display_name": self.name,
             "experiment_id": experiment,
-            "pipeline_spec": self.pipeline,
+            "pipeline_spec" if inline else "pipeline_version_reference": self.pipeline,
             "runtime_config": api.V2beta1RuntimeConfig(parameters=self.arguments, pipeline_root=self.pipeline_root),
             "service_account": self.service_account,
+            **({"plugins_input": self.plugins} if self.plugins else {}),
         }
 
 
@@ -98,14 +103,6 @@ def follow(
         if run.state in FINAL_STATES:
             return run
         time.sleep(poll)
-
-
-def error_messages(run: api.V2beta1Run) -> list[str]:
-    """Returns the error messages of the tasks of a run and of the run itself, one line each."""
-    tasks = (run.run_details.task_details if run.run_details else None) or ()
-    messages = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
-    messages += [run.error.message] if run.error and run.error.message else []
-    return [" ".join(message.split()) for message in messages]
 
 
 def _summary(states: list[str]) -> str:

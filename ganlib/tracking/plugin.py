@@ -1,0 +1,53 @@
+"""Chooses between the user's MLflow server and the one of KFP's MLflow plugin, in a step on a cluster.
+
+The plugin of KFP 2.17 writes `KFP_MLFLOW_CONFIG` and the credentials of its server into all containers, and, with
+`injectUserEnvVars`, `MLFLOW_TRACKING_URI` and `MLFLOW_RUN_ID`, after the variables of the pipeline, so that they win
+(`initPodSpecPatch` in driver.go). KFP's launcher, in the same container, reads the credentials from the variables of
+MLflow. So the user's server and credentials have variables of their own, and meet the plugin's nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+OWN_PREFIX = "GAN_PIPELINES_"
+OWN_SERVER = f"{OWN_PREFIX}MLFLOW_TRACKING_URI"
+PLUGIN = f"{OWN_PREFIX}MLFLOW_PLUGIN"
+ON, OFF = "on", "off"
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+SERVER, CONFIG = "MLFLOW_TRACKING_URI", "KFP_MLFLOW_CONFIG"
+OTHERS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_WORKSPACE", "MLFLOW_TRACKING_AUTH")
+
+
+def choose_server() -> None:
+    """Sets the variables of MLflow for this process: to the user's server, if there is one, or to the plugin's.
+
+    Credentials only go to the server that they belong to. If the user wants none of the plugin, its variables are
+    removed, and a line says that it records the run as well.
+    """
+    own, injected = os.environ.get(OWN_SERVER), CONFIG in os.environ
+    if injected and (own or os.environ.get(PLUGIN) == OFF):
+        for name in (*OTHERS, *CREDENTIALS):
+            os.environ.pop(name, None)
+        if os.environ.get(SERVER) == _endpoint():
+            del os.environ[SERVER]
+        print(
+            "tracking: KFP's MLflow plugin records this run, too, which this pipeline does not use. To turn it off for "
+            'a run: platform.backend=2.17 for `submit`, or plugins_input {"mlflow": {"disabled": true}}',
+            flush=True,
+        )
+    if own:
+        os.environ[SERVER] = own
+    for name in CREDENTIALS:
+        value = os.environ.pop(f"{OWN_PREFIX}{name}", None)
+        if value is not None and (own or not injected):
+            os.environ[name] = value
+
+
+def _endpoint() -> str | None:
+    """Returns the address of the plugin's server."""
+    try:
+        return str(json.loads(os.environ[CONFIG])["endpoint"])
+    except (ValueError, KeyError, TypeError):
+        return None
