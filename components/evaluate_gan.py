@@ -18,6 +18,8 @@ def evaluate_gan(
         dataset: Prepared images.
         reference: Output of measure_reference.
         evaluation: Section `evaluation` of the config.
+
+    Returns:
         scores: Scores of generated and of real images, with their protocol.
         report: HTML page with images, curves, scores and config.
     """

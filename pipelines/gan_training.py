@@ -92,6 +92,14 @@ def build_pipeline(
             training: Training settings.
             evaluation: Settings of the scores.
             export_settings: Settings of the exported model.
+
+        Returns:
+            dataset: Prepared images.
+            reference: Feature extractor and statistics of the real images.
+            trained: Both generators, history and sample images.
+            scores: Scores of generated and of real images.
+            report: HTML page with images, curves, scores and config.
+            exported: SavedModel, Keras file and model card.
         """
         prepared = prepare(data=data)
         measured = measure(dataset=prepared.outputs["dataset"], task=task, evaluation=evaluation)
@@ -137,8 +145,12 @@ def compile_pipeline(
         image: Container image of all steps.
         platform: Platform and resources of the steps; None means Kubernetes with its defaults.
     """
-    pipeline = build_pipeline(config, image=image, platform=platform or Kubernetes())
-    compiler.Compiler().compile(pipeline, str(output))
+    write_yaml(build_pipeline(config, image=image, platform=platform or Kubernetes()), output)
+
+
+def write_yaml(component: BaseComponent, output: Path) -> None:
+    """Writes a pipeline or a component as ASCII YAML, with the same bytes in every process."""
+    compiler.Compiler().compile(component, str(output))
     # KFP repeats the defaults in a comment, unescaped and in an order that differs between processes.
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text(encoding="utf-8")), encoding="ascii")
 
