@@ -97,7 +97,7 @@ def build_pipeline(
             dataset: Prepared images.
             reference: Feature extractor and statistics of the real images.
             trained: Both generators, history and sample images.
-            scores: Scores of generated and of real images.
+            scores: Scores of generated and of real images; its file has their errors and their protocol.
             report: HTML page with images, curves, scores and config.
             exported: SavedModel, Keras file and model card.
         """
