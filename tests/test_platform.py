@@ -114,7 +114,7 @@ def test_every_backend_that_a_file_is_made_for_knows_all_its_fields(backend, fil
     assert not absent, f"{absent} are made by `make .venv/dev`, or GAN_PIPELINES_BACKENDS says where they are"
 
     folder = files["kubernetes"].parent
-    others = [folder / "foreign.yaml", *(folder / "components").iterdir()]
+    others = [folder / "shop_window.yaml", *(folder / "components").iterdir()]
     command = [sys.executable, Path(__file__).parent / "backends.py", *folders, *files.values(), *others]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
