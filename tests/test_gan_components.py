@@ -159,6 +159,7 @@ def test_other_defaults_are_another_step_for_kfps_cache(folder, with_presets):
             ["train_gan", "-o", "absent/x.yaml"],
             "expected a file in an existing folder. Received: output='absent/x.yaml'",
         ),
+        (["train_gan", "-o", "folder.yaml"], "a file name that ends in .yaml. Received: output='folder.yaml'"),
         (["all", "-o", "file"], "expected a folder. Received: output='file'"),
         (["all", "-o", "absent/x"], "expected a file in an existing folder. Received: output='absent/x'"),
         (["train_gan", "-o", "x.yaml", "--set", "training.stps=3"], "training.stps: unknown option"),
@@ -168,12 +169,13 @@ def test_other_defaults_are_another_step_for_kfps_cache(folder, with_presets):
 def test_a_mistake_is_one_line_and_writes_nothing(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
+    (tmp_path / "folder.yaml").mkdir()
     result = CliRunner().invoke(main, ["compile", "--component", *words])
     assert result.exit_code == 2
     [line] = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert message in line
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"file", "folder.yaml"}
 
 
 def contents(folder):

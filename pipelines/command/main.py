@@ -152,7 +152,7 @@ def compile_(
     config = resolve_config(chosen, files, assignments)
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
-    if component != ALL and output.suffix not in (".yaml", ".yml"):
+    if component != ALL and (output.suffix not in (".yaml", ".yml") or output.is_dir()):
         raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
     if not output.parent.is_dir():
         raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
