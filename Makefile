@@ -1,13 +1,14 @@
 # On a new machine with Python 3.11, start with `make run` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
+YAML ?= components/yaml
 ENGINE ?= $(shell command -v docker || command -v podman)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ganlib/__init__.py)
 LABEL = --label org.opencontainers.image
 BUILD = $(ENGINE) build --file docker/Dockerfile $(LABEL).version=$(VERSION) $(LABEL).revision=$(shell git rev-parse HEAD)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test image image-gpu image-server every-pair lint format bench clean
+.PHONY: run test image image-gpu image-server components every-pair lint format bench clean
 
 run: .venv/train  ## The whole pipeline on the embedded digits, from data preparation to an exported model.
 	$(BIN)/gan-pipelines run --preset digits
@@ -23,6 +24,11 @@ image-gpu:  ## Container image of the steps with CUDA.
 
 image-server:  ## Container image of the MLflow server in docker/compose.yaml.
 	$(BUILD) --target server --tag gan-pipelines-mlflow:$(VERSION) .
+
+components: .venv/train  ## The components of a release, with its image: IMAGE=REGISTRY/gan-pipelines@sha256:...
+	@case "$(IMAGE)" in *@sha256:*) ;; *) \
+		echo "error: expected IMAGE=NAME@sha256:..., since tags can move. Received: IMAGE=$(IMAGE)" >&2; exit 2;; esac
+	$(BIN)/gan-pipelines compile --component all --image $(IMAGE) -o $(YAML)
 
 every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels. Takes more than an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py \

@@ -16,6 +16,8 @@ def check_inputs(
     Args:
         data: Section `data` of the config.
         task: Section `task` of the config.
+
+    Returns:
         checked_data: The section `data`, with the checksum of the list of images.
         checked_task: The section `task`, with the checksum of the list of masks, if it has masks of one's own.
     """

@@ -10,6 +10,7 @@ def evaluate_gan(
     evaluation: dict,
     scores: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
+    classes: dsl.Output[dsl.ClassificationMetrics],
 ):
     """Scores the generator against real images and writes a report.
 
@@ -18,8 +19,11 @@ def evaluate_gan(
         dataset: Prepared images.
         reference: Output of measure_reference.
         evaluation: Section `evaluation` of the config.
-        scores: Scores of generated and of real images, with their protocol.
+
+    Returns:
+        scores: Scores of generated and of real images; its file has their errors and their protocol.
         report: HTML page with images, curves, scores and config.
+        classes: Requested classes (true) and those that a classifier of real images predicts; empty without classes.
     """
     from pathlib import Path
 
@@ -43,4 +47,6 @@ def evaluate_gan(
             },
         )
         steps.add_metadata(scores, result.summary)
+        steps.add_metadata(classes, result.confusion_summary)
+        storage.write_json(Path(classes.path), classes.metadata)  # without a file, local runs would not cache the step
         storage.publish(result.report, Path(report.path))

@@ -16,6 +16,8 @@ def export_model(
         trained: Output of train_gan.
         scores: Output of evaluate_gan.
         export: Section `export` of the config.
+
+    Returns:
         exported: SavedModel, Keras file and model card.
         card: The model card, with its pictures inside.
     """

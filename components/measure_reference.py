@@ -12,6 +12,8 @@ def measure_reference(
         dataset: Prepared images.
         task: Section `task` of the config; it selects the real images that samples are compared with.
         evaluation: Section `evaluation` of the config.
+
+    Returns:
         reference: Feature extractor and statistics of the real images.
     """
     from pathlib import Path

@@ -11,6 +11,8 @@ def merge_parts(
     Args:
         data: Section `data` of the config.
         parts: Outputs of the tasks prepare_part.
+
+    Returns:
         dataset: Shards, manifest and preview image.
         preview: HTML page with the preview image.
     """

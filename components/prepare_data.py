@@ -8,6 +8,8 @@ def prepare_data(data: dict, dataset: dsl.Output[dsl.Dataset], preview: dsl.Outp
 
     Args:
         data: Section `data` of the config.
+
+    Returns:
         dataset: Shards, manifest and preview image.
         preview: HTML page with the preview image.
     """

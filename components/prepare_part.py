@@ -10,6 +10,8 @@ def prepare_part(data: dict, part: int, of: int, images: dsl.Output[dsl.Dataset]
         data: Section `data` of the config.
         part: Number of the part, from 0.
         of: Number of parts.
+
+    Returns:
         images: Shards of the part and their description.
     """
     from pathlib import Path

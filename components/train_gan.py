@@ -24,6 +24,8 @@ def train_gan(
         objective: Section `objective` of the config.
         training: Section `training` of the config.
         job: Identifier of the pipeline job for the names of checkpoints and MLflow run; may be empty.
+
+    Returns:
         trained: Both generators, history and sample images.
         samples: HTML page with the last sample image.
     """

@@ -79,6 +79,14 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
             training: Training settings.
             evaluation: Settings of the scores.
             export_settings: Settings of the exported model.
+
+        Returns:
+            dataset: Prepared images.
+            reference: Feature extractor and statistics of the real images.
+            trained: Both generators, history and sample images.
+            scores: Scores of generated and of real images; its file has their errors and their protocol.
+            report: HTML page with images, curves, scores and config.
+            exported: SavedModel, Keras file and model card.
         """
         if check is not None:
             checked = check(data=data, task=task).set_caching_options(enable_caching=False)
@@ -127,8 +135,12 @@ def compile_pipeline(
         image: Container image of all steps.
         platform: Platform and resources of the steps; None means Kubernetes with its defaults.
     """
-    pipeline = build_pipeline(config, image=image, platform=platform or Kubernetes())
-    compiler.Compiler().compile(pipeline, str(output))
+    write_yaml(build_pipeline(config, image=image, platform=platform or Kubernetes()), output)
+
+
+def write_yaml(component: BaseComponent, output: Path) -> None:
+    """Writes a pipeline or a component as ASCII YAML, with the same bytes in every process."""
+    compiler.Compiler().compile(component, str(output))
     # KFP repeats the defaults in a comment, unescaped and in an order that differs between processes.
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text(encoding="utf-8")), encoding="ascii")
 

@@ -1,10 +1,16 @@
-"""Platforms that files are compiled for: `python tests/platforms.py FOLDER` compiles one for each."""
+"""Platforms that files are compiled for: `python tests/platforms.py FOLDER` compiles one for each.
 
+Beside them, `components/` and a pipeline of other people that takes some of them, `shop_window.yaml`.
+"""
+
+import os
 import sys
 from pathlib import Path
 
+import foreign_pipeline
 import yaml
 
+from pipelines.gan_components import COMPONENTS, compile_component
 from pipelines.gan_training import compile_pipeline
 from pipelines.kubeflow.config import PipelineConfig
 from pipelines.kubeflow.kubernetes import Kubernetes
@@ -56,5 +62,11 @@ MADE_FOR = {
 }
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[1])
     for word, made_for in MADE_FOR.items():
-        compile_pipeline(PipelineConfig(), Path(sys.argv[1]) / f"{word}.yaml", image=IMAGE, platform=made_for)
+        compile_pipeline(PipelineConfig(), folder / f"{word}.yaml", image=IMAGE, platform=made_for)
+    (folder / "components").mkdir()
+    for name in COMPONENTS:
+        compile_component(name, folder / "components" / f"{name}.yaml", image=IMAGE)
+    os.chdir(folder)
+    foreign_pipeline.build()

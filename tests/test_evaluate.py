@@ -1,17 +1,19 @@
 """The numbers of images in scores and floors, and the real images they are compared with."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from kfp import dsl
 from pydantic import ValidationError
 
 from ganlib import streams
-from ganlib.evaluation import EvaluationConfig, Reference, Statistics, evaluate, measure_reference
+from ganlib.evaluation import EvaluationConfig, Reference, Statistics, compare, evaluate, measure_reference
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import frechet_distance
-from ganlib.evaluation.measures.per_class import per_class
+from ganlib.evaluation.measures.per_class import count_predictions, per_class
 from ganlib.evaluation.notes import note_reference
 from ganlib.evaluation.sample import Sample
 
@@ -39,11 +41,60 @@ def test_the_requested_number_of_samples_is_scored(many, reference, trained):
     assert (scores["memorised_pixels"].count, scores["memorised_pixels"].floor_count) == (1100, 180)
 
 
+def test_the_table_of_kfps_page_holds_what_people_compare(many):
+    """The errors, the counts and the whole protocol are in the files."""
+    shown = many.summary
+    assert shown.pop("generator_step") == many.generator["step"]
+    assert re.fullmatch("[0-9a-f]{8}", shown.pop("protocol"))
+    assert shown == {**many.values, **{f"{name}_floor": floor for name, floor in many.floors.items()}}
+    assert not any(isinstance(value, str) for value in shown.values())
+    assert len(many.protocol) > 10
+    assert any(name.endswith("_error") for name in many.metrics)
+
+
+def test_the_protocols_identifier_is_equal_for_scores_that_may_be_compared(many):
+    mine = many.summary["protocol"]
+    for fact in many.protocol:
+        other = replace(many, protocol={**many.protocol, fact: "another"})
+        if other.summary["protocol"] == mine:
+            compare(many, other)
+            assert fact == "seed"
+        else:
+            with pytest.raises(ValueError, match="one protocol"):
+                compare(many, other)
+
+
+def test_requested_classes_stand_against_those_that_the_classifier_reads(reference, many):
+    count = len(reference.extractor.classes)
+    labels = np.array([0, 0, 1, 2, 2, 2])
+    predicted = np.array([0, 3, 1, 2, 2, 9])
+    sample = Sample(np.zeros((6, 4), np.float32), np.eye(count, dtype=np.float32)[predicted], labels)
+    matrix = count_predictions(sample, reference)
+    assert sum(map(sum, matrix)) == 6
+    assert {(asked, read): matrix[asked][read] for asked, read in zip(labels, predicted, strict=True)} == {
+        (0, 0): 1,
+        (0, 3): 1,
+        (1, 1): 1,
+        (2, 2): 2,
+        (2, 9): 1,
+    }
+    assert count_predictions(replace(sample, labels=None), reference) is None
+    assert count_predictions(replace(sample, probabilities=None), reference) is None
+    names = reference.extractor.classes
+    shown = replace(many, confusion={"classes": names, "counts": matrix}).confusion_summary
+    metrics = dsl.ClassificationMetrics()
+    metrics.log_confusion_matrix(list(names), matrix)
+    assert shown == metrics.metadata
+    crowd = replace(many, confusion={"classes": ["x"] * 101, "counts": [[0] * 101] * 101})
+    assert many.confusion is None
+    assert many.confusion_summary == crowd.confusion_summary == {}
+
+
 def test_a_floor_names_its_number_of_images_if_it_differs(many):
     add_floors = [score for score in many.scores if score.floor is not None]
     assert len(add_floors) > 8
     assert all(score.floor_text.endswith(f" ({score.floor_count} images)") for score in add_floors)
-    assert many.protocol["floor_count"] == many.summary["protocol_floor_count"] == 360
+    assert many.protocol["floor_count"] == 360
     assert many.metrics["fd_digits_classifier_floor_count"] == 360
     page = many.report.read_text()
     assert all(score.floor_text in page for score in add_floors)

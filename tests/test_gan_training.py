@@ -95,9 +95,10 @@ def test_there_is_one_dict_parameter_a_section_with_the_config_as_its_default(sp
 def test_docstrings_became_descriptions(spec):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     assert parameters["training"]["description"] == "Training settings."
-    inputs = [spec["root"]["inputDefinitions"], *(c.get("inputDefinitions", {}) for c in spec["components"].values())]
-    fields = [field for item in inputs for kind in item.values() for field in kind.values()]
-    assert len(fields) > 15
+    ends = [spec["root"], *spec["components"].values()]
+    sides = [end.get(side, {}) for end in ends for side in ("inputDefinitions", "outputDefinitions")]
+    fields = [field for side in sides for kind in side.values() for field in kind.values()]
+    assert len(fields) > 30
     assert all(field.get("description", "").endswith(".") for field in fields)
     assert spec["pipelineInfo"]["description"]
 

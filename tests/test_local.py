@@ -12,12 +12,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from kfp import dsl
 from mlflow import MlflowClient
 from PIL import Image
 
 from ganlib import tracking
 from ganlib.data import Archive
 from pipelines import settings
+from pipelines.gan_components import COMPONENTS
 from pipelines.gan_training import compile_pipeline
 from pipelines.local import runner
 
@@ -213,7 +215,8 @@ def test_what_was_recognised_of_the_data_is_said_once_before_any_step_and_stands
     assert recognised in (finished.root / "tiny" / "report.html").read_text()
 
 
-def test_the_report_is_one_file_that_loads_nothing(finished):
+def inline_pictures(page):
+    """Returns the addresses of the pictures in an HTML page, which must load nothing."""
     loaded, pictures = [], []
 
     class Reader(HTMLParser):
@@ -223,14 +226,57 @@ def test_the_report_is_one_file_that_loads_nothing(finished):
                     (pictures if (value or "").startswith("data:image/") else loaded).append(value)
             assert tag not in ("script", "iframe", "object", "embed", "link")
 
+    Reader().feed(page)
+    assert [address for address in loaded if not address.startswith("#")] == []
+    assert "url(http" not in page
+    assert "@import" not in page
+    return pictures
+
+
+def outputs(finished, kind):
+    """Returns what the steps of the run left of a type of artifacts: step and artifact."""
+    found = []
+    for step, component in COMPONENTS.items():
+        names = [name for name, type_ in component.__annotations__.items() if type_ == dsl.Output[kind]]
+        for file in finished.root.glob(f"tiny/steps/*/{step.replace('_', '-')}/executor_output.json") if names else ():
+            artifacts = json.loads(file.read_text())["artifacts"]
+            found += [(step, artifacts[name]["artifacts"][0]) for name in names]
+    return found
+
+
+def test_kfps_page_can_show_every_page_of_a_step_by_itself(finished):
+    """It puts the first HTML page of a step into a frame of its own, and 400,000 characters of Markdown."""
+    pages = outputs(finished, dsl.HTML)
+    assert [step for step, _ in pages] == ["prepare_data", "train_gan", "evaluate_gan"]  # none has two
+    for _, artifact in pages:
+        assert inline_pictures(Path(artifact["uri"]).read_text(encoding="utf-8"))
+    [(step, card)] = outputs(finished, dsl.Markdown)
+    assert step == "export_model"
+    text = Path(card["uri"]).read_text(encoding="utf-8")
+    assert len(text) < 400_000
+    addresses = re.findall(r"\]\(([^)]*)\)", text)
+    assert addresses
+    assert all(address.startswith(("data:image/png;base64,", "https://")) for address in addresses)
+    assert "]: " not in text  # taken for the address of a link wherever it stands, and not shown
+    assert not re.search(r"</?[a-z]+[ >]", text)  # HTML in Markdown is shown as text
+
+
+def test_kfps_page_shows_the_requested_classes_against_those_that_are_read(finished):
+    [(step, classes)] = outputs(finished, dsl.ClassificationMetrics)
+    assert step == "evaluate_gan"
+    matrix = classes["metadata"]["confusionMatrix"]
+    assert [name["displayName"] for name in matrix["annotationSpecs"]] == [str(digit) for digit in range(10)]
+    counts = [row["row"] for row in matrix["rows"]]
+    right = sum(counts[digit][digit] for digit in range(10)) / sum(map(sum, counts))
+    assert right == pytest.approx(finished.said["scores"]["digits_classifier_agreement"])
+    assert all(type(count) is int for row in counts for count in row)
+
+
+def test_the_report_is_one_file_that_loads_nothing(finished):
     report = Path(finished.said["report"])
     assert report.resolve().suffix == ".html"  # a browser goes by the name at the end of all links
     page = report.read_text()
-    Reader().feed(page)
-    assert [address for address in loaded if not address.startswith("#")] == []
-    assert len(pictures) >= 5  # growth at steps 0, 10 and 20, generated, real, preview
-    assert "url(http" not in page
-    assert "@import" not in page
+    assert len(inline_pictures(page)) >= 5  # growth at steps 0, 10 and 20, generated, real, preview
     assert SCORE in page
     assert all(step in page for step in [*STEPS[:3], "scoring, without imports"])
     assert "360 test images of digits, 16x16x1 pixels." in page

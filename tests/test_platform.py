@@ -13,6 +13,7 @@ from platforms import IMAGE, MADE_FOR
 
 from ganlib.training import TrainConfig
 from pipelines import settings
+from pipelines.gan_components import COMPONENTS
 from pipelines.gan_training import compile_pipeline
 from pipelines.kubeflow.vertex import Vertex
 from pipelines.settings import SettingsError
@@ -113,10 +114,13 @@ def test_every_backend_that_a_file_is_made_for_knows_all_its_fields(backend, fil
     absent = [folder for folder in folders if not folder.is_dir()]
     assert not absent, f"{absent} are made by `make .venv/dev`, or GAN_PIPELINES_BACKENDS says where they are"
 
-    command = [sys.executable, Path(__file__).parent / "backends.py", *folders, *files.values()]
+    folder = files["kubernetes"].parent
+    others = [folder / "shop_window.yaml", *(folder / "components").iterdir()]
+    command = [sys.executable, Path(__file__).parent / "backends.py", *folders, *files.values(), *others]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     parsed = json.loads(done.stdout)
+    assert len(parsed) == len(MADE_FOR) + 1 + len(COMPONENTS)
     if backend in ("2.14", "2.15"):  # what is made for newer ones they do not know, so the test can tell
         assert "has no field named" in parsed.pop("kubernetes_2.16")
     for name, found in parsed.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ganlib.evaluation.scores import MAY_DIFFER
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ganlib.evaluation.evaluate import Evaluation
     from ganlib.evaluation.scores import Score
-
-MAY_DIFFER = ("seed",)  # another seed draws other samples for the same measure
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, tuple[Score, Score]]:

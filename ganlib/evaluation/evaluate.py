@@ -13,11 +13,11 @@ from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.compatibility import check_model
 from ganlib.evaluation.cycle_scores import cycle_scores
 from ganlib.evaluation.galleries import save_extremes, save_galleries, save_sheets
-from ganlib.evaluation.measures.per_class import ClassScores, per_class
+from ganlib.evaluation.measures.per_class import ClassScores, count_predictions, per_class
 from ganlib.evaluation.network_scores import rename_for_network, score_network
 from ganlib.evaluation.notes import describe_run, note_problems
 from ganlib.evaluation.report import SHEET_COLUMNS, Contents, write_report
-from ganlib.evaluation.scores import Score
+from ganlib.evaluation.scores import Score, protocol_id
 from ganlib.runtime import without_autograph
 from ganlib.tracking import Tracker, flatten
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 EXTREMES = "extremes"  # folder of the pictures of the best and the worst samples
+MAX_CLASSES = 100  # of a confusion matrix in the metadata of an artifact; cells of KFP's page are 15 pixels or more
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Evaluation:
         notes: Sentences to consider before the scores are trusted, if any.
         generator: The scored generator: `which` (best or last), whether it is `averaged`, its `step`, and the `sha256`
             of its files; None if images of unknown origin were scored.
+        confusion: The `classes`, and under `counts` how many images of each requested class the classifier of the
+            reference predicts to be of each class; None if no classes were requested, or there is no classifier.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class Evaluation:
     protocol: Mapping[str, Any]
     notes: tuple[str, ...]
     generator: Mapping[str, Any] | None = None
+    confusion: Mapping[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> Evaluation:
@@ -60,7 +64,8 @@ class Evaluation:
         saved = storage.read_json(Path(folder) / "scores.json")
         try:
             scores = tuple(Score(**item) for item in saved["scores"])
-            return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]), saved.get("generator"))
+            facts = saved.get("generator"), saved.get("confusion")  # older files have no confusion
+            return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]), *facts)
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"expected scores, as `evaluate` saves them. Received: folder={str(folder)!r}") from error
 
@@ -82,19 +87,40 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Scores, floors, errors, counts of floors and baselines in one flat dict."""
-        floors = {f"{name}_floor": floor for name, floor in self.floors.items()}
+        """Scores, floors, baselines, errors and counts of floors in one flat dict."""
         errors = {f"{score.name}_error": score.error for score in self.scores if score.error is not None}
         counts = {f"{name}_floor_count": count for name, count in self.floor_counts.items()}
+        return {**self._compared, **errors, **counts}
+
+    @property
+    def _compared(self) -> dict[str, float]:
+        """Scores, floors and baselines in one flat dict."""
+        floors = {f"{name}_floor": floor for name, floor in self.floors.items()}
         baselines = {f"{score.name}_baseline": score.baseline for score in self.scores if score.baseline is not None}
-        return {**self.values, **floors, **errors, **counts, **baselines}
+        return {**self.values, **floors, **baselines}
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Metadata of a KFP artifact of these scores."""
-        facts = {"protocol": self.protocol, "generator": self.generator or {}}
-        flat = {f"{part}_{name}": value for part, values in facts.items() for name, value in values.items()}
-        return {**self.metrics, **flat}
+        """Metadata of a KFP artifact of these scores, which KFP's page shows as a table.
+
+        Only what people compare: the scores with their floors and baselines. `protocol` is equal for scores that may be
+        compared. All else is in the files: errors, counts, the whole protocol.
+        """
+        step = {} if self.generator is None else {"generator_step": self.generator["step"]}
+        return {**self._compared, "protocol": protocol_id(self.protocol), **step}
+
+    @property
+    def confusion_summary(self) -> dict[str, Any]:
+        """Metadata of a KFP artifact of type `ClassificationMetrics`; empty without a confusion matrix.
+
+        It is also empty for more than `MAX_CLASSES` classes, which no page shows and metadata should not hold.
+        """
+        if self.confusion is None or len(self.confusion["classes"]) > MAX_CLASSES:
+            return {}
+        names = [{"displayName": name} for name in self.confusion["classes"]]
+        return {
+            "confusionMatrix": {"annotationSpecs": names, "rows": [{"row": row} for row in self.confusion["counts"]]}
+        }
 
     @property
     def report(self) -> Path:
@@ -180,6 +206,9 @@ def evaluate(
         ]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         saved["by_hole"] = _rows(first.by_hole)
+        counts = count_predictions(first.sample, reference)
+        if counts is not None:
+            saved["confusion"] = {"classes": reference.extractor.classes, "counts": counts}
         storage.write_json(folder / "scores.json", {"generator": model.identity(config.generator), **saved})
         seed = streams.key("evaluation sheet", config.seed)
         sheets = {name: samplers[name].sheet(seed=seed, share=len(names)) for name in names}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ganlib import __version__
+from ganlib import __version__, storage
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
+MAY_DIFFER = ("seed",)  # facts of a protocol: another seed draws other samples for the same measure
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ def fraction_error(hits: float, count: int) -> float:
     """Returns the standard error of the fraction hits / count; by Laplace's rule, it is above zero for 0 and for 1."""
     fraction = (hits + 1.0) / (count + 2.0)
     return math.sqrt(fraction * (1.0 - fraction) / count)
+
+
+def protocol_id(protocol: Mapping[str, Any]) -> str:
+    """Returns eight hex digits, which are equal for scores that may be compared. The seed does not count."""
+    facts = {name: value for name, value in protocol.items() if name not in MAY_DIFFER}
+    return hashlib.sha256(storage.canonical_json(facts).encode()).hexdigest()[:8]
 
 
 def versions() -> str:

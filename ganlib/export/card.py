@@ -89,8 +89,8 @@ def model_card(
 def with_inline_pictures(card: str, folder: Path) -> str:
     """Returns a card whose pictures are part of it, for pages that resolve no relative address, as KFP's.
 
-    That page shows the first 400,000 characters of a card, and in KFP 2.14 no inline pictures either. So large pictures
-    are made smaller.
+    That page shows the first 400,000 characters of a card, and before KFP 2.17 no inline pictures either. So large
+    pictures are made smaller.
 
     Args:
         card: The card.
@@ -180,7 +180,8 @@ Functions of the SavedModel:
 
 {functions}
 {sizes}
-They return `images` [N, H, W, C]: `serving_default`, as each function of a network, float32 in -1..1; the others uint8.
+They return `images` [N, H, W, C]. Those of `serving_default` and of each function of a network are float32 in -1..1;
+the others are uint8.
 {classes}
 {files} holds the network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
 Images are equal to those of training within {tolerance:g} in true float32: a GPU takes TensorFloat-32 unless

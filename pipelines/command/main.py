@@ -13,6 +13,7 @@ import click
 
 from ganlib import __version__
 from pipelines.command.apply import apply
+from pipelines.command.components import ALL, compile_components
 from pipelines.command.follow import follow
 from pipelines.command.generate import generate
 from pipelines.command.options import config_options, note_local_paths, resolve_config, run_name
@@ -121,7 +122,11 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
 @main.command(name="compile")
 @config_options
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="YAML file to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="YAML file to write; with --component all, the folder of the files.",
 )
 @click.option(
     "--image",
@@ -129,25 +134,41 @@ def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
     show_envvar=True,
     help="Container image of the steps, best with its digest. Default: the image that `make image` builds.",
 )
+@click.option(
+    "--component",
+    metavar="STEP",
+    help="Compile one step, such as train_gan, or all of them, as components for other pipelines. The config becomes "
+    "the default values of their parameters. Without --preset, --config and --set, these are the library's, and `data` "
+    "has none.",
+)
 def compile_(
-    chosen: tuple[str, ...], files: tuple[Path, ...], assignments: tuple[str, ...], output: Path, image: str | None
+    chosen: tuple[str, ...],
+    files: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    output: Path,
+    image: str | None,
+    component: str | None,
 ) -> None:
     """Compiles the pipeline for Kubeflow. The config becomes the default values of its parameters."""
     config = resolve_config(chosen, files, assignments)
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
-    if output.suffix not in (".yaml", ".yml"):
+    if component != ALL and (output.suffix not in (".yaml", ".yml") or output.is_dir()):
         raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
     if not output.parent.is_dir():
         raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
     try:
-        compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
+        if component is not None:
+            defaults = config if chosen or files or assignments else None
+            compile_components(component, output, image=image or DEFAULT_IMAGE, config=defaults)
+        else:
+            compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
+            click.echo(f"wrote {output}")
+            note_local_paths(config)
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
     except OSError as error:
         raise Stop(f"cannot write {output}: {error.strerror}", FAILURE) from error
-    click.echo(f"wrote {output}")
-    note_local_paths(config)
     if not image:
         click.echo(
             f"note: the image is {DEFAULT_IMAGE} of this machine; for a cluster, set --image to one that it can pull"

@@ -61,9 +61,7 @@ def per_class(sample: Sample, reference: Reference, names: tuple[str, ...]) -> l
         reference: Real images with labels.
         names: Names of the classes; empty without labels.
     """
-    predicted = None
-    if sample.probabilities is not None and reference.extractor.classes:
-        predicted = sample.probabilities.argmax(axis=1)
+    predicted = _predicted(sample, reference)
     labels = predicted if sample.labels is None else sample.labels
     if labels is None or reference.real.labels is None or reference.held_out.labels is None:
         return []
@@ -79,6 +77,34 @@ def per_class(sample: Sample, reference: Reference, names: tuple[str, ...]) -> l
         )
         rows.append(_scores(name, agreement, sample.features[chosen], real, (held_out, others)))
     return rows
+
+
+def count_predictions(sample: Sample, reference: Reference) -> list[list[int]] | None:
+    """Returns the confusion matrix: how many images of each requested class are predicted to be of each class.
+
+    The classifier learned from real images. What it gets wrong on those is in the floor of the score `agreement`.
+
+    Args:
+        sample: Generated images.
+        reference: The classifier.
+
+    Returns:
+        A row for each requested class, a column for each predicted one; None if no classes were requested, or there is
+        no classifier for them.
+    """
+    predicted = _predicted(sample, reference)
+    if predicted is None or sample.labels is None:
+        return None
+    count = len(reference.extractor.classes)
+    matrix = np.bincount(sample.labels * count + predicted, minlength=count * count)
+    return matrix.reshape(count, count).tolist()
+
+
+def _predicted(sample: Sample, reference: Reference) -> NDArray[np.int64] | None:
+    """Returns the predicted class of each image; None if the extractor is no classifier of the data."""
+    if sample.probabilities is None or not reference.extractor.classes:
+        return None
+    return sample.probabilities.argmax(axis=1)
 
 
 def _scores(
