@@ -74,21 +74,18 @@ class Follower:
             job = self._server.get(self._api.path(self._server, self._name))
             if job is None or "deletionTimestamp" in job["metadata"]:
                 raise RuntimeError(f"the {self._api.kind} {self._name} was deleted; a retried step starts another")
-            pods = pods_of(self._server, self._name)
-            self._endings |= {pod.index: pod.ending for pod in pods if pod.ending is not None}
-            newest = {pod.index: pod for pod in pods}
-            if 0 in newest:
-                self._log.print_new(self._server, newest[0])
-            failed = condition(job, "Failed")
+            pods = self._look_at_pods()
             if condition(job, self._api.succeeded):
                 self._tell("succeeded")
                 return None
-            mistake = any(ending.code == MISTAKE for ending in self._endings.values())
-            if failed is not None or mistake:
+            failed = condition(job, "Failed")
+            if failed is not None or any(ending.code == MISTAKE for ending in self._endings.values()):
                 self._tell("failed")
+                time.sleep(POLL_SECONDS)  # a worker's last words may come later than the job's condition
+                self._look_at_pods()
                 return self._ending(failed or {})
             suspended = condition(job, "Suspended")
-            started = sum(pod.phase != PENDING for pod in newest.values())
+            started = len({pod.index for pod in pods if pod.phase != PENDING})
             self._tell("is suspended, perhaps in a queue" if suspended else self._describe(started, pods))
             self._started = self._started or started >= self._count
             time.sleep(POLL_SECONDS)
@@ -96,6 +93,14 @@ class Follower:
                 self._seconds_left -= time.monotonic() - before
                 if self._seconds_left <= 0:
                     raise NeverStarted(self._why(pods))
+
+    def _look_at_pods(self) -> list[Pod]:
+        pods = pods_of(self._server, self._name)
+        self._endings |= {pod.index: pod.ending for pod in pods if pod.ending is not None}
+        chiefs = [pod for pod in pods if pod.index == 0]
+        if chiefs:
+            self._log.print_new(self._server, chiefs[-1])
+        return pods
 
     def _describe(self, started: int, pods: list[Pod]) -> str:
         waits = next((pod.waits for pod in pods if pod.waits), "")

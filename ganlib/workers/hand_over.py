@@ -125,7 +125,7 @@ class _Job:
                     raise ValueError(worker)
                 if attempt >= self.workers.retries:
                     raise RuntimeError(f"{worker} ({self.shown}, {attempt} of {self.workers.retries} retries)")
-                print(f"workers: {worker}; another job resumes from the last checkpoint", flush=True)
+                print(f"workers: {worker}. Another job resumes from the last checkpoint", flush=True)
                 self._remove()
                 attempt = self._create(attempt + 1)
         except KeyboardInterrupt:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ganlib import steps, storage
-from ganlib.workers.api import ACCOUNT, ApiServer, Object
+from ganlib.workers import api
+from ganlib.workers.api import ApiServer, Object
 from ganlib.workers.jobs import ADDRESSES, FOLLOWER, JOB_PATH
 from ganlib.workers.settings import DATASET, REFERENCE, SECTIONS, TRAINED
 
@@ -100,7 +101,7 @@ def _delete_when_abandoned() -> None:
     A canceled run ends its pods without a signal to the step, and their objects stay, and with them the job.
     """
     path = os.environ.get(JOB_PATH)
-    if path is None or not (ACCOUNT / "token").exists():
+    if path is None or not (api.ACCOUNT / "token").exists():
         return
     server = ApiServer()
     alone = 0.0
