@@ -51,8 +51,8 @@ api.ACCOUNT, follow.POLL_SECONDS = Path(sys.argv[1]), 0.1
 class Artifact:
     def __init__(self, path): self.path, self.metadata = path, {}
 dataset, reference, output, samples = map(Artifact, sys.argv[2:6])
-train_on_workers.python_func(dataset=dataset, reference=reference, **json.loads(sys.argv[6]), job="", trained=output,
-                             samples=samples)
+train_on_workers(dataset=dataset, reference=reference, **json.loads(sys.argv[6]), job="", trained=output,
+                 samples=samples)
 print("metadata", json.dumps(output.metadata))
 """
 
@@ -114,9 +114,10 @@ def failing(code, message):
     return f'printf %s {report} > "$LOG"; exit {code}'
 
 
-def wait_for(condition, *, seconds=90):
+def wait_for(condition, *, process=None, seconds=90):
     deadline = time.monotonic() + seconds
     while not condition():
+        assert process is None or process.poll() is None, "the process ended early"
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
 
@@ -145,11 +146,11 @@ def test_a_step_that_is_killed_and_a_worker_that_is_lost_cost_nothing_but_time(
         return (tmp_path / f"step-{number}.log").read_text()
 
     first = start(1)
-    wait_for(lambda: len(storage.read_lines(home / "history.jsonl")) >= 3)
+    wait_for(lambda: len(storage.read_lines(home / "history.jsonl")) >= 3, process=first)
     first.kill()
     first.wait()
     second = start(2)
-    wait_for(lambda: "goes on following it" in printed(2))
+    wait_for(lambda: "goes on following it" in printed(2), process=second)
     assert len(cluster.jobs()) == 1
     (lost,) = [name for name in cluster.pods() if "-node-0-1-" in name]
     cluster.processes[lost].kill()
