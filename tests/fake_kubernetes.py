@@ -95,6 +95,7 @@ def now():
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer, since the second would wait 40 ms for the client to acknowledge the first
 
     def log_message(self, *words):
         pass

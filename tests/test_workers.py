@@ -17,9 +17,11 @@ from pathlib import Path
 
 import fake_kubernetes
 import pytest
+import yaml
 from fake_kubernetes import CLUSTER_RUNTIMES, EVENTS, PODS, RUNTIMES, TFJOBS, TRAINJOBS
 
 from ganlib import storage, tracking
+from ganlib.data import PreparedDataset
 from ganlib.training import TrainedModel
 from ganlib.training.config import JOB_VARIABLE
 from ganlib.workers import VARIABLE, Workers, api, follow, hand_over, worker
@@ -32,11 +34,11 @@ SECTIONS = {
     "model": {"kind": "dcgan", "width": 4},
     "objective": {"kind": "non_saturating"},
     "training": {
-        "steps": 60,
+        "steps": 24,
         "batch_size": 8,
         "steps_per_loop": 2,
-        "score_every": 30,
-        "sample_every": 30,
+        "score_every": 12,
+        "sample_every": 12,
         "checkpoint_every": 4,
         "score_samples": 50,
         "precision": "float32",
@@ -149,11 +151,15 @@ def test_a_step_that_is_killed_and_a_worker_that_is_lost_cost_nothing_but_time(
     wait_for(lambda: len(storage.read_lines(home / "history.jsonl")) >= 3, process=first)
     first.kill()
     first.wait()
+    for process in cluster.processes.values():  # so that they do not finish before
+        process.send_signal(signal.SIGSTOP)
     second = start(2)
     wait_for(lambda: "goes on following it" in printed(2), process=second)
     assert len(cluster.jobs()) == 1
     (lost,) = [name for name in cluster.pods() if "-node-0-1-" in name]
+    chief = next(process for name, process in cluster.processes.items() if name != lost)
     cluster.processes[lost].kill()
+    chief.send_signal(signal.SIGCONT)
     assert second.wait(120) == 0, printed(2)
     text = printed(2)
     assert "Another job resumes from the last checkpoint" in text
@@ -161,9 +167,9 @@ def test_a_step_that_is_killed_and_a_worker_that_is_lost_cost_nothing_but_time(
     assert int(resumed) >= 4
     assert "worker 0: train: waits for the other workers that TF_CONFIG names" in text
     model = TrainedModel.open(tmp_path / "trained")
-    assert [row["step"] for row in model.history if "event" not in row] == list(range(2, 61, 2))
+    assert [row["step"] for row in model.history if "event" not in row] == list(range(2, 25, 2))
     assert model.facts["replicas"] == 2
-    assert json.loads(text.rpartition("metadata ")[2])["last_step"] == 60
+    assert json.loads(text.rpartition("metadata ")[2])["last_step"] == 24
     assert (tmp_path / "samples.html").exists()
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("gan-pipelines").experiment_id])
@@ -232,7 +238,7 @@ def test_a_run_that_a_user_retries_starts_anew(in_a_step, cluster, trained, monk
 
 
 def test_a_process_that_is_killed_is_told_with_what_kubernetes_knows(in_a_step, cluster):
-    cluster.run = shells("kill -9 $$", "sleep 5")
+    cluster.run = shells("kill -9 $$", "exec sleep 5")
     with pytest.raises(RuntimeError, match="worker 0: Error, exit code 137"):
         in_a_step()
 
@@ -275,7 +281,7 @@ def test_workers_that_never_start_end_the_step_with_the_reason(in_a_step, cluste
 
 def short(init):
     def begin(self, server, kind, name, *, count, start_minutes):
-        init(self, server, kind, name, count=count, start_minutes=start_minutes / 6000)
+        init(self, server, kind, name, count=count, start_minutes=start_minutes / 20000)
 
     return begin
 
@@ -291,7 +297,7 @@ def test_time_in_a_queue_does_not_count(in_a_step, cluster, monkeypatch, trained
             cluster.objects[path]["status"]["conditions"].clear()
             operate(path, job)
 
-        threading.Timer(1.0, admit).start()  # longer than the time to start
+        threading.Timer(0.5, admit).start()  # longer than the time to start
 
     cluster.operate, cluster.run = queue, succeeding(trained.folder)
     assert in_a_step().facts == trained.facts
@@ -299,7 +305,7 @@ def test_time_in_a_queue_does_not_count(in_a_step, cluster, monkeypatch, trained
 
 
 def test_a_step_that_is_asked_to_end_deletes_its_job(in_a_step, cluster):
-    cluster.run = shells("sleep 30")
+    cluster.run = shells("exec sleep 30")
     threading.Thread(target=lambda: (wait_for(cluster.pods), os.kill(os.getpid(), signal.SIGTERM))).start()
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(RuntimeError, match=r"interrupted; TFJob gan-\w+ is deleted"):
@@ -309,7 +315,7 @@ def test_a_step_that_is_asked_to_end_deletes_its_job(in_a_step, cluster):
 
 
 def test_a_job_that_someone_deletes_ends_the_step(in_a_step, cluster):
-    cluster.run = shells("sleep 30")
+    cluster.run = shells("exec sleep 30")
     threading.Thread(target=lambda: (wait_for(cluster.pods), cluster.remove(*cluster.jobs()))).start()
     with pytest.raises(RuntimeError, match="was deleted; a retried step starts another"):
         in_a_step()
@@ -380,6 +386,28 @@ def test_a_runtime_of_the_namespace_comes_before_one_of_the_cluster(in_a_step, c
     assert json.loads(variables["GAN_PIPELINES_WORKERS_ADDRESSES"]) == [
         f"{name}-node-0-{index}.training:2222" for index in range(2)
     ]
+
+
+def test_the_runtime_of_the_docs_can_be_used(in_a_step, cluster, trained, monkeypatch):
+    runtime = yaml.safe_load((Path(__file__).parent.parent / "docs" / "trainingruntime.yaml").read_text())
+    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob", workers_runtime=runtime["metadata"]["name"]))
+    cluster.put(f"{RUNTIMES}/{runtime['metadata']['name']}", runtime)
+    cluster.run = succeeding(trained.folder)
+    assert in_a_step().facts == trained.facts
+
+
+def test_a_home_in_a_bucket_takes_the_inputs_to_the_workers_and_the_model_back(
+    in_a_step, cluster, trained, digits, bucket, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
+    place = f"{bucket}/homes/{RUN}.workers"
+    storage.publish(trained.folder, f"{place}/trained")  # as the chief does
+    cluster.run = shells("true")
+    assert in_a_step(home=f"{bucket}/homes/{{job}}").facts == trained.facts
+    (job,) = cluster.jobs().values()
+    assert job["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]["command"][-1] == place
+    assert PreparedDataset.open(storage.fetch(f"{place}/dataset")).checksum == digits.checksum
+    assert storage.read_json(storage.fetch(f"{place}/sections.json"))["task"] == SECTIONS["task"]
 
 
 def test_a_step_without_settings_or_a_pod_says_what_it_expected(in_a_step, monkeypatch):
