@@ -108,7 +108,10 @@ def shells(*scripts):
 
 
 def succeeding(model):
-    return shells(f'echo "train: done"; cp -r {shlex.quote(str(model))} "$PLACE/trained"', "sleep 0.1")
+    return shells(
+        f'echo "train: 6 steps"; sleep 0.1; echo "train: done"; cp -r {shlex.quote(str(model))} "$PLACE/trained"',
+        "sleep 0.1",
+    )
 
 
 def failing(code, message):
@@ -199,7 +202,7 @@ def test_a_tfjob_that_succeeds_gives_its_model_and_belongs_to_the_pod_of_the_ste
     sections = storage.read_json(place / "sections.json")
     assert sections["training"]["home"] == str(place).removesuffix(".workers")
     lines = capsys.readouterr().out.splitlines()
-    assert "worker 0: train: done" in lines
+    assert [line for line in lines if "worker 0" in line] == ["worker 0: train: 6 steps", "worker 0: train: done"]
     assert lines[-1] == f"workers: TFJob {job['metadata']['name']}: succeeded"
     assert len(lines) == len(set(lines))  # one for each change
 
@@ -253,7 +256,7 @@ def test_a_process_that_is_killed_is_told_with_what_kubernetes_knows(in_a_step, 
     ],
 )
 def test_workers_that_never_start_end_the_step_with_the_reason(in_a_step, cluster, monkeypatch, given, reason, capsys):
-    monkeypatch.setattr(follow.Follower, "__init__", short(follow.Follower.__init__))
+    monkeypatch.setattr(follow.Follower, "__init__", within(0.1))
     status = {"phase": "Pending", "conditions": [], "containerStatuses": []}
     if given == "scheduling":
         about = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
@@ -279,15 +282,17 @@ def test_workers_that_never_start_end_the_step_with_the_reason(in_a_step, cluste
     assert ("0 of 2 workers have started" in capsys.readouterr().out) == (given != "never")
 
 
-def short(init):
+def within(seconds):
+    init = follow.Follower.__init__
+
     def begin(self, server, kind, name, *, count, start_minutes):
-        init(self, server, kind, name, count=count, start_minutes=start_minutes / 20000)
+        init(self, server, kind, name, count=count, start_minutes=seconds / 60)
 
     return begin
 
 
 def test_time_in_a_queue_does_not_count(in_a_step, cluster, monkeypatch, trained, capsys):
-    monkeypatch.setattr(follow.Follower, "__init__", short(follow.Follower.__init__))
+    monkeypatch.setattr(follow.Follower, "__init__", within(0.8))
     operate = cluster.operate
 
     def queue(path, job):
@@ -297,7 +302,7 @@ def test_time_in_a_queue_does_not_count(in_a_step, cluster, monkeypatch, trained
             cluster.objects[path]["status"]["conditions"].clear()
             operate(path, job)
 
-        threading.Timer(0.5, admit).start()  # longer than the time to start
+        threading.Timer(1.2, admit).start()  # longer than the time to start
 
     cluster.operate, cluster.run = queue, succeeding(trained.folder)
     assert in_a_step().facts == trained.facts
