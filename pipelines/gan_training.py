@@ -16,13 +16,17 @@ from components.merge_parts import merge_parts
 from components.prepare_data import prepare_data
 from components.prepare_part import prepare_part
 from components.train_gan import train_gan
+from components.train_on_workers import train_on_workers
 from ganlib import __version__
 from ganlib.config import RunConfig
+from ganlib.storage import canonical_json
 from ganlib.training.config import JOB_PLACE
+from ganlib.workers import VARIABLE
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.platform import Platform
 from pipelines.kubeflow.pods import configure_task
 from pipelines.kubeflow.vertex import Vertex
+from pipelines.kubeflow.workers import step_of_workers, workers_of
 
 NAME = "gan-training"
 DEFAULT_IMAGE = f"gan-pipelines:{__version__}-python3.11"
@@ -59,6 +63,8 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
     if tasks > 1:
         prepare = _prepare_in_parts(tasks, image, platform)
     check = None if platform is None else _component(check_inputs, image, platform)
+    if isinstance(platform, Kubernetes) and platform.workers > 1:
+        train = _train_on_workers(image, platform)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
         data: dict = defaults["data"],  # KFP copies the defaults into the spec
@@ -168,6 +174,18 @@ def _prepare_in_parts(tasks: int, image: str, platform: Platform | None) -> Call
         return merge(data=data, parts=dsl.Collected(prepared.outputs["images"]))
 
     return prepare_all
+
+
+def _train_on_workers(image: str, platform: Kubernetes) -> Callable[..., Any]:
+    """Returns a replacement for the step train_gan that hands its work to several machines."""
+    create = _component(train_on_workers, image, step_of_workers(platform), step="train_gan")
+    settings = canonical_json(workers_of(image, platform).to_parameter())
+
+    def train(**inputs: Any) -> Any:
+        # A variable, like all settings of pods: a parameter would be part of the cache key.
+        return create(**inputs).set_env_variable(VARIABLE, settings)
+
+    return train
 
 
 def _component(

@@ -49,6 +49,7 @@ MADE_FOR = {
         **{**yaml.safe_load(EVERYTHING), **yaml.safe_load(NEWER), "checkpoints": "/checkpoints"},
         checkpoints_volume="checkpoints",
     ),
+    "kubernetes_workers": Kubernetes(**yaml.safe_load(EVERYTHING), workers=4, workers_by="tfjob"),
     "vertex": Vertex(
         gpus=1,
         gpu_type="NVIDIA_L4",

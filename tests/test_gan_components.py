@@ -72,7 +72,8 @@ def defaults(folder, name):
 
 def test_every_component_of_ours_becomes_a_file():
     written = {path.stem for path in (HERE.parent / "components").glob("*.py")} - {"__init__"}
-    assert set(COMPONENTS) == set(SECTIONS) == written
+    # It gets its workers from the platform that a whole pipeline is compiled for.
+    assert set(COMPONENTS) == set(SECTIONS) == written - {"train_on_workers"}
 
 
 @pytest.mark.parametrize("name", SECTIONS)

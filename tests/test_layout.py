@@ -30,7 +30,7 @@ BOTTOM = {
     "tracking",
 }
 FAMILIES = {"data", "tasks", "models", "objectives", "evaluation"}
-# Each layer sees those below it; `steps` and `scoring` stand beside the stack.
+# Each layer sees those below it; `steps`, `scoring` and `workers` stand beside the stack.
 STACK = (
     BOTTOM,
     {"data", "models", "objectives"},
@@ -45,6 +45,7 @@ MAY_IMPORT = {name: set().union(*STACK[: max(1, level)]) for level, layer in enu
     "steps": BOTTOM,
     "step_server": BOTTOM | {"steps"},
     "scoring": set().union(*STACK[:6]),
+    "workers": set().union(*STACK[:7]) | {"steps"},
     "config": set().union(*STACK),
     "__init__": set(),
 }

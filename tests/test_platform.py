@@ -83,6 +83,7 @@ def test_only_kubernetes_with_settings_gets_a_second_document(documents):
         "kubernetes": 1,
         "kubernetes_everything": 2,
         "kubernetes_2.16": 2,
+        "kubernetes_workers": 2,
         "vertex": 1,
     }
 
@@ -316,6 +317,16 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
             ["tolerations=[{key: a, operator: Equal}]"],
             "platform.tolerations.others.0: expected key and value with operator=",
         ),
+        (["workers_by=tfjob"], "platform: workers_by needs workers of at least 2. Received: workers=1, workers_by="),
+        (["workers=2"], "several machines need a home that all of them reach: platform.checkpoints, or training.home"),
+        (["workers=2", "checkpoints=gs://b/c"], None),
+        (["workers=2", "checkpoints=gs://b/c", "image_pull_policy=Always"], "platform: a TrainJob takes image_pull_"),
+        (
+            ["workers=3", "checkpoints=gs://b/c"],
+            "expected a batch size that the replicas share evenly. Received: batch",
+        ),
+        (["workers=2", "checkpoints=gs://b/c", "gpus=4", "gpu_steps=train_gan"], None),
+        (["kind=vertex", "workers=2"], "platform.workers: unknown option"),
         (["kind=vertex", "spot=true"], "platform.spot: unknown option"),
         (["kind=vertex", "gpus=1"], "platform: gpus need gpu_type, such as NVIDIA_L4"),
         (["kind=vertex", "checkpoints=/here"], "platform: expected gs://bucket/prefix. Received: checkpoints='/here'"),
@@ -329,6 +340,21 @@ def test_a_mistake_is_reported_with_its_field(assignments, message):
         settings.resolve(chosen=[], assignments=assignments)
     else:
         assert refusal(*assignments).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.strategy=mirrored", "expected training.strategy=auto. Received: platform.workers=2, training.strat"),
+        ("training.replicas=3", "expected the 2 replicas of all machines, or null. Received: platform.workers=2, trai"),
+        ("training.compile=true", "several replicas cannot be compiled, expected training.compile=auto or false. "),
+        ("training.precision=float16", "float16 trains on one replica, expected training.precision=auto, float32 or"),
+    ],
+)
+def test_what_several_machines_cannot_do_is_known_before_they_start(assignment, message):
+    batch = ["training.batch_size=66"] if "replicas=3" in assignment else []
+    machines = ["platform.workers=2", "training.home=gs://bucket/home"]
+    assert refusal(*machines, *batch, assignment).startswith(message)
 
 
 def test_a_platform_can_be_named_by_a_word_and_its_fields_set_beside_it():

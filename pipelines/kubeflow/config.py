@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import from_word
+from ganlib.training.strategy import resolve_compilation, resolve_precision
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.vertex import Vertex
 
@@ -27,6 +29,34 @@ class PipelineConfig(RunConfig):
                 "expected one location for checkpoints: platform.checkpoints (a folder for each run) or training.home. "
                 f"Received: platform.checkpoints={self.platform.checkpoints}, training.home={self.training.home}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> PipelineConfig:
+        platform, training = self.platform, self.training
+        if not isinstance(platform, Kubernetes) or platform.workers == 1:
+            return self
+        workers = f"platform.workers={platform.workers}"
+        if not platform.checkpoints and not (training.home and storage.is_remote(training.home)):
+            raise ValueError(
+                "several machines need a home that all of them reach: platform.checkpoints, or training.home in a "
+                f"bucket. Received: {workers}, platform.checkpoints=null, training.home={training.home or 'null'}"
+            )
+        if training.strategy != "auto":
+            raise ValueError(
+                f"expected training.strategy=auto. Received: {workers}, training.strategy={training.strategy}"
+            )
+        replicas = platform.workers * (max(1, platform.gpus) if "train_gan" in platform.gpu_steps else 1)
+        if training.replicas not in (None, replicas):
+            raise ValueError(
+                f"expected the {replicas} replicas of all machines, or null. "
+                f"Received: {workers}, training.replicas={training.replicas}"
+            )
+        training.check_shares(replicas)
+        if training.compile != "auto":
+            resolve_compilation(training.compile, replicas)
+        if training.precision != "auto":
+            resolve_precision(training.precision, replicas)
         return self
 
     def to_sections(self) -> dict[str, dict[str, Any]]:

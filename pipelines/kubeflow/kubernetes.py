@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ganlib.schema import Config, from_single
+from ganlib.workers import JobKind
 from pipelines.kubeflow.fields import (
     Key,
     LabelKey,
@@ -120,6 +121,14 @@ class Kubernetes(Platform):
     all pods and runs share them."""
     pod_labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of the pods."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Number of machines that train together, each with gpus. From 2, train_gan hands its work to a job."""
+    workers_by: JobKind = "trainjob"
+    """Kind of that job: trainjob needs Kubeflow Trainer 2.2 on the cluster, tfjob Training Operator 1."""
+    workers_runtime: ObjectName = "torch-distributed"
+    """TrainingRuntime or ClusterTrainingRuntime that a TrainJob starts from. Image, command and pods are replaced."""
+    workers_start_minutes: int = Field(default=60, ge=1)
+    """Minutes in which all workers must have started, or the step fails; time in a queue does not count."""
 
     @model_validator(mode="after")
     def _check_backend(self) -> Kubernetes:
@@ -197,6 +206,19 @@ class Kubernetes(Platform):
                 names[name] = field
         if self.checkpoints_volume and self.data_volume and str(self.checkpoints).rstrip("/") == path:
             raise ValueError(f"expected different paths. Received: checkpoints={self.checkpoints}, data_path={path}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Kubernetes:
+        for name in ("workers_by", "workers_runtime", "workers_start_minutes"):
+            value = getattr(self, name)
+            if self.workers == 1 and value != Kubernetes.model_fields[name].default:
+                raise ValueError(f"{name} needs workers of at least 2. Received: workers=1, {name}={value}")
+        if self.workers > 1 and self.workers_by == "trainjob" and self.image_pull_policy:
+            raise ValueError(
+                "a TrainJob takes image_pull_policy from its runtime alone. "
+                f"Received: workers_by=trainjob, image_pull_policy={self.image_pull_policy}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -126,7 +126,7 @@ def _mount_volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> N
         task.set_env_variable(CACHE, CACHE_FOLDER)
     if step == "train_gan" and platform.checkpoints_volume and platform.checkpoints:
         kubernetes.mount_pvc(task, platform.checkpoints_volume, mount_path=platform.checkpoints)
-    if step == "train_gan" and (platform.checkpoints or platform.mlflow_tracking_uri):
+    if step == "train_gan" and (platform.checkpoints or platform.mlflow_tracking_uri or platform.workers > 1):
         # The run's identifier is a variable because a parameter would be part of the cache key.
         kubernetes.use_field_path_as_env(task, JOB_VARIABLE, f"metadata.labels['{RUN_LABEL}']")
 
