@@ -107,8 +107,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def refuse(self, status, message):
-        self.answer(status, {"kind": "Status", "status": "Failure", "message": message, "code": status})
+    def refuse(self, status, message, reason=""):
+        self.answer(status, {"kind": "Status", "message": message, "reason": reason, "code": status})
 
     def handle_any(self):
         cluster, (path, _, query) = self.server, self.path.partition("?")
@@ -162,7 +162,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 where = ".".join(map(str, (*place, field)))
                 return self.refuse(400, f'strict decoding error: unknown field "{where}"')
         if f"{path}/{name}" in cluster.objects:
-            return self.refuse(409, f"{plural} {name} already exists")
+            return self.refuse(409, f"{plural} {name} already exists", "AlreadyExists")
         job = cluster.put(f"{path}/{name}", body)
         self.answer(201, job)
         cluster.operate(f"{path}/{name}", job)
@@ -191,7 +191,7 @@ class Cluster(http.server.ThreadingHTTPServer):
         objects: Objects by path.
         logs: Lines of pods by name, each with its time.
         requests: Methods and paths that were asked for.
-        failures: Status and message of the next answers.
+        failures: Status, message and reason of the next answers.
         absent: Kinds that the cluster does not have.
         forbidden: Pairs of verb and resource that the service account may not use.
         run: Returns the command of a worker and sets its environment; None leaves pods pending.

@@ -327,7 +327,12 @@ def test_a_job_that_someone_deletes_ends_the_step(in_a_step, cluster):
 
 
 def test_an_outage_of_the_api_server_is_waited_for(in_a_step, cluster, trained, capsys):
-    cluster.failures = [(503, "etcd is away"), (429, "too many requests"), (500, "no leader")]
+    cluster.failures = [
+        (503, "etcd is away"),
+        (429, "too many requests"),
+        (500, "no leader"),
+        (409, "the object has been modified", "Conflict"),
+    ]
     cluster.run = succeeding(trained.folder)
     assert in_a_step().facts == trained.facts
     printed = capsys.readouterr().out
@@ -342,12 +347,16 @@ def test_an_api_server_that_stays_away_ends_the_step_but_not_the_job(in_a_step, 
         in_a_step()
 
 
-def test_rights_are_checked_before_any_work(in_a_step, cluster, tmp_path):
+def test_rights_are_checked_before_any_work(in_a_step, cluster, monkeypatch, tmp_path):
     cluster.forbidden = {("create", "tfjobs"), ("get", "pods/log")}
     with pytest.raises(ValueError, match=r"Expected: create tfjobs\.kubeflow\.org, get pods/log") as error:
         in_a_step()
     assert "lacks rights in namespace team" in str(error.value)
     assert not (tmp_path / "home").exists()
+    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob"))
+    cluster.forbidden = {("list", "trainingruntimes")}
+    with pytest.raises(ValueError, match=r"Expected: list trainingruntimes\.trainer\.kubeflow\.org$"):
+        in_a_step()
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,12 @@ class ApiServer:
             headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
             try:
                 answer = self._pool.request(method, address, body=data, headers=headers)
-                if answer.status != TOO_MANY and answer.status < SERVER_ERROR:
+                status, text = answer.status, answer.data.decode(errors="replace")
+                if not _is_transient(status, text):
                     if away:
                         print("workers: the API server answers again", flush=True)
-                    return answer.status, answer.data.decode(errors="replace")
-                problem = f"{answer.status} {_message(answer.data.decode(errors='replace'))}"
+                    return status, text
+                problem = f"{status} {_field(text, 'message')}"
             except urllib3.exceptions.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
             if time.monotonic() - began > PATIENCE:
@@ -126,15 +127,21 @@ class ApiServer:
     def _object(self, method: str, path: str, status: int, text: str) -> Object:
         if status >= REFUSED:
             raise ValueError(
-                f"the API server of Kubernetes refuses: {_message(text)} ({status}). Received: {method} {path}"
+                f"the API server of Kubernetes refuses: {_field(text, 'message')} ({status}). Received: {method} {path}"
             )
         found: Object = json.loads(text)
         return found
 
 
-def _message(text: str) -> str:
-    """Returns the message in an answer that describes an error."""
+def _is_transient(status: int, text: str) -> bool:
+    """Returns whether the same request may succeed later. A quota that others change too is a conflict for a moment."""
+    busy = status == CONFLICT and _field(text, "reason") == "Conflict"
+    return busy or status == TOO_MANY or status >= SERVER_ERROR
+
+
+def _field(text: str, name: str) -> str:
+    """Returns `message` or `reason` of an answer that describes an error."""
     try:
-        return str(json.loads(text)["message"])
+        return str(json.loads(text)[name])
     except (ValueError, LookupError, TypeError):
         return " ".join(text.split())[:300]

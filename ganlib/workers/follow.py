@@ -11,6 +11,7 @@ from ganlib.workers.jobs import Api, condition
 from ganlib.workers.pods import PENDING, Ending, Pod, pods_of, warning_about
 
 POLL_SECONDS = 5.0
+FIRST_LINES = "1000"  # of a log that began long before
 LOST = "another worker was lost"  # how the others end then, whose messages tell nothing
 
 
@@ -32,7 +33,8 @@ class Log:
             self.pod, self.since, self.seen = pod.name, "", set()
         if pod.phase == PENDING:
             return
-        lines = server.log(pod.name, timestamps="true", **({"sinceTime": self.since} if self.since else {}))
+        part = {"sinceTime": self.since} if self.since else {"tailLines": FIRST_LINES}
+        lines = server.log(pod.name, timestamps="true", **part)
         for line in lines:
             if line not in self.seen:
                 print(f"worker {pod.index}: {line.partition(' ')[2]}", flush=True)

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +36,10 @@ PASSED_ON = (
     "MLFLOW_EXPERIMENT_NAME",
     "MLFLOW_RUN_ID",
 )
-RIGHTS = {"pods": ("get", "list"), "pods/log": ("get",)}  # besides those on the jobs
+# Verbs by API group and resource, besides those on the jobs. Runtimes of the cluster can be read by everyone.
 JOB_VERBS = ("create", "get", "patch", "delete")
+RIGHTS = {("", "pods"): ("get", "list"), ("", "pods/log"): ("get",)}
+RUNTIME_RIGHTS = {(APIS["trainjob"].group, "trainingruntimes"): ("get", "list")}
 GONE_SECONDS = 900.0  # to wait for the pods of a job that is deleted, which save a checkpoint
 
 
@@ -111,7 +113,7 @@ class _Job:
     def shown(self) -> str:
         return f"{self.api.kind} {self.start.name}"
 
-    def run(self, stage: Any) -> None:
+    def run(self, stage: Callable[[], None]) -> None:
         """Follows the job that an earlier attempt of the step left, or creates one, until one succeeds."""
         try:
             attempt = self._adopt()
@@ -206,11 +208,11 @@ def _check_cluster(server: ApiServer, api: Api) -> None:
             f"expected {api.needs} or newer on the cluster, with {api.plural}.{api.group}/{api.version}. "
             f"Received: platform.workers_by={api.kind.lower()}"
         )
-    needed = [(verb, api.group, api.plural) for verb in JOB_VERBS]
-    needed += [(verb, "", resource) for resource, verbs in RIGHTS.items() for verb in verbs]
+    needed = {(api.group, api.plural): JOB_VERBS, **RIGHTS, **(RUNTIME_RIGHTS if api is APIS["trainjob"] else {})}
     missing = [
         f"{verb} {'.'.join(filter(None, [resource, group]))}"
-        for verb, group, resource in needed
+        for (group, resource), verbs in needed.items()
+        for verb in verbs
         if not server.may(verb, group, resource)
     ]
     if missing:
