@@ -480,6 +480,7 @@ def test_the_pods_of_workers_are_what_training_gets_on_one_machine_and_the_step_
         pod_labels={"team": "vision"},
     )
     resources = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
+    key = "/var/run/secrets/gcs/key.json"
     token = {"secretKeyRef": {"name": "mlflow", "key": "MLFLOW_TRACKING_TOKEN", "optional": True}}
     assert workers_of("image", platform) == Workers(
         by="tfjob",
@@ -495,8 +496,8 @@ def test_the_pods_of_workers_are_what_training_gets_on_one_machine_and_the_step_
                         "image": "image",
                         "env": [
                             {"name": "HOME", "value": "/tmp"},
-                            {"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": "/var/run/secrets/gcs/key.json"},
-                            {"name": "MLFLOW_TRACKING_TOKEN", "valueFrom": token},
+                            {"name": "GAN_PIPELINES_STEP_GOOGLE_APPLICATION_CREDENTIALS", "value": key},
+                            {"name": "GAN_PIPELINES_MLFLOW_TRACKING_TOKEN", "valueFrom": token},
                         ],
                         "resources": {"limits": resources, "requests": resources},
                         "volumeMounts": [
