@@ -269,7 +269,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_the_run_nothing(
 
 
 def test_a_bucket_that_may_not_be_written_to_is_told_before_training(digits, reference, bucket, traffic, tmp_path):
-    traffic.fail("status", times=10**6, status=403, method="POST")
+    traffic.fail("status", times=10**6, status=403, action="upload")
     with pytest.raises(ValueError, match=r"access is denied \(403\)"):
         trained(digits, reference, tmp_path / "model", home=f"{bucket}/runs/digits")
     assert not (tmp_path / "model.home" / "history.jsonl").exists()
