@@ -40,7 +40,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("--ca", FILE, "File with CA certificates for the server."),
         ("--service-account", str, "Kubernetes service account of the pods."),
         ("--experiment", str, "Experiment in KFP; created if it does not exist."),
-        ("--pipeline-root", str, "Location of artifacts, such as gs://bucket/prefix."),
+        ("--pipeline-root", str, "Location of artifacts, such as gs://bucket/prefix or s3://bucket/prefix."),
     )
     for name, kind, text in reversed(options):
         variable = VARIABLES + name.removeprefix("--").upper().replace("-", "_")
