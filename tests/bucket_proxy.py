@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import http.server
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -23,7 +24,7 @@ class Fault:
     """A fault that the proxy applies to the next requests of a kind.
 
     Attributes:
-        kind: `status`: another answer, without a body. `cut`: the connection breaks in the middle of the answer.
+        kind: `status`: another answer, with `body`. `cut`: the connection breaks in the middle of the answer.
             `cut_request`: it breaks before the request is passed on. `lose`: it breaks after that. `spoil`: a bit of
             the answer's body is another. `spoil_request`: a bit of the request's. `wait`: nothing comes for `seconds`,
             or until `go_on` is set.
@@ -38,6 +39,7 @@ class Fault:
     action: str | tuple = ""
     name: str = ""
     status: int = 503
+    body: bytes = b""
     seconds: float = 0.0
     met: int = 0
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -121,7 +123,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             fault = next((fault for fault in traffic.faults if fault.meets(action, name)), Fault("none"))
             fault.met += 1
         if fault.kind == "status":
-            return self.answer(action, fault.status, {}, b"")
+            return self.answer(action, fault.status, {}, fault.body)
         if fault.kind == "cut_request":
             return self.hang_up()
         fault.go_on.wait(fault.seconds)
@@ -153,7 +155,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         size = {name.lower(): value for name, value in headers.items()}.get("content-length", "0")
         self.send_header("Content-Length", size if self.command == "HEAD" else str(len(data)))
         self.end_headers()
-        data = data[: len(data) // 2] if cut else data
+        data = b"" if self.command == "HEAD" else data[: len(data) // 2] if cut else data
         pace = self.server.traffic.pace if action == "download" else 0.0
         part = max(1, len(data) // 10 if pace else len(data))
         for start in range(0, len(data), part):
@@ -178,14 +180,20 @@ def spoilt(data):
 
 
 @contextlib.contextmanager
-def proxy(port, kind):
-    """Runs a proxy of a kind in front of a server; yields its address and its traffic."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+def proxy(port, kind, certificate=None):
+    """Runs a proxy of a kind, with TLS if it has a certificate, in front of a server; yields address and traffic."""
+    with http.server.ThreadingHTTPServer(("localhost" if certificate else "127.0.0.1", 0), kind) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            server.handle_error = lambda *_: None  # ignores handshakes that the client refuses
         server.port, server.traffic, server.lock = port, Traffic(), threading.RLock()
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", server.traffic
+            scheme = "https://localhost" if certificate else "http://127.0.0.1"
+            yield f"{scheme}:{server.server_port}", server.traffic
         finally:
             server.shutdown()
             thread.join()

@@ -70,7 +70,10 @@ class S3Bucket(Bucket):
             bucket = cls(name, session)
             try:
                 bucket._reader  # noqa: B018  # reports invalid settings
-            except ValueError as error:  # without the address, which may contain a password
+            except ValueError as error:
+                if isinstance(error, aws.BotoCoreError):
+                    raise
+                # The address is not repeated, because it may contain a password.
                 raise ValueError(
                     "expected an address such as https://minio:9000 in AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL. "
                     f"Received: path={location!r}, another address of the server"

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 from etils import epy
 
+from ganlib.remote import s3_errors as errors
 from ganlib.remote.bucket import MD5, PART, checksum_error
-from ganlib.remote.file import first_line, to_base64
+from ganlib.remote.file import to_base64
 from ganlib.remote.transfers import run_parallel
 
 with epy.lazy_imports():
@@ -51,6 +52,11 @@ class Upload:
     size: int
     crc32c: str
     condition: dict[str, str]
+
+    @property
+    def part_size(self) -> int:
+        """Number of bytes of each part but the last one."""
+        return max(PART, -(-self.size // MOST_PARTS))
 
     def send(self, file: BinaryIO) -> str:
         """Sends the first bytes of a file; returns the ETag of the object."""
@@ -96,12 +102,11 @@ class Upload:
         return str(answer["ETag"])
 
     def _parts(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-        length = max(PART, -(-self.size // MOST_PARTS))
         crc = 0
-        for number, start in enumerate(range(0, self.size, length), 1):
+        for number, start in enumerate(range(0, self.size, self.part_size), 1):
             if self.stop.is_set():
                 raise OSError("stopped")
-            data = file.read(min(length, self.size - start))
+            data = file.read(min(self.part_size, self.size - start))
             crc = google_crc32c.extend(crc, data)
             yield number, data
         self._check(crc)
@@ -126,7 +131,8 @@ def remove_abandoned(ask: Callable[..., Any], client: Any, folder: str) -> None:
                 return
             place |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
     except aws.ClientError as error:  # not permitted or not supported, which need not stop this upload
-        print(f"publish: interrupted uploads below {folder!r} were not looked for: {first_line(error)}", flush=True)
+        reason = f"the server answers {errors.status(error)} {errors.code(error)}"
+        print(f"publish: interrupted uploads below {folder!r} were not looked for: {reason}", flush=True)
 
 
 def _md5(data: bytes) -> str:
