@@ -71,6 +71,11 @@ def translate_errors(location: str, *, done: str = "read") -> Iterator[None]:
         raise ValueError(
             f"the settings of AWS are not valid: {first_line(error)}. Received: path={location!r}"
         ) from error
+    except RecursionError as error:  # botocore asks for the bucket's region, gets the same answer, and so on
+        raise ValueError(
+            "the server redirects every request: expected the address of its S3 API in AWS_ENDPOINT_URL_S3, with the "
+            f"right scheme. Received: path={location!r}"
+        ) from error
     except (GaveUp, aws.BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
         raise RemoteError(f"cannot be {done}: {_reason(error)}. Received: path={location!r}") from error
 
