@@ -43,7 +43,8 @@ class Object:
     Attributes:
         name: Its name in the bucket.
         size: Stored size in bytes.
-        modified: Time when this content was written, by the server's clock, in nanoseconds.
+        modified: Time when this content was written, by the server's clock, in nanoseconds; 0 if it is not known, as
+            after an upload to S3.
         crc32c: Checksum in base64 (RFC 3720), or None if it is not known.
         md5: Checksum in hexadecimal digits, or None if it is not known.
         version: Identifier of this version of the content: Google's generation, or the ETag of S3. None for the

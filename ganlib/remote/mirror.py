@@ -182,7 +182,8 @@ class Mirror:
         except WriteConflict:
             self._lost = True
             raise
-        return Snapshot(files, objects, self._writer, item.version, item.modified)
+        written = item if item.modified else bucket.find(name) or item
+        return Snapshot(files, objects, self._writer, item.version, written.modified)
 
     def _remove_old_objects(self, bucket: Bucket, prefix: str, before: Snapshot) -> None:
         used = {f"{prefix}objects/{name}" for name in before.object_names | (self._last or before).object_names}

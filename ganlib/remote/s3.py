@@ -222,9 +222,7 @@ class S3Bucket(Bucket):
             if errors.status(error) == HTTPStatus.PRECONDITION_FAILED or errors.code(error) in CONFLICTS:
                 raise conflict_error(self.address(name)) from error
             raise
-        found = self.find(name)
-        modified = found.modified if found else 0  # unknown if it has been removed already
-        return Object(name, size, modified, crc32c, version=version, fraction=_fraction(version))
+        return Object(name, size, crc32c=crc32c, version=version)
 
     def _remove_abandoned(self, folder: str) -> None:
         place = *self._server, folder
