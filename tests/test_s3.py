@@ -221,7 +221,7 @@ def refused(location, message, kind=ValueError):
         storage.fetch(location)
     text = str(caught.value)
     assert message in text
-    assert text.endswith(f"Received: path={location!r}") or "another address" in text
+    assert text.endswith((f"Received: path={location!r}", "Received: endpoint='minio:9000'"))
     assert "\n" not in text
     assert "very-secret" not in text
 
@@ -234,7 +234,7 @@ def refused(location, message, kind=ValueError):
         ({"AWS_PROFILE": "gone"}, "the settings of AWS are not valid: The config profile (gone) could not be found"),
         ({"AWS_REGION": "no region!"}, "the settings of AWS are not valid: "),
         (
-            {"AWS_ENDPOINT_URL_S3": "minio:9000"},
+            {"AWS_ENDPOINT_URL_S3": "me:very-secret@minio:9000"},
             "expected an address such as https://minio:9000 in AWS_ENDPOINT_URL_S3",
         ),
     ],
@@ -269,6 +269,25 @@ def test_an_answer_that_the_user_must_know_is_one_line(bucket, traffic, status, 
     assert text.startswith(message)
     assert text.endswith(". Received: path='s3://bucket/data'")
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("cut_request", "the server at http://127.0.0.1:{} closes the connection, for 0.1 s"),
+        ("wait", "the server at http://127.0.0.1:{} is silent, for 0.1 s"),
+        ("", "no server can be reached at http://127.0.0.1:1, for 0.1 s"),
+    ],
+)
+def test_a_connection_that_does_not_come_about_is_one_line(bucket, traffic, monkeypatch, kind, problem):
+    monkeypatch.setattr(remote.bucket, "TIMEOUT", 0.1)
+    monkeypatch.setattr(remote.bucket, "READ_TIMEOUT", 0.2)
+    port = os.environ["AWS_ENDPOINT_URL_S3"].rpartition(":")[2]
+    if kind:
+        traffic.fail(kind, seconds=0.4, times=99)
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    refused(f"{bucket}/data", f"cannot be read: {problem.format(port)}. ", OSError)
 
 
 def test_an_answer_of_something_else_than_s3_is_one_line(bucket, traffic, monkeypatch):

@@ -73,10 +73,10 @@ class S3Bucket(Bucket):
             except ValueError as error:
                 if isinstance(error, aws.BotoCoreError):
                     raise
-                # The address is not repeated, because it may contain a password.
+                address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "of a profile"
                 raise ValueError(
                     "expected an address such as https://minio:9000 in AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL. "
-                    f"Received: path={location!r}, another address of the server"
+                    f"Received: endpoint={address.rpartition('@')[2]!r}"  # without a password
                 ) from error
         return bucket
 

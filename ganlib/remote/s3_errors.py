@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,9 @@ def is_transient(error: BaseException) -> bool:
         return status(error) in TRANSIENT_STATUS or code(error) in TRANSIENT
     if isinstance(error, aws.SSLError | aws.ProxyConnectionError):
         return False
-    return isinstance(error, aws.HTTPClientError | aws.IncompleteReadError | urllib3.exceptions.HTTPError)
+    return isinstance(
+        error, aws.ConnectionError | aws.HTTPClientError | aws.IncompleteReadError | urllib3.exceptions.HTTPError
+    )
 
 
 @contextlib.contextmanager
@@ -100,8 +103,23 @@ def _of_server(error: aws.ClientError, location: str, done: str) -> Exception:
 def _reason(error: BaseException) -> str:
     if isinstance(error, GaveUp):
         cause: Any = error.__cause__
-        text = f"the server answers {status(cause)}" if isinstance(cause, aws.ClientError) else first_line(cause)
+        text = (
+            f"the server answers {status(cause)}" if isinstance(cause, aws.ClientError) else _connection_problem(cause)
+        )
         return f"{text}, for {limits.TIMEOUT:g} s"
     if isinstance(error, aws.SSLError):
         return f"the server's certificate is not trusted, see AWS_CA_BUNDLE: {first_line(error)}"
     return "no space left on this machine's disk" if is_full_disk(error) else first_line(error)
+
+
+def _connection_problem(error: Any) -> str:
+    """Names the server, but not the whole address of a request, which nobody has typed."""
+    parts = urllib.parse.urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", "")))
+    server = f" at {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+    if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
+        return f"no server can be reached{server}"
+    if isinstance(error, aws.ReadTimeoutError):
+        return f"the server{server} is silent"
+    if isinstance(error, aws.ConnectionClosedError):
+        return f"the server{server} closes the connection"
+    return first_line(error)
