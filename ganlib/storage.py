@@ -25,7 +25,15 @@ from ganlib.files import (
     write_json,
     write_lines,
 )
-from ganlib.remote import Mirror, RemoteError, RemoteFolder, WriteConflict, has_foreign_objects, list_folder
+from ganlib.remote import (
+    Mirror,
+    RemoteError,
+    RemoteFolder,
+    WriteConflict,
+    has_foreign_objects,
+    is_bucket,
+    list_folder,
+)
 
 __all__ = [
     "Mirror",
@@ -40,6 +48,7 @@ __all__ = [
     "canonical_json",
     "fetch",
     "has_foreign_objects",
+    "is_bucket",
     "is_remote",
     "list_folder",
     "lock_file",
@@ -77,13 +86,14 @@ def fetch(location: str, *, check: Callable[[Path], object] | None = None) -> Pa
 
     If several processes need the same file, one downloads it and the others wait.
 
-    A cached file is downloaded again if the remote one has changed, according to checksums for `gs://`, and to size
-    and Last-Modified for `https://` as far as the server reports them. Of a folder, only changed files are downloaded.
+    A cached file is downloaded again if the remote one has changed, according to checksums for buckets, and to size
+    and Last-Modified for `https://` as far as the server reports them. Objects in `s3://` that other programs have
+    uploaded may have no checksum; then size, time and ETag count. Of a folder, only changed files are downloaded.
     An interrupted download is resumed. If the remote side cannot be reached, the cached file is used.
 
     Args:
-        location: A local path, in which `~` is expanded; the `https://` address of a file; or the `gs://` address of
-            an object or a folder. A folder that `publish` has not written completely is refused.
+        location: A local path, in which `~` is expanded; the `https://` address of a file; or the address of an
+            object or a folder of a bucket. A folder that `publish` has not written completely is refused.
         check: Called with the downloaded file before it is cached; an error from it rejects the file.
 
     Raises:
@@ -118,7 +128,7 @@ def remote_version(location: str) -> str | None:
     with remote.open_location(location) as source:
         if isinstance(source, RemoteFolder):
             return None
-        return f"{source.size} {source.crc32c or source.modified}"
+        return f"{source.size} {source.identity or source.modified}"
 
 
 def cache_folder() -> Path:
@@ -199,7 +209,7 @@ def publish(source: Path, target: Path | str) -> None:
 
     Args:
         source: File or folder to copy.
-        target: A local path or a `gs://` address.
+        target: A local path or an address in a bucket.
 
     Raises:
         ValueError: The address has another scheme, its bucket does not exist, or it may not be written to.

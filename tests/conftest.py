@@ -12,9 +12,11 @@ import signal
 import warnings
 from pathlib import Path
 
+import bucket_proxy
 import buckets
 import hypothesis
 import pytest
+import s3_buckets
 import web_server
 from google.cloud import storage as google_storage
 
@@ -32,7 +34,7 @@ SHARED_DATA = Path(os.environ.get("GAN_PIPELINES_DATA", REPOSITORY.parent / "sha
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
-OURS = ("MLFLOW_", "GAN_PIPELINES_", "KFP_", "TF_CONFIG")
+OURS = ("MLFLOW_", "GAN_PIPELINES_", "KFP_", "TF_CONFIG", "AWS_")
 
 
 def pytest_configure(config):
@@ -54,6 +56,9 @@ def _clean_environment(monkeypatch):
     for name in list(os.environ):
         if name.startswith(OURS) and name != "GAN_PIPELINES_DATA":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
 
 
 @pytest.fixture(scope="session")
@@ -125,8 +130,15 @@ def emulator():
         yield port
 
 
+@pytest.fixture(scope="session")
+def s3_emulator():
+    """Port of a server of S3, which is a separate process."""
+    with s3_buckets.emulator() as port:
+        yield port
+
+
 @pytest.fixture
-def left_connections(emulator):
+def left_connections():
     """Ignores open connections: Google's library leaves those of failed downloads to the garbage collector.
 
     They are collected here, so that no later test gets the warnings. The filter ends with the test, like all of pytest.
@@ -139,25 +151,41 @@ def left_connections(emulator):
 
 
 @pytest.fixture
-def traffic(left_connections, emulator, monkeypatch):
-    """Requests between this process and the emulator, where faults can be added. The bucket `bucket` is empty."""
-    buckets.create(emulator, "bucket")
-    with buckets.proxy(emulator) as (address, traffic):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        monkeypatch.setenv("no_proxy", "*")
-        monkeypatch.setattr(remote.gs, "FIRST_PAUSE", 0.02)
+def scheme():
+    """The storage of a test. Tests that hold for all kinds of storage replace this by `gs` and `s3`."""
+    return "gs"
+
+
+@pytest.fixture
+def traffic(left_connections, scheme, request, monkeypatch):
+    """Requests between this process and the storage, where faults can be added. The bucket `bucket` is empty."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(remote.bucket, "FIRST_PAUSE", 0.02)
+    kind, made = {"gs": (buckets.GoogleProxy, buckets), "s3": (s3_buckets.S3Proxy, s3_buckets)}[scheme]
+    port = request.getfixturevalue({"gs": "emulator", "s3": "s3_emulator"}[scheme])
+    made.create(port, "bucket")
+    with bucket_proxy.proxy(port, kind) as (address, traffic):
+        variables = {"gs": {"STORAGE_EMULATOR_HOST": address}, "s3": {"AWS_ENDPOINT_URL_S3": address}}
+        for name, value in (variables[scheme] | s3_buckets.CREDENTIALS).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(remote.s3, "HONOURING", {(address, "bucket")})  # so that the server is not asked each time
         yield traffic
 
 
 @pytest.fixture
-def bucket(traffic):
-    """The empty bucket as `gs://` address."""
-    return "gs://bucket"
+def bucket(traffic, scheme):
+    """Address of the empty bucket."""
+    return f"{scheme}://bucket"
 
 
 @pytest.fixture
-def objects(bucket):
-    """The same bucket, accessed with Google's own client."""
+def objects(bucket, scheme, request):
+    """The same bucket, accessed with the storage's own client."""
+    if scheme == "s3":
+        opened = s3_buckets.Objects(request.getfixturevalue("s3_emulator"), "bucket")
+        with contextlib.closing(opened):
+            yield opened
+        return
     with contextlib.closing(google_storage.Client(project="test")) as client:
         yield client.bucket("bucket")
 

@@ -495,5 +495,5 @@ def test_a_target_in_a_bucket_is_replaced_only_if_it_was_published(
 
 
 def test_a_target_that_nobody_can_write_to_is_refused():
-    with pytest.raises(ValueError, match="expected a gs:// address or a folder"):
+    with pytest.raises(ValueError, match="expected a gs:// or s3:// address, or a folder"):
         ExportConfig(target="https://host/x")

@@ -258,6 +258,35 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
     ]
 
 
+@pytest.mark.parametrize(("backend", "optional"), [("2.14", None), ("2.15", False), ("2.17", True)])
+def test_s3_is_reached_by_all_steps_with_the_keys_of_a_secret(tmp_path, backend, optional):
+    settings = [
+        "checkpoints=s3://bucket/checkpoints",
+        "s3_secret=mlpipeline-minio-artifact",
+        "s3_endpoint=http://minio-service.kubeflow:9000",
+        "s3_region=eu-west-1",
+        f"backend={backend}",
+        f"optional_secrets={bool(optional)}",
+    ]
+    documents = compiled(tmp_path, *(f"platform.{setting}" for setting in settings))
+    for executor in documents[0]["deploymentSpec"]["executors"].values():
+        variables = {one["name"]: one["value"] for one in executor["container"]["env"]}
+        assert variables["GAN_PIPELINES_STEP_AWS_ENDPOINT_URL_S3"] == "http://minio-service.kubeflow:9000"
+        assert variables["GAN_PIPELINES_STEP_AWS_REGION"] == "eu-west-1"
+    found = pods({"p": documents}, "p")
+    assert len(found) == 6
+    for pod in found.values():
+        [reference] = pod["secretAsEnv"]
+        assert reference["secretName"] == "mlpipeline-minio-artifact"
+        assert {pair["secretKey"]: pair["envVar"] for pair in reference["keyToEnv"]} == {
+            "accesskey": "GAN_PIPELINES_STEP_AWS_ACCESS_KEY_ID",
+            "secretkey": "GAN_PIPELINES_STEP_AWS_SECRET_ACCESS_KEY",
+        }
+        assert reference.get("optional") is optional
+    training = documents[0]["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"]
+    assert training["home"] == "s3://bucket/checkpoints/{job}"
+
+
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
@@ -302,11 +331,26 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
             )
         ),
         (["mlflow_tracking_uri=http://me:secret@a:b"], "platform: expected an address without credentials"),
-        (["checkpoints=here"], "platform: expected gs://bucket/prefix without checkpoints_volume, or an absolute path"),
-        (["checkpoints=gs://"], "platform: expected gs://bucket/prefix without checkpoints_volume"),
-        (["checkpoints=/checkpoints"], "platform: expected gs://bucket/prefix without checkpoints_volume"),
-        (["checkpoints_volume=claim"], "platform: expected gs://bucket/prefix without checkpoints_volume"),
-        (["checkpoints=gs://bucket", "checkpoints_volume=claim"], "platform: expected gs://bucket/prefix without "),
+        (
+            ["checkpoints=here"],
+            "platform: expected gs://bucket/prefix or s3://bucket/prefix without checkpoints_volume, or an absolute ",
+        ),
+        (
+            ["checkpoints=gs://"],
+            "platform: expected gs://bucket/prefix or s3://bucket/prefix without checkpoints_volume",
+        ),
+        (
+            ["checkpoints=/checkpoints"],
+            "platform: expected gs://bucket/prefix or s3://bucket/prefix without checkpoints_volume",
+        ),
+        (
+            ["checkpoints_volume=claim"],
+            "platform: expected gs://bucket/prefix or s3://bucket/prefix without checkpoints_volume",
+        ),
+        (
+            ["checkpoints=gs://bucket", "checkpoints_volume=claim"],
+            "platform: expected gs://bucket/prefix or s3://bucket/",
+        ),
         (["gpu_type=nvidia-l4"], "platform: gpu_type needs gpus of at least 1"),
         (["backend=2.13"], "platform.backend: Input should be '2.14', '2.15', '2.16' or '2.17'"),
         (["run_as_user=0"], "platform: run_as_user needs backend=2.16 or newer"),
@@ -329,7 +373,15 @@ def test_a_secret_that_may_be_absent_says_so_where_the_backend_knows_how(documen
         (["kind=vertex", "workers=2"], "platform.workers: unknown option"),
         (["kind=vertex", "spot=true"], "platform.spot: unknown option"),
         (["kind=vertex", "gpus=1"], "platform: gpus need gpu_type, such as NVIDIA_L4"),
-        (["kind=vertex", "checkpoints=/here"], "platform: expected gs://bucket/prefix. Received: checkpoints='/here'"),
+        (["kind=vertex", "checkpoints=/here"], "platform: expected gs://bucket/prefix on Vertex AI. Received: check"),
+        (
+            ["kind=vertex", "checkpoints=s3://b/c"],
+            "platform: expected gs://bucket/prefix on Vertex AI. Received: check",
+        ),
+        (["checkpoints=s3://"], "platform: expected gs://bucket/prefix or s3://bucket/prefix without"),
+        (["s3_endpoint=minio:9000"], "platform: expected an http:// or https:// address without credentials"),
+        (["s3_endpoint=http://me:word@minio:9000"], "platform: expected an http:// or https:// address without cred"),
+        (["s3_secret_keys=[a, b]"], "platform: s3_secret_keys needs s3_secret. Received: s3_secret=null, s3_secret_k"),
         (["kind=borg"], "platform: expected one of 'kubernetes', 'vertex'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -160,7 +160,7 @@ def test_fetch_returns_the_path_of_a_local_file(tmp_path, monkeypatch):
     ("location", "wrong"),
     [
         ("missing/folder", "no such file or folder"),
-        ("s3://bucket/data", "expected a local path, https:// or gs://"),
+        ("az://bucket/data", "expected a local path, https://, gs:// or s3://"),
     ],
 )
 def test_fetch_reports_what_it_cannot_reach(location, wrong):

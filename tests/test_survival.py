@@ -1,6 +1,7 @@
 """Training processes that are killed, asked to end, thrown off their machine, or spread over several of them.
 
-The bucket is an emulator's (see `buckets.py`), MLflow's store a real one, and every process a real one.
+The bucket is an emulator's (see `buckets.py` and `s3_buckets.py`), MLflow's store a real one, and every process a real
+one.
 """
 
 import contextlib
@@ -12,15 +13,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from google.api_core.exceptions import NotFound
-from google.cloud import storage as google_storage
 from ports import free_ports
 
 from ganlib import storage, tracking
+from ganlib.evaluation import EvaluationConfig, evaluate
+from ganlib.export import ExportConfig, export
 from ganlib.models import Dcgan
 from ganlib.objectives import NonSaturating
 from ganlib.tasks import Generation
@@ -43,7 +45,7 @@ PARTS = {"task": Generation(latent_dim=8), "architecture": Dcgan(width=4, dropou
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from ganlib import steps
+from ganlib import steps, storage
 from ganlib.data import PreparedDataset
 from ganlib.evaluation import Reference
 from ganlib.models import Dcgan
@@ -55,8 +57,9 @@ with steps.step("train_gan", Artifact):
     dataset, reference, output, settings = sys.argv[1:]
     config = TrainConfig(**json.loads(settings))
     resolve_strategy(config.replicas, config.strategy)
-    train(PreparedDataset.open(dataset), Reference.open(reference), task=Generation(latent_dim=8),
-          architecture=Dcgan(width=4, dropout=0.3), objective=NonSaturating(), config=config, output=Path(output))
+    train(PreparedDataset.open(storage.fetch(dataset)), Reference.open(storage.fetch(reference)),
+          task=Generation(latent_dim=8), architecture=Dcgan(width=4, dropout=0.3), objective=NonSaturating(),
+          config=config, output=Path(output))
 """
 
 
@@ -72,9 +75,9 @@ def reference_folder(reference, tmp_path_factory):
 def start(digits, reference_folder):
     """Starts a training process; its lines go to a file beside its output."""
 
-    def begin(output, environment, **settings):
+    def begin(output, environment, inputs=(digits.folder, reference_folder), **settings):
         output.parent.mkdir(parents=True, exist_ok=True)
-        words = [str(digits.folder), str(reference_folder), str(output), json.dumps({**SETTINGS, **settings})]
+        words = [*map(str, inputs), str(output), json.dumps({**SETTINGS, **settings})]
         with output.with_suffix(".log").open("w") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", SCRIPT, *words], env={**os.environ, **environment}, stdout=log, stderr=log
@@ -113,34 +116,55 @@ def wait_for(condition, process, *, seconds=120):
         time.sleep(0.01)
 
 
-def kept_steps(bucket):
+def kept_steps(objects):
     """Steps of the checkpoints that the last snapshot in a bucket holds."""
-    blob = google_storage.Client(project="test").bucket("bucket").blob("runs/digits/snapshot.json")
-    try:
-        names = json.loads(blob.download_as_bytes(checksum=None))["files"]
-    except NotFound:
+    if objects.get_blob("runs/digits/snapshot.json") is None:
         return []
+    names = json.loads(objects.blob("runs/digits/snapshot.json").download_as_bytes())["files"]
     return [int(name.partition("step-")[2].removesuffix(".npz")) for name in names if "checkpoints/step-" in name]
 
 
+def disturb(traffic):
+    """Lets requests of all kinds fail, arrive damaged, or lose their answer."""
+    traffic.faults.clear()
+    for kind, action in (
+        ("status", "list"),
+        ("cut", "list"),
+        ("status", "find"),
+        ("cut", "download"),
+        ("spoil", "download"),
+        ("lose", "upload"),
+        ("spoil_request", "upload"),
+    ):
+        traffic.fail(kind, action=action)
+
+
+@pytest.mark.parametrize("scheme", ["s3"])
 def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_mlflow_run(
-    start, digits, reference, bucket, tmp_path
+    start, digits, reference, reference_folder, bucket, objects, traffic, tmp_path, monkeypatch
 ):
+    """Data, home and export are in the bucket."""
     from mlflow import MlflowClient
 
     uri = tracking.create_store(tmp_path / "mlflow.db", experiment="gan-pipelines", artifacts=tmp_path / "artifacts")
-    often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6}
+    inputs = f"{bucket}/dataset", f"{bucket}/reference"
+    for folder, address in zip((digits.folder, reference_folder), inputs, strict=True):
+        storage.publish(folder, address)
+    often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6, "inputs": inputs}
     chance, reached = random.Random(), 0
     for attempt in range(3):
         disk = tmp_path / f"disk-{attempt}"
-        process = start(disk / "model", {"MLFLOW_TRACKING_URI": uri}, **often)
-        wait_for(lambda: max(kept_steps(bucket), default=0) >= reached + 8, process)  # noqa: B023
+        environment = {"MLFLOW_TRACKING_URI": uri, "GAN_PIPELINES_CACHE": str(disk / "cache")}
+        disturb(traffic)
+        process = start(disk / "model", environment, **often)
+        wait_for(lambda: max(kept_steps(objects), default=0) >= reached + 8, process)  # noqa: B023
         time.sleep(chance.uniform(0.0, 0.5))
         process.kill()
         process.wait()
-        reached = max(kept_steps(bucket))
+        reached = max(kept_steps(objects))
         shutil.rmtree(disk)
-    last = start(tmp_path / "last" / "model", {"MLFLOW_TRACKING_URI": uri}, **often)
+    disturb(traffic)
+    last = start(tmp_path / "last" / "model", environment, **often)
     whole = trained(digits, reference, tmp_path / "whole")
     assert last.wait() == 0, log_of(tmp_path / "last" / "model")
     assert f"resumes from step {reached}" in log_of(tmp_path / "last" / "model")
@@ -159,6 +183,16 @@ def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_
     pictures = client.list_artifacts(run.info.run_id, "images")
     full_size = [item.path for item in pictures if item.path.endswith(".png")]
     assert len(full_size) == 4, json.dumps(full_size)
+
+    disturb(traffic)
+    monkeypatch.setattr("ganlib.export.parity.FreshProcess.check", lambda *_, **__: {"saved_model": 0.0, "keras": 0.0})
+    evaluation = evaluate(model, digits, reference, EvaluationConfig(samples=20), tmp_path / "scores")
+    exported = export(model, evaluation, ExportConfig(target=f"{bucket}/served"), tmp_path / "exported")
+    monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
+    served = storage.fetch(f"{bucket}/served")
+    names = [path.relative_to(served) for path in served.rglob("*") if path.is_file()]
+    assert Path("generator.keras") in names
+    assert all((served / name).read_bytes() == (exported.folder / name).read_bytes() for name in names)
 
 
 def test_two_workers_one_of_which_is_asked_to_end_give_the_weights_of_one_with_two_replicas(
@@ -243,7 +277,7 @@ def test_a_cluster_of_one_is_no_cluster(monkeypatch):
 
 
 def test_a_bucket_that_is_away_for_a_while_costs_the_run_nothing(
-    digits, reference, bucket, traffic, tmp_path, capsys, monkeypatch
+    digits, reference, bucket, objects, traffic, tmp_path, capsys, monkeypatch
 ):
     fault = None
 
@@ -265,20 +299,20 @@ def test_a_bucket_that_is_away_for_a_while_costs_the_run_nothing(
     model = trained(digits, reference, tmp_path / "model", **often)
     assert fault.met >= 2
     assert capsys.readouterr().out.count("checkpoints are not uploaded for now: access is denied (403)") == 2
-    assert model.facts["last_step"] == max(kept_steps(bucket)) == 12
+    assert model.facts["last_step"] == max(kept_steps(objects)) == 12
 
 
 def test_a_bucket_that_may_not_be_written_to_is_told_before_training(digits, reference, bucket, traffic, tmp_path):
-    traffic.fail("status", times=10**6, status=403, method="POST")
+    traffic.fail("status", times=10**6, status=403, action="upload")
     with pytest.raises(ValueError, match=r"access is denied \(403\)"):
         trained(digits, reference, tmp_path / "model", home=f"{bucket}/runs/digits")
     assert not (tmp_path / "model.home" / "history.jsonl").exists()
 
 
-def test_a_process_whose_run_another_one_took_over_ends_and_writes_no_more(start, bucket, tmp_path):
+def test_a_process_whose_run_another_one_took_over_ends_and_writes_no_more(start, bucket, objects, tmp_path):
     often = {"home": f"{bucket}/runs/digits", "checkpoint_minutes": 1e-6, "steps": 10_000}
     first = start(tmp_path / "first" / "model", {}, **often)
-    wait_for(lambda: max(kept_steps(bucket), default=0) >= 2, first)
+    wait_for(lambda: max(kept_steps(objects), default=0) >= 2, first)
     second = storage.Mirror(often["home"], tmp_path / "second")
     while first.poll() is None:  # which is quick, too
         with contextlib.suppress(storage.WriteConflict):

@@ -21,7 +21,7 @@ def every_image(location: str) -> Listing:
     """Lists every image at a location, in the order of the paths. Hidden files are left out.
 
     Args:
-        location: A picture, a folder, or a zip or tar file, here or at a gs:// address; a folder of a bucket is listed,
+        location: A picture, a folder, or a zip or tar file, here or in a bucket; a folder of a bucket is listed,
             and its images are read one by one. A picture or an archive can also have an https:// address.
 
     Returns:
@@ -63,7 +63,7 @@ def without_suffix(name: str) -> str:
 
 def _files(location: str) -> FileSet:
     # A bucket has no folders, so a name with a known suffix is that of one object.
-    if location.startswith("gs://") and suffix(location) not in BY_SUFFIX:
+    if storage.is_bucket(location) and suffix(location) not in BY_SUFFIX:
         return folder_files(location)
     path = storage.fetch(location)
     if path.is_dir():

@@ -28,7 +28,7 @@ class ImageFolder(DataSource):
 
     kind: Literal["image_folder"] = "image_folder"
     path: str = Field(min_length=1, json_schema_extra=READ)
-    """Folder of the images, local or in a bucket (gs://)."""
+    """Folder of the images, local or in a bucket (gs://, s3://)."""
     test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the images held out for testing, if there is no test folder."""
 
@@ -50,10 +50,10 @@ def folder_files(path: str) -> FileSet:
     Raises:
         ValueError: There is no such folder.
     """
-    if path.startswith("gs://"):
+    if storage.is_bucket(path):
         return _bucket_files(path)
     if storage.is_remote(path):
-        raise ValueError(f"expected a local folder or a folder of a bucket, gs://. Received: path={path!r}")
+        raise ValueError(f"expected a local folder or a folder of a bucket, gs:// or s3://. Received: path={path!r}")
     root = storage.fetch(path)
     if not root.is_dir():
         raise ValueError(
@@ -85,11 +85,11 @@ def _bucket_files(address: str) -> FileSet:
     ignored = (IgnoredFiles(len(duplicates), "object", "with the name of another one", example),) if duplicates else ()
 
     def locate(name: str) -> BucketObject:
-        return BucketObject(folder.bucket.name, folder.files[names[name]])
+        return BucketObject(folder.bucket.address("").rstrip("/"), folder.files[names[name]])
 
     def status(name: str) -> tuple[int, int]:
         item = folder.files[names[name]]
-        return item.size, item.modified
+        return item.size, item.local_time
 
     return FileSet(names, address, locate, status, ignored)
 

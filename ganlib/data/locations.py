@@ -183,7 +183,7 @@ class ZipMember(NamedTuple):
 class BucketObject(NamedTuple):
     """An object of a bucket, as it was when it was listed. If it has changed, it cannot be read."""
 
-    bucket: str
+    root: str  # address of the bucket
     item: Object
 
     def open(self) -> Image.Image:
@@ -193,11 +193,11 @@ class BucketObject(NamedTuple):
     def content(self) -> bytes:
         """Downloads the bytes to memory."""
         check_size(self.item.size)
-        return remote.read_content(self.bucket, self.item, limit=MAX_IMAGE_BYTES)
+        return remote.read_content(self.root, self.item, limit=MAX_IMAGE_BYTES)
 
     def start(self, count: int) -> bytes:
         """Downloads only the first bytes. Raises RemoteError if the bucket cannot be read."""
-        return remote.read_start(self.bucket, self.item, count) if self.item.size else b""
+        return remote.read_start(self.root, self.item, count) if self.item.size else b""
 
 
 class Unreadable(NamedTuple):

@@ -30,7 +30,7 @@ class PairedImages(DataSource):
 
     kind: Literal["paired_images"] = "paired_images"
     path: str = Field(min_length=1, json_schema_extra=READ)
-    """Folder or archive of the pairs, local or in a bucket (gs://)."""
+    """Folder or archive of the pairs, local or in a bucket (gs://, s3://)."""
     layout: Literal["side_by_side", "two_folders"] = "side_by_side"
     """Whether an image and its target are the halves of one picture, or files in two folders."""
     target_path: str | None = Field(default=None, min_length=1, json_schema_extra=READ)
@@ -77,7 +77,7 @@ class PairedImages(DataSource):
 
 def _files(path: str) -> FileSet:
     """Finds the files of a folder or an archive."""
-    if path.startswith("gs://"):
+    if storage.is_bucket(path):
         packed = path.lower().endswith(ARCHIVES)
     else:
         packed = storage.is_remote(path) or not storage.fetch(path).is_dir()

@@ -19,7 +19,7 @@ class EvaluationConfig(Config):
     """Feature space: inception, classifier, squeezenet, random or rotation. Null means inception if inception_weights
     is set, classifier if the images have labels, and random otherwise."""
     inception_weights: str | None = Field(default=None, json_schema_extra=READ)
-    """File of the Inception network of 2015, which defines FID: path, `gs://` or `https://` address of
+    """File of the Inception network of 2015, which defines FID: path, or `gs://`, `s3://` or `https://` address of
     classify_image_graph_def.pb, of the .tgz with it, or of pt_inception-2015-12-05-6726825d.pth. Null means
     https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz, which is
     downloaded once to the download cache (GAN_PIPELINES_CACHE)."""

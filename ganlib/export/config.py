@@ -14,11 +14,11 @@ class ExportConfig(Config):
     tolerance: float = Field(default=1e-4, gt=0.0)
     """Largest difference, in the range -1..1, between an exported image and the same image in training."""
     target: str | None = Field(default=None, min_length=1)
-    """gs:// address or folder where the exported model is also published. A later export replaces it."""
+    """Folder, or gs:// or s3:// address, where the exported model is also published. A later export replaces it."""
 
     @field_validator("target")
     @classmethod
     def _can_be_written(cls, target: str | None) -> str | None:
-        if target is not None and storage.is_remote(target) and not target.startswith("gs://"):
-            raise ValueError(f"expected a gs:// address or a folder. Received: target={target!r}")
+        if target is not None and storage.is_remote(target) and not storage.is_bucket(target):
+            raise ValueError(f"expected a gs:// or s3:// address, or a folder. Received: target={target!r}")
         return target

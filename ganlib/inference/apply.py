@@ -58,7 +58,7 @@ def apply(
     used, all other pixels stay as they are. A picture that cannot be read is reported, and the others are made.
 
     Args:
-        model: The exported model, a folder or gs:// address.
+        model: The exported model, a folder or an address in a bucket.
         source: A picture, a folder or an archive of pictures, or a folder of a bucket.
         output: Folder for the results, which have the names of the pictures and the suffix .png; for a single picture
             also a file that ends in .png.

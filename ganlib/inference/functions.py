@@ -44,8 +44,8 @@ class ExportedFunctions:
         """Loads an exported model.
 
         Args:
-            location: What `export` wrote, the folder `saved_model` in it, or the folder of a run; also as a gs://
-                address.
+            location: What `export` wrote, the folder `saved_model` in it, or the folder of a run; also an
+                address in a bucket.
 
         Raises:
             ValueError: There is no exported model, or it is damaged.

@@ -62,7 +62,7 @@ def generate(
     The images of a seed are those of the model's own function `generate`; the first ones do not depend on the count.
 
     Args:
-        model: The exported model, a folder or gs:// address.
+        model: The exported model, a folder or an address in a bucket.
         output: Folder for the images.
         count: Number of images.
         seed: Chooses them, from 0 to 2**63 - 1.

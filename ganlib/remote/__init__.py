@@ -7,9 +7,10 @@ import re
 import urllib.parse
 
 from ganlib.remote import folder, https
+from ganlib.remote.bucket import Object, WriteConflict
+from ganlib.remote.connection import STORAGES, is_bucket
 from ganlib.remote.file import RemoteError, RemoteFile
 from ganlib.remote.folder import RemoteFolder, list_folder, read_content, read_start
-from ganlib.remote.gs import Object, WriteConflict
 from ganlib.remote.mirror import Mirror
 from ganlib.remote.publication import IncompleteFolder, has_foreign_objects, publish
 
@@ -23,6 +24,7 @@ __all__ = [
     "WriteConflict",
     "file_name",
     "has_foreign_objects",
+    "is_bucket",
     "list_folder",
     "open_location",
     "publish",
@@ -37,7 +39,7 @@ def open_location(location: str) -> contextlib.AbstractContextManager[RemoteFile
     """Opens a file, or a folder of a bucket. Its bytes can be read within the context.
 
     Args:
-        location: Address that begins with `https://` or `gs://`.
+        location: Address that begins with `https://`, `gs://` or `s3://`.
 
     Raises:
         ValueError: The address has another scheme, nothing exists there, or it may not be read.
@@ -46,13 +48,13 @@ def open_location(location: str) -> contextlib.AbstractContextManager[RemoteFile
     scheme = location.partition("://")[0]
     if scheme == "https":
         return https.open_location(location)
-    if scheme == "gs":
+    if scheme in STORAGES:
         return folder.open_location(location)
     if scheme == "http":
         raise ValueError(
             f"http:// is refused, because the file could be changed on the way. Received: path={location!r}"
         )
-    raise ValueError(f"expected a local path, https:// or gs://. Received: path={location!r}")
+    raise ValueError(f"expected a local path, https://, gs:// or s3://. Received: path={location!r}")
 
 
 def file_name(location: str) -> str:

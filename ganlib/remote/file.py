@@ -44,23 +44,25 @@ class RemoteFile:
         location: The address.
         size: Size in bytes, or None if the server does not report it.
         modified: Time of the last change in nanoseconds, or None if the server does not report it.
-        crc32c: Checksum in base64 (RFC 3720), or None if the server does not report it.
+        is_intact: Returns whether a file has the checksum, or None if the server does not report one.
         copy: Writes the bytes to a sink.
+        identity: A text that changes with the content, such as a checksum, or None if the server does not report one.
     """
 
     location: str
     size: int | None
     modified: int | None
-    crc32c: str | None
-    copy: Callable[[Sink], None]
+    is_intact: Callable[[Path], bool] | None
+    copy: Callable[[Sink], object]
+    identity: str | None = None
 
     def matches(self, path: Path) -> bool:
         """Returns whether an earlier download is still current, as far as the server reports enough to decide."""
         stat = path.stat()
         if self.size not in (None, stat.st_size):
             return False
-        if self.crc32c is not None:
-            return self.crc32c == crc32c(path)
+        if self.is_intact is not None:
+            return self.is_intact(path)
         return self.modified in (None, stat.st_mtime_ns)
 
     def download(self, path: Path) -> None:
@@ -72,7 +74,7 @@ class RemoteFile:
         check_free_space(path.parent, self.size or 0, location=self.location)
         for _ in range(TRIES):
             self._copy_to(path)
-            if self.crc32c in (None, crc32c(path)):
+            if self.is_intact is None or self.is_intact(path):
                 break
         else:
             raise OSError(f"the transferred bytes have a wrong checksum. Received: path={self.location!r}")
@@ -117,7 +119,7 @@ def checksum(file: BinaryIO) -> str:
     crc = 0
     while data := file.read(CHUNK):
         crc = google_crc32c.extend(crc, data)
-    return _to_base64(crc)
+    return to_base64(crc)
 
 
 def checksums(file: BinaryIO, *, size: int) -> tuple[int, str, str]:
@@ -135,10 +137,11 @@ def checksums(file: BinaryIO, *, size: int) -> tuple[int, str, str]:
         sha.update(data)
         crc = google_crc32c.extend(crc, data)
         done += len(data)
-    return done, sha.hexdigest(), _to_base64(crc)
+    return done, sha.hexdigest(), to_base64(crc)
 
 
-def _to_base64(crc: int) -> str:
+def to_base64(crc: int) -> str:
+    """Returns a CRC32C in the form of `checksum`."""
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 

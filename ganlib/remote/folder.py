@@ -13,9 +13,10 @@ from pathlib import Path
 
 from ganlib.files import lock_folder
 from ganlib.progress import Progress
-from ganlib.remote import gs, publication
-from ganlib.remote.file import TRIES, RemoteError, RemoteFile, check_free_space, crc32c
-from ganlib.remote.gs import Bucket, Object
+from ganlib.remote import publication
+from ganlib.remote.bucket import Bucket, Object, checksum_error, folder_prefix
+from ganlib.remote.connection import connect, open_bucket, settings
+from ganlib.remote.file import TRIES, RemoteError, RemoteFile, Sink, check_free_space
 from ganlib.remote.names import find_invalid_name
 
 LOCK_TIMEOUT = 600.0  # seconds to wait for another process that downloads the same folder
@@ -45,7 +46,7 @@ class RemoteFolder:
             IncompleteFolder: The folder was not published completely.
             RemoteError: It could not be listed.
         """
-        prefix = gs.folder_prefix(path)
+        prefix = folder_prefix(path)
         below = {item.name.removeprefix(prefix): item for item in bucket.list_objects(prefix)}
         if not below:
             return None
@@ -55,11 +56,11 @@ class RemoteFolder:
         return cls(location, bucket, publication.published_files(bucket, location, files), folders - {""})
 
     def matches(self, folder: Path) -> bool:
-        """Returns whether a local folder has exactly these files, according to their checksums."""
+        """Returns whether a local folder has exactly these files, by checksums, or where there are none, by times."""
         local = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         if local != set(self.files):
             return False
-        return all(_is_current(item, folder / name) for name, item in self.files.items())
+        return all(item.matches(folder / name) for name, item in self.files.items())
 
     def download(self, target: Path) -> None:
         """Downloads all files, several at a time, and then replaces the target folder.
@@ -103,7 +104,7 @@ class _Download:
             if path.is_dir():
                 with contextlib.suppress(OSError):  # it is not empty
                     path.rmdir()
-            elif name not in self.folder.files or not _is_current(self.folder.files[name], path):
+            elif name not in self.folder.files or not self.folder.files[name].matches(path):
                 path.unlink()
         missing = [name for name in self.folder.files if not self._is_complete(name)]
         self._check_room(missing)
@@ -116,7 +117,7 @@ class _Download:
         path, cached = self.complete / name, self.target / name
         if path.exists():
             return True
-        if not _is_current(self.folder.files[name], cached):
+        if not self.folder.files[name].matches(cached):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -127,7 +128,7 @@ class _Download:
 
     def _partial_path(self, name: str) -> Path:
         item = self.folder.files[name]
-        return self.partial / hashlib.sha256(f"{item.generation}/{name}".encode()).hexdigest()
+        return self.partial / hashlib.sha256(f"{item.version}/{name}".encode()).hexdigest()
 
     def _check_room(self, missing: list[str]) -> None:
         partial = [self._partial_path(name) for name in missing]
@@ -137,20 +138,22 @@ class _Download:
 
     def _download(self, name: str) -> None:
         item, partial, path = self.folder.files[name], self._partial_path(name), self.complete / name
-        download_object(self.folder.bucket, item, partial, is_valid=lambda path: item.crc32c in (None, crc32c(path)))
-        os.utime(partial, ns=(item.modified, item.modified))
+        download_object(self.folder.bucket, item, partial)
+        os.utime(partial, ns=(item.local_time, item.local_time))
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(partial, path)
 
 
-def download_object(bucket: Bucket, item: Object, path: Path, *, is_valid: Callable[[Path], bool]) -> None:
+def download_object(
+    bucket: Bucket, item: Object, path: Path, *, is_valid: Callable[[Path], bool] | None = None
+) -> None:
     """Downloads an object to a file. If the file exists, its content is taken as the beginning of the object.
 
     Args:
         bucket: Bucket of the object.
         item: The object.
         path: The file.
-        is_valid: Returns whether the downloaded file has the object's content.
+        is_valid: Returns whether the downloaded file has the object's content. Default: by the object's checksum.
 
     Raises:
         RemoteError: The object could not be read, or arrived damaged several times.
@@ -159,26 +162,28 @@ def download_object(bucket: Bucket, item: Object, path: Path, *, is_valid: Calla
     for _ in range(TRIES):
         start = path.stat().st_size if path.exists() else 0
         if start <= item.size:
-            with gs.translate_errors(bucket.address(item.name)), path.open("ab") as file:
-                bucket.copy(item, file, start=start)
-            if is_valid(path):
+            with bucket.translate_errors(bucket.address(item.name)), path.open("ab") as file:
+                received = bucket.copy(item, file, start=start)
+            if (is_valid or received.is_intact)(path):
                 return
         path.unlink()
-    raise gs.checksum_error(bucket.address(item.name))
-
-
-def _is_current(item: Object, path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == item.size and crc32c(path) == item.crc32c
+    raise checksum_error(bucket.address(item.name))
 
 
 @contextlib.contextmanager
 def open_location(location: str) -> Iterator[RemoteFile | RemoteFolder]:
     """Opens an object, or a folder of objects; see `ganlib.remote.open_location`."""
-    with gs.open_bucket(location) as (bucket, path):
+    with open_bucket(location) as (bucket, path):
         item = None if not path or path.endswith("/") else bucket.find(path)
         if item is not None:
             source = item
-            yield RemoteFile(location, item.size, item.modified, item.crc32c, lambda sink: bucket.copy(source, sink))
+            is_intact = item.is_intact if item.has_checksum else None
+            identity = item.crc32c or item.md5 or item.version
+
+            def copy(sink: Sink) -> None:
+                bucket.copy(source, sink)
+
+            yield RemoteFile(location, item.size, item.local_time, is_intact, copy, identity)
             return
         folder = RemoteFolder.find(bucket, path)
         if folder is None:
@@ -193,7 +198,7 @@ def list_folder(location: str) -> RemoteFolder:
         ValueError: Nothing exists there, or it is a single object.
         RemoteError: It could not be listed.
     """
-    bucket, path = gs.connect(location)
+    bucket, path = connect(location)
     folder = RemoteFolder.find(bucket, path)
     if folder is None:
         kind = "which is a file" if path and bucket.find(path) else "which does not exist"
@@ -201,11 +206,11 @@ def list_folder(location: str) -> RemoteFolder:
     return folder
 
 
-def read_content(bucket: str, item: Object, *, limit: int) -> bytes:
+def read_content(root: str, item: Object, *, limit: int) -> bytes:
     """Returns the verified bytes of an object as it was listed. Works in any process.
 
     Args:
-        bucket: Name of the bucket.
+        root: Address of the bucket, such as `gs://bucket`.
         item: The object.
         limit: Maximum size in bytes.
 
@@ -213,25 +218,25 @@ def read_content(bucket: str, item: Object, *, limit: int) -> bytes:
         RemoteError: It could not be read, or has changed since it was listed.
     """
     try:
-        return _connection(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).read(item, limit=limit)
+        return _connection(root, settings()).read(item, limit=limit)
     except ValueError as error:  # not a user's mistake, since it could be read when it was listed
         raise RemoteError(str(error)) from error
 
 
-def read_start(bucket: str, item: Object, count: int) -> bytes:
+def read_start(root: str, item: Object, count: int) -> bytes:
     """Returns the first bytes of an object as it was listed. Works in any thread.
 
     Raises:
         RemoteError: It could not be read, or has changed since it was listed.
     """
     try:
-        return _connection(bucket, os.environ.get("STORAGE_EMULATOR_HOST")).start(item, count)
+        return _connection(root, settings()).start(item, count)
     except ValueError as error:  # not a user's mistake, since it could be read when it was listed
         raise RemoteError(str(error)) from error
 
 
 @functools.cache
-def _connection(bucket: str, server: str | None) -> Bucket:
+def _connection(root: str, of_settings: tuple[str | None, ...]) -> Bucket:
     """Returns this process's connection to a bucket, which is reused."""
-    del server  # only part of the cache key
-    return gs.connect(f"gs://{bucket}")[0]
+    del of_settings  # only part of the cache key
+    return connect(root)[0]

@@ -1,14 +1,16 @@
 """A consistent copy of a folder in a bucket, from which a process on another machine can resume.
 
 Below the location are `objects/<sha256>`, with the content of each file under its hash, and `snapshot.json`, with the
-list of files. Objects never change. The snapshot is written last, on the condition that it is still the one that this
-writer wrote or read before. So a killed push leaves the old snapshot with all its objects, and of two concurrent
+list of files. No object is written twice. The snapshot is written last, on the condition that it is still the one that
+this writer wrote or read before. So a killed push leaves the old snapshot with all its objects, and of two concurrent
 writers, the first one fails at its next push.
 
 A push removes the objects that are neither in its snapshot nor in the previous one, and that are older than the
 previous one by the server's clock. So a reader can finish if one push happens meanwhile; after two, it starts again
-with the newer snapshot. A second writer that started after the previous snapshot loses none of its uploads. It uploads
-again any object that is in no snapshot and older than the snapshot that it started from.
+with the newer snapshot. A second writer that started after the previous snapshot loses none of its uploads. An object
+that is in no snapshot and older than the snapshot that it started from can be removed at any time, so it uploads that
+content again as `objects/<sha256>.<random>`. (Under the same name, the first writer could still remove it: in S3, the
+same content is the same version.)
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ganlib.files import sha256
-from ganlib.remote import gs
+from ganlib.remote.bucket import Bucket, Object, WriteConflict, folder_prefix
+from ganlib.remote.connection import open_bucket
 from ganlib.remote.file import TRIES, RemoteError, check_free_space, checksum, checksums
 from ganlib.remote.folder import download_object
-from ganlib.remote.gs import Bucket, Object, WriteConflict
 from ganlib.remote.names import object_name
 from ganlib.remote.snapshot import Snapshot, parse_snapshot, serialize_snapshot
 
@@ -44,7 +46,7 @@ class Mirror:
     file whose inode, size and time have not changed since the last push is not read again.
 
     Args:
-        location: `gs://` address of the copy.
+        location: Address of the copy in a bucket.
         folder: The local folder.
     """
 
@@ -95,7 +97,7 @@ class Mirror:
             self._check_conflict(bucket, prefix)
             paths = {object_name(name): path for name, path in self._visible()}
             before = self._last
-            known = before.digests if before else set()
+            known = {digest: before.object_name(digest) for digest in before.digests} if before else {}
             files: dict[str, tuple[str, int]] = {}
 
             def store(name: str) -> None:
@@ -105,14 +107,14 @@ class Mirror:
             bucket.for_each(store, paths)
             if before and before.files == files:
                 return
-            self._last = self._write(bucket, prefix, files)
+            self._last = self._write(bucket, prefix, files, known)
             if before:
                 self._remove_old_objects(bucket, prefix, before)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple[Bucket, str]]:
-        with gs.open_bucket(self.location) as (bucket, name):
-            yield bucket, gs.folder_prefix(name)
+        with open_bucket(self.location) as (bucket, name):
+            yield bucket, folder_prefix(name)
 
     def _visible(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self.folder.rglob("*")):
@@ -133,16 +135,19 @@ class Mirror:
 
     def _check_conflict(self, bucket: Bucket, prefix: str) -> None:
         existing = None if self._lost else bucket.find(prefix + SNAPSHOT)
-        expected = self._last.generation if self._last else None
-        if not self._lost and (existing.generation if existing else None) != expected:
+        expected = self._last.version if self._last else None
+        if not self._lost and (existing.version if existing else None) != expected:
             snapshot = self._read(bucket, prefix)
             self._lost = snapshot is None or snapshot.writer != self._writer
             self._last = self._last if self._lost else snapshot  # from a push of this process whose answer was lost
         if self._lost:
             raise WriteConflict(f"another process has written there meanwhile. Received: path={self.location!r}")
 
-    def _store(self, bucket: Bucket, prefix: str, path: Path, file: BinaryIO, known: set[str]) -> tuple[str, int]:
-        """Ensures that an object has the current content of an open file; returns its SHA-256 and size."""
+    def _store(self, bucket: Bucket, prefix: str, path: Path, file: BinaryIO, known: dict[str, str]) -> tuple[str, int]:
+        """Ensures that an object has the current content of an open file; returns its SHA-256 and size.
+
+        `known` are the names of objects by SHA-256; a new one is added.
+        """
         state = _file_state(file)
         last_state, digest = self._known.get(path, ((), ""))
         if last_state == state and digest in known:
@@ -150,35 +155,38 @@ class Mirror:
         size, digest, crc32c = checksums(file, size=state[1])
         self._known[path] = (state, digest)
         if digest not in known:
-            known.add(digest)  # another file may have the same content
-            self._upload(bucket, prefix + digest, file, size=size, crc32c=crc32c)
+            known[digest] = digest  # another file may have the same content
+            known[digest] = self._upload(bucket, prefix, digest, file, size=size, crc32c=crc32c)
         return digest, size
 
-    def _upload(self, bucket: Bucket, name: str, file: BinaryIO, *, size: int, crc32c: str) -> None:
-        for _ in range(TRIES):
-            existing = bucket.find(name)
-            safe = existing and (not self._last or existing.modified >= self._last.modified)
-            if existing and safe and (existing.size, existing.crc32c) == (size, crc32c):
-                return  # uploaded by a push that was killed
-            with contextlib.suppress(WriteConflict):  # another process has written or removed it
-                bucket.upload(file, name, replaces=existing, crc32c=crc32c, size=size)
-                return
-        raise RemoteError(f"other processes keep changing this object. Received: path={bucket.address(name)!r}")
+    def _upload(self, bucket: Bucket, prefix: str, digest: str, file: BinaryIO, *, size: int, crc32c: str) -> str:
+        """Uploads a content unless a push that was killed has done so; returns the name of the object."""
+        existing, name = bucket.find(prefix + digest), digest
+        if existing:
+            safe = not self._last or existing.modified >= self._last.modified
+            if safe and (existing.size, existing.crc32c) == (size, crc32c):
+                return digest
+            name = f"{digest}.{uuid.uuid4().hex}"
+        bucket.upload(file, prefix + name, replaces=None, crc32c=crc32c, size=size)
+        return name
 
-    def _write(self, bucket: Bucket, prefix: str, files: dict[str, tuple[str, int]]) -> Snapshot:
+    def _write(self, bucket: Bucket, prefix: str, files: dict[str, tuple[str, int]], known: dict[str, str]) -> Snapshot:
         name, before = prefix + SNAPSHOT, None
         if self._last:
-            before = Object(name, 0, generation=self._last.generation)
-        data = serialize_snapshot(files, writer=self._writer, after=self._last.generation if self._last else 0)
+            before = Object(name, 0, version=self._last.version)
+        objects = {digest: known[digest] for digest, _ in files.values() if known[digest] != digest}
+        after = str(self._last.version) if self._last else ""
+        data = serialize_snapshot(files, objects, writer=self._writer, after=after)
         try:
             item = bucket.upload(data, name, replaces=before, crc32c=checksum(io.BytesIO(data)))
         except WriteConflict:
             self._lost = True
             raise
-        return Snapshot(files, self._writer, item.generation or 0, item.modified)
+        written = item if item.modified else bucket.find(name) or item
+        return Snapshot(files, objects, self._writer, item.version, written.modified)
 
     def _remove_old_objects(self, bucket: Bucket, prefix: str, before: Snapshot) -> None:
-        used = {f"{prefix}objects/{digest}" for digest in before.digests | (self._last or before).digests}
+        used = {f"{prefix}objects/{name}" for name in before.object_names | (self._last or before).object_names}
 
         def remove(item: Object) -> None:
             with contextlib.suppress(WriteConflict):  # a second writer has uploaded it again
@@ -203,7 +211,7 @@ class Mirror:
                 raise
             return self._read(bucket, prefix)  # a new one was written meanwhile
         try:
-            return parse_snapshot(data, generation=item.generation or 0, modified=item.modified)
+            return parse_snapshot(data, version=item.version, modified=item.modified)
         except ValueError as error:
             raise ValueError(
                 f"expected a snapshot that this program wrote: {error}. Received: path={bucket.address(item.name)!r}"
@@ -218,14 +226,14 @@ class Mirror:
         check_free_space(self.folder, sum(missing.values()) - downloaded, location=self.location)
 
         def download(digest: str) -> None:
-            item = Object(f"{prefix}objects/{digest}", missing[digest])
+            item = Object(f"{prefix}objects/{snapshot.object_name(digest)}", missing[digest])
             download_object(bucket, item, downloads / digest, is_valid=lambda path: sha256(path) == digest)
 
         try:
             bucket.for_each(download, missing)
         except ValueError:
             now = bucket.find(prefix + SNAPSHOT)
-            if now is None or now.generation == snapshot.generation:
+            if now is None or now.version == snapshot.version:
                 raise
             return False
         return True

@@ -150,7 +150,8 @@ class TrainConfig(Config):
     run_name: str = Field(default="gan", min_length=1, max_length=120)
     """Name of the run in MLflow."""
     home: str | None = None
-    """Run directory, a folder or gs:// address that keeps checkpoints across restarts; {job} is the pipeline job."""
+    """Run directory, a folder, or gs:// or s3:// address, that keeps checkpoints across restarts; {job} is the pipeline
+    job."""
 
     @model_validator(mode="after")
     def _check_replicas(self) -> TrainConfig:

@@ -42,7 +42,7 @@ class RunDirectory:
     the same checkpoints in folders of their own, and upload nothing.
 
     Args:
-        location: Folder or `gs://` address; None means a folder beside `output`.
+        location: Folder or address in a bucket; None means a folder beside `output`.
         output: Where the result will be written.
         chief: Whether this process saves for all workers.
 

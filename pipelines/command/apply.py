@@ -61,7 +61,7 @@ def apply(
 ) -> None:
     """Translates or restores the pictures of INPUT with an exported MODEL.
 
-    INPUT is a picture, a folder, a zip or tar file, or an address that begins with gs://. Each result has the size and
+    INPUT is a picture, a folder, a zip or tar file, or an address in a bucket. Each result has the size and
     the name of its picture, is a PNG file, which loses nothing, and keeps the colour profile, but no other metadata.
     Large pictures are made from overlapping tiles. A model that normalises over the whole picture, as networks with
     instance norm do, gives each tile colours of its own, which may show as areas of different colour; and a hole that

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    help="File with the weights of the network: a path, gs:// or https:// address. FID needs those of the Inception "
-    "network of 2015.",
+    help="File with the weights of the network: a path, or a gs://, s3:// or https:// address. FID needs those of the "
+    "Inception network of 2015.",
 )
 @click.option(
     "--resize-mode",

@@ -32,7 +32,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             ("--service-account", str, None, "Kubernetes service account of the pods."),
             ("--experiment", str, "gan-pipelines", "Experiment in KFP; created if it does not exist."),
-            ("--pipeline-root", str, None, "Location of artifacts, such as gs://bucket/prefix."),
+            ("--pipeline-root", str, None, "Location of artifacts, such as gs://bucket/prefix or s3://bucket/prefix."),
         ),
     )
 

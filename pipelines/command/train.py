@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_options
-@click.option("--dataset", required=True, help="Output of prepare_data: a folder or its gs:// address.")
-@click.option("--reference", required=True, help="Output of measure_reference: a folder or its gs:// address.")
-@click.option("--output", required=True, help="Folder or gs:// address for the trained model; the chief writes it.")
+@click.option("--dataset", required=True, help="Output of prepare_data: a folder, or its address in a bucket.")
+@click.option("--reference", required=True, help="Output of measure_reference: a folder, or its address in a bucket.")
+@click.option(
+    "--output", required=True, help="Folder, or address in a bucket, for the trained model; the chief writes it."
+)
 def train(
     chosen: tuple[str, ...],
     files: tuple[Path, ...],

@@ -20,6 +20,7 @@ from pipelines.kubeflow.fields import (
     as_text,
     for_all_steps,
     labels_for_all_steps,
+    split_address,
 )
 from pipelines.kubeflow.platform import Platform, is_bucket
 
@@ -108,6 +109,15 @@ class Kubernetes(Platform):
     """Secret with a key file for Google Cloud Storage; not needed with Workload Identity."""
     gcs_secret_key: Key = "key.json"  # noqa: S105
     """Key of gcs_secret with the file."""
+    s3_secret: ObjectName | None = None
+    """Secret with the access key and the secret key for S3 or MinIO, such as Kubeflow's mlpipeline-minio-artifact; not
+    needed where the pods' service account has a role of AWS (IRSA)."""
+    s3_secret_keys: tuple[Key, Key] = ("accesskey", "secretkey")
+    """Keys of s3_secret: that of the access key, and that of the secret key."""
+    s3_endpoint: str | None = None
+    """Address of another S3 server than Amazon's for the steps, such as http://minio-service.kubeflow:9000."""
+    s3_region: LabelValue | None = None
+    """Region of the S3 buckets for the steps, such as eu-west-1."""
     checkpoints_volume: ObjectName | None = None
     """Persistent volume claim that train_gan mounts at the path checkpoints."""
     data_volume: ObjectName | None = None
@@ -151,16 +161,21 @@ class Kubernetes(Platform):
     def _check_checkpoints(self) -> Kubernetes:
         path, claim = self.checkpoints, self.checkpoints_volume
         absolute = path is not None and path.startswith("/") and len(path) > 1 and ":" not in path
-        if (claim is None) if (path is None or is_bucket(path)) else (absolute and claim is not None):
+        if (claim is None) if (path is None or is_bucket(path, "gs", "s3")) else (absolute and claim is not None):
             return self
         raise ValueError(
-            "expected gs://bucket/prefix without checkpoints_volume, or an absolute path with checkpoints_volume. "
+            "expected gs://bucket/prefix or s3://bucket/prefix without checkpoints_volume, or an absolute path with "
+            "checkpoints_volume. "
             f"Received: checkpoints={path}, checkpoints_volume={claim}"
         )
 
     @model_validator(mode="after")
     def _check_secrets(self) -> Kubernetes:
-        for secret, key in (("mlflow_secret", "mlflow_secret_keys"), ("gcs_secret", "gcs_secret_key")):
+        for secret, key in (
+            ("mlflow_secret", "mlflow_secret_keys"),
+            ("gcs_secret", "gcs_secret_key"),
+            ("s3_secret", "s3_secret_keys"),
+        ):
             value = getattr(self, key)
             if getattr(self, secret) is None and value != Kubernetes.model_fields[key].default:
                 text = value if isinstance(value, str) else f"[{', '.join(value)}]"
@@ -182,6 +197,16 @@ class Kubernetes(Platform):
             raise ValueError(
                 "mlflow_secret needs mlflow_tracking_uri, the server that it is for; KFP's MLflow plugin has its own. "
                 f"Received: mlflow_secret={self.mlflow_secret}, mlflow_tracking_uri=null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_s3(self) -> Kubernetes:
+        address = self.s3_endpoint
+        if address is not None and (split_address(address) is None or "@" in address):
+            raise ValueError(
+                "expected an http:// or https:// address without credentials, which must not be in a compiled file "
+                f"(see s3_secret). Received: s3_endpoint={address.rpartition('@')[2]!r}"
             )
         return self
 

@@ -35,7 +35,8 @@ class Platform(Config):
     retry_seconds: int = Field(default=60, ge=0)
     """Seconds before the first retry; doubled for each further one."""
     checkpoints: str | None = None
-    """Location of checkpoints: gs://bucket/prefix, or a path in checkpoints_volume. Each run has a folder there."""
+    """Location of checkpoints: gs://bucket/prefix, s3://bucket/prefix, or a path in checkpoints_volume. Each run has a
+    folder there."""
     mlflow_tracking_uri: str | None = None
     """Address of the MLflow server for the pods, without credentials."""
     mlflow_experiment: str | None = Field(default=None, min_length=1)
@@ -81,6 +82,7 @@ class Platform(Config):
         return self.retries or 0
 
 
-def is_bucket(path: str) -> bool:
-    """Returns whether a location is below an address of a bucket, `gs://bucket/prefix`."""
-    return path.startswith("gs://") and bool(path.removeprefix("gs://").strip("/"))
+def is_bucket(path: str, *schemes: str) -> bool:
+    """Returns whether a location is below an address of a bucket of one of the schemes, such as `gs`."""
+    scheme, _, name = path.partition("://")
+    return scheme in schemes and bool(name.strip("/"))

@@ -24,6 +24,7 @@ from pipelines.kubeflow.vertex import Vertex
 
 Value = TypeVar("Value")
 KEY_FOLDER = "/var/run/secrets/gcs"
+S3_KEYS = f"{STEP_PREFIX}AWS_ACCESS_KEY_ID", f"{STEP_PREFIX}AWS_SECRET_ACCESS_KEY"
 CACHE_FOLDER = "/var/cache/gan-pipelines"
 STEPS_WITH_DOWNLOADS = ("check_inputs", "prepare_data", "measure_reference")
 STEPS_WITHOUT_DATA = ("export_model",)  # all others may read images, masks or weights of the user
@@ -90,6 +91,10 @@ def _variables(platform: Platform) -> dict[str, str]:
             variables["HOME"] = "/tmp"  # noqa: S108  # a path in the pod
         if platform.gcs_secret:
             variables[f"{STEP_PREFIX}GOOGLE_APPLICATION_CREDENTIALS"] = f"{KEY_FOLDER}/{platform.gcs_secret_key}"
+        if platform.s3_endpoint:
+            variables[f"{STEP_PREFIX}AWS_ENDPOINT_URL_S3"] = platform.s3_endpoint
+        if platform.s3_region:
+            variables[f"{STEP_PREFIX}AWS_REGION"] = platform.s3_region
     if isinstance(platform, Vertex):
         variables |= {f"{SECRET_PREFIX}{name}": secret for name, secret in platform.mlflow_secrets.items()}
     return {name: value for name, value in variables.items() if value is not None}
@@ -134,17 +139,24 @@ def _mount_volumes(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> N
 def _use_secrets(task: dsl.PipelineTask, platform: Kubernetes) -> None:
     if platform.gcs_secret:
         kubernetes.use_secret_as_volume(task, platform.gcs_secret, mount_path=KEY_FOLDER)
+    if platform.s3_secret:
+        keys = dict(zip(platform.s3_secret_keys, S3_KEYS, strict=True))
+        _use_secret_as_variables(task, platform.s3_secret, keys, platform)
     if platform.mlflow_secret:
         # MLflow's own variables could send them to the server of KFP's MLflow plugin.
         own = plugin.CREDENTIALS
         keys = {key: f"{plugin.OWN_PREFIX}{key}" if key in own else key for key in platform.mlflow_secret_keys}
-        kubernetes.use_secret_as_env(task, platform.mlflow_secret, keys, optional=platform.optional_secrets)
-        if platform.is_older_than(OPTIONAL_SECRETS_SINCE):
-            # KFP writes this field even for the default, and older servers refuse the run because of it.
-            for reference in task.platform_config["kubernetes"]["secretAsEnv"]:
-                reference.pop("optional")
+        _use_secret_as_variables(task, platform.mlflow_secret, keys, platform)
     if platform.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(platform.image_pull_secrets))
+
+
+def _use_secret_as_variables(task: dsl.PipelineTask, secret: str, keys: dict[str, str], platform: Kubernetes) -> None:
+    kubernetes.use_secret_as_env(task, secret, keys, optional=platform.optional_secrets)
+    if platform.is_older_than(OPTIONAL_SECRETS_SINCE):
+        # KFP writes this field even for the default, and older servers refuse the run because of it.
+        for reference in task.platform_config["kubernetes"]["secretAsEnv"]:
+            reference.pop("optional", None)
 
 
 def _configure_pod(task: dsl.PipelineTask, step: str, platform: Kubernetes) -> None:

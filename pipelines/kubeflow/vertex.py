@@ -23,8 +23,8 @@ class Vertex(Platform):
 
     @model_validator(mode="after")
     def _check(self) -> Vertex:
-        if self.checkpoints is not None and not is_bucket(self.checkpoints):
-            raise ValueError(f"expected gs://bucket/prefix. Received: checkpoints={self.checkpoints!r}")
+        if self.checkpoints is not None and not is_bucket(self.checkpoints, "gs"):
+            raise ValueError(f"expected gs://bucket/prefix on Vertex AI. Received: checkpoints={self.checkpoints!r}")
         if self.gpus and self.gpu_type is None:
             raise ValueError(f"gpus need gpu_type, such as NVIDIA_L4. Received: gpus={self.gpus}, gpu_type=null")
         return self

@@ -25,7 +25,14 @@ SHARED_MEMORY = "1g"  # Docker's default of 64 MB is too small for the processes
 # Besides its mounts, a container can only write here: its root file system is read-only.
 SCRATCH = {"/tmp": "rw,exec,mode=1777"}  # noqa: S108  # a path in the container
 UNPRIVILEGED_USER = "10001:0"  # in the group of root, which can get access to folders of root
-PASSED_PREFIXES = ("MLFLOW_", "GAN_PIPELINES_", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
+PASSED_PREFIXES = ("MLFLOW_", "GAN_PIPELINES_", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST", "AWS_")
+FILES = (  # variables with the name of a file that a container needs, too
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
 NOT_PASSED_PREFIX = "GAN_PIPELINES_KFP_"  # address and credentials of a cluster
 
 
@@ -38,15 +45,14 @@ def create_runner(
         root: Folder of all runs, mounted at the same path.
         reads: Other files and folders, mounted read-only.
         writes: Other folders, mounted writable.
-        environment: Variables for the steps, besides those of MLflow, of this project and of Google's libraries.
+        environment: Variables for the steps, besides those of MLflow, of this project, of Google's libraries and AWS's.
     """
     passed = {
         name: value
         for name, value in os.environ.items()
         if name.startswith(PASSED_PREFIXES) and not name.startswith(NOT_PASSED_PREFIX)
     }
-    key = passed.get("GOOGLE_APPLICATION_CREDENTIALS")
-    reads = [*reads, *([Path(key).resolve()] if key else [])]
+    reads = [*reads, *(Path(passed[name]).resolve() for name in FILES if Path(passed.get(name, "")).is_file())]
     mount = docker.types.Mount
     return local.DockerRunner(
         mounts=[

@@ -37,7 +37,7 @@ class SqueezeNet(FixedExtractor):
     kind: Literal["squeezenet"] = "squeezenet"
     weights: str | None = Field(default=None, json_schema_extra=READ)
     """HDF5 file with the weights of the network without its top layer,
-    squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5: a path, gs:// or https:// address."""
+    squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5: a path, or a gs://, s3:// or https:// address."""
 
     @standard_keras()
     def load(self, weights: Path | None = None) -> FittedExtractor:
