@@ -251,7 +251,8 @@ def _type(field: dict[str, Any], nested: list[dict[str, Any]]) -> str:
     if kinds or nested:
         return " | ".join(kinds) or "section"
     if field.get("type") == "array":
-        return f"list of {_type(field['items'], [])}"
+        item = field["prefixItems"][0] if "prefixItems" in field else field["items"]  # of a fixed number, or of any
+        return f"list of {_type(item, [])}"
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     options = field.get("anyOf", [field])
