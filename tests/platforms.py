@@ -42,6 +42,31 @@ gcs_secret: gcs
 pod_labels: {team: vision}
 """
 NEWER = "{backend: 2.16, optional_secrets: true, run_as_user: 10001, run_as_group: 0, run_as_non_root: true}"
+NEWEST = """
+backend: 2.17
+optional_secrets: true
+run_as_user: 10001
+run_as_non_root: true
+prepare_tasks: 4
+gpus: 1
+node_selector: {train_gan: {pool: gpus}, others: {pool: small}}
+tolerations: {train_gan: [{key: nvidia.com/gpu}]}
+scratch: 10Gi
+cache_volume: downloads
+checkpoints: s3://bucket/checkpoints
+s3_secret: mlpipeline-minio-artifact
+s3_endpoint: http://minio-service.kubeflow:9000
+s3_region: us-east-1
+data_volume: images
+mlflow_plugin: true
+mlflow_experiment: digits
+image_pull_policy: Always
+image_pull_secrets: registry
+timeout_minutes: 600
+pod_labels: {team: vision}
+retries: 3
+"""
+IN_PARTS = PipelineConfig.model_validate({"data": {"shards": 1000}})
 MADE_FOR = {
     "kubernetes": Kubernetes(),
     "kubernetes_everything": Kubernetes(**yaml.safe_load(EVERYTHING)),
@@ -49,6 +74,7 @@ MADE_FOR = {
         **{**yaml.safe_load(EVERYTHING), **yaml.safe_load(NEWER), "checkpoints": "/checkpoints"},
         checkpoints_volume="checkpoints",
     ),
+    "kubernetes_2.17": Kubernetes(**yaml.safe_load(NEWEST)),
     "kubernetes_workers": Kubernetes(**yaml.safe_load(EVERYTHING), workers=4, workers_by="tfjob"),
     "vertex": Vertex(
         gpus=1,
@@ -65,7 +91,8 @@ MADE_FOR = {
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     for word, made_for in MADE_FOR.items():
-        compile_pipeline(PipelineConfig(), folder / f"{word}.yaml", image=IMAGE, platform=made_for)
+        config = IN_PARTS if word == "kubernetes_2.17" else PipelineConfig()
+        compile_pipeline(config, folder / f"{word}.yaml", image=IMAGE, platform=made_for)
     (folder / "components").mkdir()
     for name in COMPONENTS:
         compile_component(name, folder / "components" / f"{name}.yaml", image=IMAGE)
