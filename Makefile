@@ -31,7 +31,7 @@ components: .venv/train  ## The components of a release, with its image: IMAGE=R
 	$(BIN)/gan-pipelines compile --component all --image $(IMAGE) -o $(YAML)
 
 every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels. Takes more than an hour.
-	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py \
+	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py tests/test_restoration.py \
 		-k "moves_its_own or replicas_make or resumed or move_every_weight"
 
 lint: .venv/dev  ## Formatting, lint and types.
