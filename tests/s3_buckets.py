@@ -7,6 +7,7 @@ write after the other through.
 
 import base64
 import contextlib
+import functools
 import hashlib
 import sys
 import urllib.parse
@@ -99,13 +100,19 @@ class Objects:
 
 def client(port):
     """Returns AWS's client of a server on this machine."""
-    return botocore.session.Session().create_client(
+    return _session().create_client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
+
+
+@functools.cache
+def _session():
+    """AWS's description of S3 is read once, which takes 0.1 s."""
+    return botocore.session.Session()
 
 
 def emulator():

@@ -131,6 +131,7 @@ def test_a_published_folder_that_was_fetched_can_be_published_again(model, there
     assert read(storage.fetch(f"{bucket}/again")) == FILES
 
 
+@pytest.mark.parametrize("scheme", ["gs"])  # the rule is that of all kinds of storage
 @pytest.mark.parametrize(
     "name", ["a\nb", os.fsdecode(b"\xff"), f"{'d' * 250}/" * 4 + "x"], ids=["line", "bytes", "long"]
 )
@@ -391,6 +392,16 @@ def test_a_storage_that_is_silent_is_reported_in_one_line(bucket, there, traffic
     with pytest.raises(OSError, match="cannot be read: ") as caught:
         storage.fetch(f"{there}/")
     one_line(caught, there)
+
+
+def test_a_download_may_take_longer_than_a_request_is_repeated(objects, there, traffic, monkeypatch):
+    monkeypatch.setattr(remote.bucket, "TIMEOUT", 0.1)
+    data = os.urandom(1_000_000)
+    put(objects, {"there": data})
+    traffic.pace = 0.03  # seconds for each tenth of an answer
+    broken = traffic.fail("cut", action="download", times=3)
+    assert storage.fetch(there).read_bytes() == data
+    assert broken.met == 3
 
 
 MEMORY = """

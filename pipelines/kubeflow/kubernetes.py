@@ -112,7 +112,7 @@ class Kubernetes(Platform):
     s3_secret: ObjectName | None = None
     """Secret with the access key and the secret key for S3 or MinIO, such as Kubeflow's mlpipeline-minio-artifact; not
     needed where the pods' service account has a role of AWS (IRSA)."""
-    s3_secret_keys: tuple[Key, Key] = ("accesskey", "secretkey")
+    s3_secret_keys: Annotated[tuple[Key, ...], Field(min_length=2, max_length=2)] = ("accesskey", "secretkey")
     """Keys of s3_secret: that of the access key, and that of the secret key."""
     s3_endpoint: str | None = None
     """Address of another S3 server than Amazon's for the steps, such as http://minio-service.kubeflow:9000."""
