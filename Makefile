@@ -14,7 +14,7 @@ run: .venv/train  ## The whole pipeline on the embedded digits, from data prepar
 	$(BIN)/gan-pipelines run --preset digits
 
 test: .venv/dev  ## The whole test suite, in two processes.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 image:  ## Container image of the steps for CPUs.
 	$(BUILD) --target cpu --tag gan-pipelines:$(VERSION)-python3.11 .

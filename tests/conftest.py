@@ -34,6 +34,21 @@ SHARED_DATA = Path(os.environ.get("GAN_PIPELINES_DATA", REPOSITORY.parent / "sha
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
+SLOWEST = [
+    "test_restoration",
+    "test_translation",
+    "test_image_runs",
+    "test_survival",
+    "test_export",
+    "test_workers",
+    "test_resume",
+    "test_contrastive",
+    "test_family",
+    "test_tracking",
+    "test_local",
+    "test_buckets",
+    "test_gan_components",
+]
 OURS = ("MLFLOW_", "GAN_PIPELINES_", "KFP_", "TF_CONFIG", "AWS_")
 
 
@@ -48,6 +63,11 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts files with long tests first, so that no process ends minutes after the other."""
+    items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
 
 
 @pytest.fixture(autouse=True)
