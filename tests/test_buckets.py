@@ -221,6 +221,16 @@ def test_publishing_and_fetching_survive_a_transient_fault(model, there, traffic
     assert all(fault.met == fault.times for fault in traffic.faults)
 
 
+@pytest.mark.parametrize("kind", ["status", "cut_request", "lose"])
+def test_removing_what_is_gone_survives_a_transient_fault(model, there, objects, traffic, kind):
+    storage.publish(model, there)
+    (model / "README.md").unlink()
+    fault = traffic.fail(kind, action="delete")
+    storage.publish(model, there)
+    assert fault.met == 1
+    assert "there/README.md" not in stored(objects)
+
+
 @pytest.mark.parametrize("status", [503, 429, 403, 401])
 def test_a_lasting_fault_while_publishing_is_one_line_and_nothing_is_taken_as_complete(
     model, there, scheme, traffic, hurried, status

@@ -120,22 +120,25 @@ def test_a_large_object_survives_a_fault(model, bucket, objects, traffic, kind, 
 
 
 def test_parts_that_a_killed_process_left_are_removed_a_day_later(model, bucket, objects, monkeypatch):
-    for name in ("model/left", "other/left"):
+    content = "0123456789abcdef" * 4
+    for name in ("model/weights", "model/weights.of-others", "run/objects/others", f"run/objects/{content}"):
         objects.client.create_multipart_upload(Bucket="bucket", Key=name)
+    begun = objects.unfinished()
     monkeypatch.setattr(s3_upload, "ABANDONED", 50 * 365 * 24 * 3600.0)  # the server says that all began in 2010
     storage.publish(model, f"{bucket}/model")
-    assert objects.unfinished() == ["model/left", "other/left"]
+    assert objects.unfinished() == begun
     monkeypatch.setattr(s3_upload, "ABANDONED", 24 * 3600.0)
     monkeypatch.setattr(s3, "TIDIED", set())
     (model / "weights").write_bytes(LARGE[::-1])
     storage.publish(model, f"{bucket}/model")
-    assert objects.unfinished() == ["other/left"]
+    storage.Mirror(f"{bucket}/run", model).push()
+    assert objects.unfinished() == ["model/weights.of-others", "run/objects/others"]
 
 
 def test_who_may_not_list_interrupted_uploads_is_told_and_can_publish(model, bucket, traffic, capsys):
     traffic.fail("status", action="list uploads", status=403, times=9)
     storage.publish(model, f"{bucket}/model")
-    assert "interrupted uploads below 'model' were not looked for: " in capsys.readouterr().out
+    assert "interrupted uploads of 'model/weights' were not looked for: " in capsys.readouterr().out
     assert read(storage.fetch(f"{bucket}/model")) == read(model)
 
 

@@ -78,7 +78,11 @@ class GoogleBucket(Bucket):
     def delete(self, item: Object) -> None:
         """Removes an object of this version, if it still exists."""
         with self.translate_errors(self.address(item.name), done="removed"), contextlib.suppress(api.NotFound):
-            self._bucket.blob(item.name).delete(if_generation_match=_generation(item), **_retry_options())
+            try:
+                self._bucket.blob(item.name).delete(if_generation_match=_generation(item), **_retry_options())
+            except api.PreconditionFailed:
+                if self.find(item.name):  # otherwise it was removed by this very request, whose answer was lost
+                    raise
 
     def _receive(self, item: Object, sink: DownloadSink) -> Object:
         before = sink.done

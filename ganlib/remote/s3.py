@@ -32,7 +32,7 @@ from etils import epy
 from ganlib.remote import bucket as limits
 from ganlib.remote import s3_errors as errors
 from ganlib.remote.bucket import PART, THREADS, Bucket, Object, changed_error, conflict_error
-from ganlib.remote.s3_upload import CRC32C, IF_ABSENT, Upload, remove_abandoned
+from ganlib.remote.s3_upload import CRC32C, IF_ABSENT, Upload, is_content, remove_abandoned
 from ganlib.remote.transfers import DownloadSink
 
 with epy.lazy_imports():
@@ -47,7 +47,7 @@ CONFLICTS = {"NoSuchKey", "NoSuchUpload"}  # what was to be replaced, or the par
 SECOND = 10**9
 READ = 2**16  # bytes at a time; those of a read that fails are lost
 HONOURING: set[tuple[str, str]] = set()  # servers and buckets that were seen to honour conditions
-TIDIED: set[tuple[str, str, str]] = set()  # servers, buckets and folders where interrupted uploads were removed
+TIDIED: set[tuple[str, str, str]] = set()  # servers, buckets and places where interrupted uploads were removed
 
 T = TypeVar("T")
 
@@ -143,12 +143,24 @@ class S3Bucket(Bucket):
     def delete(self, item: Object) -> None:
         """Removes an object of this version, if it still exists.
 
-        It is tried once: a repetition might remove what another process has written in the meantime, since the same
-        content has the same ETag. Servers that do not know the condition (If-Match) remove any version.
+        The same content has the same version (ETag), so a repetition looks at the time first: another process may have
+        written the content again. Servers that do not know the condition (If-Match) remove any version.
         """
+        tried = False
+
+        def remove(**options: Any) -> None:
+            nonlocal tried
+            found = self.find(item.name) if tried else item
+            tried = True
+            if found is None:
+                return
+            if (found.version, found.modified) != (item.version, item.modified):
+                raise conflict_error(self.address(item.name))
+            self._writer.delete_object(**options, **_condition(item))
+
         with self.translate_errors(self.address(item.name), done="removed"):
             try:
-                self._writer.delete_object(Bucket=self.name, Key=item.name, **_condition(item))
+                self._ask(remove, Key=item.name)
             except aws.ClientError as error:
                 if errors.status(error) != HTTPStatus.NOT_FOUND:
                     raise
@@ -211,7 +223,7 @@ class S3Bucket(Bucket):
         upload = Upload(self._ask, self._writer, self.name, self._stop, name, size, crc32c, condition)
         try:
             if size > PART:
-                self._remove_abandoned(name.rpartition("/")[0])
+                self._remove_abandoned(name)
             version = upload.send(file)
             if size <= PART and self._server not in HONOURING:
                 file.seek(0)
@@ -224,11 +236,11 @@ class S3Bucket(Bucket):
             raise
         return Object(name, size, crc32c=crc32c, version=version)
 
-    def _remove_abandoned(self, folder: str) -> None:
-        place = *self._server, folder
+    def _remove_abandoned(self, name: str) -> None:
+        place = *self._server, name.rpartition("/")[0] if is_content(name) else name
         if place not in TIDIED:
             TIDIED.add(place)
-            remove_abandoned(self._ask, self._writer, folder)
+            remove_abandoned(self._ask, self._writer, name)
 
     @property
     def _server(self) -> tuple[str, str]:

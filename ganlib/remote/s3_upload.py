@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import mimetypes
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ with epy.lazy_imports():
 
 CRC32C = "gan-pipelines-crc32c"  # name of the checksum in the metadata of an object
 IF_ABSENT = {"IfNoneMatch": "*"}
+CONTENT = re.compile(r"[0-9a-f]{64}(\.[0-9a-f]{32})?")
 MOST_PARTS = 10_000
 PARTS_AT_ONCE = 2  # of each object; they are in memory
 ABANDONED = 24 * 3600.0  # seconds after which an upload that did not end is taken as interrupted
@@ -112,27 +114,38 @@ class Upload:
         self._check(crc)
 
 
-def remove_abandoned(ask: Callable[..., Any], client: Any, folder: str) -> None:
-    """Removes the parts of uploads below a folder that began a day ago and never ended, since they cost money.
+def is_content(name: str) -> bool:
+    """Returns whether an object is named by its content, as only mirrors do."""
+    return CONTENT.fullmatch(name.rpartition("/")[2]) is not None
+
+
+def remove_abandoned(ask: Callable[..., Any], client: Any, name: str) -> None:
+    """Removes the parts of uploads of this program that began a day ago and never ended, since they cost money.
+
+    These are uploads of the same object, and for an object named by its content, of such objects beside it. Others may
+    belong to other programs.
 
     Args:
         ask: Makes a request to the bucket.
         client: Client of botocore.
-        folder: Beginning of the names.
+        name: Name of the object that is going to be uploaded.
     """
-    before, place = time.time() - ABANDONED, {"Prefix": folder}
+    beside = name[: name.rfind("/") + 1] if is_content(name) else name
+    before, place = time.time() - ABANDONED, {"Prefix": beside}
     try:
         while True:
             page = ask(client.list_multipart_uploads, **place)
             for upload in page.get("Uploads", ()):
-                if upload["Initiated"].timestamp() < before:
-                    ask(client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
+                key = upload["Key"]
+                is_own = key == name or (is_content(key) and is_content(name))
+                if is_own and upload["Initiated"].timestamp() < before:
+                    ask(client.abort_multipart_upload, Key=key, UploadId=upload["UploadId"])
             if not page.get("IsTruncated"):
                 return
             place |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
     except aws.ClientError as error:  # not permitted or not supported, which need not stop this upload
         reason = f"the server answers {errors.status(error)} {errors.code(error)}"
-        print(f"publish: interrupted uploads below {folder!r} were not looked for: {reason}", flush=True)
+        print(f"upload: interrupted uploads of {beside!r} were not looked for: {reason}", flush=True)
 
 
 def _md5(data: bytes) -> str:
