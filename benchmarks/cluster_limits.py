@@ -28,6 +28,19 @@ ARGUMENT = 128 * 1024  # bytes, Linux: MAX_ARG_STRLEN
 PACK_ABOVE = 1024 * 1024  # bytes, Argo: DefaultMaxWorkflowSize
 ETCD = 3 * 1024 * 1024 // 2  # bytes, etcd: --max-request-bytes
 ADDRESS = 300  # characters of an artifact's address: bucket, namespace, pipeline, run, task and name
+SESSION = {  # where an artifact is stored, with Kubeflow's own store: `getDefaultMinioSessionInfo` in KFP's env.go
+    "Provider": "minio",
+    "Params": {
+        "accessKeyKey": "accesskey",
+        "disableSSL": "true",
+        "endpoint": "minio-service.kubeflow:9000",
+        "fromEnv": "false",
+        "maxRetries": "5",
+        "region": "minio",
+        "secretKeyKey": "secretkey",
+        "secretName": "mlpipeline-minio-artifact",
+    },
+}
 NODE = {  # what every node has besides its parameters
     "name": "gan-training-abcde.root.for-loop-2(0:0).iteration-iteration-driver.prepare-part",
     "displayName": "prepare-part",
@@ -126,7 +139,7 @@ def _artifact(address: int) -> dict:
         "name": "projects/local/locations/us-central1/metadataStores/default/artifacts/123456789",
         "type": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"},
         "uri": "minio://" + "x" * (address - len("minio://")),
-        "metadata": {"display_name": "images", "store_session_info": "", **summary},
+        "metadata": {"display_name": "images", "store_session_info": _dump(SESSION), **summary},
     }
 
 

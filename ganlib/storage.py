@@ -108,16 +108,17 @@ def fetch(location: str, *, check: Callable[[Path], object] | None = None) -> Pa
     return path
 
 
-def remote_version(location: str) -> str | None:
+def remote_version(location: str, *, folders: bool = False) -> str | None:
     """Returns what the server reports about a file: its size, and its checksum or the time of its last change.
 
     Nothing is downloaded.
 
     Args:
         location: A local path or an address.
+        folders: Whether to return the same about all objects of a folder of a bucket.
 
     Returns:
-        The facts as text; None for a local path or a folder of a bucket.
+        The facts as text; None for a local path, and for a folder unless it is wanted.
 
     Raises:
         ValueError: Nothing exists there, it may not be read, or the address has another scheme.
@@ -127,7 +128,7 @@ def remote_version(location: str) -> str | None:
         return None
     with remote.open_location(location) as source:
         if isinstance(source, RemoteFolder):
-            return None
+            return source.version if folders else None
         return f"{source.size} {source.identity or source.modified}"
 
 

@@ -270,8 +270,8 @@ def test_nothing_is_compiled_that_a_cluster_cannot_run(shards):
     assert size["argument"] < ARGUMENT
     assert size["packed"] < PACK_ABOVE
     assert size["workflow"] < ETCD  # so the Retry button of KFP's page works
-    most = sizes(shards, platform=Kubernetes(prepare_tasks=150))
-    assert most["argument"] < ARGUMENT
+    most = sizes(shards, platform=Kubernetes(prepare_tasks=100))
+    assert most["argument"] < 0.8 * ARGUMENT
     assert most["packed"] < PACK_ABOVE
 
 

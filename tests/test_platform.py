@@ -315,6 +315,18 @@ def test_s3_is_reached_by_all_steps_with_the_keys_of_a_secret(tmp_path, backend,
         (["data_volume=x", "data_path=images"], "platform: expected an absolute path for data_volume. Received: data"),
         (["data_volume=x", "cache_volume=x"], "platform: expected another name, since volumes of a pod are named by"),
         (["data_volume=x", "gcs_secret=x"], "platform: expected another name, since volumes of a pod are named by"),
+        (
+            ["data_volume=x", "data_path=/tmp"],
+            "platform: expected a path that nothing else has in the pods. Received: d",
+        ),
+        (
+            ["checkpoints_volume=x", "checkpoints=/minio/"],
+            "platform: expected a path that nothing else has in the pods. Received: checkpoints=/minio",
+        ),
+        (
+            ["kind=vertex", "mlflow_secrets={MLFLOW_TRACKING_TOKEN: projects/p/secrets/s/versions/1}"],
+            "platform: mlflow_secrets needs mlflow_tracking_uri",
+        ),
         (["data_volume=scratch"], "platform: expected another name, since volumes of a pod are named by their claims"),
         (
             ["data_volume=x", "checkpoints_volume=y", "checkpoints=/data/"],

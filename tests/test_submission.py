@@ -637,20 +637,27 @@ def in_parts(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("words", "shards"),
-    [(["--set", "data.shards=8"], 8), (["--argument", 'data={"shards": 3}'], 3), (["--argument", "data={}"], 1)],
+    [(["--set", "data.shards=2"], 2), (["--argument", 'data={"shards": 3}'], 3), (["--argument", "data={}"], 1)],
     ids=str,
 )
-def test_a_file_with_tasks_for_some_shards_takes_no_other_number(refused, in_parts, words, shards):
+def test_a_file_takes_no_fewer_shards_than_it_has_tasks(refused, in_parts, words, shards):
     [line] = refused("--pipeline", str(in_parts), *words)
-    assert line.startswith("error: data.shards: expected 4, which is fixed in the compiled file: ")
+    assert line.startswith("error: data.shards: expected at least 4, one for each task in the compiled file that ")
     assert line.endswith(f"Received: shards={shards}")
 
 
-def test_a_file_takes_as_many_shards_as_it_has_tasks_for_or_any_number(kfp, submit, resubmit, in_parts):
+@pytest.mark.parametrize("shards", [33, 10_000])
+def test_more_shards_than_tasks_are_submitted(kfp, submit, shards):
+    assert submit("--set", f"data.shards={shards}").exit_code == 0
+    assert kfp.runs[0]["runtime_config"]["parameters"]["data"]["shards"] == shards
+
+
+def test_a_file_takes_as_many_shards_as_it_has_tasks_or_more(kfp, submit, resubmit, in_parts):
+    assert submit("--pipeline", str(in_parts), "--set", "data.shards=9").exit_code == 0
     assert submit("--pipeline", str(in_parts), "--argument", 'data={"shards": 4, "size": 16}').exit_code == 0
     assert submit("--pipeline", str(in_parts), "--set", "data.size=16").exit_code == 0
     assert resubmit("--set", "data.shards=8").exit_code == 0
-    assert [run["runtime_config"]["parameters"]["data"]["shards"] for run in kfp.runs] == [4, 4, 8]
+    assert [run["runtime_config"]["parameters"]["data"]["shards"] for run in kfp.runs] == [9, 4, 4, 8]
 
 
 @pytest.mark.parametrize(

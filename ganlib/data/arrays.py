@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from etils import epy
 from pydantic import Field
@@ -49,6 +49,7 @@ class Arrays(DataSource):
     Pickled arrays are refused.
     """
 
+    downloads_folders: ClassVar[bool] = True
     kind: Literal["arrays"] = "arrays"
     path: str = Field(min_length=1, json_schema_extra=READ)
     """Folder of idx files, or an npz file, or an idx file of images."""

@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from ganlib import storage
 from ganlib.data.locations import ImageLocation
@@ -122,10 +122,16 @@ class Listing:
 class DataSource(Config):
     """The base class of image sources. Subclasses add `kind` and their settings."""
 
+    downloads_folders: ClassVar[bool] = False
+    """Whether a folder of a bucket must be downloaded to list its images."""
+
     @property
     def remote_version(self) -> str | None:
-        """What servers report about the files at `locations`; None unless all are files on servers."""
-        versions = {name: storage.remote_version(location) for name, location in sorted(self.locations.items())}
+        """What servers report about the files at `locations`; None if the images can be listed."""
+        versions = {
+            name: storage.remote_version(location, folders=self.downloads_folders)
+            for name, location in sorted(self.locations.items())
+        }
         return None if not versions or None in versions.values() else storage.canonical_json(versions)
 
     @abstractmethod

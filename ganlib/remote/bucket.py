@@ -66,6 +66,11 @@ class Object:
         return self.modified + self.fraction
 
     @property
+    def identity(self) -> str | None:
+        """A text that changes with the content: the checksum, or else the version."""
+        return self.crc32c or self.md5 or self.version
+
+    @property
     def has_checksum(self) -> bool:
         """Whether a checksum is known."""
         return self.crc32c is not None or self.md5 is not None

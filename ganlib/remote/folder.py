@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,12 @@ class RemoteFolder:
     bucket: Bucket
     files: Mapping[str, Object]
     folders: frozenset[str]
+
+    @property
+    def version(self) -> str:
+        """A text that changes with the names, sizes and contents of the objects."""
+        facts = [(name, item.size, item.identity) for name, item in sorted(self.files.items())]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @classmethod
     def find(cls, bucket: Bucket, path: str) -> RemoteFolder | None:
@@ -178,12 +185,11 @@ def open_location(location: str) -> Iterator[RemoteFile | RemoteFolder]:
         if item is not None:
             source = item
             is_intact = item.is_intact if item.has_checksum else None
-            identity = item.crc32c or item.md5 or item.version
 
             def copy(sink: Sink) -> None:
                 bucket.copy(source, sink)
 
-            yield RemoteFile(location, item.size, item.local_time, is_intact, copy, identity)
+            yield RemoteFile(location, item.size, item.local_time, is_intact, copy, item.identity)
             return
         folder = RemoteFolder.find(bucket, path)
         if folder is None:

@@ -29,6 +29,9 @@ BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 OPTIONAL_SECRETS_SINCE, SECURITY_CONTEXT_SINCE, MLFLOW_PLUGIN_SINCE = "2.15", "2.16", "2.17"
 RUN_LABEL = "pipeline/runid"  # KFP sets it on all pods of a run
 SPOT_RETRIES = 3
+KEY_FOLDER, CACHE_FOLDER = "/var/run/secrets/gcs", "/var/cache/gan-pipelines"  # in the pods
+# Where the volumes of a pod are mounted: ours, and those of KFP's launcher.
+TAKEN_PATHS = (KEY_FOLDER, CACHE_FOLDER, "/tmp", "/dev/shm", "/gcs", "/s3", "/minio", "/kfp-launcher")  # noqa: S108
 SHARED_MEMORY, SCRATCH = EMPTY_VOLUMES = ("shared-memory", "scratch")  # names of volumes that are made for a pod
 
 
@@ -229,6 +232,9 @@ class Kubernetes(Platform):
                 )
             if name is not None:
                 names[name] = field
+        for field, place in (("data_path", path), ("checkpoints", str(self.checkpoints).rstrip("/"))):
+            if place in TAKEN_PATHS:
+                raise ValueError(f"expected a path that nothing else has in the pods. Received: {field}={place}")
         if self.checkpoints_volume and self.data_volume and str(self.checkpoints).rstrip("/") == path:
             raise ValueError(f"expected different paths. Received: checkpoints={self.checkpoints}, data_path={path}")
         return self

@@ -92,8 +92,8 @@ class Package:
         return tuple(self._tasks(self.spec["root"]["dag"]))
 
     @property
-    def parts(self) -> int | None:
-        """Number of tasks that prepare the images in parts, fixed at compile time; None without parts."""
+    def prepare_tasks(self) -> int | None:
+        """Number of tasks that prepare the images, fixed at compile time; None if one step does."""
         for component in self.spec["components"].values():
             task = component.get("dag", {}).get("tasks", {}).get("prepare-part")
             if task is not None:
@@ -221,11 +221,11 @@ class Package:
             except ValidationError as error:
                 lines = problems(error)
             else:
-                if self.parts is not None and shards != self.parts:
+                if self.prepare_tasks is not None and shards < self.prepare_tasks:
                     reason = (
-                        f"expected {self.parts}, which is fixed in the compiled file: compile it again to change it"
+                        f"expected at least {self.prepare_tasks}, one for each task in the compiled file that prepares"
                     )
-                    lines = [f"data.shards: {reason}. Received: shards={shards}"]
+                    lines = [f"data.shards: {reason} images: compile it again for fewer. Received: shards={shards}"]
         if lines:
             raise SettingsError("\n".join(lines))
 

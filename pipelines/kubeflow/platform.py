@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from ganlib.schema import Config, from_single
 from pipelines.kubeflow.fields import Cpu, LabelValue, Memory, Scope, Step, for_all_steps, split_address
 
+# KFP passes the list to merge_parts as one argument of a process. A part takes 930 bytes of it where its address has 300
+# characters, and a quarter is left for longer ones. Vertex AI takes as many artifacts.
+MAX_PREPARE_TASKS = 100
+
 
 class Platform(Config):
     """Settings of all platforms: GPUs, processors, memory, retries, checkpoints and MLflow."""
-
-    # KFP passes the list to merge_parts as one argument of a process. A part takes 640 bytes of it or more.
-    max_prepare_tasks: ClassVar[int] = 150
-    prepare_limit: ClassVar[str] = "as one argument, which Linux limits to 128 KiB"
 
     gpus: int = Field(default=0, ge=0, le=16)
     """Number of GPUs of each step in gpu_steps."""
@@ -25,7 +25,7 @@ class Platform(Config):
     """Steps that get GPUs. measure_reference and evaluate_gan are faster on GPUs, too."""
     prepare_tasks: int = Field(default=32, ge=1)
     """Number of tasks that prepare images at once, if there are as many data.shards; each prepares its share of them.
-    At most 150, and 100 on Vertex AI."""
+    At most 100."""
     cpu: Annotated[dict[Scope, Cpu], BeforeValidator(for_all_steps)] = Field(default={})
     """Processors, such as 4 or 500m: one value for all steps, or one for each step, with others for the rest."""
     memory: Annotated[dict[Scope, Memory], BeforeValidator(for_all_steps)] = Field(default={})
@@ -44,10 +44,11 @@ class Platform(Config):
 
     @model_validator(mode="after")
     def _check_prepare_tasks(self) -> Platform:
-        if self.prepare_tasks > self.max_prepare_tasks:
+        if self.prepare_tasks > MAX_PREPARE_TASKS:
             raise ValueError(
-                f"expected at most {self.max_prepare_tasks} tasks, because the next step gets the list of all "
-                f"{self.prepare_limit}; data.shards may be more. Received: prepare_tasks={self.prepare_tasks}"
+                f"expected at most {MAX_PREPARE_TASKS} tasks, because the next step gets the list of all as one "
+                "argument, which Linux limits to 128 KiB; data.shards may be more. "
+                f"Received: prepare_tasks={self.prepare_tasks}"
             )
         return self
 

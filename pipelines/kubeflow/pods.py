@@ -12,6 +12,8 @@ from ganlib.storage import CACHE
 from ganlib.tracking import plugin
 from ganlib.training.config import JOB_VARIABLE
 from pipelines.kubeflow.kubernetes import (
+    CACHE_FOLDER,
+    KEY_FOLDER,
     MLFLOW_PLUGIN_SINCE,
     OPTIONAL_SECRETS_SINCE,
     RUN_LABEL,
@@ -23,9 +25,7 @@ from pipelines.kubeflow.platform import Platform
 from pipelines.kubeflow.vertex import Vertex
 
 Value = TypeVar("Value")
-KEY_FOLDER = "/var/run/secrets/gcs"
 S3_KEYS = f"{STEP_PREFIX}AWS_ACCESS_KEY_ID", f"{STEP_PREFIX}AWS_SECRET_ACCESS_KEY"
-CACHE_FOLDER = "/var/cache/gan-pipelines"
 STEPS_WITH_DOWNLOADS = ("check_inputs", "prepare_data", "measure_reference")
 STEPS_WITHOUT_DATA = ("export_model",)  # all others may read images, masks or weights of the user
 SPOT = "cloud.google.com/gke-spot"

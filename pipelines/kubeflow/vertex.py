@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -14,8 +14,6 @@ class Vertex(Platform):
     """Vertex AI Pipelines, which select machines by processors, memory and GPUs."""
 
     kind: Literal["vertex"] = "vertex"
-    max_prepare_tasks: ClassVar[int] = 100
-    prepare_limit: ClassVar[str] = "as artifacts, of which Vertex AI takes 100"
 
     mlflow_secrets: dict[MlflowVariable, SecretVersion] = Field(default={})
     """Environment variables of MLflow that the steps read from Secret Manager, such as `{MLFLOW_TRACKING_TOKEN:
@@ -25,6 +23,12 @@ class Vertex(Platform):
     def _check(self) -> Vertex:
         if self.checkpoints is not None and not is_bucket(self.checkpoints, "gs"):
             raise ValueError(f"expected gs://bucket/prefix on Vertex AI. Received: checkpoints={self.checkpoints!r}")
+        if self.mlflow_secrets and self.mlflow_tracking_uri is None:
+            names = ", ".join(self.mlflow_secrets)
+            raise ValueError(
+                "mlflow_secrets needs mlflow_tracking_uri, the server that they are for. "
+                f"Received: mlflow_secrets={{{names}: ...}}, mlflow_tracking_uri=null"
+            )
         if self.gpus and self.gpu_type is None:
             raise ValueError(f"gpus need gpu_type, such as NVIDIA_L4. Received: gpus={self.gpus}, gpu_type=null")
         return self

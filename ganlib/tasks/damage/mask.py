@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Literal, Self
 
 from etils import epy
@@ -39,6 +40,7 @@ RECIPES: dict[Shape, strokes.Recipe] = {
 }
 """The masks by name, with lengths for 256 by 256 pixels."""
 MAX_SHARES: dict[Shape, float] = {"thin": 0.5, "medium": 0.5, "thick": 0.5}
+SPLIT = re.compile("#(train|test)$")  # of a place, as `Images.at` reads it
 HOLE = 128  # the middle of the range, as `pixels.to_uint8` rounds it
 TRIES = 100  # after which a hole is used although it is too large
 MIN_SIDE = 8
@@ -68,12 +70,16 @@ class Mask(Damage):
     def pinned(self) -> Self:
         """Returns the settings with an absolute path and the checksum of the list of masks.
 
+        Of masks on a server, which are not downloaded, it is what the server reports.
+
         Raises:
             ValueError: There are no masks.
+            OSError: The server cannot be reached.
         """
         if self.masks is None:
             return self
-        checksum = Images.at(self.masks).checksum(with_times=True)
+        place = SPLIT.sub("", self.masks)
+        checksum = storage.remote_version(place, folders=True) or Images.at(self.masks).checksum(with_times=True)
         return super().pinned().model_copy(update={"masks_fingerprint": checksum})
 
     def identity(self, image_shape: ImageShape) -> str:
