@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from ganlib.schema import Config, from_single
 from pipelines.kubeflow.fields import Cpu, LabelValue, Memory, Scope, Step, for_all_steps, split_address
 
-# KFP passes the list to merge_parts as one argument of a process. A part takes 930 bytes of it where its address has 300
-# characters, and a quarter is left for longer ones. Vertex AI takes as many artifacts.
+# KFP passes the list to merge_parts as one argument of a process. A part takes 930 bytes of it where its address has
+# 300 characters, and a quarter is left for longer ones. Vertex AI takes as many artifacts.
 MAX_PREPARE_TASKS = 100
 
 
