@@ -583,7 +583,7 @@ def test_a_job_that_a_retried_step_takes_over_at_the_last_moment_stays(cluster, 
         monkeypatch.setenv(name, value)
     watch = threading.Thread(target=worker._delete_when_abandoned)
     watch.start()
-    wait_for(lambda: len(seen) > 3)
+    wait_for(lambda: len(seen) > 3, seconds=5)
     assert seen[:3] == [False, True, True]
     assert path in cluster.objects
     monkeypatch.setattr(worker, "_is_followed", is_followed)
