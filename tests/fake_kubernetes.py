@@ -1,8 +1,8 @@
 """A double of the API server of Kubernetes, with doubles of Kubeflow Trainer and Training Operator behind it.
 
 It is a real HTTPS server, speaks the paths that a step and its workers use, and checks tokens and fields. It starts the
-pods of a job as processes of this machine; what it knows of jobs was read in the sources of Kubeflow Trainer 2.2 and
-Training Operator 1.9. It has no scheduler, no images, no volumes and no names: it replaces the names of pods by
+pods of a job as processes of this machine; what it knows of jobs was read in the sources of Kubeflow Trainer 2.1 and
+2.2 and Training Operator 1.9. It has no scheduler, no images, no volumes and no names: it replaces the names of pods by
 `localhost` in the environment of a process, as a cluster's DNS would find them.
 """
 
@@ -10,6 +10,7 @@ import contextlib
 import copy
 import datetime as dt
 import http.server
+import itertools
 import json
 import os
 import ssl
@@ -52,6 +53,14 @@ FIELDS = {
         ("spec", "tfReplicaSpecs"): {"Worker", "Chief", "PS", "Evaluator", "Master"},
         ("spec", "tfReplicaSpecs", "Worker"): {"replicas", "restartPolicy", "template"},
     },
+}
+# What Kubeflow Trainer 2.1 has in place of `runtimePatches`.
+TRAINER_21 = {
+    ("spec",): FIELDS["trainjobs"]["spec",] - {"runtimePatches"} | {"podTemplateOverrides"},
+    **{place: known for place, known in FIELDS["trainjobs"].items() if place[1:2] not in ((), ("runtimePatches",))},
+    ("spec", "podTemplateOverrides", 0): {"targetJobs", "metadata", "spec"},
+    ("spec", "podTemplateOverrides", 0, "spec"): POD_PATCH - {"securityContext"},
+    ("spec", "podTemplateOverrides", 0, "spec", "containers", 0): {"name", "env", "volumeMounts"},
 }
 PATCH_PLACE = ("trainingRuntimeSpec", "template", "spec", "replicatedJobs", 0)
 PATCHED_POD = ("template", "spec", "template")
@@ -115,7 +124,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "null")
         query = dict(urllib.parse.parse_qsl(query))
         with cluster.lock:
-            cluster.requests.append((self.command, path))
+            cluster.requests.append(("DRY RUN" if "dryRun" in query else self.command, path))
             if cluster.failures:
                 return self.refuse(*cluster.failures.pop(0))
             if self.headers["Authorization"] != f"Bearer {TOKEN}":
@@ -137,6 +146,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_get(self, cluster, path, query, body):
         if path.endswith("/log"):
             pod = path.split("/")[-2]
+            if pod in cluster.unreachable:
+                return self.refuse(500, "Get https://10.0.0.7:10250/containerLogs: dial tcp: i/o timeout")
             since = query.get("sinceTime", "").rstrip("Z")
             lines = [line for line in cluster.logs.get(pod, []) if line[:19] >= since]
             return self.answer(200, "".join(f"{line}\n" for line in lines))
@@ -157,12 +168,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_post(self, cluster, path, query, body):
         plural, name = path.rpartition("/")[2], body["metadata"]["name"]
         assert query["fieldValidation"] == "Strict"
-        for place, known in FIELDS[plural].items():
-            for field in set(inside(body, place)) - known:
-                where = ".".join(map(str, (*place, field)))
-                return self.refuse(400, f'strict decoding error: unknown field "{where}"')
+        for place, known in cluster.fields[plural].items():
+            with contextlib.suppress(KeyError):  # optional fields
+                for field in set(inside(body, place)) - known:
+                    where = ".".join(map(str, (*place, field)))
+                    return self.refuse(400, f'strict decoding error: unknown field "{where}"')
         if f"{path}/{name}" in cluster.objects:
             return self.refuse(409, f"{plural} {name} already exists", "AlreadyExists")
+        if query.get("dryRun") == "All":
+            return self.answer(201, body)
         job = cluster.put(f"{path}/{name}", body)
         self.answer(201, job)
         cluster.operate(f"{path}/{name}", job)
@@ -173,12 +187,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path not in cluster.objects:
             return self.refuse(404, f"{path} not found")
         cluster.objects[path]["metadata"] |= body["metadata"]
+        cluster.changed(path)
         return self.answer(200, cluster.objects[path])
 
     def do_delete(self, cluster, path, query, body):
         if path not in cluster.objects:
             return self.refuse(404, f"{path} not found")
-        assert body == {"propagationPolicy": "Foreground"}
+        assert body.pop("propagationPolicy") == "Foreground"
+        seen, metadata = body.pop("preconditions", {}), cluster.objects[path]["metadata"]
+        assert not body
+        if any(metadata[name] != value for name, value in seen.items()):
+            return self.refuse(409, "the ResourceVersion in the precondition does not match", "Conflict")
         self.answer(200, cluster.objects[path])
         cluster.remove(path)
         return None
@@ -193,6 +212,8 @@ class Cluster(http.server.ThreadingHTTPServer):
         requests: Methods and paths that were asked for.
         failures: Status, message and reason of the next answers.
         absent: Kinds that the cluster does not have.
+        fields: The fields that the definitions of jobs have, by kind and place.
+        unreachable: Names of pods whose nodes do not answer.
         forbidden: Pairs of verb and resource that the service account may not use.
         run: Returns the command of a worker and sets its environment; None leaves pods pending.
         processes: The running processes by the name of their pod.
@@ -212,7 +233,8 @@ class Cluster(http.server.ThreadingHTTPServer):
             (self.account / name).write_text(text)
         self.lock = threading.RLock()
         self.objects, self.logs, self.requests, self.failures = {}, {}, [], []
-        self.absent, self.forbidden, self.secrets = set(), set(), {}
+        self.absent, self.forbidden, self.secrets, self.unreachable = set(), set(), {}, set()
+        self.fields, self.versions = dict(FIELDS), itertools.count(1)
         self.processes, self.run = {}, real_worker
         self.put(f"{CLUSTER_RUNTIMES}/torch-distributed", RUNTIME)
         self.add_step_pod()
@@ -227,10 +249,14 @@ class Cluster(http.server.ThreadingHTTPServer):
         item = copy.deepcopy(item)
         item["metadata"] |= {"uid": uuid.uuid4().hex, "creationTimestamp": now()}
         self.objects[path] = item
+        self.changed(path)
         return item
 
+    def changed(self, path):
+        self.objects[path]["metadata"]["resourceVersion"] = str(next(self.versions))
+
     def add_step_pod(self, name=STEP_POD):
-        spec = {"serviceAccountName": ACCOUNT_NAME}
+        spec = {"serviceAccountName": ACCOUNT_NAME, "containers": [{"name": "wait"}, {"name": "main", "env": []}]}
         return self.put(f"{PODS}/{name}", {"metadata": {"name": name}, "spec": spec, "status": {"phase": "Running"}})
 
     def jobs(self):
@@ -251,6 +277,7 @@ class Cluster(http.server.ThreadingHTTPServer):
             if path in self.objects:
                 conditions = self.objects[path].setdefault("status", {}).setdefault("conditions", [])
                 conditions.append({"type": kind, "status": "True", **more})
+                self.changed(path)
 
     def remove(self, path):
         """Deletes an object, and what belongs to it."""
@@ -352,9 +379,14 @@ def templates(job):
         worker = spec["tfReplicaSpecs"]["Worker"]
         hosts = [f"{name}-worker-{index}.{NAMESPACE}.svc" for index in range(worker["replicas"])]
         return [(f"{name}-worker-{i}", host, worker["template"]) for i, host in enumerate(hosts)]
-    trainer, patch = spec["trainer"], inside(spec["runtimePatches"][0], PATCH_PLACE)
-    pod = inside(patch, PATCHED_POD)
-    assert patch["name"] == "node"
+    trainer = spec["trainer"]
+    if "podTemplateOverrides" in spec:
+        (pod,) = spec["podTemplateOverrides"]
+        assert pod["targetJobs"] == [{"name": "node"}]
+    else:
+        patch = inside(spec["runtimePatches"][0], PATCH_PLACE)
+        pod = inside(patch, PATCHED_POD)
+        assert patch["name"] == "node"
     assert set(pod["spec"]) <= POD_PATCH
     patched = (pod["spec"].get("containers") or [{"name": "node"}])[0]
     assert set(patched) <= {"name", "volumeMounts", "securityContext"}  # those of `node` may have no `env`

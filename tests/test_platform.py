@@ -414,6 +414,8 @@ def test_a_mistake_is_reported_with_its_field(assignments, message):
         ("training.strategy=mirrored", "expected training.strategy=auto. Received: platform.workers=2, training.strat"),
         ("training.replicas=3", "expected the 2 replicas of all machines, or null. Received: platform.workers=2, trai"),
         ("training.compile=true", "several replicas cannot be compiled, expected training.compile=auto or false. "),
+        ("training.home=gs://bucket", "several machines need a home that all of them reach: "),
+        ("training.home=https://server/home", "several machines need a home that all of them reach: "),
         ("training.precision=float16", "float16 trains on one replica, expected training.precision=auto, float32 or"),
     ],
 )

@@ -22,6 +22,7 @@ from fake_kubernetes import CLUSTER_RUNTIMES, EVENTS, PODS, RUNTIMES, TFJOBS, TR
 
 from ganlib import storage, tracking
 from ganlib.data import PreparedDataset
+from ganlib.tracking.plugin import choose_server
 from ganlib.training import TrainedModel
 from ganlib.training.config import JOB_VARIABLE
 from ganlib.workers import VARIABLE, Workers, api, follow, hand_over, worker
@@ -279,7 +280,7 @@ def test_workers_that_never_start_end_the_step_with_the_reason(in_a_step, cluste
         in_a_step()
     assert "platform.workers_start_minutes=60" in str(error.value)
     assert not cluster.jobs()
-    assert ("0 of 2 workers have started" in capsys.readouterr().out) == (given != "never")
+    assert "0 of 2 workers have started" in capsys.readouterr().out
 
 
 def within(seconds):
@@ -342,8 +343,64 @@ def test_an_outage_of_the_api_server_is_waited_for(in_a_step, cluster, trained, 
 
 def test_an_api_server_that_stays_away_ends_the_step_but_not_the_job(in_a_step, cluster, monkeypatch):
     monkeypatch.setattr(api, "PATIENCE", 0.1)
+    cluster.run = shells("exec sleep 30")
+    operate = cluster.operate
+
+    def leave(path, job):
+        operate(path, job)
+        cluster.failures = [(503, "etcd is away")] * 1000
+
+    cluster.operate = leave
+    with pytest.raises(
+        OSError, match=r"has not answered for .*: 503 etcd is away.*\. The workers go on, and a retried"
+    ):
+        in_a_step()
+    assert cluster.jobs()
+
+
+def test_an_api_server_that_was_never_there_does_not_promise_workers(in_a_step, monkeypatch):
+    monkeypatch.setattr(api, "PATIENCE", 0.1)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
-    with pytest.raises(OSError, match=r"has not answered for .* the workers go on.*NewConnectionError"):
+    with pytest.raises(OSError, match=r"has not answered for .*NewConnectionError") as error:
+        in_a_step()
+    assert "go on" not in str(error.value)
+
+
+def test_a_chief_whose_node_is_lost_costs_its_lines_only_and_another_job_follows(
+    in_a_step, cluster, trained, monkeypatch, capsys
+):
+    monkeypatch.setenv(VARIABLE, settings(retries=1))
+    monkeypatch.setattr(api, "PATIENCE", 1)
+    cluster.run = shells("echo unseen; sleep 0.2; kill -9 $$", "exec sleep 5")
+    operate = cluster.operate
+
+    def lose(path, job):
+        chief = f"{job['metadata']['name']}-worker-0"
+        if job["metadata"]["annotations"]["gan-pipelines/attempt"] == "0":
+            cluster.unreachable.add(chief)
+        else:
+            cluster.unreachable.remove(chief)
+            cluster.run = succeeding(trained.folder)
+        operate(path, job)
+
+    cluster.operate = lose
+    assert in_a_step().facts == trained.facts
+    printed = capsys.readouterr().out
+    assert "worker 0: Error, exit code 137. Another job resumes from the last checkpoint" in printed
+    assert "does not answer" not in printed
+    assert "unseen" not in printed
+
+
+def test_what_is_left_of_a_job_that_cannot_be_removed_is_named(in_a_step, cluster, monkeypatch):
+    cluster.run = shells(failing(1, "the disk is full"))
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        in_a_step()
+    cluster.add_step_pod("another")
+    monkeypatch.setenv("KFP_POD_NAME", "another")
+    del cluster.objects[f"{PODS}/{fake_kubernetes.STEP_POD}"]
+    monkeypatch.setattr(sys.modules["ganlib.workers.hand_over"], "GONE_SECONDS", 0.05)
+    cluster.remove = lambda path: cluster.objects.pop(path, None)  # but its pods stay
+    with pytest.raises(RuntimeError, match=r"Still there: pod (gan-\w+)-worker-0, pod \1-worker-1$"):
         in_a_step()
 
 
@@ -362,27 +419,81 @@ def test_rights_are_checked_before_any_work(in_a_step, cluster, monkeypatch, tmp
 @pytest.mark.parametrize(
     ("breaks", "message"),
     [
-        (lambda cluster: cluster.absent.add("trainjobs"), "expected Kubeflow Trainer 2.2 or newer on the cluster"),
+        (lambda cluster: cluster.absent.add("trainjobs"), "expected Kubeflow Trainer 2.1 or newer on the cluster"),
         (
             lambda cluster: cluster.objects.pop(f"{CLUSTER_RUNTIMES}/torch-distributed"),
             "expected one of the cluster's runtimes: it has none. Received: platform.workers_runtime=torch-distributed",
         ),
         (lambda cluster: (cluster.account / "token").write_text("old"), r"Unauthorized \(401\)"),
         (
-            lambda cluster: fake_kubernetes.FIELDS["trainjobs"][("spec",)].discard("runtimePatches"),
-            r'unknown field "spec.runtimePatches" \(400\)',
+            lambda cluster: cluster.fields.update(trainjobs={("spec",): {"runtimeRef", "trainer", "podSpecOverrides"}}),
+            "expected Kubeflow Trainer 2.1 or newer on the cluster. Received: platform.workers_by=trainjob",
         ),
     ],
 )
-def test_a_cluster_that_lacks_something_is_told_in_one_line(in_a_step, cluster, monkeypatch, breaks, message):
+def test_a_cluster_that_lacks_something_is_told_in_one_line_before_anything_is_copied(
+    in_a_step, cluster, monkeypatch, breaks, message, tmp_path
+):
     monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob"))
-    monkeypatch.setitem(
-        fake_kubernetes.FIELDS["trainjobs"], ("spec",), set(fake_kubernetes.FIELDS["trainjobs"]["spec",])
-    )
     breaks(cluster)
     with pytest.raises(ValueError, match=message) as error:
         in_a_step()
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "home").exists()
+
+
+def test_trainer_2_1_which_is_part_of_kubeflow_26_03_gets_the_same_pods(in_a_step, cluster, trained, monkeypatch):
+    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob", gcs_secret="gcs", pod_labels={"team": "vision"}))
+    jobs = []
+    for fields in (fake_kubernetes.FIELDS["trainjobs"], fake_kubernetes.TRAINER_21):
+        cluster.fields["trainjobs"], cluster.run = fields, succeeding(trained.folder)
+        assert in_a_step().facts == trained.facts
+        ((path, job),) = cluster.jobs().items()
+        jobs.append(job)
+        cluster.remove(path)
+    new, old = jobs
+    (pod,) = old["spec"]["podTemplateOverrides"]
+    assert pod.pop("targetJobs") == [{"name": "node"}]
+    (patch,) = new["spec"]["runtimePatches"]
+    assert pod == fake_kubernetes.inside(patch, (*fake_kubernetes.PATCH_PLACE, *fake_kubernetes.PATCHED_POD))
+    assert pod["metadata"]["labels"]["team"] == "vision"
+    assert pod["spec"]["containers"][0]["volumeMounts"]
+    assert old["spec"]["trainer"] == new["spec"]["trainer"]
+
+
+def test_what_trainer_2_1_cannot_set_is_refused_before_anything_is_copied(in_a_step, cluster, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob", run_as_user=1000, backend="2.16"))
+    cluster.fields["trainjobs"] = fake_kubernetes.TRAINER_21
+    with pytest.raises(ValueError, match=r"Kubeflow Trainer 2\.1, which cannot set the user .*workers_by=tfjob"):
+        in_a_step()
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_credentials_of_kfps_mlflow_plugin_go_to_the_workers_by_reference_with_its_server_only(
+    in_a_step, cluster, trained, monkeypatch, own
+):
+    monkeypatch.setenv("KFP_MLFLOW_CONFIG", json.dumps({"endpoint": "https://mlflow.plugin"}))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.plugin")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-of-the-plugin")
+    if own:
+        monkeypatch.setenv("GAN_PIPELINES_MLFLOW_TRACKING_URI", "https://mlflow.user")
+    reference = {"secretKeyRef": {"name": "kfp-mlflow-credentials", "key": "token"}}
+    token = {"name": "MLFLOW_TRACKING_TOKEN", "valueFrom": reference}
+    (_, container) = cluster.objects[f"{PODS}/{fake_kubernetes.STEP_POD}"]["spec"]["containers"]
+    container["env"] = [token, {"name": "OTHER", "valueFrom": {"secretKeyRef": {"name": "other", "key": "other"}}}]
+    cluster.secrets["kfp-mlflow-credentials", "token"] = "secret-of-the-plugin"
+    cluster.run = succeeding(trained.folder)
+    choose_server()  # as a step does
+    in_a_step()
+    (job,) = cluster.jobs().values()
+    variables = job["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]["env"]
+    given = {item["name"]: item for item in variables}
+    assert given["MLFLOW_TRACKING_URI"]["value"] == f"https://mlflow.{'user' if own else 'plugin'}"
+    assert ("KFP_MLFLOW_CONFIG" in given) is not own
+    assert given.get("MLFLOW_TRACKING_TOKEN") == (None if own else token)
+    assert "OTHER" not in given
+    assert "secret-of-the-plugin" not in json.dumps(job)
 
 
 def test_a_runtime_of_the_namespace_comes_before_one_of_the_cluster(in_a_step, cluster, trained, monkeypatch):
@@ -427,6 +538,8 @@ def test_a_home_in_a_bucket_takes_the_inputs_to_the_workers_and_the_model_back(
 def test_a_step_without_settings_or_a_pod_says_what_it_expected(in_a_step, monkeypatch):
     with pytest.raises(ValueError, match="expected a home that all machines reach"):
         in_a_step(home=None)
+    with pytest.raises(ValueError, match=r"such as gs://bucket/home\. Received: training\.home=gs://bucket$"):
+        in_a_step(home="gs://bucket")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
     with pytest.raises(ValueError, match="expected a pod with the token of a service account"):
         in_a_step()
@@ -450,6 +563,33 @@ def test_a_job_whose_step_has_ended_is_deleted_by_its_workers(in_a_step, cluster
     watch.join(10)
     assert path not in cluster.objects
     assert "the step that followed this job has ended" in capsys.readouterr().out
+
+
+def test_a_job_that_a_retried_step_takes_over_at_the_last_moment_stays(cluster, monkeypatch):
+    monkeypatch.setattr(api, "ACCOUNT", cluster.account)
+    monkeypatch.setattr(worker, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(worker, "GRACE_SECONDS", 0.01)
+    path, is_followed, seen = f"{TFJOBS}/one", worker._is_followed, []
+    cluster.put(path, {"metadata": {"name": "one", "annotations": {"gan-pipelines/follower": "gone"}}})
+    retried = cluster.add_step_pod("retried")
+
+    def take_over_after_the_look(server, job):
+        seen.append(is_followed(server, job))
+        server.merge(path, {"metadata": {"annotations": {"gan-pipelines/follower": "retried"}}})
+        return seen[-1]
+
+    monkeypatch.setattr(worker, "_is_followed", take_over_after_the_look)
+    for name, value in {**cluster.environment, "GAN_PIPELINES_WORKERS_JOB": path}.items():
+        monkeypatch.setenv(name, value)
+    watch = threading.Thread(target=worker._delete_when_abandoned)
+    watch.start()
+    wait_for(lambda: len(seen) > 3, seconds=5)
+    assert seen[:3] == [False, True, True]
+    assert path in cluster.objects
+    monkeypatch.setattr(worker, "_is_followed", is_followed)
+    retried["status"]["phase"] = "Failed"  # ends the thread
+    watch.join(10)
+    assert not watch.is_alive()
 
 
 def test_the_pods_of_workers_are_what_training_gets_on_one_machine_and_the_step_waits_without_gpus():

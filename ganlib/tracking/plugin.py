@@ -27,7 +27,7 @@ def choose_server() -> None:
     removed, and a line says that it records the run as well.
     """
     own, injected = os.environ.get(OWN_SERVER), CONFIG in os.environ
-    if injected and (own or os.environ.get(PLUGIN) == OFF):
+    if injected and not keeps_plugin():
         for name in (*OTHERS, *CREDENTIALS):
             os.environ.pop(name, None)
         if os.environ.get(SERVER) == _endpoint():
@@ -43,6 +43,11 @@ def choose_server() -> None:
         value = os.environ.pop(f"{OWN_PREFIX}{name}", None)
         if value is not None and (own or not injected):
             os.environ[name] = value
+
+
+def keeps_plugin() -> bool:
+    """Returns whether KFP's plugin wrote its server and credentials into this step, and the user has no other wish."""
+    return CONFIG in os.environ and not os.environ.get(OWN_SERVER) and os.environ.get(PLUGIN) != OFF
 
 
 def _endpoint() -> str | None:

@@ -6,6 +6,7 @@ from ganlib.training.health import TrainingDiverged
 from ganlib.training.optimizers import Adam, RmsProp
 from ganlib.training.strategy import resolve_strategy
 from ganlib.training.train import train
+from ganlib.training.train_at import train_at
 
 __all__ = [
     "Adam",
@@ -16,4 +17,5 @@ __all__ = [
     "TrainingDiverged",
     "resolve_strategy",
     "train",
+    "train_at",
 ]

@@ -27,6 +27,7 @@ NATIVE_FLOAT16_GPU = (7, 0)  # and from which there are tensor cores, for float1
 
 
 CLUSTER = "TF_CONFIG"
+LOST = "another worker was lost"  # begins the message of those that are left
 TRAINERS = ("chief", "worker")  # the tasks of a cluster that train
 
 
@@ -152,9 +153,7 @@ def report_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except (*gone, errors.UnavailableError) as error:
         if strategy.cluster_resolver is None:
             raise
-        raise RuntimeError(
-            "another worker was lost; start all workers again to resume from the last checkpoint"
-        ) from error
+        raise RuntimeError(f"{LOST}; start all workers again to resume from the last checkpoint") from error
 
 
 @functools.cache

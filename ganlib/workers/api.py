@@ -28,8 +28,8 @@ OK, REFUSED, ABSENT, CONFLICT = 200, 400, 404, 409
 class ApiServer:
     """Reads and changes objects in this pod's namespace, with the rights of its service account.
 
-    Every request waits for a server that cannot be reached, or is overloaded, for up to ten minutes. All methods raise
-    ValueError if the server refuses a request, and OSError if it does not answer in that time.
+    Requests wait for a server that cannot be reached, or is overloaded, for up to ten minutes. Methods raise ValueError
+    if the server refuses a request, and OSError if it does not answer in that time; `log` raises neither.
 
     Raises:
         ValueError: This process does not run in a pod with a service account.
@@ -61,9 +61,16 @@ class ApiServer:
         status, text = self._request("GET", path, query=query)
         return [] if status == ABSENT else list(self._object("GET", path, status, text)["items"])
 
-    def create(self, path: str, body: Object) -> Object | None:
-        """Creates an object, or returns None if one of this name exists. Fields that are not known are refused."""
-        status, text = self._request("POST", path, body=body, query={"fieldValidation": "Strict"})
+    def create(self, path: str, body: Object, *, dry_run: bool = False) -> Object | None:
+        """Creates an object, or returns None if one of this name exists. Fields that are not known are refused.
+
+        Args:
+            path: Path of the objects of its kind.
+            body: The object.
+            dry_run: Only check whether it could be created.
+        """
+        query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        status, text = self._request("POST", path, body=body, query=query)
         return None if status == CONFLICT else self._object("POST", path, status, text)
 
     def merge(self, path: str, body: Object) -> Object | None:
@@ -71,15 +78,35 @@ class ApiServer:
         status, text = self._request("PATCH", path, body=body)
         return None if status == ABSENT else self._object("PATCH", path, status, text)
 
-    def delete(self, path: str) -> None:
-        """Begins to delete an object; it is gone when all that it owns is."""
-        status, text = self._request("DELETE", path, body={"propagationPolicy": "Foreground"})
+    def delete(self, path: str, *, seen: Object | None = None) -> bool:
+        """Begins to delete an object; it is gone when all that it owns is.
+
+        Args:
+            path: Path of the object.
+            seen: The object as it was read. If it has changed since then, it stays.
+
+        Returns:
+            Whether it is being deleted or gone.
+        """
+        body: Object = {"propagationPolicy": "Foreground"}
+        if seen is not None:
+            body["preconditions"] = {name: seen["metadata"][name] for name in ("uid", "resourceVersion")}
+        status, text = self._request("DELETE", path, body=body)
+        if status == CONFLICT and seen is not None:
+            return False
         if status != ABSENT:
             self._object("DELETE", path, status, text)
+        return True
 
     def log(self, pod: str, **query: str) -> list[str]:
-        """Returns lines of a pod's log; none if it has not started or is gone."""
-        status, text = self._request("GET", f"{self.path('api/v1', 'pods', pod)}/log", query=query)
+        """Returns lines of a pod's log; none if there is no answer now.
+
+        The API server asks the pod's node for them. Its errors may be those of a node that is lost.
+        """
+        try:
+            status, text = self._request("GET", f"{self.path('api/v1', 'pods', pod)}/log", query=query, patience=0)
+        except OSError:
+            return []
         return text.splitlines() if status == OK else []
 
     def may(self, verb: str, group: str, resource: str) -> bool:
@@ -92,11 +119,19 @@ class ApiServer:
         return bool(self._object("POST", path, status, text)["status"]["allowed"])
 
     def _request(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        patience: float | None = None,
     ) -> tuple[int, str]:
         """Returns status and text of an answer that is not about the server's own troubles."""
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         data = None if body is None else json.dumps(body)
+        limit = PATIENCE if patience is None else patience
+        conditional = body is not None and "preconditions" in body
         address = self._address + path + (f"?{urlencode(query)}" if query else "")
         began, pause, away = time.monotonic(), FIRST_PAUSE, False
         while True:
@@ -106,17 +141,17 @@ class ApiServer:
             try:
                 answer = self._pool.request(method, address, body=data, headers=headers)
                 status, text = answer.status, answer.data.decode(errors="replace")
-                if not _is_transient(status, text):
+                if not _is_transient(status, text) or (conditional and status == CONFLICT):
                     if away:
                         print("workers: the API server answers again", flush=True)
                     return status, text
                 problem = f"{status} {_field(text, 'message')}"
             except urllib3.exceptions.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
-            if time.monotonic() - began > PATIENCE:
+            if time.monotonic() - began >= limit:
                 raise OSError(
-                    f"the API server of Kubernetes has not answered for {PATIENCE / 60:g} minutes; the workers go on, "
-                    f"and a retried step follows them again: {problem}. Received: {method} {self._address}{path}"
+                    f"the API server of Kubernetes has not answered for {limit / 60:g} minutes: {problem}. "
+                    f"Received: {method} {self._address}{path}"
                 )
             if not away:
                 print(f"workers: the API server does not answer; trying again: {problem}", flush=True)

@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, field
 
 from ganlib.steps import FAILURE, MISTAKE
+from ganlib.training.strategy import LOST
 from ganlib.workers.api import ApiServer
 from ganlib.workers.jobs import Api, condition
 from ganlib.workers.pods import PENDING, Ending, Pod, pods_of, warning_about
 
 POLL_SECONDS = 5.0
 FIRST_LINES = "1000"  # of a log that began long before
-LOST = "another worker was lost"  # how the others end then, whose messages tell nothing
 
 
 class NeverStarted(RuntimeError):  # noqa: N818  # the name says what happened
@@ -120,6 +120,7 @@ class Follower:
     def _ending(self, failed: dict[str, str]) -> Ending:
         """Returns the ending that says most: a mistake, an own failure of a worker, or the job's condition."""
         endings = [self._endings[index] for index in sorted(self._endings)]
+        # Those that are left when a worker is lost have nothing to tell.
         endings.sort(key=lambda ending: (ending.code != MISTAKE, ending.message.startswith(LOST)))
         if endings:
             return endings[0]

@@ -18,14 +18,15 @@ from typing import Any
 
 from ganlib import storage
 from ganlib.steps import MISTAKE
+from ganlib.tracking.plugin import CONFIG, CREDENTIALS, keeps_plugin
 from ganlib.trained import TrainedModel
 from ganlib.training import TrainConfig
 from ganlib.training.config import JOB_VARIABLE
 from ganlib.workers import follow
 from ganlib.workers.api import ApiServer, Object
-from ganlib.workers.jobs import APIS, ATTEMPT, JOB_LABEL, Api, Start, definition, followed_by
+from ganlib.workers.jobs import APIS, ATTEMPT, JOB_LABEL, Api, Start, create, followed_by
 from ganlib.workers.pods import Ending
-from ganlib.workers.settings import DATASET, REFERENCE, SECTIONS, TRAINED, Workers
+from ganlib.workers.settings import DATASET, REFERENCE, SECTIONS, TRAINED, Workers, is_in_bucket
 
 # What KFP's own plugin for MLflow may have set for this step. None of these is a secret.
 PASSED_ON = (
@@ -66,10 +67,10 @@ def hand_over(
     workers = Workers.from_environment()
     job = job or os.environ.get(JOB_VARIABLE, "")
     config = TrainConfig.model_validate(sections["training"]).of_job(job)
-    if config.home is None:
+    if config.home is None or (storage.is_remote(config.home) and not is_in_bucket(config.home)):
         raise ValueError(
-            "expected a home that all machines reach: platform.checkpoints, or training.home in a bucket. "
-            "Received: training.home=null"
+            "expected a home that all machines reach: platform.checkpoints, or training.home in a bucket, such as "
+            f"gs://bucket/home. Received: training.home={config.home or 'null'}"
         )
     place = f"{config.home.rstrip('/')}.workers"
     server = ApiServer()
@@ -78,7 +79,7 @@ def hand_over(
     start = Start(
         name=f"gan-{hashlib.sha256(f'{job} {config.home}'.encode()).hexdigest()[:16]}",
         command=["python3", "-m", "ganlib.workers.worker", place],
-        variables={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        variables=_variables(own),
         account=own["spec"].get("serviceAccountName", "default"),
         follower=(own["metadata"]["name"], own["metadata"]["uid"]),
     )
@@ -119,6 +120,7 @@ class _Job:
             attempt = self._adopt()
             if attempt is None:
                 self._remove()
+                create(self.workers, self.start, server=self.server, attempt=0, dry_run=True)
                 stage()
                 attempt = self._create(0)
             while (ending := self._follow()) is not None:
@@ -159,9 +161,7 @@ class _Job:
         return pod is not None and pod["metadata"]["uid"] == owner["uid"]
 
     def _create(self, attempt: int) -> int:
-        body = definition(self.workers, self.start, server=self.server, attempt=attempt)
-        # A conflict means that an answer was lost, and the request repeated.
-        self.server.create(self.api.path(self.server), body)
+        create(self.workers, self.start, server=self.server, attempt=attempt)
         print(f"workers: {self.shown} is created, {self.workers.count} machines", flush=True)
         return attempt
 
@@ -178,6 +178,8 @@ class _Job:
                 f"expected {self.workers.count} workers to start within platform.workers_start_minutes={minutes}; "
                 f"{self.shown} is deleted: {reason}"
             ) from reason
+        except OSError as error:
+            raise OSError(f"{error}. The workers go on, and a retried step follows them again") from error
         if ending is not None and ending.code == MISTAKE:
             self.server.delete(self.path)  # no restart would help
         return ending
@@ -187,11 +189,15 @@ class _Job:
         deadline = time.monotonic() + GONE_SECONDS
         self.server.delete(self.path)
         pods, selector = self.server.path("api/v1", "pods"), f"{JOB_LABEL}={self.start.name}"
-        while self.server.get(self.path) or self.server.objects(pods, labelSelector=selector):
+        while True:
+            left = [f"pod {item['metadata']['name']}" for item in self.server.objects(pods, labelSelector=selector)]
+            left += [self.shown] if self.server.get(self.path) else []
+            if not left:
+                return
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"expected {self.shown} and its pods to be gone within {GONE_SECONDS / 60:g} minutes; does its "
-                    "operator run?"
+                    f"expected {self.shown} and its pods to be gone within {GONE_SECONDS / 60:g} minutes. "
+                    f"Still there: {', '.join(left)}"
                 )
             time.sleep(follow.POLL_SECONDS)
 
@@ -228,6 +234,21 @@ def _own_pod(server: ApiServer) -> Object:
     if pod is None:
         raise ValueError(f"expected the name of this pod, which KFP sets as KFP_POD_NAME. Received: {name}")
     return pod
+
+
+def _variables(own: Object) -> list[Object]:
+    """Returns the variables of MLflow in this step for the workers; credentials are references to Secrets.
+
+    Args:
+        own: The pod of the step, where KFP's plugin for MLflow may have set the credentials of its server.
+    """
+    names = (*PASSED_ON, CONFIG) if keeps_plugin() else PASSED_ON
+    variables: list[Object] = [{"name": name, "value": os.environ[name]} for name in names if name in os.environ]
+    if keeps_plugin():
+        entries = [entry for container in own["spec"]["containers"] for entry in container.get("env", [])]
+        found = {entry["name"]: entry for entry in entries if entry["name"] in CREDENTIALS and "valueFrom" in entry}
+        variables += found.values()
+    return variables
 
 
 def _stage(sections: Mapping[str, dict[str, Any]], dataset: Path, reference: Path, place: str) -> None:

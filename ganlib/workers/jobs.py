@@ -1,13 +1,13 @@
 """TrainJobs and TFJobs: their definitions, and what their conditions say.
 
-From the sources of Kubeflow Trainer 2.2 and Training Operator 1.9.
+From the sources of Kubeflow Trainer 2.1 to 2.3 and Training Operator 1.9.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ganlib.workers.settings import JobKind, Workers
 
 PORT = 2222
 MANAGER = "gan-pipelines/step"  # who owns the patches of a TrainJob
+PATCHES, OVERRIDES = "runtimePatches", "podTemplateOverrides"  # where a TrainJob has them: since 2.2, and in 2.1
 STEP_LABEL = "trainer.kubeflow.org/trainjob-ancestor-step"
 NODE = "node"  # name of the container that Kubeflow Trainer replaces
 JOB_LABEL = "gan-pipelines/job"  # of the workers' pods
@@ -51,7 +52,7 @@ class Api:
 
 
 APIS: dict[JobKind, Api] = {
-    "trainjob": Api("TrainJob", "trainer.kubeflow.org", "v1alpha1", "trainjobs", "Complete", "Kubeflow Trainer 2.2"),
+    "trainjob": Api("TrainJob", "trainer.kubeflow.org", "v1alpha1", "trainjobs", "Complete", "Kubeflow Trainer 2.1"),
     "tfjob": Api("TFJob", "kubeflow.org", "v1", "tfjobs", "Succeeded", "Training Operator 1.9"),
 }
 
@@ -63,16 +64,41 @@ class Start:
     Attributes:
         name: Name of the job.
         command: Command of the workers.
-        variables: Environment variables of the workers, besides those of the pod template.
+        variables: Environment variables of the workers, as in a container, besides those of the pod template.
         account: Service account of the workers.
         follower: Name and UID of the pod that follows the job.
     """
 
     name: str
     command: Sequence[str]
-    variables: Mapping[str, str]
+    variables: Sequence[Object]
     account: str
     follower: tuple[str, str]
+
+
+def create(workers: Workers, start: Start, *, server: ApiServer, attempt: int, dry_run: bool = False) -> None:
+    """Creates the job. If it exists, an answer was lost and the request repeated.
+
+    Args:
+        workers: Settings of the workers.
+        start: Name, command and follower.
+        server: Where to create it.
+        attempt: Number of jobs that failed before.
+        dry_run: Only check whether it could be created.
+
+    Raises:
+        ValueError: The server refuses it, or the runtime of a TrainJob does not exist or cannot be used.
+    """
+    api, body = APIS[workers.by], definition(workers, start, server=server, attempt=attempt)
+    for field in (PATCHES, OVERRIDES):
+        form = _for_trainer_21(body) if field == OVERRIDES else body
+        try:
+            server.create(api.path(server), form, dry_run=dry_run)
+            return
+        except ValueError as error:
+            if f'unknown field "spec.{field}"' not in str(error):
+                raise
+    raise ValueError(f"expected {api.needs} or newer on the cluster. Received: platform.workers_by={workers.by}")
 
 
 def definition(workers: Workers, start: Start, *, server: ApiServer, attempt: int) -> Object:
@@ -124,9 +150,8 @@ def _pod(workers: Workers, start: Start, path: str) -> Object:
     pod["spec"]["serviceAccountName"] = start.account
     (container,) = pod["spec"]["containers"]
     given = {item["name"] for item in container.get("env", [])}
-    more = {**start.variables, JOB_PATH: path}
-    variables = [{"name": name, "value": value} for name, value in more.items() if name not in given]
-    container["env"] = [*container.get("env", []), *variables]
+    more = [*start.variables, {"name": JOB_PATH, "value": path}]
+    container["env"] = [*container.get("env", []), *(item for item in more if item["name"] not in given)]
     container["command"] = list(start.command)
     return pod
 
@@ -170,7 +195,25 @@ def _trainjob(workers: Workers, start: Start, pod: Object, server: ApiServer) ->
     job = {"name": jobs[0], "template": {"spec": {"template": pod}}}
     patch = {"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [job]}}}}
     reference = {"apiGroup": APIS["trainjob"].group, "kind": kind, "name": workers.runtime}
-    return {"runtimeRef": reference, "trainer": trainer, "runtimePatches": [patch]}
+    return {"runtimeRef": reference, "trainer": trainer, PATCHES: [patch]}
+
+
+def _for_trainer_21(job: Object) -> Object:
+    """Returns a TrainJob with the fields of Kubeflow Trainer 2.1, whose changes of a runtime have another form.
+
+    Raises:
+        ValueError: It could not express something.
+    """
+    spec = dict(job["spec"])
+    (patch,) = spec.pop(PATCHES)
+    (part,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = part["template"]["spec"]["template"]
+    if any("securityContext" in container for container in pod["spec"].get("containers", [])):
+        raise ValueError(
+            "the cluster has Kubeflow Trainer 2.1, which cannot set the user of workers; expected 2.2 or newer, or "
+            "platform.workers_by=tfjob. Received: platform.run_as_user, run_as_group or run_as_non_root"
+        )
+    return {**job, "spec": {**spec, OVERRIDES: [{"targetJobs": [{"name": part["name"]}], **pod}]}}
 
 
 def _find_runtime(name: str, server: ApiServer) -> tuple[str, Object]:

@@ -8,11 +8,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ganlib import storage
 from ganlib.schema import Config
 
 VARIABLE = "GAN_PIPELINES_WORKERS"
 SECTIONS, DATASET, REFERENCE, TRAINED = "sections.json", "dataset", "reference", "trained"  # beside the home
 JobKind = Literal["trainjob", "tfjob"]
+
+
+def is_in_bucket(location: str) -> bool:
+    """Returns whether a location is a name in a bucket, so that another name can stand beside it."""
+    return storage.is_bucket(location) and "/" in location.partition("://")[2].strip("/")
 
 
 class Workers(Config):

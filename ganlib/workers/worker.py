@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ganlib import steps, storage
 from ganlib.workers import api
@@ -29,19 +28,12 @@ WATCH_SECONDS = 60.0
 GRACE_SECONDS = 600.0  # in which a retried step may take over
 
 
-class _Artifact:
-    """Stands in for the artifact of a step; the step that follows the job describes it."""
-
-    def __init__(self) -> None:
-        self.metadata: dict[str, Any] = {}
-
-
 def main() -> None:
     """Trains as one of several workers. Its error is reported as that of a step is, and in the status of the pod."""
     place = sys.argv[1]
     _join()
     threading.Thread(target=_delete_when_abandoned, name="abandoned", daemon=True).start()
-    with _report_to_kubernetes(), steps.step("train_gan", _Artifact()):
+    with _report_to_kubernetes(), steps.step("train_gan"):
         _train(place)
 
 
@@ -54,31 +46,22 @@ def _join() -> None:
 
 
 def _train(place: str) -> None:
-    from ganlib.data import PreparedDataset
-    from ganlib.evaluation import Reference
     from ganlib.models import AnyArchitecture
     from ganlib.objectives import AnyObjective
     from ganlib.schema import parse
     from ganlib.tasks import AnyTask
-    from ganlib.training import TrainConfig, resolve_strategy, train
+    from ganlib.training import TrainConfig, train_at
 
     sections = storage.read_json(storage.fetch(f"{place}/{SECTIONS}"))
-    config = TrainConfig.model_validate(sections["training"])
-    resolve_strategy(config.replicas, config.strategy)  # before anything uses TensorFlow; waits for the others
-    target = f"{place}/{TRAINED}"
-    with tempfile.TemporaryDirectory(prefix="gan-train-") as scratch:
-        folder = Path(scratch) / TRAINED if storage.is_remote(target) else Path(target)
-        model = train(
-            PreparedDataset.open(storage.fetch(f"{place}/{DATASET}")),
-            Reference.open(storage.fetch(f"{place}/{REFERENCE}")),
-            task=parse(AnyTask, sections["task"]),
-            architecture=parse(AnyArchitecture, sections["model"]),
-            objective=parse(AnyObjective, sections["objective"]),
-            config=config,
-            output=folder,
-        )
-        if model.folder == folder and storage.is_remote(target):  # on the chief
-            storage.publish(folder, target)
+    train_at(
+        f"{place}/{DATASET}",
+        f"{place}/{REFERENCE}",
+        f"{place}/{TRAINED}",
+        task=parse(AnyTask, sections["task"]),
+        architecture=parse(AnyArchitecture, sections["model"]),
+        objective=parse(AnyObjective, sections["objective"]),
+        config=TrainConfig.model_validate(sections["training"]),
+    )
 
 
 @contextlib.contextmanager
@@ -105,18 +88,20 @@ def _delete_when_abandoned() -> None:
         return
     server = ApiServer()
     alone = 0.0
-    while alone < GRACE_SECONDS:
+    while True:
         time.sleep(WATCH_SECONDS)
         try:
-            alone = 0.0 if _is_followed(server, path) else alone + WATCH_SECONDS
+            job = server.get(path)
+            alone = 0.0 if _is_followed(server, job) else alone + WATCH_SECONDS
+            # A retried step may take over at this moment, which changes the job.
+            if alone >= GRACE_SECONDS and server.delete(path, seen=job):
+                break
         except (OSError, ValueError) as error:
             print(f"worker: cannot see whether the step still follows: {error}", flush=True)
     print("worker: the step that followed this job has ended; the job is deleted", flush=True)
-    server.delete(path)
 
 
-def _is_followed(server: ApiServer, path: str) -> bool:
-    job = server.get(path)
+def _is_followed(server: ApiServer, job: Object | None) -> bool:
     if job is None or "deletionTimestamp" in job["metadata"]:
         return True  # Kubernetes ends this worker
     pod: Object | None = server.get(server.path("api/v1", "pods", job["metadata"]["annotations"][FOLLOWER]))

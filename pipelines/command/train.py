@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.command.options import config_options, resolve_config
 from pipelines.command.stops import stop_on_errors
-
-if TYPE_CHECKING:
-    from ganlib.config import RunConfig
 
 
 @click.command()
@@ -37,28 +32,16 @@ def train(
     """
     config = resolve_config(chosen, files, assignments)
     with stop_on_errors(needs_train=True, failures=(OSError, RuntimeError)):
-        _train(config, dataset, reference, output)
+        from ganlib.training import train_at
 
-
-def _train(config: RunConfig, dataset: str, reference: str, output: str) -> None:
-    from ganlib import storage, training
-    from ganlib.data import PreparedDataset
-    from ganlib.evaluation import Reference
-
-    # Before anything uses TensorFlow. Several workers wait here for each other.
-    training.resolve_strategy(config.training.replicas, config.training.strategy)
-    with tempfile.TemporaryDirectory(prefix="gan-train-") as scratch:
-        folder = Path(scratch) / "trained" if storage.is_remote(output) else Path(output).expanduser()
-        model = training.train(
-            PreparedDataset.open(storage.fetch(dataset)),
-            Reference.open(storage.fetch(reference)),
+        is_chief = train_at(
+            dataset,
+            reference,
+            output,
             task=config.task,
             architecture=config.model,
             objective=config.objective,
             config=config.training,
-            output=folder,
         )
-        if model.folder == folder:  # on the chief
-            if storage.is_remote(output):
-                storage.publish(folder, output)
-            click.echo(f"trained: {output}")
+    if is_chief:
+        click.echo(f"trained: {output}")

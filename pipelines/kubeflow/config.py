@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import from_word
 from ganlib.training.strategy import resolve_compilation, resolve_precision
+from ganlib.workers import is_in_bucket
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.vertex import Vertex
 
@@ -37,10 +37,11 @@ class PipelineConfig(RunConfig):
         if not isinstance(platform, Kubernetes) or platform.workers == 1:
             return self
         workers = f"platform.workers={platform.workers}"
-        if not platform.checkpoints and not (training.home and storage.is_remote(training.home)):
+        if not platform.checkpoints and not (training.home and is_in_bucket(training.home)):
             raise ValueError(
                 "several machines need a home that all of them reach: platform.checkpoints, or training.home in a "
-                f"bucket. Received: {workers}, platform.checkpoints=null, training.home={training.home or 'null'}"
+                f"bucket, such as gs://bucket/home. Received: {workers}, platform.checkpoints=null, "
+                f"training.home={training.home or 'null'}"
             )
         if training.strategy != "auto":
             raise ValueError(

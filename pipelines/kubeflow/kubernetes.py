@@ -137,7 +137,7 @@ class Kubernetes(Platform):
     workers: int = Field(default=1, ge=1, le=64)
     """Number of machines that train together, each with gpus. From 2, train_gan hands its work to a job."""
     workers_by: JobKind = "trainjob"
-    """Kind of that job: trainjob needs Kubeflow Trainer 2.2 on the cluster, tfjob Training Operator 1."""
+    """Kind of that job: trainjob needs Kubeflow Trainer 2.1 on the cluster, tfjob Training Operator 1."""
     workers_runtime: ObjectName = "torch-distributed"
     """TrainingRuntime or ClusterTrainingRuntime that a TrainJob starts from. Image, command and pods are replaced."""
     workers_start_minutes: int = Field(default=60, ge=1)
