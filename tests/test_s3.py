@@ -5,6 +5,7 @@ What all kinds of storage have in common is tested in test_buckets, test_mirror 
 
 import os
 import random
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -275,6 +276,36 @@ def test_an_answer_that_the_user_must_know_is_one_line(bucket, traffic, status, 
 
 
 @pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (400, "ExpiredToken", "access is denied (400 ExpiredToken). "),
+        (403, "SignatureDoesNotMatch", "access is denied (403 SignatureDoesNotMatch). "),
+        (400, "AuthorizationHeaderMalformed", "the bucket is in another region: expected its region in AWS_REGION. "),
+        (301, "PermanentRedirect", "the bucket is in another region: expected its region in AWS_REGION. "),
+    ],
+)
+def test_what_an_answer_without_a_body_leaves_open_is_asked_again(model, bucket, traffic, status, code, message):
+    body = f"<Error><Code>{code}</Code><Message>The server says so.</Message></Error>".encode()
+    traffic.fail("status", action="find", status=status, times=999)
+    traffic.fail("status", action="download", status=status, body=body, times=999)
+    for use in (
+        lambda: storage.fetch(f"{bucket}/one"),
+        lambda: storage.publish(model / "card", f"{bucket}/one"),
+        storage.Mirror(f"{bucket}/one", model).pull,
+    ):
+        with pytest.raises(ValueError, match="Received") as caught:
+            use()
+        assert str(caught.value).startswith(message)
+        assert re.search(r"\. Received: path='s3://bucket/one[^\n]*'$", str(caught.value))
+
+
+def test_an_answer_that_nothing_explains_is_reported_as_it_is(bucket, objects, traffic):
+    objects.blob("one").upload_from_string(b"1")
+    traffic.fail("status", action="find", status=400, times=999)
+    refused(f"{bucket}/one", "cannot be read: the server answers 400. ", storage.RemoteError)
+
+
+@pytest.mark.parametrize(
     ("kind", "problem"),
     [
         ("cut_request", "the server at http://127.0.0.1:{} closes the connection, for 0.1 s"),
@@ -321,7 +352,10 @@ def test_a_server_with_an_own_certificate_and_path_style(bucket, objects, s3_emu
     with bucket_proxy.proxy(s3_emulator, s3_buckets.S3Proxy, trusted) as (address, traffic):
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        refused(f"{bucket}/one", "the server's certificate is not trusted, see AWS_CA_BUNDLE: ", OSError)
+        for endpoint in (address, address.replace("://", "://me:very-secret@")):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            refused(f"{bucket}/one", "the server's certificate is not trusted, see AWS_CA_BUNDLE: ", OSError)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
         assert storage.fetch(f"{bucket}/one").read_bytes() == b"1"
         assert traffic.of("download") == ["one"]

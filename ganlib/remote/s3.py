@@ -116,10 +116,20 @@ class S3Bucket(Bucket):
             try:
                 head = self._ask(self._reader.head_object, Key=name)
             except aws.ClientError as error:
-                if errors.status(error) != HTTPStatus.NOT_FOUND:
-                    raise
-                return None
+                if errors.status(error) == HTTPStatus.NOT_FOUND:
+                    return None
+                raise self._explained(error, name) from error
         return _to_object(name, head["ContentLength"], head["LastModified"], head["ETag"], **_checksum(head))
+
+    def _explained(self, error: aws.ClientError, name: str) -> aws.ClientError:
+        """Returns the error of a request for a byte of the object: the answer to HEAD has no body, and so no reason."""
+        if errors.status(error) in errors.UNEXPLAINED:
+            try:
+                self._ask(self._reader.get_object, Key=name, Range="bytes=0-0")["Body"].close()
+            except aws.ClientError as explained:
+                if errors.status(explained) == errors.status(error):
+                    return explained
+        return error
 
     def list_objects(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
         """Lists the objects whose names begin with a prefix. The listing has no checksums."""
