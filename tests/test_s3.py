@@ -15,7 +15,7 @@ import pytest
 import s3_buckets
 
 from ganlib import remote, storage
-from ganlib.remote import connection, s3, s3_upload
+from ganlib.remote import connection, s3, s3_conditions, s3_upload
 
 LARGE = os.urandom(20_000_000)  # three parts
 
@@ -54,16 +54,33 @@ def put_in_parts(objects, name, data):
 # Conditions.
 
 
-def test_a_server_that_ignores_conditions_is_refused(model, bucket, traffic, monkeypatch):
-    monkeypatch.setattr(s3, "HONOURING", set())
-    traffic.ignored = ("If-None-Match",)
-    for write in (storage.Mirror(f"{bucket}/run", model).push, lambda: storage.publish(model, f"{bucket}/model")):
+@pytest.fixture
+def untested(traffic, monkeypatch):
+    """As in a new process, whether the server honours conditions is not known yet."""
+    monkeypatch.setattr(s3_conditions, "HONOURING", set())
+
+
+@pytest.mark.parametrize("ignored", ["If-None-Match", "If-Match"])
+@pytest.mark.parametrize("name", ["card", "weights"], ids=["at once", "in parts"])
+def test_a_server_that_ignores_a_condition_is_refused_before_anything_is_written(
+    model, bucket, objects, traffic, untested, ignored, name
+):
+    traffic.ignored = (ignored,)
+    (model / {"card": "weights", "weights": "card"}[name]).unlink()
+    for write in (storage.Mirror(f"{bucket}/run", model).push, lambda: storage.publish(model / name, f"{bucket}/one")):
         with pytest.raises(
             ValueError, match=r"the server does not know conditional writes .*Received: path='s3://buck"
         ):
             write()
-    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
-        storage.fetch(f"{bucket}/model")
+    assert [blob.name for blob in objects.list_blobs()] == objects.unfinished() == []
+
+
+def test_a_server_that_ignores_the_condition_of_parts_only_is_refused(model, bucket, objects, traffic, untested):
+    storage.publish(model / "card", f"{bucket}/card")
+    traffic.ignored = ("If-None-Match",)
+    with pytest.raises(ValueError, match="the server does not know conditional writes"):
+        storage.publish(model / "weights", f"{bucket}/weights")
+    assert [blob.name for blob in objects.list_blobs()] == ["card"]
 
 
 def test_a_server_that_refuses_conditions_is_refused(model, bucket, traffic):
@@ -72,13 +89,25 @@ def test_a_server_that_refuses_conditions_is_refused(model, bucket, traffic):
         storage.publish(model, f"{bucket}/model")
 
 
-def test_whether_a_server_knows_conditions_is_asked_once(model, bucket, traffic, monkeypatch):
-    monkeypatch.setattr(s3, "HONOURING", set())
-    (model / "weights").unlink()
-    storage.publish(model, f"{bucket}/one")
-    assert (traffic.refused, traffic.count("upload")) == (1, 4)
+def test_whether_a_server_honours_conditions_is_tested_once(model, bucket, objects, traffic, untested):
+    (model / "weights").rename(model.parent / "weights")
+    (model / "more").write_text("sent at the same time")
+    storage.Mirror(f"{bucket}/one", model).push()
+    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (2, 3 + 3, 1)
     storage.publish(model, f"{bucket}/two")
-    assert (traffic.refused, traffic.count("upload")) == (1, 7)
+    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (2, 6 + 4, 1)
+    for name in ("three", "four"):
+        storage.publish(model.parent / "weights", f"{bucket}/{name}")
+        assert (traffic.refused, traffic.count("delete")) == (4, 2)
+    assert not [blob.name for blob in objects.list_blobs() if ".conditions" in blob.name]
+    assert objects.unfinished() == []
+
+
+def test_who_may_not_remove_is_told_and_can_publish(model, bucket, traffic, untested, capsys):
+    traffic.fail("status", action="delete", status=403, times=9)
+    storage.publish(model / "card", f"{bucket}/card")
+    assert re.search(r"the test object '\.conditions-\w+' was not removed: the server ans", capsys.readouterr().out)
+    assert storage.fetch(f"{bucket}/card").read_text() == "small"
 
 
 # Parts.
