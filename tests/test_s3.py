@@ -201,6 +201,18 @@ def test_an_object_without_a_checksum_is_fetched_again_if_and_only_if_it_changed
         assert (data if data.is_file() else data / "one").read_bytes() == b"other"
 
 
+def test_what_is_left_of_a_download_and_has_the_full_size_is_not_taken_unchecked(bucket, objects, tmp_path):
+    """After a crash of the machine, a file may be as long as it was, and be zeros."""
+    objects.blob("data/at-once").upload_from_string(b"first")
+    objects.blob("data/empty").upload_from_string(b"")
+    put_in_parts(objects, "data/in-parts", b"first")
+    folder = remote.list_folder(f"{bucket}/data")
+    for item in folder.files.values():
+        (tmp_path / "left").write_bytes(b"\0" * item.size)
+        remote.folder.download_object(folder.bucket, item, tmp_path / "left")
+        assert (tmp_path / "left").read_bytes() == objects.blob(item.name).download_as_bytes()
+
+
 def test_damage_of_an_object_without_a_checksum_is_not_noticed(bucket, objects, traffic):
     """The documentation says so; over https, TLS notices it."""
     put_in_parts(objects, "one", b"first")
