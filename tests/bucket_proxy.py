@@ -31,6 +31,7 @@ class Fault:
         times: How many requests it meets.
         action: Only requests of this name, or of one of these, if given.
         name: Only requests for objects, or below prefixes, with this text in their name.
+        spared: No requests for objects with this text in their name, if given.
         met: Requests that it has met.
     """
 
@@ -38,6 +39,7 @@ class Fault:
     times: int = 1
     action: str | tuple = ""
     name: str = ""
+    spared: str = ""
     status: int = 503
     body: bytes = b""
     seconds: float = 0.0
@@ -46,7 +48,8 @@ class Fault:
 
     def meets(self, action, name):
         wanted = (self.action,) if isinstance(self.action, str) else self.action
-        return self.times > self.met and (wanted == ("",) or action in wanted) and self.name in name
+        spared = self.spared and self.spared in name
+        return self.times > self.met and (wanted == ("",) or action in wanted) and self.name in name and not spared
 
 
 @dataclass

@@ -188,7 +188,8 @@ def traffic(left_connections, scheme, request, monkeypatch):
         variables = {"gs": {"STORAGE_EMULATOR_HOST": address}, "s3": {"AWS_ENDPOINT_URL_S3": address}}
         for name, value in (variables[scheme] | s3_buckets.CREDENTIALS).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(remote.s3, "HONOURING", {(address, "bucket")})  # so that the server is not asked each time
+        tested = {(address, "bucket", in_parts) for in_parts in (False, True)}
+        monkeypatch.setattr(remote.s3_conditions, "HONOURING", tested)  # so that the server is not tested each time
         yield traffic
 
 

@@ -5,6 +5,7 @@ What all kinds of storage have in common is tested in test_buckets, test_mirror 
 
 import os
 import random
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pytest
 import s3_buckets
 
 from ganlib import remote, storage
-from ganlib.remote import connection, s3, s3_upload
+from ganlib.remote import connection, s3, s3_conditions, s3_upload
 
 LARGE = os.urandom(20_000_000)  # three parts
 
@@ -53,16 +54,33 @@ def put_in_parts(objects, name, data):
 # Conditions.
 
 
-def test_a_server_that_ignores_conditions_is_refused(model, bucket, traffic, monkeypatch):
-    monkeypatch.setattr(s3, "HONOURING", set())
-    traffic.ignored = ("If-None-Match",)
-    for write in (storage.Mirror(f"{bucket}/run", model).push, lambda: storage.publish(model, f"{bucket}/model")):
+@pytest.fixture
+def untested(traffic, monkeypatch):
+    """As in a new process, whether the server honours conditions is not known yet."""
+    monkeypatch.setattr(s3_conditions, "HONOURING", set())
+
+
+@pytest.mark.parametrize("ignored", ["If-None-Match", "If-Match"])
+@pytest.mark.parametrize("name", ["card", "weights"], ids=["at once", "in parts"])
+def test_a_server_that_ignores_a_condition_is_refused_before_anything_is_written(
+    model, bucket, objects, traffic, untested, ignored, name
+):
+    traffic.ignored = (ignored,)
+    (model / {"card": "weights", "weights": "card"}[name]).unlink()
+    for write in (storage.Mirror(f"{bucket}/run", model).push, lambda: storage.publish(model / name, f"{bucket}/one")):
         with pytest.raises(
             ValueError, match=r"the server does not know conditional writes .*Received: path='s3://buck"
         ):
             write()
-    with pytest.raises(storage.RemoteError, match="it is still being written, or that was interrupted"):
-        storage.fetch(f"{bucket}/model")
+    assert [blob.name for blob in objects.list_blobs()] == objects.unfinished() == []
+
+
+def test_a_server_that_ignores_the_condition_of_parts_only_is_refused(model, bucket, objects, traffic, untested):
+    storage.publish(model / "card", f"{bucket}/card")
+    traffic.ignored = ("If-None-Match",)
+    with pytest.raises(ValueError, match="the server does not know conditional writes"):
+        storage.publish(model / "weights", f"{bucket}/weights")
+    assert [blob.name for blob in objects.list_blobs()] == ["card"]
 
 
 def test_a_server_that_refuses_conditions_is_refused(model, bucket, traffic):
@@ -71,13 +89,25 @@ def test_a_server_that_refuses_conditions_is_refused(model, bucket, traffic):
         storage.publish(model, f"{bucket}/model")
 
 
-def test_whether_a_server_knows_conditions_is_asked_once(model, bucket, traffic, monkeypatch):
-    monkeypatch.setattr(s3, "HONOURING", set())
-    (model / "weights").unlink()
-    storage.publish(model, f"{bucket}/one")
-    assert (traffic.refused, traffic.count("upload")) == (1, 4)
+def test_whether_a_server_honours_conditions_is_tested_once(model, bucket, objects, traffic, untested):
+    (model / "weights").rename(model.parent / "weights")
+    (model / "more").write_text("sent at the same time")
+    storage.Mirror(f"{bucket}/one", model).push()
+    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (2, 3 + 3, 1)
     storage.publish(model, f"{bucket}/two")
-    assert (traffic.refused, traffic.count("upload")) == (1, 7)
+    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (2, 6 + 4, 1)
+    for name in ("three", "four"):
+        storage.publish(model.parent / "weights", f"{bucket}/{name}")
+        assert (traffic.refused, traffic.count("delete")) == (4, 2)
+    assert not [blob.name for blob in objects.list_blobs() if ".conditions" in blob.name]
+    assert objects.unfinished() == []
+
+
+def test_who_may_not_remove_is_told_and_can_publish(model, bucket, traffic, untested, capsys):
+    traffic.fail("status", action="delete", status=403, times=9)
+    storage.publish(model / "card", f"{bucket}/card")
+    assert re.search(r"the test object '\.conditions-\w+' was not removed: the server ans", capsys.readouterr().out)
+    assert storage.fetch(f"{bucket}/card").read_text() == "small"
 
 
 # Parts.
@@ -169,6 +199,18 @@ def test_an_object_without_a_checksum_is_fetched_again_if_and_only_if_it_changed
         put_in_parts(objects, "data/one", b"other")  # in the same second, with the same size
         data = storage.fetch(location)
         assert (data if data.is_file() else data / "one").read_bytes() == b"other"
+
+
+def test_what_is_left_of_a_download_and_has_the_full_size_is_not_taken_unchecked(bucket, objects, tmp_path):
+    """After a crash of the machine, a file may be as long as it was, and be zeros."""
+    objects.blob("data/at-once").upload_from_string(b"first")
+    objects.blob("data/empty").upload_from_string(b"")
+    put_in_parts(objects, "data/in-parts", b"first")
+    folder = remote.list_folder(f"{bucket}/data")
+    for item in folder.files.values():
+        (tmp_path / "left").write_bytes(b"\0" * item.size)
+        remote.folder.download_object(folder.bucket, item, tmp_path / "left")
+        assert (tmp_path / "left").read_bytes() == objects.blob(item.name).download_as_bytes()
 
 
 def test_damage_of_an_object_without_a_checksum_is_not_noticed(bucket, objects, traffic):
@@ -275,6 +317,36 @@ def test_an_answer_that_the_user_must_know_is_one_line(bucket, traffic, status, 
 
 
 @pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (400, "ExpiredToken", "access is denied (400 ExpiredToken). "),
+        (403, "SignatureDoesNotMatch", "access is denied (403 SignatureDoesNotMatch). "),
+        (400, "AuthorizationHeaderMalformed", "the bucket is in another region: expected its region in AWS_REGION. "),
+        (301, "PermanentRedirect", "the bucket is in another region: expected its region in AWS_REGION. "),
+    ],
+)
+def test_what_an_answer_without_a_body_leaves_open_is_asked_again(model, bucket, traffic, status, code, message):
+    body = f"<Error><Code>{code}</Code><Message>The server says so.</Message></Error>".encode()
+    traffic.fail("status", action="find", status=status, times=999)
+    traffic.fail("status", action="download", status=status, body=body, times=999)
+    for use in (
+        lambda: storage.fetch(f"{bucket}/one"),
+        lambda: storage.publish(model / "card", f"{bucket}/one"),
+        storage.Mirror(f"{bucket}/one", model).pull,
+    ):
+        with pytest.raises(ValueError, match="Received") as caught:
+            use()
+        assert str(caught.value).startswith(message)
+        assert re.search(r"\. Received: path='s3://bucket/one[^\n]*'$", str(caught.value))
+
+
+def test_an_answer_that_nothing_explains_is_reported_as_it_is(bucket, objects, traffic):
+    objects.blob("one").upload_from_string(b"1")
+    traffic.fail("status", action="find", status=400, times=999)
+    refused(f"{bucket}/one", "cannot be read: the server answers 400. ", storage.RemoteError)
+
+
+@pytest.mark.parametrize(
     ("kind", "problem"),
     [
         ("cut_request", "the server at http://127.0.0.1:{} closes the connection, for 0.1 s"),
@@ -321,7 +393,10 @@ def test_a_server_with_an_own_certificate_and_path_style(bucket, objects, s3_emu
     with bucket_proxy.proxy(s3_emulator, s3_buckets.S3Proxy, trusted) as (address, traffic):
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        refused(f"{bucket}/one", "the server's certificate is not trusted, see AWS_CA_BUNDLE: ", OSError)
+        for endpoint in (address, address.replace("://", "://me:very-secret@")):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            refused(f"{bucket}/one", "the server's certificate is not trusted, see AWS_CA_BUNDLE: ", OSError)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
         assert storage.fetch(f"{bucket}/one").read_bytes() == b"1"
         assert traffic.of("download") == ["one"]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ TIMEOUT = 30.0  # seconds until an unanswered request fails
 TRIES = 3  # if bytes arrive damaged
 CHUNK = 2**20
 MEGABYTE = 10**6
+USER = re.compile(r"://[^/\s]*@")  # user and password in an address
 
 
 class Sink(Protocol):
@@ -110,8 +112,8 @@ def check_free_space(folder: Path, needed: int, *, location: str) -> None:
 
 
 def first_line(error: object) -> str:
-    """Returns the first line of an error's message, or its type if it has no message."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    """Returns the first line of an error's message, without passwords of addresses; its type if it has no message."""
+    return USER.sub("://...@", (str(error) or type(error).__name__).splitlines()[0])
 
 
 def checksum(file: BinaryIO) -> str:

@@ -73,7 +73,8 @@ class RemoteFolder:
         """Downloads all files, several at a time, and then replaces the target folder.
 
         Files of an interrupted download are reused, including the beginning of an incomplete file. They are stored in a
-        hidden folder beside the target. Nothing is flushed to the disk, because every fetch verifies the files.
+        hidden folder beside the target. Nothing is flushed to the disk, because every fetch verifies the files by their
+        checksums. (A listing of S3 has none, so a crash of the machine can damage files there that nobody published.)
 
         Raises:
             ValueError: The name of an object cannot be that of a file below a folder.
@@ -156,6 +157,8 @@ def download_object(
 ) -> None:
     """Downloads an object to a file. If the file exists, its content is taken as the beginning of the object.
 
+    A complete file is downloaded again if nothing is known to verify it by, as after a listing of S3.
+
     Args:
         bucket: Bucket of the object.
         item: The object.
@@ -166,13 +169,14 @@ def download_object(
         RemoteError: The object could not be read, or arrived damaged several times.
         OSError: The disk is full.
     """
+    longest = item.size if is_valid or item.has_checksum else item.size - 1
+    if path.exists() and path.stat().st_size > longest:
+        path.unlink()
     for _ in range(TRIES):
-        start = path.stat().st_size if path.exists() else 0
-        if start <= item.size:
-            with bucket.translate_errors(bucket.address(item.name)), path.open("ab") as file:
-                received = bucket.copy(item, file, start=start)
-            if (is_valid or received.is_intact)(path):
-                return
+        with bucket.translate_errors(bucket.address(item.name)), path.open("ab") as file:
+            received = bucket.copy(item, file, start=file.tell())
+        if (is_valid or received.is_intact)(path):
+            return
         path.unlink()
     raise checksum_error(bucket.address(item.name))
 

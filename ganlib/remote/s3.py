@@ -3,10 +3,11 @@
 Address, region, credentials and certificates come from where all tools of AWS take them: AWS_ENDPOINT_URL_S3,
 AWS_REGION, AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_CA_BUNDLE, the files in `~/.aws`, the role of a pod.
 
-Only what every such server has is used: MD5 for what is sent, and conditions of `PutObject`. The CRC32C of an object is
-kept in its metadata, since other checksums differ between servers. A listing has no checksum, but an ETag, which
-identifies the content. Objects of other programs have the checksum MD5 if their ETag is one: not if they were sent in
-parts, or are encrypted with a key of KMS or of the customer.
+Only what every such server has is used: MD5 for what is sent, and the conditions If-None-Match and If-Match of
+`PutObject` and `CompleteMultipartUpload`, which are tested before the first write (`s3_conditions`). The CRC32C of an
+object is kept in its metadata, since other checksums differ between servers. A listing has no checksum, but an ETag,
+which identifies the content. Objects of other programs have the checksum MD5 if their ETag is one: not if they were
+sent in parts, or are encrypted with a key of KMS or of the customer.
 
 botocore's own repetitions are off: they have no limit in seconds, and draw their pauses from Python's `random`, from
 which Keras draws the seeds of weights. The transfers of `boto3` know no conditions, and do not resume a download.
@@ -32,6 +33,7 @@ from etils import epy
 from ganlib.remote import bucket as limits
 from ganlib.remote import s3_errors as errors
 from ganlib.remote.bucket import PART, THREADS, Bucket, Object, changed_error, conflict_error
+from ganlib.remote.s3_conditions import check_conditions
 from ganlib.remote.s3_upload import CRC32C, IF_ABSENT, Upload, is_content, remove_abandoned
 from ganlib.remote.transfers import DownloadSink
 
@@ -46,7 +48,6 @@ MD5_ENCRYPTIONS = (None, "AES256")  # with which the ETag is still the MD5 of th
 CONFLICTS = {"NoSuchKey", "NoSuchUpload"}  # what was to be replaced, or the parts of an upload, are gone
 SECOND = 10**9
 READ = 2**16  # bytes at a time; those of a read that fails are lost
-HONOURING: set[tuple[str, str]] = set()  # servers and buckets that were seen to honour conditions
 TIDIED: set[tuple[str, str, str]] = set()  # servers, buckets and places where interrupted uploads were removed
 
 T = TypeVar("T")
@@ -116,10 +117,20 @@ class S3Bucket(Bucket):
             try:
                 head = self._ask(self._reader.head_object, Key=name)
             except aws.ClientError as error:
-                if errors.status(error) != HTTPStatus.NOT_FOUND:
-                    raise
-                return None
+                if errors.status(error) == HTTPStatus.NOT_FOUND:
+                    return None
+                raise self._explained(error, name) from error
         return _to_object(name, head["ContentLength"], head["LastModified"], head["ETag"], **_checksum(head))
+
+    def _explained(self, error: aws.ClientError, name: str) -> aws.ClientError:
+        """Returns the error of a request for a byte of the object: the answer to HEAD has no body, and so no reason."""
+        if errors.status(error) in errors.UNEXPLAINED:
+            try:
+                self._ask(self._reader.get_object, Key=name, Range="bytes=0-0")["Body"].close()
+            except aws.ClientError as explained:
+                if errors.status(explained) == errors.status(error):
+                    return explained
+        return error
 
     def list_objects(self, prefix: str, *, most: int | None = None) -> Iterator[Object]:
         """Lists the objects whose names begin with a prefix. The listing has no checksums."""
@@ -224,10 +235,8 @@ class S3Bucket(Bucket):
         try:
             if size > PART:
                 self._remove_abandoned(name)
+            check_conditions(upload)
             version = upload.send(file)
-            if size <= PART and self._server not in HONOURING:
-                file.seek(0)
-                self._check_conditions(upload, file)
         except aws.ClientError as error:
             if errors.code(error) in errors.DAMAGED:
                 return None
@@ -237,25 +246,10 @@ class S3Bucket(Bucket):
         return Object(name, size, crc32c=crc32c, version=version)
 
     def _remove_abandoned(self, name: str) -> None:
-        place = *self._server, name.rpartition("/")[0] if is_content(name) else name
+        place = self._writer.meta.endpoint_url, self.name, name.rpartition("/")[0] if is_content(name) else name
         if place not in TIDIED:
             TIDIED.add(place)
             remove_abandoned(self._ask, self._writer, name)
-
-    @property
-    def _server(self) -> tuple[str, str]:
-        return self._writer.meta.endpoint_url, self.name
-
-    def _check_conditions(self, upload: Upload, file: BinaryIO) -> None:
-        """Raises ValueError if the server ignores conditions: it then takes an object again that exists already."""
-        try:
-            replace(upload, condition=IF_ABSENT).send(file)
-        except aws.ClientError as error:
-            if errors.status(error) != HTTPStatus.PRECONDITION_FAILED:
-                raise
-            HONOURING.add(self._server)
-            return
-        raise ValueError(f"{errors.NO_CONDITIONS}. Received: path={self.address(upload.name)!r}")
 
 
 @functools.cache

@@ -21,6 +21,7 @@ TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 # 409: another conditional write is under way; its outcome shows at the next attempt.
 TRANSIENT = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "ConditionalRequestConflict"}
 DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
+UNEXPLAINED = (301, 400, 403)  # what an answer with one of these means is in its body
 DENIED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}  # with status 400
 ELSEWHERE = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 NO_CONDITIONS = (

@@ -63,7 +63,7 @@ class Upload:
     def send(self, file: BinaryIO) -> str:
         """Sends the first bytes of a file; returns the ETag of the object."""
         if self.size > PART:
-            return self._send_parts(file)
+            return self.send_parts(file)
         data = file.read(self.size)
         self._check(google_crc32c.value(data))
         answer = self.ask(
@@ -79,7 +79,7 @@ class Upload:
         if to_base64(crc) != self.crc32c:
             raise checksum_error(f"s3://{self.bucket}/{self.name}")  # the file was changed after it was read
 
-    def _send_parts(self, file: BinaryIO) -> str:
+    def send_parts(self, file: BinaryIO) -> str:
         """Sends several parts at a time. If that fails, the parts are removed, since they would cost money."""
         begun = self.ask(self.client.create_multipart_upload, **self._description())
         upload = {"Key": self.name, "UploadId": begun["UploadId"]}
