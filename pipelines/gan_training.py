@@ -21,7 +21,7 @@ from ganlib import __version__
 from ganlib.config import RunConfig
 from ganlib.storage import canonical_json
 from ganlib.training.config import JOB_PLACE
-from ganlib.workers import VARIABLE
+from ganlib.workers import WORKERS_VARIABLE
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.platform import Platform
 from pipelines.kubeflow.pods import configure_task
@@ -183,7 +183,7 @@ def _train_on_workers(image: str, platform: Kubernetes) -> Callable[..., Any]:
 
     def train(**inputs: Any) -> Any:
         # A variable, like all settings of pods: a parameter would be part of the cache key.
-        return create(**inputs).set_env_variable(VARIABLE, settings)
+        return create(**inputs).set_env_variable(WORKERS_VARIABLE, settings)
 
     return train
 

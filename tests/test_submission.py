@@ -28,6 +28,7 @@ from pipelines.command.main import main
 from pipelines.gan_training import compile_pipeline
 from pipelines.kubeflow import submission
 from pipelines.kubeflow.access import Access
+from pipelines.kubeflow.config import PipelineConfig
 from pipelines.kubeflow.kubernetes import Kubernetes
 
 IMAGE = "example/gan-pipelines@sha256:" + "0" * 64
@@ -644,6 +645,25 @@ def test_a_file_takes_no_fewer_shards_than_it_has_tasks(refused, in_parts, words
     [line] = refused("--pipeline", str(in_parts), *words)
     assert line.startswith("error: data.shards: expected at least 4, one for each task in the compiled file that ")
     assert line.endswith(f"Received: shards={shards}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "training.strategy=mirrored"], "expected training.strategy=auto. Received: platform.workers=4, "),
+        (["--set", "training.batch_size=30"], "expected "),
+        (["--argument", 'training={"home": null}'], "several machines need a home that all of them reach. Received: "),
+        (["--set", "training.replicas=2"], "expected the 4 replicas of all machines, or null. "),
+    ],
+    ids=lambda words: words[-1] if isinstance(words, list) else "",
+)
+def test_a_file_for_several_machines_keeps_their_rules(refused, tmp_path, words, message):
+    config = PipelineConfig.model_validate(
+        {"platform": {"kind": "kubernetes", "workers": 4, "checkpoints": "gs://bucket/c"}}
+    )
+    compile_pipeline(config, tmp_path / "workers.yaml", image=IMAGE, platform=config.platform)
+    [line] = refused("--pipeline", str(tmp_path / "workers.yaml"), *words)
+    assert line.startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize("shards", [33, 10_000])

@@ -25,7 +25,7 @@ from ganlib.data import PreparedDataset
 from ganlib.tracking.plugin import choose_server
 from ganlib.training import TrainedModel
 from ganlib.training.config import JOB_VARIABLE
-from ganlib.workers import VARIABLE, Workers, api, follow, hand_over, worker
+from ganlib.workers import WORKERS_VARIABLE, Workers, api, follow, hand_over, worker
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.workers import step_of_workers, workers_of
 
@@ -85,7 +85,7 @@ def in_a_step(cluster, monkeypatch, digits, reference_folder, tmp_path):
     monkeypatch.setattr(api, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(follow, "POLL_SECONDS", 0.02)
     home = tmp_path / "home" / "{job}"
-    for name, value in {**cluster.environment, VARIABLE: settings(), JOB_VARIABLE: RUN}.items():
+    for name, value in {**cluster.environment, WORKERS_VARIABLE: settings(), JOB_VARIABLE: RUN}.items():
         monkeypatch.setenv(name, value)
 
     def begin(**training):
@@ -140,7 +140,11 @@ def test_a_step_that_is_killed_and_a_worker_that_is_lost_cost_nothing_but_time(
     words = [str(path) for path in (cluster.account, digits.folder, reference_folder)]
     words += [str(tmp_path / "trained"), str(tmp_path / "samples.html"), json.dumps({**SECTIONS, "training": training})]
     platform = {"workers_by": "trainjob", "retries": 1, "mlflow_secret": "mlflow", "backend": "2.15"}
-    environment = {VARIABLE: settings(**platform, optional_secrets=True), JOB_VARIABLE: RUN, "MLFLOW_TRACKING_URI": uri}
+    environment = {
+        WORKERS_VARIABLE: settings(**platform, optional_secrets=True),
+        JOB_VARIABLE: RUN,
+        "MLFLOW_TRACKING_URI": uri,
+    }
     cluster.secrets = {("mlflow", f"MLFLOW_TRACKING_{name}"): "secret-of-mlflow" for name in ("USERNAME", "PASSWORD")}
     environment = {**os.environ, **cluster.environment, **environment, "PYTHONUNBUFFERED": "1"}
 
@@ -209,7 +213,7 @@ def test_a_tfjob_that_succeeds_gives_its_model_and_belongs_to_the_pod_of_the_ste
 
 
 def test_what_a_worker_calls_a_mistake_is_one_of_the_step_and_is_not_tried_again(in_a_step, cluster, monkeypatch):
-    monkeypatch.setenv(VARIABLE, settings(retries=3))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(retries=3))
     lost = failing(1, "another worker was lost; start all workers again")
     cluster.run = shells(f"sleep 0.1; {lost}", failing(2, "expected a batch size that the replicas share evenly"))
     with pytest.raises(ValueError, match=r"^worker 1: expected a batch size"):
@@ -218,7 +222,7 @@ def test_what_a_worker_calls_a_mistake_is_one_of_the_step_and_is_not_tried_again
 
 
 def test_a_job_that_fails_is_followed_by_others_until_the_retries_are_used_up(in_a_step, cluster, monkeypatch, capsys):
-    monkeypatch.setenv(VARIABLE, settings(retries=1))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(retries=1))
     cluster.run = shells(failing(1, "another worker was lost"), failing(1, "the disk is full"))
     with pytest.raises(RuntimeError, match=r"worker \d: .*\(TFJob gan-[0-9a-f]{16}, 1 of 1 retries\)"):
         in_a_step()
@@ -369,7 +373,7 @@ def test_an_api_server_that_was_never_there_does_not_promise_workers(in_a_step, 
 def test_a_chief_whose_node_is_lost_costs_its_lines_only_and_another_job_follows(
     in_a_step, cluster, trained, monkeypatch, capsys
 ):
-    monkeypatch.setenv(VARIABLE, settings(retries=1))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(retries=1))
     monkeypatch.setattr(api, "PATIENCE", 1)
     cluster.run = shells("echo unseen; sleep 0.2; kill -9 $$", "exec sleep 5")
     operate = cluster.operate
@@ -410,7 +414,7 @@ def test_rights_are_checked_before_any_work(in_a_step, cluster, monkeypatch, tmp
         in_a_step()
     assert "lacks rights in namespace team" in str(error.value)
     assert not (tmp_path / "home").exists()
-    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob"))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(workers_by="trainjob"))
     cluster.forbidden = {("list", "trainingruntimes")}
     with pytest.raises(ValueError, match=r"Expected: list trainingruntimes\.trainer\.kubeflow\.org$"):
         in_a_step()
@@ -434,7 +438,7 @@ def test_rights_are_checked_before_any_work(in_a_step, cluster, monkeypatch, tmp
 def test_a_cluster_that_lacks_something_is_told_in_one_line_before_anything_is_copied(
     in_a_step, cluster, monkeypatch, breaks, message, tmp_path
 ):
-    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob"))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(workers_by="trainjob"))
     breaks(cluster)
     with pytest.raises(ValueError, match=message) as error:
         in_a_step()
@@ -443,7 +447,9 @@ def test_a_cluster_that_lacks_something_is_told_in_one_line_before_anything_is_c
 
 
 def test_trainer_2_1_which_is_part_of_kubeflow_26_03_gets_the_same_pods(in_a_step, cluster, trained, monkeypatch):
-    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob", gcs_secret="gcs", pod_labels={"team": "vision"}))
+    monkeypatch.setenv(
+        WORKERS_VARIABLE, settings(workers_by="trainjob", gcs_secret="gcs", pod_labels={"team": "vision"})
+    )
     jobs = []
     for fields in (fake_kubernetes.FIELDS["trainjobs"], fake_kubernetes.TRAINER_21):
         cluster.fields["trainjobs"], cluster.run = fields, succeeding(trained.folder)
@@ -462,7 +468,7 @@ def test_trainer_2_1_which_is_part_of_kubeflow_26_03_gets_the_same_pods(in_a_ste
 
 
 def test_what_trainer_2_1_cannot_set_is_refused_before_anything_is_copied(in_a_step, cluster, monkeypatch, tmp_path):
-    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob", run_as_user=1000, backend="2.16"))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(workers_by="trainjob", run_as_user=1000, backend="2.16"))
     cluster.fields["trainjobs"] = fake_kubernetes.TRAINER_21
     with pytest.raises(ValueError, match=r"Kubeflow Trainer 2\.1, which cannot set the user .*workers_by=tfjob"):
         in_a_step()
@@ -497,7 +503,7 @@ def test_credentials_of_kfps_mlflow_plugin_go_to_the_workers_by_reference_with_i
 
 
 def test_a_runtime_of_the_namespace_comes_before_one_of_the_cluster(in_a_step, cluster, trained, monkeypatch):
-    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob", workers_runtime="own"))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(workers_by="trainjob", workers_runtime="own"))
     own = json.loads(json.dumps(fake_kubernetes.RUNTIME))
     own["spec"]["template"]["spec"]["network"] = {"subdomain": "training"}
     cluster.put(f"{RUNTIMES}/own", own)
@@ -515,7 +521,7 @@ def test_a_runtime_of_the_namespace_comes_before_one_of_the_cluster(in_a_step, c
 
 def test_the_runtime_of_the_docs_can_be_used(in_a_step, cluster, trained, monkeypatch):
     runtime = yaml.safe_load((Path(__file__).parent.parent / "docs" / "trainingruntime.yaml").read_text())
-    monkeypatch.setenv(VARIABLE, settings(workers_by="trainjob", workers_runtime=runtime["metadata"]["name"]))
+    monkeypatch.setenv(WORKERS_VARIABLE, settings(workers_by="trainjob", workers_runtime=runtime["metadata"]["name"]))
     cluster.put(f"{RUNTIMES}/{runtime['metadata']['name']}", runtime)
     cluster.run = succeeding(trained.folder)
     assert in_a_step().facts == trained.facts
@@ -543,8 +549,8 @@ def test_a_step_without_settings_or_a_pod_says_what_it_expected(in_a_step, monke
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
     with pytest.raises(ValueError, match="expected a pod with the token of a service account"):
         in_a_step()
-    monkeypatch.delenv(VARIABLE)
-    with pytest.raises(ValueError, match=f"expected JSON in the variable {VARIABLE}"):
+    monkeypatch.delenv(WORKERS_VARIABLE)
+    with pytest.raises(ValueError, match=f"expected JSON in the variable {WORKERS_VARIABLE}"):
         in_a_step()
 
 
@@ -625,6 +631,7 @@ def test_the_pods_of_workers_are_what_training_gets_on_one_machine_and_the_step_
     assert workers_of("image", platform) == Workers(
         by="tfjob",
         count=4,
+        replicas=8,
         runtime="torch-distributed",
         start_minutes=60,
         retries=3,

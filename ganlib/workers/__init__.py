@@ -6,6 +6,6 @@ prints, and takes the trained model from the same folder. A restarted step finds
 """
 
 from ganlib.workers.hand_over import hand_over
-from ganlib.workers.settings import VARIABLE, JobKind, Workers, is_in_bucket
+from ganlib.workers.settings import WORKERS_VARIABLE, JobKind, Workers, is_in_bucket
 
-__all__ = ["VARIABLE", "JobKind", "Workers", "hand_over", "is_in_bucket"]
+__all__ = ["WORKERS_VARIABLE", "JobKind", "Workers", "hand_over", "is_in_bucket"]

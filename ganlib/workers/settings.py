@@ -11,7 +11,7 @@ from pydantic import Field
 from ganlib import storage
 from ganlib.schema import Config
 
-VARIABLE = "GAN_PIPELINES_WORKERS"
+WORKERS_VARIABLE = "GAN_PIPELINES_WORKERS"
 SECTIONS, DATASET, REFERENCE, TRAINED = "sections.json", "dataset", "reference", "trained"  # beside the home
 JobKind = Literal["trainjob", "tfjob"]
 
@@ -28,6 +28,8 @@ class Workers(Config):
     """trainjob: Kubeflow Trainer 2; tfjob: Training Operator."""
     count: int = Field(ge=2)
     """Number of machines."""
+    replicas: int = Field(ge=2)
+    """Number of replicas on all machines together."""
     runtime: str
     """Name of the TrainingRuntime or ClusterTrainingRuntime that a TrainJob starts from."""
     start_minutes: int = Field(ge=1)
@@ -44,12 +46,12 @@ class Workers(Config):
         Raises:
             ValueError: The variable is not set, or is not what `compile` writes.
         """
-        text = os.environ.get(VARIABLE, "")
+        text = os.environ.get(WORKERS_VARIABLE, "")
         try:
             values = json.loads(text)
         except ValueError as error:
             raise ValueError(
-                f"expected JSON in the variable {VARIABLE}, which `gan-pipelines compile` sets with platform.workers. "
-                f"Received: {VARIABLE}={text[:80]!r}"
+                f"expected JSON in the variable {WORKERS_VARIABLE}, which `gan-pipelines compile` sets with "
+                f"platform.workers. Received: {WORKERS_VARIABLE}={text[:80]!r}"
             ) from error
         return cls.model_validate(values)

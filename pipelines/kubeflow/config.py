@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ganlib.config import RunConfig
 from ganlib.schema import from_word
+from ganlib.training import TrainConfig
 from ganlib.training.strategy import resolve_compilation, resolve_precision
 from ganlib.workers import is_in_bucket
 from pipelines.kubeflow.kubernetes import Kubernetes
@@ -36,30 +37,41 @@ class PipelineConfig(RunConfig):
         platform, training = self.platform, self.training
         if not isinstance(platform, Kubernetes) or platform.workers == 1:
             return self
-        workers = f"platform.workers={platform.workers}"
         if not platform.checkpoints and not (training.home and is_in_bucket(training.home)):
             raise ValueError(
                 "several machines need a home that all of them reach: platform.checkpoints, or training.home in a "
-                f"bucket, such as gs://bucket/home. Received: {workers}, platform.checkpoints=null, "
-                f"training.home={training.home or 'null'}"
+                f"bucket, such as gs://bucket/home. Received: platform.workers={platform.workers}, "
+                f"platform.checkpoints=null, training.home={training.home or 'null'}"
             )
-        if training.strategy != "auto":
-            raise ValueError(
-                f"expected training.strategy=auto. Received: {workers}, training.strategy={training.strategy}"
-            )
-        replicas = platform.workers * (max(1, platform.gpus) if "train_gan" in platform.gpu_steps else 1)
-        if training.replicas not in (None, replicas):
-            raise ValueError(
-                f"expected the {replicas} replicas of all machines, or null. "
-                f"Received: {workers}, training.replicas={training.replicas}"
-            )
-        training.check_shares(replicas)
-        if training.compile != "auto":
-            resolve_compilation(training.compile, replicas)
-        if training.precision != "auto":
-            resolve_precision(training.precision, replicas)
+        check_training(training, machines=platform.workers, replicas=platform.replicas)
         return self
 
     def to_sections(self) -> dict[str, dict[str, Any]]:
         """Returns one dict for each section, including the platform, which is not a pipeline parameter."""
         return {**self.to_parameters(), "platform": self.platform.to_parameter()}
+
+
+def check_training(training: TrainConfig, *, machines: int, replicas: int) -> None:
+    """Checks settings of a training on several machines.
+
+    Args:
+        training: Section `training`.
+        machines: Number of machines.
+        replicas: Number of replicas of all machines together.
+
+    Raises:
+        ValueError: They do not go together.
+    """
+    workers = f"platform.workers={machines}"
+    if training.strategy != "auto":
+        raise ValueError(f"expected training.strategy=auto. Received: {workers}, training.strategy={training.strategy}")
+    if training.replicas not in (None, replicas):
+        raise ValueError(
+            f"expected the {replicas} replicas of all machines, or null. "
+            f"Received: {workers}, training.replicas={training.replicas}"
+        )
+    training.check_shares(replicas)
+    if training.compile != "auto":
+        resolve_compilation(training.compile, replicas)
+    if training.precision != "auto":
+        resolve_precision(training.precision, replicas)

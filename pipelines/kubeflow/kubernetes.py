@@ -258,6 +258,11 @@ class Kubernetes(Platform):
             raise ValueError(f"KFP uses this label itself. Received: pod_labels={{{RUN_LABEL}: ...}}")
         return self
 
+    @property
+    def replicas(self) -> int:
+        """The number of replicas that train, on all machines together."""
+        return self.workers * (max(1, self.gpus) if "train_gan" in self.gpu_steps else 1)
+
     def retry_count(self) -> int:
         """Returns the number of retries of a failed step."""
         return self.retries if self.retries is not None else SPOT_RETRIES if self.spot else 0

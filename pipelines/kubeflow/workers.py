@@ -37,6 +37,7 @@ def workers_of(image: str, platform: Kubernetes) -> Workers:
     return Workers(
         by=platform.workers_by,
         count=platform.workers,
+        replicas=platform.replicas,
         runtime=platform.workers_runtime,
         start_minutes=platform.workers_start_minutes,
         retries=platform.retry_count(),
