@@ -155,11 +155,13 @@ def test_a_workflow_that_argo_has_packed_says_why_it_failed(kfp, submit):
 
 
 def packed(text):
-    return base64.b64encode(gzip.compress(text)).decode()
+    return base64.b64encode(gzip.compress(text, mtime=0)).decode()
 
 
 @pytest.mark.parametrize(
-    "nodes", ["?", packed(b"{"), packed(b"[]"), packed(b" " * 2**16 + b"{}"), packed(b"{}")[:20], 3]
+    "nodes",
+    ["?", packed(b"{"), packed(b"[]"), packed(b" " * 2**16 + b"{}"), packed(b"{}")[:20], 3],
+    ids=["no base64", "no JSON", "a list", "too long", "cut", "a number"],
 )
 def test_packed_nodes_that_are_not_understood_leave_the_state_of_the_run(kfp, submit, monkeypatch, nodes):
     monkeypatch.setattr("pipelines.kubeflow.failures.MAX_NODES", 2**16)
