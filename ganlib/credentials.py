@@ -21,21 +21,50 @@ SECRET_PREFIX = "GAN_PIPELINES_SECRET_"  # noqa: S105  # likewise; the value is 
 SECRET_MANAGER = "https://secretmanager.googleapis.com/v1"  # noqa: S105
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TIMEOUT = 30.0  # seconds
+SECRETS = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "DATABRICKS_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
 
 
 def set_step_variables() -> None:
     """Sets the variables that the pod has under a prefix.
 
     Raises:
-        ValueError: A secret does not exist, or may not be read.
+        ValueError: A secret does not exist, may not be read, or is not one line.
         OSError: Secret Manager cannot be reached.
     """
     for name, value in sorted(os.environ.items()):
         if name.startswith(STEP_PREFIX):
-            os.environ[name.removeprefix(STEP_PREFIX)] = value
+            os.environ[name.removeprefix(STEP_PREFIX)] = one_line(name, value)
     for name, value in sorted(os.environ.items()):
         if name.startswith(SECRET_PREFIX):
-            os.environ[name.removeprefix(SECRET_PREFIX)] = _read_secret(value)
+            os.environ[name.removeprefix(SECRET_PREFIX)] = one_line(name, _read_secret(value))
+
+
+def one_line(name: str, value: str) -> str:
+    """Returns the value of a variable without the line end that `echo` or an editor has put into a secret.
+
+    Raises:
+        ValueError: Other characters cannot be printed. HTTP clients would refuse them with a message that shows them.
+    """
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value.isprintable():
+        raise ValueError(f"expected one line of printable characters. Received: {name} with others, not shown here")
+    return value
+
+
+def hide_secrets(text: str) -> str:
+    """Removes the values of secret variables of this process from a text, also as Python shows text and bytes."""
+    for name in SECRETS:
+        value = os.environ.get(name, "").strip()
+        shown = {value, repr(value)[1:-1], repr(value.encode("latin-1", "replace"))[2:-1]} - {""}
+        for form in sorted(shown, key=len, reverse=True):
+            text = text.replace(form, "***")
+    return text
 
 
 def _read_secret(name: str) -> str:

@@ -50,9 +50,9 @@ def step(name: str, artifact: Artifact | None = None) -> Iterator[None]:
     """
     always_escape_output()
     hide_unused_libraries()
-    choose_server()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
     try:
+        choose_server()
         set_step_variables()
         yield
     except (ValueError, OSError, RuntimeError) as error:

@@ -16,19 +16,24 @@ class Pipelines:
 
     def __init__(self):
         self.names = {}  # by identifier
+        self.rival = None  # name of a pipeline that another submission creates
         self.versions = []  # oldest first: pipeline, version, name, body
 
     def respond(self, kfp, method, path, query, body):
-        from fake_kfp_server import INVALID, NOT_FOUND, RefusedError, check_fields
+        from fake_kfp_server import EXISTS, INVALID, NOT_FOUND, RefusedError, check_fields
 
         pipeline, _, version = path.partition("/versions")
         if (method, path) == ("GET", ""):
             kfp.check_namespace(query.get("namespace", [None])[0])
             found = [api.V2beta1Pipeline(pipeline_id=key) for key, name in self.names.items() if name == wanted(query)]
+            if self.rival:  # somebody else creates it just after this answer
+                self.names[f"pipeline-{len(self.names)}"], self.rival = self.rival, None
             return api.V2beta1ListPipelinesResponse(pipelines=found or None)
         if (method, path) == ("POST", ""):
             check_fields(body, api.V2beta1Pipeline)
             kfp.check_namespace(body.get("namespace"))
+            if body["name"] in self.names.values():
+                raise RefusedError(EXISTS, f"The name {body['name']} already exists. Please specify a new name")
             self.names[f"pipeline-{len(self.names)}"] = body["name"]
             return api.V2beta1Pipeline(pipeline_id=f"pipeline-{len(self.names) - 1}", display_name=body["name"])
         if (method, path) == ("POST", "upload_version"):

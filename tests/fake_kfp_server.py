@@ -11,7 +11,9 @@ server/run_server.go (GetRunV1); schedules without a version, resource/resource_
 plugins/mlflow/dispatcher.go.
 """
 
+import base64
 import contextlib
+import gzip
 import json
 import ssl
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 TOKEN, COOKIE, NAMESPACE = "token-of-a-user", "session=of-a-user", "team"
 NO_PATH = "Not Found"
 UNAUTHENTICATED, DENIED, NOT_FOUND, INVALID, UNAVAILABLE = (401, 16), (403, 7), (404, 5), (400, 3), (503, 14)
+EXISTS = (409, 6)
 FIELDS = {
     "STRUCT": dict,
     "LIST": list,
@@ -55,6 +58,8 @@ class Kfp:
             with the same name have a list of states.
         errors: Argo's messages of failed tasks; "Error (exit code 1)" without one.
         logs: Logs of pods, by the name of the pod.
+        packed: Whether the workflow is larger than 1 MiB, so that Argo packs its nodes, and KFP reads no tasks from it
+            (reportTasksFromExecution in report_server.go).
         page: Whether the address is that of KFP's page, whose server passes some paths on, and not the API server.
         version: Version of KFP.
         plugin: Experiment of the MLflow plugin if the user gives none; None without the plugin.
@@ -71,6 +76,7 @@ class Kfp:
     states: list = field(default_factory=lambda: [("SUCCEEDED", {})])
     errors: dict = field(default_factory=dict)
     logs: dict = field(default_factory=dict)
+    packed: bool = False
     page: bool = False
     version: str = "2.16.1"
     plugin: str | None = None
@@ -169,7 +175,10 @@ class Kfp:
         entries = {"experiment_name": {"value": name}}
         if self.plugin_problem:
             return {"mlflow": {"entries": entries, "state": "PLUGIN_FAILED", "state_message": self.plugin_problem}}
-        entries["run_url"] = {"value": "http://mlflow.kubeflow/#/experiments/1/runs/2", "render_type": "URL"}
+        entries["run_url"] = {
+            "value": "http://mlflow.kubeflow/#/experiments/1/runs/2?workspace=team",
+            "render_type": "URL",
+        }
         return {"mlflow": {"entries": {**entries, "root_run_id": {"value": "2"}}, "state": "PLUGIN_SUCCEEDED"}}
 
     def check_request(self, body, model):
@@ -201,8 +210,11 @@ class Kfp:
         if identifier != f"run-{len(self.runs)}":
             raise RefusedError(NOT_FOUND, f"Run {identifier} not found.")
         _, tasks = self.states[min(self.polls, len(self.states)) - 1]
-        workflow = json.dumps(argo_workflow(tasks, self.errors))
-        return {"run": {"id": identifier}, "pipeline_runtime": {"workflow_manifest": workflow}}
+        workflow = argo_workflow(tasks, self.errors)
+        if self.packed:
+            nodes = json.dumps(workflow["status"].pop("nodes")).encode()
+            workflow["status"]["compressedNodes"] = base64.b64encode(gzip.compress(nodes)).decode()
+        return {"run": {"id": identifier}, "pipeline_runtime": {"workflow_manifest": json.dumps(workflow)}}
 
     def run_state(self):
         state_of_run, tasks = self.states[min(self.polls, len(self.states) - 1)]
@@ -223,7 +235,7 @@ class Kfp:
             run_id=f"run-{len(self.runs)}",
             **sent,
             state=state_of_run,
-            run_details=api.V2beta1RunDetails(task_details=details),
+            run_details=None if self.packed else api.V2beta1RunDetails(task_details=details),
         )
 
 

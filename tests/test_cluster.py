@@ -3,7 +3,9 @@
 Against the fake KFP server, which has the API over HTTP and runs nothing.
 """
 
+import base64
 import functools
+import gzip
 import json
 import os
 import re
@@ -16,6 +18,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from fake_kfp_server import NAMESPACE, TOKEN, argo_workflow, run_server
+from forward_proxy import LOGIN as PROXY_LOGIN
+from forward_proxy import run_proxy
 
 from ganlib.config import RunConfig
 from ganlib.tracking.plugin import choose_server
@@ -112,6 +116,67 @@ def test_options_variables_and_the_context_of_kfp_win_in_this_order(kfp, call, c
     assert (result.exit_code, result.stderr) == (0, f"note: found {found}\n")
     explicit = call(*words, "--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE)
     assert (explicit.exit_code, explicit.stderr) == (0, "")
+
+
+def test_a_host_inside_is_reached_without_the_proxy(kfp, call, compile_file, in_cluster, monkeypatch):
+    """The token of the pod would be readable for the proxy."""
+    with run_proxy() as proxy:
+        for name in ("HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{PROXY_LOGIN}@{proxy.url}")
+        assert call("submit", "--pipeline", compile_file()).exit_code == 0
+        assert proxy.targets == []
+        for host in (
+            incluster.SERVICE,
+            "http://ml-pipeline.kubeflow.svc.cluster.local:8888",
+            "http://ml-pipeline:8888",
+        ):
+            assert Access(host=host).proxy() == (None, None)
+        assert Access(host="http://kfp.example.com").proxy()[0] == f"http://{proxy.url}"
+
+
+def test_the_line_after_follow_has_all_typed_options_but_secrets(kfp, call, compile_file, tmp_path):
+    (tmp_path / "a token").write_text(TOKEN)
+    access = ["--host", kfp.url, "--namespace", NAMESPACE]
+    words = ["submit", "--pipeline", compile_file(), *access]
+    found = [line for line in call(*words, "--token-file", "a token").stdout.splitlines() if "Follow" in line]
+    assert found == [f"  Follow  gan-pipelines follow run-1 --host {kfp.url} --namespace team --token-file 'a token'"]
+    command = shlex.split(found[0])[1:]
+    assert call(*command[1:]).exit_code == 0
+    shown = call(*words, "--token-command", f"echo {TOKEN}").stdout
+    assert "--namespace team --token-command 'echo ...'\n" in shown
+    assert TOKEN not in shown + call(*words, "--token", TOKEN).stdout
+
+
+def test_a_workflow_that_argo_has_packed_says_why_it_failed(kfp, submit):
+    kfp.packed, kfp.states, kfp.logs[POD] = True, [("FAILED", {"train-gan": "FAILED"})], LOG
+    result = submit("--wait")
+    assert result.stderr.splitlines()[0] == "error: train_gan: the loss is nan. Received: loss=nan"
+    assert "train-gan" not in result.stdout  # KFP has no states of its tasks
+
+
+def packed(text):
+    return base64.b64encode(gzip.compress(text, mtime=0)).decode()
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    ["?", packed(b"{"), packed(b"[]"), packed(b" " * 2**16 + b"{}"), packed(b"{}")[:20], 3],
+    ids=["no base64", "no JSON", "a list", "too long", "cut", "a number"],
+)
+def test_packed_nodes_that_are_not_understood_leave_the_state_of_the_run(kfp, submit, monkeypatch, nodes):
+    monkeypatch.setattr("pipelines.kubeflow.failures.MAX_NODES", 2**16)
+    kfp.states = [("FAILED", {"train-gan": "FAILED"})]
+    manifest = json.dumps({"status": {"compressedNodes": nodes}})
+    monkeypatch.setattr(type(kfp), "runtime", lambda *_: {"pipeline_runtime": {"workflow_manifest": manifest}})
+    result = submit("--wait")
+    assert (result.exit_code, result.stderr) == (1, f"error: run failed: {kfp.url}/#/runs/details/run-1\n")
+
+
+def test_two_first_submissions_of_one_name_share_the_pipeline(kfp, submit):
+    kfp.pipelines.rival = "cats"
+    assert submit("--register", "cats").exit_code == 0
+    assert kfp.pipelines.names == {"pipeline-0": "cats"}
+    assert kfp.runs[0]["pipeline_version_reference"]["pipeline_id"] == "pipeline-0"
 
 
 @pytest.mark.parametrize("host", ["https://kfp.example.com", "http://10.0.0.7", "http://kfp.example.com:8888"])
@@ -482,7 +547,7 @@ def test_the_plugin_is_told_the_experiment_or_that_it_is_not_wanted(kfp, call, u
         line = None
     else:
         experiment = platform.get("mlflow_experiment", "KFP-Default")
-        line = f"  MLflow  http://mlflow.kubeflow/#/experiments/1/runs/2 (experiment {experiment})"
+        line = f"  MLflow  http://mlflow.kubeflow/#/experiments/1/runs/2?workspace=team (experiment {experiment})"
     assert [text for text in result.stdout.splitlines() if "MLflow" in text] == ([line] if line else [])
 
 
@@ -532,6 +597,7 @@ MINE = {
     "GAN_PIPELINES_MLFLOW_TRACKING_PASSWORD": "my-word",
 }
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "my-word"}
+WITHOUT_ADDRESS = {name: INJECTED[name] for name in ("KFP_MLFLOW_CONFIG", "MLFLOW_TRACKING_TOKEN")}
 THEIRS = {name: value for name, value in INJECTED.items() if name.startswith("MLFLOW_")}
 
 
@@ -551,9 +617,45 @@ THEIRS = {name: value for name, value in INJECTED.items() if name.startswith("ML
             {"MLFLOW_TRACKING_URI": "http://image", **LOGIN},
             False,
         ),
+        # it does so beside a plugin that injects no address, and the run is the user's
+        (
+            {**WITHOUT_ADDRESS, "MLFLOW_TRACKING_URI": "http://image", "MLFLOW_RUN_ID": "my-run"},
+            {"MLFLOW_TRACKING_URI": "http://image", "MLFLOW_RUN_ID": "my-run"},
+            True,
+        ),
+        (
+            {**WITHOUT_ADDRESS, "MLFLOW_TRACKING_URI": "http://image", **dict(list(MINE.items())[1:])},
+            {"MLFLOW_TRACKING_URI": "http://image", **LOGIN},
+            True,
+        ),
+        (
+            {**WITHOUT_ADDRESS, "MLFLOW_TRACKING_URI": "http://theirs/"},
+            {"MLFLOW_TRACKING_URI": "http://theirs/", "MLFLOW_TRACKING_TOKEN": "their-token"},
+            False,
+        ),
+        ({"MLFLOW_TRACKING_TOKEN": "token\n"}, {"MLFLOW_TRACKING_TOKEN": "token"}, False),
+        (
+            {**MINE, "GAN_PIPELINES_MLFLOW_TRACKING_PASSWORD": "my-word\r\n"},
+            {"MLFLOW_TRACKING_URI": "http://mine", **LOGIN},
+            False,
+        ),
         ({}, {}, False),
     ],
-    ids=["mine", "both", "theirs", "on", "off", "secret alone", "image", "none"],
+    ids=[
+        "mine",
+        "both",
+        "theirs",
+        "on",
+        "off",
+        "secret-alone",
+        "image",
+        "image-both",
+        "image-login",
+        "same-server",
+        "line",
+        "crlf",
+        "none",
+    ],
 )
 def test_credentials_go_to_the_server_that_they_belong_to(given, expected, said, monkeypatch, capsys):
     """The variables of the plugin: RetrieveUserContainerEnvVars in backend/src/v2/common/plugins/mlflow/handler.go."""
@@ -568,7 +670,10 @@ def test_credentials_go_to_the_server_that_they_belong_to(given, expected, said,
         monkeypatch.setenv(name, value)
     choose_server()
     assert {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")} == expected
-    assert capsys.readouterr().out.startswith("tracking: KFP's MLflow plugin records this run, too") == said
+    printed = capsys.readouterr().out
+    assert ("tracking: KFP's MLflow plugin records this run, too" in printed) == said
+    dropped = "MLFLOW_TRACKING_TOKEN" in given and expected.get("MLFLOW_TRACKING_URI") == "http://image"
+    assert printed.startswith("tracking: MLFLOW_TRACKING_TOKEN may be of KFP's MLflow plugin and not of ") == dropped
 
 
 def test_the_doubles_workflow_is_read_like_a_real_one():

@@ -48,6 +48,46 @@ def test_a_secret_becomes_a_variable_of_the_step(secret_manager):
     assert os.environ["MLFLOW_TRACKING_TOKEN"] == "pässword"
 
 
+def test_the_line_end_of_a_secret_is_no_part_of_it(secret_manager, monkeypatch):
+    secret_manager["body"] = {"payload": {"data": base64.b64encode(b"word\r\n").decode()}}
+    monkeypatch.setenv("GAN_PIPELINES_STEP_AWS_SECRET_ACCESS_KEY", "key\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
+    credentials.set_step_variables()
+    assert (os.environ["MLFLOW_TRACKING_TOKEN"], os.environ["AWS_SECRET_ACCESS_KEY"]) == ("word", "key")
+
+
+@pytest.mark.parametrize("secret", ["hunter2\n\n", "\nhunter2", "hunter2\x00", "hunter2\tx"], ids=ascii)
+def test_a_secret_that_cannot_be_printed_is_refused_and_not_shown(secret_manager, secret):
+    secret_manager["body"] = {"payload": {"data": base64.b64encode(secret.encode()).decode()}}
+    with pytest.raises(ValueError, match=r"Received: GAN_PIPELINES_SECRET_MLFLOW_TRACKING_TOKEN with ") as error:
+        credentials.set_step_variables()
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_step_refuses_such_a_token_in_one_line_without_it():
+    script = "from ganlib import steps\nwith steps.step('s'):\n    print('began')"
+    environment = {**os.environ, "MLFLOW_TRACKING_TOKEN": "hunter2\n\n"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    expected = "expected one line of printable characters. Received: MLFLOW_TRACKING_TOKEN with others, not shown here"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: s: {expected}\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "secret"),
+    [
+        ("MLFLOW_TRACKING_TOKEN", "hunter2-word\n"),
+        ("AWS_SECRET_ACCESS_KEY", "hun'ter2\\x"),
+        ("AWS_SESSION_TOKEN", "hünter2"),
+    ],
+)
+def test_secrets_of_the_environment_are_hidden_in_all_forms(monkeypatch, place, secret):
+    monkeypatch.setenv(place, secret)
+    for shown in (secret, repr(secret), repr(f"Bearer {secret}".encode("latin-1"))):
+        hidden = credentials.hide_secrets(f"Invalid header value {shown} here")
+        assert "ter2" not in hidden
+        assert hidden.startswith("Invalid header value")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error", "words"),
     [

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from fake_kfp_server import COOKIE, NAMESPACE, TOKEN, run_server
-from forward_proxy import LOGIN, run_proxy
+from forward_proxy import LOGIN, NAME, run_proxy
 
 from ganlib.config import RunConfig
 from pipelines.command.main import main
@@ -91,10 +91,10 @@ def compiled(tmp_path_factory):
 def self_signed(tmp_path):
     """A file with a certificate for this machine, signed by nobody else, and its key."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kfp")])
-    now, here = datetime.now(UTC), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now, here = datetime.now(UTC), [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(NAME)]
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([here]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(here), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -144,7 +144,7 @@ def test_a_run_is_submitted_with_the_config_as_its_arguments(kfp, submit, tmp_pa
         f"{run['display_name']}: submitted",
         f"  KFP     {url}",
         "  MLflow  http://mlflow:5000 (experiment gan-pipelines)",
-        f"  Follow  gan-pipelines follow run-1 --host {kfp.url}",
+        f"  Follow  gan-pipelines follow run-1 --host {kfp.url} --namespace {NAMESPACE}",
     ]
     assert json.loads(last) == {
         "run": run["display_name"],
@@ -334,7 +334,7 @@ def test_a_long_outage_of_the_server_ends_the_command(kfp, resubmit, monkeypatch
     assert result.stderr.splitlines() == [
         f"error: the KFP server at {kfp.url} fails (503): upstream connect error",
         f"error: the run may continue: {kfp.url}/#/runs/details/run-1",
-        f"error: follow it with: gan-pipelines follow run-1 --host {kfp.url}",
+        f"error: follow it with: gan-pipelines follow run-1 --host {kfp.url} --namespace {NAMESPACE}",
     ]
 
 
@@ -367,7 +367,7 @@ def test_an_interrupted_command_says_that_the_run_continues(kfp, tmp_path, end):
     assert process.returncode == 1
     assert message.splitlines() == [
         f"error: interrupted; the run continues: {kfp.url}/#/runs/details/run-1",
-        f"error: follow it with: gan-pipelines follow run-1 --host {kfp.url}",
+        f"error: follow it with: gan-pipelines follow run-1 --host {kfp.url} --namespace {NAMESPACE}",
     ]
 
 
@@ -437,14 +437,15 @@ def test_a_certificate_is_trusted_when_it_is_named(call, compiled, self_signed):
 def test_the_proxy_of_the_environment_is_used(call, compiled, self_signed, monkeypatch):
     """Also with a login, and not for hosts in NO_PROXY; its password is in no message."""
     with run_server(self_signed) as kfp, run_proxy() as proxy:
-        words = ["--host", kfp.url, "--token", TOKEN, "--namespace", NAMESPACE, "--pipeline", str(compiled)]
+        url = kfp.url.replace("127.0.0.1", NAME)
+        words = ["--host", url, "--token", TOKEN, "--namespace", NAMESPACE, "--pipeline", str(compiled)]
         words += ["--ca", str(self_signed)]
         monkeypatch.setenv("HTTPS_PROXY", f"http://{LOGIN}@{proxy.url}")
         assert call(*words).exit_code == 0
-        assert set(proxy.targets) == {("CONNECT", kfp.url.removeprefix("https://"))}
+        assert set(proxy.targets) == {("CONNECT", url.removeprefix("https://"))}
         asked = len(proxy.targets)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert call(*words).exit_code == 0
+        monkeypatch.setenv("NO_PROXY", NAME)
+        assert "cannot be reached" in call(*words).stderr  # only the proxy knows the name
         assert len(proxy.targets) == asked
         monkeypatch.delenv("NO_PROXY")
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:wrong-word@{proxy.url}")
@@ -457,14 +458,15 @@ def test_the_proxy_of_the_environment_is_used(call, compiled, self_signed, monke
         assert mistaken.exit_code == 2
         assert "in the environment variable for proxies. Received: 'proxy:port'" in mistaken.stderr
         assert "wrong-word" not in refused.output + mistaken.output
-        assert len(kfp.runs) == 2
+        assert len(kfp.runs) == 1
 
 
 def test_a_plain_address_goes_through_its_own_proxy(kfp, submit, compiled, monkeypatch):
     with run_proxy() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", "http://nobody:1")
         monkeypatch.setenv("HTTP_PROXY", f"http://{LOGIN}@{proxy.url}")
-        assert submit("--pipeline", str(compiled)).exit_code == 0
+        url = kfp.url.replace("127.0.0.1", NAME)
+        assert submit("--host", url, "--pipeline", str(compiled)).exit_code == 0
         assert [method for method, _ in proxy.targets] == ["GET", "POST", "POST"]
         assert len(kfp.runs) == 1
 

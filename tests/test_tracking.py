@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import pytest
 from click.testing import CliRunner
@@ -794,6 +795,29 @@ def test_a_password_in_the_address_is_neither_printed_nor_written(server, tmp_pa
 def test_what_may_be_secret_in_an_address_is_not_shown(address, shown):
     assert tracking.redact(address) == shown
     assert tracking.redact(f"cannot reach {address} now") == f"cannot reach {shown} now"
+
+
+def test_a_token_of_the_environment_is_in_no_error(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", f"{SECRET}\n")
+    with pytest.raises(OSError, match="lost"):
+        fail_after(tmp_path / "run", range(1, 3), OSError(f"lost {SECRET}"))
+    printed = capfd.readouterr()
+    assert "cannot reach MLflow" in printed.out
+    for text in (*printed, texts(tmp_path)):
+        assert SECRET not in text
+
+
+def test_the_secrets_of_a_long_text_are_removed_in_linear_time():
+    start = time.monotonic()
+    for text in ("/" * 2**16, "a://" * 2**14, "//@" * 2**14):
+        tracking.redact(text)
+    assert time.monotonic() - start < 2  # seconds; before, 20
+    random = Random(0)
+    for _ in range(3000):
+        text = "".join(random.choices(("a", "//", "/", "@", "?", "://", " ", "\n"), k=16))
+        expected = re.sub(r"(\w://\S*?)\?\S*", r"\1", re.sub(r"//[^@\s]*@", "//", text))
+        assert tracking.redact(text) == expected
 
 
 def test_tracked_folders_are_sorted_by_their_start(store, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ganlib import storage
+from ganlib.credentials import hide_secrets
 
 Line = dict[str, Any]
 
@@ -94,9 +95,22 @@ def digest_lines(lines: list[Line]) -> str:
 
 def error_summary(error: Exception) -> str:
     """Returns the first line of an error without secrets."""
-    return redact((str(error).splitlines() or [""])[0] or type(error).__name__)[:300]
+    return redact((hide_secrets(str(error)).splitlines() or [""])[0] or type(error).__name__)[:300]
 
 
-def redact(text: str) -> str:
-    """Removes user, password and query, which may be secret, from every address in a text."""
-    return re.sub(r"(\w://\S*?)\?\S*", r"\1", re.sub(r"//[^@\s]*@", "//", text))
+def redact(text: str, *, keep_query: bool = False) -> str:
+    """Removes user, password and query, which may be secret, from every address in a text.
+
+    Args:
+        text: Any text. The time is linear in its length, since it may be a log of somebody else.
+        keep_query: Whether queries stay.
+    """
+    return re.sub(r"\S+", lambda word: _redact_word(word[0], keep_query=keep_query), text)
+
+
+def _redact_word(word: str, *, keep_query: bool) -> str:
+    end = word.rfind("@") + 1  # up to there, each search for a @ succeeds
+    word = re.sub(r"//[^@]*@", "//", word[:end]) + word[end:]
+    address = None if keep_query else re.search(r"\w://", word)
+    query = word.find("?", address.end()) if address else -1
+    return word if query < 0 else word[:query]

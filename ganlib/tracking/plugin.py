@@ -3,13 +3,16 @@
 The plugin of KFP 2.17 writes `KFP_MLFLOW_CONFIG` and the credentials of its server into all containers, and, with
 `injectUserEnvVars`, `MLFLOW_TRACKING_URI` and `MLFLOW_RUN_ID`, after the variables of the pipeline, so that they win
 (`initPodSpecPatch` in driver.go). KFP's launcher, in the same container, reads the credentials from the variables of
-MLflow. So the user's server and credentials have variables of their own, and meet the plugin's nowhere.
+MLflow. So the user's server and credentials have variables of their own, and meet the plugin's nowhere. A server in
+MLflow's own variable, from the image or a pipeline of somebody else, is the user's if it is not the plugin's.
 """
 
 from __future__ import annotations
 
 import json
 import os
+
+from ganlib.credentials import one_line
 
 OWN_PREFIX = "GAN_PIPELINES_"
 OWN_SERVER = f"{OWN_PREFIX}MLFLOW_TRACKING_URI"
@@ -25,13 +28,25 @@ def choose_server() -> None:
 
     Credentials only go to the server that they belong to. If the user wants none of the plugin, its variables are
     removed, and a line says that it records the run as well.
+
+    Raises:
+        ValueError: A credential is not one line.
     """
     own, injected = os.environ.get(OWN_SERVER), CONFIG in os.environ
-    if injected and not keeps_plugin():
-        for name in (*OTHERS, *CREDENTIALS):
+    unwanted: tuple[str, ...] = (*OTHERS, *CREDENTIALS)
+    if injected and os.environ.get(SERVER, "").rstrip("/") == _endpoint():
+        unwanted = (SERVER, *unwanted)
+    elif injected and not own and (own := os.environ.get(SERVER)):
+        unwanted = CREDENTIALS  # the plugin sets the others with its address alone, so they are the user's
+        if login := [name for name in CREDENTIALS if name in os.environ]:
+            print(
+                f"tracking: {', '.join(login)} may be of KFP's MLflow plugin and not of the server in {SERVER}, and is "
+                f"not used; for that server, put {OWN_PREFIX} before the names",
+                flush=True,
+            )
+    if injected and (own or os.environ.get(PLUGIN) == OFF):
+        for name in unwanted:
             os.environ.pop(name, None)
-        if os.environ.get(SERVER) == _endpoint():
-            del os.environ[SERVER]
         print(
             "tracking: KFP's MLflow plugin records this run, too, which this pipeline does not use. To turn it off for "
             'a run: platform.backend=2.17 for `submit`, or plugins_input {"mlflow": {"disabled": true}}',
@@ -43,16 +58,20 @@ def choose_server() -> None:
         value = os.environ.pop(f"{OWN_PREFIX}{name}", None)
         if value is not None and (own or not injected):
             os.environ[name] = value
+        if name in os.environ:
+            os.environ[name] = one_line(name, os.environ[name])
 
 
 def keeps_plugin() -> bool:
-    """Returns whether KFP's plugin wrote its server and credentials into this step, and the user has no other wish."""
-    return CONFIG in os.environ and not os.environ.get(OWN_SERVER) and os.environ.get(PLUGIN) != OFF
+    """Returns whether this step records its run on the server of KFP's plugin, before and after `choose_server`."""
+    server = os.environ.get(SERVER, "").rstrip("/")
+    own = os.environ.get(OWN_SERVER) or (server and server != _endpoint())
+    return CONFIG in os.environ and not own and os.environ.get(PLUGIN) != OFF
 
 
 def _endpoint() -> str | None:
     """Returns the address of the plugin's server."""
     try:
-        return str(json.loads(os.environ[CONFIG])["endpoint"])
+        return str(json.loads(os.environ[CONFIG])["endpoint"]).rstrip("/")
     except (ValueError, KeyError, TypeError):
         return None

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ganlib import storage
+from ganlib.credentials import hide_secrets
 from ganlib.tracking.background import BackgroundDelivery
 from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, line_key, new_identity, redact
 
@@ -53,7 +54,7 @@ class Tracker:
         """Records a failure of the run and delivers the remaining lines."""
         try:
             if error is not None:
-                self.status("FAILED", reason=redact(f"{type(error).__name__}: {error}")[:500])
+                self.status("FAILED", reason=redact(hide_secrets(f"{type(error).__name__}: {error}"))[:500])
         finally:
             if self._background is not None:
                 self._background.finish()

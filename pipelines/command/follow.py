@@ -85,11 +85,16 @@ def _describe(server: Server, run_id: str) -> tuple[str, tuple[str, ...]]:
 
 
 def follow_command(run_id: str) -> str:
-    """Returns the command that follows a run, with the address if it was an option. It contains no secret."""
-    context = click.get_current_context()
-    typed = context.get_parameter_source("host") is ParameterSource.COMMANDLINE
-    host = f" --host {shlex.quote(str(context.params['host']))}" if typed else ""
-    return f"gan-pipelines follow {run_id}{host}"
+    """Returns the command that follows a run, with the options for access that were typed. It contains no secret."""
+    context, words = click.get_current_context(), ["gan-pipelines", "follow", run_id]
+    for name in ("host", "namespace", "token_file", "token_command", "ca"):  # token and cookies are secret
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = str(context.params[name])
+            program, _, arguments = value.partition(" ")
+            if name == "token_command" and arguments:
+                value = f"{program} ..."  # arguments may be secret
+            words += [f"--{name.replace('_', '-')}", value]
+    return shlex.join(words)
 
 
 def wait(server: Server, run_id: str, steps: tuple[str, ...], poll: float, result: dict[str, Any]) -> None:

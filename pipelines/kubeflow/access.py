@@ -125,11 +125,14 @@ class Access:
     def proxy(self) -> tuple[str | None, dict[str, str] | None]:
         """Returns the address of the proxy in the environment for this host, and headers that log in at it.
 
-        The variables are HTTPS_PROXY or HTTP_PROXY, ALL_PROXY, and NO_PROXY, in capitals or small letters.
+        The variables are HTTPS_PROXY or HTTP_PROXY, ALL_PROXY, and NO_PROXY, in capitals or small letters. A host that
+        is inside has none.
 
         Raises:
             ValueError: The address of the proxy is not valid. The message shows no password.
         """
+        if self.is_inside:  # its name means nothing outside, and http may be used there, which a proxy could read
+            return None, None
         address = self._address()
         variables = getproxies()
         proxy = variables.get(address.scheme) or variables.get("all")

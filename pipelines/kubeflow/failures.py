@@ -6,8 +6,12 @@ api_converter.go of KFP 2.14 to 2.17 fills in no error). Both are in the Argo wo
 
 from __future__ import annotations
 
+import base64
+import gzip
+import io
 import json
 import re
+import zlib
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +22,7 @@ from ganlib.tracking import redact
 from pipelines.kubeflow.server import Server
 
 MAX_TEXT = 500  # characters of a line from the cluster
+MAX_NODES = 64 * 1024 * 1024  # bytes of the states of nodes, unpacked; Argo's limit is 1 MiB packed
 POD_NAMES = "workflows.argoproj.io/pod-name-format"
 ATTEMPT = re.compile(r"\(\d+\)")  # number of an attempt in the name of a node; iterations are (0:0)
 ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
@@ -82,9 +87,9 @@ def find_failures(workflow: dict[str, Any]) -> list[Failure]:
     ]
 
 
-def clean(text: str) -> str:
+def clean(text: str, *, keep_query: bool = False) -> str:
     """Returns a text as one short line without terminal escapes, other unprintable characters and passwords."""
-    text = redact(ESCAPE.sub("", text))
+    text = redact(ESCAPE.sub("", text), keep_query=keep_query)
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 3] + "..."
 
@@ -94,10 +99,29 @@ def _workflow(server: Server, run_id: str) -> dict[str, Any]:
     runtime = server.get_json(f"/apis/v1beta1/runs/{run_id}").get("pipeline_runtime") or {}
     try:
         workflow = json.loads(runtime.get("workflow_manifest") or runtime.get("pipeline_manifest") or "{}")
+        status = workflow.get("status", {})
+        if not status.get("nodes") and (packed := status.get("compressedNodes")):
+            status["nodes"] = _unpack(packed)
         find_failures(workflow)
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
     return dict(workflow)
+
+
+def _unpack(packed: str) -> Any:
+    """Returns the nodes of a workflow that is larger than 1 MiB, which Argo packs (packer.go).
+
+    Raises:
+        ValueError: They are not in Argo's format, or too long.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(base64.b64decode(packed, validate=True))) as file:
+            text = file.read(MAX_NODES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError("expected base64 of gzip") from error
+    if len(text) > MAX_NODES:
+        raise ValueError(f"expected at most {MAX_NODES} bytes")
+    return json.loads(text)
 
 
 def _pod_name(workflow: dict[str, Any], node: dict[str, Any]) -> str:

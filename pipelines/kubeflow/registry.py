@@ -56,7 +56,22 @@ def read_version(server: Server, reference: api.V2beta1PipelineVersionReference)
 
 
 def _pipeline(server: Server, name: str) -> str:
-    """Returns the identifier of a pipeline in the namespace of the user."""
+    """Returns the identifier of a pipeline in the namespace of the user. It is created if it does not exist."""
+    if found := _find_pipeline(server, name):
+        return found
+    service, namespace = api.PipelineServiceApi(server.client), server.access.namespace
+    pipeline = api.V2beta1Pipeline(display_name=name, name=name, namespace=namespace)
+    try:
+        created = server.call(lambda: service.pipeline_service_create_pipeline(pipeline, _request_timeout=TIMEOUT))
+    except Refused:
+        found = _find_pipeline(server, name)  # another submission may have been faster
+        if found is None:
+            raise
+        return found
+    return server.check_id(created.pipeline_id, "pipeline")
+
+
+def _find_pipeline(server: Server, name: str) -> str | None:
     service, namespace = api.PipelineServiceApi(server.client), server.access.namespace
     arguments = {"namespace": namespace} if namespace else {}
     answer = server.call(
@@ -64,9 +79,7 @@ def _pipeline(server: Server, name: str) -> str:
     )
     for pipeline in answer.pipelines or ():
         return server.check_id(pipeline.pipeline_id, "pipeline")
-    pipeline = api.V2beta1Pipeline(display_name=name, name=name, namespace=namespace)
-    created = server.call(lambda: service.pipeline_service_create_pipeline(pipeline, _request_timeout=TIMEOUT))
-    return server.check_id(created.pipeline_id, "pipeline")
+    return None
 
 
 def _find_version(server: Server, pipeline: str, version: str) -> str | None:

@@ -55,9 +55,10 @@ def find_place(package: Package, run: dict[str, Any]) -> Place | None:
     if not output:
         return None
     entries = {name: clean(str(entry.get("value", ""))) for name, entry in (output.get("entries") or {}).items()}
+    url = clean(str(((output.get("entries") or {}).get("run_url") or {}).get("value", "")), keep_query=True)
     failed = output.get("state") != "PLUGIN_SUCCEEDED"
     return Place(
-        entries.get("run_url") or f"run {entries.get('root_run_id', '')} of KFP's MLflow plugin",
+        url or f"run {entries.get('root_run_id', '')} of KFP's MLflow plugin",
         entries.get("experiment_name", ""),
         clean(output.get("state_message") or "it gives no reason") if failed else "",
     )
