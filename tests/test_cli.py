@@ -659,6 +659,21 @@ def test_compile_says_when_no_cluster_can_pull_the_image(call):
     assert call("compile", "-o", "p.yaml", "--image", "example/gan").output == "wrote p.yaml\n"
 
 
+@pytest.mark.parametrize("image", ["gan@sha256:...", "gan@sha256:12ab", "", "my image"])
+def test_an_image_that_no_cluster_can_pull_is_refused(mistake, image):
+    for words in (["compile", "-o", "p.yaml"], ["submit", "--host", "http://kfp"]):
+        [line] = mistake(*words, "--image", image)
+        assert line.startswith("error: expected ")
+        assert line.endswith(f"Received: --image {image!r}")
+
+
+def test_a_file_for_vertex_is_not_submitted_to_kubeflow(mistake, call):
+    words = ["compile", "-o", "v.yaml", "--image", "gan", "--set", "platform=vertex"]
+    assert call(*words).exit_code == 0
+    [line] = mistake("submit", "--host", "http://kfp", "--pipeline", "v.yaml")
+    assert line.startswith("error: submit does not support Vertex AI.")
+
+
 def test_compile_says_that_a_local_path_is_one_in_the_pods(call):
     words = ["compile", "-o", "p.yaml", "--image", "example/gan", "--preset", "folder"]
     note = "note: data.source.path is a path in the pods; no local files are uploaded. Received: path=/data\n"

@@ -86,7 +86,7 @@ def refusal(line):
 def files(tmp_path, monkeypatch):
     """An empty folder with the files and folders that the documents' commands name."""
     monkeypatch.chdir(tmp_path)
-    [cluster] = blocks(ROOT / "docs" / "cluster.md", "yaml")
+    [cluster] = [block for block in blocks(ROOT / "docs" / "cluster.md", "yaml") if "cluster.yaml" in block]
     Path("cluster.yaml").write_text(cluster)
     Path("mine.yaml").write_text("training: {steps: 5}\n")
     Path("pipeline.yaml").write_text("")

@@ -332,7 +332,14 @@ def test_s3_is_reached_by_all_steps_with_the_keys_of_a_secret(tmp_path, backend,
             ["data_volume=x", "checkpoints_volume=y", "checkpoints=/data/"],
             "platform: expected different paths. Received: checkpoints=/data/, data_path=/data",
         ),
-        (["mlflow_secret=My_Secret"], "platform.mlflow_secret: expected a name of at most 63 lowercase letters"),
+        (
+            ["mlflow_secret=My_Secret"],
+            "platform.mlflow_secret: expected a name of lowercase letters, digits, - and dots",
+        ),
+        (["gcs_secret=a.b"], "platform.gcs_secret: expected a name of at most 63 lowercase letters"),
+        (["mlflow_secret=my.secret"], None),
+        (["gpus=1", "gpu_type=NVIDIA_L4"], "platform: expected a value of the node label cloud.google.com/gke-accel"),
+        (["kind=vertex", "gpus=1", "gpu_type=nvidia-l4"], "platform: expected a type of GPU of Vertex AI, such as NVI"),
         *(
             ([f"mlflow_tracking_uri={address}"], "platform: expected an http:// or https:// address, ")
             for address in (

@@ -149,6 +149,16 @@ class Bucket(abc.ABC):
     def start(self, item: Object, count: int) -> bytes:
         """Returns the first `count` stored bytes of an object, or all if there are fewer."""
 
+    def check_writes(self, name: str) -> None:  # noqa: B027  # most storages need no check
+        """Checks that the server can do what all later uploads need, also of large files.
+
+        Args:
+            name: Name of an object that may be written.
+
+        Raises:
+            ValueError: It cannot, or permission is missing.
+        """
+
     @abc.abstractmethod
     def delete(self, item: Object) -> None:
         """Removes an object of this version, if it still exists."""

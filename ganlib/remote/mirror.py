@@ -55,6 +55,7 @@ class Mirror:
         self._writer = uuid.uuid4().hex
         self._last: Snapshot | None = None
         self._lost = False
+        self._writable = False
         self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     def pull(self) -> bool:
@@ -95,6 +96,9 @@ class Mirror:
             raise ValueError(f"no such folder. Received: path={str(self.folder)!r}")
         with self._open() as (bucket, prefix):
             self._check_conflict(bucket, prefix)
+            if not self._writable:
+                bucket.check_writes(prefix + SNAPSHOT)  # now, and not at the first large file
+                self._writable = True
             paths = {object_name(name): path for name, path in self._visible()}
             before = self._last
             known = {digest: before.object_name(digest) for digest in before.digests} if before else {}

@@ -229,6 +229,12 @@ class S3Bucket(Bucket):
             raise
         return item if item.has_checksum else replace(item, **_checksum(answer))
 
+    def check_writes(self, name: str) -> None:
+        """Checks that the server honours the conditions of uploads, in one request and in parts."""
+        with self.translate_errors(self.address(name), done="written"):
+            for size in (0, PART + 1):
+                check_conditions(Upload(self._ask, self._writer, self.name, self._stop, name, size, "", IF_ABSENT))
+
     def _send(self, file: BinaryIO, name: str, *, replaces: Object | None, crc32c: str, size: int) -> Object | None:
         condition = _condition(replaces) or IF_ABSENT
         upload = Upload(self._ask, self._writer, self.name, self._stop, name, size, crc32c, condition)

@@ -80,7 +80,7 @@ class RunDirectory:
         """Uploads how the run ended."""
         with self._lock:
             if self._begun and not isinstance(error, storage.WriteConflict):
-                self.upload()
+                self.upload(last=True)
 
     def begin(self) -> None:
         """Takes over a run directory in a bucket, before anything that must not happen twice.
@@ -93,8 +93,11 @@ class RunDirectory:
         if self._mirror is not None and self._chief:
             self._mirror.push()
 
-    def upload(self) -> None:
+    def upload(self, *, last: bool = False) -> None:
         """Uploads what is new, if the run directory is in a bucket; training continues where that fails.
+
+        Args:
+            last: Whether this is the last upload of the process.
 
         Raises:
             storage.WriteConflict: Another process has resumed this run.
@@ -104,7 +107,10 @@ class RunDirectory:
         except storage.WriteConflict:
             raise
         except (OSError, ValueError) as error:
-            print(f"train: checkpoints are not uploaded for now: {error}", flush=True)
+            if last:
+                print(f"note: the home lacks what is new since the last upload: {error}", flush=True)
+            else:
+                print(f"train: checkpoints are not uploaded for now: {error}", flush=True)
 
 
 def _scratch() -> Path:

@@ -16,7 +16,7 @@ from pipelines.command.apply import apply
 from pipelines.command.components import ALL, compile_components
 from pipelines.command.follow import follow
 from pipelines.command.generate import generate
-from pipelines.command.options import config_options, note_local_paths, resolve_config, run_name
+from pipelines.command.options import check_image, config_options, note_local_paths, resolve_config, run_name
 from pipelines.command.preview import describe_images
 from pipelines.command.results import compare, score, sync
 from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, end_on_sigterm, stop_on_errors
@@ -155,6 +155,7 @@ def compile_(
 
     if component != ALL and (output.suffix not in (".yaml", ".yml") or output.is_dir()):
         raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
+    check_image(image)
     if not output.parent.is_dir():
         raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
     try:

@@ -11,6 +11,8 @@ import click
 
 from pipelines.command.stops import MISTAKE, Stop
 
+# A name with an optional registry, tag and digest.
+IMAGE = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9._:/]*(@sha256:[0-9a-f]{64})?")
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 RESERVED = ("mlflow.db", "mlflow-artifacts")  # other content of the folder of all runs, besides files of SQLite
 
@@ -95,3 +97,17 @@ def note_local_paths(config: Any) -> None:
             received = f"{name.rpartition('.')[2]}={location}"
             note = f"{name} is a path in the pods; no local files are uploaded. Received: {received}"
             click.echo(f"note: {note}", err=True)
+
+
+def check_image(image: str | None) -> None:
+    """Refuses an image that no cluster can pull, such as one with a digest that was cut off.
+
+    Raises:
+        Stop: It is no name of an image.
+    """
+    if image is not None and not IMAGE.fullmatch(image):
+        raise Stop(
+            "expected the name of an image, with a tag or a digest of 64 digits, such as gan@sha256:0123.... "
+            f"Received: --image {image!r}",
+            MISTAKE,
+        )

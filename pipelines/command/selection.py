@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipelines.command.options import note_local_paths, resolve_config, run_name
+from pipelines.command.options import check_image, note_local_paths, resolve_config, run_name
 from pipelines.command.stops import MISTAKE, Stop
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def select(
 ) -> tuple[Package, dict[str, Any], str]:
     """Returns the pipeline, its arguments and the name of the run, from the options."""
     from pipelines.kubeflow.package import Package, check_conflicts
+    from pipelines.kubeflow.vertex import PLATFORM_VARIABLE
 
     check_conflicts(assignments, pairs)
     if compiled is not None:
@@ -43,6 +44,8 @@ def select(
                 MISTAKE,
             )
         package = Package.read(compiled)
+        if package.variable(PLATFORM_VARIABLE) == "vertex":
+            raise Stop(f"{VERTEX}, in the file", MISTAKE)
         arguments = {**package.override(assignments), **package.parse_arguments(pairs)}
         name = name or package.name
     else:
@@ -53,6 +56,7 @@ def select(
             raise Stop("expected --image with an image that the cluster can pull. Received: none", MISTAKE)
         note_local_paths(config)
         name = run_name(name, chosen, files, config)
+        check_image(image)
         package = _compile(config, image)
         arguments = {**package.defaults, **package.parse_arguments(pairs)}
     package.check(arguments)

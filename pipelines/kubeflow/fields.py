@@ -78,6 +78,9 @@ LabelValue = Annotated[str, BeforeValidator(as_text), _Pattern(f"({NAME})?", "a 
 # These names become names of volumes, which must not have dots.
 OBJECT = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 ObjectName = Annotated[str, _Pattern(OBJECT, "a name of at most 63 lowercase letters, digits and -")]
+SecretName = Annotated[
+    str, _Pattern(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "a name of lowercase letters, digits, - and dots")
+]
 Key = Annotated[str, _Pattern(r"[-._A-Za-z0-9]{1,253}", "a key of letters, digits, - _ .")]
 MlflowVariable = Annotated[str, _Pattern("MLFLOW_[A-Z0-9_]+", "an environment variable of MLflow, MLFLOW_...")]
 VERSION = r"projects/[-a-z0-9:.]+/secrets/[-A-Za-z0-9_]+/versions/([0-9]+|latest|[a-zA-Z][-A-Za-z0-9_]*)"

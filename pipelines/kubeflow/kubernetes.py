@@ -16,6 +16,7 @@ from pipelines.kubeflow.fields import (
     Memory,
     ObjectName,
     Scope,
+    SecretName,
     UserId,
     as_text,
     for_all_steps,
@@ -88,7 +89,7 @@ class Kubernetes(Platform):
     the rest."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When nodes pull the image; null means the default of Kubernetes."""
-    image_pull_secrets: Annotated[tuple[ObjectName, ...], BeforeValidator(from_single)] = ()
+    image_pull_secrets: Annotated[tuple[SecretName, ...], BeforeValidator(from_single)] = ()
     """Secrets for pulling the image."""
     run_as_user: UserId | None = None
     """User id of the steps; needs backend 2.16. Null means that of the image, 10001."""
@@ -96,7 +97,7 @@ class Kubernetes(Platform):
     """Group id of the steps; needs backend 2.16."""
     run_as_non_root: bool | None = None
     """Whether the cluster must refuse to run the steps as root; needs backend 2.16."""
-    mlflow_secret: ObjectName | None = None
+    mlflow_secret: SecretName | None = None
     """Secret with the credentials for mlflow_tracking_uri; its keys are listed in mlflow_secret_keys."""
     mlflow_secret_keys: Annotated[tuple[Key, ...], BeforeValidator(from_single)] = (
         "MLFLOW_TRACKING_USERNAME",
@@ -112,7 +113,7 @@ class Kubernetes(Platform):
     """Secret with a key file for Google Cloud Storage; not needed with Workload Identity."""
     gcs_secret_key: Key = "key.json"  # noqa: S105
     """Key of gcs_secret with the file."""
-    s3_secret: ObjectName | None = None
+    s3_secret: SecretName | None = None
     """Secret with the access key and the secret key for S3 or MinIO, such as Kubeflow's mlpipeline-minio-artifact; not
     needed where the pods' service account has a role of AWS (IRSA)."""
     s3_secret_keys: Annotated[tuple[Key, ...], Field(min_length=2, max_length=2)] = ("accesskey", "secretkey")
@@ -249,6 +250,16 @@ class Kubernetes(Platform):
             raise ValueError(
                 "a TrainJob takes image_pull_policy from its runtime alone. "
                 f"Received: workers_by=trainjob, image_pull_policy={self.image_pull_policy}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_gpu_label(self) -> Kubernetes:
+        kind, label = self.gpu_type, self.gpu_label
+        if kind is not None and label == Kubernetes.model_fields["gpu_label"].default and kind != kind.lower():
+            raise ValueError(
+                f"expected a value of the node label {label}, such as nvidia-l4 (NVIDIA_L4 is that of Vertex AI). "
+                f"Received: gpu_type={kind}"
             )
         return self
 

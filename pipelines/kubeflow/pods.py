@@ -22,7 +22,7 @@ from pipelines.kubeflow.kubernetes import (
     Kubernetes,
 )
 from pipelines.kubeflow.platform import Platform
-from pipelines.kubeflow.vertex import Vertex
+from pipelines.kubeflow.vertex import PLATFORM_VARIABLE, Vertex
 
 Value = TypeVar("Value")
 S3_KEYS = f"{STEP_PREFIX}AWS_ACCESS_KEY_ID", f"{STEP_PREFIX}AWS_SECRET_ACCESS_KEY"
@@ -96,6 +96,7 @@ def _variables(platform: Platform) -> dict[str, str]:
         if platform.s3_region:
             variables[f"{STEP_PREFIX}AWS_REGION"] = platform.s3_region
     if isinstance(platform, Vertex):
+        variables[PLATFORM_VARIABLE] = platform.kind
         variables |= {f"{SECRET_PREFIX}{name}": secret for name, secret in platform.mlflow_secrets.items()}
     return {name: value for name, value in variables.items() if value is not None}
 

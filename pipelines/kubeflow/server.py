@@ -219,6 +219,8 @@ def _to_error(error: api.ApiException, url: str) -> Exception:
         403: "permission denied, expected another --namespace or permissions in it",
         404: f"no KFP at this address (in Kubeflow it ends in /pipeline). Received: --host {url}",
     }
+    if "unknown field" in message:
+        message += " (a newer setting than this KFP knows: see platform.backend)"
     return Refused(
         f"{reasons.get(status, f'the server refuses the request ({status})')}{f': {message}' if message else ''}"
     )

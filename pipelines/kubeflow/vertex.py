@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from pipelines.kubeflow.fields import MlflowVariable, SecretVersion
 from pipelines.kubeflow.platform import Platform, is_bucket
+
+PLATFORM_VARIABLE = "GAN_PIPELINES_PLATFORM"  # tells a compiled file that is for Vertex AI from others
 
 
 class Vertex(Platform):
@@ -28,6 +31,10 @@ class Vertex(Platform):
             raise ValueError(
                 "mlflow_secrets needs mlflow_tracking_uri, the server that they are for. "
                 f"Received: mlflow_secrets={{{names}: ...}}, mlflow_tracking_uri=null"
+            )
+        if self.gpu_type is not None and not re.fullmatch("[A-Z][A-Z0-9_]*", self.gpu_type):
+            raise ValueError(
+                f"expected a type of GPU of Vertex AI, such as NVIDIA_L4. Received: gpu_type={self.gpu_type}"
             )
         if self.gpus and self.gpu_type is None:
             raise ValueError(f"gpus need gpu_type, such as NVIDIA_L4. Received: gpus={self.gpus}, gpu_type=null")
