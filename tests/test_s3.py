@@ -94,14 +94,24 @@ def test_whether_a_server_honours_conditions_is_tested_once(model, bucket, objec
     (model.parent / "weights").write_bytes(bytes(9_000_000))
     (model / "more").write_text("sent at the same time")
     storage.Mirror(f"{bucket}/one", model).push()
-    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (2, 3 + 3, 1)
+    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (4, 4 + 3, 2)  # both, in a mirror
     storage.publish(model, f"{bucket}/two")
-    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (2, 6 + 4, 1)
+    assert (traffic.refused, traffic.count("upload"), traffic.count("delete")) == (4, 7 + 4, 2)
     for name in ("three", "four"):
         storage.publish(model.parent / "weights", f"{bucket}/{name}")
         assert (traffic.refused, traffic.count("delete")) == (4, 2)
     assert not [blob.name for blob in objects.list_blobs() if ".conditions" in blob.name]
     assert objects.unfinished() == []
+
+
+def test_a_mirror_is_refused_at_once_where_large_files_could_not_be_sent(model, bucket, objects, traffic, untested):
+    """Not hours later, when the first large checkpoint is written."""
+    storage.publish(model / "card", f"{bucket}/card")  # so the conditions of small files are known to hold
+    (model / "weights").unlink()
+    traffic.ignored = ("If-None-Match",)
+    with pytest.raises(ValueError, match="the server does not know conditional writes"):
+        storage.Mirror(f"{bucket}/run", model).push()
+    assert [blob.name for blob in objects.list_blobs()] == ["card"]
 
 
 def test_who_may_not_remove_is_told_and_can_publish(model, bucket, traffic, untested, capsys):
