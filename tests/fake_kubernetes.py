@@ -338,7 +338,9 @@ class Cluster(http.server.ThreadingHTTPServer):
                 self.logs[pod].append(f"{now()} {line.rstrip()}")
             code = process.wait()
             process.stdout.close()
-            self.ended(path, pod, index, code if code >= 0 else 128 - code, log.read_text())
+            with self.lock:
+                if self.processes.get(pod) is process:  # and not of a later pod with the same name
+                    self.ended(path, pod, index, code if code >= 0 else 128 - code, log.read_text())
 
         threading.Thread(target=watch, daemon=True).start()
 
