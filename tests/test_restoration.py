@@ -323,7 +323,6 @@ def test_without_adversarial_terms_there_is_no_discriminator(digits):
         ({"damage": "noise", "adversarial_weight": 0.0}, "l1"),
         ({"best_by": "l1"}, "l1_hole"),
         ({"adversarial_weight": 0.0, "hole_l1_weight": 1.0, "best_by": "distance"}, "distance"),
-        ({}, "distance"),
     ],
 )
 def test_the_task_names_the_score_that_chooses_the_best_generator(digits, reference, tmp_path, changes, measure):
