@@ -1,4 +1,4 @@
-"""Settings of the process for pipeline steps and the command line: Keras, warnings, and the encoding of output."""
+"""Settings of the process for pipeline steps and the command line: Keras, warnings, output, and SIGTERM."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ganlib import REPLACED
@@ -144,3 +147,29 @@ def always_escape_output() -> None:
     """Like `escape_output`, but for the rest of the process."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=OUTPUT_ERRORS)
+
+
+@contextlib.contextmanager
+def end_on_sigterm(*, cleanup: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Handles SIGTERM like Ctrl-C, so that a process cleans up and prints a last line.
+
+    Args:
+        cleanup: Called first, for example to end child processes: they receive a terminal's Ctrl-C, but not SIGTERM.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM was received.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        cleanup()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

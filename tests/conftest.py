@@ -14,6 +14,7 @@ from pathlib import Path
 
 import bucket_proxy
 import buckets
+import fake_kfp_server
 import hypothesis
 import pytest
 import s3_buckets
@@ -141,6 +142,13 @@ def trained(digits, reference, tmp_path_factory) -> TrainedModel:
         config=config,
         output=tmp_path_factory.mktemp("trained") / "model",
     )
+
+
+@pytest.fixture
+def kfp():
+    """The double of a KFP server."""
+    with fake_kfp_server.run_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

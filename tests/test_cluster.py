@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from fake_kfp_server import NAMESPACE, TOKEN, argo_workflow, run_server
+from fake_kfp_server import NAMESPACE, TOKEN, argo_workflow
 from forward_proxy import LOGIN as PROXY_LOGIN
 from forward_proxy import run_proxy
 
@@ -35,12 +35,6 @@ from pipelines.kubeflow.kubernetes import Kubernetes
 IMAGE = "example/gan-pipelines@sha256:" + "0" * 64
 POD = "digits-x7-system-container-impl-1001"  # of the first task of the double
 LOG = "I0701 step started\nerror: train_gan: the loss is nan. Received: loss=nan\nF0701 main.go:57] exit status 1\n"
-
-
-@pytest.fixture
-def kfp():
-    with run_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -181,7 +175,7 @@ def test_two_first_submissions_of_one_name_share_the_pipeline(kfp, submit):
 
 @pytest.mark.parametrize("host", ["https://kfp.example.com", "http://10.0.0.7", "http://kfp.example.com:8888"])
 def test_a_projected_token_goes_to_no_host_outside(in_cluster, host, capsys):
-    access = make_access(host, None, None, None, None, None, None)
+    access = make_access({"host": host})
     assert access.bearer() is None
     assert "token" not in capsys.readouterr().err
 
@@ -201,7 +195,7 @@ def test_a_projected_token_goes_to_no_host_outside(in_cluster, host, capsys):
 )
 @pytest.mark.parametrize("secret", [{"token": "word"}, {"cookies": "a=word"}], ids=str)
 def test_a_secret_is_not_sent_readable_without_a_word(host, noted, secret, capsys):
-    make_access(host, "team", secret.get("token"), None, None, secret.get("cookies"), None)
+    make_access({"host": host, "namespace": "team", **secret})
     printed = capsys.readouterr().err
     assert printed.startswith("note: without https, others can read the token or cookies") == noted
     assert "word" not in printed

@@ -107,9 +107,9 @@ def test_an_interrupted_command_leaves_no_container(engine, end):
     program = """
         import docker
         from pipelines.local import containers
-        from pipelines.command import stops
+        from ganlib.environment import end_on_sigterm
         arguments = {"name": "gan-pipelines-interrupted"}
-        with stops.end_on_sigterm():
+        with end_on_sigterm():
             containers._run(docker.from_env(), "python:3.11-slim", ["sleep", "100"], {}, **arguments)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stderr=subprocess.DEVNULL)

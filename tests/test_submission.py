@@ -59,12 +59,6 @@ sdkVersion: kfp-2.17.0
 
 
 @pytest.fixture
-def kfp():
-    with run_server() as server:
-        yield server
-
-
-@pytest.fixture
 def call(tmp_path, monkeypatch):
     """Runs `submit` in this process, from an empty directory and home."""
     monkeypatch.chdir(tmp_path)

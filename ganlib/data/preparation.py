@@ -111,7 +111,7 @@ def list_images(config: DataConfig) -> tuple[Listing, Origin]:
     listing = config.source.listing()
     listing.check_splits()
     origin = Origin.of(listing, survey(listing, config.value_range))
-    if config.fingerprint != listing.checksum(with_times=True):
+    if config.fingerprint is None or config.fingerprint != listing.checksum(with_times=True):
         print_description(origin.description)
     return listing, origin
 

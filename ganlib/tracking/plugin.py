@@ -32,11 +32,11 @@ def choose_server() -> None:
     Raises:
         ValueError: A credential is not one line.
     """
-    own, injected = os.environ.get(OWN_SERVER), CONFIG in os.environ
+    own, injected = _users_server(), CONFIG in os.environ
     unwanted: tuple[str, ...] = (*OTHERS, *CREDENTIALS)
     if injected and os.environ.get(SERVER, "").rstrip("/") == _endpoint():
         unwanted = (SERVER, *unwanted)
-    elif injected and not own and (own := os.environ.get(SERVER)):
+    elif injected and own and not os.environ.get(OWN_SERVER):
         unwanted = CREDENTIALS  # the plugin sets the others with its address alone, so they are the user's
         if login := [name for name in CREDENTIALS if name in os.environ]:
             print(
@@ -64,9 +64,15 @@ def choose_server() -> None:
 
 def keeps_plugin() -> bool:
     """Returns whether this step records its run on the server of KFP's plugin, before and after `choose_server`."""
-    server = os.environ.get(SERVER, "").rstrip("/")
-    own = os.environ.get(OWN_SERVER) or (server and server != _endpoint())
-    return CONFIG in os.environ and not own and os.environ.get(PLUGIN) != OFF
+    return CONFIG in os.environ and not _users_server() and os.environ.get(PLUGIN) != OFF
+
+
+def _users_server() -> str | None:
+    """Returns the address in the user's own variable or, beside the plugin, in MLflow's, if it is not the plugin's."""
+    own, server = os.environ.get(OWN_SERVER), os.environ.get(SERVER, "")
+    if own or CONFIG not in os.environ or server.rstrip("/") in ("", _endpoint()):
+        return own
+    return server
 
 
 def _endpoint() -> str | None:

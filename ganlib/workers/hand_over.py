@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any
 
 from ganlib import storage
+from ganlib.environment import end_on_sigterm
 from ganlib.steps import MISTAKE
 from ganlib.tracking.plugin import CONFIG, CREDENTIALS, keeps_plugin
 from ganlib.trained import TrainedModel
@@ -88,7 +85,7 @@ def hand_over(
         print(f"workers: dataset, reference and settings are copied to {place}", flush=True)
         _stage({**sections, "training": config.to_parameter()}, dataset, reference, place)
 
-    with _sigterm_interrupts():
+    with end_on_sigterm():
         _Job(server, workers, start).run(stage)
     storage.publish(storage.fetch(f"{place}/{TRAINED}"), output)
     return TrainedModel.open(output)
@@ -261,21 +258,3 @@ def _stage(sections: Mapping[str, dict[str, Any]], dataset: Path, reference: Pat
     with TemporaryDirectory() as scratch:
         storage.write_json(Path(scratch) / SECTIONS, sections)
         storage.publish(Path(scratch) / SECTIONS, f"{place}/{SECTIONS}")
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Handles SIGTERM like Ctrl-C."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,42 @@ if TYPE_CHECKING:
 
 VARIABLES = "GAN_PIPELINES_KFP_"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+KEPT = "gan_pipelines.access"  # where click's context keeps the options for access
 Option = tuple[str, Any, str | None, str]
 
 
-def add_options(command: Callable[..., Any], options: Iterable[Option]) -> Callable[..., Any]:
-    """Adds options, each a name, a type, a default and a description, which can be environment variables, too."""
+def add_options(command: Callable[..., Any], options: Iterable[Option], *, kept: bool = False) -> Callable[..., Any]:
+    """Adds options, which can be environment variables, too.
+
+    Args:
+        command: The command.
+        options: Each a name, a type, a default and a description.
+        kept: Whether the values are kept for `given_access`, instead of being arguments of the command.
+    """
     for name, kind, default, text in reversed(list(options)):
         variable = VARIABLES + name.removeprefix("--").upper().replace("-", "_")
         command = click.option(
-            name, type=kind, envvar=variable, show_envvar=True, default=default, show_default=True, help=text
+            name,
+            type=kind,
+            envvar=variable,
+            show_envvar=True,
+            default=default,
+            show_default=True,
+            help=text,
+            expose_value=not kept,
+            callback=_keep if kept else None,
         )(command)
     return command
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    context.meta.setdefault(KEPT, {})[parameter.name] = value
+    return value
+
+
+def given_access() -> dict[str, Any]:
+    """Returns the options for access of the command that runs, by the names of the fields of `Access`."""
+    return dict(click.get_current_context().meta[KEPT])
 
 
 def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,18 +80,11 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ("--cookies", str, None, "Cookies of a session, such as oauth2_proxy_kubeflow=..."),
             ("--ca", FILE, None, "File with CA certificates for the server."),
         ),
+        kept=True,
     )
 
 
-def make_access(
-    host: str | None,
-    namespace: str | None,
-    token: str | None,
-    token_file: Path | None,
-    token_command: str | None,
-    cookies: str | None,
-    ca: Path | None,
-) -> Access:
+def make_access(given: Mapping[str, Any]) -> Access:
     """Returns address and credentials from the options, completed by what is known in a cluster.
 
     What was found is printed in one line, and so is a secret that could be read on its way.
@@ -77,24 +95,16 @@ def make_access(
     from pipelines.kubeflow import incluster
     from pipelines.kubeflow.access import Access
 
-    found = []
+    found, host = [], given.get("host")
     if not host and (at := incluster.find_host()):
         host, where = at
         found.append(f"{host} ({where})")
-    access = Access(
-        host=host or "",
-        namespace=namespace,
-        token=token,
-        token_file=token_file,
-        token_command=token_command,
-        cookies=cookies,
-        ca=ca,
-    )
-    if not namespace and (named := incluster.find_namespace()):
+    access = Access(**{**given, "host": host or ""})
+    if not access.namespace and (named := incluster.find_namespace()):
         access = dataclasses.replace(access, namespace=named[0])
         found.append(f"namespace {named[0]} ({named[1]})")
     # The token is KFP's: it goes to no host outside of the cluster, whatever the address says.
-    if not access.has_token and not cookies and access.is_inside and (file := incluster.find_token_file()):
+    if not access.has_token and not access.cookies and access.is_inside and (file := incluster.find_token_file()):
         access = dataclasses.replace(access, token_file=file)
         found.append(f"token {file}")
     if found:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from ganlib.environment import end_on_sigterm
 from pipelines.command.options import local_output
-from pipelines.command.stops import FAILURE, Stop, end_on_sigterm, stop_on_errors
+from pipelines.command.stops import FAILURE, Stop, stop_on_errors
 
 
 @click.command()

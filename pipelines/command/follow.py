@@ -6,14 +6,14 @@ import json
 import shlex
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from pipelines.command.access import access_options, make_access
-from pipelines.command.stops import FAILURE, Stop, end_on_sigterm, stop_on_errors
+from ganlib.environment import end_on_sigterm
+from pipelines.command.access import access_options, given_access, make_access
+from pipelines.command.stops import FAILURE, Stop, stop_on_errors
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.server import Server
@@ -39,13 +39,6 @@ def follow_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @follow_options
 def follow(
     run_id: str,
-    host: str | None,
-    namespace: str | None,
-    token: str | None,
-    token_file: Path | None,
-    token_command: str | None,
-    cookies: str | None,
-    ca: Path | None,
     poll: float,
     as_json: bool,
 ) -> None:
@@ -58,7 +51,7 @@ def follow(
         with stop_on_errors():
             from pipelines.kubeflow.server import Server
 
-            server = Server(make_access(host, namespace, token, token_file, token_command, cookies, ca))
+            server = Server(make_access(given_access()))
             name, steps = _describe(server, run_id)
             result.update(run=name, url=server.page_url(run_id))
             click.echo(f"{name}: followed")
@@ -86,10 +79,10 @@ def _describe(server: Server, run_id: str) -> tuple[str, tuple[str, ...]]:
 
 def follow_command(run_id: str) -> str:
     """Returns the command that follows a run, with the options for access that were typed. It contains no secret."""
-    context, words = click.get_current_context(), ["gan-pipelines", "follow", run_id]
+    context, given, words = click.get_current_context(), given_access(), ["gan-pipelines", "follow", run_id]
     for name in ("host", "namespace", "token_file", "token_command", "ca"):  # token and cookies are secret
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            value = str(context.params[name])
+            value = str(given[name])
             program, _, arguments = value.partition(" ")
             if name == "token_command" and arguments:
                 value = f"{program} ..."  # arguments may be secret

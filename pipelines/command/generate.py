@@ -7,8 +7,9 @@ from typing import Literal
 
 import click
 
+from ganlib.environment import end_on_sigterm
 from pipelines.command.options import local_output
-from pipelines.command.stops import FAILURE, Stop, end_on_sigterm, stop_on_errors
+from pipelines.command.stops import FAILURE, Stop, stop_on_errors
 
 LARGEST_SEED = 2**63 - 1
 

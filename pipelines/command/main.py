@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ganlib import __version__
+from ganlib.environment import end_on_sigterm
 from pipelines.command.apply import apply
 from pipelines.command.components import ALL, compile_components
 from pipelines.command.follow import follow
@@ -19,7 +20,7 @@ from pipelines.command.generate import generate
 from pipelines.command.options import check_image, config_options, note_local_paths, resolve_config, run_name
 from pipelines.command.preview import describe_images
 from pipelines.command.results import compare, score, sync
-from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, end_on_sigterm, stop_on_errors
+from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, stop_on_errors
 from pipelines.command.submit import submit
 from pipelines.command.train import train
 

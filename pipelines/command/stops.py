@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import click
@@ -49,32 +46,6 @@ def stop_on_errors(*, needs_train: bool = False, failures: tuple[type[Exception]
         raise
     except failures as error:
         raise Stop(str(error), FAILURE) from error
-
-
-@contextmanager
-def end_on_sigterm(*, cleanup: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Handles SIGTERM like Ctrl-C, so that a command cleans up and prints a last line.
-
-    Args:
-        cleanup: Called first, for example to end child processes: they receive a terminal's Ctrl-C, but not SIGTERM.
-
-    Raises:
-        KeyboardInterrupt: SIGTERM was received.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        cleanup()
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Commands(click.Group):

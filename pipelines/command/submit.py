@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.command.access import FILE, VARIABLES, access_options, add_options, check_access, make_access
+from pipelines.command.access import (
+    FILE,
+    VARIABLES,
+    access_options,
+    add_options,
+    check_access,
+    given_access,
+    make_access,
+)
 from pipelines.command.follow import follow_command, follow_options, wait
 from pipelines.command.options import config_options, resolve_config
 from pipelines.command.order import Order
@@ -79,13 +87,6 @@ def submit(
     image: str | None,
     compiled: Path | None,
     pairs: tuple[str, ...],
-    host: str | None,
-    namespace: str | None,
-    token: str | None,
-    token_file: Path | None,
-    token_command: str | None,
-    cookies: str | None,
-    ca: Path | None,
     service_account: str | None,
     experiment: str,
     pipeline_root: str | None,
@@ -110,12 +111,12 @@ def submit(
             _check_options(cron, register, latest=latest, waits=waits, check=check, dry_run=dry_run)
             if check:
                 backend = _backend(chosen, files, assignments, compiled)
-                access = make_access(host, namespace, token, token_file, token_command, cookies, ca)
+                access = make_access(given_access())
                 check_access(access, experiment, backend, result)
             else:
                 package, arguments, name = select(chosen, files, assignments, image, compiled, pairs, name)
                 result["run"] = name
-                access = make_access(host, namespace, token, token_file, token_command, cookies, ca)
+                access = make_access(given_access())
                 cache, note = (cache, None) if cron is None else _cache_of_schedule(package, cache, latest=latest)
                 order = Order(
                     name=name,

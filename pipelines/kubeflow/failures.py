@@ -56,10 +56,8 @@ def explain(server: Server, run: api.V2beta1Run) -> list[str]:
         Refused: The server refuses the request, for example because the token has expired.
         Unavailable: The server cannot be reached or fails.
     """
-    workflow = _workflow(server, str(run.run_id))
-    lines = [
-        line for failure in find_failures(workflow) for line in _explain(server, str(run.run_id), workflow, failure)
-    ]
+    workflow, failures = _workflow(server, str(run.run_id))
+    lines = [line for failure in failures for line in _explain(server, str(run.run_id), workflow, failure)]
     own = [run.error.message] if run.error and run.error.message else []
     message = workflow.get("status", {}).get("message", "")  # of the whole workflow, such as its deadline
     return lines or [clean(text) for text in (*own, message) if text]
@@ -94,18 +92,17 @@ def clean(text: str, *, keep_query: bool = False) -> str:
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 3] + "..."
 
 
-def _workflow(server: Server, run_id: str) -> dict[str, Any]:
-    """Returns the Argo workflow of a run; empty if the server has none, or not in a form that is known."""
+def _workflow(server: Server, run_id: str) -> tuple[dict[str, Any], list[Failure]]:
+    """Returns the Argo workflow of a run and its failed steps; empty if the server has none in a form that is known."""
     runtime = server.get_json(f"/apis/v1beta1/runs/{run_id}").get("pipeline_runtime") or {}
     try:
         workflow = json.loads(runtime.get("workflow_manifest") or runtime.get("pipeline_manifest") or "{}")
         status = workflow.get("status", {})
         if not status.get("nodes") and (packed := status.get("compressedNodes")):
             status["nodes"] = _unpack(packed)
-        find_failures(workflow)
+        return workflow, find_failures(workflow)
     except (AttributeError, KeyError, TypeError, ValueError):
-        return {}
-    return dict(workflow)
+        return {}, []
 
 
 def _unpack(packed: str) -> Any:

@@ -23,7 +23,7 @@ from pipelines.kubeflow.fields import (
     labels_for_all_steps,
     split_address,
 )
-from pipelines.kubeflow.platform import Platform, is_bucket
+from pipelines.kubeflow.platform import Platform, names_bucket
 
 Backend = Literal["2.14", "2.15", "2.16", "2.17"]
 BACKENDS = ("2.14", "2.15", "2.16", "2.17")
@@ -165,7 +165,7 @@ class Kubernetes(Platform):
     def _check_checkpoints(self) -> Kubernetes:
         path, claim = self.checkpoints, self.checkpoints_volume
         absolute = path is not None and path.startswith("/") and len(path) > 1 and ":" not in path
-        if (claim is None) if (path is None or is_bucket(path, "gs", "s3")) else (absolute and claim is not None):
+        if (claim is None) if (path is None or names_bucket(path, "gs", "s3")) else (absolute and claim is not None):
             return self
         raise ValueError(
             "expected gs://bucket/prefix or s3://bucket/prefix without checkpoints_volume, or an absolute path with "

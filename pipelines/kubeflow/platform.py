@@ -83,7 +83,7 @@ class Platform(Config):
         return self.retries or 0
 
 
-def is_bucket(path: str, *schemes: str) -> bool:
-    """Returns whether a location is below an address of a bucket of one of the schemes, such as `gs`."""
+def names_bucket(path: str, *schemes: str) -> bool:
+    """Returns whether a location is an address that names a bucket of one of the schemes, such as `gs`."""
     scheme, _, name = path.partition("://")
     return scheme in schemes and bool(name.strip("/"))

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipelines.kubeflow.fields import MlflowVariable, SecretVersion
-from pipelines.kubeflow.platform import Platform, is_bucket
+from pipelines.kubeflow.platform import Platform, names_bucket
 
 PLATFORM_VARIABLE = "GAN_PIPELINES_PLATFORM"  # tells a compiled file that is for Vertex AI from others
 
@@ -24,7 +24,7 @@ class Vertex(Platform):
 
     @model_validator(mode="after")
     def _check(self) -> Vertex:
-        if self.checkpoints is not None and not is_bucket(self.checkpoints, "gs"):
+        if self.checkpoints is not None and not names_bucket(self.checkpoints, "gs"):
             raise ValueError(f"expected gs://bucket/prefix on Vertex AI. Received: checkpoints={self.checkpoints!r}")
         if self.mlflow_secrets and self.mlflow_tracking_uri is None:
             names = ", ".join(self.mlflow_secrets)
