@@ -71,7 +71,7 @@ def test_a_model_is_not_shipped_with_the_scores_of_another(evaluation, trained, 
     network.save(other.file("best"))
     message = r"^expected scores of this model's best generator; measure them again\. Received: model=.*, scores="
     with pytest.raises(ValueError, match=message) as raised:
-        export(other, evaluation, ExportConfig(), tmp_path / "model")
+        export(other, evaluation, ExportConfig(onnx=False), tmp_path / "model")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "model").exists()
 
@@ -81,7 +81,7 @@ def test_scores_that_name_no_generator_ship_none(evaluation, trained, tmp_path, 
     with pytest.raises(
         ValueError, match=r"^expected scores of a trained model, as `evaluate` saves them\. Received: sc"
     ):
-        export(trained, replace(evaluation, generator=generator), ExportConfig(), tmp_path / "model")
+        export(trained, replace(evaluation, generator=generator), ExportConfig(onnx=False), tmp_path / "model")
 
 
 def test_a_model_is_not_scored_with_a_dataset_that_it_was_not_trained_on(trained, others, reference, tmp_path):

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from kfp.local import docker_task_handler
 
 from pipelines.command.main import main
-from pipelines.local import containers, runner
+from pipelines.local import containers, session
 
 BASE = "python:3.11-slim"
 REPOSITORY = Path(__file__).parent.parent
@@ -32,6 +32,7 @@ TINY = [
     "model.width=4",
     "task.latent_dim=4",
     "evaluation.samples=50",
+    "export.onnx=false",
     "evaluation.extractor.network.epochs=1",
     "evaluation.extractor.network.width=4",
     "data.size=16",
@@ -234,8 +235,8 @@ RUN printf '{LIBRARIES}\\n{REPOSITORY}\\n' > "$(python3 -c '{where}')/borrowed.p
 """
     name = "gan-pipelines-borrowing:python3.11"
     engine.images.build(fileobj=io.BytesIO(lines.encode()), tag=name)
-    input_files = runner._input_files
-    monkeypatch.setattr(runner, "_input_files", lambda config: [*input_files(config), LIBRARIES, REPOSITORY])
+    input_files = session._input_files
+    monkeypatch.setattr(session, "_input_files", lambda *configs: [*input_files(*configs), LIBRARIES, REPOSITORY])
     yield name
     engine.images.remove(name, force=True)
 

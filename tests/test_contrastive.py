@@ -405,7 +405,7 @@ def test_the_generator_alone_is_shipped_and_scored_beside_doing_nothing(whole, p
     images, targets = (pairs.of(name).load("test")[0].astype(float) for name in ("images", "targets"))
     assert scores["l1"].baseline == pytest.approx(np.abs(images - targets).mean() / 255)
     assert reference.facts["dataset_sha256"] == pairs.of("targets").checksum
-    exported = export(model, evaluation, ExportConfig(), tmp_path / "exported")
+    exported = export(model, evaluation, ExportConfig(onnx=False), tmp_path / "exported")
     assert [path.name for path in exported.folder.glob("*.keras")] == ["generator.keras"]
     loaded = tf.saved_model.load(str(exported.folder / "saved_model"))
     assert set(loaded.signatures) == {"serving_default", "translate"}

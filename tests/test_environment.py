@@ -66,7 +66,7 @@ def test_the_steps_give_the_same_results_and_restore_the_settings_of_keras(
 ):
     model, reference = made(digits, tmp_path / "foreign")
     evaluation = evaluate(model, digits, reference, MEASURING, tmp_path / "scores")
-    exported = export(model, evaluation, ExportConfig(), tmp_path / "exported")
+    exported = export(model, evaluation, ExportConfig(onnx=False), tmp_path / "exported")
     assert settings() == {**FOREIGN, "policy": POLICY}
     assert exported.parity["keras"] < 1e-6
     [note] = [line for line in capsys.readouterr().out.splitlines() if line.endswith("full float32")]

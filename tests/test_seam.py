@@ -373,7 +373,7 @@ def test_sheets_show_input_output_and_truth(evaluation, model):
 
 
 def test_both_directions_are_shipped_and_a_fresh_process_translates(evaluation, model, tmp_path):
-    exported = export(model, evaluation, ExportConfig(), tmp_path / "exported")
+    exported = export(model, evaluation, ExportConfig(onnx=False), tmp_path / "exported")
     assert {"there.keras", "back.keras", "saved_model"} <= {path.name for path in exported.folder.iterdir()}
     assert exported.parity["saved_model"] <= 1e-4
     assert exported.parity["signatures"]
@@ -402,7 +402,7 @@ def test_an_exported_function_that_gives_something_else_is_refused(evaluation, m
 
     monkeypatch.setattr(There, "signatures", signatures)
     with pytest.raises(RuntimeError, match="failed its check"):
-        export(model, evaluation, ExportConfig(), tmp_path / "exported")
+        export(model, evaluation, ExportConfig(onnx=False), tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
 
 

@@ -202,7 +202,7 @@ def test_a_run_whose_machine_is_lost_three_times_ends_with_the_same_bits_in_one_
     disturb(traffic)
     monkeypatch.setattr("ganlib.export.parity.FreshProcess.check", lambda *_, **__: {"saved_model": 0.0, "keras": 0.0})
     evaluation = evaluate(model, digits, reference, EvaluationConfig(samples=20), tmp_path / "scores")
-    exported = export(model, evaluation, ExportConfig(target=f"{bucket}/served"), tmp_path / "exported")
+    exported = export(model, evaluation, ExportConfig(onnx=False, target=f"{bucket}/served"), tmp_path / "exported")
     monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
     served = storage.fetch(f"{bucket}/served")
     names = [path.relative_to(served) for path in served.rglob("*") if path.is_file()]

@@ -7,8 +7,9 @@ import itertools
 import os
 import subprocess
 import sys
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
+import exported_models
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,9 +20,11 @@ from tiny_runs import BATCH
 from ganlib import pixels, schema
 from ganlib.config import RunConfig
 from ganlib.export.network import save_signatures, signatures
+from ganlib.export.onnx import onnx_export
+from ganlib.inference import Inputs
 from ganlib.models import AnyArchitecture, LatentToImage, Unet
 from ganlib.objectives import AnyObjective
-from ganlib.tasks import AnyTask
+from ganlib.tasks import AnyTask, Generation
 from ganlib.training.strategy import resolve_precision
 from ganlib.training.train_step import TrainStep
 
@@ -246,6 +249,45 @@ def test_a_fresh_process_gives_the_same_images_at_two_sizes(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert set(done.stdout.splitlines()) == expected
+
+
+def variants(member):
+    """A generator with each of its choices in turn."""
+    fields = {name: field for name, field in member.model_fields.items() if not name.startswith("discriminator")}
+    choices = [{}]
+    for name, field in fields.items():
+        values = (True, False) if field.annotation is bool else get_args(field.annotation)
+        if get_origin(field.annotation) is Literal or field.annotation is bool:
+            choices += [{name: value} for value in values if name != "kind" and value != field.default]
+    return [small(member, **choice) for choice in choices]
+
+
+if EVERY_PAIR:
+
+    @pytest.mark.parametrize("member", members(AnyArchitecture), ids=lambda member: member.model_fields["kind"].default)
+    def test_onnxruntime_makes_the_images_of_every_network(member, tmp_path):
+        tasks = [task for task in TASKS if task["kind"] not in ("paired_translation", "contrastive_translation")]
+        tasks.append(small(Generation, conditional=True))
+        tried = 0
+        for number, (task, network) in enumerate(itertools.product(tasks, variants(member))):
+            config = next(filter(None, (configured(task, network, game)[0] for game in GAMES)), None)
+            if config is None:
+                continue
+            classes = 2 if config.task.takes_label else 0
+            networks = config.task.shipped(begun(config)[1].trained.averaged)
+            for one in networks.values():
+                for index, weights in enumerate(one.variables):
+                    change = 0.1 * tf.random.stateless_normal(weights.shape, [index, 7])
+                    weights.assign_add(change if weights.trainable else tf.abs(change))  # variances stay positive
+            folder = tmp_path / str(number)
+            shipped = exported_models.fill(folder, config.task, networks, image_shape=SHAPE, classes=classes)
+            with onnx_export(True) as writer:
+                inputs = Inputs(classes=("a", "b")[:classes])
+                files = writer.write(networks, shipped, folder, inputs=inputs, tolerance=1e-4)
+            assert all(np.load(one.witness)["output"].std() > 0.01 for one in shipped)
+            print(f"{task} {network}: {files.difference:.1e}")
+            tried += 1
+        assert tried
 
 
 def noise(spec, *, side):

@@ -385,7 +385,7 @@ def test_both_directions_are_scored_beside_what_doing_nothing_scores(cyclegan, p
     assert evaluation.protocol["backward/dataset_sha256"] == pairs.checksum
     page = evaluation.report.read_text()
     assert "doing nothing" in page
-    exported = export(cyclegan, evaluation, ExportConfig(), tmp_path / "exported")
+    exported = export(cyclegan, evaluation, ExportConfig(onnx=False), tmp_path / "exported")
     assert Inputs.read(exported.folder) == Inputs(multiple_of=4, minimum=8, overlap=256)
     assert "H and W are multiples of 4 and at least 8" in exported.card.read_text()
     loaded = tf.saved_model.load(str(exported.folder / "saved_model"))

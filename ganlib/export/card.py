@@ -16,12 +16,14 @@ with epy.lazy_imports():
     from PIL import Image
 
 from ganlib.evaluation.notes import CHOSEN_BY
+from ganlib.export.onnx_card import onnx_section
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ganlib.evaluation import Evaluation
     from ganlib.export.config import ExportConfig
+    from ganlib.export.onnx import OnnxFiles
     from ganlib.tasks import Signature
     from ganlib.trained import TrainedModel, Which
 
@@ -37,6 +39,7 @@ def model_card(
     functions: Mapping[str, Signature],
     *,
     config: ExportConfig,
+    onnx: OnnxFiles,
 ) -> str:
     """Returns the model card as Markdown.
 
@@ -47,6 +50,7 @@ def model_card(
         networks: The networks that are shipped, by name.
         functions: The functions of the SavedModel, by name.
         config: Tolerance of the proof, and where the model is published, if anywhere.
+        onnx: What became of the ONNX files.
     """
     facts = model.facts
     height, width, channels = facts["image_shape"]
@@ -79,6 +83,7 @@ def model_card(
         files=" and ".join(f"`{name}.keras`" for name in networks),
         tensorflow=facts["tensorflow"],
         tolerance=config.tolerance,
+        onnx=onnx_section(networks, onnx, image_shape=model.image_shape),
         scores="\n".join(f"| {' | '.join(row)} |" for row in table),
         notes="".join(f"\n- {note}" for note in evaluation.notes) + "\n" * bool(evaluation.notes),
         protocol="\n".join(protocol),
@@ -186,6 +191,9 @@ the others are uint8.
 {files} holds the network for Keras. Made with TensorFlow {tensorflow}; nothing else is needed.
 Images are equal to those of training within {tolerance:g} in true float32: a GPU takes TensorFloat-32 unless
 `tf.config.experimental.enable_tensor_float_32_execution(False)` is called, and differs by more.
+
+## ONNX
+{onnx}
 
 ## Scores
 {scores}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from etils import epy
 
 from ganlib import pixels
 from ganlib.environment import UNUSED_BY_KERAS
+from ganlib.export.process import Process, process
 
 with epy.lazy_imports():
     import numpy as np
@@ -24,7 +22,6 @@ with epy.lazy_imports():
 if TYPE_CHECKING:
     from ganlib.tasks import Signature
 
-SECONDS = 300
 VALUE = "value/"  # before names of arrays in files, which may be any
 
 # Runs in a fresh interpreter that knows nothing of this project. It imports its libraries while the files are written,
@@ -57,8 +54,8 @@ for network in plan["networks"]:
     serve = lambda inputs: model.signatures[network["signature"]](
         **{name: tf.constant(values) for name, values in inputs.items()})["images"].numpy()
     call = lambda inputs: np.asarray(loaded(inputs, training=False))
-    results["saved_model"] = max(results["saved_model"], float(np.abs(serve(inputs) - expected).max()))
-    results["keras"] = max(results["keras"], float(np.abs(call(inputs) - expected).max()))
+    for format, images in (("saved_model", serve(inputs)), ("keras", call(inputs))):
+        results[format] = float(np.maximum(results[format], np.abs(images - expected).max()))  # NaN stays NaN
     if "label" in inputs:
         unknown = dict(inputs, label=inputs["label"] * 0 - 1)
         results["refuses"] &= refused(serve, unknown) and refused(call, unknown)
@@ -97,7 +94,7 @@ class Shipped:
 class FreshProcess:
     """A process that loads exported files. Use `fresh_process()`."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Process) -> None:
         self._process = process
 
     def check(
@@ -134,7 +131,10 @@ class FreshProcess:
                     if signature.example
                 ],
             }
-            results = self._run_check(plan)
+            try:
+                results = self._process.answer(plan)
+            except RuntimeError as error:
+                raise RuntimeError(f"the exported model cannot be used in a fresh process: {error}") from error
         for name in ("saved_model", "keras"):
             if not results[name] <= tolerance:
                 raise RuntimeError(
@@ -145,32 +145,12 @@ class FreshProcess:
             raise RuntimeError(f"the exported model failed its check. Received: {results}")
         return results
 
-    def _run_check(self, plan: dict[str, Any]) -> dict[str, Any]:
-        try:
-            output, errors = self._process.communicate(json.dumps(plan) + "\n", timeout=SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"the exported model could not be checked within {SECONDS} s") from error
-        code = self._process.returncode
-        if code or not output.strip():
-            ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}, no message"
-            reason = errors.strip().splitlines()[-1:] or [ending]
-            raise RuntimeError(f"the exported model cannot be loaded in a fresh process: {reason[0]}")
-        results: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
-        return results
-
 
 @contextlib.contextmanager
 def fresh_process() -> Iterator[FreshProcess]:
     """Starts a process that imports its libraries while the caller writes the files; it ends with the block."""
-    command = [sys.executable, "-I", "-c", SCRIPT, *UNUSED_BY_KERAS]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(  # noqa: S603  # our own script
-        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="backslashreplace"
-    ) as process:
-        try:
-            yield FreshProcess(process)
-        finally:
-            process.kill()
+    with process("-c", SCRIPT, *UNUSED_BY_KERAS) as started:
+        yield FreshProcess(started)
 
 
 def _write_example(name: str, signature: Signature, scratch: Path, tolerance: float) -> dict[str, Any]:
