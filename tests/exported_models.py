@@ -2,7 +2,12 @@
 
 import json
 
+import numpy as np
 import tensorflow as tf
+
+from ganlib.export.network import save_signatures, signatures
+from ganlib.export.parity import Shipped
+from ganlib.trained import save_witness
 
 REACH = 8  # pixels that `blur` looks at on each side
 
@@ -25,6 +30,35 @@ def save(folder, functions, *, inputs=None):
     if inputs is not None:
         (folder / "inputs.json").write_text(json.dumps(inputs))
     return folder
+
+
+def fill(folder, task, networks, *, image_shape, classes=0, count=4):
+    """Writes networks as training and export do: a SavedModel, and images of random inputs as witnesses.
+
+    Args:
+        folder: Folder to fill.
+        task: Their task.
+        networks: Networks by name.
+        image_shape: Height, width and channels of the images.
+        classes: Number of classes that can be asked for, 0 for none.
+        count: Number of images.
+
+    Returns:
+        The networks as they are shipped.
+    """
+    functions = signatures(networks, task, image_shape=image_shape, classes=classes)
+    save_signatures(networks, functions, folder / "saved_model")
+    random, shipped = np.random.default_rng(0), []
+    for (name, network), signature in zip(networks.items(), functions, strict=False):
+        inputs = {}
+        for tensor in network.inputs:
+            values = random.uniform(-1, 1, [count, *(16 if side is None else side for side in tensor.shape[1:])])
+            made = {"mask": values > 0, "label": np.arange(count) % max(1, classes)}.get(tensor.name, values)
+            inputs[tensor.name] = made.astype(tensor.dtype)
+        witness = folder / f"{name}.npz"
+        save_witness(witness, inputs, np.asarray(network(inputs, training=False)))
+        shipped.append(Shipped(folder / f"{name}.keras", signature, witness))
+    return shipped
 
 
 def any_size(channels=3):

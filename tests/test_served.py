@@ -1,0 +1,377 @@
+"""What people send to a served model, in Python and over HTTP, and what they get back."""
+
+import base64
+import contextlib
+import http.client
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import exported_models
+import numpy as np
+import pandas as pd
+import pytest
+import served_models
+import tensorflow as tf
+from PIL import Image
+from served_models import LATENT_DIM, from_text, to_text
+
+KNOWN = "0 = cat, 1 = dog, 2 = 7"
+LATENTS = np.random.default_rng(1).normal(size=(3, LATENT_DIM)).astype(np.float32)
+PICTURES = np.random.default_rng(2).integers(0, 256, (2, 8, 12, 3), np.uint8)
+PICTURE = to_text(PICTURES[0])
+WAYS = r"expected the inputs seed, label, \[count\] or latent, label, with \[format\]\. Received: "
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def folder(place):
+    return served_models.generator(place / "generator")
+
+
+def load(folder):
+    import mlflow.pyfunc
+
+    return mlflow.pyfunc.load_model(str(folder))
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def signatures(folder):
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    return loaded.signatures
+
+
+@pytest.fixture(scope="module")
+def translator(place):
+    named = {
+        "translate": (exported_models.invert, exported_models.any_size()),
+        "translate_backward": (exported_models.identity, exported_models.any_size()),
+    }
+    return load(served_models.functions(place / "translator", named, inputs={"multiple_of": 4, "minimum": 8}))
+
+
+@pytest.fixture(scope="module")
+def painter(place):
+    named = {"restore": (exported_models.paint, exported_models.with_masks())}
+    return load(served_models.functions(place / "painter", named, inputs={"fixed": [8, 12]}))
+
+
+def generate(signatures, seed, count, label):
+    arguments = {"seed": tf.constant(seed, tf.int64), "label": tf.constant(label, tf.int64)}
+    return signatures["generate"](**arguments, count=tf.constant(count))["images"].numpy()
+
+
+@contextlib.contextmanager
+def server_of(model):
+    """MLflow's scoring server of a model in a thread; yields a function that asks it."""
+    import uvicorn
+    from mlflow.pyfunc import scoring_server
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        config = uvicorn.Config(scoring_server.init(model), log_level="error", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+
+        def ask(body):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+                text = body if isinstance(body, str) else json.dumps(body)
+                connection.request("POST", "/invocations", text, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                return response.status, json.loads(response.read())
+
+        try:
+            yield ask
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def ask(model):
+    with server_of(model) as asked:
+        yield asked
+
+
+def test_one_contract_holds_in_python_and_in_every_form_of_a_request(model, ask, signatures):
+    expected = np.concatenate([generate(signatures, 5, 2, 1), generate(signatures, 6, 1, 0)])
+    columns = {"seed": [5, 6], "count": [2, 1], "label": ["dog", 0]}
+    rows = [{"seed": 5, "count": 2, "label": "dog"}, {"seed": 6, "count": 1, "label": 0}]
+    table = {"columns": list(columns), "data": [list(row.values()) for row in rows]}
+    for request in (columns, rows, pd.DataFrame(rows), {name: np.array(values) for name, values in columns.items()}):
+        np.testing.assert_array_equal(model.predict(request), expected)
+    for body in (
+        {"inputs": columns},
+        {"inputs": rows},
+        {"instances": rows},
+        {"dataframe_split": table},
+        {"dataframe_records": rows},
+    ):
+        status, answer = ask(body)
+        assert status == 200, answer
+        np.testing.assert_array_equal(answer["predictions"], expected)
+    status, answer = ask({"inputs": {**columns, "format": "png"}})
+    np.testing.assert_array_equal([from_text(text) for text in answer["predictions"]], expected)
+    assert ask({"inputs": {"seed": 5, "count": 2, "label": 1}})[1]["predictions"] == expected[:2].tolist()
+    assert len(ask({"instances": [{"seed": 5, "label": 1}]})[1]["predictions"]) == 1
+
+
+def test_latents_give_the_images_of_the_network_with_a_label_of_any_kind(model, ask, signatures):
+    floats = signatures["serving_default"](latent=tf.constant(LATENTS), label=tf.constant([2, 2, 0], tf.int64))
+    expected = np.clip(np.rint((floats["images"].numpy() + 1) * 127.5), 0, 255).astype(np.uint8)
+    for label in ([2, 2, 0], ["7", "7", "cat"], ["7", b"7", "0"]):
+        np.testing.assert_array_equal(model.predict({"latent": LATENTS, "label": label}), expected)
+    status, answer = ask({"inputs": {"latent": LATENTS.tolist(), "label": [2, 2, 0]}})
+    assert status == 200
+    np.testing.assert_array_equal(answer["predictions"], expected)
+    np.testing.assert_array_equal(model.predict({"latent": LATENTS[:2], "label": "7"}), expected[:2])
+
+
+WRONG = {
+    WAYS + r"no input": {},
+    WAYS + r"count, label, sede": {"sede": 1, "count": 2, "label": 0},
+    WAYS + r"seed": {"seed": 1},
+    WAYS + r"label, latent, seed": {"seed": [1, 2, 3], "latent": LATENTS.tolist(), "label": 0},
+    WAYS + r"count, label, latent": {"latent": LATENTS.tolist(), "label": 0, "count": 2},
+    r"expected whole numbers from 1 to 100 as count\. Received: count=0": {"seed": 1, "count": 0, "label": 0},
+    r"as count\. Received: count=101": {"seed": 1, "count": 101, "label": 0},
+    r"as count\. Received: count=2\.5": {"seed": 1, "count": 2.5, "label": 0},
+    r"as count\. Received: count=True": {"seed": 1, "count": True, "label": 0},
+    r"as count\. Received: count=None": {"seed": 1, "count": None, "label": 0},
+    r"expected at most 100 images in a request\. Received: 120": {"seed": [1, 2], "count": 60, "label": 0},
+    r"whole numbers from 0 to 9223372036854775807 as seed\. Received: seed=-1": {"seed": -1, "label": 0},
+    r"as seed\. Received: seed=9223372036854775808": {"seed": 2**63, "label": 0},
+    r"as seed\. Received: seed=100000000000000000000": {"seed": 10**20, "label": 0},
+    r"as seed\. Received: seed='one'": {"seed": "one", "label": 0},
+    r"as seed\. Received: seed=values of shape \[2, 2\]": {"seed": [[1, 2], [3, 4]], "label": 0},
+    rf"expected the name or the index of a class \({KNOWN}\)\. Received: label=3": {"seed": 1, "label": 3},
+    r"Received: label=-1": {"seed": 1, "label": -1},
+    r"Received: label='bird'": {"seed": 1, "label": "bird"},
+    r"Received: label=1\.0": {"seed": 1, "label": 1.0},
+    r"Received: label=\[0, 1\]": {"seed": [1], "label": [[0, 1]]},
+    r"Received: label='99999+\.\.\.": {"seed": 1, "label": "9" * 5000},
+    r"expected as many values of each input\. Received: 3 of latent, 2 of label": {
+        "latent": LATENTS.tolist(),
+        "label": [0, 1],
+    },
+    r"expected latent as numbers \[N, 8\]\. Received: float64 \[3, 7\]": {
+        "latent": LATENTS[:, 1:].tolist(),
+        "label": 0,
+    },
+    r"expected latent as numbers \[N, 8\]\. Received: float64 \[8\]": {"latent": LATENTS[0].tolist(), "label": 0},
+    r"expected latent as numbers \[N, 8\]\. Received: <U1 \[1, 8\]": {"latent": [["a"] * LATENT_DIM], "label": 0},
+    r"expected finite numbers as latent\. Received: NaN": {"latent": [[np.nan] * LATENT_DIM], "label": 0},
+    r"expected finite numbers as latent\. .*beyond float32": {"latent": [[1e39] * LATENT_DIM], "label": 0},
+    r"expected at least one row\. Received: none": {"latent": [], "label": []},
+    r"expected one format for all rows, tensor or png\. Received: format='gif'": {
+        "seed": 1,
+        "label": 0,
+        "format": "gif",
+    },
+    r"Received: format='png', format='tensor'": {"seed": [1, 2], "label": 0, "format": ["png", "tensor"]},
+    r'Received: format="\{': {"seed": 1, "label": 0, "format": {"a": 1}},
+}
+
+
+@pytest.mark.parametrize("told", WRONG)
+def test_a_wrong_request_is_refused_in_one_line_of_python_and_http(model, ask, told):
+    with pytest.raises(Exception, match=f"^expected .*{told.removeprefix('expected ')}") as raised:
+        model.predict(WRONG[told])
+    assert "\n" not in str(raised.value)
+    status, answer = ask({"inputs": WRONG[told]})
+    assert (status, answer["message"]) == (400, str(raised.value))
+    assert not {"stack_trace", "traceback"} & answer.keys()
+
+
+def test_what_mlflow_refuses_itself_is_400_and_the_server_goes_on(ask):
+    good = {"inputs": {"seed": 1, "label": 0}}
+    before = ask(good)
+    for body in (
+        '{"inp',
+        [],
+        {"seed": 1},
+        {"inputs": {"latent": [[1], [1, 2]]}},
+        {"instances": [{"seed": 1, "label": 0}, {"seed": 2}]},
+        {"inputs": []},
+        {"inputs": "seed"},
+        {"dataframe_split": {"columns": ["seed", "seed"], "data": [[1, 1]]}},
+        {"dataframe_split": {"data": [[1]]}},
+    ):
+        status, answer = ask(body)
+        assert status == 400, (body, answer)
+        assert "stack_trace" not in answer
+    assert ask(good) == before
+
+
+def test_a_request_to_mlserver_need_not_say_how_it_is_decoded(model):
+    def tensor(name, data, shape):
+        return SimpleNamespace(name=name, data=SimpleNamespace(root=data), shape=shape)
+
+    label, latent = tensor("label", ["7", "7", "cat"], [3]), LATENTS.ravel().tolist()
+    request = SimpleNamespace(inputs=[tensor("latent", latent, [3, LATENT_DIM]), label])
+    expected = model.predict({"latent": LATENTS, "label": ["7", "7", "cat"]})
+    np.testing.assert_array_equal(model.predict(request), expected)
+    with pytest.raises(Exception, match=r"^expected values of one shape .*cannot reshape array of size 24"):
+        model.predict(SimpleNamespace(inputs=[tensor("latent", latent, [3, 7]), label]))
+
+
+def test_requests_at_once_do_not_mix(ask, signatures):
+    seeds = list(range(24))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda seed: ask({"inputs": {"seed": seed, "label": seed % 3}}), seeds))
+    for seed, (status, answer) in zip(seeds, answers, strict=True):
+        assert status == 200
+        np.testing.assert_array_equal(answer["predictions"], generate(signatures, seed, 1, seed % 3))
+
+
+def test_pictures_are_answered_as_they_were_sent(translator):
+    inverted = 255 - PICTURES
+    np.testing.assert_array_equal(translator.predict({"images": PICTURES}), inverted)
+    texts = [to_text(image) for image in (PICTURES[0], PICTURES[1], PICTURES[0, :, :8])]
+    made = [from_text(text) for text in translator.predict({"image": texts})]  # of two sizes
+    for image, expected in zip(made, (inverted[0], inverted[1], inverted[0, :, :8]), strict=True):
+        np.testing.assert_array_equal(image, expected)
+    files = [base64.b64decode(text) for text in texts[:2]]
+    np.testing.assert_array_equal(translator.predict({"image": files, "format": "tensor"}), inverted)
+    backward = translator.predict({"image": texts[0], "function": "translate_backward"})
+    np.testing.assert_array_equal(from_text(backward[0]), PICTURES[0])
+
+
+def test_pictures_of_other_kinds_become_what_the_network_takes(translator):
+    def send(picture, **options):
+        file = io.BytesIO()
+        picture.save(file, **{"format": "PNG", **options})
+        request = {"image": base64.b64encode(file.getvalue()).decode(), "function": "translate_backward"}
+        return from_text(translator.predict(request)[0])
+
+    grey = Image.fromarray(PICTURES[0, ..., 0])
+    np.testing.assert_array_equal(send(grey), np.repeat(PICTURES[0, ..., :1], 3, axis=2))
+    clear = Image.fromarray(np.dstack([PICTURES[0], np.full((8, 12), 0, np.uint8)]))
+    assert (send(clear) == 255).all()  # on white
+    turned = Image.Exif()
+    turned[274] = 6  # the camera was held upright
+    assert send(Image.fromarray(PICTURES[0]), exif=turned).shape == (12, 8, 3)
+    assert send(Image.fromarray(PICTURES[0]).convert("CMYK"), format="JPEG").shape == (8, 12, 3)
+
+
+def test_a_mask_says_what_is_repaired(painter):
+    mask = np.zeros((2, 8, 12, 1), np.uint8)
+    mask[:, 2:4] = 255
+    expected = np.where(mask == 255, 200, PICTURES)
+    np.testing.assert_array_equal(painter.predict({"images": PICTURES, "masks": mask}), expected)
+    request = {"image": [to_text(image) for image in PICTURES], "mask": [to_text(one) for one in mask]}
+    np.testing.assert_array_equal([from_text(text) for text in painter.predict(request)], expected)
+    for told, wrong in {
+        r"the inputs image, mask or images, masks, with \[format\]\. Received: image$": {"image": PICTURE},
+        r"a mask of the size of its image\. Received: image 0 of 12x8, mask of 8x8": {
+            "image": PICTURE,
+            "mask": to_text(mask[0, :, :8]),
+        },
+        r"images of 12x8 pixels\. Received: image 0 of 8x8": {
+            "image": to_text(PICTURES[0, :, :8]),
+            "mask": to_text(mask[0, :, :8]),
+        },
+        r"masks as uint8 \[N, H, W, 1\]\. Received: uint8 \[8, 12, 3\] in a row": {
+            "images": PICTURES,
+            "masks": PICTURES,
+        },
+    }.items():
+        with pytest.raises(Exception, match=rf"^expected {told}"):
+            painter.predict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("told", "request_"),
+    [
+        (r"image or images, with \[format\], \[function\]\. Received: imgae", {"imgae": PICTURE}),
+        (r"image or images, .* Received: image, images", {"image": PICTURE, "images": PICTURES[:1].tolist()}),
+        (r"image as a PNG or JPEG file in base64\. Received: image='no', which cannot be decoded", {"image": "no"}),
+        (r"image as a PNG or JPEG .* cannot be decoded", {"image": PICTURE[:80]}),
+        (r"image as a PNG or JPEG .* cannot be decoded", {"image": to_text(PICTURES[0], form="BMP")}),
+        (r"image as a PNG or JPEG .* Received: image=None", {"image": [None]}),
+        (r"8 bits a channel\. Received: image of mode I;16", {"image": to_text(PICTURES[0, ..., 0].astype("u2"))}),
+        (r"at most 4194304 pixels .* image of 2560x2560", {"image": to_text(np.zeros((2560, 2560), np.uint8))}),
+        (r"at most 4194304 pixels .*: 8388608", {"image": [to_text(np.zeros((2048, 1024), np.uint8))] * 4}),
+        (
+            r"multiples of 4 and at least 8\. Received: image 1 of 10x8",
+            {"image": [PICTURE, to_text(PICTURES[0, :, 2:])]},
+        ),
+        (r"multiples of 4 and at least 8\. Received: image 0 of 4x8", {"image": to_text(PICTURES[0, :, :4])}),
+        (r"images as uint8 \[N, H, W, 3\]\. Received: int64 \[8, 12, 1\]", {"images": PICTURES[..., :1].tolist()}),
+        (r"images as uint8 .* Received: int64 \[12, 3\]", {"images": PICTURES[0].tolist()}),
+        (r"images as uint8 .* Received: float64", {"images": (PICTURES / 255).tolist()}),
+        (r"images in 0\.\.255\. Received: values in -\d+\.\.", {"images": (PICTURES.astype(int) - 300).tolist()}),
+        (r"at most 100 images in a request\. Received: 101", {"image": [PICTURE] * 101}),
+        (r"one function for all rows, translate or translate_backward", {"image": PICTURE, "function": "restore"}),
+        (r"at least one row", {"image": []}),
+        (
+            r"images of one size with format=tensor\. Received: 2 sizes",
+            {"image": [PICTURE, to_text(PICTURES[0, :, :8])], "format": "tensor"},
+        ),
+    ],
+)
+def test_a_wrong_picture_is_refused_in_one_line(translator, told, request_):
+    with pytest.raises(Exception, match=rf"^expected .*{told}") as raised:
+        translator.predict(request_)
+    assert "\n" not in str(raised.value)
+    assert raised.value.get_http_status_code() == 400
+
+
+def test_a_failure_of_the_model_shows_no_traceback(place, capfd):
+    model = load(
+        served_models.functions(
+            place / "failing", {"translate": (exported_models.refuse, {"images": [None, None, None, 3]})}
+        )
+    )
+    with pytest.raises(Exception, match=r"^the model refused it: .*expected fewer than 50 rows") as raised:
+        model.predict({"images": np.zeros((1, 60, 8, 3), np.uint8)})
+    assert raised.value.get_http_status_code() == 400
+    model.unwrap_python_model()._functions = {}
+    with server_of(model) as ask:
+        status, answer = ask({"inputs": {"images": PICTURES.tolist()}})
+    assert (status, answer["message"]) == (500, "the model failed: KeyError")
+    assert "stack_trace" not in answer
+    assert "Traceback" in capfd.readouterr().err  # for whoever runs the server
+
+
+def test_the_folder_is_the_model_wherever_it_lies(folder, signatures, tmp_path):
+    """Moved, read-only, and in a process that cannot import this project."""
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(folder, moved)
+    for path in [moved, *moved.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    code = (
+        "import sys, mlflow.pyfunc, numpy as np\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "np.save(sys.argv[2], model.predict({'seed': 5, 'count': 2, 'label': 'dog'}))\n"
+        "sys.exit(any(name.startswith('ganlib') for name in sys.modules))\n"
+    )
+    command = [sys.executable, "-I", "-B", "-c", code, str(moved), str(tmp_path / "made.npy")]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "made.npy"), generate(signatures, 5, 2, 1))
+    assert (folder / "requirements.txt").read_text().splitlines()[0] == f"tensorflow=={tf.__version__}"
+    assert not list(folder.rglob("*.pkl"))
+    weights = [path for path in folder.rglob("*") if path.stat().st_size > 2**16]
+    assert {path.parent.name for path in weights} <= {"saved_model", "variables"}
+    for path in [moved, *moved.rglob("*")]:
+        path.chmod(0o755)
