@@ -40,7 +40,7 @@ PANELS = {
 }
 HEALTH_COLOUR = "#333333"  # different from all curves
 ROUNDING = 1e-4  # relative range of a curve's values below which it is drawn as constant
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE, STYLE = (Path(__file__).with_name(name) for name in ("report.html.j2", "page.css.j2"))
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Contents:
 def write_report(contents: Contents, path: Path) -> None:
     """Writes the page."""
     chosen = _pick_evenly(contents.sheets, MAX_SHEETS)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    page = page_template(TEMPLATE).render(
         c=contents,
         sheets=[(_step(picture), _data_url(picture, share=contents.sheets_share)) for picture in chosen],
         generated=_data_url(contents.generated),
@@ -109,6 +108,13 @@ def write_report(contents: Contents, path: Path) -> None:
         ],
     )
     path.write_text(page, encoding="utf-8")
+
+
+def page_template(path: Path) -> jinja2.Template:
+    """Returns the template of a page, to which `style`, the style of all pages, is known."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.globals["style"] = STYLE.read_text(encoding="utf-8")
+    return environment.from_string(path.read_text(encoding="utf-8"))
 
 
 def _pick_evenly(pictures: Sequence[Path], count: int) -> list[Path]:
@@ -167,8 +173,13 @@ def _draw_curves(history: Rows, names: Sequence[str], *, events: Sequence[int]) 
         axes.set_ylim(min(0.0, 1.5 * min(values)), max(0.0, 1.5 * max(values)))
     axes.set_xlabel("step")
     axes.grid(visible=True, alpha=0.3)
+    return svg(figure), list(colours.items())
+
+
+def svg(figure: matplotlib.figure.Figure) -> str:
+    """Returns a figure as SVG text for a page, with letters as text."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}):  # text instead of outlines
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode()
-    return text[text.index("<svg") :], list(colours.items())
+    return text[text.index("<svg") :]
