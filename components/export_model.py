@@ -18,7 +18,7 @@ def export_model(
         export: Section `export` of the config.
 
     Returns:
-        exported: SavedModel, Keras file and model card.
+        exported: SavedModel, Keras and ONNX files, and model card.
         card: The model card, with its pictures inside.
     """
     from pathlib import Path

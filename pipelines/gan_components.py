@@ -10,10 +10,12 @@ from kfp.dsl.base_component import BaseComponent
 from components.check_inputs import check_inputs
 from components.evaluate_gan import evaluate_gan
 from components.export_model import export_model
+from components.gate_model import gate_model
 from components.measure_reference import measure_reference
 from components.merge_parts import merge_parts
 from components.prepare_data import prepare_data
 from components.prepare_part import prepare_part
+from components.register_model import register_model
 from components.train_gan import train_gan
 from ganlib import storage
 from ganlib.config import RunConfig
@@ -31,6 +33,8 @@ COMPONENTS = {
         train_gan,
         evaluate_gan,
         export_model,
+        gate_model,
+        register_model,
     )
 }
 ABSENT = "Fields that are not given have the library's defaults."

@@ -25,6 +25,7 @@ from ganlib.inference import Inputs
 from ganlib.models import Dcgan
 from ganlib.objectives import Hinge
 from ganlib.tasks import Generation
+from ganlib.trained import save_witness, witness_file
 from ganlib.training import TrainConfig, TrainedModel, train
 
 
@@ -36,7 +37,7 @@ def evaluation(trained, digits, reference, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(trained, evaluation, tmp_path_factory):
-    return export(trained, evaluation, ExportConfig(), tmp_path_factory.mktemp("exported") / "model")
+    return export(trained, evaluation, ExportConfig(onnx=False), tmp_path_factory.mktemp("exported") / "model")
 
 
 def test_scores_carry_floor_and_protocol(evaluation, reference):
@@ -162,6 +163,15 @@ def test_the_exported_signatures_give_the_images_of_training(exported, trained):
     assert exported.parity["keras"] <= 1e-4
 
 
+def test_the_exported_folder_is_a_model_of_mlflow(exported, labelled, trained):
+    import mlflow.pyfunc
+
+    made = mlflow.pyfunc.load_model(str(exported.folder)).predict({"seed": 1, "count": 7})
+    np.testing.assert_array_equal(made, trained.sampler("best").images(7, seed=1))
+    made = mlflow.pyfunc.load_model(str(labelled[2].folder)).predict([{"seed": 3, "label": "7"}])
+    np.testing.assert_array_equal(made, labelled[0].sampler("best").images(1, seed=3, labels=np.array([7])))
+
+
 def test_the_five_lines_of_the_model_card_work_by_themselves(exported):
     card = exported.card.read_text()
     code = card.partition("```python\n")[2].partition("```")[0]
@@ -195,13 +205,21 @@ def test_a_model_that_is_not_the_trained_one_is_not_shipped(trained, evaluation,
     network.save(forged.file("best"))
     evaluation = replace(evaluation, generator=forged.identity("best"))
     with pytest.raises(RuntimeError, match=r"gives other images than training did.*export\.tolerance.*Received: diff"):
-        export(forged, evaluation, ExportConfig(), tmp_path / "out" / "model")
+        export(forged, evaluation, ExportConfig(onnx=False), tmp_path / "out" / "model")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_images_that_are_not_numbers_are_not_taken_for_equal(trained, evaluation, copy, tmp_path):
+    forged = TrainedModel.open(copy(trained.folder))
+    inputs, images = forged.witness("best")
+    save_witness(witness_file(forged.folder, "best", "generator"), inputs, images * np.nan)
+    with pytest.raises(RuntimeError, match=r"gives other images than training did.*Received: difference=nan"):
+        export(forged, evaluation, ExportConfig(onnx=False), tmp_path / "model")
 
 
 def test_the_last_generator_is_shipped_if_that_was_judged(trained, digits, reference, tmp_path):
     judged = evaluate(trained, digits, reference, EvaluationConfig(samples=20, generator="last"), tmp_path / "scores")
-    exported = export(trained, judged, ExportConfig(), tmp_path / "model")
+    exported = export(trained, judged, ExportConfig(onnx=False), tmp_path / "model")
     assert "the last one" in exported.card.read_text()
     shipped = tf.keras.models.load_model(exported.folder / "generator.keras", compile=False)
     expected = trained.network("last").get_weights()
@@ -230,7 +248,7 @@ def labelled(digits, reference, tmp_path_factory):
             output=place / "model",
         )
         scores = evaluate(model, digits, reference, EvaluationConfig(samples=60), place / "scores")
-        return model, scores, export(model, scores, ExportConfig(), place / "exported"), uri
+        return model, scores, export(model, scores, ExportConfig(onnx=False), place / "exported"), uri
 
 
 def test_the_documented_example_saves_images_with_and_without_classes(exported, labelled, tmp_path, monkeypatch):
@@ -439,7 +457,7 @@ def proved(monkeypatch):
 def test_the_model_is_published_in_a_bucket_as_it_lies_here(trained, evaluation, proved, tmp_path, bucket, monkeypatch):
     monkeypatch.setenv("GAN_PIPELINES_CACHE", str(tmp_path / "cache"))
     target = f"{bucket}/models/digits"
-    exported = export(trained, evaluation, ExportConfig(target=target), tmp_path / "model")
+    exported = export(trained, evaluation, ExportConfig(onnx=False, target=target), tmp_path / "model")
     assert exported.summary["published"] == target
     assert f"Published at `{target}`." in exported.card.read_text()
     fetched = storage.fetch(target)
@@ -459,13 +477,13 @@ def test_the_model_is_published_in_a_bucket_as_it_lies_here(trained, evaluation,
 
 def test_a_model_that_cannot_be_published_does_not_appear(trained, evaluation, proved, tmp_path, traffic):
     with pytest.raises(ValueError, match="no such bucket or object"):
-        export(trained, evaluation, ExportConfig(target="gs://elsewhere/model"), tmp_path / "model")
+        export(trained, evaluation, ExportConfig(onnx=False, target="gs://elsewhere/model"), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
 def test_a_target_here_is_replaced_only_if_an_export_wrote_it(trained, evaluation, proved, tmp_path):
     target = tmp_path / "served"
-    config = ExportConfig(target=str(target))
+    config = ExportConfig(onnx=False, target=str(target))
     target.mkdir()
     (target / "precious").write_text("x")
     with pytest.raises(ValueError, match="expected a new folder, or one that an export wrote"):
@@ -483,13 +501,13 @@ def test_a_target_in_a_bucket_is_replaced_only_if_it_was_published(
     objects.blob("servedelsewhere/README.md").upload_from_string("beside it")
     for end in ("", "/"):
         with pytest.raises(ValueError, match="expected a new folder, or one that an export wrote") as caught:
-            export(trained, evaluation, ExportConfig(target=f"{bucket}/served{end}"), tmp_path / "model")
+            export(trained, evaluation, ExportConfig(onnx=False, target=f"{bucket}/served{end}"), tmp_path / "model")
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "model").exists()
     assert [blob.name for blob in objects.list_blobs(prefix="served/")] == ["served/README.md"]
     objects.blob("served/README.md").delete()
     for name in ("one", "two"):
-        export(trained, evaluation, ExportConfig(target=f"{bucket}/served"), tmp_path / name)
+        export(trained, evaluation, ExportConfig(onnx=False, target=f"{bucket}/served"), tmp_path / name)
         published = objects.blob("served/generator.keras").download_as_bytes()
         assert published == (tmp_path / name / "generator.keras").read_bytes()
 

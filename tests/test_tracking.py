@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from mlflow.cli import cli as mlflow_cli
@@ -24,7 +25,8 @@ from mlflow_server import Server, client_of, wait_until
 from PIL import Image
 
 from ganlib import storage, tracking
-from ganlib.tracking import Tracker, background, delivery, runs
+from ganlib.tracking import Tracker, background, delivery, models, runs
+from ganlib.tracking import client as mlflow_client
 from ganlib.tracking import folder as folder_files
 from pipelines.command.main import main
 
@@ -67,16 +69,18 @@ def store(tmp_path, empty_store, monkeypatch):
     return uri
 
 
-@pytest.fixture(scope="session")
-def keras_file(tmp_path_factory):
-    """A generator with a handful of weights."""
-    import keras
+MODEL = {"digest": "abc", "step": 5, "params": {"model.kind": "dcgan"}}
 
-    inputs = keras.Input([3], name="latent")
-    images = keras.layers.Reshape([2, 2, 1])(keras.layers.Dense(4)(inputs))
-    path = tmp_path_factory.mktemp("keras") / "generator.keras"
-    keras.Model(inputs, images).save(path)
-    return path
+
+def model_files(folder):
+    """Writes what MLflow takes for a model with a signature, beside what tracking keeps."""
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    spec = Schema([TensorSpec(np.dtype(np.float32), (-1, 3), "latent")])
+    Model(flavors={"python_function": {}}, signature=ModelSignature(spec, spec)).save(folder / "MLmodel")
+    (folder / "saved_model").mkdir()
+    (folder / "saved_model" / "weights").write_bytes(b"weights")
 
 
 def picture(folder, step, *, colour=128):
@@ -180,16 +184,16 @@ def texts(folder):
     return "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
 
-def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server, tmp_path, keras_file):
+def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server, tmp_path):
     folder, began = tmp_path / "run", time.time()
     folder.mkdir()
-    shutil.copy(keras_file, folder / "generator.keras")
+    model_files(folder)
     (folder / "report.html").write_text("<p>report</p>")
     with Tracker(folder, run_name="mine") as tracker:
         introduce(tracker)
         record(tracker, range(1, 6))
         tracker.artifact(folder / "report.html", place="report")
-        tracker.model(folder / "generator.keras", requirements=["tensorflow", "numpy"])
+        tracker.model(**MODEL)
         tracker.status("FINISHED")
     ended = time.time()
     client = server.client
@@ -218,11 +222,19 @@ def test_everything_recorded_reaches_the_server_with_its_steps_and_times(server,
 
     card = mlflow.models.get_model_info(f"models:/{model.model_id}")
     assert card.signature.inputs.inputs[0].shape == (-1, 3)
-    assert card.signature.outputs.inputs[0].shape == (-1, 2, 2, 1)
+    assert client.get_logged_model(model.model_id).params == MODEL["params"]
+    got = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(tmp_path / "got")))
+    names = {str(path.relative_to(got)) for path in got.rglob("*") if path.is_file()}
+    assert names - {"registered_model_meta"} == {
+        "MLmodel",
+        "report.html",
+        "saved_model/weights",
+        *(f"samples/step-{step}.png" for step in (2, 4)),
+    }
 
     before = everything(client, run)
     # As if a process had been killed between creating the model and uploading it.
-    tags = {delivery.MODEL_TAG: storage.sha256(keras_file)}
+    tags = {models.MODEL_TAG: MODEL["digest"]}
     half = client.create_logged_model(run.info.experiment_id, "generator", run.info.run_id, tags=tags)
     client.delete_logged_model(model.model_id)
     tracking.deliver(folder)
@@ -405,18 +417,18 @@ def seconds_to_record(tracker):
     return time.monotonic() - began
 
 
-def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(server, tmp_path, keras_file, capfd):
+def test_an_absent_server_takes_no_time_and_the_printed_command_delivers_all(server, tmp_path, capfd):
     server.kill()
     alone = seconds_to_record(Tracker(tmp_path / "without a server"))
     folder = tmp_path / "a run"
     folder.mkdir()
-    shutil.copy(keras_file, folder / "generator.keras")
+    model_files(folder)
     with Tracker(folder) as tracker:
         introduce(tracker)
         assert seconds_to_record(tracker) < max(1.0, 4 * alone)  # 1 second is for an idle machine
         tracker.image(picture(folder, 7), key="samples", step=7)
         tracker.artifact(picture(folder, 8), place="report")
-        tracker.model(folder / "generator.keras", requirements=["tensorflow"])
+        tracker.model(**MODEL)
         tracker.status("FINISHED")
         began = time.monotonic()
     assert time.monotonic() - began < 20
@@ -512,7 +524,7 @@ def test_a_server_that_accepts_and_never_answers_delays_the_end_for_a_limited_ti
     server, tmp_path, capfd, monkeypatch
 ):
     assert background.FINAL_SECONDS < 60
-    patience = float(delivery.CLIENT_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+    patience = float(mlflow_client.CLIENT_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"])
     assert (1 + background.FINAL_ATTEMPTS) * patience <= background.FINAL_SECONDS
     monkeypatch.setattr(background, "FINAL_SECONDS", 2.0)
     folder = tmp_path / "run"

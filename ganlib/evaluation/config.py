@@ -45,6 +45,10 @@ class EvaluationConfig(Config):
             )
         return self
 
+    def with_fresh_samples(self) -> EvaluationConfig:
+        """Returns the settings with another seed, for samples that no model was chosen by."""
+        return self.model_copy(update={"seed": (self.seed + 1) % 2**31})
+
     def space(self, *, labelled: bool) -> Extractor:
         """Returns the extractor for images with or without labels."""
         if self.extractor is not None:

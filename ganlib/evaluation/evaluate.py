@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganlib import storage, streams
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation.compatibility import check_model
-from ganlib.evaluation.cycle_scores import cycle_scores
 from ganlib.evaluation.galleries import save_extremes, save_galleries, save_sheets
 from ganlib.evaluation.measures.per_class import ClassScores, count_predictions, per_class
-from ganlib.evaluation.network_scores import rename_for_network, score_network
 from ganlib.evaluation.notes import describe_run, note_problems
 from ganlib.evaluation.report import SHEET_COLUMNS, Contents, write_report
 from ganlib.evaluation.scores import Score, protocol_id
+from ganlib.evaluation.task_scores import score_task
 from ganlib.runtime import without_autograph
 from ganlib.tracking import Tracker, flatten
 
@@ -45,6 +44,8 @@ class Evaluation:
             of its files; None if images of unknown origin were scored.
         confusion: The `classes`, and under `counts` how many images of each requested class the classifier of the
             reference predicts to be of each class; None if no classes were requested, or there is no classifier.
+        classes: Scores of each class, as `ClassScores` has them; empty without labels.
+        shortcuts: Share of the samples of each network that show each sign of a shortcut, where signs have a meaning.
     """
 
     folder: Path
@@ -53,6 +54,8 @@ class Evaluation:
     notes: tuple[str, ...]
     generator: Mapping[str, Any] | None = None
     confusion: Mapping[str, Any] | None = None
+    classes: Sequence[Mapping[str, Any]] = ()
+    shortcuts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | Path) -> Evaluation:
@@ -64,7 +67,8 @@ class Evaluation:
         saved = storage.read_json(Path(folder) / "scores.json")
         try:
             scores = tuple(Score(**item) for item in saved["scores"])
-            facts = saved.get("generator"), saved.get("confusion")  # older files have no confusion
+            # Older files lack some of these.
+            facts = saved.get("generator"), saved.get("confusion"), saved.get("classes", ()), saved.get("shortcuts", {})
             return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]), *facts)
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"expected scores, as `evaluate` saves them. Received: folder={str(folder)!r}") from error
@@ -166,37 +170,9 @@ def evaluate(
     further_notes = check_model(model, dataset, reference, config)
     names = model.task.scored
     samplers = {name: model.sampler(config.generator, held_out=dataset, name=name) for name in names}
-    parts = {
-        name: score_network(
-            samplers[name],
-            reference.of(name),
-            config,
-            real=model.task.real(dataset, name),
-            inputs=model.task.held_out(dataset, name),
-            label=name if len(names) > 1 else "",
-        )
-        for name in names
-    }
-    extremes = {name: part.extremes for name, part in parts.items()}
-    for name in names:
-        if (inverse := model.task.inverse(name)) is not None:
-            inputs, real = model.task.held_out(dataset, name), parts[name].real
-            further, cycles = cycle_scores(
-                samplers[name], samplers[inverse], inputs=inputs, real=real, seed=config.seed
-            )
-            parts[name].scores.extend(further)
-            extremes[name] = extremes[name] or cycles  # where no true images are known
+    scored = score_task(model.task, samplers, dataset, reference, config)
+    parts, scores, protocol, extremes = scored.parts, scored.scores, scored.protocol, scored.extremes
     first = parts[names[0]]
-    scores = first.scores
-    if len(names) > 1:
-        scores = [score for name, part in parts.items() for score in rename_for_network(part.scores, name)]
-    protocol = reference.protocol(count=first.count, generator=config.generator, averaged=True, seed=config.seed)
-    protocol |= {"class_samples": len(first.sample), **model.task.protocol(dataset, names[0])}
-    for name in names[1:]:
-        other = reference.of(name).protocol(count=parts[name].count, generator="", averaged=True, seed=config.seed)
-        other |= model.task.protocol(dataset, name)
-        different = {key: value for key, value in other.items() if key != "generator" and protocol[key] != value}
-        protocol |= {f"{name}/{key}": value for key, value in different.items()}
     by_class = per_class(first.sample, reference, first.real.classes)
     with storage.atomic_folder(output) as folder:
         notes = [
@@ -206,6 +182,7 @@ def evaluate(
         ]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
         saved["by_hole"] = _rows(first.by_hole)
+        saved["shortcuts"] = {name: part.shortcuts for name, part in parts.items()}
         counts = count_predictions(first.sample, reference)
         if counts is not None:
             saved["confusion"] = {"classes": reference.extractor.classes, "counts": counts}

@@ -58,6 +58,7 @@ class NetworkScores:
         notes: Notes to consider before the scores are trusted.
         extremes: The samples that are nearest to their true images, and farthest from them, where these are known.
         real: The real images that the samples are compared with.
+        shortcuts: Share of the samples that show each sign of a shortcut.
     """
 
     scores: list[Score]
@@ -69,6 +70,7 @@ class NetworkScores:
     notes: list[str]
     extremes: Extremes
     real: PreparedDataset
+    shortcuts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def score_network(
         scores += _measure_accuracy(sampler, real, config)
     by_hole = drawn.paired.scores_by_hole()
     notes += [*note_worse_than_nothing(scores, label=label), *note_scores(scores, drawn.sample, reference)]
-    return NetworkScores(scores, by_hole, count, drawn.images, drawn.sample, closeness, notes, drawn.extremes, real)
+    shown = drawn.images, drawn.sample, closeness, notes, drawn.extremes, real, drawn.shortcuts
+    return NetworkScores(scores, by_hole, count, *shown)
 
 
 def rename_for_network(scores: list[Score], network: str) -> list[Score]:

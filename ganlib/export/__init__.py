@@ -2,5 +2,6 @@
 
 from ganlib.export.config import ExportConfig
 from ganlib.export.model import ExportedModel, export
+from ganlib.export.trial import Trial, try_server
 
-__all__ = ["ExportConfig", "ExportedModel", "export"]
+__all__ = ["ExportConfig", "ExportedModel", "Trial", "export", "try_server"]

@@ -13,7 +13,10 @@ from ganlib import storage
 from ganlib.environment import escape_output, standard_keras
 from ganlib.export.card import model_card, with_inline_pictures
 from ganlib.export.config import ExportConfig
+from ganlib.export.facts import PARITY, digest, save_facts
+from ganlib.export.mlflow_model import write_mlflow_model
 from ganlib.export.network import save_network, save_signatures, signatures
+from ganlib.export.onnx import onnx_export
 from ganlib.export.parity import Shipped, fresh_process
 from ganlib.inference import Inputs
 from ganlib.runtime import true_float32, without_autograph
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from ganlib.evaluation import Evaluation
     from ganlib.trained import TrainedModel
 
-PARITY = "parity.json"
 OVERLAP = 256  # of tiles, in pixels: half a tile, since instance norm makes neighbouring ones differ
 
 
@@ -37,11 +39,12 @@ OVERLAP = 256  # of tiles, in pixels: half a tile, since instance norm makes nei
 class ExportedModel:
     """An exported model in a folder.
 
-    It has `saved_model/`, a Keras file of each network, `inputs.json`, `README.md` and `samples.png`.
+    It has `saved_model/`, a Keras file and an ONNX file of each network, `inputs.json`, `README.md` and `samples.png`.
+    With `MLmodel` and `served.py`, it is also a model of MLflow.
 
     Attributes:
         folder: The folder.
-        parity: Differences that the check in a fresh process found.
+        parity: Differences that the checks in fresh processes found; `without_onnx` says why there are no ONNX files.
         target: Where it was also published, if anywhere.
     """
 
@@ -52,7 +55,7 @@ class ExportedModel:
     @property
     def summary(self) -> dict[str, Any]:
         """Metadata of a KFP artifact of this model."""
-        largest = max(self.parity["saved_model"], self.parity["keras"])
+        largest = max(self.parity[name] for name in ("saved_model", "keras", "onnx") if name in self.parity)
         published = {} if self.target is None else {"published": self.target}
         return {"largest_difference": largest, "framework": "tensorflow", **published}
 
@@ -76,7 +79,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
     Args:
         model: What `training.train` wrote.
         evaluation: Its scores. The generator that was scored, best or last, is shipped.
-        config: Tolerance of the check, and where to publish the model.
+        config: Tolerance of the check, whether to write ONNX files, and where to publish the model.
         output: Folder to create; it appears whole or not at all.
 
     Returns:
@@ -84,12 +87,13 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
 
     Raises:
         RuntimeError: The exported files do not give the images of training, or cannot be loaded.
-        ValueError: The scores are not of this model, or the target cannot be written, or no export wrote it.
+        ValueError: The scores are not of this model, or the target cannot be written, or no export wrote it, or what
+            ONNX files need is not installed.
         OSError: It could not be published; then `output` does not appear either.
     """
     _check_target(config.target)
     which = _scored(model, evaluation)
-    with fresh_process() as process, storage.atomic_folder(output) as folder:
+    with fresh_process() as process, onnx_export(config.onnx) as onnx, storage.atomic_folder(output) as folder:
         networks = {name: model.network(which, name) for name in model.networks}
         classes = len(model.classes) if model.task.takes_label else 0
         for name, network in networks.items():
@@ -97,16 +101,26 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         functions = signatures(networks, model.task, image_shape=model.image_shape, classes=classes)
         save_signatures(networks, functions, folder / "saved_model")
         storage.publish(evaluation.samples, folder / "samples.png")
-        card = model_card(model, evaluation, which, networks, functions, config=config)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        _inputs(model, networks, classes=classes).write(folder)
+        inputs = _inputs(model, networks, classes=classes)
+        inputs.write(folder)
+        write_mlflow_model(folder, requirements=[f"tensorflow=={tf.__version__}", f"numpy=={np.__version__}"])
         shipped = [
             Shipped(folder / f"{name}.keras", signature, witness_file(model.folder, which, name))
             for name, signature in zip(networks, functions, strict=False)  # `functions` lists those of networks first
         ]
         with true_float32():
             parity = process.check(folder, shipped, functions, tolerance=config.tolerance)
+        print(
+            f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})",
+            flush=True,
+        )
+        files = onnx.write(networks, shipped, folder, inputs=inputs, tolerance=config.tolerance)
+        parity |= files.facts
+        card = model_card(model, evaluation, which, networks, functions, config=config, onnx=files)
+        (folder / "README.md").write_text(card, encoding="utf-8")
         storage.write_json(folder / PARITY, parity)
+        gate = None if config.gate is None else config.gate.to_parameter()
+        save_facts(model, evaluation, networks, folder, gate=gate)
         if config.target is not None:
             storage.publish(folder, config.target)
             print(f"export: published at {config.target}", flush=True)
@@ -114,8 +128,9 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         tracker.params(flatten({"export": config.to_parameter()}))
         tracker.artifact(output / "README.md", place="model_card")
         tracker.artifact(output / "samples.png", place="model_card")
-        tracker.model(output / f"{model.networks[0]}.keras", requirements=_requirements())
-    print(f"export: a fresh process gives the same images (largest difference {parity['saved_model']:.1e})", flush=True)
+        settings = {name: str(value) for name, value in model.settings.items()}
+        scores = list(evaluation.values)
+        tracker.model(digest=digest(output), step=model.step(which), params=settings, scores=scores)
     return ExportedModel(output, parity, config.target)
 
 
@@ -156,8 +171,3 @@ def _check_target(target: str | None) -> None:
         not_an_export = place.exists() and not (place / PARITY).is_file()
     if not_an_export:
         raise ValueError(f"expected a new folder, or one that an export wrote. Received: export.target={target!r}")
-
-
-def _requirements() -> list[str]:
-    """Returns what the exported model needs; nothing of this project."""
-    return [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}", f"numpy=={np.__version__}"]

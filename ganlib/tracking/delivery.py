@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import uuid
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from ganlib import storage
-from ganlib.tracking.address import ARTIFACTS, DeliveryBlocked, check_address, store_file
+from ganlib.tracking.address import DeliveryBlocked
+from ganlib.tracking.client import connect
 from ganlib.tracking.folder import (
     IDENTITY,
     JOURNAL,
@@ -23,18 +23,16 @@ from ganlib.tracking.folder import (
     read,
     server_key,
 )
+from ganlib.tracking.models import log_model
 from ganlib.tracking.runs import check_run, find_or_create_run, remove_event_tags
-from ganlib.tracking.store import create_database
 
 with epy.lazy_imports():
     import mlflow
-    import mlflow.tensorflow
     from mlflow import entities
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MODEL_TAG = "gan_pipelines.model_sha256"
 FAILURE_TAG = "failure"
 NON_METRICS = ("step", "time", "event", "reaction", "text")  # the other keys in a line of the history
 POINTS_PER_CALL = 1000
@@ -42,13 +40,6 @@ PARAMS_PER_CALL = 100
 THUMBNAIL = (256, 256)
 LOCK_SECONDS = 15.0
 REFUSED = "INVALID_PARAMETER_VALUE"  # MLflow's error for lines of a deleted run
-# The client must not repeat requests: if `create_run` is slow, that would create a second run, while `Delivery` first
-# asks what exists. It must not print a run's address either, because it may contain a password.
-CLIENT_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 # The file names that MLflow's user interface expects for an image; the thumbnail is uploaded second.
 PICTURE = re.compile(r"images/((?P<key>.+)\+step\+(?P<step>\d+)\+timestamp\+.+?)(?P<thumbnail>\+compressed)?\.\w+")
 
@@ -118,14 +109,7 @@ class Delivery:
                 storage.write_json(self._folder / IDENTITY, identity)
 
     def _attach(self) -> MlflowClient:
-        for name, value in CLIENT_SETTINGS.items():
-            os.environ.setdefault(name, value)
-        uri = mlflow.get_tracking_uri()
-        check_address(uri)
-        file = store_file(uri)
-        if file is not None:
-            create_database(file, artifacts=file.with_name(ARTIFACTS))
-        client = mlflow.MlflowClient(uri)
+        client = connect()
         identity = storage.read_json(self._folder / IDENTITY)
         self._belongs = bool(identity.get("belongs"))
         self._run = run = find_or_create_run(client, identity)
@@ -235,30 +219,11 @@ class Delivery:
             self._client.log_inputs(self._run_id, inputs)
 
     def _log_model(self, line: Line) -> None:
-        import keras
-        import numpy as np
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        client, path = self._client, self._folder / line["file"]
-        digest, experiments = storage.sha256(path), [self._run.info.experiment_id]
-        for model in client.search_logged_models(experiments, f"source_run_id = '{self._run_id}'"):
-            if model.tags.get(MODEL_TAG) == digest:
-                if model.status == entities.LoggedModelStatus.READY:
-                    return
-                client.delete_logged_model(model.model_id)  # left incomplete by a killed process
-        network = keras.models.load_model(path, compile=False)
-        inputs = [TensorSpec(np.dtype(x.dtype), (-1, *x.shape[1:]), x.name) for x in network.inputs]
-        outputs = TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]), "images")
-        # Created explicitly, because `log_model` would need an active run, and would end it as FINISHED.
-        model = client.create_logged_model(*experiments, "generator", self._run_id, tags={MODEL_TAG: digest})
-        mlflow.tensorflow.log_model(
-            network,
-            model_id=model.model_id,
-            run_id=self._run_id,
-            signature=ModelSignature(Schema(inputs), Schema([outputs])),
-            pip_requirements=line["requirements"],
+        folder, known = (
+            self._folder / line["file"],
+            {name: line[name] for name in ("digest", "step", "params", "scores")},
         )
+        log_model(self._client, self._run, folder, **known)
 
     def _log_status(self, line: Line) -> None:
         client = self._client

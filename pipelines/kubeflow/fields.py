@@ -10,7 +10,16 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-Step = Literal["check_inputs", "prepare_data", "measure_reference", "train_gan", "evaluate_gan", "export_model"]
+Step = Literal[
+    "check_inputs",
+    "prepare_data",
+    "measure_reference",
+    "train_gan",
+    "evaluate_gan",
+    "export_model",
+    "gate_model",
+    "register_model",
+]
 Scope = Literal[Step, "others"]
 
 

@@ -27,7 +27,7 @@ from pipelines.kubeflow.vertex import PLATFORM_VARIABLE, Vertex
 Value = TypeVar("Value")
 S3_KEYS = f"{STEP_PREFIX}AWS_ACCESS_KEY_ID", f"{STEP_PREFIX}AWS_SECRET_ACCESS_KEY"
 STEPS_WITH_DOWNLOADS = ("check_inputs", "prepare_data", "measure_reference")
-STEPS_WITHOUT_DATA = ("export_model",)  # all others may read images, masks or weights of the user
+STEPS_WITHOUT_DATA = ("export_model", "register_model")  # all others may read images, masks or weights of the user
 SPOT = "cloud.google.com/gke-spot"
 # The default of KFP is an hour from the start of the first attempt. Steps that run longer would never be retried, and
 # later attempts would be ended then.

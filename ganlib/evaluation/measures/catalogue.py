@@ -11,7 +11,7 @@ from ganlib.evaluation.measures.class_score import SPLITS, class_score
 from ganlib.evaluation.measures.discriminative import discriminative_scores, most_separable
 from ganlib.evaluation.measures.frechet import frechet_estimate
 from ganlib.evaluation.measures.kernel import kernel_distance
-from ganlib.evaluation.measures.memorisation import memorised_share
+from ganlib.evaluation.measures.memorisation import MEASURE, memorised_share
 from ganlib.evaluation.measures.neighbours import squared_distances, squared_radii
 from ganlib.evaluation.sample import draw_rows
 from ganlib.evaluation.scores import Score, fraction_error
@@ -63,7 +63,7 @@ def distances(
     scores = [Score(space.measure("fd"), estimate.value, None, meaning, estimate.error, count=len(features))]
     if estimate.infinity is not None:
         few = "few generated images" if isinstance(real, Statistics) else "few images on either side"
-        meaning = f"the same without the bias of {few}; at 0 or below, no distance is measurable"
+        meaning = f"the same without the bias of {few}; lower is better; at 0 or below, no distance is measurable"
         name = space.measure("fd_infinity")
         scores.append(Score(name, estimate.infinity, None, meaning, estimate.error, count=len(features)))
     return scores
@@ -140,7 +140,7 @@ def memorisation(closeness: NDArray[np.float64], held_out: NDArray[np.float64]) 
         f"share of {len(closeness)} images that are closer to a training image, in pixels, than 95 % of held-out real "
         "images are; a value clearly above the floor means copying"
     )
-    return Score("memorised_pixels", value, floor, meaning, error, floor_error, len(closeness), len(half))
+    return Score(MEASURE, value, floor, meaning, error, floor_error, len(closeness), len(half))
 
 
 def classes(sample: Sample, space: FittedExtractor) -> list[Score]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ganlib.data.records import PreparedDataset
 
+MEASURE = "memorised_pixels"
 OTHERS = 10  # next nearest training images
 TAIL = 0.05  # share of held-out images that count as close by chance
 SIDE = 32  # larger images are reduced to this size: copies stay copies, and distances cost less

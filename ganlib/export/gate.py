@@ -1,0 +1,139 @@
+"""The gate of an exported model: finds the champion of the registry, and scores it again where need be."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganlib.environment import escape_output
+from ganlib.evaluation import Evaluation, EvaluationConfig
+from ganlib.evaluation.rescore import rescore
+from ganlib.evaluation.scores import protocol_id
+from ganlib.export.facts import JUDGED_BY, digest, read_challenger, read_facts
+from ganlib.export.promotion import NOBODY, REPLACED
+from ganlib.export.registry import CHAMPION, Registry
+from ganlib.export.trial import try_server
+from ganlib.selection.contenders import Champion
+from ganlib.selection.gate import judge
+from ganlib.selection.thresholds import GateConfig
+from ganlib.selection.verdict import FILE, PAGE
+from ganlib.tracking import Tracker
+from ganlib.tracking.models import MODEL_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation import Reference
+    from ganlib.export.config import ExportConfig
+    from ganlib.selection.contenders import Challenger
+    from ganlib.selection.verdict import Verdict
+    from ganlib.trained import TrainedModel
+
+TAG = 5000  # characters of a tag; MLflow takes 8,000 for a run
+
+
+@dataclass(frozen=True)
+class Today:
+    """What a model was scored with, to score the champion in the same way.
+
+    Attributes:
+        model: The model that the challenger was exported from.
+        dataset: The images that it was trained on.
+        reference: The reference that it was scored with.
+    """
+
+    model: TrainedModel
+    dataset: PreparedDataset
+    reference: Reference
+
+
+@escape_output()
+def gate(exported: Path, config: ExportConfig, output: Path, *, today: Today | None = None) -> Verdict:
+    """Decides whether an exported model may be promoted, and writes the verdict with its reasons.
+
+    Args:
+        exported: Folder of the exported model.
+        config: Thresholds, and the registered model whose champion it is compared with, if any.
+        output: Folder to write the verdict to.
+        today: What the model was scored with. Without it, a champion of another protocol refuses the model.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        RuntimeError: The registry cannot be used. It is never taken for one without a champion.
+        ValueError: The folder holds no exported model.
+    """
+    verdict = decide(exported, config, today=today)
+    output.mkdir(parents=True, exist_ok=True)
+    verdict.save(output)
+    print(f"gate: {verdict.text}", flush=True)
+    with Tracker(output, belongs_to=exported) as tracker:
+        tracker.tags({"gate.verdict": verdict.decision, "gate.summary": verdict.summary})
+        tracker.tags({"gate.reasons": "\n".join(reason.text for reason in verdict.failed)[:TAG] or "none"})
+        for name in (FILE, PAGE):
+            tracker.artifact(output / name, place="verdict")
+    return verdict
+
+
+def decide(exported: Path, config: ExportConfig, *, today: Today | None = None) -> Verdict:
+    """Returns the verdict of `gate`, without recording it."""
+    challenger, thresholds = read_challenger(exported), config.gate or GateConfig()
+    champion = None
+    if config.registered_model is not None:
+        champion = _champion(Registry(config.registered_model), exported, challenger, thresholds, today)
+    if thresholds.trial:
+        challenger = replace(challenger, trial=_try(exported, config))
+    return judge(challenger, champion, thresholds)
+
+
+def _champion(
+    registry: Registry, exported: Path, challenger: Challenger, thresholds: GateConfig, today: Today | None
+) -> Champion | None:
+    """Returns the champion, scored under the protocol of the challenger if that is possible."""
+    number = registry.aliases().get(CHAMPION)
+    if number is not None and registry.version(number).tags.get(MODEL_TAG) == digest(exported):
+        # The challenger is the champion already, and is judged again as it was.
+        number = registry.version(number).tags.get(REPLACED)
+    if number is None or number == NOBODY:
+        return None
+    if thresholds.champion is None:
+        return Champion(number, None, "there is no threshold for it")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        try:
+            registry.download(number, folder, files=JUDGED_BY)
+            known = Evaluation.open(folder)
+        except ValueError as error:  # a store that cannot be reached is an error, not a champion without scores
+            return Champion(number, None, f"its scores cannot be read, so it was not exported by this project: {error}")
+        if protocol_id(known.protocol) == protocol_id(challenger.evaluation.protocol):
+            return Champion(number, known, "scored under the same protocol")
+        if today is None:
+            other = f"it was scored under the protocol {protocol_id(known.protocol)}, and this model under "
+            advice = "to score it again, give the folder of the run"
+            return Champion(number, None, f"{other}{protocol_id(challenger.evaluation.protocol)}; {advice}")
+        registry.download(number, folder)
+        try:
+            config = _settings(challenger.evaluation.protocol)
+            again = rescore(folder, read_facts(folder), today.model, today.dataset, today.reference, config)
+        except ValueError as error:
+            return Champion(number, None, f"it cannot be scored under today's protocol: {error}")
+    return Champion(number, again, "scored again under today's protocol", again.notes)
+
+
+def _settings(protocol: Mapping[str, Any]) -> EvaluationConfig:
+    """Returns the settings of the scores of a protocol."""
+    return EvaluationConfig(
+        samples=protocol["generated_count"],
+        reference_split=protocol.get("reference_split", "train"),
+        generator=protocol["generator"],
+        seed=protocol["seed"],
+    )
+
+
+def _try(exported: Path, config: ExportConfig) -> dict[str, Any]:
+    """Returns what a trial of the model in its server gave."""
+    return try_server(exported, tolerance=config.tolerance).to_dict()

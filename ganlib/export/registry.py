@@ -1,0 +1,222 @@
+"""The versions of one registered model in MLflow, with their tags and aliases."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epy
+
+from ganlib import tracking
+from ganlib.tracking.client import connect
+from ganlib.tracking.models import MODEL_TAG
+
+with epy.lazy_imports():
+    import mlflow
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+CLAIM_TAG = "promotion.claim"
+ABSENT, PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        number: Its number.
+        run_id: The MLflow run that it came from.
+        tags: Its tags.
+    """
+
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+
+
+class Registry:
+    """A registered model. Its methods raise RuntimeError, in one line without secrets, where MLflow fails.
+
+    Args:
+        name: Name of the registered model.
+
+    Raises:
+        ValueError: There is no tracking address, or one that is not valid.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not os.environ.get("MLFLOW_TRACKING_URI"):  # MLflow would create a store in the working directory
+            raise ValueError(
+                "a registered model needs MLflow: expected the address of its server in MLFLOW_TRACKING_URI, on a "
+                f"cluster platform.mlflow_tracking_uri. Received: registered_model={name!r} and no address"
+            )
+        self.name = name
+        with _in_one_line():
+            self._client: MlflowClient = connect()
+
+    def aliases(self) -> dict[str, str]:
+        """Returns the number of the version of each alias; empty if there is no such model."""
+        with _in_one_line():
+            try:
+                found = self._client.get_registered_model(self.name).aliases
+            except mlflow.MlflowException as error:
+                if error.error_code != ABSENT:
+                    raise
+                return {}
+            return {alias: str(version) for alias, version in found.items()}
+
+    def version(self, number: str) -> Version:
+        """Returns a version.
+
+        Raises:
+            ValueError: There is none.
+        """
+        with _in_one_line():
+            try:
+                return _version(self._client.get_model_version(self.name, number))
+            except mlflow.MlflowException as error:
+                if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
+                    raise
+        raise ValueError(f"expected a version of {self.name} in the registry. Received: version={number!r}")
+
+    def find(self, digest: str) -> Version | None:
+        """Returns the first version of the model with a digest, if there is one."""
+        with _in_one_line():
+            found = self._search(MODEL_TAG, digest)
+        return min(found, key=lambda version: int(version.number), default=None)
+
+    def _search(self, tag: str, value: str) -> list[Version]:
+        query = f"name = '{self.name}' and tags.`{tag}` = '{value}'"
+        return [_version(version) for version in self._client.search_model_versions(query)]
+
+    def add(self, folder: Path, *, digest: str, tags: Mapping[str, str]) -> Version:
+        """Registers the model that a tracked folder holds, unless it has a version; that gets the new tags.
+
+        Args:
+            folder: The exported model, whose run and files are delivered first.
+            digest: Identifies the model.
+            tags: Tags of the version.
+        """
+        tracking.deliver(folder)
+        known = self.find(digest)
+        with _in_one_line():
+            if known is None:
+                known = self._create(tracking.run_id(folder) or "", digest, tags)
+                first = min(self._search(MODEL_TAG, digest), key=lambda version: int(version.number))
+                if first.number != known.number:  # another process has registered the same model meanwhile
+                    self._client.delete_model_version(self.name, known.number)
+                    known = first
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self.name, known.number, name, value)
+        return known
+
+    def _create(self, run_id: str, digest: str, tags: Mapping[str, str]) -> Version:
+        run = self._client.get_run(run_id)
+        models = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+        model = next((one for one in models if one.tags.get(MODEL_TAG) == digest), None)
+        if model is None:
+            raise RuntimeError(f"the MLflow run {run_id} has no model with the digest {digest}")
+        try:
+            self._client.create_registered_model(self.name)
+        except mlflow.MlflowException as error:
+            if error.error_code != PRESENT:
+                raise
+        source = f"models:/{model.model_id}"
+        tags = {**tags, MODEL_TAG: digest}
+        return _version(
+            self._client.create_model_version(self.name, source, run_id, tags=tags, model_id=model.model_id)
+        )
+
+    def picture(self, number: str, file: str) -> str:
+        """Returns the address of a picture in a version's files, relative to MLflow's page."""
+        with _in_one_line():
+            source = str(self._client.get_model_version(self.name, number).source)
+        model_id = source.removeprefix("models:/")
+        return f"ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files?artifact_file_path={file}"
+
+    def describe(self, number: str, description: str) -> None:
+        """Sets the description of a version, Markdown for MLflow's page."""
+        with _in_one_line():
+            self._client.update_model_version(self.name, number, description)
+
+    def download(self, number: str, target: Path, *, files: tuple[str, ...] = ()) -> Path:
+        """Downloads the files of a version, all of them by default, and returns their folder.
+
+        Raises:
+            ValueError: The version has no such file.
+        """
+        target.mkdir(parents=True, exist_ok=True)
+        uri, tracking_uri = f"models:/{self.name}/{number}", self._client.tracking_uri
+        with _in_one_line():
+            for address in [f"{uri}/{file}" for file in files] or [uri]:
+                try:
+                    mlflow.artifacts.download_artifacts(address, dst_path=str(target), tracking_uri=tracking_uri)
+                except mlflow.MlflowException as error:
+                    if error.error_code != ABSENT:
+                        raise
+                    missing = address
+                    break
+            else:
+                return target
+        raise ValueError(f"expected files of an exported model in the registry. Received: no {missing}")
+
+    def tag(self, number: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a version."""
+        with _in_one_line():
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self.name, number, name, value)
+
+    def untag(self, number: str, *names: str) -> None:
+        """Removes tags of a version, if it has them."""
+        with _in_one_line():
+            for name in names:
+                try:
+                    self._client.delete_model_version_tag(self.name, number, name)
+                except mlflow.MlflowException as error:
+                    if error.error_code != ABSENT:
+                        raise
+
+    def point(self, alias: str, number: str) -> None:
+        """Moves an alias to a version."""
+        with _in_one_line():
+            self._client.set_registered_model_alias(self.name, alias, number)
+
+    def remove(self, alias: str) -> None:
+        """Removes an alias, if it exists."""
+        with _in_one_line():
+            self._client.delete_registered_model_alias(self.name, alias)
+
+    def claim(self, number: str) -> None:
+        """Says that a version is about to become the champion."""
+        self.tag(number, {CLAIM_TAG: f"{time.time():.0f}"})
+
+    def other_claims(self, number: str, *, seconds: float) -> list[str]:
+        """Returns the other versions that are about to become the champion; older claims are of killed processes."""
+        with _in_one_line():
+            query = f"name = '{self.name}' and tags.`{CLAIM_TAG}` != ''"
+            found = [_version(version) for version in self._client.search_model_versions(query)]
+        limit = time.time() - seconds
+        return [one.number for one in found if one.number != number and float(one.tags[CLAIM_TAG]) > limit]
+
+
+def _version(version: Any) -> Version:
+    return Version(str(version.version), str(version.run_id), dict(version.tags))
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Turns errors of MLflow and of its database into one line without secrets."""
+    try:
+        yield
+    except (tracking.DeliveryBlocked, RuntimeError):
+        raise
+    except Exception as error:  # noqa: BLE001  # the text of any error of a server may contain a password
+        raise RuntimeError(f"cannot use the MLflow registry: {tracking.error_summary(error)}") from None

@@ -1,0 +1,176 @@
+"""The commands `promote` and `rollback`: the champion of a registered model, by hand."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.command.stops import FAILURE, MISTAKE, Stop, stop_on_errors
+
+if TYPE_CHECKING:
+    from ganlib.export.registry import Registry
+    from ganlib.selection.verdict import Verdict
+
+LOCAL = Path("runs") / "mlflow.db"
+uri_option = click.option(
+    "--uri", help="Address of MLflow. Default: MLFLOW_TRACKING_URI, or else runs/mlflow.db, if it exists."
+)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("run", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--version", "number", help="Version to promote. Default: the one with the alias challenger.")
+@click.option("--force", is_flag=True, help="Promote it in spite of the checks; needs --reason.")
+@click.option("--reason", help="Why it is forced; recorded as a tag of the version.")
+@click.option("--dry-run", is_flag=True, help="Check and print the verdict, without changing anything.")
+@uri_option
+def promote(
+    name: str, run: Path | None, number: str | None, force: bool, reason: str | None, dry_run: bool, uri: str | None
+) -> None:
+    """Makes a version of the registered model NAME the champion, if it passes the checks of its gate.
+
+    With RUN, the folder of a finished run on this machine, the run's model is registered if it is not yet, and a
+    champion that was scored under another protocol is scored again with the run's data.
+    """
+    if force != bool(reason):
+        raise Stop(f"expected --force and --reason together. Received: force={force}, reason={reason!r}", MISTAKE)
+    if run is not None and number is not None:
+        raise Stop(f"expected a run or a version. Received: run={str(run)!r}, version={number}", MISTAKE)
+    with registry_errors(uri):
+        from ganlib.export.registry import Registry
+
+        registry = Registry(name)
+        if run is None:
+            number = _existing(registry, number)
+            with tempfile.TemporaryDirectory() as scratch:
+                verdict = _judge_version(registry, number, Path(scratch))
+        else:
+            number, verdict = _judge_run(registry, run, dry_run=dry_run)
+        click.echo(verdict.text)
+        _promote(registry, number, verdict, reason or "", dry_run=dry_run)
+
+
+@contextmanager
+def registry_errors(uri: str | None) -> Iterator[None]:
+    """Chooses the registry, and turns its errors into lines."""
+    with stop_on_errors(needs_train=True, failures=(OSError, RuntimeError)):
+        from ganlib import tracking
+
+        if uri:
+            os.environ["MLFLOW_TRACKING_URI"] = uri
+        elif not os.environ.get("MLFLOW_TRACKING_URI"):
+            if not LOCAL.is_file():
+                raise ValueError(f"expected --uri or the environment variable MLFLOW_TRACKING_URI, or {LOCAL} here")
+            os.environ["MLFLOW_TRACKING_URI"] = tracking.store_uri(LOCAL.absolute())
+        yield
+
+
+def _existing(registry: Registry, number: str | None) -> str:
+    """Returns the version that is asked for, or the challenger."""
+    from ganlib.export.registry import CHALLENGER
+
+    aliases = registry.aliases()
+    number = number or aliases.get(CHALLENGER)
+    if number is None:
+        raise ValueError(
+            f"expected a registered model with a challenger, or --version. Received: name={registry.name!r}, "
+            f"aliases={aliases}"
+        )
+    registry.version(number)
+    return number
+
+
+def _judge_version(registry: Registry, number: str, scratch: Path) -> Verdict:
+    """Judges a version by what its files say, with the thresholds that it was exported with."""
+    from ganlib.export import ExportConfig
+    from ganlib.export.facts import JUDGED_BY, read_facts
+    from ganlib.export.gate import decide
+
+    registry.download(number, scratch, files=JUDGED_BY)
+    config = ExportConfig(registered_model=registry.name, gate=read_facts(scratch)["gate"])
+    if config.gate is not None and config.gate.trial:
+        registry.download(number, scratch)
+    return decide(scratch, config)
+
+
+def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Verdict]:
+    """Judges the model of a run, which is registered."""
+    from ganlib.data import PreparedDataset
+    from ganlib.evaluation import Reference
+    from ganlib.export import ExportConfig
+    from ganlib.export.facts import digest, read_facts
+    from ganlib.export.gate import Today, decide
+    from ganlib.export.register import add
+    from ganlib.training import TrainedModel
+
+    exported = run / "model"
+    if not exported.is_dir():
+        raise ValueError(f"expected the folder of a finished run. Received: run={str(run)!r}")
+    config = ExportConfig(registered_model=registry.name, gate=read_facts(exported)["gate"])
+    today = Today(
+        TrainedModel.open(run / "trained"),
+        PreparedDataset.open(run / "dataset"),
+        Reference.open(run / "reference"),
+    )
+    verdict = decide(exported, config, today=today)
+    known = registry.find(digest(exported))
+    if dry_run:
+        return ("" if known is None else known.number), verdict
+    return add(registry, exported, verdict), verdict
+
+
+def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, dry_run: bool) -> None:
+    from ganlib.export.promotion import ROLLED_BACK, now, promote
+    from ganlib.export.register import verdict_tags
+    from ganlib.export.registry import CHAMPION
+
+    title = f"version {number}" if number else "the model of this run, which has no version yet,"
+    title = f"{title} of {registry.name}"
+    if number and registry.aliases().get(CHAMPION) == number:
+        click.echo(f"{title} is the champion already")
+        return
+    rolled_back = registry.version(number).tags.get(ROLLED_BACK) if number else None
+    mistakes = [verdict.summary] if verdict.decision == "refuse" else []
+    mistakes += [f"it was rolled back at {rolled_back}"] if rolled_back else []
+    if mistakes and not reason:
+        raise Stop(
+            f"{title} is not promoted: {'; '.join(mistakes)}. To promote it nevertheless: --force --reason TEXT",
+            FAILURE,
+        )
+    champion = verdict.champion
+    what = f"the champion of {registry.name}, instead of {f'version {champion}' if champion else 'none'}"
+    if dry_run:
+        click.echo(f"{title} would become {what}; nothing was changed (--dry-run)")
+        return
+    registry.tag(number, verdict_tags(verdict))
+    forced = f"{now()}: {reason}" if mistakes else ""
+    promote(registry, number, expected=champion, forced=forced)
+    click.echo(f"{title} is now {what}" + (f", forced: {reason}" if forced else ""))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--reason", default="no reason given", help="Why; recorded as a tag of the version that is replaced.")
+@click.option("--dry-run", is_flag=True, help="Print what would happen, without changing anything.")
+@uri_option
+def rollback(name: str, reason: str, dry_run: bool, uri: str | None) -> None:
+    """Makes the version before the champion of the registered model NAME the champion again.
+
+    A second rollback goes back one version further.
+    """
+    with registry_errors(uri):
+        from ganlib.export import promotion
+        from ganlib.export.registry import Registry
+
+        before, after = promotion.rollback(Registry(name), reason=reason, dry_run=dry_run)
+    if dry_run:
+        click.echo(f"version {after} of {name} would become the champion again, instead of version {before}")
+    else:
+        click.echo(f"version {after} of {name} is the champion again, instead of version {before}")

@@ -1,0 +1,444 @@
+"""Versions and aliases in a real MLflow: registration, promotion, races, killed processes and rollback."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+from click.testing import CliRunner
+from mlflow_server import Server, client_of
+
+from ganlib import storage, tracking
+from ganlib.evaluation import EvaluationConfig, evaluate
+from ganlib.export import ExportConfig, export, promotion
+from ganlib.export.facts import FACTS, SCORES
+from ganlib.export.gate import Today, decide, gate
+from ganlib.export.register import register
+from ganlib.export.registry import Registry
+from ganlib.selection.verdict import FILE, PAGE
+from pipelines.command.main import main
+
+HERE = Path(__file__).parent
+FD = "fd_digits_classifier"
+GATE = {"champion": "better", "max_scores": {"fd": 1000.0}, "max_parity": 1e-4}
+CONFIG = ExportConfig(registered_model="digits", gate=GATE)
+
+
+@pytest.fixture(scope="module")
+def evaluation(trained, digits, reference, tmp_path_factory):
+    output = tmp_path_factory.mktemp("evaluation") / "scores"
+    return evaluate(trained, digits, reference, EvaluationConfig(samples=60), output)
+
+
+@pytest.fixture(scope="module")
+def original(trained, evaluation, tmp_path_factory):
+    """An exported model, which was made without MLflow."""
+    output = tmp_path_factory.mktemp("exported") / "model"
+    export(trained, evaluation, CONFIG, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    tracking.create_store(folder / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT, artifacts=folder / "artifacts")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path, empty_store, monkeypatch):
+    """A local store without a server."""
+    shutil.copytree(empty_store, tmp_path / "store")
+    uri = tracking.store_uri(tmp_path / "store" / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
+
+
+@pytest.fixture
+def model(original, tmp_path):
+    """Returns the exported model of another training, with another distance; each has a run of its own."""
+
+    def made(name, distance):
+        folder = tmp_path / name / "model"
+        shutil.copytree(original, folder)
+        scores, facts = storage.read_json(folder / SCORES), storage.read_json(folder / FACTS)
+        scores["scores"][0] |= {"value": distance, "error": 1.0}
+        facts |= {"run": name, "weights_sha256": name, "generator": {**facts["generator"], "sha256": name}}
+        storage.write_json(folder / SCORES, scores)
+        storage.write_json(folder / FACTS, facts)
+        lines = storage.read_lines(folder / tracking.JOURNAL)
+        identity = storage.read_json(folder / tracking.IDENTITY)
+        for line in lines:
+            if line["do"] == "model":
+                line["digest"] = digest_of(folder)
+        storage.write_lines(folder / tracking.JOURNAL, lines)
+        storage.write_json(folder / tracking.IDENTITY, {**identity, "key": name, "run_name": name})
+        return folder
+
+    return made
+
+
+def digest_of(folder):
+    from ganlib.export.facts import digest
+
+    return digest(folder)
+
+
+def judged(folder, config=CONFIG, **options):
+    return gate(folder, config, folder.parent / "verdict", **options)
+
+
+def shipped(folder, config=CONFIG):
+    """Takes a model through the gate and into the registry."""
+    return register(folder, judged(folder, config), config, folder.parent / "registered")
+
+
+def aliases():
+    return Registry("digits").aliases()
+
+
+def tags(number):
+    return Registry("digits").version(number).tags
+
+
+def run_command(*words):
+    result = CliRunner().invoke(main, words)
+    return result.exit_code, result.output
+
+
+def test_three_versions_have_their_aliases_and_a_rollback_goes_back_each_time(store, model, capsys):
+    first, second, worse, third = (model(name, score) for name, score in zip("abcd", (90, 80, 85, 70), strict=True))
+    assert shipped(first).summary.startswith("version 1 of digits is the champion now, the first one. PASSED 2 of 2")
+    assert aliases() == {"champion": "1", "challenger": "1"}
+    assert shipped(second).champion == "2"
+    assert aliases() == {"champion": "2", "challenger": "2", "previous": "1"}
+    refused = shipped(worse)
+    assert not refused.promoted
+    assert refused.summary.startswith("version 3 of digits is the challenger: REFUSED, because of comparison with ")
+    assert aliases() == {"champion": "2", "challenger": "3", "previous": "1"}
+    assert "worse by 5, beyond the combined error of 1.4" in tags("3")["gate.reasons"]
+    assert shipped(third).champion == "4"
+    repeated = judged(third)  # a later run of the same pipeline: it is not compared with itself
+    assert (repeated.decision, repeated.champion) == ("promote", "2")
+    capsys.readouterr()
+    assert shipped(third).champion == "4"
+    assert "register: version 4 of digits is the champion now, instead of version 2." in capsys.readouterr().out
+
+    # It was fine for a while. A retry of the step neither registers it twice nor takes its place again.
+    assert run_command("rollback", "digits", "--dry-run") == (
+        0,
+        "version 2 of digits would become the champion again, instead of version 4\n",
+    )
+    assert aliases()["champion"] == "4"
+    code, text = run_command("rollback", "digits", "--reason", "blurred")
+    assert (code, text) == (0, "version 2 of digits is the champion again, instead of version 4\n")
+    assert aliases() == {"champion": "2", "challenger": "4", "previous": "1"}
+    assert tags("4")["promotion.rolled_back"].endswith(": blurred")
+    again = shipped(third)
+    assert (again.version, again.champion) == ("4", "2")
+    assert "was rolled back, so only `gan-pipelines promote` can promote it again" in again.summary
+
+    assert run_command("rollback", "digits")[0] == 0
+    assert aliases() == {"champion": "1", "challenger": "4"}
+    code, text = run_command("rollback", "digits")
+    assert code == 2
+    assert "version 1 of digits is the champion, and there was none before it" in text
+
+
+def test_by_hand_the_same_checks_hold_unless_a_reason_is_given(store, model):
+    assert shipped(model("a", 80)).champion == "1"
+    assert not shipped(model("b", 95)).promoted
+    code, text = run_command("promote", "digits")
+    assert code == 1
+    assert "error: version 2 of digits is not promoted: REFUSED, because of comparison with the champion" in text
+    assert "worse by 15" in text
+    assert aliases()["champion"] == "1"
+    assert run_command("promote", "digits", "--force")[0] == 2
+    assert run_command("promote", "digits", "--reason", "x")[0] == 2
+    code, text = run_command("promote", "digits", "--force", "--reason", "nicer by eye", "--dry-run")
+    assert code == 0
+    assert "version 2 of digits would become the champion of digits, instead of version 1; nothing was changed" in text
+    assert aliases()["champion"] == "1"
+    code, text = run_command("promote", "digits", "--force", "--reason", "nicer by eye")
+    assert code == 0
+    assert "version 2 of digits is now the champion of digits, instead of version 1, forced: nicer by eye" in text
+    assert aliases() == {"champion": "2", "challenger": "2", "previous": "1"}
+    assert tags("2")["promotion.forced"].endswith(": nicer by eye")
+    assert tags("2")["gate.verdict"] == "refuse"
+    code, text = run_command("promote", "digits", "--version", "1")  # better than the forced one, so nothing to force
+    assert code == 0
+    assert "promotion.forced" not in tags("1")
+    assert aliases() == {"champion": "1", "challenger": "2", "previous": "2"}
+    assert "is the champion already" in run_command("promote", "digits", "--version", "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["promote", "nothing"],
+            "expected a registered model with a challenger, or --version. Received: name='nothing'",
+        ),
+        (
+            ["promote", "digits", "--version", "7"],
+            "expected a version of digits in the registry. Received: version='7'",
+        ),
+        (
+            ["promote", "digits", "--version", "x"],
+            "expected a version of digits in the registry. Received: version='x'",
+        ),
+        (["rollback", "nothing"], "expected a model with a champion. Received: name='nothing', aliases={}"),
+        (["promote", "digits", "."], "expected the folder of a finished run. Received: run='.'"),
+    ],
+)
+def test_a_mistake_is_one_line(store, words, line):
+    code, text = run_command(*words)
+    assert code == 2
+    assert text.startswith(f"error: {line}")
+    assert text.count("\n") == 1
+
+
+def test_without_an_address_a_command_says_where_to_look(tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    code, text = run_command("rollback", "digits")
+    assert code == 2
+    assert "expected --uri or the environment variable MLFLOW_TRACKING_URI, or runs/mlflow.db here" in text
+    uri = tracking.create_store(tmp_path / "runs" / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    shipped(model("a", 80))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert "is the champion already" in run_command("promote", "digits")[1]
+
+
+def test_a_version_leads_back_to_its_model_run_and_data(store, trained, original, tmp_path):
+    tracking.deliver(trained.folder)
+    registered = shipped(Path(shutil.copytree(original, tmp_path / "a" / "model")))
+    client = client_of(store)
+    version = client.get_model_version("digits", registered.version)
+    run = client.get_run(version.run_id)
+    assert run.info.run_name == "gan"
+    [data] = run.inputs.dataset_inputs
+    assert version.tags["data"] == data.dataset.name == "digits"
+    assert version.tags["data.sha256"].startswith(data.dataset.digest)
+    [output] = run.outputs.model_outputs
+    assert version.source == f"models:/{output.model_id}"
+    logged = client.get_logged_model(output.model_id)
+    assert logged.source_run_id == run.info.run_id
+    assert logged.params["model.kind"] == "dcgan"
+    assert run.data.tags["gate.verdict"] == "promote"
+    names = {item.path for item in client.list_artifacts(run.info.run_id, "verdict")}
+    assert names == {f"verdict/{FILE}", f"verdict/{PAGE}"}
+
+    got = Path(mlflow.artifacts.download_artifacts("models:/digits@champion", dst_path=str(tmp_path / "got")))
+    assert {"saved_model", "generator.keras", "README.md", "samples.png", FACTS, SCORES} <= set(os.listdir(got))
+    assert not {tracking.JOURNAL, tracking.IDENTITY} & set(os.listdir(got))
+    assert len(version.description) <= 5000  # PostgreSQL takes no more
+    assert f"]({Registry('digits').picture('1', 'samples.png')})" in version.description
+    assert f"| `{FD}` | " in version.description
+
+
+def test_over_http_a_version_has_its_scores_and_a_picture_that_the_page_can_show(
+    empty_store, tmp_path, monkeypatch, trained, evaluation, original
+):
+    server = Server(Path(shutil.copytree(empty_store, tmp_path / "server")))
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        tracking.deliver(trained.folder)
+        tracking.deliver(evaluation.folder)
+        registered = shipped(Path(shutil.copytree(original, tmp_path / "a" / "model")))
+        run = server.client.get_run(registered.run_id)
+        [output] = run.outputs.model_outputs
+        metrics = server.client.get_logged_model(output.model_id).metrics
+        assert {metric.key: metric.value for metric in metrics} == evaluation.values
+        assert {metric.dataset_digest for metric in metrics} == {run.inputs.dataset_inputs[0].dataset.digest}
+        assert len(server.client.get_metric_history(registered.run_id, FD)) == 1  # the link adds no point
+        address = f"{server.uri}/{Registry('digits').picture('1', 'samples.png')}"
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            assert answer.read() == evaluation.samples.read_bytes()
+    finally:
+        server.kill()
+
+
+def test_a_registry_that_cannot_be_reached_is_an_error_and_not_an_empty_one(model, monkeypatch, tmp_path):
+    folder = model("a", 80)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter2@127.0.0.1:9")
+    with pytest.raises(RuntimeError, match=r"^cannot use the MLflow registry: ") as raised:
+        judged(folder)
+    assert "hunter2" not in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+    assert not (tmp_path / "a" / "verdict").exists()
+
+
+def test_without_an_address_no_store_appears_in_the_working_directory(model, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    folder = model("a", 80)
+    with pytest.raises(ValueError, match=r"^a registered model needs MLflow: expected the address of its server in"):
+        judged(folder)
+    assert os.listdir() == []
+
+
+@pytest.mark.skipif("GAN_PIPELINES_EVERY_PAIR" not in os.environ, reason="starts servers twice: make every-pair")
+def test_a_server_that_answers_passes_and_one_that_dies_refuses(original, tmp_path):
+    config = ExportConfig(gate={"trial": True})
+    assert decide(original, config).decision == "promote"
+    broken = Path(shutil.copytree(original, tmp_path / "broken"))
+    (broken / "served.py").write_text("import os\nos._exit(7)\n")
+    [reason] = decide(broken, config).failed
+    assert reason.check == "trial in the server"
+    assert reason.measured.startswith("the server died")
+
+
+def test_a_verdict_on_another_model_registers_nothing(store, model):
+    verdict = judged(model("a", 80))
+    with pytest.raises(ValueError, match=r"^expected a verdict on this model, b\. Received: sha256='a'$"):
+        register(model("b", 70), verdict, CONFIG, Path("unused"))
+    assert aliases() == {}
+
+
+def test_a_champion_of_another_protocol_is_scored_again(store, trained, digits, reference, evaluation, model, tmp_path):
+    old = model("old", 80)
+    scores = storage.read_json(old / SCORES)
+    scores["protocol"]["versions"] = "gan-pipelines 0.0.1"  # as if it had been scored before an upgrade
+    storage.write_json(old / SCORES, scores)
+    facts = storage.read_json(old / FACTS)
+    storage.write_json(old / FACTS, {**facts, "dataset_sha256": "0" * 64, "dataset": "older digits"})
+    assert shipped(old).champion == "1"
+    new = model("new", 111)
+    without = judged(new)
+    assert "was scored under the protocol" in without.failed[0].measured
+    assert "give the folder of the run" in without.failed[0].measured
+    verdict = judged(new, today=Today(trained, digits, reference))
+    [reason] = [reason for reason in verdict.reasons if reason.check.startswith("comparison")]
+    # The networks are those of `evaluation` itself, so that is what scoring them again has to give.
+    assert f"version 1 (scored again under today's protocol): {FD} 111 ± 1 against " in reason.measured
+    assert {score.name: score for score in evaluation.scores}[FD].text in reason.measured
+    [note] = verdict.notes
+    assert note.startswith("It was trained on other images, older digits, which may contain some of those that")
+
+
+def test_a_champion_for_other_work_cannot_be_scored_again(store, trained, digits, reference, model):
+    old = model("old", 80)
+    scores, facts = storage.read_json(old / SCORES), storage.read_json(old / FACTS)
+    storage.write_json(old / SCORES, {**scores, "protocol": {**scores["protocol"], "versions": "older"}})
+    storage.write_json(old / FACTS, {**facts, "image_shape": [32, 32, 3]})
+    shipped(old)
+    verdict = judged(model("new", 70), today=Today(trained, digits, reference))
+    assert verdict.decision == "refuse"
+    assert (
+        "it cannot be scored under today's protocol: expected networks for the same work" in verdict.failed[0].measured
+    )
+    assert "image_shape=[32, 32, 3] and [16, 16, 1]" in verdict.failed[0].measured
+
+
+def test_who_finds_another_champion_than_it_was_compared_with_is_compared_again(store, model, capsys):
+    shipped(model("a", 90))
+    better, worse = model("b", 80), model("c", 85)
+    verdicts = judged(better), judged(worse)  # both are better than version 1
+    assert register(better, verdicts[0], CONFIG, better.parent / "registered").champion == "2"
+    late = register(worse, verdicts[1], CONFIG, worse.parent / "registered")
+    assert (late.promoted, late.champion) == (False, "2")
+    said = "has changed since the comparison: it was version 1, and now it is version 2"
+    assert said in late.summary
+    assert said in capsys.readouterr().out
+    assert tags("3")["gate.compared_with"] == "2"
+    best = model("d", 60)
+    verdict = judged(best)
+    promotion.rollback(Registry("digits"), reason="test")
+    assert register(best, verdict, CONFIG, best.parent / "registered").champion == "4"  # it is better than both
+    assert tags("4")["gate.compared_with"] == "1"
+
+
+def processes(orders):
+    command = [sys.executable, "-W", "ignore", str(HERE / "registry_processes.py"), json.dumps(orders)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def answers(process):
+    output, errors = process.communicate(timeout=120)
+    found = [json.loads(line) for line in output.splitlines() if line.startswith("[")]
+    assert process.returncode == 0, output + errors
+    return found
+
+
+def order(folder, change=0):
+    return ["register", str(folder), str(folder.parent / "verdict"), str(folder.parent / "registered"), change]
+
+
+def test_of_two_processes_at_once_one_wins_and_the_other_knows(store, model, tmp_path):
+    shipped(model("a", 90))
+    pair, meeting = (model("b", 80), model("c", 80)), tmp_path / "meeting"
+    for folder in pair:
+        judged(folder)
+    both = [processes([["meet", str(meeting)], order(folder)]) for folder in pair]
+    meeting.touch()
+    summaries = [text for process in both for _, text, _ in answers(process)]
+    [winner] = [text for text in summaries if "is the champion now, instead of version 1" in text]
+    [loser] = [text for text in summaries if text != winner]
+    assert "is not promoted: the champion of digits has changed since the comparison" in loser
+    assert aliases()["champion"] == winner.split()[1]
+    assert not any("promotion.claim" in tags(number) for number in "123")
+
+
+def test_whoever_sees_the_claim_of_another_leaves_the_champion_alone(store, model, monkeypatch):
+    shipped(model("a", 90))
+    registry = Registry("digits")
+    for name in "bc":
+        assert not shipped(model(name, 95)).promoted
+    monkeypatch.setattr(promotion, "PATIENCE", 0.1)
+    registry.claim("2")
+    with pytest.raises(promotion.ChampionChanged, match="version 2 of digits is being promoted at the same time"):
+        promotion.promote(registry, "3", expected="1")
+    assert aliases()["champion"] == "1"
+    assert "promotion.claim" not in tags("3")
+    registry.tag("2", {"promotion.claim": "1.0"})  # of a process that was killed long ago
+    promotion.promote(registry, "3", expected="1")
+    assert aliases() == {"champion": "3", "challenger": "3", "previous": "1"}
+
+
+def test_who_loses_to_a_hand_that_asks_nobody_is_told(store, model, monkeypatch):
+    shipped(model("a", 90))
+    shipped(model("b", 95))
+    point = Registry.point
+
+    def point_and_lose(self, alias, number):
+        point(self, alias, number)
+        if alias == "champion":
+            point(self, alias, "1")
+
+    monkeypatch.setattr(Registry, "point", point_and_lose)
+    with pytest.raises(promotion.ChampionChanged, match="to version 1 by somebody else at the same time, who has won"):
+        promotion.promote(Registry("digits"), "2", expected="1")
+
+
+def test_killed_processes_leave_a_champion_and_repeating_them_completes_what_they_began(store, model):
+    shipped(model("a", 90))
+    shipped(model("b", 80))
+    new = model("c", 60)
+    judged(new)
+    killed = [order(new, change) for change in (1, 2, 5, 6, 7)]
+    found = answers(processes([*killed, order(new), ["rollback", 3], ["rollback", 0]]))
+    assert [code for code, _, _ in found] == [-9] * len(killed) + [0, -9, 0]
+    states = [(state["champion"], state["previous"], state["challenger"]) for _, _, state in found[:6]]
+    # Before the challenger, before the claim, before `previous`, before `champion`, before the end of the claim.
+    assert states == [
+        ("2", "1", "2"),
+        ("2", "1", "3"),
+        ("2", "1", "3"),
+        ("2", "2", "3"),
+        ("3", "2", "3"),
+        ("3", "2", "3"),
+    ]
+    assert "version 3 of digits is the champion now" in found[5][1]
+    assert len(client_of(store).search_model_versions("name = 'digits'")) == 3
+    assert "promotion.claim" not in tags("3")
+
+    assert found[6][2] == {"champion": "2", "previous": "2", "challenger": "3"}
+    # The alias had moved already, so this is a second rollback, which knows where to go.
+    assert found[7][1:] == ["2 to 1", {"champion": "1", "challenger": "3"}]
