@@ -82,7 +82,7 @@ def apply(
     made_by = exported.from_images(function)
     if masks is not None and not made_by.takes_masks:
         raise ValueError(f"the function {made_by.name} takes no masks. Received: masks={masks!r}")
-    work = _Work(pictures, made_by, *_tile(made_by, tile, overlap))
+    work = _Work(pictures, made_by, *choose_tile(made_by, tile, overlap))
     print(work.plan, flush=True)
     others = [name for name in exported.image_functions if name != made_by.name] if function is None else []
     for note in [*_ignored(pictures), *([f"other functions of the model: {', '.join(others)}"] if others else [])]:
@@ -103,8 +103,12 @@ def _files(names: Sequence[str], output: Path) -> list[Path]:
     return [output]
 
 
-def _tile(function: ImageFunction, tile: int | None, overlap: int | None) -> tuple[int, int]:
-    """Returns the largest side of a tile, where the function leaves a choice, and the overlap."""
+def choose_tile(function: ImageFunction, tile: int | None = None, overlap: int | None = None) -> tuple[int, int]:
+    """Returns the largest side of a tile, where the function leaves a choice, and the overlap; see `apply`.
+
+    Raises:
+        ValueError: The function takes no such tiles, or they overlap by more than half.
+    """
     if tile is not None and any(side not in (None, tile) for side in function.sides):
         height, width = function.sides
         raise ValueError(
@@ -118,6 +122,14 @@ def _tile(function: ImageFunction, tile: int | None, overlap: int | None) -> tup
     if overlap is not None and overlap > half:
         raise ValueError(f"expected an overlap of at most half a tile, {half}. Received: overlap={overlap}")
     return size, min(inputs.overlap, half) if overlap is None else overlap
+
+
+def splits_a_hole(function: ImageFunction, picture: Picture, tile: int, overlap: int) -> bool:
+    """Says whether a hole of a picture leads from tile to tile; see `tiling.splits_a_hole`."""
+    if picture.mask is None:
+        return False
+    cuts = tiling.cuts(function, *picture.mask.shape, tile=tile, overlap=overlap)
+    return tiling.splits_a_hole(picture.mask, *cuts)
 
 
 def _ignored(pictures: Pictures) -> list[str]:
@@ -178,10 +190,8 @@ class _Work:
             self.function, picture.pixels, picture.mask, tile=self.tile, overlap=self.overlap, report=report
         )
         save_png(made, file, profile=picture.profile)
-        if picture.mask is not None:
-            cuts = tiling.cuts(self.function, *picture.mask.shape, tile=self.tile, overlap=self.overlap)
-            if tiling.splits_a_hole(picture.mask, *cuts):
-                self.pictures.remarks[SPLIT + ("" if any(self.function.sides) else WAYS_OUT)] += 1
+        if splits_a_hole(self.function, picture, self.tile, self.overlap):
+            self.pictures.remarks[SPLIT + ("" if any(self.function.sides) else WAYS_OUT)] += 1
 
     def _read(self, row: int) -> Picture:
         colour, result = (COLOURS[channels] for channels in (self.function.channels, self.function.channels_out))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from etils import epy
 
@@ -83,26 +83,38 @@ def generate(
     if frames and count < 2:
         raise ValueError(f"an interpolation needs 2 images or more. Received: count={count}")
     function = ExportedFunctions.open(model).from_latents()
-    labels = _labels(function, count, label, turns=not frames)
-    stream = streams.pair(seed, streams.key("sample latents"))
-    normal = tf.random.stateless_normal([count, function.latent_dim], stream).numpy()
+    labels = choose_labels(function, count, label, turns=not frames)
+    if labels is not None and label is None:
+        print(f"generate: the {len(function.classes)} classes take turns: {', '.join(function.classes)}", flush=True)
+    normal = draw_latents(function, count, seed)
     first: list[NDArray[np.uint8]] = []
     height, width, _ = function.image_shape
     most = max(1, min(SHEET, SHEET_PIXELS // (height * width))) if sheet else 0
     digits = len(str(count - 1))
-    for index, image in enumerate(_images(function, iter([normal]), labels, truncation, "generate", total=count)):
+    progress = Progress("generate", total=count, unit="images")
+    for index, image in enumerate(images(function, iter([normal]), labels, truncation, report=progress.update)):
         save_png(image, output / f"{index:0{digits}d}.png")
         if index < most:
             first.append(image)
     sheet_file = output / "sheet.png" if sheet else None
     if sheet_file is not None:
-        pixels.save_grid(np.stack(first), sheet_file, columns=_columns(function, len(first), label))
+        pixels.save_grid(np.stack(first), sheet_file, columns=sheet_columns(function, len(first), label))
     file = output / f"interpolation.{animation}" if frames else None
     if file is not None:
         between = interpolate(normal, frames)
         shown = None if labels is None else np.repeat(labels[:1], count * frames)
-        _save_animation(_images(function, between, shown, truncation, "interpolate", total=count * frames), file)
+        progress = Progress("interpolate", total=count * frames, unit="images")
+        made = images(function, between, shown, truncation, report=progress.update)
+        with storage.atomic_file(file) as temporary, temporary.open("wb") as stream:
+            save_animation(made, stream, animation)
     return Generated(count, sheet_file, file)
+
+
+def draw_latents(function: LatentFunction, count: int, seed: int) -> NDArray[np.float32]:
+    """Returns the latents of a seed, float32 [count, latent_dim]. The first ones do not depend on the count."""
+    stream = streams.pair(seed, streams.key("sample latents"))
+    latents: NDArray[np.float32] = tf.random.stateless_normal([count, function.latent_dim], stream).numpy()
+    return latents
 
 
 def truncate(latents: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
@@ -142,8 +154,20 @@ def interpolate(latents: NDArray[np.float32], frames: int) -> Iterator[NDArray[n
         yield (np.cos(angles) * here + np.sin(angles) * there).astype(np.float32)
 
 
-def _labels(function: LatentFunction, count: int, label: str | None, *, turns: bool) -> NDArray[np.int64] | None:
-    """Returns the class of each image, where no class was asked for in turns; None if the function takes none."""
+def choose_labels(
+    function: LatentFunction, count: int, label: str | None, *, turns: bool = True
+) -> NDArray[np.int64] | None:
+    """Returns the class of each image, int64 [count]; None if the function takes none.
+
+    Args:
+        function: The function.
+        count: Number of images.
+        label: Name or index of the class of all images. Default: the classes take turns.
+        turns: Whether they may take turns.
+
+    Raises:
+        ValueError: There is no such class.
+    """
     classes = function.classes
     if not function.takes_label:
         if label is not None:
@@ -156,7 +180,6 @@ def _labels(function: LatentFunction, count: int, label: str | None, *, turns: b
     if label is None and not turns:
         raise ValueError("an interpolation needs one class for all images. Received: no label")
     if label is None:
-        print(f"generate: the {len(classes)} classes take turns: {', '.join(classes)}", flush=True)
         return np.arange(count, dtype=np.int64) % len(classes)
     index = classes.index(label) if label in classes else int(label) if label.isdecimal() else -1
     if index < 0 or (classes and index >= len(classes)):
@@ -167,17 +190,23 @@ def _labels(function: LatentFunction, count: int, label: str | None, *, turns: b
     return np.full(count, index, np.int64)
 
 
-def _images(
+def images(
     function: LatentFunction,
-    latents: Iterator[NDArray[np.float32]],
+    latents: Iterable[NDArray[np.float32]],
     labels: NDArray[np.int64] | None,
     truncation: float | None,
-    word: str,
     *,
-    total: int,
+    report: Callable[[int], object] = lambda _: None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yields the image of each latent, uint8 [H, W, C]."""
-    progress = Progress(word, total=total, unit="images")
+    """Yields the image of each latent, uint8 [H, W, C].
+
+    Args:
+        function: The function.
+        latents: Groups of latents, float32 [N, latent_dim].
+        labels: The classes of all of them, int64; None for a function that takes none.
+        truncation: See `truncate`.
+        report: Called with the number of images so far.
+    """
     size = pixels.batch_size(function.image_shape, limit=BATCH)
     done = 0
     for group in latents:
@@ -187,29 +216,28 @@ def _images(
                 batch = truncate(batch, truncation)
             yield from function(batch, None if labels is None else labels[done : done + len(batch)])
             done += len(batch)
-            progress.update(done)
+            report(done)
 
 
-def _columns(function: LatentFunction, count: int, label: str | None) -> int:
+def sheet_columns(function: LatentFunction, count: int, label: str | None) -> int:
     """Returns the images in a row of a sheet: one of each class, if there are a few, otherwise a square."""
     classes = len(function.classes) if label is None else 0
     return classes if 2 <= classes <= 20 else math.ceil(math.sqrt(count))
 
 
-def _save_animation(images: Iterator[NDArray[np.uint8]], file: Path) -> None:
+def save_animation(images: Iterator[NDArray[np.uint8]], file: IO[bytes], kind: Animation) -> None:
     """Writes an animation that repeats itself. Small images are enlarged for viewing."""
 
     def frame(image: NDArray[np.uint8]) -> Image.Image:
         return pixels.grid(image[None], columns=1, scale=pixels.enlargement(image.shape[0]))
 
     first = frame(next(images))
-    with storage.atomic_file(file) as temporary:
-        first.save(
-            temporary,
-            format=file.suffix[1:],
-            save_all=True,
-            append_images=map(frame, images),
-            duration=MILLISECONDS,
-            loop=0,
-            **({"lossless": True} if file.suffix == ".webp" else {}),
-        )
+    first.save(
+        file,
+        format=kind,
+        save_all=True,
+        append_images=map(frame, images),
+        duration=MILLISECONDS,
+        loop=0,
+        **({"lossless": True} if kind == "webp" else {}),
+    )
