@@ -32,7 +32,8 @@ components: .venv/train  ## The components of a release, with its image: IMAGE=R
 
 every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, and of every storage. Takes more than an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py tests/test_restoration.py \
-		tests/test_translation.py tests/test_survival.py -k "moves_its_own or replicas_make or resumed or move_every_weight or lost_three_times"
+		tests/test_translation.py tests/test_survival.py tests/test_registry.py tests/test_servers.py \
+		-k "moves_its_own or replicas_make or resumed or move_every_weight or lost_three_times or dies_refuses or onnxruntime_makes or every_server"
 
 lint: .venv/dev  ## Formatting, lint and types.
 	$(BIN)/ruff format --check .
@@ -51,7 +52,7 @@ bench: .venv/train  ## Speed and overhead of the pipeline; with DATA=folder, the
 clean:
 	rm -rf .venv
 
-.venv/train: requirements/train.txt pyproject.toml
+.venv/train: requirements/train.txt requirements/onnx.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) -r requirements/train.txt
 	$(PIP) --no-deps --editable .

@@ -230,14 +230,17 @@ class Progress:
         self._shown_at = 0.0
         self._note = self._brief = ""
 
-    def update(self, done: int, *, note: str = "", brief: str = "") -> None:
+    def update(self, done: int, *, note: str = "", brief: str = "", total: int | None = None) -> None:
         """Shows that `done` units are done, if it is time to or the work is complete.
 
         Args:
             done: Units, those before the start included.
             note: What else is shown; absent means the note before.
             brief: The same for a narrow terminal; absent means the note.
+            total: How many units there are, if that has changed.
         """
+        if total is not None:
+            self._total = total
         if note:
             self._note, self._brief = note, brief or note
         now = time.monotonic()

@@ -38,6 +38,20 @@ class Config(BaseModel):
         """
         return self.model_dump(mode="json", exclude_none=True)
 
+    def without_defaults(self) -> dict[str, Any]:
+        """Returns the JSON form without fields that have their default, except for the `kind` of a variant.
+
+        A parameter with many configs stays short, for limits of Kubernetes.
+        """
+        full = self.to_parameter()
+        short: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name == "kind" or value != field.default:
+                inner = value.without_defaults() if isinstance(value, Config) else full.get(name)
+                short |= {} if inner is None else {name: inner}
+        return short
+
     @property
     def locations(self) -> dict[str, str]:
         """The paths and addresses that are read, by the dotted names of their fields, those of inner sections too."""

@@ -11,10 +11,12 @@ from kfp.dsl.base_component import BaseComponent
 from components.check_inputs import check_inputs
 from components.evaluate_gan import evaluate_gan
 from components.export_model import export_model
+from components.gate_model import gate_model
 from components.measure_reference import measure_reference
 from components.merge_parts import merge_parts
 from components.prepare_data import prepare_data
 from components.prepare_part import prepare_part
+from components.register_model import register_model
 from components.train_gan import train_gan
 from components.train_on_workers import train_on_workers
 from ganlib import __version__
@@ -55,16 +57,15 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
         defaults["training"].setdefault("home", f"{platform.checkpoints.rstrip('/')}/{JOB_PLACE}")
         # On Vertex, only a parameter can pass the job's identifier to a step. Elsewhere it would change the cache key.
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER if isinstance(platform, Vertex) else ""
-    prepare, measure, train, evaluate, export = (
-        _component(function, image, platform)
-        for function in (prepare_data, measure_reference, train_gan, evaluate_gan, export_model)
+    measure, train, evaluate, export = (
+        component_of(function, image, platform)
+        for function in (measure_reference, train_gan, evaluate_gan, export_model)
     )
-    tasks = 1 if platform is None else min(config.data.shards, platform.prepare_tasks)
-    if tasks > 1:
-        prepare = _prepare_in_parts(tasks, image, platform)
-    check = None if platform is None else _component(check_inputs, image, platform)
+    prepare = prepare_step(config, image, platform)
+    check = None if platform is None else component_of(check_inputs, image, platform)
     if isinstance(platform, Kubernetes) and platform.workers > 1:
         train = _train_on_workers(image, platform)
+    judge, outputs = gate_steps(config, image, platform, outputs=Outputs)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
         data: dict = defaults["data"],  # KFP copies the defaults into the spec
@@ -93,6 +94,10 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
             scores: Scores of generated and of real images; its file has their errors and their protocol.
             report: HTML page with images, curves, scores and config.
             exported: SavedModel, Keras file and model card.
+            verdict: Decision of the gate with its reasons.
+            decision: promote or refuse.
+            registered: Version and aliases in the MLflow registry.
+            version: Address of the version.
         """
         if check is not None:
             checked = check(data=data, task=task).set_caching_options(enable_caching=False)
@@ -115,16 +120,24 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
             evaluation=evaluation,
         )
         shipped = export(trained=trained.outputs["trained"], scores=scored.outputs["scores"], export=export_settings)
-        return Outputs(
+        judged = judge(
+            trained=trained.outputs["trained"],
+            dataset=prepared.outputs["dataset"],
+            reference=measured.outputs["reference"],
+            exported=shipped.outputs["exported"],
+            export=export_settings,
+        )
+        return outputs(
             dataset=prepared.outputs["dataset"],
             reference=measured.outputs["reference"],
             trained=trained.outputs["trained"],
             scores=scored.outputs["scores"],
             report=scored.outputs["report"],
             exported=shipped.outputs["exported"],
+            **judged,
         )
 
-    pipeline.__annotations__["return"] = Outputs
+    pipeline.__annotations__["return"] = outputs
     return dsl.pipeline(name=NAME, description="Trains, evaluates and exports a GAN.")(pipeline)
 
 
@@ -162,10 +175,49 @@ class Outputs(NamedTuple):
     exported: dsl.Model
 
 
+def gate_steps(
+    config: RunConfig, image: str, platform: Platform | None, *, outputs: type
+) -> tuple[Callable[..., dict[str, Any]], Any]:
+    """Returns what adds the gate and the registration, if they are set, and the type of the pipeline's outputs.
+
+    Args:
+        config: Holds the thresholds and the name of the registered model.
+        image: Container image of the steps.
+        platform: Platform and resources of the steps.
+        outputs: Type of the outputs without a gate.
+    """
+    names: dict[str, Any] = {}
+    if config.export.gate is not None or config.export.registered_model is not None:
+        decide = component_of(gate_model, image, platform)
+        names |= {"verdict": dsl.Artifact, "decision": str}
+    if config.export.registered_model is not None:
+        register = component_of(register_model, image, platform)
+        names |= {"registered": dsl.Artifact, "version": str}
+
+    def judge(*, exported: Any, export: Any, **inputs: Any) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        if "verdict" in names:
+            task = decide(exported=exported, export=export, **inputs).set_caching_options(enable_caching=False)
+            made |= task.outputs
+        if "registered" in names:
+            task = register(exported=exported, export=export, verdict=made["verdict"])
+            made |= task.set_caching_options(enable_caching=False).outputs
+        return {name: made[name] for name in names}
+
+    fields = [*outputs.__annotations__.items(), *names.items()]
+    return judge, NamedTuple("Outputs", fields) if names else outputs
+
+
+def prepare_step(config: RunConfig, image: str, platform: Platform | None) -> Callable[..., Any]:
+    """Returns a factory of the step prepare_data or, on a platform, of several tasks that share its work."""
+    tasks = 1 if platform is None else min(config.data.shards, platform.prepare_tasks)
+    return component_of(prepare_data, image, platform) if tasks == 1 else _prepare_in_parts(tasks, image, platform)
+
+
 def _prepare_in_parts(tasks: int, image: str, platform: Platform | None) -> Callable[..., Any]:
     """Returns a replacement for the step prepare_data, with the same outputs, that prepares the images in parts."""
     prepare, merge = (
-        _component(function, image, platform, step="prepare_data") for function in (prepare_part, merge_parts)
+        component_of(function, image, platform, step="prepare_data") for function in (prepare_part, merge_parts)
     )
 
     def prepare_all(data: Any) -> Any:
@@ -178,7 +230,7 @@ def _prepare_in_parts(tasks: int, image: str, platform: Platform | None) -> Call
 
 def _train_on_workers(image: str, platform: Kubernetes) -> Callable[..., Any]:
     """Returns a replacement for the step train_gan that hands its work to several machines."""
-    create = _component(train_on_workers, image, step_of_workers(platform), step="train_gan")
+    create = component_of(train_on_workers, image, step_of_workers(platform), step="train_gan")
     settings = canonical_json(workers_of(image, platform).to_parameter())
 
     def train(**inputs: Any) -> Any:
@@ -188,7 +240,7 @@ def _train_on_workers(image: str, platform: Kubernetes) -> Callable[..., Any]:
     return train
 
 
-def _component(
+def component_of(
     function: Callable[..., Any], image: str, platform: Platform | None, *, step: str | None = None
 ) -> Callable[..., dsl.PipelineTask]:
     """Returns a factory of tasks that run a function with the platform settings of `step` (default: the function)."""

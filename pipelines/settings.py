@@ -50,7 +50,7 @@ def resolve(*, chosen: Sequence[str], files: Sequence[Path] = (), assignments: I
     """
     # Defaults come first, so that a single field of a default variant can be set.
     values: dict[str, Any] = PipelineConfig().to_sections()
-    layers = [_preset(name) for name in order_presets(chosen, alone=not files)]
+    layers = [preset(name) for name in order_presets(chosen, alone=not files)]
     if len({preset_kind(layer) for layer in layers}) < len(layers):
         raise SettingsError(
             "expected at most one preset of each kind: data, loss (to change its parts, set task, model and objective) "
@@ -59,7 +59,7 @@ def resolve(*, chosen: Sequence[str], files: Sequence[Path] = (), assignments: I
     for layer in layers:
         values = _merge(values, layer)
     for file in files:
-        values = _merge(values, _parse(_read_text(file), str(file)))
+        values = _merge(values, read_yaml(file))
     return override(values, assignments)
 
 
@@ -93,7 +93,7 @@ def order_presets(chosen: Sequence[str], *, alone: bool) -> list[str]:
     Raises:
         SettingsError: A preset does not exist.
     """
-    kinds = {name: preset_kind(_preset(name)) for name in chosen}
+    kinds = {name: preset_kind(preset(name)) for name in chosen}
     missing = [DEFAULT_PRESET] if chosen and alone and "data" not in kinds.values() else []
     return [*missing, *sorted(chosen, key=lambda name: KINDS.index(kinds[name]))]
 
@@ -103,12 +103,17 @@ def config_hash(config: RunConfig) -> str:
     return hashlib.sha256(storage.canonical_json(config.to_parameters()).encode()).hexdigest()[:HASH_DIGITS]
 
 
-def preset_kind(preset: Mapping[str, Any]) -> str:
+def preset_kind(sections: Mapping[str, Any]) -> str:
     """Returns the kind of a preset, one of `KINDS`."""
-    return "data" if "data" in preset else "scores" if preset.keys() == {"evaluation"} else "loss"
+    return "data" if "data" in sections else "scores" if sections.keys() == {"evaluation"} else "loss"
 
 
-def _preset(name: str) -> dict[str, Any]:
+def preset(name: str) -> dict[str, Any]:
+    """Returns the sections of a preset.
+
+    Raises:
+        SettingsError: There is none of this name.
+    """
     known = presets()
     if name not in known:
         hint = did_you_mean(name, known)
@@ -134,6 +139,16 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Reads a YAML file with sections; duplicate keys are refused.
+
+    Raises:
+        SettingsError: It is no YAML, or has no sections.
+        OSError: It cannot be read.
+    """
+    return _parse(_read_text(file), str(file))
 
 
 def _read_text(file: Path) -> str:

@@ -10,11 +10,14 @@ from pathlib import Path
 import foreign_pipeline
 import yaml
 
+from pipelines.candidates import Budget, comparison_group, make_candidates, resolve_variants
+from pipelines.gan_comparison import compile_comparison
 from pipelines.gan_components import COMPONENTS, compile_component
 from pipelines.gan_training import compile_pipeline
 from pipelines.kubeflow.config import PipelineConfig
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.vertex import Vertex
+from pipelines.variants import parse_variant
 
 IMAGE = "example/gan-pipelines-python@sha256:" + "0" * 64
 
@@ -87,9 +90,26 @@ MADE_FOR = {
         mlflow_secrets={"MLFLOW_TRACKING_TOKEN": "projects/p/secrets/mlflow/versions/latest"},
     ),
 }
+COMPARED_FOR = {f"comparison_{word}": MADE_FOR[word] for word in ("kubernetes_everything", "vertex")}
+NAMES = (*MADE_FOR, *COMPARED_FOR)
+VARIANTS = ("dcgan", "sngan", "lsgan", "wgan", "wgan-gp", "r3gan", "conditional", "wide: sngan model.width=96")
+SEEDS = 5
+
+
+def compare(platform, path):
+    """Compiles a comparison of eight variants."""
+    found = [parse_variant(text) for text in VARIANTS]
+    size = ["data.size=32"]
+    base, configs = resolve_variants(found, chosen=["digits"], files=(), assignments=size, budget=Budget())
+    made = make_candidates(configs, seeds=SEEDS, comparison="eight", home=f"{platform.checkpoints}/eight")
+    group = comparison_group("eight", base, place=platform.checkpoints)
+    compile_comparison(base, made, group, path, image=IMAGE, platform=platform)
+
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
+    for word, made_for in COMPARED_FOR.items():
+        compare(made_for, folder / f"{word}.yaml")
     for word, made_for in MADE_FOR.items():
         config = IN_PARTS if word == "kubernetes_2.17" else PipelineConfig()
         compile_pipeline(config, folder / f"{word}.yaml", image=IMAGE, platform=made_for)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster_limits import ARGUMENT, ETCD, PACK_ABOVE, sizes
+from cluster_limits import ARGUMENT, ETCD, PACK_ABOVE, comparison_sizes, sizes
 from PIL import Image
 
 from ganlib.config import RunConfig
@@ -90,6 +90,26 @@ def test_there_is_one_dict_parameter_a_section_with_the_config_as_its_default(sp
     )
     defaults = {name.removesuffix("_settings"): value["defaultValue"] for name, value in parameters.items()}
     assert RunConfig.model_validate(defaults) == RunConfig()
+
+
+def test_the_gate_and_the_registration_are_there_where_they_are_set_and_are_never_cached(compiled, spec):
+    gated = yaml.safe_load(compiled(RunConfig.model_validate({"export": {"gate": {"max_parity": 1e-4}}})))
+    registered = yaml.safe_load(compiled(RunConfig.model_validate({"export": {"registered_model": "digits"}})))
+    plain, with_gate, with_both = (one["root"]["dag"]["tasks"] for one in (spec, gated, registered))
+    assert set(with_gate) - set(plain) == {"gate-model"}
+    assert set(with_both) - set(plain) == {"gate-model", "register-model"}
+    for name in ("gate-model", "register-model"):
+        assert not with_both[name]["cachingOptions"].get("enableCache")
+    assert set(with_both["gate-model"]["dependentTasks"]) == {"prepare-data", "measure-reference", "train-gan"} | {
+        "export-model"
+    }
+    assert set(with_both["register-model"]["dependentTasks"]) == {"export-model", "gate-model"}
+    outputs = registered["root"]["outputDefinitions"]
+    assert set(outputs["parameters"]) == {"decision", "version"}
+    assert {"verdict", "registered"} <= set(outputs["artifacts"])
+    fields = [*outputs["parameters"].values(), *outputs["artifacts"].values()]
+    assert all(field["description"].endswith(".") for field in fields)
+    assert "parameters" not in spec["root"]["outputDefinitions"]
 
 
 def test_docstrings_became_descriptions(spec):
@@ -226,9 +246,9 @@ import json, shutil, sys
 from kfp import dsl, local
 from components.check_inputs import check_inputs
 from components.prepare_data import prepare_data
-from pipelines.gan_training import _component
+from pipelines.gan_training import component_of
 place, data, task = sys.argv[1], *map(json.loads, sys.argv[2:4])
-check, prepare = (_component(step, "python", None) for step in (check_inputs, prepare_data))
+check, prepare = (component_of(step, "python", None) for step in (check_inputs, prepare_data))
 @dsl.pipeline
 def preparation(data: dict, task: dict) -> dsl.Dataset:
     checked = check(data=data, task=task).set_caching_options(enable_caching=False)
@@ -273,6 +293,13 @@ def test_nothing_is_compiled_that_a_cluster_cannot_run(shards):
     most = sizes(shards, platform=Kubernetes(prepare_tasks=100))
     assert most["argument"] < 0.8 * ARGUMENT
     assert most["packed"] < PACK_ABOVE
+
+
+def test_a_comparison_of_eight_variants_and_five_seeds_is_within_the_limits_of_a_cluster():
+    size = comparison_sizes(8, 5, platform=Kubernetes())
+    assert size["candidates"] == 40
+    assert size["argument"] < 0.5 * ARGUMENT
+    assert size["packed"] < 0.5 * PACK_ABOVE
 
 
 @pytest.mark.parametrize(("platform", "tasks"), [(Kubernetes(prepare_tasks=5), 5), (Vertex(), 32), (Vertex(), 7)])

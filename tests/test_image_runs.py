@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganlib import storage
 from ganlib.evaluation import Evaluation, compare
-from pipelines.local import runner
+from pipelines.local import session
 from pipelines.settings import resolve
 
 TINY = [
@@ -28,6 +28,7 @@ TINY = [
     "training.score_samples=20",
     "training.precision=float32",
     "evaluation.samples=60",
+    "export.onnx=false",
     "evaluation.extractor=random",
 ]
 MASKS = "task.damage={kind: mask, shape: file, masks: masks}"
@@ -135,22 +136,22 @@ def test_own_masks_of_a_run_are_found_mounted_and_watched(inpainted, monkeypatch
     config = resolve(
         chosen=["digits-inpaint"], assignments=[MASKS, "evaluation.extractor={kind: squeezenet, weights: w.h5}"]
     )
-    first = runner._complete_config(config, name="a", home=place)
+    first = session.complete_config(config, name="a", home=place)
     assert first.locations == {
         "task.damage.masks": str(place / "masks"),
         "evaluation.extractor.weights": str(place / "w.h5"),
     }
-    assert runner._input_files(first) == [place / "masks", place / "w.h5"]
+    assert session._input_files(first) == [place / "masks", place / "w.h5"]
     assert first.task.damage.masks_fingerprint
     both = "task.test_damage={kind: mask, shape: file, masks: masks#test}"
     config_of_both = resolve(chosen=["digits-inpaint"], assignments=[MASKS, both])
-    assert runner._input_files(config_of_both) == [Path("masks")]  # once, as Docker wants it
+    assert session._input_files(config_of_both) == [Path("masks")]  # once, as Docker wants it
     missing = resolve(chosen=["digits-inpaint"], assignments=[MASKS.replace("masks: masks", "masks: nowhere")])
     with pytest.raises(ValueError, match=r"^task\.damage\.masks: no such file or folder. Received: masks='nowhere'$"):
-        runner._complete_config(missing, name="a", home=place)
-    assert runner._complete_config(config, name="a", home=place).task == first.task
+        session.complete_config(missing, name="a", home=place)
+    assert session.complete_config(config, name="a", home=place).task == first.task
     os.utime(place / "masks" / "0.png", (1, 1))
-    assert runner._complete_config(config, name="a", home=place).task.damage.masks_fingerprint not in (
+    assert session.complete_config(config, name="a", home=place).task.damage.masks_fingerprint not in (
         None,
         first.task.damage.masks_fingerprint,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from platforms import IMAGE, MADE_FOR
+from platforms import IMAGE, NAMES, SEEDS, VARIANTS
 
 from ganlib.training import TrainConfig
 from pipelines import settings
@@ -31,7 +31,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compiled")
     # In a process of its own: KFP looks at the whole stack at every setting, which is slow below pytest and TensorFlow.
     subprocess.run([sys.executable, Path(__file__).with_name("platforms.py"), folder], check=True)
-    return {name: folder / f"{name}.yaml" for name in MADE_FOR}
+    return {name: folder / f"{name}.yaml" for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def essence(documents):
     return yaml.safe_dump_all([{"tasks": tasks, "executors": executors}, *rest], sort_keys=True)
 
 
-@pytest.mark.parametrize("name", MADE_FOR)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_platform_gets_the_file_that_was_looked_at_once(name, documents):
     """After a change that is meant: GAN_PIPELINES_RENEW_GOLDEN=1 pytest tests/test_platform.py, and read the diff."""
     path = GOLDEN / f"{name}.yaml"
@@ -86,10 +86,12 @@ def test_only_kubernetes_with_settings_gets_a_second_document(documents):
         "kubernetes_2.17": 2,
         "kubernetes_workers": 2,
         "vertex": 1,
+        "comparison_kubernetes_everything": 2,
+        "comparison_vertex": 1,
     }
 
 
-@pytest.mark.parametrize("name", MADE_FOR)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_the_server_demands_of_a_pipeline_holds(name, files, documents):
     text, spec = files[name].read_text(encoding="ascii"), documents[name][0]
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", spec["pipelineInfo"]["name"])
@@ -106,7 +108,32 @@ def test_what_the_server_demands_of_a_pipeline_holds(name, files, documents):
     for executor in spec["deploymentSpec"]["executors"].values():
         words = executor["container"]["command"] + executor["container"]["args"]
         assert all(len(word) < 128 * 1024 for word in words)
-    assert len(text) < 60_000, "a run's workflow holds it more than once, and Kubernetes takes 1 MiB"
+    limit = 130_000 if name.startswith("comparison") else 60_000  # 40 candidates are 20,000 of them, twice
+    assert len(text) < limit, "a run's workflow holds it more than once, and Kubernetes takes 1 MiB"
+
+
+def test_a_comparison_trains_each_variant_with_each_seed_where_training_runs(documents):
+    for name in ("comparison_kubernetes_everything", "comparison_vertex"):
+        spec = documents[name][0]
+        [loop] = [task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
+        assert loop["iteratorPolicy"]["parallelismLimit"] == 4
+        [inner] = [
+            one["dag"]["tasks"]
+            for one in spec["components"].values()
+            if "try-candidate" in one.get("dag", {}).get("tasks", {})
+        ]
+        assert list(inner) == ["try-candidate"]
+        items = spec["root"]["inputDefinitions"]["parameters"]["candidates"]["defaultValue"]
+        assert len({(item["variant"], item["seed"]) for item in items}) == len(items) == len(VARIANTS) * SEEDS
+        homes = {item["training"]["home"] for item in items}
+        assert len(homes) == len(items)
+        assert all(home.startswith("gs://bucket/checkpoints/eight/") for home in homes)
+        assert "accelerator" in spec["deploymentSpec"]["executors"]["exec-try-candidate"]["container"]["resources"]
+    found = pods(documents, "comparison_kubernetes_everything")
+    assert (
+        found["exec-try-candidate"]["nodeSelector"]
+        == pods(documents, "kubernetes_everything")["exec-train-gan"]["nodeSelector"]
+    )
 
 
 @pytest.mark.parametrize("backend", ["2.14", "2.15", "2.16", "2.17"])
@@ -123,11 +150,12 @@ def test_every_backend_that_a_file_is_made_for_knows_all_its_fields(backend, fil
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     parsed = json.loads(done.stdout)
-    assert len(parsed) == len(MADE_FOR) + 1 + len(COMPONENTS)
+    assert len(parsed) == len(NAMES) + 1 + len(COMPONENTS)
     if backend in ("2.14", "2.15"):  # what is made for newer ones they do not know, so the test can tell
         assert all("has no field named" in parsed.pop(f"kubernetes_{version}") for version in ("2.16", "2.17"))
     for name, found in parsed.items():
-        assert len(found) == (0 if not name.startswith("kubernetes_") else 7 if name == "kubernetes_2.17" else 6)
+        steps = 7 if name == "kubernetes_2.17" else 8 if name.startswith("comparison") else 6
+        assert len(found) == (steps if "kubernetes_" in name else 0)
         assert all(len(fields) >= 8 for fields in found.values())
 
 

@@ -255,7 +255,7 @@ def test_elsewhere_short_lines_are_written_without_any_control_character(where, 
 
 def test_training_says_once_what_a_step_is_and_what_the_score_is(capsys):
     measure = "training/fd_digits_classifier"
-    report = ReportProgress(steps=2400, start=0, discriminator_steps=5, measure=measure)
+    report = ReportProgress(steps=2400, start=0, discriminator_steps=5, measure=measure, minutes=None)
     report._progress = Progress("train", total=2400, unit="steps", interval=0.0)
     state = types.SimpleNamespace(best=Best())
     report(100, {}, state)
@@ -273,8 +273,20 @@ def test_training_says_once_what_a_step_is_and_what_the_score_is(capsys):
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_a_training_with_a_time_limit_ends_at_the_steps_that_there_is_time_for(capsys):
+    report = ReportProgress(steps=10_000, start=0, discriminator_steps=1, measure="training/fd_x", minutes=2.0)
+    report._progress = Progress("train", total=10_000, unit="steps", interval=0.0)
+    clock = types.SimpleNamespace(seconds=60.0)
+    report(300, {}, types.SimpleNamespace(best=Best(), clock=clock))
+    clock.seconds = 121.0  # the trainer ends it after this
+    report(600, {}, types.SimpleNamespace(best=Best(), clock=clock))
+    first, _, *lines = capsys.readouterr().out.splitlines()
+    assert first == "train: at most 2 minutes or 10,000 steps"
+    assert [line.split()[1:3] for line in lines] == [["50%", "300/600"], ["99%", "600/601"]]
+
+
 def test_a_training_that_resumes_shows_the_best_score_until_it_has_another(capsys):
-    report = ReportProgress(steps=2400, start=1200, discriminator_steps=1, measure="training/fd_x")
+    report = ReportProgress(steps=2400, start=1200, discriminator_steps=1, measure="training/fd_x", minutes=None)
     report._progress = Progress("train", total=2400, unit="steps", interval=0.0)
     report(1300, {}, types.SimpleNamespace(best=Best(0.0132, 1200, {})))
     first, _, line = capsys.readouterr().out.splitlines()

@@ -262,10 +262,10 @@ def test_a_steps_line_stays_in_place_through_kfps_pipe_and_goes_with_the_step(tm
 
 @pytest.mark.parametrize("of", [io.StringIO, lambda: progress.Screen(io.StringIO())])
 def test_steps_write_values_only_where_a_terminal_shows_them(tmp_path, monkeypatch, of):
-    from pipelines.local import runner
+    from pipelines.local import session
 
     monkeypatch.setattr("sys.stdout", of())
-    inherited = runner._step_environment(tmp_path / "failure.json", "sqlite:///here.db")
+    inherited = session._step_environment(tmp_path / "failure.json", "sqlite:///here.db")
     assert inherited.get(progress.FORMAT) == ("json" if of is not io.StringIO else None)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,35 @@ EVENT_TAG = "health."  # prefix of the tags of events
 DEFAULT_EXPERIMENT = "gan-pipelines"
 
 
-def new_identity(run_name: str) -> dict[str, str]:
-    """Returns the identity of a new folder's run, stored from the start, so that any machine can deliver it."""
+@dataclass(frozen=True)
+class RunGroup:
+    """A run of MLflow that other runs are nested in, such as that of a comparison.
+
+    Attributes:
+        name: Name of the run.
+        key: Identifies it, so that whoever comes first creates it.
+    """
+
+    name: str
+    key: str
+
+
+def new_identity(run_name: str, *, group: RunGroup | None = None, leads: bool = False) -> dict[str, Any]:
+    """Returns the identity of a new folder's run, stored from the start, so that any machine can deliver it.
+
+    Args:
+        run_name: Name of the run.
+        group: The run that it is nested in, if any.
+        leads: Whether it is the run of the group itself.
+    """
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
     given = os.environ.get("MLFLOW_RUN_ID")
+    nested = group is not None and not leads and not given  # a run that is given has its place already
     return {
-        "key": uuid.uuid4().hex,
+        "key": group.key if group is not None and leads else uuid.uuid4().hex,
         "run_name": run_name,
         "experiment": experiment,
+        **({"group": asdict(group)} if group is not None and nested else {}),
         **({"run_id": given} if given else {}),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY_TAG = "gan_pipelines.key"
+PARENT_TAG = "mlflow.parentRunId"  # MLflow's own
 DELETED = "deleted"  # MLflow's name of this lifecycle stage
 OTHER_NAME = "take another run name"
 
@@ -48,13 +49,44 @@ def find_or_create_run(client: MlflowClient, identity: Mapping[str, Any]) -> ent
             if error.error_code != "RESOURCE_DOES_NOT_EXIST" or known == os.environ.get("MLFLOW_RUN_ID"):
                 raise
     experiment = find_or_create_experiment(client, identity["experiment"])
-    query, all_runs = f"tags.`{KEY_TAG}` = '{identity['key']}'", entities.ViewType.ALL
-    runs = client.search_runs([experiment], query, run_view_type=all_runs)
+    runs = _find_runs(client, experiment, identity["key"])
     if runs:
-        first = min(runs, key=lambda run: bool(run.info.lifecycle_stage == DELETED))
-        return check_run(client, client.get_run(first.info.run_id))
+        _adopt(client, experiment, runs)
+        return check_run(client, client.get_run(runs[0].info.run_id))
     tags, began = {KEY_TAG: identity["key"]}, int(identity["began"] * 1000)
+    if "group" in identity:
+        tags[PARENT_TAG] = _find_or_create_group(client, experiment, identity["group"], began=began)
     return client.create_run(experiment, run_name=identity["run_name"], tags=tags, start_time=began)
+
+
+def _find_or_create_group(client: MlflowClient, experiment: str, group: Mapping[str, str], *, began: int) -> str:
+    """Returns the id of the run that a group of runs is nested in."""
+    if not _find_runs(client, experiment, group["key"]):
+        client.create_run(experiment, run_name=group["name"], tags={KEY_TAG: group["key"]}, start_time=began)
+    runs = _find_runs(client, experiment, group["key"])
+    _adopt(client, experiment, runs)
+    return str(runs[0].info.run_id)
+
+
+def _find_runs(client: MlflowClient, experiment: str, key: str) -> list[entities.Run]:
+    """Returns the runs with a key, the one that counts first: the oldest, or a deleted one if there is no other."""
+    query, all_runs = f"tags.`{KEY_TAG}` = '{key}'", entities.ViewType.ALL
+    runs = client.search_runs([experiment], query, run_view_type=all_runs)
+    return sorted(runs, key=lambda run: (run.info.lifecycle_stage == DELETED, run.info.start_time, run.info.run_id))
+
+
+def _adopt(client: MlflowClient, experiment: str, runs: Sequence[entities.Run]) -> None:
+    """Moves what is nested in other runs of a group to the first one, and deletes those.
+
+    Members that start at the same time may each create the run of the group, which no server prevents. All of them
+    agree on the first one as soon as they see all, at the latest when the group's own run is recorded.
+    """
+    first, *others = runs
+    for other in others:
+        for nested in client.search_runs([experiment], f"tags.`{PARENT_TAG}` = '{other.info.run_id}'"):
+            client.set_tag(nested.info.run_id, PARENT_TAG, first.info.run_id)
+        if other.info.lifecycle_stage != DELETED and first.info.lifecycle_stage != DELETED:
+            client.delete_run(other.info.run_id)
 
 
 def check_run(client: MlflowClient, run: entities.Run) -> entities.Run:

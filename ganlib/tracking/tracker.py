@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +12,17 @@ from typing import Any, Self
 from ganlib import storage
 from ganlib.credentials import hide_secrets
 from ganlib.tracking.background import BackgroundDelivery
-from ganlib.tracking.folder import EVENT_TAG, HISTORY, IDENTITY, JOURNAL, Line, line_key, new_identity, redact
+from ganlib.tracking.folder import (
+    EVENT_TAG,
+    HISTORY,
+    IDENTITY,
+    JOURNAL,
+    Line,
+    RunGroup,
+    line_key,
+    new_identity,
+    redact,
+)
 
 
 class Tracker:
@@ -25,16 +35,28 @@ class Tracker:
         folder: Folder of the lines. Existing lines stay, and are delivered if they were not.
         run_name: Name of the MLflow run, if it must be created.
         belongs_to: A tracked folder whose MLflow run also receives this folder's lines.
+        group: The MLflow run that this one is nested in, if any.
+        leads: Whether this is the run of the group itself.
         deliver: Whether to upload the lines to MLflow; of several workers, only one does.
     """
 
     def __init__(
-        self, folder: Path, *, run_name: str = "gan", belongs_to: Path | None = None, deliver: bool = True
+        self,
+        folder: Path,
+        *,
+        run_name: str = "gan",
+        belongs_to: Path | None = None,
+        group: RunGroup | None = None,
+        leads: bool = False,
+        deliver: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         if not (folder / IDENTITY).exists():
-            identity = storage.read_json(belongs_to / IDENTITY) if belongs_to is not None else new_identity(run_name)
+            if belongs_to is not None:
+                identity = storage.read_json(belongs_to / IDENTITY)
+            else:
+                identity = new_identity(run_name, group=group, leads=leads)
             own = {"began": time.time(), "delivered": "", "belongs": belongs_to is not None}
             storage.write_json(folder / IDENTITY, {**identity, **own})
         self._written = {line_key(line) for line in storage.read_lines(folder / JOURNAL)}
@@ -102,9 +124,17 @@ class Tracker:
         """Records the data that the run was trained on."""
         self._write({"do": "dataset", "name": name, "digest": digest[:32], "source": source, "profile": dict(profile)})
 
-    def model(self, file: Path, *, requirements: list[str]) -> None:
-        """Records a Keras file in the folder as the run's model."""
-        self._write({"do": "model", "file": str(file.relative_to(self.folder)), "requirements": requirements})
+    def model(self, *, digest: str, step: int, params: Mapping[str, str], scores: Sequence[str] = ()) -> None:
+        """Records the whole folder as the run's model.
+
+        Args:
+            digest: Identifies the model.
+            step: Step of the training that it is from.
+            params: Settings of the model, which MLflow's page shows.
+            scores: Names of the run's metrics at this step that are scores of the model.
+        """
+        line = {"digest": digest, "step": step, "params": dict(params), "scores": list(scores)}
+        self._write({"do": "model", "file": ".", **line})
 
     def status(self, status: str, *, reason: str = "") -> None:
         """Records the final status of the run, `FINISHED`, `FAILED` or `KILLED`, or that it runs again, `RUNNING`."""

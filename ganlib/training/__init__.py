@@ -3,7 +3,9 @@
 from ganlib.trained import TrainedModel
 from ganlib.training.config import HealthConfig, TrainConfig
 from ganlib.training.health import TrainingDiverged
+from ganlib.training.interruption import TrainingInterrupted
 from ganlib.training.optimizers import Adam, RmsProp
+from ganlib.training.run_directory import OtherRunError
 from ganlib.training.strategy import resolve_strategy
 from ganlib.training.train import train
 from ganlib.training.train_at import train_at
@@ -11,10 +13,12 @@ from ganlib.training.train_at import train_at
 __all__ = [
     "Adam",
     "HealthConfig",
+    "OtherRunError",
     "RmsProp",
     "TrainConfig",
     "TrainedModel",
     "TrainingDiverged",
+    "TrainingInterrupted",
     "resolve_strategy",
     "train",
     "train_at",

@@ -185,14 +185,19 @@ class ReportProgress:
         start: Step that this process began with.
         discriminator_steps: Updates of the discriminator in a step.
         measure: Name of the score in the history; lower is better.
+        minutes: Minutes after which training ends, if there is a limit.
     """
 
-    def __init__(self, *, steps: int, start: int, discriminator_steps: int, measure: str) -> None:
+    def __init__(
+        self, *, steps: int, start: int, discriminator_steps: int, measure: str, minutes: float | None
+    ) -> None:
         self.every: int | None = None
+        self._steps, self._minutes = steps, minutes
         self._progress = Progress("train", total=steps, unit="steps", start=start)
         each = f", {discriminator_steps} discriminator updates each" if discriminator_steps > 1 else ""
+        limit = "" if minutes is None else f"at most {minutes:g} minutes or "
         self._introduction = (
-            f"train: {steps:,} steps{each}\ntrain: the score is {measure.rpartition('/')[2]}; lower is better"
+            f"train: {limit}{steps:,} steps{each}\ntrain: the score is {measure.rpartition('/')[2]}; lower is better"
         )
         self._measure = measure
         self._score: float | None = None
@@ -205,10 +210,14 @@ class ReportProgress:
         self._score = row.get(self._measure, self._score)
         best = "" if state.best.score is None else number(state.best.score)
         score = "" if self._score is None else number(self._score)
+        total = self._steps
+        if self._minutes is not None and state.clock.seconds > 0.0:  # as many as there is time for
+            total = min(total, max(step + 1, round(step * 60.0 * self._minutes / state.clock.seconds)))
         if score:
-            self._progress.update(step, note=f"score {score} (best {best})", brief=f"score {score} ({best})")
+            note, brief = f"score {score} (best {best})", f"score {score} ({best})"
         else:  # a run that resumes knows the best one only
-            self._progress.update(step, note=f"best score {best}" if best else "")
+            note = brief = f"best score {best}" if best else ""
+        self._progress.update(step, note=note, brief=brief, total=total)
 
 
 class SaveCheckpoint:

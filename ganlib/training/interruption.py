@@ -8,6 +8,10 @@ from types import FrameType, TracebackType
 from typing import Self
 
 
+class TrainingInterrupted(RuntimeError):  # noqa: N818  # the user's wish, or the platform's
+    """SIGTERM or Ctrl-C ended a training after a checkpoint."""
+
+
 class Interruption:
     """A context that remembers SIGTERM and Ctrl-C instead of ending the process; it is true once one came.
 

@@ -65,6 +65,8 @@ def write_model(
         best_step = last_step if best.step is None else best.step
         steps = {"best_step": best_step, "last_step": last_step, "best_score": best.score}
         ending = {"stopped": state.ending and state.ending.text, "rollbacks": state.health.rollbacks}
+        parameters = int(shipped["last"][task.scored[0]].count_params())
+        cost = {"seconds": round(state.clock.seconds, 1), "parameters": parameters}
         names = {"networks": [*task.scored, *others]}
-        storage.write_json(folder / "model.json", {**facts, **names, **steps, **ending})
+        storage.write_json(folder / "model.json", {**facts, **names, **steps, **ending, **cost})
     return TrainedModel.open(output)

@@ -34,6 +34,10 @@ CHECKPOINTS = "checkpoints"
 LOCK_SECONDS = 60.0  # a killed command may leave its training step alive until that prints its next line
 
 
+class OtherRunError(ValueError):
+    """A run directory holds another run than the one that is to begin or go on."""
+
+
 class RunDirectory:
     """Where a run is stored between two starts. As a context, it is locked for this process.
 
@@ -148,7 +152,7 @@ def check_owner(home: Path, present: dict[str, Any]) -> None:
         present: What identifies this run.
 
     Raises:
-        ValueError: It holds checkpoints of another run; the message names what differs.
+        OtherRunError: It holds checkpoints of another run; the message names what differs.
     """
     path = home / SETTINGS
     before = storage.read_json(path) if path.exists() else present
@@ -161,11 +165,11 @@ def check_owner(home: Path, present: dict[str, Any]) -> None:
         return
     for name, what in CHANGED.items():
         if name in differing:
-            raise ValueError(
+            raise OtherRunError(
                 f"the {what} changed since this run began. Take another run name. Received: home={str(home)!r}"
             )
     name = differing[0]
-    raise ValueError(
+    raise OtherRunError(
         f"{home} holds a run with other settings: {name} was {before.get(name)!r}. Take another run name, or "
         f"remove the folder. Received: {name}={present.get(name)!r}"
     )

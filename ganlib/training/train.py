@@ -14,7 +14,7 @@ from ganlib import runtime, storage
 from ganlib.environment import escape_output, standard_keras
 from ganlib.evaluation import Shortcuts, check_reference
 from ganlib.tasks import Sampler
-from ganlib.tracking import Tracker, flatten
+from ganlib.tracking import RunGroup, Tracker, flatten
 from ganlib.trained import SAMPLES_FOLDER, TrainedModel
 from ganlib.training.callbacks import (
     MeasureScore,
@@ -29,7 +29,7 @@ from ganlib.training.callbacks import (
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
 from ganlib.training.guard import CheckScores, CheckTerms, Guard, StopAtLimit
-from ganlib.training.interruption import Interruption
+from ganlib.training.interruption import Interruption, TrainingInterrupted
 from ganlib.training.output import write_model
 from ganlib.training.run_directory import CHECKPOINTS, RunDirectory, check_owner, identifying_settings, write_settings
 from ganlib.training.run_settings import RunSettings, record_settings
@@ -64,6 +64,7 @@ def train(
     objective: Objective,
     config: TrainConfig,
     output: Path,
+    group: RunGroup | None = None,
 ) -> TrainedModel:
     """Trains a GAN, or resumes training where `config.home` holds checkpoints.
 
@@ -78,6 +79,7 @@ def train(
         objective: The losses.
         config: Settings of the training.
         output: Folder to create; it appears whole or not at all.
+        group: The MLflow run that this one is nested in, if any.
 
     Returns:
         The trained model in `output`.
@@ -85,7 +87,8 @@ def train(
     Raises:
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
         TrainingDiverged: Training failed, and `config.health` says to fail.
-        RuntimeError: SIGTERM or Ctrl-C was received, or another worker was lost.
+        TrainingInterrupted: SIGTERM or Ctrl-C was received.
+        RuntimeError: Another worker was lost.
         storage.WriteConflict: Another process has resumed this run.
     """
     architecture.check(dataset.image_shape)
@@ -115,15 +118,17 @@ def train(
             config=config,
             strategy=strategy,
             directory=directory,
+            group=group,
         )
         return run.train(output if run.chief else directory.folder / output.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run(RunSettings):
-    """One run: what it was given, and the directory that it is stored in."""
+    """One run: what it was given, the directory that it is stored in, and its group."""
 
     directory: RunDirectory
+    group: RunGroup | None = None
 
     @property
     def home(self) -> Path:
@@ -144,7 +149,7 @@ class _Run(RunSettings):
         checkpoints = Checkpoints(self.home / CHECKPOINTS, keep=keep)
         state, resumed = self._state(checkpoints)
         write_settings(self.home, present)
-        tracker = Tracker(self.home, run_name=self.config.run_name, deliver=self.chief)
+        tracker = Tracker(self.home, run_name=self.config.run_name, group=self.group, deliver=self.chief)
         self.directory.begin()  # the id of the MLflow run must be stored before there is one
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
@@ -185,7 +190,7 @@ class _Run(RunSettings):
                 print(f"train: stopped at {state.ending.text}", flush=True)
             tracker.status("FINISHED" if ended else "KILLED")
         if not ended:
-            raise RuntimeError(f"interrupted at step {state.clock.step}; the same command resumes from there")
+            raise TrainingInterrupted(f"interrupted at step {state.clock.step}; the same command resumes from there")
         return write_model(output, state, self.task, dataset=self.dataset, home=self.home, facts=self.facts)
 
     def _state(self, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
@@ -279,6 +284,7 @@ class _Run(RunSettings):
                 start=state.clock.step,
                 discriminator_steps=self.objective.discriminator_steps,
                 measure=score.measure,
+                minutes=self.config.max_minutes,
             ),
         ]
         if self.chief:

@@ -5,29 +5,34 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ganlib import __version__
-from ganlib.environment import end_on_sigterm
 from pipelines.command.apply import apply
+from pipelines.command.compare_variants import compare_variants
 from pipelines.command.components import ALL, compile_components
+from pipelines.command.demo import demo
 from pipelines.command.follow import follow
 from pipelines.command.generate import generate
-from pipelines.command.options import check_image, config_options, note_local_paths, resolve_config, run_name
+from pipelines.command.local_run import local_image, local_options, run_steps
+from pipelines.command.options import (
+    check_image,
+    check_output,
+    config_options,
+    note_local_paths,
+    note_registry,
+    resolve_config,
+    run_name,
+)
 from pipelines.command.preview import describe_images
+from pipelines.command.promotion import promote, rollback
 from pipelines.command.results import compare, score, sync
-from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop, stop_on_errors
+from pipelines.command.stops import FAILURE, MISTAKE, Commands, Stop
 from pipelines.command.submit import submit
 from pipelines.command.train import train
-
-INTERRUPTED = (
-    "interrupted; the same command continues: finished steps are kept, and training resumes from its last checkpoint, "
-    "if it has written one"
-)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,21 +44,7 @@ def main() -> None:
 @main.command()
 @config_options
 @click.option("--name", help="Name of the run. Default: name of the preset and a short hash of the settings.")
-@click.option(
-    "--root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of all runs.",
-)
-@click.option(
-    "--runner",
-    type=click.Choice(["subprocess", "docker"]),
-    default="subprocess",
-    show_default=True,
-    help="Run each step in a local subprocess or in a container.",
-)
-@click.option("--image", help="Container image for --runner docker. Default: the image that `make image` builds.")
+@local_options
 @click.option("--dry-run", is_flag=True, help="Check and print the config and the images, without running anything.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on the last line.")
 def run(
@@ -69,7 +60,7 @@ def run(
 ) -> None:
     """Runs the whole pipeline on this machine. Repeat the command to resume an interrupted run."""
     try:
-        image = _image(runner, image)
+        image = local_image(runner, image)
         config = resolve_config(chosen, files, assignments)
         name = run_name(name, chosen, files, config)
         if dry_run:
@@ -78,7 +69,7 @@ def run(
             for line in lines:
                 click.echo(f"# data: {line}", err=as_json)
             return
-        result = _run(config, name, root, image)
+        result = run_steps(lambda: _run(config, name, root, image))
     except Stop as stop:
         if as_json:
             click.echo(json.dumps({"run": name, "status": "failed", "error": str(stop)}))
@@ -88,36 +79,10 @@ def run(
         click.echo(json.dumps(result.to_json()))
 
 
-def _image(runner: str, image: str | None) -> str | None:
-    """Returns the container image; None for subprocesses."""
-    if runner == "docker":
-        from pipelines.gan_training import DEFAULT_IMAGE
-
-        return image or DEFAULT_IMAGE
-    if image is not None:
-        raise Stop(f"--image needs --runner docker. Received: --image {image} --runner {runner}", MISTAKE)
-    return None
-
-
 def _run(config: Any, name: str, root: Path, image: str | None) -> Any:
-    """Runs the pipeline and turns errors and interruptions into a `Stop`."""
     from pipelines.local import runner
 
-    def end_steps() -> None:
-        for step in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                step.terminate()
-
-    with stop_on_errors(needs_train=True, failures=(OSError, RuntimeError)):
-        import psutil
-
-        try:
-            with end_on_sigterm(cleanup=end_steps):
-                return runner.run(config, name=name, root=root, image=image)
-        except KeyboardInterrupt as error:
-            raise Stop(INTERRUPTED, FAILURE) from error
-        except runner.StepFailed as error:
-            raise Stop(str(error), error.code) from error
+    return runner.run(config, name=name, root=root, image=image)
 
 
 @main.command(name="compile")
@@ -154,11 +119,11 @@ def compile_(
     config = resolve_config(chosen, files, assignments)
     from pipelines.gan_training import DEFAULT_IMAGE, compile_pipeline
 
-    if component != ALL and (output.suffix not in (".yaml", ".yml") or output.is_dir()):
-        raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
     check_image(image)
-    if not output.parent.is_dir():
-        raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
+    if component != ALL:
+        check_output(output)
+    elif not output.parent.is_dir():
+        raise Stop(f"expected a folder in an existing one. Received: output={str(output)!r}", MISTAKE)
     try:
         if component is not None:
             defaults = config if chosen or files or assignments else None
@@ -167,6 +132,7 @@ def compile_(
             compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
             click.echo(f"wrote {output}")
             note_local_paths(config)
+            note_registry(config)
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
     except OSError as error:
@@ -214,7 +180,20 @@ def presets() -> None:
     click.echo("\n".join(sorted(rows)))
 
 
-for command in (apply, compare, follow, generate, score, submit, sync, train):
+for command in (
+    apply,
+    compare,
+    compare_variants,
+    demo,
+    follow,
+    generate,
+    promote,
+    rollback,
+    score,
+    submit,
+    sync,
+    train,
+):
     main.add_command(command)
 
 

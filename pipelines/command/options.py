@@ -99,6 +99,29 @@ def note_local_paths(config: Any) -> None:
             click.echo(f"note: {note}", err=True)
 
 
+def note_registry(config: Any) -> None:
+    """Says that the pods need the address of an MLflow server, if a model is to be registered and there is none."""
+    platform = config.platform
+    if config.export.registered_model is not None and not platform.mlflow_tracking_uri:
+        click.echo(
+            "note: export.registered_model needs an MLflow server in the pods. Without platform.mlflow_tracking_uri, "
+            "the image or KFP's MLflow plugin has to name one",
+            err=True,
+        )
+
+
+def check_output(output: Path) -> None:
+    """Refuses a file that no pipeline can be written to.
+
+    Raises:
+        Stop: The name does not end in .yaml, or the folder does not exist.
+    """
+    if output.suffix not in (".yaml", ".yml") or output.is_dir():
+        raise Stop(f"expected a file name that ends in .yaml. Received: output={str(output)!r}", MISTAKE)
+    if not output.parent.is_dir():
+        raise Stop(f"expected a file in an existing folder. Received: output={str(output)!r}", MISTAKE)
+
+
 def check_image(image: str | None) -> None:
     """Refuses an image that no cluster can pull, such as one with a digest that was cut off.
 

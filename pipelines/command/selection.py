@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipelines.command.options import check_image, note_local_paths, resolve_config, run_name
+from pipelines.command.options import check_image, note_local_paths, note_registry, resolve_config, run_name
 from pipelines.command.stops import MISTAKE, Stop
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def select(
         if image is None:
             raise Stop("expected --image with an image that the cluster can pull. Received: none", MISTAKE)
         note_local_paths(config)
+        note_registry(config)
         name = run_name(name, chosen, files, config)
         check_image(image)
         package = _compile(config, image)

@@ -26,6 +26,8 @@ class Platform(Config):
     prepare_tasks: int = Field(default=32, ge=1)
     """Number of tasks that prepare images at once, if there are as many data.shards; each prepares its share of them.
     At most 100."""
+    parallel_candidates: int = Field(default=4, ge=1, le=100)
+    """Number of candidates of a comparison that are trained at once."""
     cpu: Annotated[dict[Scope, Cpu], BeforeValidator(for_all_steps)] = Field(default={})
     """Processors, such as 4 or 500m: one value for all steps, or one for each step, with others for the rest."""
     memory: Annotated[dict[Scope, Memory], BeforeValidator(for_all_steps)] = Field(default={})

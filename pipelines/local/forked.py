@@ -27,7 +27,7 @@ PROGRAM = "kfp.dsl.executor_main"
 MODULES = (
     "tensorflow",
     "keras",
-    "mlflow.tensorflow",
+    "mlflow",
     "mlflow.store.tracking.sqlalchemy_store",
     "alembic.script",
     "kfp.dsl.executor",

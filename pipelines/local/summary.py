@@ -5,13 +5,61 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ganlib import storage
 from ganlib.evaluation import Evaluation
+from ganlib.export.register import FILE as REGISTRATION
+from ganlib.selection.verdict import PAGE, Verdict
 
 WIDTH = 79  # of what a person reads; paths and commands are longer
+
+
+@dataclass(frozen=True)
+class Gated:
+    """What became of a model in the gate and in the registry.
+
+    Attributes:
+        verdict: That of the gate, if there is one.
+        registered: The model's version in the registry, if it has one.
+    """
+
+    verdict: Verdict | None
+    registered: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Any]) -> Gated:
+        """Reads the outputs of a pipeline."""
+        verdict = Verdict.open(outputs["verdict"].path) if "verdict" in outputs else None
+        place = Path(outputs["registered"].path) / REGISTRATION if "registered" in outputs else None
+        return cls(verdict, None if place is None else storage.read_json(place))
+
+    @property
+    def lines(self) -> list[str]:
+        """The decision and its reasons, for people."""
+        lines: list[str] = []
+        if self.verdict is not None:
+            lines += ["", *_indented(f"gate: {self.verdict.summary}")]
+            lines += [line for reason in self.verdict.failed for line in _indented(f"- {reason.text}")]
+        if self.registered is not None:
+            lines += _indented(f"registry: {self.registered['summary']}")
+        return lines
+
+    def places(self, folder: Path) -> list[str]:
+        """Returns where the page and the version are.
+
+        Args:
+            folder: Folder of the run.
+        """
+        page = [f"  verdict   {folder / PAGE}"] if self.verdict else []
+        return page + ([f"  version   {self.registered['uri']}"] if self.registered else [])
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns both as JSON."""
+        return {"verdict": None if self.verdict is None else self.verdict.to_json(), "registered": self.registered}
 
 
 @dataclass(frozen=True)
@@ -28,6 +76,7 @@ class Result:
         mlflow_run_id: Run that everything was logged to, if the server was there.
         mlflow_tracking_uri: Its store.
         published: Where the exported model was published too, if anywhere.
+        gated: What became of the model in the gate and in the registry.
     """
 
     name: str
@@ -39,6 +88,7 @@ class Result:
     mlflow_run_id: str | None
     mlflow_tracking_uri: str
     published: str | None
+    gated: Gated
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `run --json` prints."""
@@ -54,6 +104,7 @@ class Result:
             "cached": list(self.cached),
             "model": str(self.folder / "model"),
             "published": self.published,
+            **self.gated.to_json(),
             "report": str(self.folder / "report.html"),
             "mlflow_run_id": self.mlflow_run_id,
             "mlflow_tracking_uri": self.mlflow_tracking_uri,
@@ -73,7 +124,8 @@ class Result:
             for name, value, floor, baseline in rows
         ]
         for note in self.evaluation.notes:
-            lines.append(textwrap.fill(f"note: {note}", WIDTH, initial_indent="  ", subsequent_indent="  "))
+            lines += _indented(f"note: {note}")
+        lines += self.gated.lines
         lines.append("")
         for step, seconds in self.seconds.items():
             lines.append(f"  {step:<{names}} {seconds:>8.1f}s{'  (from the cache)' if step in self.cached else ''}")
@@ -84,9 +136,14 @@ class Result:
             f"  pictures  {self.folder / 'samples.png'}",
             f"  model     {self.folder / 'model'}",
             *([f"  published {self.published}"] if self.published else []),
+            *self.gated.places(self.folder),
             f"  MLflow    {mlflow_command(self.mlflow_tracking_uri)}",
         ]
         return "\n".join(lines)
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def mlflow_command(uri: str) -> str:

@@ -1,0 +1,233 @@
+"""A candidate of a comparison: a variant with one seed, which is trained and scored."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from ganlib import storage, tracking
+from ganlib.data import PreparedDataset
+from ganlib.evaluation import Evaluation, EvaluationConfig, Reference, evaluate
+from ganlib.models import AnyArchitecture
+from ganlib.objectives import AnyObjective
+from ganlib.schema import Config, problems
+from ganlib.selection.child import run_in_child
+from ganlib.selection.outcome import SAMPLES, Outcome
+from ganlib.tasks import AnyTask
+from ganlib.tracking import HISTORY, RunGroup
+from ganlib.trained import without_places
+from ganlib.training import (
+    OtherRunError,
+    TrainConfig,
+    TrainedModel,
+    TrainingDiverged,
+    TrainingInterrupted,
+    resolve_strategy,
+    train,
+)
+
+OUTCOME_FOLDER = "outcome"
+SCORES = "scores.json"
+NOT_OF_VARIANT = {
+    f"training.{name}"
+    for name in (
+        "steps",
+        "max_minutes",
+        "score_every",
+        "sample_every",
+        "checkpoint_every",
+        "steps_per_loop",
+        "seed",
+        "run_name",
+        "home",
+    )
+}
+FAILURE = "failure.txt"  # in the place of scores
+
+
+class Candidate(Config):
+    """What one candidate is: the sections that the variants of a comparison may differ in, and a seed."""
+
+    variant: str = Field(min_length=1, max_length=120)
+    """Name of the variant."""
+    seed: int = Field(ge=0)
+    """Number of the candidate among those of its variant; `training.seed` follows from it."""
+    task: AnyTask
+    """What the generator generates."""
+    model: AnyArchitecture
+    """Architecture of the networks."""
+    objective: AnyObjective
+    """Losses of the networks."""
+    training: TrainConfig
+    """Training settings."""
+
+    @property
+    def name(self) -> str:
+        """Name of the candidate."""
+        return f"{self.variant}-seed{self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the variant by dotted name, without those of the budget and of one candidate alone."""
+        sections = {"task": self.task, "model": self.model, "objective": self.objective, "training": self.training}
+        flat = without_places(tracking.flatten({name: one.to_parameter() for name, one in sections.items()}))
+        return {name: value for name, value in flat.items() if name not in NOT_OF_VARIANT}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of one candidate.
+
+    Attributes:
+        dataset: Prepared images, to read.
+        reference: Output of `measure_reference`, to read.
+        trained: The trained model, to write, with the folder `outcome` in it, which the recommendation reads.
+        scores: Its scores, to write. They stay absent after a failure that another attempt may not meet, so that the
+            local cache does not keep it.
+    """
+
+    dataset: Path
+    reference: Path
+    trained: Path
+    scores: Path
+
+    @property
+    def outcome(self) -> Path:
+        """Folder of the outcome."""
+        return self.trained / OUTCOME_FOLDER
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of a candidate.
+
+    Attributes:
+        failure: Why it failed, in one line; empty if it did not.
+        evaluation: Its scores; None if it failed.
+    """
+
+    failure: str
+    evaluation: Evaluation | None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Metadata of a KFP artifact."""
+        return {"failure": self.failure} if self.evaluation is None else self.evaluation.summary
+
+    @property
+    def page(self) -> str:
+        """HTML page: the report, or why there is none."""
+        if self.evaluation is None:
+            return f"<!doctype html><title>failed</title><p>This candidate failed: {html.escape(self.failure)}</p>\n"
+        return self.evaluation.report.read_text(encoding="utf-8")
+
+
+def try_candidate(candidate: Candidate, evaluation: EvaluationConfig, places: Places, *, group: RunGroup) -> Attempt:
+    """Trains and scores a candidate. If that fails, the outcome says why.
+
+    The work is done in a child process, so that even its end by a signal, as for want of memory, is an outcome.
+
+    Args:
+        candidate: What to train.
+        evaluation: How to score it.
+        places: Folders to read and to write.
+        group: The MLflow run of the comparison.
+
+    Raises:
+        TrainingInterrupted: SIGTERM or Ctrl-C was received. The same call resumes.
+        OtherRunError: `training.home` holds a run with other settings, such as those of another budget.
+    """
+    print(f"candidate: {candidate.variant}, seed {candidate.seed}", flush=True)
+    failure = run_in_child(lambda: _failure(candidate, evaluation, places, group))
+    if failure:
+        print(f"candidate: {candidate.name} failed: {failure}", flush=True)
+    with storage.atomic_folder(places.outcome) as folder:
+        facts = {} if failure else _facts(candidate, places)
+        if not failure:
+            shutil.copy(places.scores / SCORES, folder / SCORES)
+            shutil.copy(Evaluation.open(places.scores).samples, folder / SAMPLES)
+        history = _history(candidate, places)
+        if history is not None:
+            shutil.copy(history, folder / HISTORY)
+        outcome = Outcome(
+            variant=candidate.variant, seed=candidate.seed, changes=candidate.settings, failure=failure, **facts
+        )
+        outcome.write(folder)
+    return Attempt(failure, None if failure else Evaluation.open(places.scores))
+
+
+def _failure(candidate: Candidate, evaluation: EvaluationConfig, places: Places, group: RunGroup) -> str:
+    """Trains and scores, and returns why that failed, if it did."""
+    try:
+        _train_and_score(candidate, evaluation, places, group)
+    except (TrainingInterrupted, OtherRunError):
+        raise
+    except TrainingDiverged as error:
+        with storage.atomic_folder(places.scores) as folder:  # it would diverge again, so caches may keep it
+            (folder / FAILURE).write_text(f"{error}\n", encoding="utf-8")
+        return str(error)
+    except Exception as error:  # noqa: BLE001  # whatever ends one candidate must not end the others
+        if isinstance(error, ValidationError):
+            return "; ".join(problems(error))
+        if not isinstance(error, ValueError | OSError):
+            traceback.print_exception(error)
+        return tracking.error_summary(error)
+    return ""
+
+
+def _train_and_score(candidate: Candidate, evaluation: EvaluationConfig, places: Places, group: RunGroup) -> None:
+    config = candidate.training
+    resolve_strategy(config.replicas, config.strategy)  # before anything uses TensorFlow
+    dataset, reference = PreparedDataset.open(places.dataset), Reference.open(places.reference)
+    trained = train(
+        dataset,
+        reference,
+        task=candidate.task,
+        architecture=candidate.model,
+        objective=candidate.objective,
+        config=config,
+        output=places.trained,
+        group=group,
+    )
+    with _interruptible():
+        evaluate(trained, dataset, reference, evaluation, places.scores)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turns Ctrl-C after the training into the same exception as during it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise TrainingInterrupted("interrupted while the model was scored; the same command resumes") from error
+
+
+def _facts(candidate: Candidate, places: Places) -> dict[str, Any]:
+    """Returns what the outcome says of a candidate that finished."""
+    trained, scored = TrainedModel.open(places.trained), Evaluation.open(places.scores)
+    steps = int(trained.facts["last_step"])
+    run = tracking.run_id(places.trained)
+    return {
+        "measure": scored.scores[0].name,
+        "seconds": trained.facts["seconds"],
+        "images": steps * candidate.objective.discriminator_steps * candidate.training.batch_size,
+        "steps": steps,
+        "best_step": trained.step("best"),
+        "parameters": trained.facts["parameters"],
+        **({} if run is None else {"mlflow_run_id": run}),
+    }
+
+
+def _history(candidate: Candidate, places: Places) -> Path | None:
+    """Returns the file with the history of the training, also of one that failed."""
+    home = candidate.training.home
+    folders = [places.trained, *([] if home is None or storage.is_remote(home) else [Path(home)])]
+    return next((folder / HISTORY for folder in folders if (folder / HISTORY).is_file()), None)

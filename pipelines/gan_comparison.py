@@ -1,0 +1,170 @@
+"""The comparison pipeline: prepare and measure once, train and score all candidates, recommend, export the winner."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.check_inputs import check_inputs
+from components.choose_candidate import choose_candidate
+from components.evaluate_gan import evaluate_gan
+from components.export_model import export_model
+from components.measure_reference import measure_reference
+from components.recommend import recommend
+from components.try_candidate import try_candidate
+from ganlib.config import RunConfig
+from ganlib.selection import Candidate
+from ganlib.tracking import RunGroup
+from pipelines.gan_training import DEFAULT_IMAGE, component_of, gate_steps, prepare_step, write_yaml
+from pipelines.kubeflow.kubernetes import Kubernetes
+from pipelines.kubeflow.platform import Platform
+
+NAME = "gan-comparison"
+
+
+class Outputs(NamedTuple):
+    """Output artifacts of the pipeline."""
+
+    recommendation: dsl.Artifact
+    report: dsl.HTML
+    scores: dsl.Metrics
+    scores_report: dsl.HTML
+    exported: dsl.Model
+
+
+def build_comparison(
+    config: RunConfig,
+    candidates: Sequence[Candidate],
+    group: RunGroup,
+    *,
+    image: str = DEFAULT_IMAGE,
+    platform: Platform | None = None,
+) -> BaseComponent:
+    """Builds the pipeline with the candidates as default of a parameter.
+
+    The loop goes over one flat list, since KFP cannot nest loops whose items are objects. A candidate that fails is an
+    outcome of its step, since KFP ends a pipeline with the first step that fails. The winner is copied, since an
+    importer takes its address only from a parameter of the pipeline, and gets no access to KFP's own store.
+
+    Args:
+        config: The sections that all candidates share: data, evaluation and export. Its task only says which images the
+            generated ones are compared with.
+        candidates: What is trained.
+        group: The comparison's run in MLflow.
+        image: Container image of all steps. It is part of the cache key, so use its digest.
+        platform: Platform and resources of the steps; None means this machine, where one candidate is trained at a
+            time.
+
+    Returns:
+        The pipeline, for the compiler or to call with `kfp.local`.
+
+    Raises:
+        ValueError: The platform has several machines for a training.
+    """
+    if isinstance(platform, Kubernetes) and platform.workers > 1:
+        raise ValueError(
+            f"a candidate is trained on one machine; expected platform.workers=1. Received: workers={platform.workers}"
+        )
+    defaults = config.to_parameters()
+    prepare = prepare_step(config, image, platform)
+    measure, evaluate, export = (
+        component_of(function, image, platform) for function in (measure_reference, evaluate_gan, export_model)
+    )
+    attempt = component_of(try_candidate, image, platform, step="train_gan")
+    choose, advise = (
+        component_of(function, image, platform, step="export_model") for function in (choose_candidate, recommend)
+    )
+    check = None if platform is None else component_of(check_inputs, image, platform)
+    judge, outputs = gate_steps(config, image, platform, outputs=Outputs)
+    items = [candidate.without_defaults() for candidate in candidates]
+
+    def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
+        data: dict = defaults["data"],  # KFP copies the defaults into the spec
+        task: dict = defaults["task"],
+        candidates: list = items,
+        evaluation: dict = defaults["evaluation"],
+        export_settings: dict = defaults["export"],
+        comparison: dict = asdict(group),  # noqa: B008  # as above
+    ):
+        """Trains and scores variants of a GAN at an equal budget, recommends one, and exports it.
+
+        Args:
+            data: Source of the images, and their common size and colour.
+            task: Task of the variants, for the real images that samples are compared with.
+            candidates: Variants and seeds, each with its sections task, model, objective and training.
+            evaluation: Settings of the scores.
+            export_settings: Settings of the exported model.
+            comparison: Name and key of the comparison in MLflow.
+
+        Returns:
+            recommendation: The variant to take, and the ranking with its uncertainty.
+            report: HTML page of the comparison.
+            scores: Scores of the recommended model with fresh samples.
+            scores_report: HTML page with its images, curves, scores and config.
+            exported: SavedModel, Keras file and model card.
+            verdict: Decision of the gate with its reasons.
+            decision: promote or refuse.
+            registered: Version and aliases in the MLflow registry.
+            version: Address of the version.
+        """
+        if check is not None:
+            checked = check(data=data, task=task).set_caching_options(enable_caching=False)
+            data, task = checked.outputs["checked_data"], checked.outputs["checked_task"]
+        prepared = prepare(data=data)
+        measured = measure(dataset=prepared.outputs["dataset"], task=task, evaluation=evaluation)
+        with dsl.ParallelFor(candidates, parallelism=_parallelism(platform, len(items))) as candidate:
+            tried = attempt(
+                dataset=prepared.outputs["dataset"],
+                reference=measured.outputs["reference"],
+                candidate=candidate,
+                evaluation=evaluation,
+                comparison=comparison,
+            )
+        chosen = choose(candidates=dsl.Collected(tried.outputs["trained"]), evaluation=evaluation)
+        scored = evaluate(
+            trained=chosen.outputs["winner"],
+            dataset=prepared.outputs["dataset"],
+            reference=measured.outputs["reference"],
+            evaluation=chosen.outputs["fresh_evaluation"],
+        )
+        advised = advise(outcomes=chosen.outputs["outcomes"], scores=scored.outputs["scores"], comparison=comparison)
+        shipped = export(trained=chosen.outputs["winner"], scores=scored.outputs["scores"], export=export_settings)
+        judged = judge(
+            trained=chosen.outputs["winner"],
+            dataset=prepared.outputs["dataset"],
+            reference=measured.outputs["reference"],
+            exported=shipped.outputs["exported"],
+            export=export_settings,
+        )
+        return outputs(
+            recommendation=advised.outputs["recommendation"],
+            report=advised.outputs["report"],
+            scores=scored.outputs["scores"],
+            scores_report=scored.outputs["report"],
+            exported=shipped.outputs["exported"],
+            **judged,
+        )
+
+    pipeline.__annotations__["return"] = outputs
+    return dsl.pipeline(name=NAME, description="Compares variants of a GAN, and exports the best.")(pipeline)
+
+
+def compile_comparison(
+    config: RunConfig,
+    candidates: Sequence[Candidate],
+    group: RunGroup,
+    output: Path,
+    *,
+    image: str = DEFAULT_IMAGE,
+    platform: Platform | None = None,
+) -> None:
+    """Writes the pipeline as ASCII YAML, see `gan_training.compile_pipeline`."""
+    write_yaml(build_comparison(config, candidates, group, image=image, platform=platform or Kubernetes()), output)
+
+
+def _parallelism(platform: Platform | None, count: int) -> int:
+    """Returns how many candidates are trained at a time."""
+    return 1 if platform is None else min(count, platform.parallel_candidates)

@@ -1,0 +1,220 @@
+"""A comparison on this machine, with tiny settings: what it leaves behind, and what a second command adds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+
+from ganlib import storage, tracking
+from ganlib.evaluation import Evaluation
+from ganlib.tracking import RunGroup, Tracker
+from pipelines.command.main import main
+
+TINY = [
+    "training.score_samples=50",
+    "training.precision=float32",
+    "evaluation.samples=50",
+    "evaluation.extractor.network.epochs=1",
+    "model.width=8",
+    "export.onnx=false",
+]
+DIVERGES = "bad: sngan training.generator_optimizer.learning_rate=1e18 training.health.non_finite=fail"
+SCORE = "fd_digits_classifier"
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GAN_PIPELINES_"))}
+
+
+def command(root, *words):
+    options = [word for assignment in TINY for word in ("--set", assignment)]
+    own = [str(Path(sys.executable).with_name("gan-pipelines")), "compare-variants", "--json", "--steps", "6"]
+    return [*own, "--root", str(root), "--name", "c", "--seeds", "1", *options, *words]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("comparison") / "runs"
+
+
+@pytest.fixture(scope="module")
+def first(root):
+    """Two variants, one of which diverges."""
+    words = ["--variant", "sngan", "--variant", DIVERGES]
+    done = subprocess.run(command(root, *words), env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def outcomes(root):
+    """Outcomes of the newest comparison by name of the candidate."""
+    newest = max(root.glob("c/steps/*/choose-candidate/outcomes"), key=lambda path: path.stat().st_mtime)
+    return {path.name: storage.read_json(path / "outcome.json") for path in newest.iterdir()}
+
+
+def test_a_candidate_that_diverges_is_a_row_and_the_others_are_compared(root, first):
+    said = json.loads(first.stdout.splitlines()[-1])
+    assert said["status"] == "succeeded"
+    found = outcomes(root)
+    assert set(found) == {"sngan-seed0", "bad-seed0"}
+    assert "became infinite or NaN" in found["bad-seed0"]["failure"]
+    assert not found["sngan-seed0"]["failure"]
+    assert found["sngan-seed0"]["images"] == 6 * 64
+    assert "candidate: bad-seed0 failed: step" in first.stdout
+
+
+def test_the_winner_is_scored_again_with_other_samples_and_exported(root, first):
+    fresh = Evaluation.open(root / "c" / "scores")
+    assert fresh.protocol["seed"] == 2
+    chosen = min(
+        Evaluation.open(path.parent).values[SCORE]
+        for path in root.glob("c/steps/*/choose-candidate/outcomes/*/scores.json")
+    )
+    assert fresh.values[SCORE] != chosen
+    assert (root / "c" / "model" / "saved_model").is_dir()
+    assert (root / "c" / "report.html").read_text().lstrip().lower().startswith("<!doctype html")
+
+
+def test_candidates_are_nested_in_the_run_of_the_comparison(root, first):
+    client = MlflowClient(tracking.store_uri(root / "mlflow.db"))
+    [experiment] = [one for one in client.search_experiments() if one.name == "gan-pipelines"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    parent = runs.pop("c")
+    assert parent.info.status == "FINISHED"
+    assert {"c/sngan-seed0", "c/bad-seed0"} <= set(runs)
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert runs["c/bad-seed0"].info.status == "FAILED"
+
+
+def test_a_further_variant_trains_only_itself_and_sigterm_ends_it(root, first):
+    words = ["--variant", "sngan", "--variant", DIVERGES, "--variant", "dcgan"]
+    kept = storage.sha256(root / "c" / "report.html")
+    with subprocess.Popen(command(root, *words), env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("train: 6 steps"):
+                process.send_signal(signal.SIGTERM)
+    text = "".join(lines)
+    assert process.returncode == 1
+    assert "2 of 3 done" in text
+    assert [line for line in lines if line.startswith("candidate: ")] == ["candidate: dcgan, seed 0\n"]
+    assert "failed" not in json.loads(lines[-1])["error"]
+    assert "interrupted" in json.loads(lines[-1])["error"]
+    assert storage.sha256(root / "c" / "report.html") == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--variant", "sngan"], "expected --variant twice or more"),
+        (["--variant", "sngan", "--variant", "dcgann"], "did you mean dcgan?"),
+        (["--variant", "sngan", "--variant", "lsgan", "--minutes", "3"], "expected one budget"),
+        (["--variant", "sngan", "--variant", "lsgan", "--image", "x/y"], "--image needs --runner docker"),
+        (["--variant", "sngan", "--variant", "big: lsgan training.batch_size=2000"], "variant big: expected at least"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, words, expected):
+    done = CliRunner().invoke(main, command(tmp_path / "runs", *words)[1:])
+    assert done.exit_code == 2
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert expected in line
+
+
+CHILD = """
+import os, signal, sys, time
+from ganlib.selection.child import run_in_child
+from ganlib.training import OtherRunError, TrainingInterrupted
+def wait():
+    print("working", flush=True)
+    time.sleep(60)
+    return "slept"
+def training():
+    from ganlib.training.interruption import Interruption
+    with Interruption() as asked:
+        print("working", flush=True)
+        while not asked:
+            time.sleep(0.01)
+    raise TrainingInterrupted("interrupted at step 3")
+def other():
+    raise OtherRunError("holds another run")
+work = {"returns": lambda: "text", "killed": lambda: os.kill(os.getpid(), signal.SIGKILL), "exits": lambda: os._exit(3),
+        "waits": wait, "trains": training, "other": other}
+try:
+    print("said:", run_in_child(work[sys.argv[1]]))
+except TrainingInterrupted as error:
+    print("interrupted:", error)
+except OtherRunError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "number", "expected"),
+    [
+        ("returns", None, "said: text"),
+        ("killed", None, "said: the process was ended by SIGKILL, which the system sends where memory runs out"),
+        ("exits", None, "said: the process ended with exit code 3, and said nothing"),
+        ("other", None, "refused: holds another run"),
+        ("waits", signal.SIGTERM, "interrupted: interrupted; the same command resumes"),
+        ("trains", signal.SIGTERM, "interrupted: interrupted at step 3"),
+        ("trains", signal.SIGINT, "interrupted: interrupted at step 3"),
+    ],
+)
+def test_whatever_ends_a_child_is_told(word, number, expected):
+    command = [sys.executable, "-c", CHILD, word]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        if number is not None:
+            assert process.stdout.readline() == "working\n"
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # as a terminal does
+            else:
+                process.send_signal(number)
+        *_, last = process.communicate(timeout=60)[0].splitlines()
+    assert last == expected
+
+
+def test_a_child_does_not_outlive_a_parent_that_is_killed():
+    command = [sys.executable, "-c", CHILD, "waits"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "working\n"
+        process.kill()
+        assert process.stdout.read() == ""  # the child has the other end open until it ends
+        assert process.wait(30) == -signal.SIGKILL
+
+
+def test_members_that_start_at_once_share_the_run_of_their_group(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.create_store(tmp_path / "mlflow.db", experiment="e"))
+    group = RunGroup("comparison", "0" * 32)
+    script = (
+        "import sys; from pathlib import Path; from ganlib.tracking import *\n"
+        "with Tracker(Path(sys.argv[1]), run_name=sys.argv[2], group=RunGroup('comparison', '0' * 32)) as tracker:\n"
+        "    tracker.status('FINISHED')\n"
+    )
+    members = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / f"m{number}"), f"m{number}"])
+        for number in range(2)
+    ]
+    assert [member.wait(120) for member in members] == [0, 0]
+    with Tracker(tmp_path / "lead", run_name=group.name, group=group, leads=True) as tracker:
+        tracker.status("FINISHED")
+    client = MlflowClient()
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    leads = [run for run in runs if run.info.run_name == "comparison"]
+    assert len(leads) == 1
+    assert len(runs) == 3
+    assert {run.data.tags.get("mlflow.parentRunId") for run in runs} == {None, leads[0].info.run_id}
+
+
+def test_a_run_that_is_given_stays_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "a" * 32)
+    Tracker(tmp_path / "x", group=RunGroup("comparison", "0" * 32))
+    identity = storage.read_json(tmp_path / "x" / "tracking.json")
+    assert identity["run_id"] == "a" * 32
+    assert "group" not in identity
