@@ -16,6 +16,7 @@ from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import problems
 from ganlib.selection import Candidate, Outcome
+from ganlib.selection.candidate import BUDGET, LOOKS, PLACES
 from ganlib.selection.collection import distinguish
 from ganlib.tasks import Restoration
 from ganlib.tracking import RunGroup, flatten
@@ -26,9 +27,6 @@ from pipelines.settings import SettingsError
 from pipelines.variants import Variant
 
 DIFFERING = ("task", "model", "objective", "training")  # sections that variants may change
-LOOKS = ("score_every", "sample_every", "checkpoint_every")  # numbers of steps between two of them
-BUDGET = ("steps", "max_minutes")
-PLACES = ("home", "run_name")
 UNLIMITED_STEPS = 10_000_000  # where the minutes end a training
 LOOP = 10  # most steps between two looks at the clock
 Unit = Literal["images", "steps", "minutes"]

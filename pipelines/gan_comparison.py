@@ -8,17 +8,13 @@ from typing import NamedTuple
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.check_inputs import check_inputs
 from components.choose_candidate import choose_candidate
-from components.evaluate_gan import evaluate_gan
-from components.export_model import export_model
-from components.measure_reference import measure_reference
 from components.recommend import recommend
 from components.try_candidate import try_candidate
 from ganlib.config import RunConfig
 from ganlib.selection import Candidate
 from ganlib.tracking import RunGroup
-from pipelines.gan_training import DEFAULT_IMAGE, component_of, gate_steps, prepare_step, write_yaml
+from pipelines.gan_training import DEFAULT_IMAGE, component_of, first_steps, last_steps, write_yaml
 from pipelines.kubeflow.kubernetes import Kubernetes
 from pipelines.kubeflow.platform import Platform
 
@@ -69,16 +65,12 @@ def build_comparison(
             f"a candidate is trained on one machine; expected platform.workers=1. Received: workers={platform.workers}"
         )
     defaults = config.to_parameters()
-    prepare = prepare_step(config, image, platform)
-    measure, evaluate, export = (
-        component_of(function, image, platform) for function in (measure_reference, evaluate_gan, export_model)
-    )
+    begin = first_steps(config, image, platform)
     attempt = component_of(try_candidate, image, platform, step="train_gan")
     choose, advise = (
         component_of(function, image, platform, step="export_model") for function in (choose_candidate, recommend)
     )
-    check = None if platform is None else component_of(check_inputs, image, platform)
-    judge, outputs = gate_steps(config, image, platform, outputs=Outputs)
+    finish, outputs = last_steps(config, image, platform, outputs=Outputs)
     items = [candidate.without_defaults() for candidate in candidates]
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
@@ -110,42 +102,29 @@ def build_comparison(
             registered: Version and aliases in the MLflow registry.
             version: Address of the version.
         """
-        if check is not None:
-            checked = check(data=data, task=task).set_caching_options(enable_caching=False)
-            data, task = checked.outputs["checked_data"], checked.outputs["checked_task"]
-        prepared = prepare(data=data)
-        measured = measure(dataset=prepared.outputs["dataset"], task=task, evaluation=evaluation)
+        dataset, reference, task = begin(data=data, task=task, evaluation=evaluation)
         with dsl.ParallelFor(candidates, parallelism=_parallelism(platform, len(items))) as candidate:
             tried = attempt(
-                dataset=prepared.outputs["dataset"],
-                reference=measured.outputs["reference"],
+                dataset=dataset,
+                reference=reference,
                 candidate=candidate,
                 evaluation=evaluation,
                 comparison=comparison,
             )
         chosen = choose(candidates=dsl.Collected(tried.outputs["trained"]), evaluation=evaluation)
-        scored = evaluate(
+        made = finish(
             trained=chosen.outputs["winner"],
-            dataset=prepared.outputs["dataset"],
-            reference=measured.outputs["reference"],
+            dataset=dataset,
+            reference=reference,
             evaluation=chosen.outputs["fresh_evaluation"],
-        )
-        advised = advise(outcomes=chosen.outputs["outcomes"], scores=scored.outputs["scores"], comparison=comparison)
-        shipped = export(trained=chosen.outputs["winner"], scores=scored.outputs["scores"], export=export_settings)
-        judged = judge(
-            trained=chosen.outputs["winner"],
-            dataset=prepared.outputs["dataset"],
-            reference=measured.outputs["reference"],
-            exported=shipped.outputs["exported"],
             export=export_settings,
         )
+        advised = advise(outcomes=chosen.outputs["outcomes"], scores=made["scores"], comparison=comparison)
         return outputs(
             recommendation=advised.outputs["recommendation"],
             report=advised.outputs["report"],
-            scores=scored.outputs["scores"],
-            scores_report=scored.outputs["report"],
-            exported=shipped.outputs["exported"],
-            **judged,
+            scores_report=made.pop("report"),
+            **made,
         )
 
     pipeline.__annotations__["return"] = outputs

@@ -57,15 +57,10 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
         defaults["training"].setdefault("home", f"{platform.checkpoints.rstrip('/')}/{JOB_PLACE}")
         # On Vertex, only a parameter can pass the job's identifier to a step. Elsewhere it would change the cache key.
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER if isinstance(platform, Vertex) else ""
-    measure, train, evaluate, export = (
-        component_of(function, image, platform)
-        for function in (measure_reference, train_gan, evaluate_gan, export_model)
-    )
-    prepare = prepare_step(config, image, platform)
-    check = None if platform is None else component_of(check_inputs, image, platform)
+    begin, train = first_steps(config, image, platform), component_of(train_gan, image, platform)
     if isinstance(platform, Kubernetes) and platform.workers > 1:
         train = _train_on_workers(image, platform)
-    judge, outputs = gate_steps(config, image, platform, outputs=Outputs)
+    finish, outputs = last_steps(config, image, platform, outputs=Outputs)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
         data: dict = defaults["data"],  # KFP copies the defaults into the spec
@@ -99,43 +94,20 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
             registered: Version and aliases in the MLflow registry.
             version: Address of the version.
         """
-        if check is not None:
-            checked = check(data=data, task=task).set_caching_options(enable_caching=False)
-            data, task = checked.outputs["checked_data"], checked.outputs["checked_task"]
-        prepared = prepare(data=data)
-        measured = measure(dataset=prepared.outputs["dataset"], task=task, evaluation=evaluation)
+        dataset, reference, task = begin(data=data, task=task, evaluation=evaluation)
         trained = train(
-            dataset=prepared.outputs["dataset"],
-            reference=measured.outputs["reference"],
+            dataset=dataset,
+            reference=reference,
             task=task,
             model=model,
             objective=objective,
             training=training,
             job=job,
+        ).outputs["trained"]
+        made = finish(
+            trained=trained, dataset=dataset, reference=reference, evaluation=evaluation, export=export_settings
         )
-        scored = evaluate(
-            trained=trained.outputs["trained"],
-            dataset=prepared.outputs["dataset"],
-            reference=measured.outputs["reference"],
-            evaluation=evaluation,
-        )
-        shipped = export(trained=trained.outputs["trained"], scores=scored.outputs["scores"], export=export_settings)
-        judged = judge(
-            trained=trained.outputs["trained"],
-            dataset=prepared.outputs["dataset"],
-            reference=measured.outputs["reference"],
-            exported=shipped.outputs["exported"],
-            export=export_settings,
-        )
-        return outputs(
-            dataset=prepared.outputs["dataset"],
-            reference=measured.outputs["reference"],
-            trained=trained.outputs["trained"],
-            scores=scored.outputs["scores"],
-            report=scored.outputs["report"],
-            exported=shipped.outputs["exported"],
-            **judged,
-        )
+        return outputs(dataset=dataset, reference=reference, trained=trained, **made)
 
     pipeline.__annotations__["return"] = outputs
     return dsl.pipeline(name=NAME, description="Trains, evaluates and exports a GAN.")(pipeline)
@@ -175,10 +147,31 @@ class Outputs(NamedTuple):
     exported: dsl.Model
 
 
-def gate_steps(
+def first_steps(config: RunConfig, image: str, platform: Platform | None) -> Callable[..., tuple[Any, Any, Any]]:
+    """Returns a factory of the steps before training, which gives the dataset, the reference, and the task.
+
+    On a platform the task has the checksums of its masks then.
+    """
+    check = None if platform is None else component_of(check_inputs, image, platform)
+    prepare, measure = _prepare_step(config, image, platform), component_of(measure_reference, image, platform)
+
+    def begin(*, data: Any, task: Any, evaluation: Any) -> tuple[Any, Any, Any]:
+        if check is not None:
+            checked = check(data=data, task=task).set_caching_options(enable_caching=False)
+            data, task = checked.outputs["checked_data"], checked.outputs["checked_task"]
+        dataset = prepare(data=data).outputs["dataset"]
+        return dataset, measure(dataset=dataset, task=task, evaluation=evaluation).outputs["reference"], task
+
+    return begin
+
+
+def last_steps(
     config: RunConfig, image: str, platform: Platform | None, *, outputs: type
 ) -> tuple[Callable[..., dict[str, Any]], Any]:
-    """Returns what adds the gate and the registration, if they are set, and the type of the pipeline's outputs.
+    """Returns a factory of the steps after training, and the type of the pipeline's outputs.
+
+    The factory gives outputs by name: those of the scores and of the export, and of the gate and the registration, if
+    they are set.
 
     Args:
         config: Holds the thresholds and the name of the registered model.
@@ -186,6 +179,7 @@ def gate_steps(
         platform: Platform and resources of the steps.
         outputs: Type of the outputs without a gate.
     """
+    evaluate, export_ = (component_of(function, image, platform) for function in (evaluate_gan, export_model))
     names: dict[str, Any] = {}
     if config.export.gate is not None or config.export.registered_model is not None:
         decide = component_of(gate_model, image, platform)
@@ -194,21 +188,25 @@ def gate_steps(
         register = component_of(register_model, image, platform)
         names |= {"registered": dsl.Artifact, "version": str}
 
-    def judge(*, exported: Any, export: Any, **inputs: Any) -> dict[str, Any]:
+    def finish(*, trained: Any, dataset: Any, reference: Any, evaluation: Any, export: Any) -> dict[str, Any]:
+        inputs = {"trained": trained, "dataset": dataset, "reference": reference}
+        scored = evaluate(**inputs, evaluation=evaluation)
+        exported = export_(trained=trained, scores=scored.outputs["scores"], export=export).outputs["exported"]
         made: dict[str, Any] = {}
         if "verdict" in names:
-            task = decide(exported=exported, export=export, **inputs).set_caching_options(enable_caching=False)
+            task = decide(**inputs, exported=exported, export=export).set_caching_options(enable_caching=False)
             made |= task.outputs
         if "registered" in names:
             task = register(exported=exported, export=export, verdict=made["verdict"])
             made |= task.set_caching_options(enable_caching=False).outputs
-        return {name: made[name] for name in names}
+        shipped = {"scores": scored.outputs["scores"], "report": scored.outputs["report"], "exported": exported}
+        return shipped | {name: made[name] for name in names}
 
     fields = [*outputs.__annotations__.items(), *names.items()]
-    return judge, NamedTuple("Outputs", fields) if names else outputs
+    return finish, NamedTuple("Outputs", fields) if names else outputs
 
 
-def prepare_step(config: RunConfig, image: str, platform: Platform | None) -> Callable[..., Any]:
+def _prepare_step(config: RunConfig, image: str, platform: Platform | None) -> Callable[..., Any]:
     """Returns a factory of the step prepare_data or, on a platform, of several tasks that share its work."""
     tasks = 1 if platform is None else min(config.data.shards, platform.prepare_tasks)
     return component_of(prepare_data, image, platform) if tasks == 1 else _prepare_in_parts(tasks, image, platform)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ganlib.selection.verdict import Verdict
     from ganlib.trained import TrainedModel
 
-TAG = 5000  # characters of a tag; MLflow takes 8,000 for a run
-
 
 @dataclass(frozen=True)
 class Today:
@@ -73,7 +71,7 @@ def gate(exported: Path, config: ExportConfig, output: Path, *, today: Today | N
     print(f"gate: {verdict.text}", flush=True)
     with Tracker(output, belongs_to=exported) as tracker:
         tracker.tags({"gate.verdict": verdict.decision, "gate.summary": verdict.summary})
-        tracker.tags({"gate.reasons": "\n".join(reason.text for reason in verdict.failed)[:TAG] or "none"})
+        tracker.tags({"gate.reasons": verdict.tag})
         for name in (FILE, PAGE):
             tracker.artifact(output / name, place="verdict")
     return verdict

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 FILE = "registration.json"
 ATTEMPTS = 3  # comparisons with a champion that has changed
-TAG = 5000  # characters
 SAMPLES = "samples.png"
 
 
@@ -136,7 +135,7 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Returns a verdict as tags."""
     return {
         "gate.verdict": verdict.decision,
-        "gate.reasons": "\n".join(reason.text for reason in verdict.failed)[:TAG] or "none",
+        "gate.reasons": verdict.tag,
         "gate.compared_with": verdict.champion or "none",
     }
 

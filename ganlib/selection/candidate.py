@@ -36,20 +36,10 @@ from ganlib.training import (
 
 OUTCOME_FOLDER = "outcome"
 SCORES = "scores.json"
-NOT_OF_VARIANT = {
-    f"training.{name}"
-    for name in (
-        "steps",
-        "max_minutes",
-        "score_every",
-        "sample_every",
-        "checkpoint_every",
-        "steps_per_loop",
-        "seed",
-        "run_name",
-        "home",
-    )
-}
+# Fields of `training` that the comparison sets: the budget, the steps between two looks, and the places.
+BUDGET, LOOKS = ("steps", "max_minutes"), ("score_every", "sample_every", "checkpoint_every")
+PLACES = ("home", "run_name")
+NOT_OF_VARIANT = {f"training.{name}" for name in (*BUDGET, *LOOKS, *PLACES, "steps_per_loop", "seed")}
 FAILURE = "failure.txt"  # in the place of scores
 
 

@@ -48,7 +48,7 @@ class Comparison:
         evaluations = {(outcome.variant, outcome.seed): outcome.evaluation for outcome in finished}
         _check_protocols(finished, evaluations)
         measure = finished[0].measure or ""
-        scores = {key: _score(measure, evaluation) for key, evaluation in evaluations.items()}
+        scores = {key: find_score(measure, evaluation) for key, evaluation in evaluations.items()}
         scale = Scale.of(list(scores.values()))
         failed = {outcome.variant for outcome in outcomes if outcome.failure}
         some = {variant for variant, _ in scores}
@@ -70,7 +70,7 @@ class Comparison:
     def score(self, outcome: Outcome) -> Score | None:
         """Returns the score of a candidate; None if it failed."""
         evaluation = self.evaluations.get((outcome.variant, outcome.seed))
-        return _score(self.measure, evaluation) if evaluation else None
+        return find_score(self.measure, evaluation) if evaluation else None
 
     def best_seed(self, variant: str) -> Outcome:
         """Returns the candidate of a variant with the best score."""
@@ -137,7 +137,12 @@ def _check_protocols(finished: Sequence[Outcome], evaluations: Mapping[tuple[str
             raise ValueError(f"{pair}: {error}") from error
 
 
-def _score(measure: str, evaluation: Evaluation) -> Score:
+def find_score(measure: str, evaluation: Evaluation) -> Score:
+    """Returns the score of a measure.
+
+    Raises:
+        ValueError: There is none.
+    """
     found = next((score for score in evaluation.scores if score.name == measure), None)
     if found is None:
         known = ", ".join(evaluation.values)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ganlib import storage
 from ganlib.evaluation import Evaluation
-from ganlib.schema import Config, problems
+from ganlib.schema import Config
+from ganlib.selection.saved import open_saved
 from ganlib.tracking import HISTORY
 
 FACTS, SAMPLES = "outcome.json", "samples.png"
@@ -58,14 +59,7 @@ class Outcome(Config):
         Raises:
             ValueError: The folder holds no outcome, or a damaged one.
         """
-        path = Path(folder) / FACTS
-        facts = storage.read_json(path)
-        try:
-            return cls.model_validate({**facts, "folder": Path(folder)})
-        except ValidationError as error:
-            raise ValueError(f"{'; '.join(problems(error))} (in {path})") from error
-        except TypeError as error:
-            raise ValueError(f"expected the facts of a candidate. Received: path={str(path)!r}") from error
+        return open_saved(cls, folder, FACTS, expected="the facts of a candidate")
 
     def write(self, folder: Path) -> None:
         """Writes the facts into a folder. Facts that are unknown are left out."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganlib import storage
-from ganlib.evaluation import Evaluation, Score, compare
-from ganlib.selection.comparison import Comparison
+from ganlib.evaluation import Evaluation, compare
+from ganlib.selection.comparison import Comparison, find_score
 from ganlib.selection.curves import Curve, read_curves
 from ganlib.selection.early import early_against_late
 from ganlib.selection.outcome import Outcome
@@ -121,9 +121,5 @@ def _check(comparison: Comparison, shipped: Outcome, fresh: Evaluation) -> Check
     seeds = [evaluation.protocol.get("seed") for evaluation in (chosen, fresh)]
     if seeds[0] == seeds[1]:
         raise ValueError(f"expected samples of another evaluation.seed than {seeds[0]}. Received: seed={seeds[1]}")
-    before, after = (_score(comparison.measure, evaluation) for evaluation in (chosen, fresh))
+    before, after = (find_score(comparison.measure, evaluation) for evaluation in (chosen, fresh))
     return Check(chosen=before.value, chosen_error=before.error, fresh=after.value, fresh_error=after.error)
-
-
-def _score(measure: str, evaluation: Evaluation) -> Score:
-    return next(score for score in evaluation.scores if score.name == measure)

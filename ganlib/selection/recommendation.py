@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from ganlib import storage
-from ganlib.schema import Config, problems
+from ganlib.schema import Config
 from ganlib.selection.early import Early
+from ganlib.selection.saved import open_saved
 from ganlib.selection.words import Verdict
 
 FACTS, REPORT = "recommendation.json", "report.html"
@@ -96,14 +96,7 @@ class Recommendation(Config):
         Raises:
             ValueError: The folder holds no recommendation, or a damaged one.
         """
-        path = Path(folder) / FACTS
-        saved = storage.read_json(path)
-        try:
-            return cls.model_validate({**saved, "folder": Path(folder)})
-        except ValidationError as error:
-            raise ValueError(f"{'; '.join(problems(error))} (in {path})") from error
-        except TypeError as error:
-            raise ValueError(f"expected what `recommend` writes. Received: path={str(path)!r}") from error
+        return open_saved(cls, folder, FACTS, expected="what `recommend` writes")
 
     @property
     def report(self) -> Path:

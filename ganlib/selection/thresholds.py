@@ -57,9 +57,3 @@ class GateConfig(Config):
                 f"champion={self.champion}, {', '.join(given)}"
             )
         return self
-
-    @property
-    def absolute(self) -> bool:
-        """Whether there is a threshold besides the comparison with the champion."""
-        own = self.model_dump(exclude_defaults=True, exclude={"champion", "margin", "relative_margin"})
-        return bool(own.keys() - {"standard_errors"})

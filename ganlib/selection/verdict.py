@@ -18,6 +18,7 @@ Result = Literal["passed", "failed", "not checked"]
 Decision = Literal["promote", "refuse"]
 TEMPLATE = Path(__file__).with_name("verdict.html.j2")
 FILE, PAGE = "verdict.json", "verdict.html"
+TAG = 5000  # characters; MLflow takes 8,000 for a run
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Verdict:
     def failed(self) -> tuple[Reason, ...]:
         """The reasons to refuse the model."""
         return tuple(reason for reason in self.reasons if reason.result == "failed")
+
+    @property
+    def tag(self) -> str:
+        """The reasons to refuse the model as text of at most `TAG` characters; `none` if there are none."""
+        return "\n".join(reason.text for reason in self.failed)[:TAG] or "none"
 
     @property
     def text(self) -> str:
