@@ -87,8 +87,13 @@ def test_candidates_are_nested_in_the_run_of_the_comparison(root, first):
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     parent = runs.pop("c")
     assert parent.info.status == "FINISHED"
+    assert set(parent.data.metrics) == {"mean/sngan"}
     assert {"c/sngan-seed0", "c/bad-seed0"} <= set(runs)
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert [(run.data.tags["variant"], run.data.tags["seed"]) for _, run in sorted(runs.items())] == [
+        ("bad", "0"),
+        ("sngan", "0"),
+    ]
     assert runs["c/bad-seed0"].info.status == "FAILED"
 
 

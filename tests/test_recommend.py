@@ -5,6 +5,8 @@ import json
 import re
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.utils import validation
 from outcomes import IMAGES, MEASURE, STEPS, candidate, write_samples, write_scores
 
 from ganlib import storage
@@ -91,6 +93,21 @@ def test_a_variant_of_which_a_seed_failed_is_a_row_and_is_not_recommended(tmp_pa
     page = found.report.read_text()
     assert "not ranked" in page
     assert FAILURE in page
+
+
+def test_names_of_variants_become_names_of_metrics_that_mlflow_takes(tmp_path):
+    outcomes = candidates(tmp_path, **{"sngan+diffaugment,width=8": [12.0, 13.0], "sngan": [30.0, 31.0]})
+    found = recommend(outcomes, output=tmp_path / "out").metrics
+    with pytest.raises(MlflowException, match="width=8"):
+        validation._validate_metric_name("mean/sngan+diffaugment,width=8")
+    for name in found:
+        validation._validate_metric_name(name)
+    assert set(found) == {
+        "mean/sngan/diffaugment width:8",
+        "probability/sngan/diffaugment width:8",
+        "mean/sngan",
+        "probability/sngan",
+    }
 
 
 def test_variants_that_all_lost_a_seed_are_ranked_by_the_others(tmp_path):

@@ -7,7 +7,7 @@ import shutil
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ def _train_and_score(candidate: Candidate, evaluation: EvaluationConfig, places:
         objective=candidate.objective,
         config=config,
         output=places.trained,
-        group=group,
+        group=replace(group, tags={"variant": candidate.variant, "seed": str(candidate.seed)}),
     )
     with _interruptible():
         evaluate(trained, dataset, reference, evaluation, places.scores)

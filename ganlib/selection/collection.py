@@ -57,6 +57,7 @@ def recommend_variant(outcomes: Path, scores: Path, output: Path, *, group: RunG
     found = _open(list(outcomes.iterdir()))
     recommendation = recommend(found, output=output, check=Evaluation.open(scores))
     with Tracker(output, run_name=group.name, group=group, leads=True) as tracker:
+        tracker.metrics(0, recommendation.metrics)
         tracker.tags({"recommended": recommendation.variant, "verdict": recommendation.verdict})
         tracker.tags({"mlflow.note.content": "\n\n".join([recommendation.answer, *recommendation.reasons])})
         tracker.artifact(recommendation.report, place="comparison")

@@ -13,6 +13,8 @@ from ganlib.selection.saved import open_saved
 from ganlib.selection.words import Verdict
 
 FACTS, REPORT = "recommendation.json", "report.html"
+# Characters that the name of a variant may have and that of an MLflow metric may not, with others that no variant has.
+OF_METRICS = str.maketrans("=,+", ": /")
 
 
 class Result(Config):
@@ -108,3 +110,13 @@ class Recommendation(Config):
         """Metadata of a KFP artifact of this recommendation."""
         facts = {"variant": self.variant, "seed": self.seed, "verdict": self.verdict, "measure": self.measure}
         return facts | ({} if self.probability is None else {"probability": round(self.probability, 3)})
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics of MLflow: of each variant with scores, its mean and the probability that it is the best."""
+        found = {
+            f"{kind}/{result.variant.translate(OF_METRICS)}": value
+            for result in self.results
+            for kind, value in (("mean", result.mean), ("probability", result.probability))
+        }
+        return {name: value for name, value in found.items() if value is not None}

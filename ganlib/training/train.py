@@ -154,6 +154,8 @@ class _Run(RunSettings):
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
             record_settings(tracker, self.facts, self.dataset)
+            if self.group is not None:
+                tracker.tags(self.group.tags)
             samplers = self._samplers(state)
             pictures = SaveSamples(list(samplers.values()), tracker, every=self.config.sample_every)
             for picture in pictures_after(self.home, state.clock.looked):
