@@ -24,8 +24,11 @@ NAME = "gan-comparison"
 class Outputs(NamedTuple):
     """Output artifacts of the pipeline."""
 
+    dataset: dsl.Dataset
+    reference: dsl.Artifact
     recommendation: dsl.Artifact
     report: dsl.HTML
+    trained: dsl.Model
     scores: dsl.Metrics
     scores_report: dsl.HTML
     exported: dsl.Model
@@ -92,13 +95,16 @@ def build_comparison(
             comparison: Name and key of the comparison in MLflow.
 
         Returns:
+            dataset: Prepared images.
+            reference: Feature extractor and statistics of the real images.
             recommendation: The variant to take, and the ranking with its uncertainty.
             report: HTML page of the comparison.
+            trained: The recommended model: both generators, history and sample images.
             scores: Scores of the recommended model with fresh samples.
             scores_report: HTML page with its images, curves, scores and config.
             exported: SavedModel, Keras file and model card.
             verdict: Decision of the gate with its reasons.
-            decision: promote or refuse.
+            decision: promote or refuse: what became of it in the registry if there is one, else that of the gate.
             registered: Version and aliases in the MLflow registry.
             version: Address of the version.
         """
@@ -121,6 +127,9 @@ def build_comparison(
         )
         advised = advise(outcomes=chosen.outputs["outcomes"], scores=made["scores"], comparison=comparison)
         return outputs(
+            dataset=dataset,
+            reference=reference,
+            trained=chosen.outputs["winner"],
             recommendation=advised.outputs["recommendation"],
             report=advised.outputs["report"],
             scores_report=made.pop("report"),

@@ -90,7 +90,7 @@ def build_pipeline(config: RunConfig, *, image: str = DEFAULT_IMAGE, platform: P
             report: HTML page with images, curves, scores and config.
             exported: SavedModel, Keras file and model card.
             verdict: Decision of the gate with its reasons.
-            decision: promote or refuse.
+            decision: promote or refuse: what became of it in the registry if there is one, else that of the gate.
             registered: Version and aliases in the MLflow registry.
             version: Address of the version.
         """
@@ -198,7 +198,7 @@ def last_steps(
             made |= task.outputs
         if "registered" in names:
             task = register(exported=exported, export=export, verdict=made["verdict"])
-            made |= task.set_caching_options(enable_caching=False).outputs
+            made |= task.set_caching_options(enable_caching=False).outputs  # its `decision` is the last word
         shipped = {"scores": scored.outputs["scores"], "report": scored.outputs["report"], "exported": exported}
         return shipped | {name: made[name] for name in names}
 

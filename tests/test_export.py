@@ -21,6 +21,7 @@ from ganlib.evaluation import Evaluation, EvaluationConfig, evaluate, measure_re
 from ganlib.evaluation.extractors.network import NetworkSettings
 from ganlib.export import ExportConfig, export
 from ganlib.export.card import with_inline_pictures
+from ganlib.export.facts import digest
 from ganlib.inference import Inputs
 from ganlib.models import Dcgan
 from ganlib.objectives import Hinge
@@ -492,6 +493,7 @@ def test_a_target_here_is_replaced_only_if_an_export_wrote_it(trained, evaluatio
     for name in ("one", "two"):
         export(trained, evaluation, config, tmp_path / name)
         assert (target / "generator.keras").read_bytes() == (tmp_path / name / "generator.keras").read_bytes()
+    assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(target)  # the same model for the registry
 
 
 def test_a_target_in_a_bucket_is_replaced_only_if_it_was_published(

@@ -16,15 +16,17 @@ from mlflow_server import Server, client_of
 from ganlib import storage, tracking
 from ganlib.evaluation import EvaluationConfig, evaluate
 from ganlib.export import ExportConfig, export, promotion
-from ganlib.export.facts import FACTS, SCORES
+from ganlib.export.facts import FACTS, SCORES, digest
 from ganlib.export.gate import Today, decide, gate
 from ganlib.export.register import register
 from ganlib.export.registry import Registry
-from ganlib.selection.verdict import FILE, PAGE
+from ganlib.selection.thresholds import GateConfig
+from ganlib.selection.verdict import FILE, PAGE, Verdict
 from pipelines.command.main import main
 
 HERE = Path(__file__).parent
 FD = "fd_digits_classifier"
+ABSOLUTE = {"max_scores": {"fd": 1000.0}}
 GATE = {"champion": "better", "max_scores": {"fd": 1000.0}, "max_parity": 1e-4}
 CONFIG = ExportConfig(registered_model="digits", gate=GATE)
 
@@ -71,22 +73,19 @@ def model(original, tmp_path):
         facts |= {"run": name, "weights_sha256": name, "generator": {**facts["generator"], "sha256": name}}
         storage.write_json(folder / SCORES, scores)
         storage.write_json(folder / FACTS, facts)
-        lines = storage.read_lines(folder / tracking.JOURNAL)
         identity = storage.read_json(folder / tracking.IDENTITY)
-        for line in lines:
-            if line["do"] == "model":
-                line["digest"] = digest_of(folder)
-        storage.write_lines(folder / tracking.JOURNAL, lines)
+        relabel(folder)
         storage.write_json(folder / tracking.IDENTITY, {**identity, "key": name, "run_name": name})
         return folder
 
     return made
 
 
-def digest_of(folder):
-    from ganlib.export.facts import digest
-
-    return digest(folder)
+def relabel(folder):
+    """Makes a changed folder the model that its run records, as its export does."""
+    lines = storage.read_lines(folder / tracking.JOURNAL)
+    changed = [line | ({"digest": digest(folder)} if line["do"] == "model" else {}) for line in lines]
+    storage.write_lines(folder / tracking.JOURNAL, changed)
 
 
 def judged(folder, config=CONFIG, **options):
@@ -104,6 +103,10 @@ def aliases():
 
 def tags(number):
     return Registry("digits").version(number).tags
+
+
+def description(number):
+    return client_of(os.environ["MLFLOW_TRACKING_URI"]).get_model_version("digits", number).description
 
 
 def run_command(*words):
@@ -129,6 +132,15 @@ def test_three_versions_have_their_aliases_and_a_rollback_goes_back_each_time(st
     assert shipped(third).champion == "4"
     assert "register: version 4 of digits is the champion now, instead of version 2." in capsys.readouterr().out
 
+    # The pipelines of former versions run again: nothing moves back.
+    older = shipped(second, CONFIG.model_copy(update={"gate": GateConfig(**ABSOLUTE)}))
+    assert (older.decision, older.champion, aliases()["challenger"]) == ("refuse", "4", "4")
+    assert older.summary.startswith("version 2 of digits is not promoted: it passed, but version 4 has replaced it, so")
+    stricter = shipped(third, CONFIG.model_copy(update={"gate": GateConfig(max_scores={"fd": 1.0})}))
+    assert (stricter.decision, stricter.promoted) == ("refuse", True)
+    assert "version 4 of digits stays the champion, but would not become it today: REFUSED" in stricter.summary
+    assert "`gan-pipelines rollback digits` takes it back" in stricter.summary
+
     # It was fine for a while. A retry of the step neither registers it twice nor takes its place again.
     assert run_command("rollback", "digits", "--dry-run") == (
         0,
@@ -140,7 +152,7 @@ def test_three_versions_have_their_aliases_and_a_rollback_goes_back_each_time(st
     assert aliases() == {"champion": "2", "challenger": "4", "previous": "1"}
     assert tags("4")["promotion.rolled_back"].endswith(": blurred")
     again = shipped(third)
-    assert (again.version, again.champion) == ("4", "2")
+    assert (again.version, again.champion, again.decision) == ("4", "2", "refuse")
     assert "was rolled back, so only `gan-pipelines promote` can promote it again" in again.summary
 
     assert run_command("rollback", "digits")[0] == 0
@@ -170,11 +182,18 @@ def test_by_hand_the_same_checks_hold_unless_a_reason_is_given(store, model):
     assert aliases() == {"champion": "2", "challenger": "2", "previous": "1"}
     assert tags("2")["promotion.forced"].endswith(": nicer by eye")
     assert tags("2")["gate.verdict"] == "refuse"
-    code, text = run_command("promote", "digits", "--version", "1")  # better than the forced one, so nothing to force
+    assert "It was promoted by force nevertheless: nicer by eye" in description("2")
+    # It is better than the forced one, so there is nothing to force, but the words stay.
+    words = ["promote", "digits", "--version", "1", "--force", "--reason", "as before"]
+    code, text = run_command(*words)
     assert code == 0
+    assert "instead of version 2, which passed without force; recorded: as before" in text
     assert "promotion.forced" not in tags("1")
     assert aliases() == {"champion": "1", "challenger": "2", "previous": "2"}
-    assert "is the champion already" in run_command("promote", "digits", "--version", "1")[1]
+    last, first = tags("1")["promotion.history"].splitlines()
+    assert last.endswith("Z became the champion, before: 2: as before")
+    assert first.endswith("Z became the champion, before: none")
+    assert "is the champion already; nothing was changed, and the reason is not recorded" in run_command(*words)[1]
 
 
 @pytest.mark.parametrize(
@@ -309,6 +328,7 @@ def test_a_champion_of_another_protocol_is_scored_again(store, trained, digits, 
     storage.write_json(old / SCORES, scores)
     facts = storage.read_json(old / FACTS)
     storage.write_json(old / FACTS, {**facts, "dataset_sha256": "0" * 64, "dataset": "older digits"})
+    relabel(old)
     assert shipped(old).champion == "1"
     new = model("new", 111)
     without = judged(new)
@@ -328,6 +348,7 @@ def test_a_champion_for_other_work_cannot_be_scored_again(store, trained, digits
     scores, facts = storage.read_json(old / SCORES), storage.read_json(old / FACTS)
     storage.write_json(old / SCORES, {**scores, "protocol": {**scores["protocol"], "versions": "older"}})
     storage.write_json(old / FACTS, {**facts, "image_shape": [32, 32, 3]})
+    relabel(old)
     shipped(old)
     verdict = judged(model("new", 70), today=Today(trained, digits, reference))
     assert verdict.decision == "refuse"
@@ -337,17 +358,26 @@ def test_a_champion_for_other_work_cannot_be_scored_again(store, trained, digits
     assert "image_shape=[32, 32, 3] and [16, 16, 1]" in verdict.failed[0].measured
 
 
-def test_who_finds_another_champion_than_it_was_compared_with_is_compared_again(store, model, capsys):
+def test_who_finds_another_champion_than_it_was_compared_with_is_compared_again(store, model, capsys, tmp_path):
     shipped(model("a", 90))
     better, worse = model("b", 80), model("c", 85)
     verdicts = judged(better), judged(worse)  # both are better than version 1
     assert register(better, verdicts[0], CONFIG, better.parent / "registered").champion == "2"
     late = register(worse, verdicts[1], CONFIG, worse.parent / "registered")
     assert (late.promoted, late.champion) == (False, "2")
-    said = "has changed since the comparison: it was version 1, and now it is version 2"
+    said = "has changed meanwhile: it was version 1, and now it is version 2"
     assert said in late.summary
     assert said in capsys.readouterr().out
+    # Everything that said "passed" a moment ago says what became of it.
+    assert (verdicts[1].decision, late.decision) == ("promote", "refuse")
+    final = Verdict.open(worse.parent / "registered")
+    assert final.decision == tags("3")["gate.verdict"] == "refuse"
+    assert description("3").startswith(f"**{final.summary}**\n\nIt passed before, but the champion of digits {said}")
     assert tags("3")["gate.compared_with"] == "2"
+    run = client_of(store).get_run(late.run_id)
+    assert run.data.tags["gate.verdict"] == "refuse"
+    page = mlflow.artifacts.download_artifacts(f"runs:/{late.run_id}/verdict/{PAGE}", dst_path=str(tmp_path))
+    assert said in Path(page).read_text()
     best = model("d", 60)
     verdict = judged(best)
     promotion.rollback(Registry("digits"), reason="test")
@@ -381,7 +411,8 @@ def test_of_two_processes_at_once_one_wins_and_the_other_knows(store, model, tmp
     summaries = [text for process in both for _, text, _ in answers(process)]
     [winner] = [text for text in summaries if "is the champion now, instead of version 1" in text]
     [loser] = [text for text in summaries if text != winner]
-    assert "is not promoted: the champion of digits has changed since the comparison" in loser
+    assert "is not promoted: REFUSED" in loser
+    assert "It passed before, but the champion of digits has changed meanwhile" in loser
     assert aliases()["champion"] == winner.split()[1]
     assert not any("promotion.claim" in tags(number) for number in "123")
 
@@ -393,13 +424,24 @@ def test_whoever_sees_the_claim_of_another_leaves_the_champion_alone(store, mode
         assert not shipped(model(name, 95)).promoted
     monkeypatch.setattr(promotion, "PATIENCE", 0.1)
     registry.claim("2")
-    with pytest.raises(promotion.ChampionChanged, match="version 2 of digits is being promoted at the same time"):
+    with pytest.raises(promotion.ChampionChanged, match="version 2 of digits is being promoted or rolled back at the"):
         promotion.promote(registry, "3", expected="1")
+    registry.point("previous", "3")
+    with pytest.raises(promotion.ChampionChanged, match="version 2 of digits is being promoted or rolled back at the"):
+        promotion.rollback(registry, reason="test")
+    registry.remove("previous")
     assert aliases()["champion"] == "1"
     assert "promotion.claim" not in tags("3")
     registry.tag("2", {"promotion.claim": "1.0"})  # of a process that was killed long ago
     promotion.promote(registry, "3", expected="1")
     assert aliases() == {"champion": "3", "challenger": "3", "previous": "1"}
+    assert "promotion.claim" not in tags("2")
+
+    # A rollback was killed before it moved the alias, and another model is promoted: it does not return later.
+    registry.tag("3", {"promotion.rolled_back": "killed"})
+    promotion.promote(registry, "2", expected="3")
+    assert aliases()["previous"] == "3"
+    assert promotion.rollback(registry, reason="test") == ("2", "1")
 
 
 def test_who_loses_to_a_hand_that_asks_nobody_is_told(store, model, monkeypatch):
@@ -422,23 +464,45 @@ def test_killed_processes_leave_a_champion_and_repeating_them_completes_what_the
     shipped(model("b", 80))
     new = model("c", 60)
     judged(new)
-    killed = [order(new, change) for change in (1, 2, 5, 6, 7)]
-    found = answers(processes([*killed, order(new), ["rollback", 3], ["rollback", 0]]))
-    assert [code for code, _, _ in found] == [-9] * len(killed) + [0, -9, 0]
-    states = [(state["champion"], state["previous"], state["challenger"]) for _, _, state in found[:6]]
-    # Before the challenger, before the claim, before `previous`, before `champion`, before the end of the claim.
+    promotions = [order(new, change) for change in (2, 3, 5, 6, 7, 3)]
+    # Each step of a rollback, and each step of one that completes what another began.
+    rollbacks = [["rollback", change] for change in (1, 2, 3, 4, 1, 2, 3, 4, 5)]
+    found = answers(processes([*promotions, order(new), *rollbacks, ["rollback", 0], ["rollback", 0]]))
+    assert [code for code, _, _ in found] == [-9] * len(promotions) + [0] + [-9] * len(rollbacks) + [0, 0]
+    states = [(state["champion"], state.get("previous"), state["challenger"]) for _, _, state in found]
     assert states == [
-        ("2", "1", "2"),
-        ("2", "1", "3"),
-        ("2", "1", "3"),
-        ("2", "2", "3"),
+        ("2", "1", "2"),  # before the alias of the challenger
+        ("2", "1", "3"),  # before the claim
+        ("2", "1", "3"),  # before `previous`
+        ("2", "2", "3"),  # before `champion`
+        ("3", "2", "3"),  # before the history
+        ("3", "2", "3"),  # before the end of the claim
         ("3", "2", "3"),
-        ("3", "2", "3"),
+        *[("3", "2", "3")] * 3,  # before the claim, the tag, `champion`
+        *[("2", "2", "3")] * 4,  # before `previous`; then the claim, the tag, `previous` again
+        *[("2", "1", "3")] * 2,  # before the history, and the end of the claim
+        ("2", "1", "3"),
+        ("1", None, "3"),
     ]
-    assert "version 3 of digits is the champion now" in found[5][1]
+    assert "version 3 of digits is the champion now" in found[len(promotions)][1]
     assert len(client_of(store).search_model_versions("name = 'digits'")) == 3
-    assert "promotion.claim" not in tags("3")
+    assert [answer for _, answer, _ in found[-2:]] == ["3 to 2", "2 to 1"]
+    assert not any("promotion.claim" in tags(number) for number in "123")
 
-    assert found[6][2] == {"champion": "2", "previous": "2", "challenger": "3"}
-    # The alias had moved already, so this is a second rollback, which knows where to go.
-    assert found[7][1:] == ["2 to 1", {"champion": "1", "challenger": "3"}]
+
+def test_the_champions_networks_exported_otherwise_are_a_version_that_is_judged_as_they_were(store, model):
+    shipped(model("a", 90))
+    same = model("b", 80)
+    assert shipped(same).champion == "2"
+    (same / "served.py").write_text("# newer\n")  # as an export with newer software does
+    relabel(same)
+    again = shipped(same)  # not better than version 2, with the same networks, but than version 1
+    assert (again.version, again.champion) == ("3", "3")
+    assert again.summary.startswith("version 3 of digits is the champion now, instead of version 2. PASSED 3 of 3")
+    assert "The champion, version 2, has the same networks, so this model is judged as that one was." in description(
+        "3"
+    )
+    folder = Registry("digits").download("3", same.parent / "got", files=("served.py",))
+    assert (folder / "served.py").read_text() == "# newer\n"
+    assert shipped(same).version == "3"
+    assert aliases() == {"champion": "3", "challenger": "3", "previous": "2"}

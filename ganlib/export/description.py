@@ -36,6 +36,7 @@ def describe(exported: Path, verdict: Verdict, *, picture: str) -> str:
     lines = [
         f"**{verdict.summary}**",
         "",
+        *(line for note in verdict.notes for line in (note, "")),
         origin,
         "",
         f"![samples, not selected]({picture})",

@@ -12,7 +12,7 @@ from etils import epy
 from ganlib import __version__, storage
 from ganlib.evaluation import Evaluation
 from ganlib.selection.contenders import Challenger
-from ganlib.tracking import flatten
+from ganlib.tracking import IDENTITY, flatten
 from ganlib.trained import without_places
 
 with epy.lazy_imports():
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FACTS, SCORES, PARITY = "model.json", "scores.json", "parity.json"
 JUDGED_BY = (FACTS, SCORES, PARITY)
+IDENTIFYING = ("*.json", "*.py", "requirements.txt", "python_env.yaml")
+VARYING = (PARITY, IDENTITY)  # what was measured, and what tracking keeps there
 FORMATS = {"saved_model": "saved_model/saved_model.pb", "keras": "*.keras", "onnx": "*.onnx"}
 
 
@@ -32,8 +34,6 @@ def save_facts(
     evaluation: Evaluation,
     networks: Mapping[str, keras.Model],
     folder: Path,
-    *,
-    gate: Mapping[str, Any] | None,
 ) -> None:
     """Writes `model.json` and `scores.json` into the folder of an exported model, after its other files.
 
@@ -42,7 +42,6 @@ def save_facts(
         evaluation: Its scores.
         networks: Its networks by name.
         folder: The folder.
-        gate: The thresholds that it has to pass, if there are any.
     """
     names = ["dataset", "dataset_sha256", "classes", "image_shape", "networks", "precision", "tensorflow"]
     names += ["best_step", "last_step", "stopped", "rollbacks"]
@@ -54,7 +53,6 @@ def save_facts(
         "events": [{key: event[key] for key in ("event", "step", "reaction")} for event in model.events],
         "weights_sha256": _hash_weights(networks),
         "formats": [name for name, pattern in FORMATS.items() if next(folder.glob(pattern), None)],
-        "gate": gate,
         "gan_pipelines": __version__,
     }
     storage.write_json(folder / FACTS, facts)
@@ -102,10 +100,11 @@ def read_challenger(folder: Path) -> Challenger:
 
 
 def digest(folder: Path) -> str:
-    """Returns what identifies an exported model: its networks, and its formats.
+    """Returns what identifies an exported model: its weights, formats and scores, and the software that serves it.
 
-    A second export of the same networks has it too, although the bytes of its files may differ, such as times in them.
+    A second export of the same has it too, although the bytes of other files differ: a Keras file, a SavedModel, an
+    ONNX file and `MLmodel` hold times, or names that are drawn. Differences that were measured may vary a little.
     """
-    facts = read_facts(folder)
-    identity = [facts["weights_sha256"], sorted(facts["formats"])]
-    return hashlib.sha256(storage.canonical_json(identity).encode()).hexdigest()
+    names = (path.relative_to(folder).as_posix() for pattern in IDENTIFYING for path in folder.rglob(pattern))
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if name not in VARYING}
+    return hashlib.sha256(storage.canonical_json(files).encode()).hexdigest()

@@ -13,7 +13,7 @@ from ganlib.evaluation.rescore import rescore
 from ganlib.evaluation.scores import protocol_id
 from ganlib.export.facts import JUDGED_BY, digest, read_challenger, read_facts
 from ganlib.export.promotion import NOBODY, REPLACED
-from ganlib.export.registry import CHAMPION, Registry
+from ganlib.export.registry import CHAMPION, WEIGHTS_TAG, Registry
 from ganlib.export.trial import try_server
 from ganlib.selection.contenders import Champion
 from ganlib.selection.gate import judge
@@ -66,38 +66,65 @@ def gate(exported: Path, config: ExportConfig, output: Path, *, today: Today | N
         ValueError: The folder holds no exported model.
     """
     verdict = decide(exported, config, today=today)
+    print(f"gate: {verdict.text}", flush=True)
+    save(verdict, output, exported=exported)
+    return verdict
+
+
+def save(verdict: Verdict, output: Path, *, exported: Path | None) -> None:
+    """Writes a verdict to a folder and, with an exported model, into the MLflow run of that."""
     output.mkdir(parents=True, exist_ok=True)
     verdict.save(output)
-    print(f"gate: {verdict.text}", flush=True)
+    if exported is None:
+        return
     with Tracker(output, belongs_to=exported) as tracker:
         tracker.tags({"gate.verdict": verdict.decision, "gate.summary": verdict.summary})
         tracker.tags({"gate.reasons": verdict.tag})
         for name in (FILE, PAGE):
             tracker.artifact(output / name, place="verdict")
-    return verdict
 
 
 def decide(exported: Path, config: ExportConfig, *, today: Today | None = None) -> Verdict:
     """Returns the verdict of `gate`, without recording it."""
     challenger, thresholds = read_challenger(exported), config.gate or GateConfig()
-    champion = None
+    champion, twin = None, None
     if config.registered_model is not None:
-        champion = _champion(Registry(config.registered_model), exported, challenger, thresholds, today)
+        registry = Registry(config.registered_model)
+        number, twin = _find_champion(registry, exported)
+        champion = None if number is None else _champion(registry, number, challenger, thresholds, today)
     if thresholds.trial:
         challenger = replace(challenger, trial=_try(exported, config))
-    return judge(challenger, champion, thresholds)
+    verdict = judge(challenger, champion, thresholds)
+    if twin is None:
+        return verdict
+    note = f"The champion, version {twin}, has the same networks, so this model is judged as that one was."
+    return replace(verdict, champion=twin, notes=(*verdict.notes, note))
+
+
+def _find_champion(registry: Registry, exported: Path) -> tuple[str | None, str | None]:
+    """Returns the version to compare a model with, and the champion if that is the same networks, exported otherwise.
+
+    Networks are not better than themselves: those of the champion are compared with what they have replaced.
+    """
+    number = champion = registry.aliases().get(CHAMPION)
+    weights, own, seen = read_facts(exported)["weights_sha256"], digest(exported), set[str]()
+    twin = None
+    while number is not None and number not in seen:
+        seen.add(number)
+        tags = registry.version(number).tags
+        if tags.get(WEIGHTS_TAG) != weights:
+            return number, twin
+        if number == champion and tags.get(MODEL_TAG) != own:
+            twin = champion
+        before = tags.get(REPLACED, NOBODY)
+        number = None if before == NOBODY else before
+    return None, twin
 
 
 def _champion(
-    registry: Registry, exported: Path, challenger: Challenger, thresholds: GateConfig, today: Today | None
-) -> Champion | None:
-    """Returns the champion, scored under the protocol of the challenger if that is possible."""
-    number = registry.aliases().get(CHAMPION)
-    if number is not None and registry.version(number).tags.get(MODEL_TAG) == digest(exported):
-        # The challenger is the champion already, and is judged again as it was.
-        number = registry.version(number).tags.get(REPLACED)
-    if number is None or number == NOBODY:
-        return None
+    registry: Registry, number: str, challenger: Challenger, thresholds: GateConfig, today: Today | None
+) -> Champion:
+    """Returns a version, scored under the protocol of the challenger if that is possible."""
     if thresholds.champion is None:
         return Champion(number, None, "there is no threshold for it")
     with tempfile.TemporaryDirectory() as scratch:

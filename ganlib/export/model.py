@@ -119,8 +119,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         card = model_card(model, evaluation, which, networks, functions, config=config, onnx=files)
         (folder / "README.md").write_text(card, encoding="utf-8")
         storage.write_json(folder / PARITY, parity)
-        gate = None if config.gate is None else config.gate.to_parameter()
-        save_facts(model, evaluation, networks, folder, gate=gate)
+        save_facts(model, evaluation, networks, folder)
         if config.target is not None:
             storage.publish(folder, config.target)
             print(f"export: published at {config.target}", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,15 @@ from ganlib.environment import escape_output
 from ganlib.evaluation.scores import protocol_id
 from ganlib.export.description import describe
 from ganlib.export.facts import digest, read_challenger, read_facts
-from ganlib.export.gate import decide
-from ganlib.export.promotion import ROLLED_BACK, ChampionChanged, promote
-from ganlib.export.registry import CHALLENGER, CHAMPION, Registry
+from ganlib.export.gate import decide, save
+from ganlib.export.promotion import REPLACED, ROLLED_BACK, ChampionChanged, promote
+from ganlib.export.registry import CHALLENGER, CHAMPION, THRESHOLDS_TAG, WEIGHTS_TAG, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ganlib.export.config import ExportConfig
-    from ganlib.selection.verdict import Verdict
+    from ganlib.selection.verdict import Decision, Verdict
 
 FILE = "registration.json"
 ATTEMPTS = 3  # comparisons with a champion that has changed
@@ -35,6 +35,7 @@ class Registration:
         name: Name of the registered model.
         version: Its version.
         promoted: Whether it is the champion now.
+        decision: `promote` if it passed and is the champion now, else `refuse`.
         summary: What happened, in one sentence.
         champion: The champion now, if there is one.
         run_id: The MLflow run of the model.
@@ -43,6 +44,7 @@ class Registration:
     name: str
     version: str
     promoted: bool
+    decision: Decision
     summary: str
     champion: str | None
     run_id: str
@@ -61,14 +63,15 @@ class Registration:
 def register(exported: Path, verdict: Verdict, config: ExportConfig, output: Path) -> Registration:
     """Registers an exported model as a version with the alias `challenger`, and as `champion` if it passed the gate.
 
-    Repeating it changes nothing: a model has one version, and a promotion that was interrupted is completed. If the
-    champion has changed since the verdict, the model is compared with the new one, at most three times.
+    Repeating it changes nothing: a model has one version, which is promoted once, and a promotion that was interrupted
+    is completed. If the champion has changed since the verdict, the model is compared with the new one, at most three
+    times. The verdict that counts in the end is written to `output`, and to MLflow.
 
     Args:
         exported: Folder of the exported model.
         verdict: The verdict of the gate on it.
         config: Name of the registered model, and thresholds.
-        output: Folder to write `registration.json` to.
+        output: Folder to write `registration.json` and the verdict to.
 
     Raises:
         RuntimeError: The registry cannot be used.
@@ -81,62 +84,94 @@ def register(exported: Path, verdict: Verdict, config: ExportConfig, output: Pat
         raise ValueError(f"expected a verdict on this model, {expected}. Received: sha256={received!r}")
     registry = Registry(config.registered_model)
     number = add(registry, exported, verdict)
-    rolled_back = registry.version(number).tags.get(ROLLED_BACK)
-    if verdict.decision == "refuse":
-        summary = f"is the challenger: {verdict.summary}"
-    elif rolled_back:
-        summary = f"passed, but was rolled back, so only `gan-pipelines promote` can promote it again ({rolled_back})"
-    else:
-        summary = _promote(registry, number, exported, verdict, config)
+    final, summary = _promote_or_refuse(registry, number, exported, verdict, config)
+    save(final, output, exported=None if final == verdict else exported)
+    if final != verdict:
+        describe_version(registry, number, exported, final)
     champion = registry.aliases().get(CHAMPION)
     result = Registration(
         name=registry.name,
         version=number,
         promoted=champion == number,
+        decision=final.decision,
         summary=f"version {number} of {registry.name} {summary}",
         champion=champion,
         run_id=registry.version(number).run_id,
     )
-    output.mkdir(parents=True, exist_ok=True)
     storage.write_json(output / FILE, result.to_json())
     print(f"register: {result.summary}", flush=True)
     return result
 
 
 def add(registry: Registry, exported: Path, verdict: Verdict) -> str:
-    """Registers a model with the alias `challenger`, and returns the number of its version."""
-    tags = _tags(exported, verdict)
-    version = registry.add(exported, digest=digest(exported), tags=tags)
-    registry.describe(version.number, describe(exported, verdict, picture=registry.picture(version.number, SAMPLES)))
-    registry.point(CHALLENGER, version.number)
-    return version.number
+    """Registers a model, with the alias `challenger` unless there is a newer one, and returns its version's number."""
+    number = registry.add(exported, digest=digest(exported), tags=_tags(exported, verdict)).number
+    describe_version(registry, number, exported, verdict)
+    newest = registry.aliases().get(CHALLENGER)
+    if newest is None or int(newest) < int(number):
+        registry.point(CHALLENGER, number)
+    return number
 
 
-def _promote(registry: Registry, number: str, exported: Path, verdict: Verdict, config: ExportConfig) -> str:
-    """Promotes a version that has passed, and returns what happened."""
-    told = ""
+def describe_version(registry: Registry, number: str, exported: Path, verdict: Verdict) -> None:
+    """Writes a verdict into the tags and the description of a version."""
+    registry.tag(number, verdict_tags(verdict))
+    registry.describe(number, describe(exported, verdict, picture=registry.picture(number, SAMPLES)))
+
+
+def _promote_or_refuse(
+    registry: Registry, number: str, exported: Path, verdict: Verdict, config: ExportConfig
+) -> tuple[Verdict, str]:
+    """Promotes a version if it may be, and returns the verdict that counts in the end, and what happened."""
+    tags, aliases = registry.version(number).tags, registry.aliases()
+    serves, by_hand = aliases.get(CHAMPION) == number, "so only `gan-pipelines promote` can promote it again"
+    if verdict.decision == "refuse" and serves:
+        advice = f"`gan-pipelines rollback {registry.name}` takes it back"
+        return verdict, f"stays the champion, but would not become it today: {verdict.summary}. {advice}"
+    if verdict.decision == "refuse":
+        place = "is the challenger" if aliases.get(CHALLENGER) == number else "is no newer than the challenger"
+        return verdict, f"{place}: {verdict.summary}"
+    if ROLLED_BACK in tags:
+        return _refuse(verdict, f"it passed, but was rolled back, {by_hand} ({tags[ROLLED_BACK]})")
+    if not serves and (successors := registry.search(REPLACED, number)):
+        return _refuse(verdict, f"it passed, but version {successors[-1].number} has replaced it, {by_hand}")
+    return _promote(registry, number, exported, verdict, config)
+
+
+def _refuse(verdict: Verdict, why: str) -> tuple[Verdict, str]:
+    refused = replace(verdict, decision="refuse", summary=f"REFUSED: {why}")
+    return refused, f"is not promoted: {why}"
+
+
+def _promote(
+    registry: Registry, number: str, exported: Path, verdict: Verdict, config: ExportConfig
+) -> tuple[Verdict, str]:
+    """Promotes a version that has passed, or refuses it if the champion has changed to a better one."""
+    told: tuple[str, ...] = ()
     for _ in range(ATTEMPTS):
         try:
             promote(registry, number, expected=verdict.champion)
         except ChampionChanged as error:
-            told = f"{error}. Compared again: "
             print(f"register: {error}; comparing again", flush=True)
+            told = (*told, f"It passed before, but {error}. So it was compared again.")
             verdict = decide(exported, config)
-            registry.tag(number, verdict_tags(verdict))
+            verdict = replace(verdict, notes=(*verdict.notes, *told))
             if verdict.decision == "refuse":
-                return f"is not promoted: {told}{verdict.summary}"
+                return verdict, " ".join([f"is not promoted: {verdict.summary}.", *told])
         else:
             before = f", instead of version {verdict.champion}" if verdict.champion else ", the first one"
-            return f"is the champion now{before}. {told}{verdict.summary}"
-    return f"is not promoted: {told}others are promoted all the time"
+            return verdict, " ".join([f"is the champion now{before}. {verdict.summary}", *told])
+    return _refuse(verdict, " ".join(["it passed, but others are promoted all the time.", *told]))
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Returns a verdict as tags."""
     return {
         "gate.verdict": verdict.decision,
+        "gate.summary": verdict.summary,
         "gate.reasons": verdict.tag,
         "gate.compared_with": verdict.champion or "none",
+        THRESHOLDS_TAG: storage.canonical_json(verdict.gate),
     }
 
 
@@ -145,6 +180,7 @@ def _tags(exported: Path, verdict: Verdict) -> dict[str, str]:
     facts, evaluation = read_facts(exported), read_challenger(exported).evaluation
     return {
         **verdict_tags(verdict),
+        WEIGHTS_TAG: str(facts["weights_sha256"]),
         "scores": "\n".join(f"{score.name} {score.text}" for score in evaluation.scores),
         "protocol": protocol_id(evaluation.protocol),
         "data": str(facts["dataset"]),

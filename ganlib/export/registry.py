@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-CLAIM_TAG = "promotion.claim"
+WEIGHTS_TAG, THRESHOLDS_TAG = "weights.sha256", "gate.thresholds"
+CLAIM_TAG, CLAIM_TARGET = "promotion.claim", ", rollback to "
 ABSENT, PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
 
@@ -40,6 +41,27 @@ class Version:
     number: str
     run_id: str
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a process is about to do with a version.
+
+    Attributes:
+        number: The version that is promoted, or rolled back.
+        seconds: How long ago it was claimed.
+        target: The version that becomes the champion again by a rollback; None for a promotion.
+    """
+
+    number: str
+    seconds: float
+    target: str | None
+
+    @classmethod
+    def of(cls, version: Version) -> Claim:
+        """Reads the claim of a version that has one."""
+        began, *target = version.tags[CLAIM_TAG].split(CLAIM_TARGET)
+        return cls(version.number, time.time() - float(began), target[0] if target else None)
 
 
 class Registry:
@@ -89,13 +111,14 @@ class Registry:
 
     def find(self, digest: str) -> Version | None:
         """Returns the first version of the model with a digest, if there is one."""
-        with _in_one_line():
-            found = self._search(MODEL_TAG, digest)
-        return min(found, key=lambda version: int(version.number), default=None)
+        return next(iter(self.search(MODEL_TAG, digest)), None)
 
-    def _search(self, tag: str, value: str) -> list[Version]:
+    def search(self, tag: str, value: str) -> list[Version]:
+        """Returns the versions with a tag, the first one first."""
         query = f"name = '{self.name}' and tags.`{tag}` = '{value}'"
-        return [_version(version) for version in self._client.search_model_versions(query)]
+        with _in_one_line():
+            found = [_version(version) for version in self._client.search_model_versions(query)]
+        return sorted(found, key=lambda version: int(version.number))
 
     def add(self, folder: Path, *, digest: str, tags: Mapping[str, str]) -> Version:
         """Registers the model that a tracked folder holds, unless it has a version; that gets the new tags.
@@ -110,7 +133,7 @@ class Registry:
         with _in_one_line():
             if known is None:
                 known = self._create(tracking.run_id(folder) or "", digest, tags)
-                first = min(self._search(MODEL_TAG, digest), key=lambda version: int(version.number))
+                first = self.search(MODEL_TAG, digest)[0]
                 if first.number != known.number:  # another process has registered the same model meanwhile
                     self._client.delete_model_version(self.name, known.number)
                     known = first
@@ -194,17 +217,15 @@ class Registry:
         with _in_one_line():
             self._client.delete_registered_model_alias(self.name, alias)
 
-    def claim(self, number: str) -> None:
-        """Says that a version is about to become the champion."""
-        self.tag(number, {CLAIM_TAG: f"{time.time():.0f}"})
+    def claim(self, number: str, *, target: str | None = None) -> None:
+        """Says that a version is about to become the champion or, with a target, to be replaced by that one."""
+        self.tag(number, {CLAIM_TAG: f"{time.time():.0f}" + (f"{CLAIM_TARGET}{target}" if target else "")})
 
-    def other_claims(self, number: str, *, seconds: float) -> list[str]:
-        """Returns the other versions that are about to become the champion; older claims are of killed processes."""
+    def claims(self) -> list[Claim]:
+        """Returns what others, and this process, are about to do."""
         with _in_one_line():
             query = f"name = '{self.name}' and tags.`{CLAIM_TAG}` != ''"
-            found = [_version(version) for version in self._client.search_model_versions(query)]
-        limit = time.time() - seconds
-        return [one.number for one in found if one.number != number and float(one.tags[CLAIM_TAG]) > limit]
+            return [Claim.of(_version(version)) for version in self._client.search_model_versions(query)]
 
 
 def _version(version: Any) -> Version:

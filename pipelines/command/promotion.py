@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,25 +37,25 @@ def promote(
 ) -> None:
     """Makes a version of the registered model NAME the champion, if it passes the checks of its gate.
 
-    With RUN, the folder of a finished run on this machine, the run's model is registered if it is not yet, and a
-    champion that was scored under another protocol is scored again with the run's data.
+    With RUN, the folder of a finished run or comparison on this machine, its model is registered if it is not yet, and
+    a champion that was scored under another protocol is scored again with its data.
     """
     if force != bool(reason):
         raise Stop(f"expected --force and --reason together. Received: force={force}, reason={reason!r}", MISTAKE)
     if run is not None and number is not None:
         raise Stop(f"expected a run or a version. Received: run={str(run)!r}, version={number}", MISTAKE)
-    with registry_errors(uri):
+    with registry_errors(uri), tempfile.TemporaryDirectory() as scratch:
         from ganlib.export.registry import Registry
 
         registry = Registry(name)
         if run is None:
-            number = _existing(registry, number)
-            with tempfile.TemporaryDirectory() as scratch:
-                verdict = _judge_version(registry, number, Path(scratch))
+            exported, number = Path(scratch), _existing(registry, number)
+            verdict = _judge_version(registry, number, exported)
         else:
+            exported = run / "model"
             number, verdict = _judge_run(registry, run, dry_run=dry_run)
         click.echo(verdict.text)
-        _promote(registry, number, verdict, reason or "", dry_run=dry_run)
+        _promote(registry, number, verdict, reason or "", exported=exported, dry_run=dry_run)
 
 
 @contextmanager
@@ -88,14 +89,17 @@ def _existing(registry: Registry, number: str | None) -> str:
 
 
 def _judge_version(registry: Registry, number: str, scratch: Path) -> Verdict:
-    """Judges a version by what its files say, with the thresholds that it was exported with."""
+    """Judges a version by what its files say, with the thresholds that it was judged with last."""
     from ganlib.export import ExportConfig
-    from ganlib.export.facts import JUDGED_BY, read_facts
+    from ganlib.export.facts import JUDGED_BY
     from ganlib.export.gate import decide
+    from ganlib.export.registry import THRESHOLDS_TAG
+    from ganlib.selection.thresholds import GateConfig
 
     registry.download(number, scratch, files=JUDGED_BY)
-    config = ExportConfig(registered_model=registry.name, gate=read_facts(scratch)["gate"])
-    if config.gate is not None and config.gate.trial:
+    thresholds = GateConfig.model_validate_json(registry.version(number).tags.get(THRESHOLDS_TAG, "{}"))
+    config = ExportConfig(registered_model=registry.name, gate=thresholds)
+    if thresholds.trial:
         registry.download(number, scratch)
     return decide(scratch, config)
 
@@ -108,12 +112,21 @@ def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Ve
     from ganlib.export.facts import digest, read_facts
     from ganlib.export.gate import Today, decide
     from ganlib.export.register import add
+    from ganlib.selection.thresholds import GateConfig
+    from ganlib.selection.verdict import Verdict
     from ganlib.training import TrainedModel
 
     exported = run / "model"
     if not exported.is_dir():
         raise ValueError(f"expected the folder of a finished run. Received: run={str(run)!r}")
-    config = ExportConfig(registered_model=registry.name, gate=read_facts(exported)["gate"])
+    read_facts(exported)  # says if it was exported by an older version
+    if missing := [name for name in ("trained", "dataset", "reference") if not (run / name).is_dir()]:
+        raise ValueError(
+            "expected a finished run or comparison with the folders trained, dataset and reference; the same command "
+            f"as before adds them. Received: run={str(run)!r} without {', '.join(missing)}"
+        )
+    thresholds = Verdict.open(run / "verdict").gate if (run / "verdict").is_dir() else {}
+    config = ExportConfig(registered_model=registry.name, gate=GateConfig.model_validate(thresholds))
     today = Today(
         TrainedModel.open(run / "trained"),
         PreparedDataset.open(run / "dataset"),
@@ -126,15 +139,17 @@ def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Ve
     return add(registry, exported, verdict), verdict
 
 
-def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, dry_run: bool) -> None:
-    from ganlib.export.promotion import ROLLED_BACK, now, promote
-    from ganlib.export.register import verdict_tags
+def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, exported: Path, dry_run: bool) -> None:
+    """Promotes a version, unless a check or a rollback speaks against it and there is no reason to force it."""
+    from ganlib.export.promotion import ROLLED_BACK, promote
+    from ganlib.export.register import describe_version
     from ganlib.export.registry import CHAMPION
 
     title = f"version {number}" if number else "the model of this run, which has no version yet,"
     title = f"{title} of {registry.name}"
     if number and registry.aliases().get(CHAMPION) == number:
-        click.echo(f"{title} is the champion already")
+        unused = f"; nothing was changed, and the reason is not recorded: {reason}" if reason else ""
+        click.echo(f"{title} is the champion already{unused}")
         return
     rolled_back = registry.version(number).tags.get(ROLLED_BACK) if number else None
     mistakes = [verdict.summary] if verdict.decision == "refuse" else []
@@ -149,10 +164,12 @@ def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, 
     if dry_run:
         click.echo(f"{title} would become {what}; nothing was changed (--dry-run)")
         return
-    registry.tag(number, verdict_tags(verdict))
-    forced = f"{now()}: {reason}" if mistakes else ""
-    promote(registry, number, expected=champion, forced=forced)
-    click.echo(f"{title} is now {what}" + (f", forced: {reason}" if forced else ""))
+    if mistakes:
+        verdict = replace(verdict, notes=(*verdict.notes, f"It was promoted by force nevertheless: {reason}"))
+    describe_version(registry, number, exported, verdict)
+    promote(registry, number, expected=champion, reason=reason, forced=bool(mistakes))
+    said = f", forced: {reason}" if mistakes else f", which passed without force; recorded: {reason}" if reason else ""
+    click.echo(f"{title} is now {what}{said}")
 
 
 @click.command()
@@ -163,7 +180,7 @@ def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, 
 def rollback(name: str, reason: str, dry_run: bool, uri: str | None) -> None:
     """Makes the version before the champion of the registered model NAME the champion again.
 
-    A second rollback goes back one version further.
+    A second rollback goes back one version further. One that was interrupted is completed instead.
     """
     with registry_errors(uri):
         from ganlib.export import promotion

@@ -115,6 +115,9 @@ def compare_variants(
             place.upload_pending()
     evaluation = Evaluation.open(outputs["scores"].path)
     places = {
+        "dataset": Path(outputs["dataset"].path),
+        "reference": Path(outputs["reference"].path),
+        "trained": Path(outputs["trained"].path),
         "report.html": Path(outputs["report"].path),
         "recommendation": Path(outputs["recommendation"].path),
         "scores": evaluation.folder,

@@ -15,7 +15,7 @@ from ganlib.selection.verdict import PAGE
 from pipelines.gan_training import DEFAULT_IMAGE, build_pipeline
 from pipelines.kubeflow.package import to_arguments
 from pipelines.local.session import Session, complete_config, local_steps, session
-from pipelines.local.summary import Gated, Result
+from pipelines.local.summary import Gated, Result, verdict_folder
 from pipelines.local.writable import check_writable
 
 STEPS = {
@@ -58,16 +58,18 @@ def run(config: RunConfig, *, name: str, root: Path, image: str | None = None) -
 
 
 def fill_run_folder(folder: Path, places: Mapping[str, Path], outputs: Mapping[str, Any]) -> None:
-    """Puts artifacts into the folder of the run under readable names, and the page of the gate if there is one.
+    """Puts artifacts into the folder of the run under readable names, and the verdict of the gate if there is one.
 
     Args:
         folder: Folder of the run.
         places: Artifacts by name.
         outputs: Outputs of the pipeline.
     """
-    (folder / PAGE).unlink(missing_ok=True)  # of an earlier run with a gate
-    pages = {PAGE: Path(outputs["verdict"].path) / PAGE} if "verdict" in outputs else {}
-    for title, target in {**places, **pages}.items():
+    for title in ("verdict", PAGE):
+        (folder / title).unlink(missing_ok=True)  # of an earlier run with a gate
+    verdict = verdict_folder(outputs)
+    verdicts = {} if verdict is None else {"verdict": verdict, PAGE: verdict / PAGE}
+    for title, target in {**places, **verdicts}.items():
         _add_to_run_folder(target, folder / title)
 
 

@@ -23,7 +23,7 @@ class Gated:
     """What became of a model in the gate and in the registry.
 
     Attributes:
-        verdict: That of the gate, if there is one.
+        verdict: That of the registration or, without one, of the gate, if there is one.
         registered: The model's version in the registry, if it has one.
     """
 
@@ -33,9 +33,11 @@ class Gated:
     @classmethod
     def of(cls, outputs: Mapping[str, Any]) -> Gated:
         """Reads the outputs of a pipeline."""
-        verdict = Verdict.open(outputs["verdict"].path) if "verdict" in outputs else None
+        folder = verdict_folder(outputs)
         place = Path(outputs["registered"].path) / REGISTRATION if "registered" in outputs else None
-        return cls(verdict, None if place is None else storage.read_json(place))
+        return cls(
+            None if folder is None else Verdict.open(folder), None if place is None else storage.read_json(place)
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -140,6 +142,12 @@ class Result:
             f"  MLflow    {mlflow_command(self.mlflow_tracking_uri)}",
         ]
         return "\n".join(lines)
+
+
+def verdict_folder(outputs: Mapping[str, Any]) -> Path | None:
+    """Returns the folder of the verdict that counts in the outputs of a pipeline, if there is one."""
+    found = next((outputs[name] for name in ("registered", "verdict") if name in outputs), None)
+    return None if found is None else Path(found.path)
 
 
 def _indented(text: str) -> list[str]:
