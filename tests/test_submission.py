@@ -605,15 +605,20 @@ def test_a_pipeline_of_somebody_else_can_be_submitted_too(kfp, submit, others):
 def test_a_file_that_was_compiled_before_is_submitted_with_its_own_defaults(kfp, submit, call, refused):
     runner = CliRunner()
     words = ["compile", "--preset", "sngan", "-o", "p.yaml", "--set", "platform.gpus=1", "--set", "platform.spot=true"]
+    words += ["--set", "export.registered_model=digits"]
     assert runner.invoke(main, words).exit_code == 0
     for mistake, message in (
         (["--preset", "dcgan"], "config and image of a compiled pipeline are fixed"),
         (["--set", "platform.gpus=2"], "the platform is fixed in the compiled file"),
         (["--set", "training.stps=2"], "training.stps: unknown option"),
+        (["--set", "export.registered_model=null"], "export.registered_model: expected a name, since the compiled "),
+        (["--argument", "export_settings={}"], "export.registered_model: expected a name, since the compiled file"),
     ):
-        [line] = refused("--pipeline", "p.yaml", *mistake)
+        *_, line = refused("--pipeline", "p.yaml", *mistake)  # a note that there is no MLflow server may come first
         assert line.startswith(f"error: {message}")
-    assert submit("--pipeline", "p.yaml", "--set", "training.steps=5").exit_code == 0
+    result = submit("--pipeline", "p.yaml", "--set", "training.steps=5")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: export.registered_model needs an MLflow server in the pods")
     [run] = kfp.runs
     assert run["runtime_config"]["parameters"].keys() == {"training"}
     documents = list(yaml.safe_load_all(Path("p.yaml").read_text()))
@@ -659,6 +664,20 @@ def test_a_file_for_several_machines_keeps_their_rules(refused, tmp_path, words,
     )
     compile_pipeline(config, tmp_path / "workers.yaml", image=IMAGE, platform=config.platform)
     [line] = refused("--pipeline", str(tmp_path / "workers.yaml"), *words)
+    assert line.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "export.gate.max_parity=0.001"], "export.gate: the compiled file has no step gate_model"),
+        (["--set", "export.registered_model=a"], "export.registered_model: the compiled file has no step register_mo"),
+        (["--argument", 'export_settings={"gate": {"trial": true}}'], "export.gate: the compiled file has no step gat"),
+    ],
+    ids=str,
+)
+def test_what_a_file_has_no_step_for_is_refused_and_not_ignored(refused, compiled, words, message):
+    *_, line = refused("--pipeline", str(compiled), *words)
     assert line.startswith(f"error: {message}")
 
 

@@ -10,7 +10,14 @@ import click
 from click.core import ParameterSource
 
 from pipelines.command.local_run import local_image, local_options, run_steps
-from pipelines.command.options import check_image, check_output, config_options, note_local_paths, run_name
+from pipelines.command.options import (
+    check_image,
+    check_output,
+    config_options,
+    note_local_paths,
+    note_registry,
+    run_name,
+)
 from pipelines.command.preview import describe_images
 from pipelines.command.stops import MISTAKE, Stop, stop_on_errors
 
@@ -180,6 +187,7 @@ def _compile(base: Any, configs: dict[str, Any], seeds: int, name: str, output: 
         compile_comparison(base, made, group, output, image=image or DEFAULT_IMAGE, platform=base.platform)
     click.echo(f"wrote {output}: {len(made)} candidates. Run it with: gan-pipelines submit --pipeline {output}")
     note_local_paths(base)
+    note_registry(base.export.registered_model, base.platform.mlflow_tracking_uri)
     if home is None:
         click.echo(
             "note: without platform.checkpoints or training.home, an interrupted training begins anew, and so do all "

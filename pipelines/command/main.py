@@ -132,7 +132,7 @@ def compile_(
             compile_pipeline(config, output, image=image or DEFAULT_IMAGE, platform=config.platform)
             click.echo(f"wrote {output}")
             note_local_paths(config)
-            note_registry(config)
+            note_registry(config.export.registered_model, config.platform.mlflow_tracking_uri)
     except ValueError as error:
         raise Stop(str(error), MISTAKE) from error
     except OSError as error:

@@ -99,10 +99,14 @@ def note_local_paths(config: Any) -> None:
             click.echo(f"note: {note}", err=True)
 
 
-def note_registry(config: Any) -> None:
-    """Says that the pods need the address of an MLflow server, if a model is to be registered and there is none."""
-    platform = config.platform
-    if config.export.registered_model is not None and not platform.mlflow_tracking_uri:
+def note_registry(name: str | None, uri: str | None) -> None:
+    """Says that the pods need the address of an MLflow server, if a model is to be registered and there is none.
+
+    Args:
+        name: Name of the registered model, if any.
+        uri: Address of MLflow in the pods, if any.
+    """
+    if name is not None and not uri:
         click.echo(
             "note: export.registered_model needs an MLflow server in the pods. Without platform.mlflow_tracking_uri, "
             "the image or KFP's MLflow plugin has to name one",

@@ -48,6 +48,9 @@ def select(
             raise Stop(f"{VERTEX}, in the file", MISTAKE)
         arguments = {**package.override(assignments), **package.parse_arguments(pairs)}
         name = name or package.name
+        export = {**package.defaults, **arguments}.get("export_settings")
+        registered = export.get("registered_model") if isinstance(export, dict) else None
+        note_registry(registered, package.variable("MLFLOW_TRACKING_URI"))
     else:
         config = resolve_config(chosen, files, assignments)
         if config.platform.kind == "vertex":
@@ -55,7 +58,7 @@ def select(
         if image is None:
             raise Stop("expected --image with an image that the cluster can pull. Received: none", MISTAKE)
         note_local_paths(config)
-        note_registry(config)
+        note_registry(config.export.registered_model, config.platform.mlflow_tracking_uri)
         name = run_name(name, chosen, files, config)
         check_image(image)
         package = _compile(config, image)

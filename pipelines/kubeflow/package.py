@@ -14,8 +14,7 @@ from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.schema import MAX_SHOWN, problems
-from ganlib.workers import WORKERS_VARIABLE, Workers
-from pipelines.kubeflow.config import check_training
+from pipelines.kubeflow.fixed import check_export, check_fixed
 from pipelines.settings import SettingsError, override
 
 SECTION_NAMES = {"export_settings": "export"}  # a parameter must not have the name of a component's function
@@ -216,34 +215,18 @@ class Package:
                     lines.append(f"{name}: expected {expected}. Received: {name}={_shorten(arguments[name])}")
             elif "defaultValue" not in definition and not definition.get("isOptional"):
                 lines.append(f"{name}: this argument must be given. Received: nothing")
-        if not lines and self.sections is not None:
+        if not lines:
             sections = {SECTION_NAMES.get(name, name): value for name, value in arguments.items()}
             try:
-                self._check_fixed(RunConfig.model_validate({**self.sections, **sections}))
+                if self.sections is not None:
+                    check_fixed(self, RunConfig.model_validate({**self.sections, **sections}))
+                check_export(self, arguments)
             except ValidationError as error:
                 lines = problems(error)
             except ValueError as error:
                 lines = [str(error)]
         if lines:
             raise SettingsError("\n".join(lines))
-
-    def _check_fixed(self, config: RunConfig) -> None:
-        """Checks a config against what was fixed when the file was compiled: its tasks, and its machines."""
-        tasks, shards = self.prepare_tasks, config.data.shards
-        if tasks is not None and shards < tasks:
-            raise ValueError(
-                f"data.shards: expected at least {tasks}, one for each task in the compiled file that prepares images: "
-                f"compile it again for fewer. Received: shards={shards}"
-            )
-        text = self.variable(WORKERS_VARIABLE)
-        if text is not None:
-            workers = Workers.model_validate_json(text)
-            if config.training.home is None:
-                raise ValueError(
-                    "several machines need a home that all of them reach. "
-                    f"Received: platform.workers={workers.count}, training.home=null"
-                )
-            check_training(config.training, machines=workers.count, replicas=workers.replicas)
 
 
 def to_arguments(config: RunConfig) -> dict[str, dict[str, Any]]:
