@@ -9,8 +9,8 @@ import pytest
 from kfp import dsl
 from pydantic import ValidationError
 
-from ganlib import streams
-from ganlib.evaluation import EvaluationConfig, Reference, Statistics, compare, evaluate, measure_reference
+from ganlib import storage, streams, tracking
+from ganlib.evaluation import Evaluation, EvaluationConfig, Reference, Statistics, compare, evaluate, measure_reference
 from ganlib.evaluation.measures import catalogue
 from ganlib.evaluation.measures.frechet import frechet_distance
 from ganlib.evaluation.measures.per_class import count_predictions, per_class
@@ -39,6 +39,16 @@ def test_the_requested_number_of_samples_is_scored(many, reference, trained):
     assert distance.floor == reference.floor(360) == reference.floor(10_000)
     assert (scores["kd_digits_classifier"].count, scores["kd_digits_classifier"].floor_count) == (1100, 360)
     assert (scores["memorised_pixels"].count, scores["memorised_pixels"].floor_count) == (1100, 180)
+
+
+def test_fresh_samples_of_a_model_that_others_chose_have_metrics_of_their_own(trained, digits, reference, tmp_path):
+    fresh = evaluate(trained, digits, reference, EvaluationConfig(samples=20).with_fresh_samples(), tmp_path / "fresh")
+    [row] = storage.read_lines(fresh.folder / tracking.HISTORY)
+    assert set(row) - {"step", "time"} == {f"check_{name}" for name in fresh.metrics}
+    [params, report] = storage.read_lines(fresh.folder / tracking.JOURNAL)
+    assert all(name.startswith("check_evaluation.") for name in params["values"])
+    assert report["place"] == "check_report"
+    assert Evaluation.open(fresh.folder).prefix == "check_"
 
 
 def test_the_table_of_kfps_page_holds_what_people_compare(many):

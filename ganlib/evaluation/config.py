@@ -35,6 +35,9 @@ class EvaluationConfig(Config):
     """Whether to train classifiers on generated images and test them on real ones: three trainings, needs classes."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     """Seed of the training of the extractor and of the samples."""
+    fresh_samples: bool = False
+    """Whether these samples only check a model that was chosen by others, as the winner of a comparison is. MLflow then
+    has the scores beside the first ones, under names that begin with check_."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> EvaluationConfig:
@@ -47,7 +50,7 @@ class EvaluationConfig(Config):
 
     def with_fresh_samples(self) -> EvaluationConfig:
         """Returns the settings with another seed, for samples that no model was chosen by."""
-        return self.model_copy(update={"seed": (self.seed + 1) % 2**31})
+        return self.model_copy(update={"seed": (self.seed + 1) % 2**31, "fresh_samples": True})
 
     def space(self, *, labelled: bool) -> Extractor:
         """Returns the extractor for images with or without labels."""

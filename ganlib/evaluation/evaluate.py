@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ganlib.trained import TrainedModel
 
 
+CHECK = "check_"
 EXTREMES = "extremes"  # folder of the pictures of the best and the worst samples
 MAX_CLASSES = 100  # of a confusion matrix in the metadata of an artifact; cells of KFP's page are 15 pixels or more
 
@@ -46,6 +47,8 @@ class Evaluation:
             reference predicts to be of each class; None if no classes were requested, or there is no classifier.
         classes: Scores of each class, as `ClassScores` has them; empty without labels.
         shortcuts: Share of the samples of each network that show each sign of a shortcut, where signs have a meaning.
+        prefix: What the names of the scores begin with in MLflow: `check_` for fresh samples of a model that was chosen
+            by others, which has scores of those too.
     """
 
     folder: Path
@@ -56,6 +59,7 @@ class Evaluation:
     confusion: Mapping[str, Any] | None = None
     classes: Sequence[Mapping[str, Any]] = ()
     shortcuts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prefix: str = ""
 
     @classmethod
     def open(cls, folder: str | Path) -> Evaluation:
@@ -69,7 +73,8 @@ class Evaluation:
             scores = tuple(Score(**item) for item in saved["scores"])
             # Older files lack some of these.
             facts = saved.get("generator"), saved.get("confusion"), saved.get("classes", ()), saved.get("shortcuts", {})
-            return cls(Path(folder), scores, dict(saved["protocol"]), tuple(saved["notes"]), *facts)
+            notes, prefix = tuple(saved["notes"]), saved.get("prefix", "")
+            return cls(Path(folder), scores, dict(saved["protocol"]), notes, *facts, prefix)
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"expected scores, as `evaluate` saves them. Received: folder={str(folder)!r}") from error
 
@@ -181,6 +186,7 @@ def evaluate(
             *further_notes,
         ]
         saved = {"scores": _rows(scores), "protocol": protocol, "notes": notes, "classes": _rows(by_class)}
+        saved["prefix"] = CHECK if config.fresh_samples else ""
         saved["by_hole"] = _rows(first.by_hole)
         saved["shortcuts"] = {name: part.shortcuts for name, part in parts.items()}
         counts = count_predictions(first.sample, reference)
@@ -227,6 +233,7 @@ def _record(evaluation: Evaluation, model: TrainedModel, config: EvaluationConfi
         baseline = "" if score.baseline is None else f"  (doing nothing: {score.baseline_text})"
         print(f"{score.name} {score.text}{floor}{baseline}", flush=True)
     with Tracker(evaluation.folder, belongs_to=model.folder) as tracker:
-        tracker.params(flatten({"evaluation": config.to_parameter()}))
-        tracker.metrics(model.step(config.generator), evaluation.metrics)
-        tracker.artifact(evaluation.report, place="report")
+        tracker.params(flatten({f"{evaluation.prefix}evaluation": config.to_parameter()}))
+        named = {f"{evaluation.prefix}{name}": value for name, value in evaluation.metrics.items()}
+        tracker.metrics(model.step(config.generator), named)
+        tracker.artifact(evaluation.report, place=f"{evaluation.prefix}report")

@@ -128,7 +128,7 @@ def export(model: TrainedModel, evaluation: Evaluation, config: ExportConfig, ou
         tracker.artifact(output / "README.md", place="model_card")
         tracker.artifact(output / "samples.png", place="model_card")
         settings = {name: str(value) for name, value in model.settings.items()}
-        scores = list(evaluation.values)
+        scores = [f"{evaluation.prefix}{name}" for name in evaluation.values]
         tracker.model(digest=digest(output), step=model.step(which), params=settings, scores=scores)
     return ExportedModel(output, parity, config.target)
 
