@@ -1,6 +1,6 @@
 """Platforms that files are compiled for: `python tests/platforms.py FOLDER` compiles one for each.
 
-Beside them, `components/` and a pipeline of other people that takes some of them, `shop_window.yaml`.
+Beside them, `components/` and pipelines of other people that take some of them, such as `shop_window.yaml`.
 """
 
 import os
@@ -69,7 +69,11 @@ timeout_minutes: 600
 pod_labels: {team: vision}
 retries: 3
 """
-IN_PARTS = PipelineConfig.model_validate({"data": {"shards": 1000}})
+GATE = {"champion": "better", "max_floor_ratio": 4.0, "trial": True}
+CONFIGS = {
+    "kubernetes_2.17": {"data": {"shards": 1000}},
+    "kubernetes_gate": {"export": {"registered_model": "digits", "gate": GATE}},
+}
 MADE_FOR = {
     "kubernetes": Kubernetes(),
     "kubernetes_everything": Kubernetes(**yaml.safe_load(EVERYTHING)),
@@ -79,6 +83,7 @@ MADE_FOR = {
     ),
     "kubernetes_2.17": Kubernetes(**yaml.safe_load(NEWEST)),
     "kubernetes_workers": Kubernetes(**yaml.safe_load(EVERYTHING), workers=4, workers_by="tfjob"),
+    "kubernetes_gate": Kubernetes(**yaml.safe_load(EVERYTHING)),
     "vertex": Vertex(
         gpus=1,
         gpu_type="NVIDIA_L4",
@@ -111,10 +116,11 @@ if __name__ == "__main__":
     for word, made_for in COMPARED_FOR.items():
         compare(made_for, folder / f"{word}.yaml")
     for word, made_for in MADE_FOR.items():
-        config = IN_PARTS if word == "kubernetes_2.17" else PipelineConfig()
+        config = PipelineConfig.model_validate(CONFIGS.get(word, {}))
         compile_pipeline(config, folder / f"{word}.yaml", image=IMAGE, platform=made_for)
     (folder / "components").mkdir()
     for name in COMPONENTS:
         compile_component(name, folder / "components" / f"{name}.yaml", image=IMAGE)
     os.chdir(folder)
-    foreign_pipeline.build()
+    for name in foreign_pipeline.PAGES:
+        foreign_pipeline.build(name)

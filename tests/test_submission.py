@@ -626,6 +626,10 @@ def test_a_file_that_was_compiled_before_is_submitted_with_its_own_defaults(kfp,
     assert [sent["pipeline_spec"], sent["platform_spec"]] == documents
     default = documents[0]["root"]["inputDefinitions"]["parameters"]["training"]["defaultValue"]
     assert run["runtime_config"]["parameters"]["training"] == {**default, "steps": 5}
+    assert submit("--pipeline", "p.yaml", "--cache").exit_code == 0
+    tasks = kfp.runs[-1]["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    never = {name for name, task in tasks.items() if not task["cachingOptions"]}
+    assert never == {"check-inputs", "gate-model", "register-model"}  # images and the champion change
 
 
 @pytest.fixture(scope="module")

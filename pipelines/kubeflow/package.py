@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.schema import MAX_SHOWN, problems
-from pipelines.kubeflow.fixed import check_export, check_fixed
+from pipelines.kubeflow.fixed import GATE, REGISTER, check_export, check_fixed
 from pipelines.settings import SettingsError, override
 
 SECTION_NAMES = {"export_settings": "export"}  # a parameter must not have the name of a component's function
@@ -155,12 +155,12 @@ class Package:
     def with_cache(self, enabled: bool) -> Package:
         """Returns a copy of the pipeline whose steps all use the cache, or never use it.
 
-        The step that looks for changed images never does.
+        The steps that look for changed images and for the champion never do.
         """
         spec = copy.deepcopy(self.spec)
         for owner in (spec["root"], *spec["components"].values()):
             for task in owner.get("dag", {}).get("tasks", {}).values():
-                cached = enabled and task["componentRef"]["name"] != CHECK
+                cached = enabled and task["componentRef"]["name"] not in (CHECK, GATE, REGISTER)
                 task["cachingOptions"] = {"enableCache": True} if cached else {}
         return Package(spec, self.pods)
 
