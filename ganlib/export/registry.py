@@ -195,7 +195,12 @@ class Registry:
         """Sets tags of a version."""
         with _in_one_line():
             for name, value in tags.items():
-                self._client.set_model_version_tag(self.name, number, name, value)
+                try:
+                    self._client.set_model_version_tag(self.name, number, name, value)
+                except mlflow.MlflowException as error:
+                    if error.error_code != "BAD_REQUEST":  # MLflow's word for a row that another process just added
+                        raise
+                    self._client.set_model_version_tag(self.name, number, name, value)
 
     def untag(self, number: str, *names: str) -> None:
         """Removes tags of a version, if it has them."""
@@ -225,7 +230,9 @@ class Registry:
         """Returns what others, and this process, are about to do."""
         with _in_one_line():
             query = f"name = '{self.name}' and tags.`{CLAIM_TAG}` != ''"
-            return [Claim.of(_version(version)) for version in self._client.search_model_versions(query)]
+            found = [_version(version) for version in self._client.search_model_versions(query)]
+        # A claim may end between MLflow's query for the versions and its query for their tags.
+        return [Claim.of(version) for version in found if CLAIM_TAG in version.tags]
 
 
 def _version(version: Any) -> Version:
