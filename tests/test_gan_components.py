@@ -11,12 +11,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from kfp import components
-from mlflow import MlflowClient
 
-from ganlib import tracking
 from ganlib.config import RunConfig
-from ganlib.evaluation import EvaluationConfig, evaluate, measure_reference
-from ganlib.export import ExportConfig, export
+from ganlib.evaluation import EvaluationConfig, measure_reference
 from pipelines.command.main import main
 from pipelines.gan_components import COMPONENTS
 from pipelines.gan_training import DEFAULT_IMAGE
@@ -188,26 +185,6 @@ def test_a_mistake_is_one_line_and_writes_nothing(words, message, tmp_path, monk
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.mark.skipif("GAN_PIPELINES_EVERY_PAIR" not in os.environ, reason="takes a minute: make every-pair")
-def test_a_foreign_pipeline_announces_the_champion_and_nothing_else(folder, tmp_path, digits, trained):
-    """That of docs/gate.md, with a condition on the decision, which is another one the second time."""
-    measured = tmp_path / "measured"
-    reference = measure_reference(digits, EvaluationConfig(extractor="random"), measured)
-    scores = evaluate(trained, digits, reference, EvaluationConfig(samples=60), tmp_path / "scores")
-    export(trained, scores, ExportConfig(onnx=False), tmp_path / "model")
-    given = {"trained": trained.folder, "dataset": digits.folder, "reference": measured}
-    words = [f"{name}={value}" for name, value in {**given, "exported": tmp_path / "model"}.items()]
-    uri = tracking.create_store(tmp_path / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
-    work, command = tmp_path / "work", [sys.executable, HERE / "foreign_pipeline.py", "nightly_promotion", *words]
-    shutil.copytree(folder, work / "components")
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    for announced in (True, False):
-        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        assert ("models:/digits/1 is the champion now" in done.stdout) == announced
-        MlflowClient(uri).set_model_version_tag("digits", "1", "promotion.rolled_back", "by hand")
 
 
 def test_a_foreign_pipeline_evaluates_and_exports_what_was_imported(folder, tmp_path, digits, trained):

@@ -163,6 +163,14 @@ def test_every_backend_that_a_file_is_made_for_knows_all_its_fields(backend, fil
         assert all(len(fields) >= 8 for fields in found.values())
 
 
+def test_a_condition_of_ones_own_takes_the_last_word(files):
+    """The pipeline of docs/gate.md; KFP's local runner knows no conditions on outputs with a name."""
+    spec = yaml.safe_load((files["kubernetes"].parent / "nightly_promotion.yaml").read_text())
+    tasks = spec["root"]["dag"]["tasks"].values()
+    [condition] = [task["triggerPolicy"]["condition"] for task in tasks if "triggerPolicy" in task]
+    assert condition == "inputs.parameter_values['pipelinechannel--register-model-decision'] == 'promote'"
+
+
 def test_training_alone_gets_a_gpu_unless_other_steps_are_named(documents, tmp_path):
     def accelerators(spec):
         executors = spec["deploymentSpec"]["executors"].items()

@@ -248,6 +248,7 @@ def test_a_version_leads_back_to_its_model_run_and_data(store, trained, original
     assert version.source == f"models:/{output.model_id}"
     logged = client.get_logged_model(output.model_id)
     assert logged.source_run_id == run.info.run_id
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "digits", "version": "1"}]
     assert logged.params["model.kind"] == "dcgan"
     assert run.data.tags["gate.verdict"] == "promote"
     names = {item.path for item in client.list_artifacts(run.info.run_id, "verdict")}
@@ -372,7 +373,7 @@ def test_who_finds_another_champion_than_it_was_compared_with_is_compared_again(
     assert (verdicts[1].decision, late.decision) == ("promote", "refuse")
     final = Verdict.open(worse.parent / "registered")
     assert final.decision == tags("3")["gate.verdict"] == "refuse"
-    assert description("3").startswith(f"**{final.summary}**\n\nIt passed before, but the champion of digits {said}")
+    assert description("3").startswith(f"{final.summary}\n\nIt passed before, but the champion of digits {said}")
     assert tags("3")["gate.compared_with"] == "2"
     run = client_of(store).get_run(late.run_id)
     assert run.data.tags["gate.verdict"] == "refuse"

@@ -24,7 +24,13 @@ def describe(exported: Path, verdict: Verdict, *, picture: str) -> str:
         picture: Address of the picture of samples, relative to MLflow's page.
     """
     facts, evaluation = read_facts(exported), read_challenger(exported).evaluation
-    rows = [f"| `{score.name}` | {score.text} | {score.floor_text} |" for score in evaluation.scores[:MOST_SCORES]]
+    changes = any(score.baseline is not None for score in evaluation.scores)
+    titles = ["score", "generated", "real images", *(["doing nothing"] if changes else [])]
+    table = [titles, ["---"] * len(titles)]
+    table += [
+        [f"`{score.name}`", score.text, score.floor_text, score.baseline_text][: len(titles)]
+        for score in evaluation.scores[:MOST_SCORES]
+    ]
     reasons = [f"- {reason.text}" for reason in verdict.reasons if reason.result != "not checked"]
     shape = "x".join(map(str, facts["image_shape"]))
     generator = facts["generator"]
@@ -34,16 +40,14 @@ def describe(exported: Path, verdict: Verdict, *, picture: str) -> str:
         "`verdict/verdict.html`, among the artifacts of the run."
     )
     lines = [
-        f"**{verdict.summary}**",
+        verdict.summary,  # without Markdown, which MLflow's list of versions shows as it is
         "",
         *(line for note in verdict.notes for line in (note, "")),
         origin,
         "",
         f"![samples, not selected]({picture})",
         "",
-        "| score | generated | real images |",
-        "|---|---|---|",
-        *rows,
+        *(f"| {' | '.join(row)} |" for row in table),
         "",
         *reasons,
     ]

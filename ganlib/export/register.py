@@ -168,7 +168,6 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Returns a verdict as tags."""
     return {
         "gate.verdict": verdict.decision,
-        "gate.summary": verdict.summary,
         "gate.reasons": verdict.tag,
         "gate.compared_with": verdict.champion or "none",
         THRESHOLDS_TAG: storage.canonical_json(verdict.gate),

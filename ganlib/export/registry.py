@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+VERSIONS_TAG = "mlflow.modelVersions"  # MLflow's own
 WEIGHTS_TAG, THRESHOLDS_TAG = "weights.sha256", "gate.thresholds"
 CLAIM_TAG, CLAIM_TARGET = "promotion.claim", ", rollback to "
 ABSENT, PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
@@ -137,6 +139,7 @@ class Registry:
                 if first.number != known.number:  # another process has registered the same model meanwhile
                     self._client.delete_model_version(self.name, known.number)
                     known = first
+            self._link(known.number)
             for name, value in tags.items():
                 self._client.set_model_version_tag(self.name, known.number, name, value)
         return known
@@ -158,11 +161,21 @@ class Registry:
             self._client.create_model_version(self.name, source, run_id, tags=tags, model_id=model.model_id)
         )
 
+    def _link(self, number: str) -> None:
+        """Names a version on the page of its model, as `mlflow.register_model` and MLflow's server do."""
+        model_id = self._model_id(number)
+        links = json.loads(self._client.get_logged_model(model_id).tags.get(VERSIONS_TAG, "[]"))
+        if not any((link["name"], str(link["version"])) == (self.name, number) for link in links):
+            links.append({"name": self.name, "version": number})
+            self._client.set_logged_model_tags(model_id, {VERSIONS_TAG: json.dumps(links)})
+
+    def _model_id(self, number: str) -> str:
+        return str(self._client.get_model_version(self.name, number).source).removeprefix("models:/")
+
     def picture(self, number: str, file: str) -> str:
         """Returns the address of a picture in a version's files, relative to MLflow's page."""
         with _in_one_line():
-            source = str(self._client.get_model_version(self.name, number).source)
-        model_id = source.removeprefix("models:/")
+            model_id = self._model_id(number)
         return f"ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files?artifact_file_path={file}"
 
     def describe(self, number: str, description: str) -> None:
