@@ -23,7 +23,8 @@ from pathlib import Path
 import yaml
 
 from ganlib.config import RunConfig
-from pipelines.candidates import Budget, comparison_group, make_candidates, resolve_variants
+from pipelines.budgets import Budget
+from pipelines.candidates import comparison_group, make_candidates, resolve_variants
 from pipelines.gan_comparison import compile_comparison
 from pipelines.gan_training import compile_pipeline
 from pipelines.kubeflow.kubernetes import Kubernetes

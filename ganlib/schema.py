@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -11,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ganlib import storage
 
 MAX_SHOWN = 80
+PACKAGE = Path(__file__).parent
 READ: dict[str, Any] = {"format": "path"}
 """Marks a field that names what is read, a path or an address: `Field(json_schema_extra=READ)`."""
 
@@ -115,6 +118,12 @@ def parse(kind: Any, value: object) -> Any:
         pydantic.ValidationError: The value does not fit the type.
     """
     return TypeAdapter(kind).validate_python(value)
+
+
+def is_own_error(error: Exception) -> bool:
+    """Returns whether an error comes from a `raise` of this package, so that its message is meant for the user."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return PACKAGE in Path(last.filename).parents and (last.line or "").startswith("raise")
 
 
 def problems(error: ValidationError, *, prefix: str = "") -> list[str]:

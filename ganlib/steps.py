@@ -22,12 +22,11 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.credentials import set_step_variables
 from ganlib.environment import always_escape_output, hide_unused_libraries
-from ganlib.schema import problems
+from ganlib.schema import is_own_error, problems
 from ganlib.tracking.plugin import choose_server
 
 FAILURE_FILE = "GAN_PIPELINES_FAILURE_FILE"
 MISTAKE, FAILURE = 2, 1
-PACKAGE = Path(__file__).parent
 # Python's default thresholds are meant for small programs. TensorFlow and MLflow create half a million objects when
 # they are imported, and garbage collection takes a good part of that time.
 COLLECTION_THRESHOLDS = 50_000, 20, 20
@@ -100,7 +99,7 @@ def _to_json(value: Any, name: str) -> Any:
 def _report(name: str, error: Exception) -> int:
     """Prints why a step failed and returns its exit code."""
     message = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)
-    if not isinstance(error, ValidationError | OSError) and not _is_own_error(error):
+    if not isinstance(error, ValidationError | OSError) and not is_own_error(error):
         traceback.print_exception(error)
         code = FAILURE
     else:
@@ -110,12 +109,6 @@ def _report(name: str, error: Exception) -> int:
     if report:
         storage.write_json(Path(report), {"step": name, "message": message, "code": code})
     return code
-
-
-def _is_own_error(error: Exception) -> bool:
-    """Returns whether an error comes from a `raise` of this package, so that its message is meant for the user."""
-    *_, last = traceback.extract_tb(error.__traceback__)
-    return PACKAGE in Path(last.filename).parents and (last.line or "").startswith("raise")
 
 
 def seconds_since_start() -> float:

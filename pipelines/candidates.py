@@ -4,45 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Any
 
 from ganlib import storage
 from ganlib.config import RunConfig
-from ganlib.schema import problems
 from ganlib.selection import Candidate, Outcome
-from ganlib.selection.candidate import BUDGET, LOOKS, PLACES
 from ganlib.selection.collection import distinguish
 from ganlib.tasks import Restoration
 from ganlib.tracking import RunGroup, flatten
 from ganlib.training.config import JOB_PLACE
 from pipelines import settings
+from pipelines.budgets import Budget, at_budget, check_common, check_own
 from pipelines.kubeflow.config import PipelineConfig
 from pipelines.settings import SettingsError
 from pipelines.variants import Variant
 
 DIFFERING = ("task", "model", "objective", "training")  # sections that variants may change
-UNLIMITED_STEPS = 10_000_000  # where the minutes end a training
-LOOP = 10  # most steps between two looks at the clock
-Unit = Literal["images", "steps", "minutes"]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every candidate may use.
-
-    Attributes:
-        unit: images (real ones that the discriminator sees), steps (of the generator), or minutes (of training).
-        amount: How much of it; None means the images that the common settings lead to.
-    """
-
-    unit: Unit = "images"
-    amount: float | None = None
 
 
 def resolve_variants(
@@ -63,20 +42,21 @@ def resolve_variants(
         budget: What each may use.
 
     Raises:
-        SettingsError: A variant is not valid, is the same as another, or changes what all must share.
+        SettingsError: A variant is not valid, is the same as another, or changes what all must share; or a common
+            setting is one that the comparison decides.
     """
     assignments = list(assignments)
     base = settings.resolve(chosen=chosen, files=files, assignments=assignments)
-    amount = budget.amount
-    if amount is None:
-        amount = base.training.steps * base.training.batch_size * base.objective.discriminator_steps
+    check_common(base, assignments, budget)
+    explicit = {field for assignment in assignments for field in settings.assigned_fields(assignment)}
+    explicit |= {field for path in files for field in flatten(settings.read_yaml(path))}
     configs: dict[str, PipelineConfig] = {}
     for variant in variants:
         if variant.name in configs:
             raise SettingsError(f"expected a name for each variant. Received: {variant.name} twice")
         try:
             _check_presets(variant.presets)
-            _check_own(variant.assignments)
+            check_own(variant.assignments)
             kept = [name for name in chosen if not variant.presets or _kind(name) != "loss"]
             config = settings.resolve(
                 chosen=[*kept, *variant.presets], files=files, assignments=[*assignments, *variant.assignments]
@@ -85,7 +65,7 @@ def resolve_variants(
             lines = [f"variant {variant.name}: {line}" for line in str(error).splitlines()]
             raise SettingsError("\n".join(lines)) from error
         _check_shared(variant.name, base, config)
-        configs[variant.name] = _within(config, base, budget.unit, amount)
+        configs[variant.name] = at_budget(config, base, budget, explicit=explicit)
     _check_different(configs)
     return base, configs
 
@@ -159,32 +139,6 @@ def comparison_group(name: str, config: RunConfig, *, place: str) -> RunGroup:
     return RunGroup(name, hashlib.sha256(storage.canonical_json(facts).encode()).hexdigest()[:32])
 
 
-def _within(config: PipelineConfig, base: PipelineConfig, unit: Unit, amount: float) -> PipelineConfig:
-    """Returns a config with the steps of a budget. All trainings are looked at as often as the base config says."""
-    training, common = config.training, base.training
-    if unit == "minutes":
-        if training.schedule != "constant":
-            raise SettingsError(
-                "a schedule of learning rates ends at a step, and the minutes would end the training before; expected "
-                f"training.schedule=constant, or a budget of images. Received: training.schedule={training.schedule}"
-            )
-        loop = min(training.steps_per_loop, LOOP)
-        return _with_training(config, {"max_minutes": amount, "steps": UNLIMITED_STEPS, "steps_per_loop": loop})
-    per_step = training.batch_size * config.objective.discriminator_steps if unit == "images" else 1
-    steps = max(1, round(amount / per_step))
-    looks = {name: math.ceil(steps / max(1, round(common.steps / getattr(common, name)))) for name in LOOKS}
-    return _with_training(config, {"steps": steps, **looks})
-
-
-def _with_training(config: PipelineConfig, update: Mapping[str, Any]) -> PipelineConfig:
-    values = config.to_sections()
-    values["training"] |= update
-    try:
-        return PipelineConfig.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError("\n".join(problems(error))) from error
-
-
 def _kind(name: str) -> str:
     return settings.preset_kind(settings.preset(name))
 
@@ -195,17 +149,6 @@ def _check_presets(names: Sequence[str]) -> None:
             raise SettingsError(
                 "expected a preset of a loss; those of data and of scores are common to all variants, as --preset. "
                 f"Received: preset={name}"
-            )
-
-
-def _check_own(assignments: Iterable[str]) -> None:
-    """Refuses fields in a variant that the comparison sets."""
-    for assignment in assignments:
-        field = assignment.partition("=")[0].strip()
-        if field.removeprefix("training.") in (*BUDGET, *LOOKS, *PLACES):
-            raise SettingsError(
-                f"expected fields that variants may differ in. The budget is one for all (--images, --steps or "
-                f"--minutes), and so is how often they are scored (--set). Received: {field}"
             )
 
 

@@ -1,9 +1,9 @@
 """The comparison pipeline: prepare and measure once, train and score all candidates, recommend, export the winner."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -13,6 +13,7 @@ from components.recommend import recommend
 from components.try_candidate import try_candidate
 from ganlib.config import RunConfig
 from ganlib.selection import Candidate
+from ganlib.selection.failures import RETRIES, RETRY_SECONDS
 from ganlib.tracking import RunGroup
 from pipelines.gan_training import DEFAULT_IMAGE, component_of, first_steps, last_steps, write_yaml
 from pipelines.kubeflow.kubernetes import Kubernetes
@@ -69,7 +70,7 @@ def build_comparison(
         )
     defaults = config.to_parameters()
     begin = first_steps(config, image, platform)
-    attempt = component_of(try_candidate, image, platform, step="train_gan")
+    attempt = _attempts(image, platform)
     choose, advise = (
         component_of(function, image, platform, step="export_model") for function in (choose_candidate, recommend)
     )
@@ -151,6 +152,20 @@ def compile_comparison(
 ) -> None:
     """Writes the pipeline as ASCII YAML, see `gan_training.compile_pipeline`."""
     write_yaml(build_comparison(config, candidates, group, image=image, platform=platform or Kubernetes()), output)
+
+
+def _attempts(image: str, platform: Platform | None) -> Callable[..., dsl.PipelineTask]:
+    """Returns a factory of the step try_candidate, which retries what may pass itself: KFP does not retry in loops."""
+    create = component_of(try_candidate, image, platform, step="train_gan")
+    if platform is None:
+        return create
+    retries = max(1, platform.retry_count()) if platform.retries is None else platform.retries
+
+    def attempt(**inputs: Any) -> dsl.PipelineTask:
+        task = create(**inputs).set_env_variable(RETRIES, str(retries))  # a parameter would be part of the cache key
+        return task.set_env_variable(RETRY_SECONDS, str(platform.retry_seconds))
+
+    return attempt
 
 
 def _parallelism(platform: Platform | None, count: int) -> int:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ganlib import storage
 from ganlib.config import RunConfig
 from ganlib.schema import did_you_mean, from_word, problems
+from ganlib.tracking import flatten
 from pipelines.kubeflow.config import PipelineConfig
 
 DEFAULT_PRESET = "digits"
@@ -215,6 +216,15 @@ def _assign(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
     for part in reversed(parts):
         nested = {part: nested}
     return _merge(_expand(values, parts), nested)
+
+
+def assigned_fields(assignment: str) -> list[str]:
+    """Returns the dotted names of the fields that one `section.field=value` sets; its value may be a mapping.
+
+    Raises:
+        SettingsError: It is not valid.
+    """
+    return list(flatten(_assign({}, assignment)))
 
 
 def _selects_variant(assignment: str) -> bool:

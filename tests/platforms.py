@@ -10,7 +10,8 @@ from pathlib import Path
 import foreign_pipeline
 import yaml
 
-from pipelines.candidates import Budget, comparison_group, make_candidates, resolve_variants
+from pipelines.budgets import Budget
+from pipelines.candidates import comparison_group, make_candidates, resolve_variants
 from pipelines.gan_comparison import compile_comparison
 from pipelines.gan_components import COMPONENTS, compile_component
 from pipelines.gan_training import compile_pipeline

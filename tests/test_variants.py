@@ -7,7 +7,8 @@ import yaml
 
 from ganlib.selection import Candidate
 from pipelines import candidates, settings, variants
-from pipelines.candidates import Budget, resolve_variants
+from pipelines.budgets import Budget
+from pipelines.candidates import resolve_variants
 from pipelines.settings import SettingsError
 from pipelines.variants import Variant, parse_variant
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import html
 import shutil
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ganlib import storage, tracking
 from ganlib.data import PreparedDataset
 from ganlib.evaluation import Evaluation, EvaluationConfig, Reference, evaluate
 from ganlib.models import AnyArchitecture
 from ganlib.objectives import AnyObjective
-from ganlib.schema import Config, problems
+from ganlib.schema import Config
 from ganlib.selection.child import run_in_child
+from ganlib.selection.failures import Failure, failure_of, try_repeatedly
 from ganlib.selection.outcome import SAMPLES, Outcome
 from ganlib.tasks import AnyTask
 from ganlib.tracking import HISTORY, RunGroup
@@ -33,11 +33,12 @@ from ganlib.training import (
     resolve_strategy,
     train,
 )
+from ganlib.training.run_directory import local_folder
 
 OUTCOME_FOLDER = "outcome"
 SCORES = "scores.json"
 # Fields of `training` that the comparison sets: the budget, the steps between two looks, and the places.
-BUDGET, LOOKS = ("steps", "max_minutes"), ("score_every", "sample_every", "checkpoint_every")
+BUDGET, LOOKS = ("steps", "max_minutes", "target_score"), ("score_every", "sample_every", "checkpoint_every")
 PLACES = ("home", "run_name")
 NOT_OF_VARIANT = {f"training.{name}" for name in (*BUDGET, *LOOKS, *PLACES, "steps_per_loop", "seed")}
 FAILURE = "failure.txt"  # in the place of scores
@@ -123,7 +124,8 @@ class Attempt:
 def try_candidate(candidate: Candidate, evaluation: EvaluationConfig, places: Places, *, group: RunGroup) -> Attempt:
     """Trains and scores a candidate. If that fails, the outcome says why.
 
-    The work is done in a child process, so that even its end by a signal, as for want of memory, is an outcome.
+    The work is done in a child process, so that even its end by a signal, as for want of memory, is an outcome. A
+    failure that may pass is tried again, see `try_repeatedly`; the training resumes from its last checkpoint.
 
     Args:
         candidate: What to train.
@@ -136,7 +138,10 @@ def try_candidate(candidate: Candidate, evaluation: EvaluationConfig, places: Pl
         OtherRunError: `training.home` holds a run with other settings, such as those of another budget.
     """
     print(f"candidate: {candidate.variant}, seed {candidate.seed}", flush=True)
-    failure = run_in_child(lambda: _failure(candidate, evaluation, places, group))
+    failed = try_repeatedly(
+        lambda: run_in_child(lambda: _failure(candidate, evaluation, places, group)), name=candidate.name
+    )
+    failure = failed.text if failed else ""
     if failure:
         print(f"candidate: {candidate.name} failed: {failure}", flush=True)
     with storage.atomic_folder(places.outcome) as folder:
@@ -154,7 +159,7 @@ def try_candidate(candidate: Candidate, evaluation: EvaluationConfig, places: Pl
     return Attempt(failure, None if failure else Evaluation.open(places.scores))
 
 
-def _failure(candidate: Candidate, evaluation: EvaluationConfig, places: Places, group: RunGroup) -> str:
+def _failure(candidate: Candidate, evaluation: EvaluationConfig, places: Places, group: RunGroup) -> Failure | None:
     """Trains and scores, and returns why that failed, if it did."""
     try:
         _train_and_score(candidate, evaluation, places, group)
@@ -163,14 +168,10 @@ def _failure(candidate: Candidate, evaluation: EvaluationConfig, places: Places,
     except TrainingDiverged as error:
         with storage.atomic_folder(places.scores) as folder:  # it would diverge again, so caches may keep it
             (folder / FAILURE).write_text(f"{error}\n", encoding="utf-8")
-        return str(error)
+        return Failure(str(error), may_pass=False)
     except Exception as error:  # noqa: BLE001  # whatever ends one candidate must not end the others
-        if isinstance(error, ValidationError):
-            return "; ".join(problems(error))
-        if not isinstance(error, ValueError | OSError):
-            traceback.print_exception(error)
-        return tracking.error_summary(error)
-    return ""
+        return failure_of(error)
+    return None
 
 
 def _train_and_score(candidate: Candidate, evaluation: EvaluationConfig, places: Places, group: RunGroup) -> None:
@@ -218,6 +219,5 @@ def _facts(candidate: Candidate, places: Places) -> dict[str, Any]:
 
 def _history(candidate: Candidate, places: Places) -> Path | None:
     """Returns the file with the history of the training, also of one that failed."""
-    home = candidate.training.home
-    folders = [places.trained, *([] if home is None or storage.is_remote(home) else [Path(home)])]
+    folders = [places.trained, local_folder(candidate.training.home, places.trained)]
     return next((folder / HISTORY for folder in folders if (folder / HISTORY).is_file()), None)

@@ -12,23 +12,25 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 
+from ganlib.selection.failures import Failure
 from ganlib.training import OtherRunError, TrainingInterrupted
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+Answer = tuple[type[Exception] | None, str | Failure | None]  # an error's class and its text, or None and the result
 
 
-def run_in_child(work: Callable[[], str]) -> str:
+def run_in_child(work: Callable[[], Failure | None]) -> Failure | None:
     """Runs a function in a child process and waits for it.
 
     The child is a copy of this process. So TensorFlow must not have been used in it before. SIGTERM and Ctrl-C are
     handed on to the child.
 
     Args:
-        work: Returns a line of text.
+        work: Returns why it failed, or None.
 
     Returns:
-        That line or, where the child was ended by a signal, a line that says so.
+        The same or, where the child ended without an answer, a failure that says so.
 
     Raises:
         TrainingInterrupted: The child was asked to stop, and did.
@@ -59,18 +61,18 @@ def run_in_child(work: Callable[[], str]) -> str:
         for number, handler in before.items():
             signal.signal(number, handler)
     if answer is not None:
-        kind, text = answer
+        kind, result = answer
         if kind is not None:
-            raise kind(text)
-        return text
+            raise kind(result)
+        return result if isinstance(result, Failure) else None
     if asked:
         raise TrainingInterrupted("interrupted; the same command resumes")
     code = child.exitcode or 0
     if code < 0:
         name = signal.Signals(-code).name
         memory = ", which the system sends where memory runs out" if -code == signal.SIGKILL else ""
-        return f"the process was ended by {name}{memory}"
-    return f"the process ended with exit code {code}, and said nothing"
+        return Failure(f"the process was ended by {name}{memory}", may_pass=True)
+    return Failure(f"the process ended with exit code {code}, and said nothing", may_pass=True)
 
 
 @contextmanager
@@ -83,10 +85,10 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _receive(receiver: Connection) -> tuple[type[Exception] | None, str] | None:
-    """Returns what the child sent, an error's class or a result's absence of one, and a text; None if it sent none."""
+def _receive(receiver: Connection) -> Answer | None:
+    """Returns what the child sent; None if it sent nothing."""
     try:
-        answer: tuple[type[Exception] | None, str] = receiver.recv()
+        answer: Answer = receiver.recv()
     except EOFError:
         return None
     return answer
@@ -98,14 +100,14 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _run(work: Callable[[], str], sender: Connection) -> None:
+def _run(work: Callable[[], Failure | None], sender: Connection) -> None:
     """Sends the result, as the child."""
     _end_with_parent()
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    answer: tuple[type[Exception] | None, str]
+    answer: Answer
     try:
         answer = None, work()
     except (TrainingInterrupted, OtherRunError) as error:

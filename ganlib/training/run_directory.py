@@ -55,9 +55,8 @@ class RunDirectory:
     """
 
     def __init__(self, location: str | None, output: Path, *, chief: bool) -> None:
-        beside = output.with_name(f"{output.name}.home")
         remote = location is not None and storage.is_remote(location)
-        self._local = Path(location) if location and not remote else beside
+        self._local = local_folder(location, output)
         self._chief = chief
         self.folder = self._local if chief else _scratch()
         self._mirror = storage.Mirror(location, self.folder) if location and remote else None
@@ -115,6 +114,18 @@ class RunDirectory:
                 print(f"note: the home lacks what is new since the last upload: {error}", flush=True)
             else:
                 print(f"train: checkpoints are not uploaded for now: {error}", flush=True)
+
+
+def local_folder(location: str | None, output: Path) -> Path:
+    """Returns the local folder of a run directory, which stands in for one in a bucket.
+
+    Args:
+        location: Folder or address in a bucket, if one was given.
+        output: Where the result will be written.
+    """
+    if location and not storage.is_remote(location):
+        return Path(location)
+    return output.with_name(f"{output.name}.home")
 
 
 def _scratch() -> Path:

@@ -81,7 +81,9 @@ def compare_variants(
     """
     try:
         budgets = {"images": images, "steps": steps, "minutes": minutes}
-        base, configs = _resolve(chosen, files, assignments, texts, variant_files, budgets)
+        budget = _budget(budgets)
+        base, configs = _resolve(chosen, files, assignments, texts, variant_files, budget)
+        click.echo(f"{'# ' if dry_run else ''}budget: {budget.text(base)}", err=as_json)
         name = run_name(name, chosen, files, base) if name else _default_name(chosen, files, base, budgets)
         if dry_run:
             _print_plan(name, configs, seeds, as_json=as_json)
@@ -106,21 +108,27 @@ def _default_name(chosen: tuple[str, ...], files: tuple[Path, ...], base: Any, b
     return f"compare-{run_name(None, chosen, files, base)}{''.join(amounts)}"
 
 
+def _budget(budgets: dict[str, float | None]) -> Any:
+    """Returns the budget that was given, or the default one."""
+    from pipelines.budgets import Budget
+
+    given = {unit: amount for unit, amount in budgets.items() if amount is not None}
+    if len(given) > 1:
+        raise Stop(f"expected one budget. Received: --{' and --'.join(given)}", MISTAKE)
+    return Budget(*next(iter(given.items()))) if given else Budget()  # type: ignore[arg-type]  # the units by name
+
+
 def _resolve(
     chosen: tuple[str, ...],
     files: tuple[Path, ...],
     assignments: tuple[str, ...],
     texts: tuple[str, ...],
     variant_files: tuple[Path, ...],
-    budgets: dict[str, float | None],
+    budget: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """Returns the common config, and that of each variant."""
     from pipelines import candidates, settings, variants
 
-    given = {unit: amount for unit, amount in budgets.items() if amount is not None}
-    if len(given) > 1:
-        raise Stop(f"expected one budget. Received: --{' and --'.join(given)}", MISTAKE)
-    budget = candidates.Budget(*next(iter(given.items()))) if given else candidates.Budget()  # type: ignore[arg-type]
     with stop_on_errors():
         found = [variants.parse_variant(text) for text in texts]
         found += [variant for path in variant_files for variant in variants.read_variants(path)]

@@ -33,7 +33,8 @@ class Platform(Config):
     memory: Annotated[dict[Scope, Memory], BeforeValidator(for_all_steps)] = Field(default={})
     """Memory, such as 16Gi: one value for all steps, or one for each step, with others for the rest."""
     retries: int | None = Field(default=None, ge=0, le=50)
-    """Number of retries of a failed step; null means 3 on spot nodes and 0 elsewhere."""
+    """Number of retries of a failed step; null means 3 on spot nodes and 0 elsewhere, but 1 for candidates of a
+    comparison, which retry what may pass themselves."""
     retry_seconds: int = Field(default=60, ge=0)
     """Seconds before the first retry; doubled for each further one."""
     checkpoints: str | None = None
