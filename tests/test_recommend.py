@@ -14,6 +14,7 @@ from ganlib.evaluation import Evaluation
 from ganlib.selection import Outcome, Recommendation, recommend
 from ganlib.selection.curves import read_curves
 from ganlib.selection.early import early_against_late
+from ganlib.selection.recommend import choose
 
 FAILURE = "generator/hinge became infinite or NaN somewhere within steps [500, 600]"
 
@@ -145,6 +146,17 @@ def test_of_a_tie_the_cheapest_is_recommended(tmp_path, seconds, chosen, words):
     assert words in found.answer
 
 
+def test_seconds_tell_costs_apart_only_beyond_what_they_vary_by_between_seeds(tmp_path):
+    """The best mean is a's. Seeds of b make the same updates, but other work made one of them slower."""
+    for place, (slow, chosen) in enumerate([(40.0, "b"), (62.0, "a")]):
+        outcomes = [
+            candidate(tmp_path / str(place), variant, seed, value, seconds=time)
+            for variant, values, times in (("a", (12.0, 12.8), (60.0, 60.0)), ("b", (12.2, 12.9), (40.0, slow)))
+            for seed, (value, time) in enumerate(zip(values, times, strict=True))
+        ]
+        assert choose(outcomes).variant == chosen
+
+
 def test_one_seed_each_recommends_nothing_as_sure(tmp_path):
     found = recommend(candidates(tmp_path, a=[12.0], b=[30.0]), output=tmp_path / "out")
     assert (found.verdict, found.variant, found.contenders, found.probability) == ("unknown", "a", (), None)
@@ -230,7 +242,8 @@ def test_what_was_not_equal_is_said(tmp_path):
     outcomes = [one.model_copy(update={"best_step": STEPS}) for one in outcomes]
     found = recommend(outcomes, output=tmp_path / "out")
     assert "Real images seen: 32,000 to 64,000." in found.unequal
-    assert "Seconds of training: 10s to 50s." in found.unequal
+    assert any(line.startswith("Seconds of training: 10s to 50s. They pass on the clock") for line in found.unequal)
+    assert any("a step of one took up to 5 times as long" in line for line in found.unequal)
     assert "Seeds: 2 of a and 3 of b." in found.unequal
     assert any(line.startswith("5 of 5 candidates had their best score at the last step") for line in found.unequal)
 

@@ -1,5 +1,6 @@
 """The statistics of a comparison, on scores of which the truth is known."""
 
+import functools
 import itertools
 import math
 
@@ -11,7 +12,8 @@ from selection import CALIBRATED, SPREADS, WORLDS, World, coverage, stated
 
 from ganlib.evaluation import Score
 from ganlib.evaluation.measures import catalogue
-from ganlib.selection import Scale, rank
+from ganlib.selection import Scale, rank, ranking
+from ganlib.selection.best import probabilities_of_best
 from ganlib.selection.early import correlation_interval, early_against_late, halving, rank_correlation
 from ganlib.selection.ranking import SURE, chance_of_separation
 from ganlib.selection.spread import Spread
@@ -173,21 +175,20 @@ def test_the_interval_of_an_unstable_variant_is_better_than_that_of_a_common_spr
 @pytest.mark.parametrize(("variants", "seeds"), [(2, 2), (2, 5), (8, 2)])
 def test_equal_variants_are_called_a_tie(variants, seeds, spreads):
     facts = stated(World(lambda _, k: np.zeros(k), SPREADS[spreads]), variants, seeds, COMPARISONS)
-    assert (facts["probability"] < SURE).mean() >= 0.9 - errors(0.9, COMPARISONS)
+    assert (facts["probability"] < SURE).mean() >= 0.9  # of the same draws in every run, so without a tolerance
     if spreads == "equal":
         chance = chance_of_separation(seeds, seeds)
         assert facts["separated"].mean() <= chance + errors(chance, COMPARISONS)
 
 
 @pytest.mark.parametrize(("shape", "expected"), FOUND.items(), ids=str)
-def test_the_best_is_found_as_often_as_the_table_says(shape, expected):
+def test_the_best_is_ranked_first_as_often_as_the_table_says(shape, expected, monkeypatch):
     variants, gap, seeds = shape
-    losses = np.random.default_rng(0).standard_normal((20_000, variants, seeds))
+    monkeypatch.setattr(ranking, "probabilities_of_best", functools.partial(probabilities_of_best, draws=1))
+    losses = np.random.default_rng(0).standard_normal((2000, variants, seeds))
     losses[:, 0] -= gap
-    found = (losses.mean(axis=2).argmin(axis=1) == 0).mean()
-    assert found == pytest.approx(expected, abs=0.005 + errors(expected, 20_000))
-    first = [rank({f"{i}": list(row) for i, row in enumerate(one)}, LINEAR).order[0] for one in losses[:5]]
-    assert first == [str(place) for place in losses[:5].mean(axis=2).argmin(axis=1)]
+    first = [rank({str(place): row for place, row in enumerate(one)}, LINEAR).order[0] for one in losses.tolist()]
+    assert np.mean([name == "0" for name in first]) == pytest.approx(expected, abs=0.005 + errors(expected, 2000))
 
 
 @pytest.mark.parametrize(("variants", "seeds"), CALIBRATED)

@@ -11,7 +11,7 @@ from ganlib.selection.outcome import Outcome
 from ganlib.selection.ranking import Ranking, rank
 from ganlib.selection.scale import Scale
 
-SAME_COST = 1.1  # ratio of seconds up to which two variants cost the same
+SAME_COST = 1.1  # least ratio of seconds up to which two variants cost the same
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,21 @@ class Comparison:
         known = [one.seconds for one in self.of_variant(variant) if not one.failure]
         return fmean(value for value in known if value is not None) if known and None not in known else None
 
+    @property
+    def same_cost(self) -> float:
+        """Ratio of seconds up to which two variants cost the same.
+
+        Seeds of one variant make the same updates. So where a step of one takes longer, the machine did other work, or
+        was another one, and a ratio between variants that is no larger may come from that, too.
+        """
+        ratios = [SAME_COST]
+        for variant in self.variants:
+            paces = [one.seconds / one.steps for one in self.of_variant(variant) if one.seconds and one.steps]
+            ratios += [max(paces) / min(paces)] if paces else []
+        return max(ratios)
+
     def cheapest(self, variants: Sequence[str]) -> str:
-        """Returns the variant that trains fastest; of those that cost about the same, the one with the best mean.
+        """Returns the variant that trains fastest; of those that cost the same, the one with the best mean.
 
         If the seconds of one are unknown, all count as costing the same.
         """
@@ -97,7 +110,7 @@ class Comparison:
         alike = [
             variant
             for variant in variants
-            if len(known) < len(seconds) or known[variant] <= SAME_COST * min(known.values())
+            if len(known) < len(seconds) or known[variant] <= self.same_cost * min(known.values())
         ]
         return min(alike, key=self.ranking.order.index)
 

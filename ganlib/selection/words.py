@@ -69,7 +69,7 @@ def _cheaper(comparison: Comparison, chosen: str) -> str:
         return f"Take {chosen}, which has the best mean of them. Which is cheapest is not known."
     mine, slowest = seconds[chosen] or 0.0, max(value or 0.0 for value in seconds.values())
     leader = min(contenders, key=comparison.ranking.order.index)
-    if slowest <= SAME_COST * mine:
+    if slowest <= comparison.same_cost * mine:
         return (
             f"Take {chosen}, which has the best mean of them: they cost about the same, {duration(mine)} of training."
         )
@@ -160,7 +160,7 @@ def inequalities(comparison: Comparison) -> list[str]:
     ]
     times = _ends(finished, "seconds", 0.1)
     if times is not None:
-        lines.append(f"Seconds of training: {duration(times[0])} to {duration(times[1])}.")
+        lines.append(f"Seconds of training: {duration(times[0])} to {duration(times[1])}. {_seconds(comparison)}")
     counts = {variant: len(comparison.of_variant(variant)) for variant in comparison.variants}
     if len(set(counts.values())) > 1:
         lines.append(f"Seeds: {joined([f'{count} of {variant}' for variant, count in counts.items()])}.")
@@ -175,6 +175,17 @@ def inequalities(comparison: Comparison) -> list[str]:
             "with a larger budget the order may be another."
         )
     return lines
+
+
+def _seconds(comparison: Comparison) -> str:
+    """Returns what seconds are worth as a measure of cost."""
+    if comparison.same_cost <= SAME_COST:
+        return "They pass on the clock, so other work on the machine counts."
+    return (
+        "They pass on the clock, so other work on the machine counts: seeds of one variant make the same updates, and "
+        f"a step of one took up to {comparison.same_cost:.2g} times as long. Variants that differ by no more count as "
+        "costing the same."
+    )
 
 
 def _ends(finished: Sequence[Outcome], field: str, tolerance: float) -> tuple[float, float] | None:
