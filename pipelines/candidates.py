@@ -10,7 +10,7 @@ from typing import Any
 
 from ganlib import storage
 from ganlib.config import RunConfig
-from ganlib.selection import Candidate, Outcome
+from ganlib.selection import Candidate, Halving, Outcome
 from ganlib.selection.collection import distinguish
 from ganlib.tasks import Restoration
 from ganlib.tracking import RunGroup, flatten
@@ -21,6 +21,7 @@ from pipelines.kubeflow.config import PipelineConfig
 from pipelines.settings import SettingsError
 from pipelines.variants import Variant
 
+FEWEST_HALVED = 3
 DIFFERING = ("task", "model", "objective", "training")  # sections that variants may change
 
 
@@ -78,7 +79,12 @@ def changes(configs: Mapping[str, PipelineConfig]) -> dict[str, dict[str, Any]]:
 
 
 def make_candidates(
-    configs: Mapping[str, PipelineConfig], *, seeds: int, comparison: str, home: str | None
+    configs: Mapping[str, PipelineConfig],
+    *,
+    seeds: int,
+    comparison: str,
+    home: str | None,
+    halving: Halving | None = None,
 ) -> list[Candidate]:
     """Returns all candidates, the first seed of each variant first, so that an early look compares all variants.
 
@@ -87,6 +93,7 @@ def make_candidates(
         seeds: Number of seeds of each variant.
         comparison: Name of the comparison.
         home: Where each candidate has a folder for its checkpoints: a path, or an address in a bucket; None for none.
+        halving: The halving for which all pause.
     """
     candidates = []
     for seed, (variant, config) in itertools.product(range(seeds), configs.items()):
@@ -104,9 +111,32 @@ def make_candidates(
                 model=config.model,
                 objective=config.objective,
                 training=config.training.model_copy(update=training),
+                halving=halving,
             )
         )
     return candidates
+
+
+def check_halving(configs: Mapping[str, PipelineConfig], halving: Halving) -> None:
+    """Refuses variants that cannot be halved.
+
+    Raises:
+        SettingsError: They are too few, or have no score at a known part of the budget.
+    """
+    if len(configs) < FEWEST_HALVED:
+        raise SettingsError(
+            f"expected {FEWEST_HALVED} variants or more with --halving, so that two or more are left to compare. "
+            f"Received: {len(configs)} variants"
+        )
+    for variant, config in configs.items():
+        training = config.training
+        if training.max_minutes is not None:
+            raise SettingsError("expected a budget of images or steps with --halving. Received: --minutes")
+        if not halving.pause(steps=training.steps, score_every=training.score_every):
+            raise SettingsError(
+                f"variant {variant}: expected a score in the first {100 * halving.fraction:.0f} % of the steps with "
+                f"--halving. Received: training.score_every={training.score_every}, training.steps={training.steps}"
+            )
 
 
 def home_of(name: str, checkpoints: str) -> str:

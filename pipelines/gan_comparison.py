@@ -9,6 +9,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.choose_candidate import choose_candidate
+from components.halve_candidates import halve_candidates
 from components.recommend import recommend
 from components.try_candidate import try_candidate
 from ganlib.config import RunConfig
@@ -71,11 +72,13 @@ def build_comparison(
     defaults = config.to_parameters()
     begin = first_steps(config, image, platform)
     attempt = _attempts(image, platform)
-    choose, advise = (
-        component_of(function, image, platform, step="export_model") for function in (choose_candidate, recommend)
+    halve, choose, advise = (
+        component_of(function, image, platform, step="export_model")
+        for function in (halve_candidates, choose_candidate, recommend)
     )
     finish, outputs = last_steps(config, image, platform, outputs=Outputs)
     items = [candidate.without_defaults() for candidate in candidates]
+    halved = any(candidate.halving for candidate in candidates)
 
     def pipeline(  # noqa: ANN202  # the return type is set below, where KFP can resolve it
         data: dict = defaults["data"],  # KFP copies the defaults into the spec
@@ -110,15 +113,23 @@ def build_comparison(
             version: Address of the version.
         """
         dataset, reference, task = begin(data=data, task=task, evaluation=evaluation)
-        with dsl.ParallelFor(candidates, parallelism=_parallelism(platform, len(items))) as candidate:
-            tried = attempt(
-                dataset=dataset,
-                reference=reference,
-                candidate=candidate,
-                evaluation=evaluation,
-                comparison=comparison,
-            )
-        chosen = choose(candidates=dsl.Collected(tried.outputs["trained"]), evaluation=evaluation)
+
+        def try_all(candidates: Any) -> Any:
+            with dsl.ParallelFor(candidates, parallelism=_parallelism(platform, len(items))) as candidate:
+                tried = attempt(
+                    dataset=dataset,
+                    reference=reference,
+                    candidate=candidate,
+                    evaluation=evaluation,
+                    comparison=comparison,
+                )
+            return dsl.Collected(tried.outputs["trained"])
+
+        trained = try_all(candidates)
+        if halved:
+            # Those that stop are the same items in both loops, so the second one takes them from the cache.
+            trained = try_all(halve(candidates=candidates, paused=trained).outputs["remaining"])
+        chosen = choose(candidates=trained, evaluation=evaluation)
         made = finish(
             trained=chosen.outputs["winner"],
             dataset=dataset,

@@ -187,7 +187,7 @@ work = {"returns": lambda: Failure("text", may_pass=False), "nothing": lambda: N
         "waits": wait, "trains": training, "other": other}
 try:
     failure = run_in_child(work[sys.argv[1]])
-    print("said:", *(failure or ["nothing"]))
+    print("said:", *(failure[:2] if failure else ["nothing"]))
 except TrainingInterrupted as error:
     print("interrupted:", error)
 except OtherRunError as error:

@@ -35,12 +35,19 @@ MEASURE = "training/fd_digits_classifier"
 SMALL = Mlp(generator_width=4, discriminator_width=2, maxout_pieces=2)
 
 
-def run(dataset, reference, output, *, architecture=MODEL, objective=NonSaturating(), health=None, **settings):  # noqa: B008  # frozen
+def run(dataset, reference, output, *, architecture=MODEL, objective=None, health=None, pause_at=None, **settings):
     # Nets that made a few steps draw images all alike: that is looked at where a test is about it.
     watched = {"health": HealthConfig(**{"min_variance_ratio": 0.0, "min_distance_ratio": 0.0, **(health or {})})}
     config = TrainConfig(**{**QUICK, **watched, **settings})
     return train(
-        dataset, reference, task=TASK, architecture=architecture, objective=objective, config=config, output=output
+        dataset,
+        reference,
+        task=TASK,
+        architecture=architecture,
+        objective=objective or NonSaturating(),
+        config=config,
+        output=output,
+        pause_at=pause_at,
     )
 
 

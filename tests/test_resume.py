@@ -13,7 +13,7 @@ from ganlib import storage
 from ganlib.data import PreparedDataset
 from ganlib.objectives import NonSaturating
 from ganlib.tracking import Tracker
-from ganlib.training import Adam
+from ganlib.training import Adam, TrainingPaused
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.state import Best, Clock, HealthRecord
 from ganlib.training.trainer import Trainer
@@ -48,6 +48,18 @@ def test_a_run_whose_steps_were_raised_is_the_one_that_had_them_at_once(digits, 
     for steps in (7, 8, 12):
         run(digits, reference, tmp_path / f"to-{steps}", home=str(tmp_path / "two"), steps=steps, **settings)
     same(whole, run(digits, reference, tmp_path / "rest", home=str(tmp_path / "two"), steps=17, **settings))
+
+
+def test_a_run_that_pauses_goes_on_as_if_it_had_not(digits, reference, tmp_path):
+    """Its learning rates fall towards the last step, which is that of the whole run."""
+    settings = {"steps_per_loop": 5, "score_every": 4, "checkpoint_every": 6, "sample_every": 9}
+    settings |= {"steps": 17, "schedule": "linear"}
+    whole = run(digits, reference, tmp_path / "whole", home=str(tmp_path / "one"), **settings)
+    for again in range(2):
+        with pytest.raises(TrainingPaused, match="paused at step 8"):
+            run(digits, reference, tmp_path / f"{again}", home=str(tmp_path / "two"), pause_at=8, **settings)
+    assert storage.read_lines(tmp_path / "two" / "history.jsonl")[-1]["step"] == 8
+    same(whole, run(digits, reference, tmp_path / "rest", home=str(tmp_path / "two"), **settings))
 
 
 SURE = {"saturated": "stop", "saturation_accuracy": 0.500001, "saturation_loss": 100.0}

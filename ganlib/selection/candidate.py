@@ -17,9 +17,12 @@ from ganlib.data import PreparedDataset
 from ganlib.evaluation import Evaluation, EvaluationConfig, Reference, evaluate
 from ganlib.models import AnyArchitecture
 from ganlib.objectives import AnyObjective
+from ganlib.progress import number
 from ganlib.schema import Config
 from ganlib.selection.child import run_in_child
+from ganlib.selection.curves import read_curves
 from ganlib.selection.failures import Failure, failure_of, try_repeatedly
+from ganlib.selection.halving import Halving
 from ganlib.selection.outcome import SAMPLES, Outcome
 from ganlib.tasks import AnyTask
 from ganlib.tracking import HISTORY, RunGroup
@@ -30,6 +33,7 @@ from ganlib.training import (
     TrainedModel,
     TrainingDiverged,
     TrainingInterrupted,
+    TrainingPaused,
     resolve_strategy,
     train,
 )
@@ -59,6 +63,20 @@ class Candidate(Config):
     """Losses of the networks."""
     training: TrainConfig
     """Training settings."""
+    halving: Halving | None = None
+    """The halving for which it pauses; None for one that uses its whole budget."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images that the discriminator sees in a step."""
+        return self.objective.discriminator_steps * self.training.batch_size
+
+    @property
+    def pause(self) -> int | None:
+        """Step at which it pauses."""
+        if self.halving is None:
+            return None
+        return self.halving.pause(steps=self.training.steps, score_every=self.training.score_every)
 
     @property
     def name(self) -> str:
@@ -142,10 +160,10 @@ def try_candidate(candidate: Candidate, evaluation: EvaluationConfig, places: Pl
         lambda: run_in_child(lambda: _failure(candidate, evaluation, places, group)), name=candidate.name
     )
     failure = failed.text if failed else ""
-    if failure:
-        print(f"candidate: {candidate.name} failed: {failure}", flush=True)
+    if failed:
+        print(f"candidate: {candidate.name} {'paused' if failed.paused else 'failed'}: {failure}", flush=True)
     with storage.atomic_folder(places.outcome) as folder:
-        facts = {} if failure else _facts(candidate, places)
+        facts = _paused_facts(candidate) if failed and failed.paused else {} if failed else _facts(candidate, places)
         if not failure:
             shutil.copy(places.scores / SCORES, folder / SCORES)
             shutil.copy(Evaluation.open(places.scores).samples, folder / SAMPLES)
@@ -155,6 +173,9 @@ def try_candidate(candidate: Candidate, evaluation: EvaluationConfig, places: Pl
         outcome = Outcome(
             variant=candidate.variant, seed=candidate.seed, changes=candidate.settings, failure=failure, **facts
         )
+        if failed and failed.paused:
+            failure = _early_score(outcome.model_copy(update={"folder": folder}))
+            outcome = outcome.model_copy(update={"failure": failure})
         outcome.write(folder)
     return Attempt(failure, None if failure else Evaluation.open(places.scores))
 
@@ -165,10 +186,10 @@ def _failure(candidate: Candidate, evaluation: EvaluationConfig, places: Places,
         _train_and_score(candidate, evaluation, places, group)
     except (TrainingInterrupted, OtherRunError):
         raise
-    except TrainingDiverged as error:
-        with storage.atomic_folder(places.scores) as folder:  # it would diverge again, so caches may keep it
+    except (TrainingDiverged, TrainingPaused) as error:
+        with storage.atomic_folder(places.scores) as folder:  # it would do so again, so caches may keep it
             (folder / FAILURE).write_text(f"{error}\n", encoding="utf-8")
-        return Failure(str(error), may_pass=False)
+        return Failure(str(error), may_pass=False, paused=isinstance(error, TrainingPaused))
     except Exception as error:  # noqa: BLE001  # whatever ends one candidate must not end the others
         return failure_of(error)
     return None
@@ -178,6 +199,7 @@ def _train_and_score(candidate: Candidate, evaluation: EvaluationConfig, places:
     config = candidate.training
     resolve_strategy(config.replicas, config.strategy)  # before anything uses TensorFlow
     dataset, reference = PreparedDataset.open(places.dataset), Reference.open(places.reference)
+    _check_images(candidate, reference)
     trained = train(
         dataset,
         reference,
@@ -187,6 +209,7 @@ def _train_and_score(candidate: Candidate, evaluation: EvaluationConfig, places:
         config=config,
         output=places.trained,
         group=replace(group, tags={"variant": candidate.variant, "seed": str(candidate.seed)}),
+        pause_at=candidate.pause,
     )
     with _interruptible():
         evaluate(trained, dataset, reference, evaluation, places.scores)
@@ -209,12 +232,38 @@ def _facts(candidate: Candidate, places: Places) -> dict[str, Any]:
     return {
         "measure": scored.scores[0].name,
         "seconds": trained.facts["seconds"],
-        "images": steps * candidate.objective.discriminator_steps * candidate.training.batch_size,
+        "images": steps * candidate.images_per_step,
         "steps": steps,
         "best_step": trained.step("best"),
         "parameters": trained.facts["parameters"],
         **({} if run is None else {"mlflow_run_id": run}),
     }
+
+
+def _check_images(candidate: Candidate, reference: Reference) -> None:
+    """Refuses a halving after a comparison of other images."""
+    halving = candidate.halving
+    known = {reference.of(name).facts["dataset_sha256"] for name in candidate.task.scored}
+    if halving is not None and halving.data not in known:
+        own = ", ".join(checksum[:8] for checksum in sorted(known))
+        raise ValueError(
+            f"expected a halving after a full comparison of the same images, {own}. Received: {halving.former}, of "
+            f"{halving.data[:8]}"
+        )
+
+
+def _paused_facts(candidate: Candidate) -> dict[str, Any]:
+    """Returns what the outcome says of a candidate that paused."""
+    steps = candidate.pause or 0
+    return {"halving": candidate.halving, "steps": steps, "images": steps * candidate.images_per_step}
+
+
+def _early_score(outcome: Outcome) -> str:
+    """Returns the row of a candidate that a halving stops, unless it goes on."""
+    name, curves = read_curves([outcome])
+    part = f"stopped at {100 * outcome.halving.fraction:.0f} % of the budget by a halving" if outcome.halving else ""
+    best = curves[0].best_until(outcome.images or 0) if curves else None
+    return part if best is None else f"{part}, with {name.rpartition('/')[2]} {number(best)} at best"
 
 
 def _history(candidate: Candidate, places: Places) -> Path | None:

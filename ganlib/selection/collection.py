@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from ganlib import storage
 from ganlib.evaluation import Evaluation
-from ganlib.selection.candidate import OUTCOME_FOLDER
+from ganlib.selection.candidate import OUTCOME_FOLDER, Candidate
+from ganlib.selection.curves import read_curves
 from ganlib.selection.outcome import Outcome
 from ganlib.selection.recommend import choose, recommend
 from ganlib.selection.recommendation import Recommendation
@@ -40,6 +43,34 @@ def choose_candidate(folders: Sequence[Path], *, winner: Path, outcomes: Path) -
         for outcome in found:
             shutil.copytree(outcome.folder, folder / f"{outcome.variant}-seed{outcome.seed}")
     return chosen
+
+
+def halve_candidates(folders: Sequence[Path], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Lets the better half of the variants go on, by the mean rank of the scores that their seeds have so far.
+
+    Args:
+        folders: What `try_candidate` left of each candidate, in any order.
+        candidates: The candidates, which all pause.
+
+    Returns:
+        The same candidates; those of the better half do not pause. A variant of which a seed failed comes after the
+        others.
+
+    Raises:
+        ValueError: All candidates failed.
+    """
+    outcomes = _open([folder / OUTCOME_FOLDER for folder in folders])
+    failed = {one.variant for one in outcomes if one.failure and one.halving is None}
+    if all(one.failure and one.halving is None for one in outcomes):
+        raise ValueError("all candidates failed: " + "; ".join(f"{one.name}: {one.failure}" for one in outcomes))
+    pauses = {one.variant: (one.pause or 0) * one.images_per_step for one in candidates}
+    early = [(curve.best_until(pauses[curve.outcome.variant]), curve.outcome) for curve in read_curves(outcomes)[1]]
+    scored = sorted((best, one.variant) for best, one in early if best is not None)
+    ranks = {name: fmean(place for place, (_, one) in enumerate(scored) if one == name) for _, name in scored}
+    variants = sorted(pauses, key=lambda name: (name in failed, ranks.get(name, math.inf)))
+    kept = variants[: math.ceil(len(variants) / 2)]
+    print(f"halving: {', '.join(kept)} go on; {', '.join(variants[len(kept) :])} stop", flush=True)
+    return [one.model_copy(update={"halving": None}) if one.variant in kept else one for one in candidates]
 
 
 def recommend_variant(outcomes: Path, scores: Path, output: Path, *, group: RunGroup) -> Recommendation:

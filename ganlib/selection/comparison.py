@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ganlib.evaluation import Evaluation, Score, compare
+from ganlib.selection.halving import Halving
 from ganlib.selection.outcome import Outcome
 from ganlib.selection.ranking import Ranking, rank
 from ganlib.selection.scale import Scale
@@ -86,6 +87,11 @@ class Comparison:
         """Returns the mean seconds of training of a variant; None if they are unknown for a finished seed."""
         known = [one.seconds for one in self.of_variant(variant) if not one.failure]
         return fmean(value for value in known if value is not None) if known and None not in known else None
+
+    @property
+    def halving(self) -> Halving | None:
+        """The halving that stopped variants, if there was one."""
+        return next((one.halving for one in self.outcomes if one.halving), None)
 
     @property
     def same_cost(self) -> float:

@@ -27,10 +27,12 @@ class Failure(NamedTuple):
         text: The reason, in one line.
         may_pass: Whether another attempt may succeed: a connection or memory was missing, or something unexpected
             happened. Settings that cannot work, and a training that diverges, fail again.
+        paused: Whether it only came to the step at which a halving looks at it.
     """
 
     text: str
     may_pass: bool
+    paused: bool = False
 
 
 def failure_of(error: Exception) -> Failure:

@@ -118,7 +118,7 @@ def draw_curves(curves: Sequence[Curve], palette: Mapping[str, str], *, over: st
         axes.plot(
             x[-1],
             curve.values[-1],
-            marker="X" if curve.outcome.failure else "o",
+            marker="s" if curve.outcome.halving else "X" if curve.outcome.failure else "o",
             markersize=9 if curve.outcome.failure else 4,
             color=colour,
             markeredgecolor="black" if curve.outcome.failure else colour,

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from ganlib import storage
 from ganlib.evaluation import Evaluation
 from ganlib.schema import Config
+from ganlib.selection.halving import Halving
 from ganlib.selection.saved import open_saved
 from ganlib.tracking import HISTORY
 
@@ -27,6 +28,8 @@ class Outcome(Config):
     """What distinguishes the variant from the others: settings by dotted name."""
     failure: str = ""
     """Why there are no scores, in one line; empty if the candidate finished."""
+    halving: Halving | None = None
+    """The halving that stopped it, which is then the reason why there are no scores."""
     measure: str | None = None
     """Name of the score to rank by."""
     seconds: float | None = Field(default=None, ge=0)

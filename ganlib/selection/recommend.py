@@ -64,7 +64,8 @@ def _recommendation(comparison: Comparison, curves: Sequence[Curve], check: Eval
         reasons=tuple(reasons(comparison, verdict, chosen)),
         unequal=tuple(inequalities(comparison)),
         results=tuple(_result(comparison, variant) for variant in comparison.variants),
-        early=tuple(early_against_late(curves, final)),
+        early=() if comparison.halving else tuple(early_against_late(curves, final)),
+        halving=comparison.halving,
         check=_check(comparison, shipped, check) if check else None,
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ganlib.schema import Config
 from ganlib.selection.early import Early
+from ganlib.selection.halving import Halving
 from ganlib.selection.saved import open_saved
 from ganlib.selection.words import Verdict
 
@@ -85,7 +86,9 @@ class Recommendation(Config):
     results: tuple[Result, ...]
     """All variants, the best mean first, those that are not ranked last."""
     early: tuple[Early, ...] = ()
-    """Whether early scores tell the final ones."""
+    """Whether early scores tell the final ones; empty for a halving, which has no final scores of some."""
+    halving: Halving | None = None
+    """The halving, if this was one: then it is no comparison at an equal budget."""
     check: Check | None = None
     """The score of fresh samples, if there is one."""
     folder: Path = Field(default=Path(), exclude=True)

@@ -44,6 +44,15 @@ def typical(standing: Standing) -> str:
 
 def answer(comparison: Comparison, verdict: Verdict, chosen: str) -> str:
     """Returns the answer to "which one?"."""
+    said = _answer(comparison, verdict, chosen)
+    stopped = list(dict.fromkeys(one.variant for one in comparison.outcomes if one.halving))
+    if comparison.halving is None:
+        return said
+    part = f"{100 * comparison.halving.fraction:.0f} % of the budget"
+    return f"A halving, not a comparison at an equal budget: after {part}, {joined(stopped)} stopped. {said}"
+
+
+def _answer(comparison: Comparison, verdict: Verdict, chosen: str) -> str:
     ranking = comparison.ranking
     count = len(ranking.standings)
     if verdict == "single":
@@ -100,7 +109,7 @@ def reasons(comparison: Comparison, verdict: Verdict, chosen: str) -> list[str]:
             f"{every} seed of {first} beats every seed of {second}. Of two equal variants with as many seeds, one "
             f"would do so by chance in {percent(ranking.chance)} of comparisons."
         )
-    lines += _two_errors(comparison)
+    lines += _two_errors(comparison) + _halving(comparison)
     return lines + _failures(comparison) + _shipped(comparison, chosen)
 
 
@@ -125,8 +134,18 @@ def _two_errors(comparison: Comparison) -> list[str]:
     return lines
 
 
+def _halving(comparison: Comparison) -> list[str]:
+    """Returns what is known of the variants that a halving stopped, and what it saved."""
+    halving = comparison.halving
+    if halving is None:
+        return []
+    parts = [1.0 if one.halving is None else halving.fraction for one in comparison.outcomes]
+    used = f"This halving used {100 * fmean(parts):.0f} % of the budget of a full comparison."
+    return [f"The probabilities leave out that the best variant may have been stopped: {halving.text}. {used}"]
+
+
 def _failures(comparison: Comparison) -> list[str]:
-    failed = [outcome for outcome in comparison.outcomes if outcome.failure]
+    failed = [outcome for outcome in comparison.outcomes if outcome.failure and not outcome.halving]
     variants = list(dict.fromkeys(outcome.variant for outcome in failed))
     if not failed:
         return []

@@ -3,7 +3,7 @@
 from ganlib.trained import TrainedModel
 from ganlib.training.config import HealthConfig, TrainConfig
 from ganlib.training.health import TrainingDiverged
-from ganlib.training.interruption import TrainingInterrupted
+from ganlib.training.interruption import TrainingInterrupted, TrainingPaused
 from ganlib.training.optimizers import Adam, RmsProp
 from ganlib.training.run_directory import OtherRunError
 from ganlib.training.strategy import resolve_strategy
@@ -19,6 +19,7 @@ __all__ = [
     "TrainedModel",
     "TrainingDiverged",
     "TrainingInterrupted",
+    "TrainingPaused",
     "resolve_strategy",
     "train",
     "train_at",

@@ -12,6 +12,10 @@ class TrainingInterrupted(RuntimeError):  # noqa: N818  # the user's wish, or th
     """SIGTERM or Ctrl-C ended a training after a checkpoint."""
 
 
+class TrainingPaused(RuntimeError):  # noqa: N818  # what the caller asked for
+    """A training has come to the step at which it was to pause, after a checkpoint."""
+
+
 class Interruption:
     """A context that remembers SIGTERM and Ctrl-C instead of ending the process; it is true once one came.
 

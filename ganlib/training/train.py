@@ -29,17 +29,12 @@ from ganlib.training.callbacks import (
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.config import TrainConfig
 from ganlib.training.guard import CheckScores, CheckTerms, Guard, StopAtLimit
-from ganlib.training.interruption import Interruption, TrainingInterrupted
+from ganlib.training.interruption import Interruption, TrainingInterrupted, TrainingPaused
 from ganlib.training.output import write_model
 from ganlib.training.run_directory import CHECKPOINTS, RunDirectory, check_owner, identifying_settings, write_settings
 from ganlib.training.run_settings import RunSettings, record_settings
 from ganlib.training.state import TrainState, build_state
-from ganlib.training.strategy import (
-    agree,
-    is_chief,
-    report_lost_workers,
-    resolve_strategy,
-)
+from ganlib.training.strategy import agree, is_chief, report_lost_workers, resolve_strategy
 from ganlib.training.trainer import Callback, Trainer
 
 with epy.lazy_imports():
@@ -65,6 +60,7 @@ def train(
     config: TrainConfig,
     output: Path,
     group: RunGroup | None = None,
+    pause_at: int | None = None,
 ) -> TrainedModel:
     """Trains a GAN, or resumes training where `config.home` holds checkpoints.
 
@@ -80,6 +76,8 @@ def train(
         config: Settings of the training.
         output: Folder to create; it appears whole or not at all.
         group: The MLflow run that this one is nested in, if any.
+        pause_at: Step with a score after which it ends with a checkpoint and without a model. The same call without it
+            goes on from there.
 
     Returns:
         The trained model in `output`.
@@ -88,6 +86,7 @@ def train(
         ValueError: The settings do not fit the data, the devices, or the run that `config.home` holds.
         TrainingDiverged: Training failed, and `config.health` says to fail.
         TrainingInterrupted: SIGTERM or Ctrl-C was received.
+        TrainingPaused: Training has come to `pause_at`.
         RuntimeError: Another worker was lost.
         storage.WriteConflict: Another process has resumed this run.
     """
@@ -119,6 +118,7 @@ def train(
             strategy=strategy,
             directory=directory,
             group=group,
+            pause_at=pause_at,
         )
         return run.train(output if run.chief else directory.folder / output.name)
 
@@ -129,6 +129,7 @@ class _Run(RunSettings):
 
     directory: RunDirectory
     group: RunGroup | None = None
+    pause_at: int | None = None
 
     @property
     def home(self) -> Path:
@@ -183,6 +184,7 @@ class _Run(RunSettings):
                         self.dataset, batch_size=self.config.batch_size, seed=self.config.seed, start=start
                     ),
                     steps=self.config.steps,
+                    pause_at=self.pause_at,
                     callbacks=self._callbacks(state, samplers, pictures, checkpoints, timer, tracker),
                 )
             if self.chief and not ended:
@@ -191,6 +193,8 @@ class _Run(RunSettings):
                 timer.save_before_stop()
                 print(f"train: stopped at {state.ending.text}", flush=True)
             tracker.status("FINISHED" if ended else "KILLED")
+        if not (ended or interruption):
+            raise TrainingPaused(f"paused at step {state.clock.step}")
         if not ended:
             raise TrainingInterrupted(f"interrupted at step {state.clock.step}; the same command resumes from there")
         return write_model(output, state, self.task, dataset=self.dataset, home=self.home, facts=self.facts)

@@ -87,8 +87,15 @@ class Trainer:
         ]
         self._run_graph = tf.function(self._run_steps, autograph=False)
 
-    def run(self, make_batches: Callable[[int], tf.data.Dataset], *, steps: int, callbacks: Sequence[Callback]) -> bool:
-        """Trains until a step, until a callback stops the run, or until a stop is requested.
+    def run(
+        self,
+        make_batches: Callable[[int], tf.data.Dataset],
+        *,
+        steps: int,
+        callbacks: Sequence[Callback],
+        pause_at: int | None = None,
+    ) -> bool:
+        """Trains until a step, until a callback stops the run, or until a pause or a stop is requested.
 
         At a step that was restored from a checkpoint, the callbacks that are due are called first.
 
@@ -96,9 +103,11 @@ class Trainer:
             make_batches: Returns the batches of the task, starting at a batch number.
             steps: The last step.
             callbacks: Called in this order when they are due. Their rows may have values that are infinite or NaN.
+            pause_at: Step after whose callbacks it pauses; one at which callbacks are due.
 
         Returns:
-            True if the run has ended; False if a stop was requested first, and then the callbacks were not called.
+            True if the run has ended; False if it paused, or if a stop was requested, and then the callbacks were not
+            called.
         """
         state, clock, iterator, noise_seed = self.state, self.state.clock, None, None
         intervals = [self._config.steps_per_loop, *(callback.every for callback in callbacks if callback.every)]
@@ -109,6 +118,8 @@ class Trainer:
                 self._call(callbacks, steps=steps)
             if clock.step == steps or state.ending is not None:
                 return True
+            if pause_at is not None and clock.looked >= pause_at:
+                return False
             if noise_seed != state.noise_seed:  # at the beginning and after each rollback
                 iterator, noise_seed = iter(self._batches(make_batches)), state.noise_seed
             count, began = _steps_until_callbacks(clock.step, intervals, last=steps), time.perf_counter()

@@ -22,7 +22,7 @@ from pipelines.command.preview import describe_images
 from pipelines.command.stops import MISTAKE, Stop, stop_on_errors
 
 DEFAULT_SEEDS = 3
-BUDGET = ("steps", "max_minutes", "batch_size")  # fields of a plan, in any case
+BUDGET = ("steps", "max_minutes", "batch_size", "score_every")  # fields of a plan, in any case
 
 
 @click.command(name="compare-variants")
@@ -52,6 +52,14 @@ BUDGET = ("steps", "max_minutes", "batch_size")  # fields of a plan, in any case
 @click.option("--images", type=click.IntRange(1), help="Budget of each training: real images that are shown.")
 @click.option("--steps", type=click.IntRange(1), help="Budget of each training: generator updates.")
 @click.option("--minutes", type=click.FloatRange(0.0, min_open=True), help="Budget of each training: minutes.")
+@click.option(
+    "--halving",
+    "former",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Stop the worse half of the variants after a quarter of the budget. FOLDER is a full comparison of the same "
+    "images, whose early scores told the final ones.",
+)
 @click.option("--name", help="Name of the comparison. Default: the presets' and a short hash of the common settings.")
 @local_options
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Compile for Kubeflow instead.")
@@ -67,6 +75,7 @@ def compare_variants(
     images: int | None,
     steps: int | None,
     minutes: float | None,
+    former: Path | None,
     name: str | None,
     root: Path,
     runner: str,
@@ -84,15 +93,17 @@ def compare_variants(
         budget = _budget(budgets)
         base, configs = _resolve(chosen, files, assignments, texts, variant_files, budget)
         click.echo(f"{'# ' if dry_run else ''}budget: {budget.text(base)}", err=as_json)
-        name = run_name(name, chosen, files, base) if name else _default_name(chosen, files, base, budgets)
+        halving = _halving(former, configs)
+        kind = "compare" if halving is None else "halve"
+        name = run_name(name, chosen, files, base) if name else _default_name(kind, chosen, files, base, budgets)
         if dry_run:
             _print_plan(name, configs, seeds, as_json=as_json)
             return
         if output is not None:
             _check_unused(as_json=as_json)
-            _compile(base, configs, seeds, name, output, image)
+            _compile(base, configs, seeds, name, output, image, halving)
             return
-        result = _run(base, configs, seeds, name, root, local_image(runner, image))
+        result = _run(base, configs, seeds, name, root, local_image(runner, image), halving)
     except Stop as stop:
         if as_json:
             click.echo(json.dumps({"comparison": name, "status": "failed", "error": str(stop)}))
@@ -102,10 +113,12 @@ def compare_variants(
         click.echo(json.dumps(result.to_json()))
 
 
-def _default_name(chosen: tuple[str, ...], files: tuple[Path, ...], base: Any, budgets: dict[str, float | None]) -> str:
+def _default_name(
+    kind: str, chosen: tuple[str, ...], files: tuple[Path, ...], base: Any, budgets: dict[str, float | None]
+) -> str:
     """Returns a name that another budget changes, since its trainings are others, and further variants do not."""
     amounts = [f"-{amount:g}-{unit}" for unit, amount in budgets.items() if amount is not None]
-    return f"compare-{run_name(None, chosen, files, base)}{''.join(amounts)}"
+    return f"{kind}-{run_name(None, chosen, files, base)}{''.join(amounts)}"
 
 
 def _budget(budgets: dict[str, float | None]) -> Any:
@@ -140,11 +153,27 @@ def _resolve(
         return candidates.resolve_variants(found, chosen=chosen, files=files, assignments=assignments, budget=budget)
 
 
-def _run(base: Any, configs: dict[str, Any], seeds: int, name: str, root: Path, image: str | None) -> Any:
+def _halving(former: Path | None, configs: dict[str, Any]) -> Any:
+    """Returns the halving that a former comparison allows, and says what it measured."""
+    from ganlib.selection import read_former
+    from pipelines.candidates import check_halving
+
+    if former is None:
+        return None
+    with stop_on_errors():
+        halving = read_former(former)
+        check_halving(configs, halving)
+    click.echo(f"halving: {halving.text}", err=True)
+    return halving
+
+
+def _run(base: Any, configs: dict[str, Any], seeds: int, name: str, root: Path, image: str | None, halving: Any) -> Any:
     def compare() -> Any:
         from pipelines.local import comparison
 
-        return comparison.compare_variants(base, configs, seeds=seeds, name=name, root=root, image=image)
+        return comparison.compare_variants(
+            base, configs, seeds=seeds, name=name, root=root, image=image, halving=halving
+        )
 
     return run_steps(compare)
 
@@ -179,7 +208,9 @@ def _check_unused(*, as_json: bool) -> None:
         raise Stop(f"expected no {' or '.join([*given, *(['--json'] if as_json else [])])} with --output", MISTAKE)
 
 
-def _compile(base: Any, configs: dict[str, Any], seeds: int, name: str, output: Path, image: str | None) -> None:
+def _compile(
+    base: Any, configs: dict[str, Any], seeds: int, name: str, output: Path, image: str | None, halving: Any
+) -> None:
     """Writes the comparison as a pipeline for a cluster."""
     from pipelines.candidates import comparison_group, home_of, make_candidates
     from pipelines.gan_comparison import compile_comparison
@@ -188,9 +219,15 @@ def _compile(base: Any, configs: dict[str, Any], seeds: int, name: str, output: 
     check_output(output)
     check_image(image)
     checkpoints = base.platform.checkpoints or base.training.home
+    if halving is not None and checkpoints is None:
+        raise Stop(
+            "a halving goes on from checkpoints; expected platform.checkpoints or training.home beside --halving. "
+            "Received: neither",
+            MISTAKE,
+        )
     with stop_on_errors():
         home = checkpoints and home_of(name, checkpoints)
-        made = make_candidates(configs, seeds=seeds, comparison=name, home=home)
+        made = make_candidates(configs, seeds=seeds, comparison=name, home=home, halving=halving)
         group = comparison_group(name, base, place=home or "")
         compile_comparison(base, made, group, output, image=image or DEFAULT_IMAGE, platform=base.platform)
     click.echo(f"wrote {output}: {len(made)} candidates. Run it with: gan-pipelines submit --pipeline {output}")

@@ -11,7 +11,7 @@ from typing import Any
 from ganlib import storage, tracking
 from ganlib.environment import escape_output
 from ganlib.evaluation import Evaluation
-from ganlib.selection import Recommendation
+from ganlib.selection import Halving, Recommendation
 from pipelines.candidates import comparison_group, home_of, make_candidates
 from pipelines.gan_comparison import build_comparison
 from pipelines.gan_training import DEFAULT_IMAGE
@@ -80,6 +80,7 @@ def compare_variants(
     name: str,
     root: Path,
     image: str | None = None,
+    halving: Halving | None = None,
 ) -> ComparisonResult:
     """Compares variants on this machine, or goes on with an interrupted comparison of the same name.
 
@@ -92,6 +93,7 @@ def compare_variants(
         name: Name of the comparison; its folder is `root/name`.
         root: Folder of all runs, with their cache and the MLflow store.
         image: Container image for the steps; None means local subprocesses.
+        halving: The halving, if there is one.
 
     Raises:
         StepFailed: A step failed, or all candidates did; the message is that of the step.
@@ -104,7 +106,7 @@ def compare_variants(
     with local_steps(config, name=name, root=root, image=image):
         common = complete_config(config, name=name, home=root / name / "candidates", variants=configs)
         pinned = {variant: one.pinned() for variant, one in configs.items()}
-        candidates = make_candidates(pinned, seeds=seeds, comparison=name, home=homes)
+        candidates = make_candidates(pinned, seeds=seeds, comparison=name, home=homes, halving=halving)
         group = comparison_group(name, common, place=str(root))
         with (
             session(common, name=name, root=root, image=image, variants=pinned.values()) as place,
