@@ -272,6 +272,7 @@ def test_a_failed_candidate_has_its_history_also_where_checkpoints_are_in_a_buck
     def fail(_):
         """The double of a child that fails after its first row."""
         folder = RunDirectory(tried.training.home, places.trained, chief=True).folder
+        folder.mkdir()
         storage.append_line(folder / "history.jsonl", {"step": 1, "training/fd": 2.0})
         return Failure("lost", may_pass=False)
 

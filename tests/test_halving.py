@@ -49,10 +49,15 @@ def rewritten(former, folder, **early):
     return folder
 
 
-def test_a_halving_says_what_early_scores_were_worth(former):
+def test_a_halving_comes_as_early_as_scores_tell_the_final_ones(former, tmp_path):
     found = read_former(former)
     assert (found.former, found.candidates, found.data, found.fraction) == ("cats", 8, DATA, 0.25)
     assert 0.0 < found.low < found.correlation <= found.high
+    facts = storage.read_json(former / "recommendation" / "recommendation.json")
+    facts["early"][0]["low"] = -0.1
+    storage.publish(former / "scores", tmp_path / "scores")
+    storage.write_json(tmp_path / "recommendation" / "recommendation.json", facts)
+    assert read_former(tmp_path).fraction == 0.5
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,7 @@ def test_a_halving_says_what_early_scores_were_worth(former):
     [
         (
             {"correlation": 0.31, "low": -0.2, "high": 0.7},
-            r"clearly above zero.*it was 0\.31 \(95 % interval -0\.20 to",
+            r"clearly above zero.*at 25 % of.* was 0\.31 \(95 % interval -0\.20 to 0\.70",
         ),
         ({"correlation": None, "low": None, "high": None}, "early and final scores were compared"),
         ({}, "early and final scores were compared"),

@@ -116,6 +116,42 @@ def test_other_budgets_are_steps_and_minutes():
 
 
 @pytest.mark.parametrize(
+    ("assignment", "budget", "message"),
+    [
+        ("training.steps=50", Budget("images", 64000), r"training\.steps=50, --images 64000"),
+        ("training={steps: 50}", Budget("minutes", 3), r"training\.steps=50, --minutes 3"),
+        ("training.max_minutes=5", Budget(), r"as --minutes.*Received: training\.max_minutes=5"),
+        ("training.max_minutes=5", Budget("minutes", 3), r"as --minutes.*Received: training\.max_minutes=5"),
+        ("training.target_score=5", Budget(), r"whole budget.*Received: training\.target_score=5"),
+        ("training.run_name=x", Budget(), r"named by the comparison.*Received: training\.run_name=x"),
+    ],
+)
+def test_a_common_setting_that_the_comparison_would_replace_is_refused(assignment, budget, message):
+    with pytest.raises(SettingsError, match=message):
+        resolve("dcgan", "sngan", assignments=[assignment], budget=budget)
+
+
+def test_the_budget_is_said_with_what_it_replaces_and_steps_alone_are_a_budget():
+    base, configs = resolve("dcgan", "sngan", budget=Budget("images", 500_000))
+    assert Budget("images", 500_000).text(base) == "500,000 images for each training, instead of training.steps=2000"
+    base, configs = resolve("dcgan", "sngan", assignments=["training.steps=50"])
+    assert Budget().text(base) == "3,200 images for each training"
+    assert {config.training.steps for config in configs.values()} == {50}
+
+
+def test_steps_between_scores_are_parts_of_a_preset_or_what_the_user_says(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("training: {score_every: 50}")
+    for expected, own in (
+        (40, {}),  # a tenth, as in the preset
+        (50, {"assignments": ["training.score_every=50"]}),
+        (50, {"files": [path]}),
+    ):
+        _, configs = resolve("dcgan", "sngan", budget=Budget("steps", 400), **own)
+        assert {config.training.score_every for config in configs.values()} == {expected}, own
+
+
+@pytest.mark.parametrize(
     ("texts", "message"),
     [
         (("dcgan", "dcgan"), "dcgan twice"),
@@ -128,6 +164,8 @@ def test_other_budgets_are_steps_and_minutes():
         (("dcgan", "sngan training.stepz=5"), r"variant sngan,stepz=5: training\.stepz: unknown option"),
         (("dcgan", "digits"), "variant digits: expected a preset of a loss"),
         (("dcgan", "long: dcgan training.steps=9"), r"variant long: expected fields.*Received: training\.steps"),
+        (("dcgan", 'long: dcgan training={"steps":9}'), r"variant long: expected fields.*Received: training\.steps"),
+        (("dcgan", "soon: dcgan training.target_score=9"), r"Received: training\.target_score"),
         (("dcgan", "often: dcgan training.score_every=5"), r"Received: training\.score_every"),
         (("dcgan", "there: dcgan training.home=/x"), r"Received: training\.home"),
     ],

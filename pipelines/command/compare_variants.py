@@ -57,8 +57,8 @@ BUDGET = ("steps", "max_minutes", "batch_size", "score_every")  # fields of a pl
     "former",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Stop the worse half of the variants after a quarter of the budget. FOLDER is a full comparison of the same "
-    "images, whose early scores told the final ones.",
+    help="Stop the worse half of the variants early: after the quarter or the half of the budget at which scores told "
+    "the final ones in a full comparison of the same images, in FOLDER.",
 )
 @click.option("--name", help="Name of the comparison. Default: the presets' and a short hash of the common settings.")
 @local_options
