@@ -33,7 +33,7 @@ components: .venv/train  ## The components of a release, with its image: IMAGE=R
 every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, and of every storage. Takes more than an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py tests/test_restoration.py \
 		tests/test_translation.py tests/test_survival.py tests/test_registry.py tests/test_servers.py \
-		-k "moves_its_own or replicas_make or resumed or move_every_weight or lost_three_times or dies_refuses or onnxruntime_makes or every_server"
+		tests/test_halving.py -k "moves_its_own or replicas_make or resumed or move_every_weight or lost_three_times or dies_refuses or onnxruntime_makes or every_server or trains_nothing_twice"
 
 lint: .venv/dev  ## Formatting, lint and types.
 	$(BIN)/ruff format --check .

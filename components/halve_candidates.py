@@ -3,11 +3,7 @@
 from kfp import dsl
 
 
-def halve_candidates(
-    candidates: list,
-    paused: dsl.Input[list[dsl.Model]],
-    remaining: dsl.OutputPath(list),  # type: ignore[valid-type]  # KFP's form of an output parameter
-):
+def halve_candidates(candidates: list, paused: dsl.Input[list[dsl.Model]]) -> list:
     """Lets the better half of the variants go on to the whole budget, and stops the others.
 
     Args:
@@ -15,13 +11,13 @@ def halve_candidates(
         paused: Outputs `trained` of try_candidate.
 
     Returns:
-        remaining: The same candidates; those that go on do not pause.
+        The same candidates; those that go on do not pause.
     """
     from pathlib import Path
 
-    from ganlib import selection, steps, storage
+    from ganlib import selection, steps
 
     with steps.step("halve_candidates"):
         tried = [selection.Candidate.model_validate(candidate) for candidate in candidates]
         halved = selection.halve_candidates([Path(one.path) for one in paused], tried)
-        storage.write_json(Path(remaining), [candidate.without_defaults() for candidate in halved])
+        return [candidate.without_defaults() for candidate in halved]

@@ -127,8 +127,9 @@ def build_comparison(
 
         trained = try_all(candidates)
         if halved:
-            # Those that stop are the same items in both loops, so the second one takes them from the cache.
-            trained = try_all(halve(candidates=candidates, paused=trained).outputs["remaining"])
+            # Those that stop are the same items in both loops: the second one takes them from KFP's cache on a cluster,
+            # and finds them at their pause here, where the cache tells tasks apart by their names.
+            trained = try_all(halve(candidates=candidates, paused=trained).output)
         chosen = choose(candidates=trained, evaluation=evaluation)
         made = finish(
             trained=chosen.outputs["winner"],
