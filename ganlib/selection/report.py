@@ -81,6 +81,7 @@ def _row(comparison: Comparison, result: Any) -> dict[str, Any]:
         "interval": "" if result.low is None else f"{number(result.low)} to {number(result.high)}",
         "scores": scores,
         "failures": result.failures,
+        "stopped": all(outcome.halving for outcome in outcomes),
     }
 
 

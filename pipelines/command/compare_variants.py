@@ -55,7 +55,7 @@ BUDGET = ("steps", "max_minutes", "batch_size", "score_every")  # fields of a pl
 @click.option(
     "--halving",
     "former",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Stop the worse half of the variants early: after the quarter or the half of the budget at which scores told "
     "the final ones in a full comparison of the same images, in FOLDER.",
