@@ -181,7 +181,8 @@ def test_a_component_is_one_function_named_as_its_file_and_imports_only_kfp_abov
     assert {top(name) for name, depth in imports(path) if depth == 0} == {"kfp"}
     assert not functions[0].args.defaults
     assert not any(functions[0].args.kw_defaults)
-    assert functions[0].returns is None
+    # kfp.local takes the items of a loop from what a component returns, and from no other output.
+    assert (functions[0].returns is None) == (path.stem != "halve_candidates")
 
 
 def test_every_component_is_used_by_a_pipeline():
