@@ -25,6 +25,7 @@ def describe(exported: Path, verdict: Verdict, *, picture: str) -> str:
     """
     facts, evaluation = read_facts(exported), read_challenger(exported).evaluation
     changes = any(score.baseline is not None for score in evaluation.scores)
+    more = len(evaluation.scores) - MOST_SCORES
     titles = ["score", "generated", "real images", *(["doing nothing"] if changes else [])]
     table = [titles, ["---"] * len(titles)]
     table += [
@@ -48,6 +49,7 @@ def describe(exported: Path, verdict: Verdict, *, picture: str) -> str:
         f"![samples, not selected]({picture})",
         "",
         *(f"| {' | '.join(row)} |" for row in table),
+        *(["", f"{more} more are in the card."] if more > 0 else []),
         "",
         *reasons,
     ]

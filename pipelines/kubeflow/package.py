@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ganlib.config import RunConfig
 from ganlib.schema import MAX_SHOWN, problems
+from ganlib.workers import WORKERS_VARIABLE, Workers
 from pipelines.kubeflow.fixed import GATE, REGISTER, check_export, check_fixed
 from pipelines.settings import SettingsError, override
 
@@ -219,8 +220,11 @@ class Package:
             sections = {SECTION_NAMES.get(name, name): value for name, value in arguments.items()}
             try:
                 if self.sections is not None:
-                    check_fixed(self, RunConfig.model_validate({**self.sections, **sections}))
-                check_export(self, arguments)
+                    config = RunConfig.model_validate({**self.sections, **sections})
+                    text = self.variable(WORKERS_VARIABLE)
+                    workers = None if text is None else Workers.model_validate_json(text)
+                    check_fixed(config, tasks=self.prepare_tasks, workers=workers)
+                check_export(arguments, steps=self.spec["components"])
             except ValidationError as error:
                 lines = problems(error)
             except ValueError as error:
