@@ -38,7 +38,9 @@ SIDE = 8
 def from_latent_and_label(latent, label):
     """Makes an image whose rows have the values of the latent, and whose last row has the class."""
     rows = tf.repeat(latent[:, :, None, None], SIDE, axis=2) / 4
-    level = tf.cast(label, tf.float32)[:, None, None, None] / 4
+    told = [tf.constant("expected a class in 0..2"), label[0]]
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(label < 3), told)]):
+        level = tf.cast(label, tf.float32)[:, None, None, None] / 4
     return {"images": tf.concat([rows, tf.zeros_like(rows[:, :1]) + level], axis=1)}
 
 
@@ -82,8 +84,9 @@ def pages(exported):
         served(exported / "digits") as one,
         served(exported / "restore") as two,
         served(exported / "translate") as three,
+        served(exported / "nameless") as four,
     ):
-        yield {"digits": one[0], "restore": two[0], "translate": three[0]}
+        yield {"digits": one[0], "restore": two[0], "translate": three[0], "nameless": four[0]}
 
 
 def ask(address, data=None, **headers):
@@ -200,11 +203,23 @@ def test_a_picture_is_read_as_apply_reads_it(pages):
 
 
 def test_each_mistake_is_one_line_and_the_server_goes_on(pages, monkeypatch):
-    digits, translate, restore = (f"{pages[name]}/api" for name in ("digits", "translate", "restore"))
+    names = ("digits", "nameless", "translate", "restore")
+    digits, nameless, translate, restore = (f"{pages[name]}/api" for name in names)
     cases = {
         f"{digits}/images?seed=-1": "seed: input should be greater than or equal to 0. Received: seed=-1",
         f"{digits}/images?count=101": "count: input should be less than or equal to 100. Received: count=101",
         f"{digits}/images?sede=1": "sede: extra inputs are not permitted. Received: sede=1",
+        f"{digits}/images?seed={2**63}": f"seed: input should be less than {2**63}. Received: seed={2**63}",
+        f"{digits}/images?seed=one": "seed: input should be a valid integer, unable to parse string as an integer. "
+        "Received: seed=one",
+        f"{digits}/images?count=1.5": "count: input should be a valid integer, unable to parse string as an integer. "
+        "Received: count=1.5",
+        f"{digits}/images?truncation=0": "truncation: input should be greater than 0. Received: truncation=0",
+        f"{digits}/walk?truncation=nan": "truncation: input should be a finite number. Received: truncation=nan",
+        f"{digits}/walk?frames=121": "frames: input should be less than or equal to 120. Received: frames=121",
+        f"{digits}/walk.png?frames=2": "kind: input should be 'gif' or 'webp'. Received: kind=png",
+        f"{nameless}/images?label={2**63}": f"expected the name or the index of a class. Received: label={2**63}",
+        f"{nameless}/walk?label=7": "the exported model refused it: assertion failed: [expected a class in 0..2] [7]",
         f"{digits}/walk?label=cow": "expected the name or the index of a class (0 = cat, 1 = dog, 2 = owl). "
         "Received: label=cow",
         f"{translate}/images": "expected a model that generates. Received: model=translate",
@@ -230,22 +245,54 @@ def test_each_mistake_is_one_line_and_the_server_goes_on(pages, monkeypatch):
     assert error_of(f"{show}translate", png(photo()))[1].startswith("expected a file of at most")
     monkeypatch.undo()
     tall, small = png(photo(60, 8)), png(photo())
-    [*_, line], _ = framed(ask(f"{translate}/make?function=translate_backward&picture={len(tall)}", tall)[1])
-    assert line["error"].startswith("the exported model refused it: ")
-    [line], _ = framed(ask(f"{restore}/make?function=restore&picture={len(small)}", small)[1])
-    assert line == {"error": "the function restore takes a mask"}
+    make = f"make?function=restore&picture={len(small)}"
     mask = png(np.full((8, 8), 255, np.uint8))
-    [line], _ = framed(ask(f"{restore}/make?function=restore&picture={len(small)}", small + mask)[1])
-    assert line["error"].endswith("expected the size of the picture, 30x20, and it has 8x8")
+    made = {
+        (f"{restore}/{make}", small): "the function restore takes a mask",
+        (f"{restore}/{make}", small + mask): "expected the size of the picture, 30x20, and it has 8x8",
+        (f"{translate}/make?function=translate&picture={len(small)}", small + mask): "translate takes no mask",
+        (f"{translate}/make?function=translate&picture={len(tall)}", tall[:200]): "unreadable: ",
+        (f"{translate}/make?function=translate&picture=all", small): "unable to parse string as an integer. Received: "
+        "picture=all",
+        (f"{translate}/make?function=translate&picture=-1", small): "greater than or equal to 0. Received: picture=-1",
+    }
+    for (address, data), line in made.items():
+        code, told = error_of(address, data)
+        assert (code, line in told) == (400, True), told
+    # Only what the network itself refuses is told later: the answer has begun.
+    code, content = ask(f"{translate}/make?function=translate_backward&picture={len(tall)}", tall)
+    [*_, line], _ = framed(content)
+    assert code == 200
+    assert line["error"].startswith("the exported model refused it: assertion failed: [expected fewer than 50 rows]")
     assert ask(f"{digits}/model")[0] == 200
 
 
 def test_only_the_page_itself_may_call_a_local_server(pages):
     address = pages["digits"]
-    assert error_of(f"{address}/api/model", Host="evil.example") == (403, "refused: evil.example")
-    assert error_of(f"{address}/api/model", Origin="http://evil.example")[0] == 403
-    for host in ("evil{x.example:80", "[", 'evil".example', "evil.example:99999", ""):  # no parser may fall back
-        assert error_of(f"{address}/api/model", Host=host)[0] == 403, host
+    port = address.rpartition(":")[2]
+    for host in (f"localhost:{port}", f"[::1]:{port}", "127.0.0.1", f"127.0.0.1:{port}"):
+        assert ask(f"{address}/api/model", Host=host)[0] == 200, host
+    far = (
+        "evil.example",
+        f"evil.example:{port}",
+        "127.0.0.1.evil.example",
+        "evil.localhost",
+        "192.0.2.1",
+        "127.0.0.1:x",
+    )
+    for host in (*far, "evil{x.example:80", "[", 'evil".example', "evil.example:99999"):  # no parser may fall back
+        assert error_of(f"{address}/api/model", Host=host) == (403, f"refused: {host}")
+    assert error_of(f"{address}/api/model", Host="") == (403, "refused: no host")
+    for origin in (
+        "http://evil.example",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1",
+        f"{address}.evil.example",
+        "null",
+        "",
+    ):
+        assert error_of(f"{address}/api/model", Origin=origin) == (403, f"refused: {origin}")
+        assert error_of(f"{pages['translate']}/api/make?function=translate&picture=1", b"x", Origin=origin)[0] == 403
     for site in ("cross-site", "same-site"):
         assert error_of(f"{address}/api/walk?frames=2&seed=1&to=2", **{"Sec-Fetch-Site": site})[0] == 403
     assert ask(address, **{"Sec-Fetch-Site": "cross-site"})[0] == 200  # a link to the page
@@ -294,7 +341,7 @@ def test_nothing_is_made_for_somebody_who_has_left(exported, monkeypatch):
 def test_only_the_last_of_many_questions_is_answered(exported, monkeypatch):
     """A slider that moves asks again and again, and leaves before the answer."""
     made = []
-    monkeypatch.setattr(app.generation, "several", lambda _function, choice: made.append(choice.seed) or [])
+    monkeypatch.setattr(app.generation, "seed_images", lambda _function, choice: made.append(choice.seed) or [])
     with served(exported / "digits") as (address, model):
         with model.alone():
             for seed in (1, 2):
@@ -432,8 +479,8 @@ def test_in_chromium_seeds_classes_and_a_walk(pages, exported, page, tmp_path):
     page.goto(pages["digits"])
     page.wait_for_selector("#images:not(.busy) img")
     assert page.inner_text("#title") == "digits"
-    page.fill("#several [name=count]", "4")
-    page.fill("#several [name=seed]", "12345678901234567")  # more digits than JavaScript's numbers have
+    page.fill("#images-choice [name=count]", "4")
+    page.fill("#images-choice [name=seed]", "12345678901234567")  # more digits than JavaScript's numbers have
     page.select_option("[name=label]", "owl")
     expect(page.locator("#images:not(.busy) img")).to_have_count(4)
     words = f"generate {exported / 'digits'} -o {tmp_path / 'out'} --count 4 --label owl --seed 12345678901234567"
@@ -446,33 +493,40 @@ def test_in_chromium_seeds_classes_and_a_walk(pages, exported, page, tmp_path):
     assert download.value.suggested_filename == "seed-12345678901234567.zip"
     with zipfile.ZipFile(download.value.path()) as packed:
         assert packed.namelist() == ["0.png", "1.png", "2.png", "3.png"]
-    page.fill("#walk [name=frames]", "6")
+    page.fill("#walk-choice [name=frames]", "6")
     expect(page.locator("#step")).to_have_attribute("max", "5")
     [first] = shown(page, "#frame")
     page.press("#step", "End")
     assert page.inner_text("#position") == "6 / 6"
     [last] = shown(page, "#frame")
     assert (first != last).any()
-    page.fill("#several [name=count]", "1000")
+    page.fill("#images-choice [name=count]", "1000")
     page.wait_for_selector("#message:not([hidden])")
     assert page.inner_text("#message").startswith("Images: ")
-    before = page.input_value("#several [name=seed]")
-    page.fill("#several [name=count]", "3")
-    page.click("#several [data-random=seed]")
+    page.fill("#walk-choice [name=frames]", "7")
+    expect(page.locator("#step")).to_have_attribute("max", "6")
+    assert page.inner_text("#message").startswith("Images: ")  # it is not the walk's
+    page.fill("#walk-choice [name=frames]", "1")
+    expect(page.locator("#message")).to_contain_text("Frames: ")
+    assert [line.partition(":")[0] for line in page.inner_text("#message").splitlines()] == ["Images", "Frames"]
+    page.fill("#walk-choice [name=frames]", "6")
+    expect(page.locator("#message")).not_to_contain_text("Frames: ")
+    before = page.input_value("#images-choice [name=seed]")
+    page.fill("#images-choice [name=count]", "3")
+    page.click("#images-choice [data-random=seed]")
     expect(page.locator("#images:not(.busy) img")).to_have_count(3)
-    assert page.input_value("#several [name=seed]") != before
+    assert page.input_value("#images-choice [name=seed]") != before
     assert page.is_hidden("#message")
 
 
-def test_in_chromium_a_model_that_does_not_name_its_classes_is_asked_by_index(exported, page):
+def test_in_chromium_a_model_that_does_not_name_its_classes_is_asked_by_index(pages, page):
     from playwright.sync_api import expect
 
-    with served(exported / "nameless") as (address, _):
-        page.goto(address)
-        expect(page.locator("#images:not(.busy) img")).to_have_count(20)
-        page.fill("[name=label]", "2")
-        expect(page.locator("#images:not(.busy) img").first).to_have_attribute("alt", "image 0, class 2")
-        level = shown(page, "#images img")[0][-1]
+    page.goto(pages["nameless"])
+    expect(page.locator("#images:not(.busy) img")).to_have_count(20)
+    page.fill("[name=label]", "2")
+    expect(page.locator("#images:not(.busy) img").first).to_have_attribute("alt", "image 0, class 2")
+    level = shown(page, "#images img")[0][-1]
     assert (np.abs(level - 127.5 * 1.5) <= 1).all()  # the last row is 2 / 4 of -1..1
 
 
@@ -525,6 +579,21 @@ def test_in_chromium_a_mask_is_painted_and_repaired(pages, page, tmp_path):
     assert not cut[10, 24:26].any()
     page.click("#clear")
     page.click("#paint")
+    page.fill("#size", "4")
+    stroke((-3, 8), (20, 8))  # begins beside the picture
+    stroke((50, 20), (70, 20), (70, 30), (50, 30))  # leaves it and comes back
+    slider = page.locator("#size").bounding_box()
+    page.mouse.move(slider["x"] + 3, slider["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 30 * scale, box["y"] + 36 * scale, steps=5)  # the slider's way is no stroke
+    page.mouse.up()
+    across = repaired()
+    assert across[8, :20].all()
+    assert across[[20, 30], 50:].all()
+    assert across[:, 24:46].sum() == across[23:27].sum() == 0
+    page.click("#undo")
+    assert not repaired()[20:31, 50:].any()  # it was one stroke
+    page.click("#clear")
     page.focus("#mask")
     for key in ("ArrowDown", " "):
         page.keyboard.press(key)

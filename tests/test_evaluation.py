@@ -1,8 +1,11 @@
 """The reference of a dataset."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import ganlib
 from ganlib import pixels, storage
 from ganlib.data import DataConfig, prepare
 from ganlib.evaluation import EvaluationConfig, Reference, Statistics, measure_reference
@@ -43,7 +46,8 @@ def test_a_saved_reference_is_read_back_and_names_its_space(reference, digits, t
         "seed": 1,
         "versions": versions(),
     }
-    assert "keras 3" in versions()
+    libraries = {"gan-pipelines": ganlib, "tensorflow": tf, "keras": keras, "numpy": np}
+    assert versions() == ", ".join(f"{name} {library.__version__}" for name, library in libraries.items())
 
 
 def test_the_classifier_has_learned_and_records_its_accuracy(reference):

@@ -1,6 +1,7 @@
 """Images are generated with an exported model alone: files, a sheet, an animation, one class or all."""
 
 import json
+import re
 
 import exported_models as models
 import numpy as np
@@ -184,6 +185,24 @@ def test_a_sheet_shows_the_first_hundred_or_a_class_in_each_column(exported, cal
         (["nameless", "-o", "out"], "expected the index of a class, since this export does not name its classes. Rec"),
         (["plain", "-o", "out", "--interpolate", "4", "--count", "1"], "an interpolation needs 2 images or more. Rece"),
         (["labelled", "-o", "out", "--interpolate", "4"], "an interpolation needs one class for all images"),
+        (
+            ["nameless", "-o", "out", "--label", "9" * 10],
+            "expected the name or the index of a class. Received: label=999",
+        ),
+        (["labelled", "-o", "out", "--label", "9" * 5000], "). Received: label=999"),
+        (
+            ["plain", "-o", "out", "--count", "1000001"],
+            "expected at most 1,000,000 images; take another seed for more. ",
+        ),
+        (["plain", "-o", "out", "--interpolate", "6251"], "Received: 16 images with 6251 frames each"),
+        (
+            ["plain", "-o", "out", "--truncation", "nan"],
+            "expected a finite number above 0 as truncation. Received: trun",
+        ),
+        (
+            ["plain", "-o", "out", "--truncation", "inf"],
+            "expected a finite number above 0 as truncation. Received: trun",
+        ),
         (["plain", "-o", "full"], "expected a new output, or --overwrite. Received: output='full', which exists"),
         (["plain", "-o", "full/file"], "expected a new output, or --overwrite. Received: output='full/file', which "),
         (["plain", "-o", "gs://bucket/out"], "expected a place on this machine. Received: output='gs://bucket/out'"),
@@ -199,9 +218,9 @@ def test_each_mistake_is_one_line(exported, mistake, tmp_path, words, line):
 
 def test_a_class_that_only_the_model_knows_is_refused_by_it(exported, call):
     done = call(exported / "nameless", "-o", "out", "--label", 3)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     [line] = done.stderr.splitlines()
-    assert line.startswith("error: the exported model refused it: ")
+    assert re.match("error: the exported model refused it: assertion failed: .+", line)
 
 
 def test_an_exported_model_gives_the_images_of_its_own_function(trained, digits, reference, call, tmp_path):

@@ -20,14 +20,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.telemetry import TelemetryConfig
 
 from ganlib.demo import generation, pictures
-from ganlib.demo.generation import Several, Walk
+from ganlib.demo.generation import ImagesChoice, WalkChoice
 from ganlib.demo.guard import LOOPBACK, Guard
 from ganlib.demo.model import DemoModel
-from ganlib.inference import FunctionError
+from ganlib.inference import FunctionError, RefusedError
 from ganlib.inference.generate import Animation
 
 MOST_BYTES = 100_000_000  # of what is sent
-SCRIPTS = ("page.js", "generation.js", "pictures.js", "brush.js", "server.js")
+SCRIPTS = ("page.js", "generation.js", "pictures.js", "brush.js", "server.js", "dom.js")
 PAGE = {"/": "page.html", **{f"/{name}": name for name in ("page.css", *SCRIPTS)}}
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 Result = TypeVar("Result")
@@ -65,10 +65,10 @@ def _file(path: Path) -> Callable[[], Response]:
     """Returns what answers with a file. It has no parameters, since FastAPI lets a request set those."""
     content = Response(path.read_bytes(), media_type=TYPES[path.suffix])
 
-    def answer() -> Response:
+    def send() -> Response:
         return content
 
-    return answer
+    return send
 
 
 def _add_generation(app: FastAPI, model: DemoModel) -> None:
@@ -78,27 +78,27 @@ def _add_generation(app: FastAPI, model: DemoModel) -> None:
         return Response(content, media_type=FILES[kind], headers={"Content-Disposition": disposition})
 
     @app.get("/api/images")
-    async def images(request: Request, choice: Annotated[Several, Query()]) -> Response:
-        made = await _in_turn(model, request, lambda: generation.several(model.generator, choice))
-        return JSONResponse(generation.answer(made))
+    async def images(request: Request, choice: Annotated[ImagesChoice, Query()]) -> Response:
+        made = await _in_turn(model, request, lambda: generation.seed_images(model.generator, choice))
+        return JSONResponse(generation.addresses(made))
 
     @app.get("/api/images.zip")
-    async def archive(request: Request, choice: Annotated[Several, Query()]) -> Response:
+    async def archive(request: Request, choice: Annotated[ImagesChoice, Query()]) -> Response:
         return await download(
             request, lambda: generation.archive(model.generator, choice), "zip", f"seed-{choice.seed}"
         )
 
     @app.get("/api/images.png")
-    async def sheet(request: Request, choice: Annotated[Several, Query()]) -> Response:
+    async def sheet(request: Request, choice: Annotated[ImagesChoice, Query()]) -> Response:
         return await download(request, lambda: generation.sheet(model.generator, choice), "png", f"seed-{choice.seed}")
 
     @app.get("/api/walk")
-    async def walk(request: Request, choice: Annotated[Walk, Query()]) -> Response:
+    async def walk(request: Request, choice: Annotated[WalkChoice, Query()]) -> Response:
         made = await _in_turn(model, request, lambda: list(generation.walk(model.generator, choice)))
-        return JSONResponse(generation.answer(made))
+        return JSONResponse(generation.addresses(made))
 
     @app.get("/api/walk.{kind}")
-    async def animation(request: Request, kind: Animation, choice: Annotated[Walk, Query()]) -> Response:
+    async def animation(request: Request, kind: Animation, choice: Annotated[WalkChoice, Query()]) -> Response:
         name = f"seed-{choice.seed}-to-{choice.to}"
         return await download(request, lambda: generation.animation(model.generator, choice, kind), kind, name)
 
@@ -132,11 +132,16 @@ def _add_pictures(app: FastAPI, model: DemoModel) -> None:
 
     @app.post("/api/make")
     async def make(request: Request, function: str, picture: Annotated[int, Query(ge=0)]) -> Response:
-        """Takes the bytes of the picture, whose number is `picture`, and behind them those of its mask."""
+        """Takes the bytes of the picture, whose number is `picture`, and behind them those of its mask.
+
+        What was sent is read before the answer begins, so whatever is wrong with it has the status 400. The status of
+        an answer that has begun cannot change: if the network fails, the last line says so instead of the sizes.
+        """
         chosen, data = model.function(function), await _body(request)
+        given = await anyio.to_thread.run_sync(pictures.read, chosen, data[:picture], data[picture:])
 
         def work(report: Callable[[float], None], stop: threading.Event) -> pictures.Answer:
-            return pictures.make(model, chosen, data[:picture], data[picture:], report=report, stop=stop)
+            return pictures.make(model, chosen, given, report=report, stop=stop)
 
         return StreamingResponse(_progress(work), media_type="application/octet-stream")
 
@@ -216,11 +221,10 @@ def _add_errors(app: FastAPI) -> None:
     async def gone(_request: Request, _error: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it
 
-    app.add_exception_handler(RequestValidationError, mistake)
-    app.add_exception_handler(ValueError, mistake)
-    app.add_exception_handler(InterruptedError, gone)
-    for kind in (FunctionError, MemoryError, Exception):
-        app.add_exception_handler(kind, failure)
+    handlers = {mistake: (RequestValidationError, RefusedError, ValueError), gone: (InterruptedError,)}
+    for handler, kinds in {**handlers, failure: (FunctionError, MemoryError, Exception)}.items():
+        for kind in kinds:
+            app.add_exception_handler(kind, handler)
 
 
 def serve(model: DemoModel, *, host: str, port: int, ready: Callable[[str], object]) -> None:

@@ -1,5 +1,5 @@
 // A mask that is painted over a picture: strokes on a canvas of the picture's size.
-import {$} from "./server.js";
+import {$} from "./dom.js";
 
 const SNAPPED = 2 ** 18; // pixels of a picture up to which the edge of the mask is shown as it will be used
 
@@ -10,8 +10,11 @@ export class Brush {
     this.strokes = [];
     this.given = null; // the mask that came with the picture
     this.erases = false;
-    canvas.addEventListener("pointerdown", (event) => this.begin(event));
-    canvas.addEventListener("pointermove", (event) => this.extend(event));
+    this.stroke = null; // the one that is being painted
+    this.before = null; // where the pointer was last
+    document.addEventListener("pointerdown", (event) => this.down(event));
+    document.addEventListener("pointermove", (event) => this.move(event));
+    for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => this.end());
     canvas.addEventListener("keydown", (event) => this.press(event));
     $("paint").addEventListener("click", () => this.choose(false));
     $("erase").addEventListener("click", () => this.choose(true));
@@ -24,6 +27,7 @@ export class Brush {
     Object.assign(this.canvas, {width, height});
     this.given = given ? await createImageBitmap(given) : null;
     this.strokes = [];
+    this.end();
     this.cursor = {x: width / 2, y: height / 2};
     const shortest = Math.min(width, height);
     $("size").max = Math.max(2, Math.round(shortest / 2));
@@ -55,21 +59,43 @@ export class Brush {
     return {x: (event.clientX - box.left) / box.width * width, y: (event.clientY - box.top) / box.height * height};
   }
 
-  begin(event) {
-    if (event.button) return;
-    this.canvas.setPointerCapture(event.pointerId);
-    this.add(this.place(event));
+  // A stroke begins on the picture, or beside it and is dragged onto it. What begins on a control is none.
+  down(event) {
+    if (event.button || !event.isPrimary || event.target.closest("a, button, input, label, select")) return;
+    this.before = this.place(event);
+    if (event.target === this.canvas) this.begin(event, []);
   }
 
-  add(place) {
-    this.strokes.push({erases: this.erases, size: Number($("size").value), places: [place]});
-    this.draw();
+  begin(event, places) {
+    this.canvas.setPointerCapture(event.pointerId); // so that a stroke may leave the picture and come back
+    this.stroke = this.add([this.before, ...places]);
   }
 
-  extend(event) {
-    if (!(event.buttons & 1) || !this.strokes.length) return;
-    this.strokes.at(-1).places.push(...(event.getCoalescedEvents?.() ?? [event]).map((one) => this.place(one)));
+  move(event) {
+    if (!event.isPrimary || !this.before) return;
+    if (!(event.buttons & 1)) {
+      this.end();
+      return;
+    }
+    const places = (event.getCoalescedEvents?.() ?? [event]).map((one) => this.place(one));
+    if (this.stroke) {
+      this.stroke.places.push(...places);
+      this.draw();
+    } else if (event.target === this.canvas) {
+      this.begin(event, places);
+    }
+    this.before = places.at(-1) ?? this.before;
+  }
+
+  end() {
+    this.stroke = this.before = null;
+  }
+
+  add(places) {
+    const stroke = {erases: this.erases, size: Number($("size").value), places};
+    this.strokes.push(stroke);
     this.draw();
+    return stroke;
   }
 
   // Arrow keys move the brush, and Space paints a dot.
@@ -83,7 +109,7 @@ export class Brush {
       this.cursor.y = Math.min(this.canvas.height, Math.max(0, this.cursor.y + move[1] * step));
       this.draw();
     } else {
-      this.add({...this.cursor});
+      this.add([{...this.cursor}]);
     }
     this.outline();
   }

@@ -1,15 +1,15 @@
 // Images of a seed, and a walk between two seeds.
-import {$, call, latest} from "./server.js";
+import {$, sharpen} from "./dom.js";
+import {call, latest} from "./server.js";
 
-const SMALL = 96; // pixels; smaller images are enlarged with sharp edges
 const NO_LIMIT = 3; // the end of the truncation's slider
 
 export function startGeneration(facts) {
   $("generation").hidden = false;
-  $("generation").classList.toggle("small", facts.height < SMALL);
+  sharpen($("generation"), Math.max(facts.width, facts.height));
   addClasses(facts);
   const images = latest((signal) => showImages(signal, facts)), walk = latest((signal) => showWalk(signal, facts));
-  for (const [form, show] of [["several", images], ["walk", walk]]) {
+  for (const [form, show] of [["images-choice", images], ["walk-choice", walk]]) {
     const later = debounce(show);
     $(form).addEventListener("input", later);
     $("choice").addEventListener("input", later);
@@ -65,7 +65,7 @@ async function busy(place, links, work) {
 }
 
 const showImages = (signal, facts) => busy($("images"), ["zip", "sheet"], async () => {
-  const values = query("several");
+  const values = query("images-choice");
   const {images} = await (await call(`api/images?${values}`, {signal})).json();
   const shown = images.map((src, index) => {
     const label = values.get("label") ?? facts.classes[index % facts.classes.length];
@@ -80,10 +80,10 @@ const showImages = (signal, facts) => busy($("images"), ["zip", "sheet"], async 
 let frames = [];
 
 const showWalk = (signal, facts) => busy($("frame"), ["gif", "webp"], async () => {
-  const values = query("walk");
+  const values = query("walk-choice");
   frames = (await (await call(`api/walk?${values}`, {signal})).json()).images;
-  const several = facts.classes.length > 1 && !values.has("label");
-  $("frame").style.setProperty("width", several ? "100%" : "");
+  const allClasses = facts.classes.length > 1 && !values.has("label");
+  $("frame").style.setProperty("width", allClasses ? "100%" : "");
   $("step").max = frames.length - 1;
   $("step").value = Math.min($("step").value, frames.length - 1);
   showFrame();

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated
 
 from etils import epy
 from pydantic import Field
@@ -44,18 +44,18 @@ class Choice(Config):
     """Chooses the images."""
     label: str | None = None
     """Name or index of the class of all images. Default: the classes take turns."""
-    truncation: float | None = Field(default=None, gt=0)
+    truncation: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Largest absolute value of the latents; see `ganlib.inference.generate.truncate`."""
 
 
-class Several(Choice):
+class ImagesChoice(Choice):
     """Images of a seed: the first ones that `gan-pipelines generate` makes of it."""
 
     count: int = Field(default=16, ge=1, le=MOST_IMAGES)
     """Number of images."""
 
 
-class Walk(Choice):
+class WalkChoice(Choice):
     """The images on the way from the first image of a seed to that of another."""
 
     to: Seed = 1
@@ -64,7 +64,7 @@ class Walk(Choice):
     """Number of images, both ends included."""
 
 
-def several(function: LatentFunction, choice: Several) -> NDArray[np.uint8]:
+def seed_images(function: LatentFunction, choice: ImagesChoice) -> NDArray[np.uint8]:
     """Returns images of a seed, uint8 [N, H, W, C].
 
     Raises:
@@ -77,7 +77,7 @@ def several(function: LatentFunction, choice: Several) -> NDArray[np.uint8]:
     return np.stack(list(images(function, [latents], labels, choice.truncation)))
 
 
-def walk(function: LatentFunction, choice: Walk) -> Iterator[NDArray[np.uint8]]:
+def walk(function: LatentFunction, choice: WalkChoice) -> Iterator[NDArray[np.uint8]]:
     """Yields the pictures of a walk, uint8 [H, W, C]: an image each, or without a choice of a class one of each class.
 
     Both ends have the same class, since there is nothing between two classes. The way is that of `interpolate`.
@@ -89,8 +89,8 @@ def walk(function: LatentFunction, choice: Walk) -> Iterator[NDArray[np.uint8]]:
     classes = max(1, len(function.classes)) if choice.label is None else 1
     _check_pixels(function, classes * choice.frames)
     ends = np.concatenate([draw_latents(function, 1, seed) for seed in (choice.seed, choice.to)])
-    there, back = interpolate(ends, choice.frames - 1)
-    latents = np.repeat(np.concatenate([there, back[:1]]), classes, axis=0)
+    to_second, to_first = interpolate(ends, choice.frames - 1)
+    latents = np.repeat(np.concatenate([to_second, to_first[:1]]), classes, axis=0)
     labels = choose_labels(function, len(latents), choice.label)
     made = images(function, [latents], labels, choice.truncation)
     columns = sheet_columns(function, classes, choice.label)
@@ -99,7 +99,7 @@ def walk(function: LatentFunction, choice: Walk) -> Iterator[NDArray[np.uint8]]:
         yield frame.reshape(*frame.shape[:2], -1)
 
 
-def animation(function: LatentFunction, choice: Walk, kind: Animation) -> bytes:
+def animation(function: LatentFunction, choice: WalkChoice, kind: Animation) -> bytes:
     """Returns a walk as an animation that repeats itself, there and back."""
     frames = list(walk(function, choice))
     file = io.BytesIO()
@@ -107,9 +107,9 @@ def animation(function: LatentFunction, choice: Walk, kind: Animation) -> bytes:
     return file.getvalue()
 
 
-def archive(function: LatentFunction, choice: Several) -> bytes:
+def archive(function: LatentFunction, choice: ImagesChoice) -> bytes:
     """Returns a zip file with the images of a seed, which have the names that `generate` gives them."""
-    made = several(function, choice)
+    made = seed_images(function, choice)
     digits, file = len(str(len(made) - 1)), io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:  # PNG is compressed already
         for index, image in enumerate(made):
@@ -117,15 +117,15 @@ def archive(function: LatentFunction, choice: Several) -> bytes:
     return file.getvalue()
 
 
-def sheet(function: LatentFunction, choice: Several) -> bytes:
+def sheet(function: LatentFunction, choice: ImagesChoice) -> bytes:
     """Returns the images of a seed side by side, a PNG file."""
-    made = several(function, choice)
+    made = seed_images(function, choice)
     columns = sheet_columns(function, len(made), choice.label)
     return _saved(pixels.grid(made, columns=columns, scale=pixels.enlargement(max(made.shape[1:3]))))
 
 
-def answer(pictures: Any) -> dict[str, list[str]]:
-    """Returns pictures as the page takes them: as the addresses of PNG files inside of JSON."""
+def addresses(pictures: Iterable[NDArray[np.uint8]]) -> dict[str, list[str]]:
+    """Returns pictures as the page takes them: PNG files in addresses (data URLs), for JSON."""
     return {"images": [f"data:image/png;base64,{base64.b64encode(png(one)).decode()}" for one in pictures]}
 
 

@@ -1,7 +1,8 @@
 // The page of `gan-pipelines demo`: shows what the model can do, and says every error in words.
+import {$, say} from "./dom.js";
 import {startGeneration} from "./generation.js";
 import {startPictures} from "./pictures.js";
-import {$, call, say} from "./server.js";
+import {call} from "./server.js";
 
 try {
   const model = await (await call("api/model")).json();
@@ -10,5 +11,5 @@ try {
   if (model.generation) startGeneration(model.generation);
   else startPictures(model);
 } catch (error) {
-  say(error);
+  say("page", error);
 }

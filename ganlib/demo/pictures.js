@@ -1,8 +1,8 @@
 // One's own picture: chosen, masked with a brush, and translated or repaired.
-import {$, call, latest} from "./server.js";
 import {Brush} from "./brush.js";
+import {$, sharpen} from "./dom.js";
+import {call, latest} from "./server.js";
 
-const SMALL = 96; // pixels; smaller pictures are enlarged with sharp edges
 const BROKEN = "the server stopped before the picture was done";
 const urls = {};
 let functions, limit, chosen = null, picture = null, brush;
@@ -50,7 +50,7 @@ async function showPicture(signal) {
     await load($("before"), picture, "before");
     await load($("old"), picture, "old");
     const {naturalWidth: width, naturalHeight: height} = $("before");
-    $("pictures").classList.toggle("small", Math.max(width, height) < SMALL);
+    sharpen($("pictures"), Math.max(width, height));
     $("pictures").style.setProperty("--shown", `${Math.min(Math.max(width, 320), 470)}px`);
     $("mask").hidden = $("brushes").hidden = !masked;
     if (masked) await brush.start(width, height, files[1]);

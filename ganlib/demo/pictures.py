@@ -47,6 +47,18 @@ class Answer(NamedTuple):
     files: list[bytes]
 
 
+class Given(NamedTuple):
+    """A picture that a function takes, with its mask if it needs one.
+
+    Attributes:
+        picture: The picture.
+        notes: What was lost when it was read.
+    """
+
+    picture: Picture
+    notes: list[str]
+
+
 def show(function: ImageFunction, data: bytes) -> Answer:
     """Returns a picture as a function takes it: upright, in grey or colour, of 8 bits.
 
@@ -71,11 +83,32 @@ def show(function: ImageFunction, data: bytes) -> Answer:
     return Answer(notes, files if picture.mask is None else [*files, _mask_png(picture.mask)])
 
 
+def read(function: ImageFunction, data: bytes, mask: bytes) -> Given:
+    """Reads a picture for a function, and its mask.
+
+    Args:
+        function: The function.
+        data: The picture, as `show` returned it.
+        mask: Mask for a function that takes one, white where the picture is to be repaired; otherwise empty.
+
+    Raises:
+        UnusableImageError: The picture or the mask is not usable.
+    """
+    if function.takes_masks != bool(mask):
+        raise UnusableImageError(
+            f"the function {function.name} takes {'a mask' if function.takes_masks else 'no mask'}"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        file = _write(Path(folder), data)
+        _check_size(file)
+        masks = _write(Path(folder) / "masks", mask) if mask else None
+        return Given(*_read(function, file, masks=masks, takes_mask=function.takes_masks))
+
+
 def make(
     model: DemoModel,
     function: ImageFunction,
-    data: bytes,
-    mask: bytes,
+    given: Given,
     *,
     report: Callable[[float], None],
     stop: threading.Event,
@@ -85,31 +118,21 @@ def make(
     Args:
         model: The model of the function.
         function: The function.
-        data: The picture, as `show` returned it.
-        mask: Mask for a function that takes one, white where the picture is to be repaired; otherwise empty.
+        given: What `read` returned for it.
         report: Called with the share that is done.
         stop: Set when nobody waits for the result any more.
 
     Raises:
-        UnusableImageError: The picture or the mask is not usable.
         FunctionError: The function failed.
         InterruptedError: Nobody waits any more.
     """
-    if function.takes_masks != bool(mask):
-        raise UnusableImageError(
-            f"the function {function.name} takes {'a mask' if function.takes_masks else 'no mask'}"
-        )
+    picture, notes = given
 
     def check(share: float) -> None:
         if stop.is_set():
             raise InterruptedError
         report(share)
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = _write(Path(folder), data)
-        _check_size(file)
-        masks = _write(Path(folder) / "masks", mask) if mask else None
-        picture, notes = _read(function, file, masks=masks, takes_mask=function.takes_masks)
     tile, overlap = choose_tile(function)
     with model.alone(stop):
         check(0.0)

@@ -1,10 +1,5 @@
-// Calls of the server, and what the page says when one fails.
-export const $ = (id) => document.getElementById(id);
-
-export function say(error) {
-  $("message").textContent = error ? error.message : "";
-  $("message").hidden = !error;
-}
+// Calls of the server.
+import {say} from "./dom.js";
 
 // Calls the server. Its errors are lines; a server that is gone has none.
 export async function call(address, options = {}) {
@@ -20,7 +15,7 @@ export async function call(address, options = {}) {
   throw new Error(answer.error ?? `the server answered ${response.status}`);
 }
 
-// Runs the latest of several calls: a new one ends the one before, and only its errors are shown.
+// Runs the latest of several calls: a new one ends the one before. The message is that of the last one.
 export function latest(work) {
   let before = new AbortController();
   const run = async (...values) => {
@@ -28,11 +23,14 @@ export function latest(work) {
     const own = (before = new AbortController());
     try {
       await work(own.signal, ...values);
-      if (!own.signal.aborted) say(null);
+      if (!own.signal.aborted) say(run, null);
     } catch (error) {
-      if (!own.signal.aborted) say(error);
+      if (!own.signal.aborted) say(run, error);
     }
   };
-  run.stop = () => before.abort();
+  run.stop = () => {
+    before.abort();
+    say(run, null);
+  };
   return run;
 }

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from etils import epy
+
 from ganlib import __version__, storage
 
-if TYPE_CHECKING:
+with epy.lazy_imports():
+    import keras
     import numpy as np
+    import tensorflow as tf
+
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 MAY_DIFFER = ("seed",)  # facts of a protocol: another seed draws other samples for the same measure
 
 
@@ -115,12 +118,13 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
 
 
 def versions() -> str:
-    """Returns the versions of the libraries that scores depend on, as text."""
-    installed = {"gan-pipelines": __version__}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            installed[name] = importlib.metadata.version(name)
-    return ", ".join(f"{name} {version}" for name, version in installed.items())
+    """Returns the versions of the libraries that scores depend on, as text.
+
+    They are asked for theirs, since one library has packages of several names, such as tensorflow-cpu and tf-nightly.
+    """
+    libraries = {"tensorflow": tf, "keras": keras, "numpy": np}
+    used = {"gan-pipelines": __version__, **{name: library.__version__ for name, library in libraries.items()}}
+    return ", ".join(f"{name} {version}" for name, version in used.items())
 
 
 def _text(value: float, error: float | None) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from typing import TYPE_CHECKING
 
+from etils import epy
+
 from ganlib.tasks import LABEL
+
+with epy.lazy_imports():
+    import onnxruntime
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +38,7 @@ def onnx_section(networks: Mapping[str, keras.Model], files: OnnxFiles, *, image
         inputs="\n".join(lines).format(*given.get(LATENT, ()), height=height, width=width, channels=channels),
         asked=", ".join(f'"{tensor}": {tensor}' for tensor in INPUTS if tensor in given),
         difference=files.difference,
-        runtime=metadata.version("onnxruntime"),
+        runtime=onnxruntime.__version__,  # a package of another name may bring it, such as onnxruntime-gpu
         seeds=SEEDS if LATENT in given else "",
         labels=LABELS if LABEL in given else "",
     )

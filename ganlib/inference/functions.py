@@ -27,6 +27,10 @@ class FunctionError(RuntimeError):
     """A function of an exported model failed. The message is one line."""
 
 
+class RefusedError(FunctionError, ValueError):
+    """A function refused what it was given, for example a label of no class."""
+
+
 class ExportedFunctions:
     """The functions of an exported model. Use `ExportedFunctions.open(location)`.
 
@@ -63,7 +67,7 @@ class ExportedFunctions:
             model = tf.saved_model.load(str(saved))
         except (OSError, ValueError, LookupError, TypeError, tf.errors.OpError) as error:
             raise ValueError(
-                f"expected a whole exported model. Received: model={location!r} ({_first_line(error)})"
+                f"expected a whole exported model. Received: model={location!r} ({_cause(error)})"
             ) from error
         return cls(location, model, inputs)
 
@@ -200,7 +204,8 @@ class LatentFunction:
             uint8 [N, H, W, C].
 
         Raises:
-            FunctionError: The function failed, for example because there is no such class.
+            RefusedError: The function refused it, for example because there is no such class.
+            FunctionError: The function failed.
         """
         arguments = {LATENT: latents} | ({} if labels is None else {LABEL: labels})
         images: NDArray[np.uint8] = pixels.to_uint8(_call(self._function, arguments)).numpy()
@@ -214,8 +219,10 @@ def _call(function: Any, arguments: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         images: NDArray[Any] = result[IMAGES].numpy()
     except tf.errors.ResourceExhaustedError as error:
         raise FunctionError("too little memory for the network; use smaller tiles") from error
+    except tf.errors.InvalidArgumentError as error:
+        raise RefusedError(f"the exported model refused it: {_cause(error)}") from error
     except tf.errors.OpError as error:
-        raise FunctionError(f"the exported model refused it: {_first_line(error)}") from error
+        raise FunctionError(f"the exported model failed: {_cause(error)}") from error
     return images
 
 
@@ -240,6 +247,11 @@ def _described(specs: Mapping[str, tf.TensorSpec]) -> str:
     return ", ".join(f"{name} {spec.dtype.name} {spec.shape}" for name, spec in specs.items())
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(getattr(error, "message", error)).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _cause(error: Exception) -> str:
+    """Returns the line that says why. TensorFlow puts places in the graph before it and after it."""
+    text = str(getattr(error, "message", error)).strip()
+    if isinstance(error, tf.errors.OpError):
+        lines = text.partition("\n\t [[")[0].splitlines()[-1:]
+    else:
+        lines = text.splitlines()[:1]
+    return lines[0].strip() if lines else type(error).__name__

@@ -27,6 +27,8 @@ Animation = Literal["gif", "webp"]
 BATCH = 100  # images of up to 128x128 pixels that the network makes at once; fewer of larger ones
 SHEET, SHEET_PIXELS = 100, 2**25  # most images of a sheet, and most pixels of all of them
 MILLISECONDS = 40  # of a frame
+MOST_IMAGES, MOST_FRAMES = 10**6, 10**5  # of a command; latents and frames are held in memory
+MOST_DIGITS = 9  # of the index of a class, so that it fits in int32
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,13 @@ def generate(
         overwrite: Whether existing files may be replaced.
 
     Raises:
-        ValueError: The model makes images from something else, it has no such class, or the output exists.
+        ValueError: The model makes images from something else, it has no such class, a number is too large, or the
+            output exists.
         OSError: A file cannot be written.
         FunctionError: The model failed.
     """
+    _check(count, frames, truncation)
     check_output(output, overwrite=overwrite)
-    if frames and count < 2:
-        raise ValueError(f"an interpolation needs 2 images or more. Received: count={count}")
     function = ExportedFunctions.open(model).from_latents()
     labels = choose_labels(function, count, label, turns=not frames)
     if labels is not None and label is None:
@@ -108,6 +110,22 @@ def generate(
         with storage.atomic_file(file) as temporary, temporary.open("wb") as stream:
             save_animation(made, stream, animation)
     return Generated(count, sheet_file, file)
+
+
+def _check(count: int, frames: int, truncation: float | None) -> None:
+    if count > MOST_IMAGES:
+        raise ValueError(
+            f"expected at most {MOST_IMAGES:,} images; take another seed for more. Received: count={count}"
+        )
+    if frames and count < 2:
+        raise ValueError(f"an interpolation needs 2 images or more. Received: count={count}")
+    if count * frames > MOST_FRAMES:
+        raise ValueError(
+            f"expected at most {MOST_FRAMES:,} frames in an animation. Received: {count} images with {frames} frames "
+            "each"
+        )
+    if truncation is not None and not 0 < truncation < math.inf:
+        raise ValueError(f"expected a finite number above 0 as truncation. Received: truncation={truncation}")
 
 
 def draw_latents(function: LatentFunction, count: int, seed: int) -> NDArray[np.float32]:
@@ -181,7 +199,8 @@ def choose_labels(
         raise ValueError("an interpolation needs one class for all images. Received: no label")
     if label is None:
         return np.arange(count, dtype=np.int64) % len(classes)
-    index = classes.index(label) if label in classes else int(label) if label.isdecimal() else -1
+    is_index = label.isdecimal() and len(label) <= MOST_DIGITS
+    index = classes.index(label) if label in classes else int(label) if is_index else -1
     if index < 0 or (classes and index >= len(classes)):
         names = ", ".join(f"{number} = {name}" for number, name in enumerate(classes))
         raise ValueError(
