@@ -53,6 +53,20 @@ SLOWEST = [
     "test_onnx",
     "test_buckets",
     "test_gan_components",
+    "test_plain_install",
+    "test_served",
+    "test_gate",
+    "test_demo",
+    "test_seam",
+    "test_task_contract",
+    "test_network_scores",
+    "test_shortcuts",
+    "test_health",
+    "test_train_step",
+    "test_environment",
+    "test_runtime",
+    "test_store",
+    "test_training",
 ]
 OURS = ("MLFLOW_", "GAN_PIPELINES_", "KFP_", "TF_CONFIG", "AWS_")
 

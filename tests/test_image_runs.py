@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from ganlib import storage
 from ganlib.evaluation import Evaluation, compare
+from pipelines.command.main import main
 from pipelines.local import session
 from pipelines.settings import resolve
 
@@ -108,15 +110,22 @@ def test_a_repairing_run_scores_holes_and_names_the_damage_in_the_protocol(inpai
     assert "doing nothing" in page
 
 
-def test_a_run_whose_masks_have_changed_asks_for_another_name(inpainted):
+def test_a_run_whose_masks_have_changed_asks_for_another_name(inpainted, tmp_path, monkeypatch):
     """And one whose masks were only touched goes on from its checkpoints, since their pixels count."""
     place, _ = inpainted
+    monkeypatch.chdir(place)
+    home = f"training.home={place / 'runs' / 'tiny' / 'training'}"
+    words = ["train", "--preset", "digits-inpaint"]
+    words += [f"--{step}={output(place, step)}" for step in ("dataset", "reference")]
+    words += [word for change in [*TINY, MASKS, home] for word in ("--set", change)]
     os.utime(place / "masks" / "1.png", (2, 2))
-    again = run(place, "digits-inpaint", MASKS)
-    assert "train: resumes from step 4" in again["text"]
+    again = CliRunner().invoke(main, [*words, f"--output={tmp_path / 'again'}"])
+    assert again.exit_code == 0, again.output
+    assert "train: resumes from step 4" in again.output
     Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(place / "masks" / "1.png")
-    with pytest.raises(AssertionError, match=r"the masks changed since this run began\. Take another run name\. Rec"):
-        run(place, "digits-inpaint", MASKS)
+    refused = CliRunner().invoke(main, [*words, f"--output={tmp_path / 'refused'}"])
+    assert refused.exit_code == 2
+    assert "the masks changed since this run began. Take another run name. Received: " in refused.stderr
 
 
 def test_scores_of_another_damage_are_not_compared(inpainted):
