@@ -15,6 +15,7 @@ from pathlib import Path
 import bucket_proxy
 import buckets
 import fake_kfp_server
+import forked_processes
 import hypothesis
 import pytest
 import s3_buckets
@@ -98,6 +99,16 @@ def _clean_environment(monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, os.devnull)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fresh(tmp_path_factory):
+    """Runs programs that know nothing of this project, see `forked_processes`; so do exports in this process."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        forked_processes.forking(tmp_path_factory.mktemp("fresh"), patch) as template,
+    ):
+        yield template.run
 
 
 @pytest.fixture(scope="session")

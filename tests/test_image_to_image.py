@@ -1,7 +1,5 @@
 """Networks from images to images are what their papers say, take the sizes that they name, and ship as stock Keras."""
 
-import subprocess
-import sys
 from typing import get_args
 
 import keras
@@ -327,7 +325,7 @@ FRESH = (
 )
 
 
-def test_generators_are_loaded_without_this_project_and_take_another_size(tmp_path):
+def test_generators_are_loaded_without_this_project_and_take_another_size(fresh, tmp_path):
     for number, (name, model) in enumerate(MODELS.items()):
         for dtype in ("float32", "mixed_bfloat16")[number % 2 :]:
             network = generator(model, dtype=dtype)
@@ -339,9 +337,7 @@ def test_generators_are_loaded_without_this_project_and_take_another_size(tmp_pa
             np.savez(
                 path.with_suffix(".npz"), **{key: np.asarray(value) for key, value in {**inputs, **outputs}.items()}
             )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", FRESH, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = fresh("-c", FRESH, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(done.stdout.split()) == (3 * len(MODELS) + 1) // 2
 

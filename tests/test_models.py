@@ -1,7 +1,5 @@
 """Architectures build what their papers say, for the shapes that they say, and their layers compute what they claim."""
 
-import subprocess
-import sys
 from typing import get_args
 
 import keras
@@ -200,7 +198,7 @@ def test_classes_start_equal_where_they_choose_gains_and_biases(model):
     np.testing.assert_allclose(images, images[:1].repeat(3, axis=0), atol=1e-6)
 
 
-def test_generators_are_loaded_without_this_project(tmp_path):
+def test_generators_are_loaded_without_this_project(fresh, tmp_path):
     for classes in (0, 3):
         for model in GENERATORS:
             generator, _ = pair(model, classes=classes)
@@ -221,9 +219,7 @@ def test_generators_are_loaded_without_this_project(tmp_path):
         "    print(path.stem)\n"
         "assert not [name for name in sys.modules if name.startswith('ganlib')]\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = fresh("-c", program, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(done.stdout.split()) == 2 * len(GENERATORS)
 

@@ -3,8 +3,6 @@
 import functools
 import math
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -354,7 +352,7 @@ def test_the_score_that_the_task_names_chooses_the_best_generator(digits, refere
     assert last["truth/l1_hole" if task.damage.has_mask else "truth/l1"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_residual_is_added_to_the_image_and_the_sum_is_cut_off_where_it_is_shipped(colours, tmp_path):
+def test_a_residual_is_added_to_the_image_and_the_sum_is_cut_off_where_it_is_shipped(fresh, colours, tmp_path):
     task = Restoration(damage="jpeg", residual=True)
     for architecture in (
         UNET,
@@ -378,7 +376,7 @@ def test_a_residual_is_added_to_the_image_and_the_sum_is_cut_off_where_it_is_shi
     np.testing.assert_allclose(shipped["generator"]({"image": images}), np.clip(expected, -1.0, 1.0), atol=1e-6)
     save_network(shipped["generator"], tmp_path / "generator.keras", classes=0)
     code = "import keras, sys; keras.models.load_model(sys.argv[1]); assert 'ganlib' not in sys.modules"
-    subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "generator.keras")], check=True)
+    assert fresh("-c", code, tmp_path / "generator.keras").returncode == 0
 
 
 # --- networks and precision
@@ -460,7 +458,7 @@ assert not [name for name in sys.modules if name.startswith("ganlib")]
 """
 
 
-def test_known_pixels_are_shipped_untouched_at_any_size_in_a_fresh_process(colours, tmp_path):
+def test_known_pixels_are_shipped_untouched_at_any_size_in_a_fresh_process(fresh, colours, tmp_path):
     task = Restoration()
     network = task.shipped(state_of(colours, task)[2].trained.averaged)
     save_network(network["generator"], tmp_path / "generator.keras", classes=0)
@@ -474,9 +472,7 @@ def test_known_pixels_are_shipped_untouched_at_any_size_in_a_fresh_process(colou
         given[f"{name}_masks"] = random.choice(np.array([0, 1, 127, 128, 254, 255], np.uint8), (3, *size, 1))
         given[f"{name}_masks"][0, :16, :16] = 1
     np.savez(tmp_path / "given.npz", **given)
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", FRESH, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = fresh("-c", FRESH, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     made = np.load(tmp_path / "made.npz")
     for name in ("trained", "other"):

@@ -6,8 +6,6 @@ reconstruction. It is declared here alone, and goes the whole way from pairs on 
 
 import json
 import shutil
-import subprocess
-import sys
 from typing import Annotated, Literal
 
 import keras
@@ -372,7 +370,7 @@ def test_sheets_show_input_output_and_truth(evaluation, model):
         np.testing.assert_array_equal(truth, (255 - source) // 2)
 
 
-def test_both_directions_are_shipped_and_a_fresh_process_translates(evaluation, model, tmp_path):
+def test_both_directions_are_shipped_and_a_fresh_process_translates(fresh, evaluation, model, tmp_path):
     exported = export(model, evaluation, ExportConfig(onnx=False), tmp_path / "exported")
     assert {"there.keras", "back.keras", "saved_model"} <= {path.name for path in exported.folder.iterdir()}
     assert exported.parity["saved_model"] <= 1e-4
@@ -386,9 +384,9 @@ def test_both_directions_are_shipped_and_a_fresh_process_translates(evaluation, 
         "print(sorted(model.signatures), model.signatures['translate'](images=tf.zeros([3, 48, 80, 1], tf.uint8))"
         "['images'].shape, model.signatures['back'](image=tf.zeros([1, 48, 80, 1]))['images'].shape)"
     )
-    command = [sys.executable, "-c", script, str(exported.folder / "saved_model")]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert answer.strip() == "['back', 'serving_default', 'translate'] (3, 48, 80, 1) (1, 48, 80, 1)"
+    done = fresh("-c", script, exported.folder / "saved_model")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['back', 'serving_default', 'translate'] (3, 48, 80, 1) (1, 48, 80, 1)"
 
 
 def test_an_exported_function_that_gives_something_else_is_refused(evaluation, model, tmp_path, monkeypatch):

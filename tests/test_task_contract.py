@@ -5,8 +5,6 @@ By default each two of a task, a network and a game meet once; with GAN_PIPELINE
 
 import itertools
 import os
-import subprocess
-import sys
 from typing import Literal, get_args, get_origin
 
 import exported_models
@@ -224,7 +222,7 @@ assert not [name for name in sys.modules if name.startswith("ganlib")]
 """
 
 
-def test_a_fresh_process_gives_the_same_images_at_two_sizes(tmp_path):
+def test_a_fresh_process_gives_the_same_images_at_two_sizes(fresh, tmp_path):
     """One network for each task that makes images from images; each network has its turn."""
     expected = set()
     for number, task in enumerate(TASKS):
@@ -245,8 +243,7 @@ def test_a_fresh_process_gives_the_same_images_at_two_sizes(tmp_path):
             assert np.ptp(images) > 0
             np.savez(folder / f"{name} {side}.npz", expected=images, **arrays)
             expected.add(f"{folder.name} {name} {side}")
-    command = [sys.executable, "-I", "-c", FRESH, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = fresh("-c", FRESH, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert set(done.stdout.splitlines()) == expected
 

@@ -5,7 +5,7 @@ import {call, latest} from "./server.js";
 
 const BROKEN = "the server stopped before the picture was done";
 const urls = {};
-let functions, limit, chosen = null, picture = null, brush;
+let functions, limit, chosen = null, picture = null, remarks = [], brush; // `remarks` are those of the picture
 
 export function startPictures({functions: all, most_bytes: bytes}) {
   [functions, limit] = [all, bytes];
@@ -45,8 +45,8 @@ async function showPicture(signal) {
     const {name, takes_masks: masked} = current();
     const response = await call(`api/show?function=${name}`, {method: "POST", body: chosen, signal});
     const {notes, files} = await read(response);
-    picture = files[0];
-    note(notes);
+    [picture, remarks] = [files[0], notes];
+    note(remarks);
     await load($("before"), picture, "before");
     await load($("old"), picture, "old");
     const {naturalWidth: width, naturalHeight: height} = $("before");
@@ -78,7 +78,7 @@ async function makeResult(outer) {
       $("state").textContent = `${Math.round(100 * share)} %`;
     });
     if (outer.aborted) return;
-    note(notes);
+    note([...new Set([...remarks, ...notes])]);
     await load($("after"), files[0], "after");
     $("result").href = urls.after;
     $("result").download = `${chosen.name?.replace(/\.[^.]*$/, "") || "picture"}-${name}.png`;
