@@ -14,6 +14,7 @@ from PIL import Image
 
 from ganlib import storage
 from ganlib.evaluation import Evaluation, compare
+from ganlib.tasks.damage import own_masks
 from pipelines.command.main import main
 from pipelines.local import session
 from pipelines.settings import resolve
@@ -123,6 +124,7 @@ def test_a_run_whose_masks_have_changed_asks_for_another_name(inpainted, tmp_pat
     assert again.exit_code == 0, again.output
     assert "train: resumes from step 4" in again.output
     Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(place / "masks" / "1.png")
+    own_masks.load.cache_clear()  # as in another process
     refused = CliRunner().invoke(main, [*words, f"--output={tmp_path / 'refused'}"])
     assert refused.exit_code == 2
     assert "the masks changed since this run began. Take another run name. Received: " in refused.stderr
