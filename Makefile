@@ -33,9 +33,8 @@ components: .venv/train  ## The components of a release, with its image: IMAGE=R
 every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, and of every storage. Takes more than an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py tests/test_restoration.py \
 		tests/test_translation.py tests/test_survival.py tests/test_registry.py tests/test_servers.py tests/test_measures.py \
-		tests/test_plain_install.py tests/test_halving.py -k "moves_its_own or replicas_make or resume or move_every_weight or \
-		each_kind_of_damage or again_and_again or dies_refuses or onnxruntime_makes or every_server or as_published or \
-		every_preset or trains_nothing_twice"
+		tests/test_halving.py -k "moves_its_own or replicas_make or resume or move_every_weight or each_kind_of_damage or \
+		again_and_again or dies_refuses or onnxruntime_makes or every_server or as_published or trains_nothing_twice"
 
 lint: .venv/dev  ## Formatting, lint and types.
 	$(BIN)/ruff format --check .
