@@ -19,9 +19,16 @@ LATENT_DIM, SHAPE = 8, (16, 16, 3)
 
 
 def generator(folder, *, classes=CLASSES):
-    """Writes an untrained generator; with classes, it takes a label."""
+    """Writes a generator with random weights; with classes, it takes a label, and each has other images.
+
+    The weights that training begins with give the same grey image for all.
+    """
     task = Generation(latent_dim=LATENT_DIM, conditional=bool(classes))
     networks = task.generators(Dcgan(width=4), image_shape=SHAPE, classes=len(classes), dtype="float32", seed=None)
+    random = np.random.default_rng(0)
+    for network in networks.values():
+        for variable in network.trainable_variables:
+            variable.assign(random.normal(0, 0.5, variable.shape))
     save_signatures(
         networks, signatures(networks, task, image_shape=SHAPE, classes=len(classes)), folder / "saved_model"
     )

@@ -7,12 +7,16 @@ import io
 import json
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import exported_models
 import numpy as np
@@ -22,6 +26,8 @@ import served_models
 import tensorflow as tf
 from PIL import Image
 from served_models import LATENT_DIM, from_text, to_text
+
+from ganlib.export import trial
 
 KNOWN = "0 = cat, 1 = dog, 2 = 7"
 LATENTS = np.random.default_rng(1).normal(size=(3, LATENT_DIM)).astype(np.float32)
@@ -190,6 +196,13 @@ WRONG = {
     },
     r"Received: format='png', format='tensor'": {"seed": [1, 2], "label": 0, "format": ["png", "tensor"]},
     r'Received: format="\{': {"seed": 1, "label": 0, "format": {"a": 1}},
+    r"as seed\. Received: seed=7\.0": {"seed": 7.0, "label": 0},
+    WAYS + r"a{60}\.\.\.$": {"a" * 5000: 1},
+    WAYS + r"1\\n2, b0, b1, b2, b3, b4, b5, b6, b7, b8, \.\.\. \(14 in all\)$": {
+        "1\n2": 0,
+        **{f"b{number}": 0 for number in range(9)},
+        **dict.fromkeys("wxyz", 0),
+    },
 }
 
 
@@ -223,6 +236,18 @@ def test_what_mlflow_refuses_itself_is_400_and_the_server_goes_on(ask):
     assert ask(good) == before
 
 
+@pytest.mark.parametrize("name", ["seed", "label", "latent"])
+def test_true_among_numbers_is_no_number(model, name):
+    """In Python; over HTTP, MLflow has made an array of the numbers already."""
+    inputs = {"latent": LATENTS.tolist(), "label": [0, 1, 2]} if name == "latent" else {"seed": [1, 0], "label": [1, 0]}
+    first = inputs[name]
+    while isinstance(first[0], list):
+        first = first[0]
+    first[0] = True
+    with pytest.raises(Exception, match=rf"^expected {name} without true and false .* Received: {name}=\[+True, "):
+        model.predict(inputs)
+
+
 def test_a_request_to_mlserver_need_not_say_how_it_is_decoded(model):
     def tensor(name, data, shape):
         return SimpleNamespace(name=name, data=SimpleNamespace(root=data), shape=shape)
@@ -231,8 +256,38 @@ def test_a_request_to_mlserver_need_not_say_how_it_is_decoded(model):
     request = SimpleNamespace(inputs=[tensor("latent", latent, [3, LATENT_DIM]), label])
     expected = model.predict({"latent": LATENTS, "label": ["7", "7", "cat"]})
     np.testing.assert_array_equal(model.predict(request), expected)
-    with pytest.raises(Exception, match=r"^expected values of one shape .*cannot reshape array of size 24"):
-        model.predict(SimpleNamespace(inputs=[tensor("latent", latent, [3, 7]), label]))
+    for told, wrong in {
+        r"as many values of latent as its shape says\. Received: 24 values, and the shape \[3, 7\]$": [
+            tensor("latent", latent, [3, 7]),
+            label,
+        ],
+        r"one input of each name\. Received: several of seed$": [tensor("seed", [1], [1]), tensor("seed", [2], [1])],
+        r"whole numbers .* Received: seed=7\.9$": [tensor("seed", [7.9], [1]), tensor("label", [0], [1])],
+        r"whole numbers .* Received: seed=True$": [tensor("seed", [True], [1]), tensor("label", [0], [1])],
+        r"seed without true and false .* Received: seed=\[7, True\]$": [tensor("seed", [7, True], [2])],
+    }.items():
+        with pytest.raises(Exception, match=rf"^expected {told}"):
+            model.predict(SimpleNamespace(inputs=wrong))
+
+
+def test_a_name_in_a_message_is_short_and_on_one_line(model):
+    for name, shown in {"x\ny": r"x\\ny", "x" * 5000: "x{60}\\.{3}"}.items():
+        for values in ([1, True], [[1], [1, 2]]):
+            with pytest.raises(Exception, match=rf"^expected .*{shown}[ .].*Received: .{{0,200}}$"):
+                model.predict({name: values})
+
+
+def test_a_class_is_named_before_it_is_counted(place):
+    """Also where the names are numbers in another order. What no class is named is an index."""
+    folder = served_models.generator(place / "numbered", classes=("2", "0", "5"))
+    model, functions = load(folder), tf.saved_model.load(str(folder / "saved_model")).signatures
+    for label, index in {"2": 0, 2: 0, "0": 1, 0: 1, 5: 2, "1": 1, 1: 1}.items():
+        np.testing.assert_array_equal(model.predict({"seed": 3, "label": label}), generate(functions, 3, 1, index))
+    with pytest.raises(Exception, match=r"\(0 = 2, 1 = 0, 2 = 5\)\. Received: label=3$"):
+        model.predict({"seed": 3, "label": 3})
+    for question in trial._questions(folder)[0]:  # in which the server is compared with class 0
+        answer = {"predictions": model.predict(question.inputs)}
+        np.testing.assert_array_equal(trial._images(answer), question.images)
 
 
 def test_requests_at_once_do_not_mix(ask, signatures):
@@ -257,21 +312,120 @@ def test_pictures_are_answered_as_they_were_sent(translator):
     np.testing.assert_array_equal(from_text(backward[0]), PICTURES[0])
 
 
-def test_pictures_of_other_kinds_become_what_the_network_takes(translator):
+def as_file(picture, **options):
+    file = io.BytesIO()
+    picture.save(file, **{"format": "PNG", **options})
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_pictures_of_other_kinds_become_what_the_network_takes_where_nothing_is_lost(translator):
     def send(picture, **options):
-        file = io.BytesIO()
-        picture.save(file, **{"format": "PNG", **options})
-        request = {"image": base64.b64encode(file.getvalue()).decode(), "function": "translate_backward"}
+        request = {"image": as_file(picture, **options), "function": "translate_backward"}
         return from_text(translator.predict(request)[0])
 
-    grey = Image.fromarray(PICTURES[0, ..., 0])
+    grey, plain = Image.fromarray(PICTURES[0, ..., 0]), Image.fromarray(PICTURES[0])
     np.testing.assert_array_equal(send(grey), np.repeat(PICTURES[0, ..., :1], 3, axis=2))
-    clear = Image.fromarray(np.dstack([PICTURES[0], np.full((8, 12), 0, np.uint8)]))
-    assert (send(clear) == 255).all()  # on white
+    black = send(grey.point(lambda value: 255 * (value > 127)).convert("1"))
+    np.testing.assert_array_equal(black, np.repeat((PICTURES[0, ..., :1] > 127) * 255, 3, axis=2))
+    opaque = Image.fromarray(np.dstack([PICTURES[0], np.full((8, 12), 255, np.uint8)]))
+    np.testing.assert_array_equal(send(opaque), PICTURES[0])
+    table = plain.quantize(16)
+    np.testing.assert_array_equal(send(table), np.asarray(table.convert("RGB")))
     turned = Image.Exif()
     turned[274] = 6  # the camera was held upright
-    assert send(Image.fromarray(PICTURES[0]), exif=turned).shape == (12, 8, 3)
-    assert send(Image.fromarray(PICTURES[0]).convert("CMYK"), format="JPEG").shape == (8, 12, 3)
+    np.testing.assert_array_equal(send(plain, exif=turned), np.rot90(PICTURES[0], -1))
+
+
+def rgb_of_16_bits(size):
+    """Returns a PNG file that Pillow can read, but not write."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + b"\x12\x34" * 3 * size[0] for _ in range(size[1]))
+    head = struct.pack(">2I5B", *size, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def profile_of(space):
+    """Returns the head of a colour profile."""
+    return bytes(16) + space + bytes(108)
+
+
+def lossy_pictures():
+    plain = Image.fromarray(PICTURES[0])
+    grey, clear = plain.convert("L"), np.dstack([PICTURES[0], np.full((8, 12), 255, np.uint8)])
+    clear[3, 3, 3] = 254
+    return {
+        r"with 8 bits a channel\. Received: 16 bits": rgb_of_16_bits((12, 8)),
+        r"without transparent parts\. Received: some": as_file(Image.fromarray(clear)),
+        r"without transparent parts\. Received: some$": as_file(grey, transparency=grey.getpixel((0, 0))),
+        r"in grey or RGB\. Received: colours of the kind CMYK": as_file(plain.convert("CMYK"), format="JPEG"),
+        r"as one picture\. Received: an animation or a series of 2$": as_file(
+            plain, save_all=True, append_images=[plain.rotate(180)]
+        ),
+        r"as one picture\. Received: .* of 2": as_file(plain, format="MPO", save_all=True, append_images=[plain]),
+        r"without a colour profile for other colours than the result's\. Received: one for GRAY": as_file(
+            grey, icc_profile=profile_of(b"GRAY")
+        ),
+    }
+
+
+@pytest.mark.parametrize("told", lossy_pictures())
+def test_a_picture_that_would_lose_something_is_refused(translator, told):
+    with pytest.raises(Exception, match=rf"^expected image {told}") as raised:
+        translator.predict({"image": lossy_pictures()[told]})
+    assert raised.value.get_http_status_code() == 400
+
+
+def test_a_colour_profile_is_kept_in_files(translator):
+    profile, plain = profile_of(b"RGB "), Image.fromarray(PICTURES[0])
+    texts = [as_file(plain, icc_profile=profile), as_file(plain), as_file(plain, format="JPEG", icc_profile=profile)]
+    made = translator.predict({"image": texts})
+    profiles = [Image.open(io.BytesIO(base64.b64decode(text))).info.get("icc_profile") for text in made]
+    assert profiles == [profile, None, profile]
+    np.testing.assert_array_equal(from_text(made[0]), 255 - PICTURES[0])
+    assert translator.predict({"image": texts[0], "format": "tensor"}).shape == (1, 8, 12, 3)
+
+
+def test_a_network_for_grey_takes_no_colours(place):
+    named = {"translate": (exported_models.invert, exported_models.any_size(channels=1))}
+    model = load(served_models.functions(place / "grey", named))
+    grey = np.repeat(PICTURES[0, ..., :1], 3, axis=2)
+    np.testing.assert_array_equal(from_text(model.predict({"image": to_text(grey)})[0]), 255 - grey[..., :1])
+    with pytest.raises(Exception, match=r"^expected image in grey\. Received: colours$"):
+        model.predict({"image": PICTURE})
+
+
+def test_a_long_text_beside_short_ones_takes_no_more_memory_than_itself(translator):
+    """An array of texts would have a place as long as the longest for each."""
+    texts = ["A" * 10**6, *["B"] * 99]
+    tracemalloc.start()
+    with pytest.raises(Exception, match=r"^expected image as a PNG or JPEG file in base64\. "):
+        translator.predict({"image": texts})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 10**6
+
+
+def test_a_size_is_refused_before_anything_is_decoded(translator):
+    """The sum of all pictures, too. These files have heads for sizes that their pixels do not fill."""
+    for sizes, told in {
+        ((2560, 2560),): "6553600$",
+        ((1024, 2048),) * 3: "6291456$",
+        ((10_000, 10_000),): "",  # Pillow warns
+        ((100_000, 100_000),): "far more$",
+    }.items():
+        with pytest.raises(Exception, match=rf"^expected image of at most 4194304 pixels .* Received: {told}"):
+            translator.predict({"image": [as_file_of_size(*size) for size in sizes]})
+
+
+def as_file_of_size(width, height):
+    """Returns the head of a PNG file."""
+    content = bytearray(base64.b64decode(as_file(Image.new("L", (8, 8)))))
+    content[16:24] = struct.pack(">2I", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
 
 
 def test_a_mask_says_what_is_repaired(painter):
@@ -281,6 +435,10 @@ def test_a_mask_says_what_is_repaired(painter):
     np.testing.assert_array_equal(painter.predict({"images": PICTURES, "masks": mask}), expected)
     request = {"image": [to_text(image) for image in PICTURES], "mask": [to_text(one) for one in mask]}
     np.testing.assert_array_equal([from_text(text) for text in painter.predict(request)], expected)
+    nothing = {"images": PICTURES, "masks": 0 * mask}
+    np.testing.assert_array_equal(painter.predict(nothing), PICTURES)
+    one_bit = as_file(Image.fromarray(mask[0, ..., 0]).convert("1"))
+    np.testing.assert_array_equal(from_text(painter.predict({"image": PICTURE, "mask": one_bit})[0]), expected[0])
     for told, wrong in {
         r"the inputs image, mask or images, masks, with \[format\]\. Received: image$": {"image": PICTURE},
         r"a mask of the size of its image\. Received: image 0 of 12x8, mask of 8x8": {
@@ -295,6 +453,20 @@ def test_a_mask_says_what_is_repaired(painter):
             "images": PICTURES,
             "masks": PICTURES,
         },
+        r"masks as uint8 \[N, H, W, 1\]\. Received: bool": {"images": PICTURES, "masks": mask > 0},
+        r"masks with 255 where .*, and 0 elsewhere\. Received: values up to 1$": {
+            "images": PICTURES,
+            "masks": mask // 255,
+        },
+        r"mask with 255 where .*, and 0 elsewhere\. Received: values up to 127$": {
+            "image": PICTURE,
+            "mask": to_text(mask[0] // 2),
+        },
+        r"mask without transparent parts\. Received: some$": {
+            "image": PICTURE,
+            "mask": to_text(np.concatenate([0 * PICTURES[0], mask[0]], axis=2)),
+        },
+        r"mask in grey\. Received: colours$": {"image": PICTURE, "mask": to_text(mask[0] & np.uint8([255, 0, 0]))},
     }.items():
         with pytest.raises(Exception, match=rf"^expected {told}"):
             painter.predict(wrong)
@@ -309,9 +481,8 @@ def test_a_mask_says_what_is_repaired(painter):
         (r"image as a PNG or JPEG .* cannot be decoded", {"image": PICTURE[:80]}),
         (r"image as a PNG or JPEG .* cannot be decoded", {"image": to_text(PICTURES[0], form="BMP")}),
         (r"image as a PNG or JPEG .* Received: image=None", {"image": [None]}),
-        (r"8 bits a channel\. Received: image of mode I;16", {"image": to_text(PICTURES[0, ..., 0].astype("u2"))}),
-        (r"at most 4194304 pixels .* image of 2560x2560", {"image": to_text(np.zeros((2560, 2560), np.uint8))}),
-        (r"at most 4194304 pixels .*: 8388608", {"image": [to_text(np.zeros((2048, 1024), np.uint8))] * 4}),
+        (r"with 8 bits a channel\. Received: 16 bits$", {"image": to_text(PICTURES[0, ..., 0].astype("u2"))}),
+        (r"images of at most 4194304 pixels .*: 6553600$", {"images": np.zeros((1, 2560, 2560, 3), np.uint8)}),
         (
             r"multiples of 4 and at least 8\. Received: image 1 of 10x8",
             {"image": [PICTURE, to_text(PICTURES[0, :, 2:])]},
@@ -337,7 +508,7 @@ def test_a_wrong_picture_is_refused_in_one_line(translator, told, request_):
     assert raised.value.get_http_status_code() == 400
 
 
-def test_a_failure_of_the_model_shows_no_traceback(place, capfd):
+def test_a_failure_is_one_line_without_a_traceback(place, capfd, monkeypatch):
     model = load(
         served_models.functions(
             place / "failing", {"translate": (exported_models.refuse, {"images": [None, None, None, 3]})}
@@ -346,12 +517,32 @@ def test_a_failure_of_the_model_shows_no_traceback(place, capfd):
     with pytest.raises(Exception, match=r"^the model refused it: .*expected fewer than 50 rows") as raised:
         model.predict({"images": np.zeros((1, 60, 8, 3), np.uint8)})
     assert raised.value.get_http_status_code() == 400
-    model.unwrap_python_model()._functions = {}
+    python = model.unwrap_python_model()
+    function = python._functions["translate"]
+    faults = {
+        KeyError(): (500, "the model failed: KeyError"),
+        tf.errors.InvalidArgumentError(None, None, ""): (400, "the model refused it: no reason given"),
+        tf.errors.InvalidArgumentError(None, None, "wrong\n"): (400, "the model refused it: wrong"),
+        MemoryError(): (503, "too little memory; send fewer images"),
+    }
     with server_of(model) as ask:
-        status, answer = ask({"inputs": {"images": PICTURES.tolist()}})
-    assert (status, answer["message"]) == (500, "the model failed: KeyError")
-    assert "stack_trace" not in answer
-    assert "Traceback" in capfd.readouterr().err  # for whoever runs the server
+        for fault, expected in faults.items():
+            python._functions["translate"] = Mock(side_effect=fault)
+            status, answer = ask({"inputs": {"images": PICTURES.tolist()}})
+            assert (status, answer["message"]) == expected
+            assert "stack_trace" not in answer
+    assert capfd.readouterr().err.count("Traceback") == 1  # of what is not expected, for whoever runs the server
+    python._functions["translate"] = function
+    for place_of_fault in ("stack", "asarray"):
+        with monkeypatch.context() as patched:
+            patched.setattr(np, place_of_fault, Mock(side_effect=MemoryError))
+            with pytest.raises(Exception, match=r"^too little memory; send fewer images$") as raised:
+                model.predict({"images": PICTURES})
+        assert raised.value.get_http_status_code() == 503
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", Mock(side_effect=MemoryError))
+        with pytest.raises(Exception, match=r"^too little memory; send fewer images$"):
+            model.predict({"images": PICTURES, "format": "png"})
 
 
 def test_the_folder_is_the_model_wherever_it_lies(folder, signatures, tmp_path):

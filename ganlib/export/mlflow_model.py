@@ -14,13 +14,13 @@ with epy.lazy_imports():
     import yaml
     from mlflow import models
 
-SERVED = "served.py"
+SERVED, BESIDE = "served.py", "served_pictures.py"
 ARTIFACTS = {"saved_model": "saved_model", "inputs": "inputs.json"}  # what `served.py` loads
 BUILD_TOOLS = ("pip", "setuptools", "wheel")
 
 
 def write_mlflow_model(folder: Path, *, requirements: Sequence[str]) -> None:
-    """Adds MLflow's files to an exported folder: `MLmodel`, the requirements, and `served.py`, which calls the model.
+    """Adds MLflow's files to an exported folder: `MLmodel`, the requirements, and the code that calls the model.
 
     The weights are those that the folder has already, and nothing is pickled. There is no signature on purpose: with
     one, MLflow would drop inputs that it does not know, without a word, and would repeat the whole request in an error.
@@ -38,7 +38,8 @@ def write_mlflow_model(folder: Path, *, requirements: Sequence[str]) -> None:
     }
     (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
     # Read as text: importing it would load MLflow's server code, and set it as the model of this process.
-    shutil.copyfile(Path(__file__).with_name(SERVED), folder / SERVED)
+    for name in (SERVED, BESIDE):
+        shutil.copyfile(Path(__file__).with_name(name), folder / name)
     model = models.Model()
     model.add_flavor(
         "python_function",
