@@ -48,8 +48,8 @@ class Program:
             if now == "shows a traceback":
                 raise KeyError("images")
             raise MlflowException("expected images", INVALID_PARAMETER_VALUE)
-        if now == "fails":
-            raise MlflowException("no memory")
+        if now in ("fails", "fails without a word"):
+            raise MlflowException("no memory" if now == "fails" else "")
         images = (255 - model_input["images"]).astype(np.uint8)
         return images + 2 if now == "gives other images" else images[:1] if now == "gives fewer" else images
 
@@ -62,6 +62,7 @@ FAULTS = {
     "gives other images": "gives other images than this process for images, .* at most 1 of 255. Received: \\d+$",
     "gives fewer": r"gives images of shape \(1, 32, 32, 3\), expected \(2, 32, 32, 3\)$",
     "fails": r"refused images, function with status 500: .*no memory$",
+    "fails without a word": r"refused images, function with status 500: no reason given$",
     "takes all": r"answered a wrong request with status 200, expected 400 and one line$",
     "shows a traceback": r"answered a wrong request with status 400 and a traceback, expected 400 and one line$",
     "dies": r"(died|did not answer): ",  # the last one, since nothing answers after it
@@ -122,6 +123,7 @@ def test_what_a_server_does_wrong_is_the_reason(program):
     questions, batch = trial._questions(folder)
     with Server(folder) as server:
         server.wait_until_ready(120)
+        assert " --port 0 --env-manager local" in " ".join(processes_of(folder))
         ask(server, questions)
         assert trial._time(server, batch, 16) > 0
         for fault, reason in FAULTS.items():

@@ -6,8 +6,8 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +21,9 @@ HOST = "127.0.0.1"
 REQUEST_SECONDS = 300
 REPORT_SECONDS = 15.0  # between lines that say that the server is not ready yet
 END_SECONDS = 5.0  # after SIGTERM, before SIGKILL
+# The server takes any free port, and says which. One that was chosen here could be another process's by the time that
+# the server has loaded the model, and that process would be asked.
+PORT = re.compile(rf"running on http://{re.escape(HOST)}:(\d+)")
 # All that the server gets of this process's environment. So it has no credentials, and meets no other MLflow server.
 KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PYTHONPATH", "TF_ENABLE_ONEDNN_OPTS", "TMPDIR", "TZ")
 MLFLOW_ENDED = "returned non zero return code"  # what MLflow adds to the log after the server's own error
@@ -44,12 +47,9 @@ class Server:
     def __enter__(self) -> Self:
         scratch = Path(self._ending.enter_context(tempfile.TemporaryDirectory()))
         self._log = scratch / "log.txt"
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            self._port = int(probe.getsockname()[1])
         command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(self._folder), "--host", HOST]
-        command += ["--port", str(self._port), "--env-manager", "local", "--timeout", str(REQUEST_SECONDS)]
-        self._started = time.monotonic()
+        command += ["--port", "0", "--env-manager", "local", "--timeout", str(REQUEST_SECONDS)]
+        self._started, self._port = time.monotonic(), 0
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 command, env=_environment(scratch), cwd=scratch, stdout=log, stderr=log, start_new_session=True
@@ -74,8 +74,9 @@ class Server:
         reported = 0.0
         while (seconds := time.monotonic() - self._started) < limit:
             self._check_alive()
+            self._port = self._port or self._read_port()
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if self._request("GET", "/ping", None, timeout=5.0)[0] == 200:
+                if self._port and self._request("GET", "/ping", None, timeout=5.0)[0] == 200:
                     return time.monotonic() - self._started
             if seconds - reported > REPORT_SECONDS:
                 reported = seconds
@@ -97,7 +98,7 @@ class Server:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)  # its log is complete then
             self._check_alive()
-            raise ServerError(f"the server did not answer: {error or type(error).__name__}") from error
+            raise ServerError(f"the server did not answer: {str(error) or type(error).__name__}") from error
         except ValueError as error:
             raise ServerError("expected an answer in JSON from the server. Received: another") from error
         return status, answer if isinstance(answer, dict) else {}
@@ -107,6 +108,11 @@ class Server:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read()
+
+    def _read_port(self) -> int:
+        """Returns the port that the log names, 0 if it names none yet."""
+        found = PORT.search(self._log.read_text(encoding="utf-8", errors="replace"))
+        return int(found[1]) if found else 0
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:
@@ -140,4 +146,5 @@ def _environment(home: Path) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1",  # this process may hold all memory of the GPU
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "UVICORN_PORT": "0",  # MLflow leaves out `--port 0`, and uvicorn would take 8000
     }

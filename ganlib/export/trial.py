@@ -137,22 +137,24 @@ def _questions(folder: Path) -> tuple[list[Question], Mapping[str, Any]]:
     if not {"generate", "serving_default"} <= model.signatures.keys():
         raise ServerError(f"expected functions that can be served. Received: {', '.join(model.signatures)}")
     generate = model.signatures["generate"]
-    asked = {name: 0 if name == "label" else 1 for name in _specs(generate)}
-    told = {name: tf.constant(value, _specs(generate)[name].dtype) for name, value in (asked | {"count": 3}).items()}
-    images = generate(**told)["images"].numpy()
+    label = inputs.classes[0] if inputs.classes else 0  # by its name: the index may be the name of another class
+    asked = {name: label if name == "label" else 1 for name in _specs(generate)}
+    told = asked | {"count": 3} | ({"label": 0} if "label" in asked else {})
+    images = generate(**_constants(generate, told))["images"].numpy()
     return [
         Question(asked | {"count": 3}, images),
         Question(asked | {"count": 3, "format": "png"}, images),
-        _about_latents(model.signatures["serving_default"]),
+        _about_latents(model.signatures["serving_default"], label),
     ], asked
 
 
-def _about_latents(function: Any) -> Question:
+def _about_latents(function: Any, label: str | int) -> Question:
     specs = _specs(function)
     latent = np.sin(np.arange(2 * specs["latent"].shape[1], dtype=np.float32)).reshape(2, -1)
-    asked = {name: latent if name == "latent" else np.zeros(2, np.int64) for name in specs}
-    images = function(**{name: tf.constant(value) for name, value in asked.items()})["images"]
-    return Question({name: value.tolist() for name, value in asked.items()}, pixels.to_uint8(images).numpy())
+    told = {name: latent if name == "latent" else np.zeros(2, np.int64) for name in specs}
+    images = function(**_constants(function, told))["images"]
+    asked = {"latent": latent.tolist()} | ({"label": [label, label]} if "label" in specs else {})
+    return Question(asked, pixels.to_uint8(images).numpy())
 
 
 def _about_images(name: str, function: Any, inputs: Inputs) -> Question:
@@ -211,7 +213,8 @@ def _images(answer: Mapping[str, Any]) -> NDArray[Any]:
 
 def _told(answer: Mapping[str, Any]) -> str:
     """Returns the reason in an answer; MLflow puts the request before it."""
-    return "".join(str(answer.get("message", "")).strip().splitlines()[-1:])[:SHOWN]
+    line = "".join(str(answer.get("message", "")).strip().splitlines()[-1:])
+    return line.removeprefix("Error:").strip()[:SHOWN] or "no reason given"
 
 
 def _send_wrong_request(server: Server) -> None:
@@ -235,6 +238,10 @@ def _time(server: Server, batch: Mapping[str, Any], count: int) -> float | None:
             raise ServerError(f"the server failed for {count} images with status {status}: {_told(answer)}")
         durations.append(time.perf_counter() - start)
     return round(1000 * statistics.median(durations[1:] or durations), 1)  # the first one is slower
+
+
+def _constants(function: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tf.constant(value, _specs(function)[name].dtype) for name, value in values.items()}
 
 
 def _specs(function: Any) -> dict[str, Any]:
