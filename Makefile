@@ -8,7 +8,7 @@ LABEL = --label org.opencontainers.image
 BUILD = $(ENGINE) build --file docker/Dockerfile $(LABEL).version=$(VERSION) $(LABEL).revision=$(shell git rev-parse HEAD)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test image image-gpu image-server components every-pair lint format bench clean
+.PHONY: run test image image-gpu image-server image-kserve image-mlserver components every-pair lint format bench clean
 
 run: .venv/train  ## The whole pipeline on the embedded digits, from data preparation to an exported model.
 	$(BIN)/gan-pipelines run --preset digits
@@ -24,6 +24,12 @@ image-gpu:  ## Container image of the steps with CUDA.
 
 image-server:  ## Container image of the MLflow server in docker/compose.yaml.
 	$(BUILD) --target server --tag gan-pipelines-mlflow:$(VERSION) .
+
+image-kserve:  ## Container image of KServe's own server for exported models.
+	$(BUILD) --target kserve --tag gan-pipelines-kserve:$(VERSION) .
+
+image-mlserver:  ## Container image of MLServer for exported models.
+	$(BUILD) --target mlserver --tag gan-pipelines-mlserver:$(VERSION) .
 
 components: .venv/train  ## The components of a release, with its image: IMAGE=REGISTRY/gan-pipelines@sha256:...
 	@case "$(IMAGE)" in *@sha256:*) ;; *) \

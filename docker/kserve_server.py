@@ -11,14 +11,23 @@ import asyncio
 import os
 import struct
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import kserve
 import mlflow.pyfunc
 import numpy as np
-from kserve.errors import InferenceError, InvalidInput
-from kserve.utils.numpy_codec import from_np_dtype
+from kserve.errors import InferenceError, InvalidInput, ServerNotReady
+from kserve.utils.numpy_codec import from_np_dtype, to_np_dtype
 from mlflow.exceptions import MlflowException
+
+
+class BusyError(ServerNotReady):  # type: ignore[misc]
+    """There is too little memory at the moment: 503 over HTTP, `UNAVAILABLE` over gRPC, which reads `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = self.error_msg = reason
 
 
 class ExportedModel(kserve.Model):
@@ -39,19 +48,24 @@ class ExportedModel(kserve.Model):
 
         Raises:
             InvalidInput: The request is wrong; the server answers 400.
-            InferenceError: The model failed.
+            BusyError: There is too little memory; the server answers 503.
+            InferenceError: The model failed; the server answers 500.
         """
         del headers, response_headers
         by_tensors = isinstance(payload, kserve.InferRequest)
         try:
             request = _tensors(payload.inputs) if by_tensors else _table(payload)
             made = await asyncio.to_thread(self._model.predict, request)  # so that the server answers others meanwhile
+            return self._to_tensors(payload, made) if by_tensors else _to_predictions(made)
         except (ValueError, TypeError, OverflowError, struct.error) as error:  # KServe could not decode a tensor
-            raise InvalidInput(str(error)) from error
+            raise InvalidInput(" ".join(str(error).split()) or type(error).__name__) from error
+        except MemoryError as error:
+            raise BusyError("too little memory; send fewer images") from error
         except MlflowException as error:
-            raise (InvalidInput if error.get_http_status_code() == 400 else InferenceError)(error.message) from error
-        if not by_tensors:
-            return {"predictions": made.tolist() if isinstance(made, np.ndarray) else made}
+            kind = {400: InvalidInput, 503: BusyError}.get(error.get_http_status_code(), InferenceError)
+            raise kind(error.message) from error
+
+    def _to_tensors(self, payload: Any, made: Any) -> Any:
         images = made if isinstance(made, np.ndarray) else np.array([text.encode() for text in made], object)
         output = kserve.InferOutput("images", list(images.shape), from_np_dtype(images.dtype))
         output.set_data_from_numpy(images)
@@ -64,19 +78,28 @@ class ExportedModel(kserve.Model):
         )
 
 
-def _tensors(inputs: Any) -> dict[str, Any]:
-    """Returns the inputs of protocol v2 by name."""
-    names = [one.name for one in inputs]
-    if len(set(names)) < len(names):
-        raise InvalidInput(f"expected one input of each name. Received: {', '.join(names)}")
-    return {one.name: one.as_numpy() for one in inputs}
+def _to_predictions(made: Any) -> dict[str, Any]:
+    return {"predictions": made.tolist() if isinstance(made, np.ndarray) else made}
+
+
+def _tensors(inputs: Any) -> Any:
+    """Returns the inputs of protocol v2 for the model, which checks them.
+
+    Values in JSON stay as they were sent: KServe would make the whole number 7 of 7.9, "7" or true.
+    """
+    tensors = []
+    for one in inputs:
+        if to_np_dtype(one.datatype) is None:
+            raise InvalidInput(f"expected a datatype of protocol v2. Received: datatype={one.datatype[:60]!r}")
+        tensors.append(SimpleNamespace(name=one.name, shape=one.shape, data=one.data or one.as_numpy()))
+    return SimpleNamespace(inputs=tensors)
 
 
 def _table(payload: Any) -> Any:
     """Returns the inputs of protocol v1: `instances`, one row each, or `inputs`, columns by name."""
     given = {name: value for name, value in payload.items() if value is not None} if isinstance(payload, dict) else {}
     if len(given) != 1 or not given.keys() <= {"instances", "inputs"}:
-        received = ", ".join(given) or "neither"
+        received = repr(sorted(given))[:100] if given else "neither"
         raise InvalidInput(f"expected instances or inputs, and nothing else. Received: {received}")
     return next(iter(given.values()))
 

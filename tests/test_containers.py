@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,30 @@ def engine():
         pytest.skip(f"needs the image {BASE}")
     yield client
     client.close()
+
+
+def test_every_image_has_a_target_is_not_root_and_gets_files_that_exist():
+    stages = {}
+    for line in re.sub(r"\\\n", " ", (REPOSITORY / "docker" / "Dockerfile").read_text()).splitlines():
+        if found := re.match(r"FROM (\S+) AS (\w[\w-]*)", line):
+            lines = stages[found[2]] = list(stages.get(found[1], []))
+        elif stages:
+            lines.append(line)
+    allowed = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    made = re.findall(r"--target (\S+) --tag (\S+):", (REPOSITORY / "Makefile").read_text())
+    images = dict(made)
+    assert images.keys() >= {"cpu", "gpu", "server", "kserve", "mlserver"}
+    for target in images:
+        users = [line.split()[1] for line in stages[target] if line.startswith("USER ")]
+        assert users[-1] == "10001:0"
+        for line in stages[target]:
+            if line.startswith("COPY ") and "--from" not in line:
+                for name in line.split()[1:-1]:
+                    assert (REPOSITORY / name).exists(), name
+                    assert {f"!{name}", f"!{name.partition('/')[0]}"} & set(allowed), name
+    for server in ("kserve", "mlserver"):
+        assert any(line.startswith("COPY ") and f"requirements/{server}.txt" in line for line in stages[server])
+        assert f"image: REGISTRY/{images[server]}:" in (REPOSITORY / "docs" / "serving.md").read_text()
 
 
 @pytest.fixture

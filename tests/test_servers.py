@@ -4,13 +4,20 @@ Making the environments takes minutes, so these tests only run with GAN_PIPELINE
 `.venv/servers`, or where GAN_PIPELINES_SERVERS says.
 """
 
+import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import exported_models
+import mlflow.pyfunc
+import numpy as np
 import pytest
 import served_models
+
+import ganlib
 
 ROOT = Path(__file__).parents[1]
 SERVERS = ["mlflow", "kserve", "mlserver"] if "GAN_PIPELINES_EVERY_PAIR" in os.environ else []
@@ -38,10 +45,54 @@ def test_every_server_gives_the_images_of_the_model_and_refuses_wrong_requests(n
             assert found[16][0] > 0
 
 
+@pytest.mark.parametrize("name", SERVERS[1:])
+def test_every_server_in_its_image_needs_no_rights_and_no_writable_files(name, folders):
+    """The root file system and the model are read-only; the user is not root and has no capabilities."""
+    import docker
+    import servers
+
+    subprocess.run(["make", f"image-{name}"], cwd=ROOT, check=True)
+    client = docker.from_env()
+    port, grpc, metrics = (servers.free_port() for _ in range(3))
+    variables = {"MLSERVER_HTTP_PORT": port, "MLSERVER_GRPC_PORT": grpc, "MLSERVER_METRICS_PORT": metrics}
+    options = [f"--http_port={port}", f"--grpc_port={grpc}", "--model_name=model", "--model_dir=/mnt/models"]
+    container = client.containers.run(
+        f"gan-pipelines-{name}:{ganlib.__version__}",
+        options if name == "kserve" else None,
+        environment=variables if name == "mlserver" else None,
+        detach=True,
+        network_mode="host",
+        read_only=True,
+        tmpfs={"/tmp": ""},
+        cap_drop=["ALL"],
+        volumes={str(folders[0]): {"bind": "/mnt/models", "mode": "ro"}},
+    )
+    try:
+        deadline = time.monotonic() + 180
+        while not servers.is_ready(port, f"/v2/models/{servers.NAME}/ready"):
+            assert time.monotonic() < deadline, container.logs().decode()
+            time.sleep(0.5)
+        inputs = {"seed": np.array([7]), "label": ["dog"]}
+        expected = mlflow.pyfunc.load_model(str(folders[0])).predict(inputs)
+        answer = servers.by_tensors(port, inputs)
+        assert answer.status == 200
+        np.testing.assert_array_equal(answer.made, expected)
+        for value in (7.9, 7.0, True, "7"):  # KServe would make 7 of them
+            label = {"name": "label", "shape": [1], "datatype": "BYTES", "data": ["dog"]}
+            seed = {"name": "seed", "shape": [1], "datatype": "INT64", "data": [value]}
+            body = json.dumps({"inputs": [seed, label]})
+            status, _, content = servers.request(port, f"/v2/models/{servers.NAME}/infer", body)
+            assert (status, f"Received: seed={value!r}" in content.decode()) == (400, True)
+        container.stop(timeout=30)
+        assert container.wait()["StatusCode"] == 0  # ended by itself
+    finally:
+        container.remove(force=True)
+        client.close()
+
+
 @pytest.mark.parametrize("name", SERVERS[:1])
 def test_every_server_of_mlflow_may_be_asked_for_the_champion(name, folders, tmp_path, monkeypatch):
     """Registered from a run's artifacts, and served by name and alias."""
-    import mlflow
     import servers
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
