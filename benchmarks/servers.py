@@ -1,12 +1,13 @@
 """Serves an exported model with MLflow, KServe's own server and MLServer, and measures what a request costs.
 
-    python benchmarks/servers.py [--model FOLDER] [--environments FOLDER] [--server NAME ...]
+    python benchmarks/servers.py [--model FOLDER | --translator] [--rounds N] [--environments FOLDER] [--server NAME]
 
 KServe and MLServer each get a virtual environment of their own (requirements/kserve.txt, mlserver.txt), which is made
-if it does not exist. Without `--model`, an untrained generator of images of 32x32 with classes is served, since the
-cost does not depend on the weights. Every answer is compared with that of the model in this process. What is printed,
-for each server and protocol: seconds until it is ready, and for requests of 1 and of 16 images the median milliseconds
-and the bytes sent and received; images a second for 8 clients at once; and the status of wrong requests.
+if it does not exist. Without `--model`, an untrained network is served, since the cost does not depend on the weights:
+a generator of images of 32x32 with classes, or with `--translator` one that translates pictures of 64x64. Every answer
+is compared with that of the model in this process. What is printed, for each server and protocol: seconds until it is
+ready, and for requests of 1 and of 16 images the median milliseconds and the bytes sent and received; images a second
+for 8 clients at once; and the status of wrong requests.
 """
 
 import argparse
@@ -32,7 +33,7 @@ import tensorflow as tf
 ROOT = Path(__file__).parents[1]
 NAME = "model"
 CLIENTS, ROUNDS, READY_SECONDS = 8, 15, 300
-DATATYPES = {"int64": "INT64", "float32": "FP32", "uint8": "UINT8"}
+DATATYPES = {"int64": "INT64", "float32": "FP32", "float64": "FP64", "uint8": "UINT8", "bool": "BOOL"}
 BINARY = "Inference-Header-Content-Length"
 # Runs in KServe's environment; reads questions and writes answers in JSON lines.
 GRPC = """
@@ -50,7 +51,8 @@ async def main(port):
             if datatype == "BYTES":
                 array = np.array([text.encode() for text in values], object)
             else:
-                array = array.astype({"INT64": "int64", "FP32": "float32", "UINT8": "uint8"}[datatype])
+                names = {"INT64": "int64", "FP32": "float32", "FP64": "float64", "UINT8": "uint8", "BOOL": "bool"}
+                array = array.astype(names[datatype])
             one.set_data_from_numpy(array)
             tensors.append(one)
         start = time.perf_counter()
@@ -268,6 +270,8 @@ def questions(model, folder):
         wrong = {
             "name": {"sede": np.array([1])},
             "count": {"seed": np.array([1]), "count": np.array([0]), **label},
+            "fraction": {"seed": np.array([7.9]), **label},
+            "truth": {"seed": np.array([True]), **label},
             "shape": {"latent": latents[:, 1:], **labels},
         } | ({"label": {"seed": np.array([1]), "label": np.array([999])}} if label else {})
         return good, lambda count: {"seed": np.array([7]), "count": np.array([count]), **label}, wrong
@@ -280,21 +284,24 @@ def questions(model, folder):
     return good, lambda count: {"image": good["png"]["image"] * count}, wrong
 
 
-def untrained(folder):
-    """Exports a generator of images of 32x32 with ten classes, which was not trained."""
+def untrained(folder, *, translator=False):
+    """Exports a generator of images of 32x32 with ten classes, or one that translates, which was not trained."""
     from ganlib.export.mlflow_model import write_mlflow_model
     from ganlib.export.network import save_signatures, signatures
     from ganlib.inference import Inputs
-    from ganlib.models import Dcgan
-    from ganlib.tasks import Generation
+    from ganlib.models import Dcgan, ResnetTranslator
+    from ganlib.tasks import Generation, UnpairedTranslation
 
-    shape, classes = (32, 32, 3), tuple("abcdefghij")
-    task = Generation(conditional=True)
-    networks = task.generators(Dcgan(), image_shape=shape, classes=len(classes), dtype="float32", seed=None)
+    if translator:
+        shape, classes, task, architecture = (64, 64, 3), (), UnpairedTranslation(), ResnetTranslator()
+    else:
+        shape, classes, task, architecture = (32, 32, 3), tuple("abcdefghij"), Generation(conditional=True), Dcgan()
+    networks = task.generators(architecture, image_shape=shape, classes=len(classes), dtype="float32", seed=None)
     save_signatures(
         networks, signatures(networks, task, image_shape=shape, classes=len(classes)), folder / "saved_model"
     )
-    Inputs(classes=classes).write(folder)
+    sides = {"multiple_of": architecture.multiple_of, "minimum": architecture.multiple_of} if translator else {}
+    Inputs(classes=classes, **sides).write(folder)
     write_mlflow_model(folder, requirements=["tensorflow"])
     return folder
 
@@ -318,12 +325,12 @@ def protocols(name, python, port, grpc, opened):
     return asked
 
 
-def measure(ask, batch, *, several):
+def measure(ask, batch, *, several, rounds):
     """Returns the median milliseconds and the bytes of requests for 1 and 16 images, and images a second of clients."""
     measured = {}
     for count in (1, 16):
         durations = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             start = time.perf_counter()
             answer = ask(batch(count))
             durations.append(1000 * (time.perf_counter() - start))
@@ -331,12 +338,12 @@ def measure(ask, batch, *, several):
     if several:
         start = time.perf_counter()
         with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(ask, [batch(1)] * (CLIENTS * ROUNDS)))
-        measured["a second"] = round(CLIENTS * ROUNDS / (time.perf_counter() - start), 1)
+            list(pool.map(ask, [batch(1)] * (CLIENTS * rounds)))
+        measured["a second"] = round(CLIENTS * rounds / (time.perf_counter() - start), 1)
     return measured
 
 
-def try_server(name, folder, root):
+def try_server(name, folder, root, *, rounds=ROUNDS):
     """Serves a folder, checks every answer, and returns what was measured, by protocol.
 
     Raises:
@@ -356,7 +363,7 @@ def try_server(name, folder, root):
             refused = {what: ask(inputs) for what, inputs in wrong.items()}
             statuses = {what: answer.status for what, answer in refused.items()}
             messages = [str(answer.made) for answer in refused.values()]
-            results[way] = {"ready": round(ready, 1), **measure(ask, batch, several=way != "gRPC")}
+            results[way] = {"ready": round(ready, 1), **measure(ask, batch, several=way != "gRPC", rounds=rounds)}
             results[way] |= {"wrong": statuses, "messages": messages}
     return results
 
@@ -364,17 +371,22 @@ def try_server(name, folder, root):
 def main():
     """Prints a line for each server and protocol."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="an exported folder")
+    served = parser.add_mutually_exclusive_group()
+    served.add_argument("--model", type=Path, help="an exported folder")
+    served.add_argument(
+        "--translator", action="store_true", help="an untrained network that translates pictures of 64x64"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="requests of each kind")
     parser.add_argument("--environments", type=Path, default=ROOT / ".venv" / "servers")
     parser.add_argument("--server", action="append", choices=["mlflow", "kserve", "mlserver"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = (given.model or untrained(Path(scratch))).absolute()
+        folder = (given.model or untrained(Path(scratch), translator=given.translator)).absolute()
         for name in given.server or ["mlflow", "kserve", "mlserver"]:
             python = environment(name, given.environments.absolute())
             size = sum(path.lstat().st_size for path in python.parents[1].rglob("*")) // 10**6
             print(f"{name}: environment of {size} MB", flush=True)
-            for way, found in try_server(name, folder, given.environments.absolute()).items():
+            for way, found in try_server(name, folder, given.environments.absolute(), rounds=given.rounds).items():
                 costs = "; ".join(
                     f"{count} images: {found[count][0]} ms, {found[count][1]} bytes sent, {found[count][2]} received"
                     for count in (1, 16)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import exported_models
 import keras
@@ -25,6 +26,7 @@ from ganlib.models import Dcgan, Fourier
 from ganlib.objectives import Hinge
 from ganlib.tasks import Generation, Restoration
 from ganlib.training import TrainConfig, TrainedModel, train
+from pipelines.settings import preset
 
 REFUSALS = (
     onnxruntime.capi.onnxruntime_pybind11_state.Fail,
@@ -95,6 +97,34 @@ def test_inputs_keep_their_names_and_types_and_any_number_of_images_is_taken(sco
     assert carried["classes"] == list(scored[0].classes)
     [opset] = [one.version for one in onnx.load(exported.folder / "generator.onnx").opset_import if not one.domain]
     assert opset == 18
+
+
+def sides(text):
+    return [int(side) for side in re.findall(r"\d+", text)]
+
+
+def test_the_settings_of_triton_in_the_docs_are_those_of_the_file(session):
+    page = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    [config] = [block for block in blocks if "max_batch_size: 16" in block]
+    [asked] = [block for block in blocks if "curl http://digits-triton." in block]
+    sent, received = asked.partition("\n{")[::2]
+    inputs, outputs = config.partition("output [")[::2]
+    types = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
+    width = {("latent", 8): preset("digits")["task"]["latent_dim"]}  # this model's latents are shorter than the digits'
+    line = re.compile(r'name: "(\w+)", data_type: TYPE_(\w+), dims: \[(.*?)\](?:, reshape: \{ shape: \[(.*?)\])?')
+    for part, shown, tensors in ((inputs, sent, session.get_inputs()), (outputs, received, session.get_outputs())):
+        assert {one.shape[0] for one in tensors} == {"N"}  # so Triton may make batches of it
+        expected = {one.name: [width.get((one.name, side), side) for side in one.shape[1:]] for one in tensors}
+        described = {found[1]: found for found in line.finditer(part)}
+        assert described.keys() == expected.keys()
+        for one in tensors:
+            _, kind, dims, reshaped = described[one.name].groups()
+            assert kind == types[one.type]
+            assert sides(dims if reshaped is None else reshaped) == expected[one.name]
+            [tensor] = [text for text in re.findall(r"\{[^{}]*\}", shown) if f'"{one.name}"' in text]
+            assert re.search(r'"datatype": ?"(\w+)"', tensor)[1] == kind
+            assert sides(re.search(r'"shape": ?\[(.*?)\]', tensor)[1]) == [1, *sides(dims)]
 
 
 @pytest.mark.parametrize("labels", [[0, -1], [0, 10], [-10, 0], [2**40, 0], [3], [1, 2, 3]])
