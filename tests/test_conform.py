@@ -116,6 +116,9 @@ def test_colour_that_is_lost_is_remarked():
     assert take(encode(Image.fromarray(grey), "PNG"), colour="grey")[1] == []
     grey[3, 3, 0] += 1
     assert take(encode(Image.fromarray(grey), "PNG"), colour="grey")[1] == ["colour: reduced to grey"]
+    palette = Image.fromarray(grey).quantize(8)
+    assert take(encode(palette, "PNG"), colour="grey")[1] == ["colour: reduced to grey"]
+    assert take(encode(palette.convert("L").convert("P"), "PNG"), colour="grey")[1] == []
 
 
 def test_colour_becomes_grey_by_its_brightness():
@@ -134,7 +137,7 @@ def test_a_palette_gives_the_colours_it_names(colour):
         np.testing.assert_array_equal(pixels, colours)
     else:
         np.testing.assert_allclose(pixels[..., 0], luma(colours), atol=1)
-    assert remarks == []
+    assert remarks == ([] if colour == "rgb" else ["colour: reduced to grey"])
 
 
 @pytest.mark.parametrize("transparency", [1, b"\xff\x00\xff\xff\xff\xff"], ids=["one colour", "a byte a colour"])

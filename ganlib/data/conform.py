@@ -200,8 +200,9 @@ def _to_mode(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
 
 def _convert(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     lost = [] if image.mode in (mode, "L", "RGB", "1", "P") else [f"{image.mode}: converted to {mode}"]
-    if mode == "L" and image.mode == "RGB" and len({band.tobytes() for band in image.split()}) > 1:
-        lost = ["colour: reduced to grey"]
+    if mode == "L" and image.mode in ("RGB", "P"):
+        colours = image.convert("RGB").split()
+        lost = ["colour: reduced to grey"] if len({band.tobytes() for band in colours}) > 1 else []
     try:
         return (image if image.mode == mode else image.convert(mode)), lost
     except ValueError as error:
