@@ -41,20 +41,22 @@ class Budget:
         return text if self.amount is None else f"{text}, instead of training.steps={common.training.steps}"
 
 
-def check_common(common: PipelineConfig, assignments: Iterable[str], budget: Budget) -> None:
+def check_common(
+    common: PipelineConfig, budget: Budget, *, assigned: Collection[str], explicit: Collection[str]
+) -> None:
     """Refuses common settings that the comparison would replace, or that end trainings at different points.
 
     Args:
         common: The common config.
-        assignments: Its single fields, as `section.field=value`.
         budget: The budget.
+        assigned: Names of its fields that were assigned one by one.
+        explicit: The same and those of files.
 
     Raises:
         SettingsError: There is such a setting.
     """
-    given = {field for assignment in assignments for field in assigned_fields(assignment)}
     training = common.training
-    if budget.amount is not None and "training.steps" in given:
+    if budget.amount is not None and "training.steps" in assigned:
         raise SettingsError(
             f"expected one budget: either training.steps or --{budget.unit}. Received: "
             f"training.steps={training.steps}, --{budget.unit} {budget.amount:g}"
@@ -69,7 +71,7 @@ def check_common(common: PipelineConfig, assignments: Iterable[str], budget: Bud
             "expected trainings that use their whole budget; one that ends at a score cannot be compared by its score. "
             f"Received: training.target_score={training.target_score:g}"
         )
-    if "training.run_name" in given:
+    if "training.run_name" in explicit:
         raise SettingsError(
             "expected no name of a run: candidates are named by the comparison (--name), their variant and their seed. "
             f"Received: training.run_name={training.run_name}"

@@ -22,6 +22,7 @@ from pipelines.settings import SettingsError
 from pipelines.variants import Variant
 
 FEWEST_HALVED = 3
+NEAR = 0.75  # least part of the budget of a halving at which candidates may pause
 DIFFERING = ("task", "model", "objective", "training")  # sections that variants may change
 
 
@@ -48,9 +49,9 @@ def resolve_variants(
     """
     assignments = list(assignments)
     base = settings.resolve(chosen=chosen, files=files, assignments=assignments)
-    check_common(base, assignments, budget)
-    explicit = {field for assignment in assignments for field in settings.assigned_fields(assignment)}
-    explicit |= {field for path in files for field in flatten(settings.read_yaml(path))}
+    assigned = {field for assignment in assignments for field in settings.assigned_fields(assignment)}
+    explicit = assigned | {field for path in files for field in flatten(settings.read_yaml(path))}
+    check_common(base, budget, assigned=assigned, explicit=explicit)
     configs: dict[str, PipelineConfig] = {}
     for variant in variants:
         if variant.name in configs:
@@ -132,10 +133,13 @@ def check_halving(configs: Mapping[str, PipelineConfig], halving: Halving) -> No
         training = config.training
         if training.max_minutes is not None:
             raise SettingsError("expected a budget of images or steps with --halving. Received: --minutes")
-        if not halving.pause(steps=training.steps, score_every=training.score_every):
+        part = halving.pause(steps=training.steps, score_every=training.score_every) / training.steps
+        if part < NEAR * halving.fraction:
             raise SettingsError(
-                f"variant {variant}: expected a score in the first {100 * halving.fraction:.0f} % of the steps with "
-                f"--halving. Received: training.score_every={training.score_every}, training.steps={training.steps}"
+                f"variant {variant}: expected a score at about {100 * halving.fraction:.0f} % of the steps with "
+                f"--halving, where scores were compared with the final ones, and the last one before is at "
+                f"{100 * part:.0f} %. Received: training.score_every={training.score_every}, "
+                f"training.steps={training.steps}"
             )
 
 

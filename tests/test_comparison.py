@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from mlflow import MlflowClient
 from ganlib import storage, tracking
 from ganlib.evaluation import Evaluation, EvaluationConfig
 from ganlib.selection import Outcome, Places, candidate, try_candidate
-from ganlib.selection.failures import RETRIES, Failure, failure_of, try_repeatedly
+from ganlib.selection.failures import RETRIES, RETRY_SECONDS, Failure, failure_of, try_repeatedly
 from ganlib.tracking import RunGroup, Tracker
 from ganlib.training.run_directory import RunDirectory
 from pipelines.budgets import Budget
@@ -237,6 +238,7 @@ def raised(error=None):
         (raised(MemoryError()), True, True),
         (raised(KeyError("a bug")), True, True),
         (raised(ValueError("a library refuses it")), False, True),
+        (raised(storage.WriteConflict("another process goes on with it")), False, True),
         (raised(), False, False),  # one of ours, for people
     ],
     ids=repr,
@@ -247,7 +249,9 @@ def test_a_failure_says_whether_it_may_pass_and_shows_where_it_came_from(error, 
 
 
 def test_attempts_are_as_many_as_are_set_and_end_with_success(monkeypatch, capsys):
-    passing, final = Failure("lost", may_pass=True), Failure("diverged", may_pass=False)
+    passing, final, waits = Failure("lost", may_pass=True), Failure("diverged", may_pass=False), []
+    monkeypatch.setenv(RETRY_SECONDS, "5")
+    monkeypatch.setattr(time, "sleep", waits.append)
     for retries, answers, expected in (
         (0, [passing], passing),
         (2, [passing, None], None),
@@ -259,6 +263,7 @@ def test_attempts_are_as_many_as_are_set_and_end_with_success(monkeypatch, capsy
         assert try_repeatedly(lambda left=left: next(left), name="a-seed0") == expected
         assert next(left, "none") == "none"
     assert "a-seed0 failed: lost; attempt 3 of 3 follows" in capsys.readouterr().out
+    assert waits == [5.0, 5.0, 5.0, 10.0]
 
 
 @pytest.mark.parametrize("home", ["gs://bucket/home", None])

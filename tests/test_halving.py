@@ -12,8 +12,9 @@ from outcomes import IMAGES, MEASURE, STEPS, candidate, write_scores
 
 from ganlib import selection, storage
 from ganlib.evaluation import EvaluationConfig
-from ganlib.selection import Halving, halve_candidates, read_former, recommend, try_candidate
+from ganlib.selection import Halving, Outcome, halve_candidates, read_former, recommend, try_candidate
 from ganlib.selection.candidate import Places
+from ganlib.selection.failures import Failure
 from ganlib.tracking import RunGroup
 from pipelines.budgets import Budget
 from pipelines.candidates import comparison_group, make_candidates, resolve_variants
@@ -90,7 +91,7 @@ def paused(root, scores):
             folder, failed = root / f"{name}-{seed}", isinstance(score, str)
             facts = {"failure": score} if failed else {"failure": "stopped", "halving": HALVING, "images": IMAGES // 4}
             one = candidate(root / "made", name, seed, history=False, steps=STEPS // 4, **facts)
-            if not failed:
+            if not failed and score is not None:
                 rows = [{"step": step, f"training/{MEASURE}": score + (step - 200) ** 2} for step in (100, 200, 300)]
                 storage.write_lines(one.folder / "history.jsonl", rows)
             storage.publish(one.folder, folder / "outcome")
@@ -109,7 +110,13 @@ def test_the_better_half_of_the_variants_goes_on_by_all_its_seeds(tmp_path):
         assert [one.name for one in rest] == [one.name for one in tried]
         assert {one.variant for one in rest if one.halving is None} == {"dcgan", "lsgan"}
     assert [one for one in rest if one.halving] == [one for one in tried if one.variant in ("sngan", "gan")]
-    with pytest.raises(ValueError, match="all candidates failed: dcgan, seed 0: full"):
+    without = {"dcgan": [2.0, 3.5], "sngan": [3.0, 4.0], "lsgan": [1.0, None], "gan": [5.0, 6.0]}
+    rest = halve_candidates(paused(tmp_path / "without", without), tried)
+    assert {one.variant for one in rest if one.halving is None} == {"dcgan", "sngan"}  # a seed without a score is last
+    three = {name: scores for name, scores in without.items() if name != "gan"}
+    rest = halve_candidates(paused(tmp_path / "three", three), [one for one in tried if one.variant != "gan"])
+    assert len({one.variant for one in rest if one.halving is None}) == 2  # at least two, which can be compared
+    with pytest.raises(ValueError, match="all candidates failed: dcgan, seed 0 and 1 more: full"):
         halve_candidates(paused(tmp_path / "all", {name: ["full"] for name in ("dcgan", "sngan")}), tried)
 
 
@@ -135,6 +142,20 @@ def test_a_halving_is_not_called_a_comparison_and_does_not_rank_what_it_stopped(
     assert "Early scores against final ones" not in page
 
 
+def test_a_candidate_that_paused_says_where(digits, reference, tmp_path, monkeypatch):
+    pause = Failure("paused at step 200", may_pass=False, paused=True)
+    monkeypatch.setattr(selection.candidate, "run_in_child", lambda _: pause)
+    _, [one, *_] = made(*FOUR)
+    reference.save(tmp_path / "reference")
+    places = Places(digits.folder, tmp_path / "reference", tmp_path / "trained", tmp_path / "scores")
+    tried = try_candidate(one, EvaluationConfig(), places, group=RunGroup("c", "0" * 32))
+    assert tried.page.startswith("<!doctype html><title>paused</title>")
+    outcome = Outcome.open(places.outcome)
+    assert outcome.failure == tried.failure == "stopped at 20 % of the budget by a halving"
+    assert (outcome.steps, outcome.images) == (200, 200 * one.images_per_step)
+    assert outcome.halving == HALVING.model_copy(update={"paused": 0.2})
+
+
 def test_a_halving_after_a_comparison_of_other_images_is_refused(digits, reference, tmp_path, monkeypatch):
     monkeypatch.setattr(selection.candidate, "run_in_child", lambda work: work())  # TensorFlow was used in this process
     _, [one, *_] = made(*FOUR)
@@ -148,13 +169,16 @@ def test_a_halving_after_a_comparison_of_other_images_is_refused(digits, referen
     ("words", "message"),
     [
         (["--minutes", "3"], "expected a budget of images or steps with --halving"),
-        (["--steps", "100", "--set", "training.score_every=50"], "expected a score in the first 25 % of the steps"),
+        (["--steps", "100", "--set", "training.score_every=50"], "expected a score at about 25 % of the steps"),
+        (["--steps", "1000", "--set", "training.score_every=143"], "the last one before is at 14 %"),
+        (["--name", "cats", "--root", "FORMER"], "expected another --name"),
         (["-o", "x.yaml"], "a halving goes on from checkpoints; expected platform.checkpoints"),
     ],
 )
 def test_what_cannot_be_halved_is_refused_in_one_line(former, tmp_path, words, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     texts = [word for name in FOUR for word in ("--variant", name)]
+    words = [str(former.parent) if word == "FORMER" else word for word in words]
     done = CliRunner().invoke(main, ["compare-variants", "--halving", str(former), *texts, *words])
     assert done.exit_code == 2
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]

@@ -119,12 +119,14 @@ class Attempt:
     """What became of a candidate.
 
     Attributes:
-        failure: Why it failed, in one line; empty if it did not.
-        evaluation: Its scores; None if it failed.
+        failure: Why it failed, or where it paused, in one line; empty if it finished.
+        evaluation: Its scores; None if it has not finished.
+        paused: Whether it paused for a halving.
     """
 
     failure: str
     evaluation: Evaluation | None
+    paused: bool = False
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -135,7 +137,8 @@ class Attempt:
     def page(self) -> str:
         """HTML page: the report, or why there is none."""
         if self.evaluation is None:
-            return f"<!doctype html><title>failed</title><p>This candidate failed: {html.escape(self.failure)}</p>\n"
+            word = "paused" if self.paused else "failed"
+            return f"<!doctype html><title>{word}</title><p>This candidate {word}: {html.escape(self.failure)}</p>\n"
         return self.evaluation.report.read_text(encoding="utf-8")
 
 
@@ -177,7 +180,8 @@ def try_candidate(candidate: Candidate, evaluation: EvaluationConfig, places: Pl
             failure = _early_score(outcome.model_copy(update={"folder": folder}))
             outcome = outcome.model_copy(update={"failure": failure})
         outcome.write(folder)
-    return Attempt(failure, None if failure else Evaluation.open(places.scores))
+    paused = failed is not None and failed.paused
+    return Attempt(failure, None if failure else Evaluation.open(places.scores), paused)
 
 
 def _failure(candidate: Candidate, evaluation: EvaluationConfig, places: Places, group: RunGroup) -> Failure | None:
@@ -254,14 +258,15 @@ def _check_images(candidate: Candidate, reference: Reference) -> None:
 
 def _paused_facts(candidate: Candidate) -> dict[str, Any]:
     """Returns what the outcome says of a candidate that paused."""
-    steps = candidate.pause or 0
-    return {"halving": candidate.halving, "steps": steps, "images": steps * candidate.images_per_step}
+    steps, halving = candidate.pause or 0, candidate.halving
+    paused = None if halving is None else halving.model_copy(update={"paused": steps / candidate.training.steps})
+    return {"halving": paused, "steps": steps, "images": steps * candidate.images_per_step}
 
 
 def _early_score(outcome: Outcome) -> str:
     """Returns the row of a candidate that a halving stops, unless it goes on."""
     name, curves = read_curves([outcome])
-    part = f"stopped at {100 * outcome.halving.fraction:.0f} % of the budget by a halving" if outcome.halving else ""
+    part = f"stopped at {100 * outcome.halving.part:.0f} % of the budget by a halving" if outcome.halving else ""
     best = curves[0].best_until(outcome.images or 0) if curves else None
     return part if best is None else f"{part}, with {name.rpartition('/')[2]} {number(best)} at best"
 

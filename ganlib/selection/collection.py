@@ -11,6 +11,7 @@ from statistics import fmean
 from ganlib import storage
 from ganlib.evaluation import Evaluation
 from ganlib.selection.candidate import OUTCOME_FOLDER, Candidate
+from ganlib.selection.comparison import list_failures
 from ganlib.selection.curves import read_curves
 from ganlib.selection.outcome import Outcome
 from ganlib.selection.recommend import choose, recommend
@@ -62,12 +63,14 @@ def halve_candidates(folders: Sequence[Path], candidates: Sequence[Candidate]) -
     outcomes = _open([folder / OUTCOME_FOLDER for folder in folders])
     failed = {one.variant for one in outcomes if one.failure and one.halving is None}
     if all(one.failure and one.halving is None for one in outcomes):
-        raise ValueError("all candidates failed: " + "; ".join(f"{one.name}: {one.failure}" for one in outcomes))
+        raise ValueError(f"all candidates failed: {list_failures(outcomes)}")
     pauses = {one.variant: (one.pause or 0) * one.images_per_step for one in candidates}
-    early = [(curve.best_until(pauses[curve.outcome.variant]), curve.outcome) for curve in read_curves(outcomes)[1]]
-    scored = sorted((best, one.variant) for best, one in early if best is not None)
-    ranks = {name: fmean(place for place, (_, one) in enumerate(scored) if one == name) for _, name in scored}
-    variants = sorted(pauses, key=lambda name: (name in failed, ranks.get(name, math.inf)))
+    curves = read_curves(outcomes)[1]
+    early = {one.outcome.name: one.best_until(pauses[one.outcome.variant]) for one in curves}
+    known = {one.name: math.inf if (best := early.get(one.name)) is None else best for one in outcomes}
+    order = [one.variant for one in sorted(outcomes, key=lambda one: known[one.name])]  # without a score, the last ones
+    ranks = {name: fmean(place for place, other in enumerate(order) if other == name) for name in order}
+    variants = sorted(pauses, key=lambda name: (name in failed, ranks[name]))
     kept = variants[: math.ceil(len(variants) / 2)]
     print(f"halving: {', '.join(kept)} go on; {', '.join(variants[len(kept) :])} stop", flush=True)
     return [one.model_copy(update={"halving": None}) if one.variant in kept else one for one in candidates]

@@ -44,8 +44,7 @@ class Comparison:
         _check_names(outcomes)
         finished = [outcome for outcome in outcomes if not outcome.failure]
         if not finished:
-            reasons = "; ".join(f"{outcome.name}: {outcome.failure}" for outcome in outcomes)
-            raise ValueError(f"expected a candidate that finished. Received: {reasons}")
+            raise ValueError(f"expected a candidate that finished. Received: {list_failures(outcomes)}")
         evaluations = {(outcome.variant, outcome.seed): outcome.evaluation for outcome in finished}
         _check_protocols(finished, evaluations)
         measure = finished[0].measure or ""
@@ -167,3 +166,12 @@ def find_score(measure: str, evaluation: Evaluation) -> Score:
         known = ", ".join(evaluation.values)
         raise ValueError(f"expected one of {known}. Received: measure={measure!r}, folder={str(evaluation.folder)!r}")
     return found
+
+
+def list_failures(outcomes: Sequence[Outcome]) -> str:
+    """Returns why candidates failed, each reason once."""
+    names: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        names.setdefault(outcome.failure, []).append(outcome.name)
+    more = {failure: f" and {len(found) - 1} more" if found[1:] else "" for failure, found in names.items()}
+    return "; ".join(f"{found[0]}{more[failure]}: {failure}" for failure, found in names.items())

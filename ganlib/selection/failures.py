@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from ganlib import storage
 from ganlib.schema import is_own_error, problems
 from ganlib.tracking import error_summary
 
@@ -26,7 +27,8 @@ class Failure(NamedTuple):
     Attributes:
         text: The reason, in one line.
         may_pass: Whether another attempt may succeed: a connection or memory was missing, or something unexpected
-            happened. Settings that cannot work, and a training that diverges, fail again.
+            happened. Settings that cannot work, and a training that diverges, fail again; and one that another process
+            goes on with must be left to that.
         paused: Whether it only came to the step at which a halving looks at it.
     """
 
@@ -41,7 +43,7 @@ def failure_of(error: Exception) -> Failure:
         return Failure("; ".join(problems(error)), may_pass=False)
     if not is_own_error(error):
         traceback.print_exception(error)
-    return Failure(error_summary(error), may_pass=not isinstance(error, ValueError))
+    return Failure(error_summary(error), may_pass=not isinstance(error, ValueError | storage.WriteConflict))
 
 
 def try_repeatedly(attempt: Callable[[], Failure | None], *, name: str) -> Failure | None:

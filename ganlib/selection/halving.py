@@ -26,6 +26,8 @@ class Halving(Config):
     """Share of halvings, with one seed of each variant, that would have kept the final best there."""
     data: str
     """Checksum of the images that it compared with."""
+    paused: float | None = None
+    """Part of the budget after which this candidate paused: at its last score up to `fraction`."""
 
     @property
     def text(self) -> str:
@@ -35,6 +37,11 @@ class Halving(Config):
         part = f"{100 * self.fraction:.0f} % of the budget"
         found = f"{self.correlation:.2f} (95 % interval {interval})"
         return f"in {self.former}, the rank correlation of scores at {part} with the final ones was {found}{kept}"
+
+    @property
+    def part(self) -> float:
+        """Part of the budget after which it comes."""
+        return self.fraction if self.paused is None else self.paused
 
     def pause(self, *, steps: int, score_every: int) -> int:
         """Returns the last step with a score that is within the part of the budget; 0 if there is none.

@@ -48,7 +48,7 @@ def answer(comparison: Comparison, verdict: Verdict, chosen: str) -> str:
     stopped = list(dict.fromkeys(one.variant for one in comparison.outcomes if one.halving))
     if comparison.halving is None:
         return said
-    part = f"{100 * comparison.halving.fraction:.0f} % of the budget"
+    part = f"{100 * comparison.halving.part:.0f} % of the budget"
     return f"A halving, not a comparison at an equal budget: after {part}, {joined(stopped)} stopped. {said}"
 
 
@@ -139,7 +139,7 @@ def _halving(comparison: Comparison) -> list[str]:
     halving = comparison.halving
     if halving is None:
         return []
-    parts = [1.0 if one.halving is None else halving.fraction for one in comparison.outcomes]
+    parts = [1.0 if one.halving is None else one.halving.part for one in comparison.outcomes]
     used = f"This halving used {100 * fmean(parts):.0f} % of the budget of a full comparison."
     return [f"The probabilities leave out that the best variant may have been stopped: {halving.text}. {used}"]
 

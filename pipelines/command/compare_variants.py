@@ -96,6 +96,7 @@ def compare_variants(
         halving = _halving(former, configs)
         kind = "compare" if halving is None else "halve"
         name = run_name(name, chosen, files, base) if name else _default_name(kind, chosen, files, base, budgets)
+        _check_name(name, root, former)
         if dry_run:
             _print_plan(name, configs, seeds, as_json=as_json)
             return
@@ -119,6 +120,11 @@ def _default_name(
     """Returns a name that another budget changes, since its trainings are others, and further variants do not."""
     amounts = [f"-{amount:g}-{unit}" for unit, amount in budgets.items() if amount is not None]
     return f"{kind}-{run_name(None, chosen, files, base)}{''.join(amounts)}"
+
+
+def _check_name(name: str, root: Path, former: Path | None) -> None:
+    if former is not None and former.resolve() == (root / name).resolve():
+        raise Stop(f"expected another --name than that of the full comparison. Received: name={name}", MISTAKE)
 
 
 def _budget(budgets: dict[str, float | None]) -> Any:
