@@ -108,6 +108,10 @@ def at_budget(
         SettingsError: A schedule of learning rates would not come to its end.
     """
     training, amount = config.training, budget.of(common)
+    if budget.unit == "images" and amount < _images_per_step(config):
+        raise SettingsError(
+            f"expected at least one step, which shows {_images_per_step(config)} images. Received: --images {amount:g}"
+        )
     if budget.unit == "minutes":
         if training.schedule != "constant":
             raise SettingsError(

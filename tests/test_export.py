@@ -165,6 +165,8 @@ def test_the_exported_signatures_give_the_images_of_training(exported, trained):
 def test_the_exported_folder_is_a_model_of_mlflow(exported, labelled, trained):
     import mlflow.pyfunc
 
+    conda = mlflow.pyfunc.get_model_dependencies(str(exported.folder), format="conda")  # what makes an environment
+    assert Path(conda).read_text().startswith("dependencies:\n- python=3.")
     made = mlflow.pyfunc.load_model(str(exported.folder)).predict({"seed": 1, "count": 7})
     np.testing.assert_array_equal(made, trained.sampler("best").images(7, seed=1))
     made = mlflow.pyfunc.load_model(str(labelled[2].folder)).predict([{"seed": 3, "label": "7"}])

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -81,6 +82,7 @@ def test_a_clear_winner_is_recommended_with_its_best_seed(clear, tmp_path):
     }
     assert any(reason.startswith("Every seed of dcgan beats every seed of sngan.") for reason in found.reasons)
     assert any("by chance in 10 % of comparisons" in reason for reason in found.reasons)
+    assert "Held-out real images score" in found.reasons[0]
 
 
 def test_a_variant_of_which_a_seed_failed_is_a_row_and_is_not_recommended(tmp_path):
@@ -116,6 +118,9 @@ def test_variants_that_all_lost_a_seed_are_ranked_by_the_others(tmp_path):
     found = recommend(outcomes, output=tmp_path / "out")
     assert found.variant == "wgan"
     assert any(reason.startswith("No variant finished with all its seeds") for reason in found.reasons)
+    outcomes = candidates(tmp_path / "two", dcgan=[12.0, 12.6], wgan=[FAILURE, FAILURE])
+    found = recommend(outcomes, output=tmp_path / "two" / "out")
+    assert found.reasons[-2] == "Not ranked, because all seeds failed: wgan."
 
 
 def test_if_all_failed_the_reasons_are_the_error(tmp_path):
@@ -245,7 +250,7 @@ def test_what_was_not_equal_is_said(tmp_path):
     assert any(line.startswith("Seconds of training: 10s to 50s. They pass on the clock") for line in found.unequal)
     assert any("a step of one took up to 5 times as long" in line for line in found.unequal)
     assert "Seeds: 2 of a and 3 of b." in found.unequal
-    assert any(line.startswith("5 of 5 candidates had their best score at the last step") for line in found.unequal)
+    assert any(line.startswith("5 of 5 candidates had their best score at the last step") for line in found.reasons)
 
 
 def test_a_large_error_of_the_samples_is_told_from_that_of_the_seeds(tmp_path):
@@ -289,6 +294,11 @@ def test_early_scores_are_ranked_against_final_ones_and_failures_count_as_worst(
     turned = {key: -value for key, value in final.items()}
     assert early_against_late(curves, turned)[1].correlation < 0.0
     assert quarter.candidates == 6
+    curves = [
+        replace(one, images=one.images[:1], values=one.values[:1]) if one.outcome.failure else one for one in curves
+    ]
+    quarter, half = early_against_late(curves, final)  # the one that failed had ended before the half
+    assert half.candidates == 5
 
 
 def test_a_folder_without_a_recommendation_is_refused(tmp_path):

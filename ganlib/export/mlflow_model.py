@@ -16,6 +16,7 @@ with epy.lazy_imports():
 
 SERVED, BESIDE = "served.py", "served_pictures.py"
 ARTIFACTS = {"saved_model": "saved_model", "inputs": "inputs.json"}  # what `served.py` loads
+CONDA = "conda.yaml"  # MLflow reads its name, whatever makes the environment
 BUILD_TOOLS = ("pip", "setuptools", "wheel")
 
 
@@ -37,6 +38,8 @@ def write_mlflow_model(folder: Path, *, requirements: Sequence[str]) -> None:
         "dependencies": ["-r requirements.txt"],
     }
     (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
+    conda = [f"python={platform.python_version()}", "pip", {"pip": environment["dependencies"]}]
+    (folder / CONDA).write_text(yaml.safe_dump({"dependencies": conda}, sort_keys=False), encoding="utf-8")
     # Read as text: importing it would load MLflow's server code, and set it as the model of this process.
     for name in (SERVED, BESIDE):
         shutil.copyfile(Path(__file__).with_name(name), folder / name)
@@ -45,7 +48,7 @@ def write_mlflow_model(folder: Path, *, requirements: Sequence[str]) -> None:
         "python_function",
         loader_module="mlflow.pyfunc.model",
         python_version=platform.python_version(),
-        env={"virtualenv": "python_env.yaml"},
+        env={"conda": CONDA, "virtualenv": "python_env.yaml"},
         model_code_path=SERVED,
         artifacts={name: {"path": path, "uri": path} for name, path in ARTIFACTS.items()},
         streamable=False,

@@ -55,16 +55,18 @@ def early_against_late(curves: Sequence[Curve], final: Mapping[tuple[str, int], 
 
     Args:
         curves: Scores during training.
-        final: Final loss by variant and seed, lower for better candidates. A candidate without one has failed in the
-            end and counts as worse than all that have one.
+        final: Final loss by variant and seed, lower for better candidates. A candidate without one has failed later,
+            and counts as worse than all that have one. What had failed by then is left out.
     """
     budgets = _budgets(curves)
     found = []
     for fraction in FRACTIONS:
         early, late, variants = [], [], []
         for curve in curves:
-            outcome, value = curve.outcome, curve.best_until(fraction * budgets[curve.outcome.variant])
-            if value is not None:
+            outcome, seen = curve.outcome, fraction * budgets[curve.outcome.variant]
+            value = curve.best_until(seen)
+            over = outcome.failure and curve.images[-1] < seen  # no early score is needed to stop it
+            if value is not None and not over:
                 early.append(value)
                 late.append(final.get((outcome.variant, outcome.seed), np.inf))
                 variants.append(outcome.variant)

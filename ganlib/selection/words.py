@@ -96,7 +96,9 @@ def reasons(comparison: Comparison, verdict: Verdict, chosen: str) -> list[str]:
     kind = "geometric mean" if comparison.scale.log else "mean"
     intervals = "" if ranking.spread is None else f" with {100 * CONFIDENCE:.0f} % intervals of the mean of many seeds"
     listed = [f"{one.variant} {typical(one)}" for one in ranking.standings]
-    lines = [f"{comparison.measure}, {direction} is better, {kind} of the seeds{intervals}: {joined(listed)}."]
+    best = comparison.score(comparison.best_seed(chosen))
+    real = "" if best is None or best.floor is None else f" Held-out real images score {number(best.floor)}."
+    lines = [f"{comparison.measure}, {direction} is better, {kind} of the seeds{intervals}: {joined(listed)}.{real}"]
     if verdict == "tie":
         lines.append(
             f"No smaller set of variants holds the best one with a probability of {100 * SURE:.0f} %. Further seeds "
@@ -109,7 +111,7 @@ def reasons(comparison: Comparison, verdict: Verdict, chosen: str) -> list[str]:
             f"{every} seed of {first} beats every seed of {second}. Of two equal variants with as many seeds, one "
             f"would do so by chance in {percent(ranking.chance)} of comparisons."
         )
-    lines += _two_errors(comparison) + _halving(comparison)
+    lines += _two_errors(comparison) + _halving(comparison) + _improving(comparison)
     return lines + _failures(comparison) + _shipped(comparison, chosen)
 
 
@@ -151,8 +153,11 @@ def _failures(comparison: Comparison) -> list[str]:
         return []
     if set(variants) & set(comparison.ranking.order):
         return ["No variant finished with all its seeds, so those that finished with some are ranked by these."]
-    luck = "The seeds that are left are the lucky ones, and the next training may fail, too"
-    return [f"Not ranked, because a seed failed: {joined(variants)}. {luck}."]
+    some = [name for name in variants if any(not one.failure for one in comparison.of_variant(name))]
+    luck = "The seeds that are left are the lucky ones, and the next training may fail, too."
+    lines = [f"Not ranked, because a seed failed: {joined(some)}. {luck}"] if some else []
+    none = [name for name in variants if name not in some]
+    return [*lines, f"Not ranked, because all seeds failed: {joined(none)}."] if none else lines
 
 
 def _shipped(comparison: Comparison, chosen: str) -> list[str]:
@@ -186,14 +191,17 @@ def inequalities(comparison: Comparison) -> list[str]:
     missing = [name for name in ("images", "seconds") if any(getattr(one, name) is None for one in finished)]
     if missing:
         lines.append(f"Not recorded for every candidate: {joined(missing)}.")
-    known = [one for one in finished if one.best_step is not None and one.steps]
-    late = [one for one in known if one.best_step == one.steps]
-    if known and len(late) >= AT_THE_END * len(known):
-        lines.append(
-            f"{len(late)} of {len(known)} candidates had their best score at the last step, so they still improved: "
-            "with a larger budget the order may be another."
-        )
     return lines
+
+
+def _improving(comparison: Comparison) -> list[str]:
+    """Returns that the budget was short, if it was."""
+    known = [one for one in comparison.outcomes if not one.failure and one.best_step is not None and one.steps]
+    late = [one for one in known if one.best_step == one.steps]
+    if not known or len(late) < AT_THE_END * len(known):
+        return []
+    share = f"{len(late)} of {len(known)} candidates had their best score at the last step"
+    return [f"{share}, so they still improved: with a larger budget the order may be another."]
 
 
 def _seconds(comparison: Comparison) -> str:
