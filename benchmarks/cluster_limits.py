@@ -23,6 +23,7 @@ from pathlib import Path
 import yaml
 
 from ganlib.config import RunConfig
+from ganlib.selection import Halving
 from pipelines.budgets import Budget
 from pipelines.candidates import comparison_group, make_candidates, resolve_variants
 from pipelines.gan_comparison import compile_comparison
@@ -48,6 +49,16 @@ SESSION = {  # where an artifact is stored, with Kubeflow's own store: `getDefau
     },
 }
 PART = {"part": 9999, "train": 1_000_000, "test": 100_000, "skipped": 1000, "seconds": 10000.01}
+HALVING = Halving(
+    fraction=0.25,
+    former="a-comparison-of-variants",
+    candidates=40,
+    correlation=0.8123456789012345,
+    low=0.7123456789012345,
+    high=0.9123456789012345,
+    kept=0.9123456789012345,
+    data="0" * 64,
+)
 IMAGE = "registry.example.com/team/gan@sha256:" + "0" * 64
 NODE = {  # what every node has besides its parameters
     "name": "gan-training-abcde.root.for-loop-2(0:0).iteration-iteration-driver.prepare-part",
@@ -84,7 +95,7 @@ def sizes(shards: int, *, platform: Kubernetes, address: int = ADDRESS) -> dict[
 
 
 def comparison_sizes(count: int, seeds: int, *, platform: Kubernetes, address: int = ADDRESS) -> dict[str, int]:
-    """Returns the same for a comparison, with the number of its candidates.
+    """Returns the same for a comparison, with the number of its candidates, and the argument that a halving adds.
 
     Args:
         count: Number of variants.
@@ -105,10 +116,12 @@ def comparison_sizes(count: int, seeds: int, *, platform: Kubernetes, address: i
     models = [_artifact(address, {"seconds": 10000.01})] * len(candidates)
     argument = _argument("candidates", {"evaluation": evaluation}, models, address)
     whole = len(_dump({"candidates": [one.without_defaults() for one in candidates]}))
+    halved = {"candidates": [one.model_copy(update={"halving": HALVING}).without_defaults() for one in candidates]}
     times = {"comp-try-candidate": len(candidates)}
     return {
         "candidates": len(candidates),
         "argument": max(argument, whole),  # the root driver gets all parameters of the run
+        "halving": _argument("paused", halved, models, address),  # `halve_candidates` gets both
         **_workflow(text, times, settings, address),
     }
 
@@ -211,11 +224,12 @@ def main() -> None:
         share, whole, packed = size["argument"] / ARGUMENT, size["workflow"] / 1024, size["packed"] / 1024
         retry = "yes" if size["workflow"] < ETCD else "no"
         print(f"{shards:6d}  {size['parts']:5d}  {share:19.0%}  {whole:12.0f}  {packed:18.0f}  {retry:>17s}")
-    print("\nvariants x seeds  argument of 128 KiB  workflow KiB  packed KiB of 1024")
-    for count, seeds in ((2, 3), (6, 2), (8, 5), (10, 10)):
+    print("\nvariants x seeds  argument of 128 KiB  with a halving  workflow KiB  packed KiB of 1024")
+    for count, seeds in ((2, 3), (6, 2), (8, 5), (15, 5), (10, 10)):
         size = comparison_sizes(count, seeds, platform=platform, address=options.address)
         share, whole, packed = size["argument"] / ARGUMENT, size["workflow"] / 1024, size["packed"] / 1024
-        print(f"{count:8d} x {seeds:<5d}  {share:19.0%}  {whole:12.0f}  {packed:18.0f}")
+        halved = size["halving"] / ARGUMENT
+        print(f"{count:8d} x {seeds:<5d}  {share:19.0%}  {halved:14.0%}  {whole:12.0f}  {packed:18.0f}")
 
 
 if __name__ == "__main__":
