@@ -227,6 +227,10 @@ def test_without_an_address_a_command_says_where_to_look(tmp_path, monkeypatch, 
     code, text = run_command("rollback", "digits")
     assert code == 2
     assert "expected --uri or the environment variable MLFLOW_TRACKING_URI, or runs/mlflow.db here" in text
+    code, text = run_command("rollback", "digits", "--uri", f"sqlite:///{tmp_path}/mistyped.db")
+    assert (code, text) == (2, f"error: expected an MLflow store that exists. Received: {tmp_path}/mistyped.db\n")
+    assert not (tmp_path / "mistyped.db").exists()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     uri = tracking.create_store(tmp_path / "runs" / "mlflow.db", experiment=tracking.DEFAULT_EXPERIMENT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     shipped(model("a", 80))

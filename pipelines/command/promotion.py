@@ -70,6 +70,9 @@ def registry_errors(uri: str | None) -> Iterator[None]:
             if not LOCAL.is_file():
                 raise ValueError(f"expected --uri or the environment variable MLFLOW_TRACKING_URI, or {LOCAL} here")
             os.environ["MLFLOW_TRACKING_URI"] = tracking.store_uri(LOCAL.absolute())
+        file = tracking.store_file(os.environ["MLFLOW_TRACKING_URI"])
+        if file is not None and not file.is_file():  # MLflow would make an empty store
+            raise ValueError(f"expected an MLflow store that exists. Received: {file}")
         yield
 
 
