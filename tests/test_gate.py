@@ -320,7 +320,7 @@ def test_a_first_version_passes_by_absolute_thresholds_alone(good):
     assert "there is no champion to compare with" in only.summary
     first = decide(good, champion="better", max_scores={"fd": 5.0})
     assert first.decision == "promote"
-    assert "there is no champion, so the absolute thresholds decided alone" in first.summary
+    assert "there is no champion to compare with, so the absolute thresholds decided alone" in first.summary
     assert first.champion is None
 
 

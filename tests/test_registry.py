@@ -20,6 +20,7 @@ from ganlib.export.facts import FACTS, SCORES, digest
 from ganlib.export.gate import Today, decide, gate
 from ganlib.export.register import register
 from ganlib.export.registry import Registry
+from ganlib.export.trial import try_server
 from ganlib.selection.thresholds import GateConfig
 from ganlib.selection.verdict import FILE, PAGE, Verdict
 from pipelines.command.main import main
@@ -235,7 +236,9 @@ def test_without_an_address_a_command_says_where_to_look(tmp_path, monkeypatch, 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     shipped(model("a", 80))
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert "is the champion already" in run_command("promote", "digits")[1]
+    code, text = run_command("promote", "digits")
+    assert (code, "version 1 of digits is the champion already" in text) == (0, True)
+    assert "has the same networks" not in text  # as itself
 
 
 def test_a_version_leads_back_to_its_model_run_and_data(store, trained, original, tmp_path):
@@ -309,9 +312,18 @@ def test_without_an_address_no_store_appears_in_the_working_directory(model, tmp
 
 
 @pytest.mark.skipif("GAN_PIPELINES_EVERY_PAIR" not in os.environ, reason="starts servers twice: make every-pair")
-def test_a_server_that_answers_passes_and_one_that_dies_refuses(original, tmp_path):
-    config = ExportConfig(gate={"trial": True})
-    assert decide(original, config).decision == "promote"
+def test_a_server_that_answers_passes_and_one_that_dies_refuses(original, store, tmp_path, monkeypatch):
+    config = ExportConfig(registered_model="digits", gate={"trial": True}, tolerance=0.01)
+    assert shipped(Path(shutil.copytree(original, tmp_path / "a" / "model")), config).promoted
+    tolerances = []
+
+    def tried(exported, *, tolerance):
+        tolerances.append(tolerance)
+        return try_server(exported, tolerance=tolerance)
+
+    monkeypatch.setattr("ganlib.export.gate.try_server", tried)
+    assert "trial in the server: passed" in run_command("promote", "digits")[1]
+    assert tolerances == [0.01]  # as it was judged by before
     broken = Path(shutil.copytree(original, tmp_path / "broken"))
     (broken / "served.py").write_text("import os\nos._exit(7)\n")
     [reason] = decide(broken, config).failed
@@ -429,17 +441,24 @@ def test_whoever_sees_the_claim_of_another_leaves_the_champion_alone(store, mode
         assert not shipped(model(name, 95)).promoted
     monkeypatch.setattr(promotion, "PATIENCE", 0.1)
     registry.claim("2")
-    with pytest.raises(promotion.ChampionChanged, match="version 2 of digits is being promoted or rolled back at the"):
-        promotion.promote(registry, "3", expected="1")
+    busy = "version 2 of digits is being promoted or rolled back at the same time; the champion still is version 1"
+    code, text = run_command("promote", "digits", "--force", "--reason", "nicer")
+    assert (code, text.count(busy)) == (1, 1)
+    assert "by force" not in description("3")
+    assert not {"promotion.forced", "promotion.replaced"} & tags("3").keys()
+    better = model("better", 50)
+    with pytest.raises(RuntimeError, match=busy):  # the step fails, and the model is not refused
+        shipped(better)
     registry.point("previous", "3")
-    with pytest.raises(promotion.ChampionChanged, match="version 2 of digits is being promoted or rolled back at the"):
+    with pytest.raises(RuntimeError, match=busy):
         promotion.rollback(registry, reason="test")
     registry.remove("previous")
     assert aliases()["champion"] == "1"
     assert "promotion.claim" not in tags("3")
-    registry.tag("2", {"promotion.claim": "1.0"})  # of a process that was killed long ago
+    monkeypatch.setattr(promotion, "PATIENCE", 30.0)
+    monkeypatch.setattr(promotion, "CLAIM_SECONDS", 1.0)  # the claim is of a process that was killed
     promotion.promote(registry, "3", expected="1")
-    assert aliases() == {"champion": "3", "challenger": "3", "previous": "1"}
+    assert aliases() == {"champion": "3", "challenger": "4", "previous": "1"}
     assert "promotion.claim" not in tags("2")
 
     # A rollback was killed before it moved the alias, and another model is promoted: it does not return later.
@@ -447,6 +466,36 @@ def test_whoever_sees_the_claim_of_another_leaves_the_champion_alone(store, mode
     promotion.promote(registry, "2", expected="3")
     assert aliases()["previous"] == "3"
     assert promotion.rollback(registry, reason="test") == ("2", "1")
+
+
+def test_who_is_overtaken_by_the_same_command_leaves_the_work_to_that_one(store, model, monkeypatch):
+    for name, score in (("a", 90), ("b", 80), ("c", 85)):
+        shipped(model(name, score))
+    first, second, third = (Registry("digits") for _ in range(3))
+    tag, meanwhile = Registry.tag, []
+
+    def tag_after_others(self, number, new):
+        if self is first and {"promotion.replaced", "promotion.rolled_back"} & new.keys():
+            while meanwhile:
+                meanwhile.pop(0)()
+        tag(self, number, new)
+
+    monkeypatch.setattr(Registry, "tag", tag_after_others)
+    meanwhile += [lambda: promotion.rollback(second, reason="second")]
+    assert promotion.rollback(first, reason="first") == ("2", "1")  # both are one
+    assert tags("2")["promotion.history"].count("rolled back") == 1
+    meanwhile += [lambda: promotion.promote(second, "2", expected="1")]
+    promotion.promote(first, "2", expected="1")
+    assert tags("2")["promotion.history"].count("became the champion") == 2  # with the one at first
+    assert aliases()["champion"] == "2"
+    meanwhile += [
+        lambda: promotion.rollback(second, reason="second"),
+        lambda: promotion.promote(third, "3", expected="1"),
+    ]
+    with pytest.raises(promotion.ChampionChanged, match=r"another process has taken over .* champion is version 3"):
+        promotion.rollback(first, reason="first")
+    assert aliases()["champion"] == "3"
+    assert not any("promotion.claim" in tags(number) for number in "123")
 
 
 def test_who_loses_to_a_hand_that_asks_nobody_is_told(store, model, monkeypatch):
@@ -461,7 +510,34 @@ def test_who_loses_to_a_hand_that_asks_nobody_is_told(store, model, monkeypatch)
 
     monkeypatch.setattr(Registry, "point", point_and_lose)
     with pytest.raises(promotion.ChampionChanged, match="to version 1 by somebody else at the same time, who has won"):
-        promotion.promote(Registry("digits"), "2", expected="1")
+        promotion.promote(Registry("digits"), "2", expected="1", reason="x", forced=True)
+    assert not any(name.startswith("promotion.") for name in tags("2"))  # it was not the champion
+
+
+def test_who_repeats_a_command_completes_what_was_begun_and_nothing_else(store, model):
+    shipped(model("a", 90))
+    second = model("b", 80)
+    shipped(second)
+    registry = Registry("digits")
+    registry.claim("2")  # as a promotion that was killed before its end
+    words = ["promote", "digits", "--force", "--reason", "again"]
+    complete = "version 2 of digits is the champion; its promotion was interrupted, and"
+    assert f"{complete} would be complete; nothing was changed (--dry-run)" in run_command(*words, "--dry-run")[1]
+    assert f"{complete} is complete now" in run_command(*words)[1]
+    assert tags("2")["promotion.history"].splitlines()[0].endswith("became the champion (completed later): again")
+    assert "promotion.claim" not in tags("2")
+
+    registry.claim("2", target="1")  # as a rollback that was killed before its first change
+    kept = shipped(second)
+    assert (kept.decision, kept.promoted) == ("refuse", True)
+    unfinished = "its rollback is not complete; `gan-pipelines rollback digits` completes it"
+    assert f"version 2 of digits stays the champion until then: it passed, but {unfinished}" in kept.summary
+    code, text = run_command(*words)
+    assert (code, unfinished in text) == (1, True)
+    assert run_command("rollback", "digits") == (
+        0,
+        "version 1 of digits is the champion again, instead of version 2\n",
+    )
 
 
 def test_killed_processes_leave_a_champion_and_repeating_them_completes_what_they_began(store, model):
@@ -501,6 +577,10 @@ def test_the_champions_networks_exported_otherwise_are_a_version_that_is_judged_
     assert shipped(same).champion == "2"
     (same / "served.py").write_text("# newer\n")  # as an export with newer software does
     relabel(same)
+    facts = storage.read_json(same / FACTS)
+    own = digest(same)
+    storage.write_json(same / FACTS, {**facts, "run": "another name"})
+    assert digest(same) == own
     again = shipped(same)  # not better than version 2, with the same networks, but than version 1
     assert (again.version, again.champion) == ("3", "3")
     assert again.summary.startswith("version 3 of digits is the champion now, instead of version 2. PASSED 3 of 3")
@@ -511,3 +591,39 @@ def test_the_champions_networks_exported_otherwise_are_a_version_that_is_judged_
     assert (folder / "served.py").read_text() == "# newer\n"
     assert shipped(same).version == "3"
     assert aliases() == {"champion": "3", "challenger": "3", "previous": "2"}
+    assert tags("3")["gate.compared_with"] == "1"
+
+    # Networks that were replaced do not return because they were exported again.
+    assert shipped(model("c", 70)).champion == "4"
+    (same / "served.py").write_text("# newest\n")
+    relabel(same)
+    fifth = shipped(same, CONFIG.model_copy(update={"gate": GateConfig(**ABSOLUTE)}))
+    assert (fifth.version, fifth.champion, fifth.decision) == ("5", "4", "refuse")
+    assert "version 4 has replaced version 3, which has the same networks, so only" in fifth.summary
+
+    # A rollback leaves the networks, and not only one export of them, and they do not return either.
+    assert promotion.rollback(Registry("digits"), reason="grey") == ("4", "3")
+    assert aliases()["previous"] == "1"  # not version 2
+    assert promotion.rollback(Registry("digits"), reason="dark") == ("3", "1")
+    again = shipped(same)
+    assert (again.version, again.champion, again.decision) == ("5", "1", "refuse")
+    assert "it passed, but was rolled back, so only `gan-pipelines promote` can promote it again" in again.summary
+    assert "(as version 3, " in again.summary
+    code, text = run_command("promote", "digits")
+    assert (code, "it was rolled back, as version 3, " in text) == (1, True)
+
+
+def test_a_version_that_was_deleted_ends_the_chain(store, model):
+    shipped(model("a", 90))
+    second = model("b", 80)
+    shipped(second)
+    client_of(store).delete_model_version("digits", "1")
+    again = shipped(second)
+    assert again.champion == "2"
+    assert "there is no champion to compare with" in again.summary
+    shipped(model("c", 70))
+    client_of(store).delete_model_version("digits", "2")
+    code, text = run_command("rollback", "digits")
+    assert code == 2
+    assert "there was none before it that still exists" in text
+    assert "gan-pipelines promote digits --version N" in text

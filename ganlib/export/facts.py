@@ -26,6 +26,7 @@ FACTS, SCORES, PARITY = "model.json", "scores.json", "parity.json"
 JUDGED_BY = (FACTS, SCORES, PARITY)
 IDENTIFYING = ("*.json", "*.py", "requirements.txt", "python_env.yaml")
 VARYING = (PARITY, IDENTITY)  # what was measured, and what tracking keeps there
+NAMES = ("run",)  # facts that are no property of the model: by default, the name of a run depends on thresholds, too
 FORMATS = {"saved_model": "saved_model/saved_model.pb", "keras": "*.keras", "onnx": "*.onnx"}
 
 
@@ -102,9 +103,11 @@ def read_challenger(folder: Path) -> Challenger:
 def digest(folder: Path) -> str:
     """Returns what identifies an exported model: its weights, formats and scores, and the software that serves it.
 
-    A second export of the same has it too, although the bytes of other files differ: a Keras file, a SavedModel, an
-    ONNX file and `MLmodel` hold times, or names that are drawn. Differences that were measured may vary a little.
+    A second export of the same has it too, also under another name of the run, although the bytes of other files
+    differ: a Keras file, a SavedModel, an ONNX file and `MLmodel` hold times, or names that are drawn. Differences that
+    were measured may vary a little.
     """
     names = (path.relative_to(folder).as_posix() for pattern in IDENTIFYING for path in folder.rglob(pattern))
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if name not in VARYING}
-    return hashlib.sha256(storage.canonical_json(files).encode()).hexdigest()
+    facts = {name: value for name, value in read_facts(folder).items() if name not in NAMES}
+    return hashlib.sha256(storage.canonical_json({**files, FACTS: facts}).encode()).hexdigest()

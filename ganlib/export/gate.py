@@ -12,7 +12,7 @@ from ganlib.evaluation import Evaluation, EvaluationConfig
 from ganlib.evaluation.rescore import rescore
 from ganlib.evaluation.scores import protocol_id
 from ganlib.export.facts import JUDGED_BY, digest, read_challenger, read_facts
-from ganlib.export.promotion import NOBODY, REPLACED
+from ganlib.export.history import replaced
 from ganlib.export.registry import CHAMPION, WEIGHTS_TAG, Registry
 from ganlib.export.trial import try_server
 from ganlib.selection.contenders import Champion
@@ -20,7 +20,6 @@ from ganlib.selection.gate import judge
 from ganlib.selection.thresholds import GateConfig
 from ganlib.selection.verdict import FILE, PAGE
 from ganlib.tracking import Tracker
-from ganlib.tracking.models import MODEL_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,41 +83,50 @@ def save(verdict: Verdict, output: Path, *, exported: Path | None) -> None:
             tracker.artifact(output / name, place="verdict")
 
 
-def decide(exported: Path, config: ExportConfig, *, today: Today | None = None) -> Verdict:
-    """Returns the verdict of `gate`, without recording it."""
+def decide(exported: Path, config: ExportConfig, *, today: Today | None = None, version: str | None = None) -> Verdict:
+    """Returns the verdict of `gate`, without recording it.
+
+    Args:
+        exported: Folder of the exported model, of a version at least the files that say what it is.
+        config: Thresholds, and the registered model.
+        today: What the model was scored with.
+        version: The version that the model is, where it comes from the registry.
+    """
     challenger, thresholds = read_challenger(exported), config.gate or GateConfig()
-    champion, twin = None, None
+    champion, expected, notes = None, None, tuple[str, ...]()
     if config.registered_model is not None:
         registry = Registry(config.registered_model)
-        number, twin = _find_champion(registry, exported)
+        expected = registry.aliases().get(CHAMPION)
+        number, twin = _rival(registry, expected, read_facts(exported)["weights_sha256"])
         champion = None if number is None else _champion(registry, number, challenger, thresholds, today)
+        if twin and expected != (version or _number(registry, exported)):
+            note = f"The champion, version {expected}, has the same networks, so this model is judged as that one was."
+            notes = (note,)
     if thresholds.trial:
         challenger = replace(challenger, trial=_try(exported, config))
     verdict = judge(challenger, champion, thresholds)
-    if twin is None:
-        return verdict
-    note = f"The champion, version {twin}, has the same networks, so this model is judged as that one was."
-    return replace(verdict, champion=twin, notes=(*verdict.notes, note))
+    tolerance = config.tolerance if thresholds.trial else None
+    return replace(verdict, expected=expected, tolerance=tolerance, notes=(*verdict.notes, *notes))
 
 
-def _find_champion(registry: Registry, exported: Path) -> tuple[str | None, str | None]:
-    """Returns the version to compare a model with, and the champion if that is the same networks, exported otherwise.
+def _rival(registry: Registry, champion: str | None, weights: str) -> tuple[str | None, bool]:
+    """Returns the version to compare a model with, and whether the champion has the same networks.
 
     Networks are not better than themselves: those of the champion are compared with what they have replaced.
     """
-    number = champion = registry.aliases().get(CHAMPION)
-    weights, own, seen = read_facts(exported)["weights_sha256"], digest(exported), set[str]()
-    twin = None
-    while number is not None and number not in seen:
-        seen.add(number)
-        tags = registry.version(number).tags
-        if tags.get(WEIGHTS_TAG) != weights:
-            return number, twin
-        if number == champion and tags.get(MODEL_TAG) != own:
-            twin = champion
-        before = tags.get(REPLACED, NOBODY)
-        number = None if before == NOBODY else before
+    version, twin, seen = None if champion is None else registry.version(champion), False, set[str]()
+    while version is not None and version.number not in seen:
+        if version.tags.get(WEIGHTS_TAG) != weights:
+            return version.number, twin
+        twin = True
+        seen.add(version.number)
+        version = replaced(registry, version)
     return None, twin
+
+
+def _number(registry: Registry, exported: Path) -> str | None:
+    known = registry.find(digest(exported))
+    return None if known is None else known.number
 
 
 def _champion(

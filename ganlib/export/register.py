@@ -13,8 +13,16 @@ from ganlib.evaluation.scores import protocol_id
 from ganlib.export.description import describe
 from ganlib.export.facts import digest, read_challenger, read_facts
 from ganlib.export.gate import decide, save
-from ganlib.export.promotion import REPLACED, ROLLED_BACK, ChampionChanged, promote
-from ganlib.export.registry import CHALLENGER, CHAMPION, THRESHOLDS_TAG, WEIGHTS_TAG, Registry
+from ganlib.export.history import (
+    NOBODY,
+    REPLACED,
+    is_being_rolled_back,
+    rolled_back,
+    successor,
+    with_same_networks,
+)
+from ganlib.export.promotion import ChampionChanged, promote
+from ganlib.export.registry import CHALLENGER, CHAMPION, THRESHOLDS_TAG, TOLERANCE_TAG, WEIGHTS_TAG, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +113,7 @@ def register(exported: Path, verdict: Verdict, config: ExportConfig, output: Pat
 
 def add(registry: Registry, exported: Path, verdict: Verdict) -> str:
     """Registers a model, with the alias `challenger` unless there is a newer one, and returns its version's number."""
-    number = registry.add(exported, digest=digest(exported), tags=_tags(exported, verdict)).number
+    number = registry.add(exported, digest=digest(exported), tags=_tags(exported)).number
     describe_version(registry, number, exported, verdict)
     newest = registry.aliases().get(CHALLENGER)
     if newest is None or int(newest) < int(number):
@@ -123,7 +131,7 @@ def _promote_or_refuse(
     registry: Registry, number: str, exported: Path, verdict: Verdict, config: ExportConfig
 ) -> tuple[Verdict, str]:
     """Promotes a version if it may be, and returns the verdict that counts in the end, and what happened."""
-    tags, aliases = registry.version(number).tags, registry.aliases()
+    aliases = registry.aliases()
     serves, by_hand = aliases.get(CHAMPION) == number, "so only `gan-pipelines promote` can promote it again"
     if verdict.decision == "refuse" and serves:
         advice = f"`gan-pipelines rollback {registry.name}` takes it back"
@@ -131,16 +139,20 @@ def _promote_or_refuse(
     if verdict.decision == "refuse":
         place = "is the challenger" if aliases.get(CHALLENGER) == number else "is no newer than the challenger"
         return verdict, f"{place}: {verdict.summary}"
-    if ROLLED_BACK in tags:
-        return _refuse(verdict, f"it passed, but was rolled back, {by_hand} ({tags[ROLLED_BACK]})")
-    if not serves and (successors := registry.search(REPLACED, number)):
-        return _refuse(verdict, f"it passed, but version {successors[-1].number} has replaced it, {by_hand}")
+    if serves and is_being_rolled_back(registry, number):
+        why = f"it passed, but its rollback is not complete; `gan-pipelines rollback {registry.name}` completes it"
+        return _refuse(verdict, why, place="stays the champion until then")
+    if not serves and (when := rolled_back(registry, number)):
+        return _refuse(verdict, f"it passed, but was rolled back, {by_hand} ({when})")
+    for version in [] if serves else reversed(with_same_networks(registry, number)):
+        if newer := successor(registry, version.number):
+            what = "it" if version.number == number else f"version {version.number}, which has the same networks"
+            return _refuse(verdict, f"it passed, but version {newer} has replaced {what}, {by_hand}")
     return _promote(registry, number, exported, verdict, config)
 
 
-def _refuse(verdict: Verdict, why: str) -> tuple[Verdict, str]:
-    refused = replace(verdict, decision="refuse", summary=f"REFUSED: {why}")
-    return refused, f"is not promoted: {why}"
+def _refuse(verdict: Verdict, why: str, *, place: str = "is not promoted") -> tuple[Verdict, str]:
+    return replace(verdict, decision="refuse", summary=f"REFUSED: {why}"), f"{place}: {why}"
 
 
 def _promote(
@@ -150,7 +162,7 @@ def _promote(
     told: tuple[str, ...] = ()
     for _ in range(ATTEMPTS):
         try:
-            promote(registry, number, expected=verdict.champion)
+            promote(registry, number, expected=verdict.expected)
         except ChampionChanged as error:
             print(f"register: {error}; comparing again", flush=True)
             told = (*told, f"It passed before, but {error}. So it was compared again.")
@@ -159,26 +171,28 @@ def _promote(
             if verdict.decision == "refuse":
                 return verdict, " ".join([f"is not promoted: {verdict.summary}.", *told])
         else:
-            before = f", instead of version {verdict.champion}" if verdict.champion else ", the first one"
-            return verdict, " ".join([f"is the champion now{before}. {verdict.summary}", *told])
+            before = registry.version(number).tags.get(REPLACED, NOBODY)
+            place = ", the first one" if before == NOBODY else f", instead of version {before}"
+            return verdict, " ".join([f"is the champion now{place}. {verdict.summary}", *told])
     return _refuse(verdict, " ".join(["it passed, but others are promoted all the time.", *told]))
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Returns a verdict as tags."""
+    tolerance = {} if verdict.tolerance is None else {TOLERANCE_TAG: f"{verdict.tolerance!r}"}
     return {
         "gate.verdict": verdict.decision,
         "gate.reasons": verdict.tag,
         "gate.compared_with": verdict.champion or "none",
         THRESHOLDS_TAG: storage.canonical_json(verdict.gate),
+        **tolerance,
     }
 
 
-def _tags(exported: Path, verdict: Verdict) -> dict[str, str]:
+def _tags(exported: Path) -> dict[str, str]:
     """Returns the tags of a version. Their names are short, because MLflow's list of versions cuts them."""
     facts, evaluation = read_facts(exported), read_challenger(exported).evaluation
     return {
-        **verdict_tags(verdict),
         WEIGHTS_TAG: str(facts["weights_sha256"]),
         "scores": "\n".join(f"{score.name} {score.text}" for score in evaluation.scores),
         "protocol": protocol_id(evaluation.protocol),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 VERSIONS_TAG = "mlflow.modelVersions"  # MLflow's own
-WEIGHTS_TAG, THRESHOLDS_TAG = "weights.sha256", "gate.thresholds"
-CLAIM_TAG, CLAIM_TARGET = "promotion.claim", ", rollback to "
+WEIGHTS_TAG, THRESHOLDS_TAG, TOLERANCE_TAG = "weights.sha256", "gate.thresholds", "gate.tolerance"
+CLAIM_TAG, CLAIM_OWNER, CLAIM_TARGET = "promotion.claim", " by ", ", rollback to "
 ABSENT, PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
 
@@ -52,18 +53,21 @@ class Claim:
     Attributes:
         number: The version that is promoted, or rolled back.
         seconds: How long ago it was claimed.
+        owner: Who claimed it: a token of one `Registry`.
         target: The version that becomes the champion again by a rollback; None for a promotion.
     """
 
     number: str
     seconds: float
+    owner: str
     target: str | None
 
     @classmethod
     def of(cls, version: Version) -> Claim:
         """Reads the claim of a version that has one."""
-        began, *target = version.tags[CLAIM_TAG].split(CLAIM_TARGET)
-        return cls(version.number, time.time() - float(began), target[0] if target else None)
+        claim, *target = version.tags[CLAIM_TAG].split(CLAIM_TARGET)
+        began, _, owner = claim.partition(CLAIM_OWNER)
+        return cls(version.number, time.time() - float(began), owner, target[0] if target else None)
 
 
 class Registry:
@@ -82,7 +86,7 @@ class Registry:
                 "a registered model needs MLflow: expected the address of its server in MLFLOW_TRACKING_URI, on a "
                 f"cluster platform.mlflow_tracking_uri. Received: registered_model={name!r} and no address"
             )
-        self.name = name
+        self.name, self._owner = name, uuid.uuid4().hex[:12]
         with _in_one_line():
             self._client: MlflowClient = connect()
 
@@ -103,13 +107,20 @@ class Registry:
         Raises:
             ValueError: There is none.
         """
+        found = self.lookup(number)
+        if found is None:
+            raise ValueError(f"expected a version of {self.name} in the registry. Received: version={number!r}")
+        return found
+
+    def lookup(self, number: str) -> Version | None:
+        """Returns a version, if it exists."""
         with _in_one_line():
             try:
                 return _version(self._client.get_model_version(self.name, number))
             except mlflow.MlflowException as error:
                 if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
                     raise
-        raise ValueError(f"expected a version of {self.name} in the registry. Received: version={number!r}")
+        return None
 
     def find(self, digest: str) -> Version | None:
         """Returns the first version of the model with a digest, if there is one."""
@@ -123,12 +134,12 @@ class Registry:
         return sorted(found, key=lambda version: int(version.number))
 
     def add(self, folder: Path, *, digest: str, tags: Mapping[str, str]) -> Version:
-        """Registers the model that a tracked folder holds, unless it has a version; that gets the new tags.
+        """Registers the model that a tracked folder holds, unless it has a version, and returns its version.
 
         Args:
             folder: The exported model, whose run and files are delivered first.
             digest: Identifies the model.
-            tags: Tags of the version.
+            tags: Tags of a new version.
         """
         tracking.deliver(folder)
         known = self.find(digest)
@@ -140,8 +151,6 @@ class Registry:
                     self._client.delete_model_version(self.name, known.number)
                     known = first
             self._link(known.number)
-            for name, value in tags.items():
-                self._client.set_model_version_tag(self.name, known.number, name, value)
         return known
 
     def _create(self, run_id: str, digest: str, tags: Mapping[str, str]) -> Version:
@@ -237,7 +246,23 @@ class Registry:
 
     def claim(self, number: str, *, target: str | None = None) -> None:
         """Says that a version is about to become the champion or, with a target, to be replaced by that one."""
-        self.tag(number, {CLAIM_TAG: f"{time.time():.0f}" + (f"{CLAIM_TARGET}{target}" if target else "")})
+        claim = f"{time.time():.0f}{CLAIM_OWNER}{self._owner}"
+        self.tag(number, {CLAIM_TAG: claim + (f"{CLAIM_TARGET}{target}" if target else "")})
+
+    def claimed(self, number: str) -> Claim | None:
+        """Returns the claim of a version, if it has one."""
+        version = self.version(number)
+        return Claim.of(version) if CLAIM_TAG in version.tags else None
+
+    def holds(self, number: str) -> bool:
+        """Returns whether this process has the claim of a version, and no other has taken it over."""
+        claim = self.claimed(number)
+        return claim is not None and claim.owner == self._owner
+
+    def release(self, number: str) -> None:
+        """Ends the claim of a version, unless another process has taken it over."""
+        if self.holds(number):
+            self.untag(number, CLAIM_TAG)
 
     def claims(self) -> list[Claim]:
         """Returns what others, and this process, are about to do."""

@@ -49,7 +49,7 @@ def _decide(reasons: list[Reason], champion: Champion | None, config: GateConfig
     if failed:
         return "refuse", f"REFUSED, because of {', '.join(failed)}"
     if passed:
-        first = "" if champion else "; there is no champion, so the absolute thresholds decided alone"
+        first = "" if champion else "; there is no champion to compare with, so the absolute thresholds decided alone"
         return "promote", f"PASSED {passed} of {passed} checks{first}"
     if config.champion and champion is None:
         return "refuse", (

@@ -55,6 +55,9 @@ class Verdict:
         champion: The version that it was compared with; None if there was none, or no registry was asked.
         gate: The thresholds.
         notes: Sentences to consider.
+        expected: The champion at the time, which a promotion expects; another version than `champion` if that one has
+            the networks of the model.
+        tolerance: Largest difference, in the range -1..1, that its trial in the server allowed; None without a trial.
     """
 
     decision: Decision
@@ -64,6 +67,8 @@ class Verdict:
     champion: str | None
     gate: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
+    expected: str | None = None
+    tolerance: float | None = None
 
     @property
     def failed(self) -> tuple[Reason, ...]:

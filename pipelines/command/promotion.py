@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -96,15 +96,17 @@ def _judge_version(registry: Registry, number: str, scratch: Path) -> Verdict:
     from ganlib.export import ExportConfig
     from ganlib.export.facts import JUDGED_BY
     from ganlib.export.gate import decide
-    from ganlib.export.registry import THRESHOLDS_TAG
+    from ganlib.export.registry import THRESHOLDS_TAG, TOLERANCE_TAG
     from ganlib.selection.thresholds import GateConfig
 
     registry.download(number, scratch, files=JUDGED_BY)
-    thresholds = GateConfig.model_validate_json(registry.version(number).tags.get(THRESHOLDS_TAG, "{}"))
-    config = ExportConfig(registered_model=registry.name, gate=thresholds)
+    tags = registry.version(number).tags
+    thresholds = GateConfig.model_validate_json(tags.get(THRESHOLDS_TAG, "{}"))
+    tolerance = {"tolerance": tags[TOLERANCE_TAG]} if TOLERANCE_TAG in tags else {}
+    config = ExportConfig.model_validate({"registered_model": registry.name, "gate": thresholds, **tolerance})
     if thresholds.trial:
         registry.download(number, scratch)
-    return decide(scratch, config)
+    return decide(scratch, config, version=number)
 
 
 def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Verdict]:
@@ -115,7 +117,6 @@ def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Ve
     from ganlib.export.facts import digest, read_facts
     from ganlib.export.gate import Today, decide
     from ganlib.export.register import add
-    from ganlib.selection.thresholds import GateConfig
     from ganlib.selection.verdict import Verdict
     from ganlib.training import TrainedModel
 
@@ -128,8 +129,10 @@ def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Ve
             "expected a finished run or comparison with the folders trained, dataset and reference; the same command "
             f"as before adds them. Received: run={str(run)!r} without {', '.join(missing)}"
         )
-    thresholds = Verdict.open(run / "verdict").gate if (run / "verdict").is_dir() else {}
-    config = ExportConfig(registered_model=registry.name, gate=GateConfig.model_validate(thresholds))
+    before = Verdict.open(run / "verdict") if (run / "verdict").is_dir() else None
+    settings: dict[str, Any] = {"registered_model": registry.name, "gate": {} if before is None else before.gate}
+    settings |= {} if before is None or before.tolerance is None else {"tolerance": before.tolerance}
+    config = ExportConfig.model_validate(settings)
     today = Today(
         TrainedModel.open(run / "trained"),
         PreparedDataset.open(run / "dataset"),
@@ -144,35 +147,53 @@ def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Ve
 
 def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, exported: Path, dry_run: bool) -> None:
     """Promotes a version, unless a check or a rollback speaks against it and there is no reason to force it."""
-    from ganlib.export.promotion import ROLLED_BACK, promote
+    from ganlib.export.history import rolled_back
+    from ganlib.export.promotion import promote
     from ganlib.export.register import describe_version
     from ganlib.export.registry import CHAMPION
 
     title = f"version {number}" if number else "the model of this run, which has no version yet,"
     title = f"{title} of {registry.name}"
     if number and registry.aliases().get(CHAMPION) == number:
-        unused = f"; nothing was changed, and the reason is not recorded: {reason}" if reason else ""
-        click.echo(f"{title} is the champion already{unused}")
+        _keep(registry, number, title, reason, dry_run=dry_run)
         return
-    rolled_back = registry.version(number).tags.get(ROLLED_BACK) if number else None
     mistakes = [verdict.summary] if verdict.decision == "refuse" else []
-    mistakes += [f"it was rolled back at {rolled_back}"] if rolled_back else []
+    if number and (when := rolled_back(registry, number)):
+        mistakes.append(f"it was rolled back, {when}")
     if mistakes and not reason:
         raise Stop(
             f"{title} is not promoted: {'; '.join(mistakes)}. To promote it nevertheless: --force --reason TEXT",
             FAILURE,
         )
-    champion = verdict.champion
+    champion = verdict.expected
     what = f"the champion of {registry.name}, instead of {f'version {champion}' if champion else 'none'}"
     if dry_run:
         click.echo(f"{title} would become {what}; nothing was changed (--dry-run)")
         return
     if mistakes:
         verdict = replace(verdict, notes=(*verdict.notes, f"It was promoted by force nevertheless: {reason}"))
-    describe_version(registry, number, exported, verdict)
     promote(registry, number, expected=champion, reason=reason, forced=bool(mistakes))
     said = f", forced: {reason}" if mistakes else f", which passed without force; recorded: {reason}" if reason else ""
     click.echo(f"{title} is now {what}{said}")
+    describe_version(registry, number, exported, verdict)
+
+
+def _keep(registry: Registry, number: str, title: str, reason: str, *, dry_run: bool) -> None:
+    """Says that a version is the champion already, and completes its promotion if that was interrupted."""
+    from ganlib.export.history import is_being_rolled_back
+    from ganlib.export.promotion import promote
+
+    if is_being_rolled_back(registry, number):
+        advice = f"`gan-pipelines rollback {registry.name}` completes it"
+        raise Stop(f"{title} is the champion, but its rollback is not complete; {advice}", FAILURE)
+    if registry.claimed(number) is not None:
+        if not dry_run:
+            promote(registry, number, expected=number, reason=reason)
+        state = "would be complete; nothing was changed (--dry-run)" if dry_run else "is complete now"
+        click.echo(f"{title} is the champion; its promotion was interrupted, and {state}")
+        return
+    unused = f"; nothing was changed, and the reason is not recorded: {reason}" if reason else ""
+    click.echo(f"{title} is the champion already{unused}")
 
 
 @click.command()
