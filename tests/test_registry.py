@@ -528,6 +528,8 @@ def test_who_repeats_a_command_completes_what_was_begun_and_nothing_else(store, 
     assert "promotion.claim" not in tags("2")
 
     registry.claim("2", target="1")  # as a rollback that was killed before its first change
+    promotion.promote(registry, "2", expected="2")
+    assert "promotion.claim" in tags("2")  # a promotion does not end it
     kept = shipped(second)
     assert (kept.decision, kept.promoted) == ("refuse", True)
     unfinished = "its rollback is not complete; `gan-pipelines rollback digits` completes it"
