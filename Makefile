@@ -36,7 +36,7 @@ components: .venv/train  ## The components of a release, with its image: IMAGE=R
 		echo "error: expected IMAGE=NAME@sha256:..., since tags can move. Received: IMAGE=$(IMAGE)" >&2; exit 2;; esac
 	$(BIN)/gan-pipelines compile --component all --image $(IMAGE) -o $(YAML)
 
-every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, and of every storage. Takes more than an hour.
+every-pair: .venv/dev  ## Tests of every objective with every network, with and without labels, of every storage, server and image. Takes more than an hour.
 	GAN_PIPELINES_EVERY_PAIR=1 $(BIN)/python -m pytest tests/test_family.py tests/test_task_contract.py tests/test_restoration.py \
 		tests/test_translation.py tests/test_survival.py tests/test_registry.py tests/test_servers.py tests/test_measures.py \
 		tests/test_halving.py -k "moves_its_own or replicas_make or resume or move_every_weight or each_kind_of_damage or \

@@ -17,7 +17,8 @@ from typing import Any
 import kserve
 import mlflow.pyfunc
 import numpy as np
-from kserve.errors import InferenceError, InvalidInput, ServerNotReady
+from grpc_interceptor.exceptions import Internal
+from kserve.errors import InvalidInput, ServerNotReady
 from kserve.utils.numpy_codec import from_np_dtype, to_np_dtype
 from mlflow.exceptions import MlflowException
 
@@ -28,6 +29,10 @@ class BusyError(ServerNotReady):  # type: ignore[misc]
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = self.error_msg = reason
+
+
+class FailedError(Internal):  # type: ignore[misc]
+    """The model failed: 500 over HTTP, `INTERNAL` over gRPC, where KServe's `InferenceError` blames the request."""
 
 
 class ExportedModel(kserve.Model):
@@ -49,20 +54,18 @@ class ExportedModel(kserve.Model):
         Raises:
             InvalidInput: The request is wrong; the server answers 400.
             BusyError: There is too little memory; the server answers 503.
-            InferenceError: The model failed; the server answers 500.
+            FailedError: The model failed; the server answers 500.
         """
         del headers, response_headers
         by_tensors = isinstance(payload, kserve.InferRequest)
         try:
-            request = _tensors(payload.inputs) if by_tensors else _table(payload)
+            request = _decode(payload)
             made = await asyncio.to_thread(self._model.predict, request)  # so that the server answers others meanwhile
             return self._to_tensors(payload, made) if by_tensors else _to_predictions(made)
-        except (ValueError, TypeError, OverflowError, struct.error) as error:  # KServe could not decode a tensor
-            raise InvalidInput(" ".join(str(error).split()) or type(error).__name__) from error
         except MemoryError as error:
             raise BusyError("too little memory; send fewer images") from error
         except MlflowException as error:
-            kind = {400: InvalidInput, 503: BusyError}.get(error.get_http_status_code(), InferenceError)
+            kind = {400: InvalidInput, 503: BusyError}.get(error.get_http_status_code(), FailedError)
             raise kind(error.message) from error
 
     def _to_tensors(self, payload: Any, made: Any) -> Any:
@@ -80,6 +83,14 @@ class ExportedModel(kserve.Model):
 
 def _to_predictions(made: Any) -> dict[str, Any]:
     return {"predictions": made.tolist() if isinstance(made, np.ndarray) else made}
+
+
+def _decode(payload: Any) -> Any:
+    """Returns a request of either protocol for the model."""
+    try:
+        return _tensors(payload.inputs) if isinstance(payload, kserve.InferRequest) else _table(payload)
+    except (ValueError, TypeError, OverflowError, struct.error) as error:  # KServe could not decode a tensor
+        raise InvalidInput(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def _tensors(inputs: Any) -> Any:

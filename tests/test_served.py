@@ -185,7 +185,10 @@ WRONG = {
         "label": 0,
     },
     r"expected latent as numbers \[N, 8\]\. Received: float64 \[8\]": {"latent": LATENTS[0].tolist(), "label": 0},
-    r"expected latent as numbers \[N, 8\]\. Received: <U1 \[1, 8\]": {"latent": [["a"] * LATENT_DIM], "label": 0},
+    r"expected latent as numbers \[N, 8\]\. Received: other values \[1, 8\]": {
+        "latent": [["a"] * LATENT_DIM],
+        "label": 0,
+    },
     r"expected finite numbers as latent\. Received: NaN": {"latent": [[np.nan] * LATENT_DIM], "label": 0},
     r"expected finite numbers as latent\. .*beyond float32": {"latent": [[1e39] * LATENT_DIM], "label": 0},
     r"expected at least one row\. Received: none": {"latent": [], "label": []},
@@ -256,11 +259,13 @@ def test_a_request_to_mlserver_need_not_say_how_it_is_decoded(model):
     request = SimpleNamespace(inputs=[tensor("latent", latent, [3, LATENT_DIM]), label])
     expected = model.predict({"latent": LATENTS, "label": ["7", "7", "cat"]})
     np.testing.assert_array_equal(model.predict(request), expected)
+    for data, shape in ((latent, [3, 7]), ([1.0], [-1, -1]), ([], [0, -1]), (latent, [3, -1, -8]), ([1.0], [1] * 65)):
+        told = (
+            rf"its shape of up to 4 sides says\. Received: {len(data)} values, and the shape \[{shape[0]}, {shape[1]}"
+        )
+        with pytest.raises(Exception, match=rf"^expected as many values of latent as {told}"):
+            model.predict(SimpleNamespace(inputs=[tensor("latent", data, shape), label]))
     for told, wrong in {
-        r"as many values of latent as its shape says\. Received: 24 values, and the shape \[3, 7\]$": [
-            tensor("latent", latent, [3, 7]),
-            label,
-        ],
         r"one input of each name\. Received: several of seed$": [tensor("seed", [1], [1]), tensor("seed", [2], [1])],
         r"whole numbers .* Received: seed=7\.9$": [tensor("seed", [7.9], [1]), tensor("label", [0], [1])],
         r"whole numbers .* Received: seed=True$": [tensor("seed", [True], [1]), tensor("label", [0], [1])],
@@ -288,6 +293,32 @@ def test_a_class_is_named_before_it_is_counted(place):
     for question in trial._questions(folder)[0]:  # in which the server is compared with class 0
         answer = {"predictions": model.predict(question.inputs)}
         np.testing.assert_array_equal(trial._images(answer), question.images)
+
+
+def test_what_is_no_label_is_not_the_class_that_is_called_so(place):
+    """Missing values, NaN, true and fractions have names in Python. As texts, they are classes like any other."""
+    folder = served_models.generator(place / "named", classes=("cat", "None", "True", "nan", "1.5"))
+    model, functions = load(folder), tf.saved_model.load(str(folder / "saved_model")).signatures
+    for index, label in enumerate(["cat", "None", np.str_("True"), b"nan", "1.5"]):
+        for given in (label, [label], [[label]], np.array([label])):
+            np.testing.assert_array_equal(model.predict({"seed": 3, "label": given}), generate(functions, 3, 1, index))
+    with_numbers = {"seed": [3, 3], "label": [np.int64(0), "cat"]}
+    np.testing.assert_array_equal(model.predict(with_numbers), generate(functions, 3, 1, 0).repeat(2, axis=0))
+    wrong = [None, np.nan, True, np.bool_(True), 1.5, np.float32(1.5)]
+    for label in wrong:
+        for given in (label, [label], ["cat", label], ("cat", label), [["cat"], [label]], np.array([label], object)):
+            with pytest.raises(
+                Exception, match=r"^expected (the name or the index of a class|label without true and f)"
+            ):
+                model.predict({"seed": 3, "label": given})
+    with pytest.raises(Exception, match=r"^expected the name or .*\. Received: label=None$"):
+        model.predict([{"seed": 3, "label": "cat"}, {"seed": 4}])
+    with pytest.raises(Exception, match=r"^expected the name or .*\. Received: label=nan$"):
+        model.predict(pd.DataFrame({"seed": [3, 4], "label": pd.Series(["cat", np.nan], dtype=object)}))
+    with server_of(model) as ask:
+        for label in wrong[:3]:
+            status, answer = ask({"inputs": {"seed": 3, "label": label}})
+            assert (status, answer["message"].partition(". Received: ")[2]) == (400, f"label={label!r}")
 
 
 def test_requests_at_once_do_not_mix(ask, signatures):
@@ -385,7 +416,9 @@ def test_a_colour_profile_is_kept_in_files(translator):
     profiles = [Image.open(io.BytesIO(base64.b64decode(text))).info.get("icc_profile") for text in made]
     assert profiles == [profile, None, profile]
     np.testing.assert_array_equal(from_text(made[0]), 255 - PICTURES[0])
-    assert translator.predict({"image": texts[0], "format": "tensor"}).shape == (1, 8, 12, 3)
+    of_grey = as_file(plain.convert("L"), icc_profile=profile_of(b"GRAY"))  # refused with format=png
+    for text in (texts[0], of_grey):
+        assert translator.predict({"image": text, "format": "tensor"}).shape == (1, 8, 12, 3)
 
 
 def test_a_network_for_grey_takes_no_colours(place):
@@ -539,10 +572,16 @@ def test_a_failure_is_one_line_without_a_traceback(place, capfd, monkeypatch):
             with pytest.raises(Exception, match=r"^too little memory; send fewer images$") as raised:
                 model.predict({"images": PICTURES})
         assert raised.value.get_http_status_code() == 503
-    with monkeypatch.context() as patched:
-        patched.setattr(Image.Image, "save", Mock(side_effect=MemoryError))
-        with pytest.raises(Exception, match=r"^too little memory; send fewer images$"):
-            model.predict({"images": PICTURES, "format": "png"})
+    for owner, name, request in (
+        (Image.Image, "save", {"images": PICTURES, "format": "png"}),
+        (Image.Image, "convert", {"image": PICTURE}),
+        (Image, "open", {"image": PICTURE}),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, Mock(side_effect=MemoryError))
+            with pytest.raises(Exception, match=r"^too little memory; send fewer images$") as raised:
+                model.predict(request)
+        assert raised.value.get_http_status_code() == 503
 
 
 def test_the_folder_is_the_model_wherever_it_lies(folder, signatures, tmp_path):

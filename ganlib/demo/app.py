@@ -134,8 +134,9 @@ def _add_pictures(app: FastAPI, model: DemoModel) -> None:
     async def make(request: Request, function: str, picture: Annotated[int, Query(ge=0)]) -> Response:
         """Takes the bytes of the picture, whose number is `picture`, and behind them those of its mask.
 
-        What was sent is read before the answer begins, so whatever is wrong with it has the status 400. The status of
-        an answer that has begun cannot change: if the network fails, the last line says so instead of the sizes.
+        What was sent is read before the answer begins, so what can be read to be wrong has the status 400. The status
+        of an answer that has begun cannot change: if the network fails, or itself refuses the picture, the last line
+        says so instead of the sizes.
         """
         chosen, data = model.function(function), await _body(request)
         given = await anyio.to_thread.run_sync(pictures.read, chosen, data[:picture], data[picture:])

@@ -141,11 +141,14 @@ class ServedModel:
         """Returns the index of each class, which is asked for by its name or, if no class has that name, its index."""
         names = {name: index for index, name in enumerate(self._limits.get("classes", []))}
         known = pictures.show_names([f"{index} = {name}" for name, index in names.items()])
-        texts = [str(_text(value)) for value in column.tolist()]
-        indices = [names.get(text, int(text) if text.isdecimal() and len(text) < 10 else -1) for text in texts]
-        for value, index in zip(column.tolist(), indices, strict=True):
-            if not 0 <= index < (len(names) or 2**31):
+        indices = []
+        for value in column.tolist():
+            text = str(_text(value))
+            index = names.get(text, int(text) if text.isdecimal() and len(text) < 10 else -1)
+            is_label = isinstance(value, str | bytes | int | np.integer) and not isinstance(value, bool)
+            if not is_label or not 0 <= index < (len(names) or 2**31):  # a class may have the name None, nan or True
                 pictures.refuse(f"the name or the index of a class ({known})", f"label={pictures.show(value)}")
+            indices.append(index)
         return np.array(indices, np.int64)
 
     def _change(self, columns: Columns, *, with_profiles: bool) -> tuple[list[Any], list[Any]]:
@@ -198,24 +201,19 @@ def _columns(request: Any) -> Columns:
 
 def _column(name: str, values: Any) -> NDArray[Any]:
     name = pictures.show_names([name])
-    if _mixes_truth(values):
+    kinds = _kinds(values) - {list, tuple}
+    if len(kinds) > 1 and kinds & {bool, np.bool_}:  # NumPy would make numbers or texts of them
         pictures.refuse(f"{name} without true and false among numbers or texts", f"{name}={pictures.show(values)}")
-    texts = isinstance(values, list) and any(isinstance(value, str | bytes) for value in values)
-    try:
-        return np.asarray(values, object if texts else None)  # NumPy makes all texts as long as the longest
+    try:  # NumPy would make a text of what is beside a text, and all texts as long as the longest
+        return np.asarray(values, object if any(issubclass(kind, str | bytes) for kind in kinds) else None)
     except (ValueError, OverflowError) as error:
-        pictures.refuse(f"values of one shape for {name}", " ".join(str(error).split()))
-        raise
+        return pictures.refuse(f"values of one shape for {name}", " ".join(str(error).split()))
 
 
-def _mixes_truth(values: Any) -> bool:
-    """Says whether there are true or false beside other values, which NumPy would make numbers of."""
-    if not isinstance(values, list | tuple):
-        return False
-    kinds = set(map(type, values))
-    return (len(kinds) > 1 and bool(kinds & {bool, np.bool_})) or (
-        bool(kinds & {list, tuple}) and any(map(_mixes_truth, values))
-    )
+def _kinds(values: Any) -> set[type]:
+    """Returns the types of what is in a list, at any depth; none for anything else."""
+    kinds = set(map(type, values)) if isinstance(values, list | tuple) else set()
+    return kinds.union(*map(_kinds, values)) if kinds & {list, tuple} else kinds
 
 
 def _table(request: Any) -> Iterable[tuple[Any, Any]]:
@@ -236,10 +234,11 @@ def _table(request: Any) -> Iterable[tuple[Any, Any]]:
 
 def _tensor(tensor: Any) -> Any:
     values = _column(tensor.name, getattr(tensor.data, "root", tensor.data))
-    if values.size != math.prod(tensor.shape):
-        shown = f"{values.size} values, and the shape {list(tensor.shape)}"
-        pictures.refuse(f"as many values of {pictures.show_names([tensor.name])} as its shape says", shown)
-    return values.reshape(tensor.shape)
+    name, sides = pictures.show_names([tensor.name]), list(tensor.shape)
+    if len(sides) > 4 or min(sides, default=0) < 0 or values.size != math.prod(sides):
+        shown = f"{values.size} values, and the shape {pictures.show(sides)}"
+        pictures.refuse(f"as many values of {name} as its shape of up to 4 sides says", shown)
+    return values.reshape(sides)
 
 
 def _check_names(columns: Columns, ways: list[tuple[list[str], list[str]]], optional: str) -> None:
@@ -283,7 +282,8 @@ def _whole(name: str, column: NDArray[Any], low: int, high: int) -> NDArray[np.i
 
 def _latents(column: NDArray[Any], width: int) -> NDArray[np.float32]:
     if column.dtype.kind not in "iuf" or column.ndim != 2 or column.shape[1] != width:
-        pictures.refuse(f"latent as numbers [N, {width}]", f"{column.dtype} {list(column.shape)}")
+        kind = column.dtype if column.dtype.kind in "biuf" else "other values"
+        pictures.refuse(f"latent as numbers [N, {width}]", f"{kind} {list(column.shape)}")
     if not (np.abs(column) <= np.finfo(np.float32).max).all():  # nor is NaN
         pictures.refuse("finite numbers as latent", "NaN, or numbers beyond float32")
     return column.astype(np.float32)

@@ -22,8 +22,9 @@ REQUEST_SECONDS = 300
 REPORT_SECONDS = 15.0  # between lines that say that the server is not ready yet
 END_SECONDS = 5.0  # after SIGTERM, before SIGKILL
 # The server takes any free port, and says which. One that was chosen here could be another process's by the time that
-# the server has loaded the model, and that process would be asked.
-PORT = re.compile(rf"running on http://{re.escape(HOST)}:(\d+)")
+# the server has loaded the model, and that process would be asked. The bracket behind the port shows that the port is
+# whole, since a log may be read while a line is written.
+PORT = re.compile(rf"running on http://{re.escape(HOST)}:(\d+) \(")
 # All that the server gets of this process's environment. So it has no credentials, and meets no other MLflow server.
 KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PYTHONPATH", "TF_ENABLE_ONEDNN_OPTS", "TMPDIR", "TZ")
 MLFLOW_ENDED = "returned non zero return code"  # what MLflow adds to the log after the server's own error

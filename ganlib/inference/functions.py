@@ -162,6 +162,7 @@ class ImageFunction:
             uint8 [N, H, W, C'].
 
         Raises:
+            RefusedError: The function refused it, for example because of the sides of the images.
             FunctionError: The function failed, or returned images of another size.
         """
         arguments = {IMAGES: images} | ({} if masks is None else {MASKS: masks})
@@ -249,9 +250,8 @@ def _described(specs: Mapping[str, tf.TensorSpec]) -> str:
 
 def _cause(error: Exception) -> str:
     """Returns the line that says why. TensorFlow puts places in the graph before it and after it."""
-    text = str(getattr(error, "message", error)).strip()
-    if isinstance(error, tf.errors.OpError):
-        lines = text.partition("\n\t [[")[0].splitlines()[-1:]
-    else:
-        lines = text.splitlines()[:1]
-    return lines[0].strip() if lines else type(error).__name__
+    text = str(getattr(error, "message", error))
+    is_of_graph = isinstance(error, tf.errors.OpError)
+    lines = [line.strip() for line in (text.partition("\n\t [[")[0] if is_of_graph else text).splitlines()]
+    named = [line for line in lines if line] or [type(error).__name__]
+    return named[-1 if is_of_graph else 0]

@@ -27,7 +27,8 @@ Animation = Literal["gif", "webp"]
 BATCH = 100  # images of up to 128x128 pixels that the network makes at once; fewer of larger ones
 SHEET, SHEET_PIXELS = 100, 2**25  # most images of a sheet, and most pixels of all of them
 MILLISECONDS = 40  # of a frame
-MOST_IMAGES, MOST_FRAMES = 10**6, 10**5  # of a command; latents and frames are held in memory
+MOST_IMAGES, MOST_FRAMES = 10**6, 10**5  # of a command
+MOST_FRAME_PIXELS = 2**29  # of all frames together, which Pillow holds in memory as RGB: 1.6 GB
 MOST_DIGITS = 9  # of the index of a class, so that it fits in int32
 
 
@@ -85,6 +86,7 @@ def generate(
     _check(count, frames, truncation)
     check_output(output, overwrite=overwrite)
     function = ExportedFunctions.open(model).from_latents()
+    _check_frame_pixels(function, count * frames)
     labels = choose_labels(function, count, label, turns=not frames)
     if labels is not None and label is None:
         print(f"generate: the {len(function.classes)} classes take turns: {', '.join(function.classes)}", flush=True)
@@ -126,6 +128,16 @@ def _check(count: int, frames: int, truncation: float | None) -> None:
         )
     if truncation is not None and not 0 < truncation < math.inf:
         raise ValueError(f"expected a finite number above 0 as truncation. Received: truncation={truncation}")
+
+
+def _check_frame_pixels(function: LatentFunction, frames: int) -> None:
+    height, width, _ = function.image_shape
+    scale = pixels.enlargement(height)
+    if frames * (size := height * width * scale**2) > MOST_FRAME_PIXELS:
+        raise ValueError(
+            f"expected at most {MOST_FRAME_PIXELS // size:,} frames of {width * scale}x{height * scale} pixels in an "
+            f"animation. Received: {frames:,}"
+        )
 
 
 def draw_latents(function: LatentFunction, count: int, seed: int) -> NDArray[np.float32]:
