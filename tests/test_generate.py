@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import exported_models as models
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from ganlib import pixels, streams
 from ganlib.evaluation import EvaluationConfig, evaluate
 from ganlib.export import ExportConfig, export
+from ganlib.inference.functions import _cause
 from ganlib.inference.generate import interpolate, truncate
 from pipelines.command.main import main
 
@@ -148,6 +150,16 @@ def test_points_between_latents_are_latents():
         assert scipy.stats.kstest(points[:, step].ravel(), "norm").pvalue > 0.01
 
 
+def test_an_animation_that_memory_may_not_hold_is_refused_before_anything_is_written(
+    exported, mistake, tmp_path, monkeypatch
+):
+    """The pixels count that the frames have when they are enlarged, here 56x56."""
+    monkeypatch.setattr(sys.modules[interpolate.__module__], "MOST_FRAME_PIXELS", 12 * 56**2 - 1)
+    line = mistake(exported / "plain", "-o", "out", "--count", 3, "--interpolate", 4)
+    assert line == "error: expected at most 11 frames of 56x56 pixels in an animation. Received: 12"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("kind", ["gif", "webp"])
 def test_an_animation_leads_from_each_image_to_the_next_and_back(exported, call, tmp_path, kind):
     words = ["--count", 3, "--interpolate", 5, "--animation", kind]
@@ -221,6 +233,17 @@ def test_a_class_that_only_the_model_knows_is_refused_by_it(exported, call):
     assert done.exit_code == 2
     [line] = done.stderr.splitlines()
     assert re.match("error: the exported model refused it: assertion failed: .+", line)
+
+
+def test_the_reason_of_a_failure_is_a_line_that_is_not_blank():
+    for text, reason in {
+        "where\nwhy\n\n\t [[place": "why",
+        " \n": "InvalidArgumentError",
+        "": "InvalidArgumentError",
+        "why\n \n": "why",
+    }.items():
+        assert _cause(tf.errors.InvalidArgumentError(None, None, text)) == reason
+    assert _cause(ValueError("\nwhy\nwhere")) == "why"
 
 
 def test_an_exported_model_gives_the_images_of_its_own_function(trained, digits, reference, call, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import served_models
 
 from ganlib.export import trial
-from ganlib.export.server import Server, ServerError
+from ganlib.export.server import PORT, Server, ServerError
 
 # A program instead of `served.py` that does what the file `does` says. Without TensorFlow, so that it starts quickly.
 OTHER = """
@@ -123,6 +123,8 @@ def test_what_a_server_does_wrong_is_the_reason(program):
     questions, batch = trial._questions(folder)
     with Server(folder) as server:
         server.wait_until_ready(120)
+        line = PORT.search(server._log.read_text())[0]
+        assert not any(PORT.search(line[:end]) for end in range(len(line)))  # read while it is written
         assert " --port 0 --env-manager local" in " ".join(processes_of(folder))
         ask(server, questions)
         assert trial._time(server, batch, 16) > 0
