@@ -173,6 +173,22 @@ def trained(digits, reference, tmp_path_factory) -> TrainedModel:
     )
 
 
+@pytest.fixture(scope="module")
+def engine():
+    """A client of a container engine that has the base image. Tests that need it are skipped if there is none."""
+    import docker
+
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
+        pytest.skip(f"needs a container engine: nothing answers at DOCKER_HOST={host}")
+    client = docker.from_env()
+    if not client.images.list(base := "python:3.11-slim"):
+        client.close()
+        pytest.skip(f"needs the image {base}")
+    yield client
+    client.close()
+
+
 @pytest.fixture
 def kfp():
     """The double of a KFP server."""

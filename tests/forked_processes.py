@@ -2,10 +2,14 @@
 
 Exports of this process, and tests that load what was exported, have a process each, as always; only the seconds in
 which it imports its libraries are spent once. Whole pipelines, which are subprocesses, start their own ones.
+
+What differs: the libraries have been imported already, so a program may pass that has TensorFlow only by what another
+module imported; and there is no time limit. `test_process.py` tries the real processes, without TensorFlow.
 """
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +30,8 @@ for line in sys.stdin:
         continue
     code = 1
     try:
+        os.environ.clear()
+        os.environ.update(plan["environment"])
         os.chdir(plan["cwd"])
         for number, name in enumerate(("input", "output", "errors")):
             flags = os.O_RDONLY if name == "input" else os.O_WRONLY | os.O_CREAT
@@ -36,7 +42,7 @@ for line in sys.stdin:
         code = 0
     except SystemExit as stop:
         code = 1 if isinstance(stop.code, str) else stop.code or 0
-        print(stop.code if code else "", file=sys.stderr)
+        print(stop.code if isinstance(stop.code, str) else "", end="", file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
@@ -54,23 +60,28 @@ class Template:
 
     def __init__(self, place: Path) -> None:
         self._place, self._process, self._count = place, None, 0
+        self._log = place / "log.txt"
 
     def run(self, *program, text="", cwd="/"):
         """Runs a program, a file or `-c` with its text, and its arguments, as a process that ends with it."""
         if self._process is None:
             command, pipe = [sys.executable, "-I", "-c", PARENT, *onnx.UNUSED_BY_KERAS], subprocess.PIPE
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+            with self._log.open("w") as log:
+                self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True)
         self._count += 1
         folder = self._place / str(self._count)
         folder.mkdir()
         (folder / "input").write_text(text, encoding="utf-8")
         code, argv = (program[1], ["-c", *program[2:]]) if program[0] == "-c" else (None, program)
         plan = {"program": code, "argv": list(map(str, argv)), "folder": str(folder), "cwd": str(cwd)}
-        self._process.stdin.write(json.dumps(plan) + "\n")
-        self._process.stdin.flush()
-        ended = int(self._process.stdout.readline())
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(plan | {"environment": dict(os.environ)}) + "\n")
+            self._process.stdin.flush()
+        if not (ended := self._process.stdout.readline()):
+            reason = self._log.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
+            raise RuntimeError(f"the process that forks others died: {reason[0]}")
         output, errors = ((folder / name).read_text(encoding="utf-8") for name in ("output", "errors"))
-        return subprocess.CompletedProcess(program, ended, output, errors)
+        return subprocess.CompletedProcess(program, int(ended), output, errors)
 
     def close(self):
         if self._process is not None:

@@ -12,7 +12,6 @@ import textwrap
 import time
 from pathlib import Path
 
-import docker
 import kfp
 import numpy as np
 import pytest
@@ -38,19 +37,6 @@ TINY = [
     "evaluation.extractor.network.width=4",
     "data.size=16",
 ]
-
-
-@pytest.fixture(scope="module")
-def engine():
-    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
-        pytest.skip(f"needs a container engine: nothing answers at DOCKER_HOST={host}")
-    client = docker.from_env()
-    if not client.images.list(BASE):
-        client.close()
-        pytest.skip(f"needs the image {BASE}")
-    yield client
-    client.close()
 
 
 def test_every_image_has_a_target_is_not_root_and_gets_files_that_exist():

@@ -46,17 +46,15 @@ def test_every_server_gives_the_images_of_the_model_and_refuses_wrong_requests(n
 
 
 @pytest.mark.parametrize("name", SERVERS[1:])
-def test_every_server_in_its_image_needs_no_rights_and_no_writable_files(name, folders):
+def test_every_server_in_its_image_needs_no_rights_and_no_writable_files(name, engine, folders):
     """The root file system and the model are read-only; the user is not root and has no capabilities."""
-    import docker
     import servers
 
     subprocess.run(["make", f"image-{name}"], cwd=ROOT, check=True)
-    client = docker.from_env()
     port, grpc, metrics = (servers.free_port() for _ in range(3))
     variables = {"MLSERVER_HTTP_PORT": port, "MLSERVER_GRPC_PORT": grpc, "MLSERVER_METRICS_PORT": metrics}
     options = [f"--http_port={port}", f"--grpc_port={grpc}", "--model_name=model", "--model_dir=/mnt/models"]
-    container = client.containers.run(
+    container = engine.containers.run(
         f"gan-pipelines-{name}:{ganlib.__version__}",
         options if name == "kserve" else None,
         environment=variables if name == "mlserver" else None,
@@ -87,7 +85,6 @@ def test_every_server_in_its_image_needs_no_rights_and_no_writable_files(name, f
         assert container.wait()["StatusCode"] == 0  # ended by itself
     finally:
         container.remove(force=True)
-        client.close()
 
 
 @pytest.mark.parametrize("name", SERVERS[:1])
