@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ganlib.export.registry import CHAMPION, WEIGHTS_TAG
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ganlib.export.registry import Registry, Version
 
 REPLACED, ROLLED_BACK = "promotion.replaced", "promotion.rolled_back"
@@ -55,9 +57,9 @@ def with_same_networks(registry: Registry, number: str) -> list[Version]:
     return registry.search(WEIGHTS_TAG, weights)
 
 
-def rolled_back(registry: Registry, number: str) -> str | None:
-    """Returns when and why a version, or another one with the same networks, was rolled back; None if none was."""
-    for version in with_same_networks(registry, number):
+def rolled_back(versions: Sequence[Version], number: str) -> str | None:
+    """Returns when and why a version, or another one `with_same_networks`, was rolled back; None if none was."""
+    for version in versions:
         if ROLLED_BACK in version.tags:
             return ("" if version.number == number else f"as version {version.number}, ") + version.tags[ROLLED_BACK]
     return None

@@ -142,9 +142,10 @@ def _promote_or_refuse(
     if serves and is_being_rolled_back(registry, number):
         why = f"it passed, but its rollback is not complete; `gan-pipelines rollback {registry.name}` completes it"
         return _refuse(verdict, why, place="stays the champion until then")
-    if not serves and (when := rolled_back(registry, number)):
+    alike = [] if serves else with_same_networks(registry, number)
+    if when := rolled_back(alike, number):
         return _refuse(verdict, f"it passed, but was rolled back, {by_hand} ({when})")
-    for version in [] if serves else reversed(with_same_networks(registry, number)):
+    for version in reversed(alike):
         if newer := successor(registry, version.number):
             what = "it" if version.number == number else f"version {version.number}, which has the same networks"
             return _refuse(verdict, f"it passed, but version {newer} has replaced {what}, {by_hand}")

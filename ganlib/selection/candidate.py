@@ -6,7 +6,7 @@ import html
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,8 @@ def _train_and_score(candidate: Candidate, evaluation: EvaluationConfig, places:
         objective=candidate.objective,
         config=config,
         output=places.trained,
-        group=replace(group, tags={"variant": candidate.variant, "seed": str(candidate.seed)}),
+        group=group,
+        tags={"variant": candidate.variant, "seed": str(candidate.seed)},
         pause_at=candidate.pause,
     )
     with _interruptible():

@@ -92,8 +92,9 @@ def recommend_variant(outcomes: Path, scores: Path, output: Path, *, group: RunG
     recommendation = recommend(found, output=output, check=Evaluation.open(scores))
     with Tracker(output, run_name=group.name, group=group, leads=True) as tracker:
         tracker.metrics(0, recommendation.metrics)
-        tracker.tags({"recommended": recommendation.variant, "verdict": recommendation.verdict})
-        tracker.tags({"mlflow.note.content": "\n\n".join([recommendation.answer, *recommendation.reasons])})
+        note = "\n\n".join([recommendation.answer, *recommendation.reasons])
+        tags = {"recommended": recommendation.variant, "verdict": recommendation.verdict}
+        tracker.tags({**tags, "mlflow.note.content": note})
         tracker.artifact(recommendation.report, place="comparison")
         tracker.status("FINISHED")
     print(f"recommend: {recommendation.answer}", flush=True)

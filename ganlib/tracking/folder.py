@@ -7,7 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,10 @@ class RunGroup:
     Attributes:
         name: Name of the run.
         key: Identifies it, so that whoever comes first creates it.
-        tags: What distinguishes one member from the others; MLflow's page groups runs by tags.
     """
 
     name: str
     key: str
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def new_identity(run_name: str, *, group: RunGroup | None = None, leads: bool = False) -> dict[str, Any]:
@@ -53,7 +51,7 @@ def new_identity(run_name: str, *, group: RunGroup | None = None, leads: bool = 
         "key": group.key if group is not None and leads else uuid.uuid4().hex,
         "run_name": run_name,
         "experiment": experiment,
-        **({"group": {"name": group.name, "key": group.key}} if group is not None and nested else {}),
+        **({"group": asdict(group)} if group is not None and nested else {}),
         **({"run_id": given} if given else {}),
     }
 

@@ -111,16 +111,20 @@ class RunSettings:
         return {"sizes": {"multiple_of": multiple, "minimum": self.architecture.smallest_at(self.dataset.batch_shape)}}
 
 
-def record_settings(tracker: Tracker, facts: Mapping[str, Any], dataset: PreparedDataset) -> None:
+def record_settings(
+    tracker: Tracker, facts: Mapping[str, Any], dataset: PreparedDataset, *, tags: Mapping[str, str] | None = None
+) -> None:
     """Records the settings, the data set and the devices of a run.
 
     Args:
         tracker: Where it is recorded.
         facts: What `model.json` will hold.
         dataset: The training images.
+        tags: Further tags.
     """
     tracker.params(without_places(flatten(facts["config"])))
-    tracker.tags({name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")})
+    known = {name: str(facts[name]) for name in ("dataset", "precision", "replicas", "tensorflow")}
+    tracker.tags({**known, **(tags or {})})
     counts = {split: dataset.count(split) for split in ("train", "test")}
     tracker.dataset(
         name=dataset.name,

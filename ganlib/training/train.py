@@ -60,6 +60,7 @@ def train(
     config: TrainConfig,
     output: Path,
     group: RunGroup | None = None,
+    tags: Mapping[str, str] | None = None,
     pause_at: int | None = None,
 ) -> TrainedModel:
     """Trains a GAN, or resumes training where `config.home` holds checkpoints.
@@ -76,6 +77,7 @@ def train(
         config: Settings of the training.
         output: Folder to create; it appears whole or not at all.
         group: The MLflow run that this one is nested in, if any.
+        tags: Tags of the MLflow run, such as what distinguishes it from others of its group.
         pause_at: Step with a score after which it ends with a checkpoint and without a model. The same call without it
             goes on from there.
 
@@ -118,6 +120,7 @@ def train(
             strategy=strategy,
             directory=directory,
             group=group,
+            tags=tags,
             pause_at=pause_at,
         )
         return run.train(output if run.chief else directory.folder / output.name)
@@ -129,6 +132,7 @@ class _Run(RunSettings):
 
     directory: RunDirectory
     group: RunGroup | None = None
+    tags: Mapping[str, str] | None = None
     pause_at: int | None = None
 
     @property
@@ -154,9 +158,7 @@ class _Run(RunSettings):
         self.directory.begin()  # the id of the MLflow run must be stored before there is one
         with tracker, Interruption() as interruption:
             tracker.rewind(state.clock.looked)
-            record_settings(tracker, self.facts, self.dataset)
-            if self.group is not None:
-                tracker.tags(self.group.tags)
+            record_settings(tracker, self.facts, self.dataset, tags=self.tags)
             samplers = self._samplers(state)
             pictures = SaveSamples(list(samplers.values()), tracker, every=self.config.sample_every)
             for picture in pictures_after(self.home, state.clock.looked):

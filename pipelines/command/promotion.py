@@ -147,7 +147,7 @@ def _judge_run(registry: Registry, run: Path, *, dry_run: bool) -> tuple[str, Ve
 
 def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, exported: Path, dry_run: bool) -> None:
     """Promotes a version, unless a check or a rollback speaks against it and there is no reason to force it."""
-    from ganlib.export.history import rolled_back
+    from ganlib.export.history import rolled_back, with_same_networks
     from ganlib.export.promotion import promote
     from ganlib.export.register import describe_version
     from ganlib.export.registry import CHAMPION
@@ -158,7 +158,7 @@ def _promote(registry: Registry, number: str, verdict: Verdict, reason: str, *, 
         _keep(registry, number, title, reason, dry_run=dry_run)
         return
     mistakes = [verdict.summary] if verdict.decision == "refuse" else []
-    if number and (when := rolled_back(registry, number)):
+    if number and (when := rolled_back(with_same_networks(registry, number), number)):
         mistakes.append(f"it was rolled back, {when}")
     if mistakes and not reason:
         raise Stop(
